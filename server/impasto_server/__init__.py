@@ -1,0 +1,1 @@
+"""The server of Impasto: neural style transfer as a service."""

@@ -1,0 +1,198 @@
+"""What to do, as plain data: the recipe of a painting, its ranges and its defaults.
+
+Imports nothing heavy, so that a front door without torch can check a recipe before any work starts.
+Every default and every range of the project stands here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal, get_args
+
+Objective = Literal["balanced", "gatys", "report"]
+OptimizerName = Literal["adam", "lbfgs"]
+Effort = Literal["draft", "standard", "fine"]
+Start = Literal["content", "noise", "image"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+MAX_LONGEST_SIDE = 8192
+MIN_SIDE = 16
+"""Shorter sides vanish in the fourth pooling of a VGG network."""
+MAX_EVALUATIONS = 100_000
+MAX_STYLES = 16
+MAX_IMAGE_PIXELS = 100_000_000
+DEFAULT_LONGEST_SIDE = 512
+
+
+class RecipeError(ValueError):
+    """A recipe or an image that cannot be painted.
+
+    Attributes:
+        field: the field at fault, as in the recipe ("longest_side") or beside it ("content").
+        remedy: a sentence that says what is wrong and what to do.
+    """
+
+    def __init__(self, field: str, remedy: str) -> None:
+        super().__init__(f"{field}: {remedy}")
+        self.field = field
+        self.remedy = remedy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """What an objective's recipe is where it says nothing."""
+
+    content_weight: float
+    style_weight: float
+    optimizer: OptimizerName
+    adam_learning_rate: float
+    longest_side: int
+    precision: Precision
+    evaluations: dict[Effort, int]
+
+
+DEFAULTS: dict[Objective, Defaults] = {
+    "balanced": Defaults(
+        content_weight=0.2,
+        style_weight=1.0,
+        optimizer="lbfgs",
+        adam_learning_rate=0.05,
+        longest_side=DEFAULT_LONGEST_SIDE,
+        precision="auto",
+        evaluations={"draft": 40, "standard": 100, "fine": 300},
+    ),
+    "gatys": Defaults(
+        content_weight=1.0,
+        style_weight=1000.0,
+        optimizer="lbfgs",
+        adam_learning_rate=0.05,
+        longest_side=DEFAULT_LONGEST_SIDE,
+        precision="auto",
+        evaluations={"draft": 60, "standard": 150, "fine": 500},
+    ),
+    # The report's program: see OBJECTIVE_REPORT in the proto.
+    "report": Defaults(
+        content_weight=1.0,
+        style_weight=100.0,
+        optimizer="adam",
+        adam_learning_rate=0.003,
+        longest_side=400,
+        precision="float32",
+        evaluations={"draft": 500, "standard": 2000, "fine": 5000},
+    ),
+}
+
+LBFGS_LEARNING_RATE = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to paint. A field that is None takes its objective's default; `resolve` fills it in.
+
+    Attributes:
+        objective: what is minimised.
+        content_weight, style_weight, tv_weight: weights of the loss terms, at least 0.
+        optimizer: how the image is moved.
+        learning_rate: step length of the optimiser, in (0, 100].
+        effort: a named amount of work; not together with `evaluations`.
+        evaluations: evaluations of the loss over all scales, 1 to `MAX_EVALUATIONS`.
+        longest_side: longer side of the result in pixels, `MIN_SIDE` to `MAX_LONGEST_SIDE`.
+        start: what the painting starts from.
+        seed: seed of everything random, 0 to 2**32 - 1.
+        precision: arithmetic of the feature network.
+
+    Raises:
+        RecipeError: a field is out of its range.
+    """
+
+    objective: Objective = "balanced"
+    content_weight: float | None = None
+    style_weight: float | None = None
+    tv_weight: float = 0.0
+    optimizer: OptimizerName | None = None
+    learning_rate: float | None = None
+    effort: Effort | None = None
+    evaluations: int | None = None
+    longest_side: int | None = None
+    start: Start = "content"
+    seed: int = 0
+    precision: Precision | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("objective", self.objective, get_args(Objective))
+        for field in ("content_weight", "style_weight", "tv_weight"):
+            value = getattr(self, field)
+            if value is not None and not 0 <= value < math.inf:
+                raise RecipeError(field, f"is {value:g}; give a number from 0 up")
+        weights = self._filled("content_weight"), self._filled("style_weight")
+        if weights == (0, 0):
+            raise RecipeError("style_weight", "is 0 and so is content_weight; give at least one of them")
+        if self.optimizer is not None:
+            _one_of("optimizer", self.optimizer, get_args(OptimizerName))
+        if self.learning_rate is not None and not 0 < self.learning_rate <= 100:
+            raise RecipeError("learning_rate", f"is {self.learning_rate:g}; give a number above 0, at most 100")
+        if self.effort is not None:
+            _one_of("effort", self.effort, get_args(Effort))
+            if self.evaluations is not None:
+                raise RecipeError("effort", "is given and evaluations too; give one of them")
+        if self.evaluations is not None and not 1 <= self.evaluations <= MAX_EVALUATIONS:
+            raise RecipeError("evaluations", f"is {self.evaluations}; give 1 to {MAX_EVALUATIONS}")
+        if self.longest_side is not None and not MIN_SIDE <= self.longest_side <= MAX_LONGEST_SIDE:
+            raise RecipeError(
+                "longest_side", f"is {self.longest_side} px; give {MIN_SIDE} to {MAX_LONGEST_SIDE}"
+            )
+        _one_of("start", self.start, get_args(Start))
+        if not 0 <= self.seed < 2**32:
+            raise RecipeError("seed", f"is {self.seed}; give 0 to {2**32 - 1}")
+        if self.precision is not None:
+            _one_of("precision", self.precision, get_args(Precision))
+
+    def _filled(self, field: str) -> float:
+        value = getattr(self, field)
+        return float(getattr(DEFAULTS[self.objective], field) if value is None else value)
+
+    def resolve(self, content_width: int, content_height: int) -> Recipe:
+        """The recipe as it is run on a content image of this size (pixels): every field set.
+
+        Raises:
+            RecipeError: the result's shorter side would be under `MIN_SIDE` pixels.
+        """
+        defaults = DEFAULTS[self.objective]
+        optimizer = self.optimizer or defaults.optimizer
+        learning_rate = defaults.adam_learning_rate if optimizer == "adam" else LBFGS_LEARNING_RATE
+        longest = max(content_width, content_height)
+        resolved = dataclasses.replace(
+            self,
+            content_weight=self._filled("content_weight"),
+            style_weight=self._filled("style_weight"),
+            optimizer=optimizer,
+            learning_rate=learning_rate if self.learning_rate is None else self.learning_rate,
+            effort=None,
+            evaluations=self.evaluations or defaults.evaluations[self.effort or "standard"],
+            # Never enlarged unless asked for, and never below what the network can see.
+            longest_side=self.longest_side or max(MIN_SIDE, min(longest, defaults.longest_side)),
+            precision=self.precision or defaults.precision,
+        )
+        assert resolved.longest_side is not None
+        if min(result_size(content_width, content_height, resolved.longest_side)) < MIN_SIDE:
+            needed = math.ceil(longest * MIN_SIDE / min(content_width, content_height))
+            raise RecipeError(
+                "longest_side",
+                f"of {resolved.longest_side} px leaves less than {MIN_SIDE} px for the shorter side of a "
+                f"{content_width} × {content_height} content image; "
+                + (f"give at least {needed}" if needed <= MAX_LONGEST_SIDE else "crop the image"),
+            )
+        return resolved
+
+
+def result_size(content_width: int, content_height: int, longest_side: int) -> tuple[int, int]:
+    """Width and height (pixels) of an image of the content's proportions, rounded to the nearest pixel."""
+    scale = longest_side / max(content_width, content_height)
+    width, height = int(content_width * scale + 0.5), int(content_height * scale + 0.5)
+    return max(1, width), max(1, height)
+
+
+def _one_of(field: str, value: str, values: tuple[str, ...]) -> None:
+    if value not in values:
+        raise RecipeError(field, f"is {value!r}; give one of {', '.join(values)}")
