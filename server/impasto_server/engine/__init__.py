@@ -1,0 +1,62 @@
+"""The optimiser of Impasto, a library in its own right: plain PyTorch, no gRPC, no files, no globals.
+
+```python
+from PIL import Image
+from impasto_server.engine import Network, Recipe, Session, Style, load_weights
+
+network = Network(load_weights("builtin"))
+session = Session(
+    Recipe(longest_side=256),
+    content=Image.open("photo.jpg").convert("RGB"),
+    styles=[Style(Image.open("painting.jpg").convert("RGB"))],
+    network=network,
+)
+for progress in session:
+    print(progress.evaluation, progress.loss)
+session.picture().save("result.png")
+```
+
+The names below are loaded when first used, so that `engine.recipe`, which is plain data, can be imported
+without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from impasto_server.engine.network import Network
+    from impasto_server.engine.recipe import Recipe, RecipeError
+    from impasto_server.engine.session import Progress, Session, Style
+    from impasto_server.engine.weights import Weights, WeightsError, load_weights
+
+_HOME = {
+    "Network": "network",
+    "Progress": "session",
+    "Recipe": "recipe",
+    "RecipeError": "recipe",
+    "Session": "session",
+    "Style": "session",
+    "Weights": "weights",
+    "WeightsError": "weights",
+    "load_weights": "weights",
+}
+
+__all__ = [
+    "Network",
+    "Progress",
+    "Recipe",
+    "RecipeError",
+    "Session",
+    "Style",
+    "Weights",
+    "WeightsError",
+    "load_weights",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

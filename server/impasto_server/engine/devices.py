@@ -1,0 +1,83 @@
+"""What there is to compute on, and how it computes fastest. What is CUDA's or Apple's own stays here."""
+
+from __future__ import annotations
+
+import platform
+import time
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+
+def available_devices() -> list[str]:
+    """Every GPU of this machine ("cuda:0", …; "mps"), else the CPU ("cpu")."""
+    if torch.cuda.is_available():
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        return ["mps"]
+    return ["cpu"]
+
+
+def check_device(device: str) -> None:
+    """Makes sure that a device can be used.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ValueError(
+            f"there is no device {device!r} here; there is {', '.join([*available_devices(), 'cpu'])}"
+        ) from error
+
+
+def describe_device(device: str) -> str:
+    """What a device is, for people."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    if device == "mps":
+        return f"Apple {platform.processor()} GPU"
+    return f"{_cpu_model()}, {torch.get_num_threads()} threads"
+
+
+def fastest_precision(device: str) -> Literal["float32", "bfloat16"]:
+    """The faster arithmetic for this device's convolutions, measured in a fraction of a second.
+
+    On a CPU without bfloat16 instructions bfloat16 can be slower than float32.
+    """
+    if device == "mps":
+        return "float32"
+    seconds = {dtype: _convolution_seconds(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
+    return "bfloat16" if seconds[torch.bfloat16] < seconds[torch.float32] else "float32"
+
+
+def _convolution_seconds(device: str, dtype: torch.dtype) -> float:
+    x = torch.ones(1, 128, 96, 96, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(128, 128, 3, 3, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    best = float("inf")
+    for _ in range(4):
+        _synchronize(device)
+        start = time.perf_counter()
+        for _ in range(2):
+            F.conv2d(x, weight, padding=1)
+        _synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _synchronize(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

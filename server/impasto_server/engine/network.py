@@ -1,0 +1,122 @@
+"""The feature network: the convolutional part of a VGG, with its layers by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from impasto_server.engine.weights import Weights
+
+Padding = Literal["zeros", "reflect"]
+
+# Mean and standard deviation of ImageNet's RGB in [0, 1]: what torchvision's networks were trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Network(nn.Module):
+    """A frozen VGG whose layers are named as in the papers: conv1_1, relu1_1, …, pool1, …
+
+    Made in float32; `.double()` and `.to(device)` work as on any module, and `in_precision` gives a cast
+    copy that shares nothing but its name.
+
+    Attributes:
+        weights: what it was made from, without the tensors' bytes being kept twice.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__()
+        self.architecture = weights.architecture
+        self.weights_name = weights.name
+        self.origin = weights.origin
+        self.sha256 = weights.sha256
+        self._names = list(weights.convolutions)
+        for name, (weight, bias) in weights.convolutions.items():
+            # channels_last is what oneDNN and cuDNN run these convolutions in; without it every call converts.
+            self.register_buffer(f"{name}_weight", weight.contiguous(memory_format=torch.channels_last))
+            self.register_buffer(f"{name}_bias", bias)
+        self._cast: dict[torch.dtype, Network] = {}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights and the features."""
+        return self._weight(self._names[0]).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._weight(self._names[0]).device
+
+    def _weight(self, name: str) -> torch.Tensor:
+        return self.get_buffer(f"{name}_weight")
+
+    def in_dtype(self, dtype: torch.dtype) -> Network:
+        """This network in another arithmetic; made once and kept."""
+        if dtype == self.dtype:
+            return self
+        if dtype not in self._cast:
+            cast = Network.__new__(Network)
+            nn.Module.__init__(cast)
+            cast.__dict__.update({k: v for k, v in self.__dict__.items() if k not in cast.__dict__})
+            for name, buffer in self.named_buffers():
+                cast.register_buffer(name, buffer.to(dtype))
+            cast._cast = {}
+            self._cast[dtype] = cast
+        return self._cast[dtype]
+
+    def forward(
+        self, image: torch.Tensor, layers: Iterable[str], *, padding: Padding = "reflect"
+    ) -> dict[str, torch.Tensor]:
+        """Features of an image.
+
+        Args:
+            image: (1, 3, H, W), RGB normalised by the ImageNet mean and standard deviation, any float type.
+            layers: which to give: "reluB_I" (after a convolution's ReLU), B the block, I the position in it.
+            padding: how the convolutions see beyond the edge. VGG was trained with zeros, which paint a
+                frame around the picture; reflection does not.
+
+        Returns:
+            name → (1, C, H / 2**(B-1), W / 2**(B-1)), sizes rounded down, in the network's arithmetic.
+            Nothing past the last of them is computed.
+
+        Raises:
+            ValueError: a layer that this network does not have.
+        """
+        wanted = set(layers)
+        if unknown := wanted - {name.replace("conv", "relu") for name in self._names}:
+            raise ValueError(f"no such layers: {', '.join(sorted(unknown))}")
+        features: dict[str, torch.Tensor] = {}
+        x = image.to(self.dtype, memory_format=torch.channels_last)
+        block = 1
+        for name in self._names:
+            if int(name[4]) > block:
+                x = F.max_pool2d(x, 2)
+                block += 1
+            weight, bias = self._weight(name), self.get_buffer(f"{name}_bias")
+            if padding == "reflect":
+                # A side of one pixel has nothing to reflect.
+                mode = "reflect" if min(x.shape[2:]) > 1 else "replicate"
+                x = F.conv2d(F.pad(x, (1, 1, 1, 1), mode=mode), weight, bias)
+            else:
+                x = F.conv2d(x, weight, bias, padding=1)
+            # In place: the convolution's own output is needed by no one, neither here nor for its gradient.
+            x = F.relu_(x)
+            relu = name.replace("conv", "relu")
+            if relu in wanted:
+                features[relu] = x
+                if len(features) == len(wanted):
+                    break
+        return features
+
+
+def layer_order(name: str) -> tuple[int, int]:
+    """Sorts layer names by their place in the network."""
+    match = re.fullmatch(r"relu(\d)_(\d)", name)
+    if not match:
+        raise ValueError(f"{name!r} is not a layer; they are named relu1_1, relu1_2, …")
+    return int(match[1]), int(match[2])
