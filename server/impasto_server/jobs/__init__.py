@@ -1,0 +1,1 @@
+"""What a job is: its recipe, its states, and those who watch it."""

@@ -1,8 +1,9 @@
 from google.rpc import status_pb2 as _status_pb2
 from impasto.v1 import style_transfer_pb2 as _style_transfer_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Mapping as _Mapping, Optional as _Optional, Union as _Union
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -21,14 +22,16 @@ class GetWorkerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetWorkerInfoResponse(_message.Message):
-    __slots__ = ["device", "network", "process_id"]
+    __slots__ = ["device", "network", "other_devices", "process_id"]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
+    OTHER_DEVICES_FIELD_NUMBER: _ClassVar[int]
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
     device: _style_transfer_pb2.Device
     network: _style_transfer_pb2.FeatureNetwork
+    other_devices: _containers.RepeatedScalarFieldContainer[str]
     process_id: int
-    def __init__(self, device: _Optional[_Union[_style_transfer_pb2.Device, _Mapping]] = ..., network: _Optional[_Union[_style_transfer_pb2.FeatureNetwork, _Mapping]] = ..., process_id: _Optional[int] = ...) -> None: ...
+    def __init__(self, device: _Optional[_Union[_style_transfer_pb2.Device, _Mapping]] = ..., network: _Optional[_Union[_style_transfer_pb2.FeatureNetwork, _Mapping]] = ..., process_id: _Optional[int] = ..., other_devices: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RunRequest(_message.Message):
     __slots__ = ["job_name", "preview", "spec"]

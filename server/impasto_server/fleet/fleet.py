@@ -1,0 +1,137 @@
+"""The workers of this machine together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from impasto.v1 import style_transfer_pb2 as pb
+
+from impasto_server.fleet.worker_process import ConfigurationError, WorkerProcess
+
+_log = logging.getLogger(__name__)
+
+# sun_path holds 108 bytes, the final NUL included.
+_MAX_SOCKET_PATH = 107
+
+
+class Fleet:
+    """One worker for each device.
+
+    Used as `async with fleet:`; `failed` ends with a `ConfigurationError` if the server cannot run as told.
+    """
+
+    def __init__(self, devices: Sequence[str], worker_arguments: Sequence[str]) -> None:
+        """
+        Args:
+            devices: names of devices ("cpu", "cuda:0", "mps"), one worker each; or "auto" alone, for
+                every GPU or else the CPU.
+            worker_arguments: further arguments of `python -m impasto_server.worker`.
+        """
+        self._wanted = list(devices)
+        self._arguments = list(worker_arguments)
+        self._folder = Path(tempfile.gettempdir())
+        self._workers: list[WorkerProcess] = []
+        self._keepers: list[asyncio.Task[None]] = []
+        self._change = asyncio.Event()
+        self._network_told = False
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def __aenter__(self) -> Fleet:
+        self._folder = _private_folder()
+        self._add_worker(self._wanted[0])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self.failed.cancel()
+
+    def kill(self) -> None:
+        """Ends everything at once, for those who cannot wait for `__aexit__`."""
+        for worker in self._workers:
+            worker.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def ready_workers(self) -> list[WorkerProcess]:
+        return [worker for worker in self._workers if worker.info is not None]
+
+    @contextlib.asynccontextmanager
+    async def worker(self) -> AsyncIterator[WorkerProcess]:
+        """The ready worker with the fewest unfinished jobs, for one job more; waits until one is ready."""
+        while not self.ready_workers:
+            await self._change.wait()
+        worker = min(self.ready_workers, key=lambda worker: worker.unfinished)
+        worker.unfinished += 1
+        try:
+            yield worker
+        finally:
+            worker.unfinished -= 1
+
+    async def describe_devices(self) -> list[pb.Device]:
+        """The devices as they are now."""
+        return list(await asyncio.gather(*(worker.describe() for worker in self._workers)))
+
+    async def readiness(self) -> AsyncIterator[bool]:
+        """Whether a worker is ready, now and after each change."""
+        while True:
+            ready = bool(self.ready_workers)
+            yield ready
+            while bool(self.ready_workers) == ready:
+                await self._change.wait()
+
+    def _add_worker(self, device: str) -> None:
+        worker = WorkerProcess(
+            device,
+            arguments=self._arguments,
+            socket=self._folder / f"worker-{len(self._workers)}.sock",
+            changed=self._on_change,
+        )
+        self._workers.append(worker)
+        keeper = asyncio.create_task(worker.keep_alive())
+        keeper.add_done_callback(self._on_keeper_end)
+        self._keepers.append(keeper)
+
+    def _on_keeper_end(self, keeper: asyncio.Task[None]) -> None:
+        if not keeper.cancelled() and not self.failed.done():
+            self.failed.set_exception(keeper.exception() or AssertionError("a worker's keeper returned"))
+
+    def _on_change(self) -> None:
+        first = self._workers[0].info
+        if first is not None and not self._network_told:
+            self._network_told = True
+            network = first.network
+            _log.info(
+                "network architecture=%s weights=%s sha256=%s origin=%r",
+                network.architecture,
+                network.weights,
+                network.sha256,
+                network.origin,
+            )
+            # Only now: the first has got the weights, by download if need be, and knows what "auto" is.
+            for device in first.other_devices if self._wanted == ["auto"] else self._wanted[1:]:
+                self._add_worker(device)
+        self._change.set()
+        self._change = asyncio.Event()
+
+
+def _private_folder() -> Path:
+    """A new folder for sockets that only this user may enter.
+
+    Raises:
+        ConfigurationError: the folder for temporary files has too long a name.
+    """
+    for parent in (None, "/tmp"):
+        folder = Path(tempfile.mkdtemp(prefix="impasto-", dir=parent))
+        if len(str(folder / "worker-999.sock").encode()) <= _MAX_SOCKET_PATH:
+            return folder
+        folder.rmdir()
+    raise ConfigurationError("TMPDIR is too long a path for sockets; set it to a shorter one")

@@ -1,0 +1,227 @@
+"""One worker: a process that owns one device, started again whenever it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import grpc
+import grpc.aio
+from google.rpc import status_pb2
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto.worker.v1 import worker_pb2, worker_pb2_grpc
+
+from impasto_server.jobs.errors import CallError, unavailable
+
+if TYPE_CHECKING:
+    from impasto.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
+
+_log = logging.getLogger(__name__)
+
+# What a worker exits with when starting it again cannot help: bad weights, no such device. Its last line on
+# stdout says which.
+CONFIGURATION_ERROR = os.EX_CONFIG
+
+_FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 30.0
+_STABLE_SECONDS = 60.0
+_END_SECONDS = 3.0
+_INFO_SECONDS = 1.0
+
+_CHANNEL_OPTIONS = [
+    # The gateway has checked the sizes.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # The socket appears when the worker is ready: look for it often.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 250),
+    ("grpc.use_local_subchannel_pool", 1),
+]
+
+
+class ConfigurationError(Exception):
+    """The server cannot run as it was told to. The message says what to do."""
+
+
+class WorkerProcess:
+    """A worker process and its restarts.
+
+    Attributes:
+        device: what it was started for: "auto" until the worker has told.
+        unfinished: jobs given to it that have not ended.
+        restarts: how often it had to be started again.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        *,
+        arguments: Sequence[str],
+        socket: Path,
+        changed: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            device: "auto" or a device's name.
+            arguments: further arguments of `python -m impasto_server.worker`.
+            socket: path of the Unix socket to speak through.
+            changed: called when the worker becomes ready, and when it dies.
+        """
+        self.device = device
+        self.unfinished = 0
+        self.restarts = 0
+        self._arguments = arguments
+        self._socket = socket
+        self._changed = changed
+        self._info: worker_pb2.GetWorkerInfoResponse | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._exited = asyncio.Event()
+        self._exit_code: int | None = None
+        self._stub: WorkerServiceAsyncStub | None = None
+
+    @property
+    def info(self) -> worker_pb2.GetWorkerInfoResponse | None:
+        """What the worker told of itself; None while it is not ready."""
+        return self._info
+
+    @property
+    def network(self) -> pb.FeatureNetwork:
+        assert self._info is not None
+        return self._info.network
+
+    async def keep_alive(self) -> None:
+        """Starts the worker and starts it again whenever it dies, until cancelled.
+
+        Raises:
+            ConfigurationError: the worker says that it can never run like this.
+        """
+        backoff = _FIRST_BACKOFF
+        while True:
+            started = time.monotonic()
+            exit_code = await self._run_once()
+            self.restarts += 1
+            _log.error(
+                "worker died device=%s how=%r restarts=%d", self.device, _how(exit_code), self.restarts
+            )
+            if time.monotonic() - started > _STABLE_SECONDS:
+                backoff = _FIRST_BACKOFF
+            await asyncio.sleep(backoff)
+            backoff = min(4 * backoff, _MAX_BACKOFF)
+
+    async def describe(self) -> pb.Device:
+        """The device as it is now."""
+        device = pb.Device(name=self.device, state=pb.DEVICE_STATE_STARTING, restarts=self.restarts)
+        info, stub = self._info, self._stub
+        if info is None or stub is None:
+            return device
+        # A worker that is too busy to answer is described as it last was.
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            info = await stub.GetWorkerInfo(worker_pb2.GetWorkerInfoRequest(), timeout=_INFO_SECONDS)
+        device.MergeFrom(info.device)
+        device.state = pb.DEVICE_STATE_READY if self._info is not None else pb.DEVICE_STATE_STARTING
+        return device
+
+    async def run(self, request: worker_pb2.RunRequest) -> AsyncGenerator[worker_pb2.RunResponse, None]:
+        """Lets the worker paint a job. Close the iterator to take the job off the device.
+
+        Raises:
+            CallError: UNAVAILABLE: the worker died.
+        """
+        if self._stub is None:
+            raise CallError(self._death_notice())
+        exited = self._exited
+        call = self._stub.Run(request)
+        try:
+            async for response in call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.UNAVAILABLE:
+                raise
+            # The connection breaks a moment before the exit code is known.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(exited.wait(), _END_SECONDS)
+            raise CallError(self._death_notice()) from error
+        finally:
+            # An abandoned grpc.aio call is not cancelled by itself.
+            call.cancel()
+
+    def kill(self) -> None:
+        """Ends the process at once."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    def _death_notice(self) -> status_pb2.Status:
+        return unavailable(
+            "WORKER_DIED",
+            f"the worker that painted this job died ({_how(self._exit_code)}); it is being restarted",
+            retry_after=2.0,
+        )
+
+    async def _run_once(self) -> int:
+        """Runs the process from start to end and returns its exit code; ends it when cancelled."""
+        self._socket.unlink(missing_ok=True)
+        self._exited = asyncio.Event()
+        process = self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "impasto_server.worker", "--socket", str(self._socket), "--device", self.device),
+            *self._arguments,
+            # The worker ends when this pipe closes, that is when this process ends, however it does.
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            # Ctrl-C in the terminal reaches the gateway alone, which then ends the workers in good order.
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        _log.info("worker started device=%s pid=%d", self.device, process.pid)
+        last_words = asyncio.create_task(process.stdout.read())
+        channel = grpc.aio.insecure_channel(f"unix:{self._socket}", options=_CHANNEL_OPTIONS)
+        ready = asyncio.create_task(self._await_ready(channel))
+        try:
+            await process.wait()
+        finally:
+            ready.cancel()
+            self._info = self._stub = None
+            process.stdin.close()
+            try:
+                await asyncio.wait_for(process.wait(), _END_SECONDS)
+            except (asyncio.TimeoutError, asyncio.CancelledError):
+                process.kill()
+                await process.wait()
+            self._exit_code = process.returncode
+            self._exited.set()
+            self._changed()
+            await channel.close()
+        assert process.returncode is not None
+        if process.returncode == CONFIGURATION_ERROR:
+            raise ConfigurationError((await last_words).decode(errors="replace").strip())
+        last_words.cancel()
+        return process.returncode
+
+    async def _await_ready(self, channel: grpc.aio.Channel) -> None:
+        stub = cast("WorkerServiceAsyncStub", worker_pb2_grpc.WorkerServiceStub(channel))
+        info = await stub.GetWorkerInfo(worker_pb2.GetWorkerInfoRequest(), wait_for_ready=True)
+        self.device = info.device.name
+        self._info, self._stub = info, stub
+        _log.info(
+            "worker ready device=%s description=%r precision=%s",
+            info.device.name,
+            info.device.description,
+            pb.Precision.Name(info.device.auto_precision),
+        )
+        self._changed()
+
+
+def _how(exit_code: int | None) -> str:
+    if exit_code is None:
+        return "connection lost"
+    if exit_code < 0:
+        return f"signal {-exit_code}"
+    return f"exit code {exit_code}"

@@ -1,0 +1,68 @@
+"""Errors as callers see them: `google.rpc.Status` with details of the standard kinds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+DOMAIN = "impasto"
+
+# A status travels in the trailer, of which common clients take 8 KiB.
+_MAX_VIOLATIONS = 20
+_MAX_TOLD = 3
+
+
+class CallError(Exception):
+    """A call that ends with a status.
+
+    Attributes:
+        status: the `google.rpc.Status`: code, sentence for people, details.
+    """
+
+    def __init__(self, status: status_pb2.Status) -> None:
+        super().__init__(status.message)
+        self.status = status
+
+
+def invalid_argument(faults: Iterable[tuple[str, str]]) -> status_pb2.Status:
+    """INVALID_ARGUMENT with a `BadRequest`, from (path of the field, sentence on what to do) pairs."""
+    faults = list(faults)
+    bad_request = error_details_pb2.BadRequest()
+    for field, remedy in faults[:_MAX_VIOLATIONS]:
+        bad_request.field_violations.add(field=field, description=remedy)
+    message = "; ".join(f"{field} {remedy}" for field, remedy in faults[:_MAX_TOLD])
+    if len(faults) > _MAX_TOLD:
+        message += f"; and {len(faults) - _MAX_TOLD} more"
+    return status(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", message, bad_request)
+
+
+def unavailable(reason: str, message: str, retry_after: float) -> status_pb2.Status:
+    """UNAVAILABLE; the same call may succeed after `retry_after` seconds."""
+    return status(grpc.StatusCode.UNAVAILABLE, reason, message, _retry_info(retry_after))
+
+
+def queue_full(limit: int, retry_after: float) -> status_pb2.Status:
+    """RESOURCE_EXHAUSTED: the server has as many jobs as it accepts."""
+    message = f"the server has {limit} jobs and accepts no more; try again when some are done"
+    quota = error_details_pb2.QuotaFailure()
+    quota.violations.add(subject="server", description=message)
+    return status(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", message, quota, _retry_info(retry_after))
+
+
+def status(code: grpc.StatusCode, reason: str, message: str, *details: Message) -> status_pb2.Status:
+    """A status with `ErrorInfo` (its reason in UPPER_SNAKE_CASE) and further details."""
+    result = status_pb2.Status(code=code.value[0], message=message)
+    result.details.add().Pack(error_details_pb2.ErrorInfo(domain=DOMAIN, reason=reason))
+    for detail in details:
+        result.details.add().Pack(detail)
+    return result
+
+
+def _retry_info(seconds: float) -> error_details_pb2.RetryInfo:
+    retry = error_details_pb2.RetryInfo()
+    retry.retry_delay.FromMilliseconds(math.ceil(seconds * 1000))
+    return retry

@@ -1,0 +1,61 @@
+"""Which previews a caller wants."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from impasto.v1 import style_transfer_pb2 as pb
+
+from impasto_server.engine.recipe import RecipeError
+from impasto_server.jobs.formats import PREVIEWS
+
+
+@dataclasses.dataclass(frozen=True)
+class PreviewWish:
+    """Which previews a caller wants.
+
+    Attributes:
+        disabled: none.
+        format: an `ImageFormat` of `formats.PREVIEWS`.
+        max_side: longer side at most, pixels, 16 to 2048.
+        max_bytes: coded size at most, 4096 to 524,288.
+        min_interval: shortest time between two, seconds, 0.1 to 60.
+    """
+
+    disabled: bool = False
+    format: pb.ImageFormat = pb.IMAGE_FORMAT_JPEG
+    max_side: int = 512
+    max_bytes: int = 98_304
+    min_interval: float = 0.25
+
+
+def preview_wish(options: pb.PreviewOptions) -> PreviewWish:
+    """The wish that checked options of the contract stand for."""
+    wish = PreviewWish(disabled=options.disabled)
+    if options.format:
+        wish = dataclasses.replace(wish, format=options.format)
+    if options.HasField("max_side"):
+        wish = dataclasses.replace(wish, max_side=options.max_side)
+    if options.HasField("max_bytes"):
+        wish = dataclasses.replace(wish, max_bytes=options.max_bytes)
+    if options.HasField("min_interval"):
+        wish = dataclasses.replace(wish, min_interval=_seconds(options))
+    return wish
+
+
+def preview_faults(options: pb.PreviewOptions) -> list[RecipeError]:
+    """Everything that is wrong with preview options, a fault for each field."""
+    faults = []
+    if options.format and options.format not in PREVIEWS:
+        faults.append(RecipeError("format", "cannot be a preview's coding; give PNG, JPEG or WEBP"))
+    if options.HasField("max_side") and not 16 <= options.max_side <= 2048:
+        faults.append(RecipeError("max_side", f"is {options.max_side} px; give 16 to 2048"))
+    if options.HasField("max_bytes") and not 4096 <= options.max_bytes <= 524_288:
+        faults.append(RecipeError("max_bytes", f"is {options.max_bytes}; give 4096 to 524288"))
+    if options.HasField("min_interval") and not 0.1 <= _seconds(options) <= 60:
+        faults.append(RecipeError("min_interval", f"is {_seconds(options):g} s; give 0.1 s to 60 s"))
+    return faults
+
+
+def _seconds(options: pb.PreviewOptions) -> float:
+    return options.min_interval.seconds + options.min_interval.nanos / 1e9

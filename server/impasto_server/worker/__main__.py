@@ -1,0 +1,113 @@
+"""A worker's process: `python -m impasto_server.worker`. Started by the fleet, not by people."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+import threading
+from pathlib import Path
+
+import grpc.aio
+import PIL.Image
+import torch
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto.worker.v1 import worker_pb2_grpc
+
+from impasto_server.engine.devices import available_devices, check_device, describe_device, fastest_precision
+from impasto_server.engine.network import Network
+from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
+from impasto_server.engine.weights import Weights, WeightsError, load_vgg19_or_builtin, load_weights
+from impasto_server.logs import LEVELS, log_to_stderr
+from impasto_server.worker.service import WorkerService
+
+_OPTIONS = [
+    # The gateway has checked the sizes.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+]
+_PRECISIONS = {"float32": pb.PRECISION_FLOAT32, "bfloat16": pb.PRECISION_BFLOAT16}
+
+
+def main() -> None:
+    """Loads the network onto the device and serves until stdin closes."""
+    arguments = _parse_arguments()
+    log_to_stderr("worker", arguments.log_level)
+    _end_with_stdin(arguments.socket)
+    PIL.Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
+    torch.set_num_threads(max(1, torch.get_num_threads() // arguments.cpu_share))
+    try:
+        service = _service(arguments)
+    except (WeightsError, ValueError) as error:
+        # The fleet reads the reason here, and takes the code to mean that it need not try again.
+        print(error, flush=True)
+        sys.exit(os.EX_CONFIG)
+    asyncio.run(_serve(service, arguments.socket))
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m impasto_server.worker", description=__doc__)
+    parser.add_argument("--socket", type=Path, required=True, help="path of the Unix socket to listen on")
+    parser.add_argument("--device", required=True, help='name of a device, or "auto"')
+    parser.add_argument("--weights", help="vgg19, builtin or a file; else vgg19 or, failing that, builtin")
+    parser.add_argument("--download", action="store_true", help="download VGG-19 if it is not in the cache")
+    parser.add_argument("--max-resident", type=int, required=True, help="jobs on the device at a time")
+    parser.add_argument("--cpu-share", type=int, default=1, help="workers that share the CPU's threads")
+    parser.add_argument("--log-level", choices=LEVELS, default="info")
+    return parser.parse_args()
+
+
+def _end_with_stdin(socket: Path) -> None:
+    """Ends this process when the fleet's end of the pipe closes, however the fleet ended."""
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        with contextlib.suppress(OSError):
+            socket.unlink(missing_ok=True)
+            socket.parent.rmdir()
+        os._exit(0)
+
+    threading.Thread(target=wait, name="stdin", daemon=True).start()
+
+
+def _service(arguments: argparse.Namespace) -> WorkerService:
+    """
+    Raises:
+        ValueError: there is no such device.
+        WeightsError: the weights cannot be had.
+    """
+    devices = available_devices() if arguments.device == "auto" else [arguments.device]
+    device = devices[0]
+    check_device(device)
+    network = Network(_weights(arguments)).to(device)
+    auto_precision = fastest_precision(device)
+    return WorkerService(
+        device=pb.Device(
+            name=device, description=describe_device(device), auto_precision=_PRECISIONS[auto_precision]
+        ),
+        network=network,
+        auto_precision=auto_precision,
+        other_devices=devices[1:],
+        max_resident=arguments.max_resident,
+    )
+
+
+def _weights(arguments: argparse.Namespace) -> Weights:
+    if arguments.weights is None:
+        return load_vgg19_or_builtin(download=arguments.download)
+    return load_weights(arguments.weights, download=arguments.download)
+
+
+async def _serve(service: WorkerService, socket: Path) -> None:
+    server = grpc.aio.server(options=_OPTIONS)
+    worker_pb2_grpc.add_WorkerServiceServicer_to_server(service, server)
+    server.add_insecure_port(f"unix:{socket}")
+    await server.start()
+    await server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    main()

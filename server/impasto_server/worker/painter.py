@@ -1,0 +1,215 @@
+"""The one thread that uses the device, and the paintings it takes turns at."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import PIL.Image
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto.worker.v1 import worker_pb2
+
+from impasto_server.engine.recipe import Recipe
+from impasto_server.engine.session import Progress, Session
+from impasto_server.jobs.mailbox import Mailbox
+from impasto_server.jobs.previews import PreviewWish
+from impasto_server.jobs.recipes import recipe_to_proto
+from impasto_server.worker.scheduler import FairTurns
+
+_log = logging.getLogger(__name__)
+
+_PROGRESS_INTERVAL = 0.05
+_PREVIEW_SHARE = 0.02
+"""Of the time, at most so much goes into previews, however often they are wanted: they cost the optimiser."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """The picture after an evaluation, to be coded as a preview."""
+
+    picture: PIL.Image.Image
+    evaluation: int
+    scale: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Painted:
+    """The end of a painting: its picture, and what is told of how it was made."""
+
+    picture: PIL.Image.Image
+    recipe: Recipe
+    evaluations: int
+    stop_reason: str
+    stop_message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """The end of a painting that raised an error."""
+
+    error: Exception
+
+
+Event = worker_pb2.RunResponse | Snapshot | Painted | Broken
+
+
+class Painting:
+    """A job on the device.
+
+    Attributes:
+        events: what happens to it, for one reader in the event loop that made it. The last is `Painted` or
+            `Broken`.
+    """
+
+    def __init__(self, open_session: Callable[[], Session], wish: PreviewWish) -> None:
+        """
+        Args:
+            open_session: makes the session; called on the device's thread.
+            wish: which previews to take.
+        """
+        self.events: Mailbox[Event] = Mailbox()
+        self._loop = asyncio.get_running_loop()
+        self._open_session = open_session
+        self._wish = wish
+        self._session: Session | None = None
+        self._next_progress = 0.0
+        self._next_preview = 0.0
+        self._preview_in_hand = wish.disabled
+        self._preview_seconds = 0.0
+
+    def turn(self) -> bool:
+        """One evaluation; tells whether more are to follow."""
+        if self._session is None:
+            self._session = self._open_session()
+            self._tell(worker_pb2.RunResponse(started=_started(self._session)))
+        session = self._session
+        progress = session.step()
+        now = time.monotonic()
+        if session.done or now >= self._next_progress:
+            self._next_progress = now + _PROGRESS_INTERVAL
+            self._tell(worker_pb2.RunResponse(progress=_numbers(progress)), kind="progress")
+        if not self._preview_in_hand and now >= self._next_preview:
+            self._preview_in_hand = True
+            picture = session.picture(self._wish.max_side)
+            self._preview_seconds = time.monotonic() - now
+            self._tell(Snapshot(picture, progress.evaluation, progress.scale))
+        if not session.done:
+            return True
+        assert session.stop_reason is not None
+        self._tell(
+            Painted(
+                session.picture(),
+                session.recipe,
+                progress.evaluation,
+                session.stop_reason,
+                session.stop_message,
+            )
+        )
+        return False
+
+    def preview_coded(self, seconds: float) -> None:
+        """The last snapshot has been coded, which took so long: another one may be taken in due time."""
+        cost = self._preview_seconds + seconds
+        self._next_preview = time.monotonic() + max(self._wish.min_interval - cost, cost / _PREVIEW_SHARE)
+        self._preview_in_hand = False
+
+    def broke(self, error: Exception) -> None:
+        self._tell(Broken(error))
+
+    def release(self) -> None:
+        """Lets go of everything on the device."""
+        self._session = None
+        del self._open_session
+
+    def _tell(self, event: Event, *, kind: str | None = None) -> None:
+        self._loop.call_soon_threadsafe(lambda: self.events.put(event, kind=kind))
+
+
+class Painter:
+    """Gives paintings turns of one evaluation on the device, from a thread of its own."""
+
+    def __init__(self) -> None:
+        self._turns: FairTurns[Painting] = FairTurns()
+        self._condition = threading.Condition()
+        self._at_work: Painting | None = None
+        self._thread = threading.Thread(target=self._work, name="painter", daemon=True)
+        self._thread.start()
+
+    @property
+    def resident(self) -> int:
+        """How many paintings hold memory on the device."""
+        with self._condition:
+            return len(self._turns) + (self._at_work is not None and self._at_work not in self._turns)
+
+    def admit(self, painting: Painting) -> None:
+        with self._condition:
+            self._turns.add(painting)
+            self._condition.notify_all()
+
+    def drop(self, painting: Painting) -> None:
+        """Takes a painting off the device before its next evaluation; waits for the one at work."""
+        with self._condition:
+            if painting not in self._turns:
+                return
+            self._turns.remove(painting)
+            self._condition.wait_for(lambda: self._at_work is not painting)
+            painting.release()
+
+    def _work(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: len(self._turns) > 0)
+                painting = self._at_work = self._turns.next()
+            begin = time.perf_counter()
+            try:
+                goes_on = painting.turn()
+            except Exception as error:
+                # Whatever one painting raises, the others go on.
+                _log.exception("painting broke")
+                # Its traceback would keep the session, and so the device's memory.
+                painting.broke(error.with_traceback(None))
+                goes_on = False
+            with self._condition:
+                self._at_work = None
+                if painting in self._turns:
+                    if goes_on:
+                        self._turns.charge(painting, time.perf_counter() - begin)
+                    else:
+                        self._turns.remove(painting)
+                        painting.release()
+                self._condition.notify_all()
+            # Its memory must not wait for the next painting.
+            del painting
+
+
+def _started(session: Session) -> worker_pb2.Started:
+    width, height = session.size
+    return worker_pb2.Started(
+        recipe=recipe_to_proto(session.recipe),
+        width=width,
+        height=height,
+        bfloat16=session.recipe.precision == "bfloat16",
+    )
+
+
+def _numbers(progress: Progress) -> pb.Progress:
+    message = pb.Progress(
+        evaluation=progress.evaluation,
+        evaluations=progress.evaluations,
+        scale=progress.scale,
+        scales=progress.scales,
+        width=progress.width,
+        height=progress.height,
+        loss=progress.loss,
+        content_loss=progress.content_loss,
+        style_loss=progress.style_loss,
+        tv_loss=progress.tv_loss,
+    )
+    message.device_time.FromNanoseconds(round(progress.seconds * 1e9))
+    if progress.seconds_left is not None:
+        message.time_left.FromNanoseconds(round(progress.seconds_left * 1e9))
+    return message
