@@ -1,0 +1,125 @@
+"""The client of an Impasto server."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from impasto import address as addresses
+from impasto import wire
+from impasto.errors import ImpastoError, Unavailable, from_call
+from impasto.job import ServerInfo
+from impasto.painting import Painting
+from impasto.recipe import ImageSource, Previews, Recipe, StyleSource
+from impasto.transport import Transport, TransportError
+from impasto.v1 import style_transfer_pb2 as pb
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from impasto.recipe import Settings
+
+DEFAULT_TIMEOUT = 10.0
+
+
+class Client:
+    """A connection to an Impasto server. Safe to use from several threads; close it, or use it in a `with`.
+
+    Args:
+        address: "host:port", "host" (port 50051) or "unix:/path".
+        timeout: deadline of every call with one answer, in seconds.
+        transport: how calls travel; grpcio if not given.
+
+    Raises:
+        ValueError: the address is none of these. Whether a server is there shows at the first call.
+    """
+
+    def __init__(
+        self, address: str, *, timeout: float = DEFAULT_TIMEOUT, transport: Transport | None = None
+    ) -> None:
+        self.address = addresses.parse(address)
+        self.timeout = timeout
+        if transport is None:
+            from impasto.transport.grpcio import GrpcioTransport
+
+            transport = GrpcioTransport(self.address)
+        self._transport = transport
+
+    def info(self) -> ServerInfo:
+        """What the server is: version, devices, feature network, limits. Suits as a connection check.
+
+        Raises:
+            Unavailable: no server could be reached.
+            ImpastoError: the call failed otherwise.
+        """
+        try:
+            response = self._transport.unary(
+                wire.GET_SERVER_INFO, pb.GetServerInfoRequest(), timeout=self.timeout
+            )
+        except TransportError as error:
+            raise self._named(from_call(error.code, error.message, error.details)) from None
+        return wire.server_info(response)
+
+    def stylize(
+        self,
+        content: ImageSource,
+        styles: StyleSource | Sequence[StyleSource],
+        *,
+        recipe: Recipe | None = None,
+        start_image: ImageSource | None = None,
+        previews: Previews | bool = True,
+        timeout: float | None = None,
+        **settings: Unpack[Settings],
+    ) -> Painting:
+        """Has a photograph painted in the style of one or several paintings.
+
+        Returns as soon as the server has accepted the job; watch the painting by iterating over it.
+
+        Args:
+            content: the photograph.
+            styles: the painting, or a list of them, each alone or with its share beside the others'.
+            recipe: how to paint; whatever it does not set is the server's choice.
+            start_image: the picture to start from, in the content's proportions.
+            previews: which previews to send; False for none.
+            timeout: seconds after which the job is cancelled; None for no limit.
+            settings: fields of the recipe, set over `recipe`: `effort="draft", longest_side=800`.
+
+        Raises:
+            FileNotFoundError: an image is a path and nothing is there; no call has been made.
+            InvalidRequest: the request cannot be painted; says which field and what to do.
+            Unavailable: no server could be reached.
+            ImpastoError: the call failed otherwise.
+        """
+        request = wire.stylize_request(
+            content,
+            styles,
+            dataclasses.replace(recipe or Recipe(), **settings),
+            start_image,
+            previews,
+        )
+        try:
+            return Painting(self._transport.stream(wire.STYLIZE, request, timeout=timeout))
+        except Unavailable as error:
+            raise self._named(error) from None
+
+    def _named(self, error: ImpastoError) -> ImpastoError:
+        """The error; with the address and grpc's innermost cause if no server said it."""
+        if not isinstance(error, Unavailable) or error.reason:
+            return error
+        return Unavailable(
+            f"no server answers at {self.address} ({error.message.rpartition(': ')[2].rstrip(']')})"
+        )
+
+    def close(self) -> None:
+        """Lets the connection go; a painting still under way is cancelled."""
+        self._transport.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,208 @@
+"""Everything that can go wrong, as one tree under `ImpastoError`, and how it is read off the wire.
+
+The reading works on plain values and bytes, so that every transport can use it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from google.rpc.status_pb2 import Status
+
+DETAILS_KEY = "grpc-status-details-bin"
+"""The trailer in which a call's `google.rpc.Status` comes."""
+
+
+class ImpastoError(Exception):
+    """Anything that went wrong with a call or a job.
+
+    Attributes:
+        message: a sentence for people.
+        code: the canonical gRPC code's name, as "INVALID_ARGUMENT".
+        fields: pairs of a field's path in the request ("spec.recipe.longest_side") and a sentence that
+            says what is wrong with it and what to do.
+        reason: the server's own word for the cause, as "WORKER_DIED"; empty where the error was not told by
+            an Impasto server, as when none could be reached.
+        retry_after: seconds after which trying again may help; None if nothing was said.
+    """
+
+    default_code: ClassVar[str] = "UNKNOWN"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        fields: Sequence[tuple[str, str]] = (),
+        reason: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.fields = tuple(fields)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class InvalidRequest(ImpastoError):
+    """A field is missing or out of range, or an image cannot be read: the same request fails again."""
+
+    default_code = "INVALID_ARGUMENT"
+
+    @property
+    def field(self) -> str:
+        """Path of the first field at fault; empty if none was named."""
+        return self.fields[0][0] if self.fields else ""
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it, in a sentence."""
+        return self.fields[0][1] if self.fields else self.message
+
+
+class FailedPrecondition(ImpastoError):
+    """The server is not in the state that the call needs."""
+
+    default_code = "FAILED_PRECONDITION"
+
+
+class NotFound(ImpastoError):
+    """There is no such thing on the server, or not for this caller."""
+
+    default_code = "NOT_FOUND"
+
+
+class Unauthenticated(ImpastoError):
+    """The server wants to know who calls."""
+
+    default_code = "UNAUTHENTICATED"
+
+
+class PermissionDenied(ImpastoError):
+    """The caller is not allowed to do this."""
+
+    default_code = "PERMISSION_DENIED"
+
+
+class ResourceExhausted(ImpastoError):
+    """A quota or the queue is full, the request is too large, or the job can never fit the device."""
+
+    default_code = "RESOURCE_EXHAUSTED"
+
+
+class Unavailable(ImpastoError):
+    """The server cannot be reached, is shutting down, or its worker died. Worth trying again unchanged."""
+
+    default_code = "UNAVAILABLE"
+
+
+class DeadlineExceeded(ImpastoError):
+    """It took longer than the caller allowed."""
+
+    default_code = "DEADLINE_EXCEEDED"
+
+
+class JobCancelled(ImpastoError):
+    """The job was cancelled, by this caller or by someone else."""
+
+    default_code = "CANCELLED"
+
+
+class JobFailed(ImpastoError):
+    """The job failed for a reason that has no class of its own here."""
+
+
+class ServerError(ImpastoError):
+    """The server made an error, or does not know the call."""
+
+    default_code = "INTERNAL"
+
+
+class DataLoss(ServerError):
+    """What came is not what was sent: the stream broke off, or the picture does not match its digest."""
+
+    default_code = "DATA_LOSS"
+
+
+class PrivateServerError(ImpastoError):
+    """The private server is not installed, did not start, or ended.
+
+    Attributes:
+        exit_code: the code it ended with; None if it never ran.
+    """
+
+    default_code = "UNAVAILABLE"
+
+    def __init__(self, message: str, *, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+_BY_CODE: dict[str, type[ImpastoError]] = {
+    error.default_code: error
+    for error in (
+        InvalidRequest,
+        FailedPrecondition,
+        NotFound,
+        Unauthenticated,
+        PermissionDenied,
+        ResourceExhausted,
+        Unavailable,
+        DeadlineExceeded,
+        JobCancelled,
+        DataLoss,
+    )
+}
+
+
+def from_call(code: str, message: str, details: bytes | None = None) -> ImpastoError:
+    """The error of a call that ended with a code other than OK.
+
+    Args:
+        code: the canonical code's name.
+        message: the status message.
+        details: the trailer `DETAILS_KEY`, a serialized `google.rpc.Status`. Whatever in it cannot be read
+            is passed over: an error about an error helps nobody.
+    """
+    from google.protobuf.message import DecodeError
+    from google.rpc.status_pb2 import Status
+
+    status = Status()
+    with contextlib.suppress(DecodeError):
+        status = Status.FromString(details or b"")
+    return _error(_BY_CODE.get(code, ServerError), code, message or status.message, status)
+
+
+def from_job(status: Status) -> ImpastoError:
+    """The error of a job that ended FAILED, from its `Job.error`."""
+    from google.rpc.code_pb2 import Code
+
+    code = Code.Name(status.code) if status.code in Code.values() else "UNKNOWN"
+    return _error(_BY_CODE.get(code, JobFailed), code, status.message, status)
+
+
+def _error(kind: type[ImpastoError], code: str, message: str, status: Status) -> ImpastoError:
+    from google.protobuf.message import DecodeError
+    from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+
+    fields: list[tuple[str, str]] = []
+    reason, retry_after = "", None
+    for detail in status.details:
+        bad, info, retry = BadRequest(), ErrorInfo(), RetryInfo()
+        try:
+            if detail.Unpack(bad):
+                fields += [(violation.field, violation.description) for violation in bad.field_violations]
+            elif detail.Unpack(info):
+                reason = info.reason
+            elif detail.Unpack(retry) and retry.HasField("retry_delay"):
+                retry_after = max(0.0, retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9)
+        except DecodeError:
+            continue
+    if not message:
+        message = "; ".join(f"{field}: {sentence}" for field, sentence in fields) or f"the server says {code}"
+    return kind(message, code=code, fields=fields, reason=reason, retry_after=retry_after)

@@ -1,0 +1,60 @@
+"""The painting of a picture as a film: an animated WebP."""
+
+from __future__ import annotations
+
+import io
+
+from impasto.job import Preview
+from impasto.painting import Picture
+
+MAX_FRAMES = 120
+MAX_SIDE = 800
+LENGTH = 6.0
+"""Seconds from the first preview to the finished picture, if there are enough previews."""
+SLOWEST = 0.25
+HOLD = 1.5
+"""Seconds that the finished picture is held."""
+
+
+class Film:
+    """Collects previews, evenly thinned out if they become many, and writes the film."""
+
+    def __init__(self) -> None:
+        self._previews: list[Preview] = []
+        self._every = 1
+        self._seen = 0
+
+    def add(self, preview: Preview) -> None:
+        """Takes the next preview."""
+        if self._seen % self._every == 0:
+            self._previews.append(preview)
+        self._seen += 1
+        if len(self._previews) > MAX_FRAMES:
+            del self._previews[1::2]
+            self._every *= 2
+
+    def webp(self, picture: Picture) -> bytes:
+        """The film, ending with the finished picture; frames in its size, at most `MAX_SIDE` pixels."""
+        from PIL import Image
+
+        last = picture.image.convert("RGB")
+        last.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+        frames = (
+            preview.image.convert("RGB").resize(last.size, Image.Resampling.BICUBIC)
+            for preview in self._previews
+        )
+        step = min(SLOWEST, LENGTH / max(1, len(self._previews)))
+        durations = [round(step * 1000)] * len(self._previews) + [round(HOLD * 1000)]
+        first, *others = [*frames, last]
+        file = io.BytesIO()
+        first.save(
+            file,
+            "WEBP",
+            save_all=True,
+            append_images=others,
+            duration=durations,
+            loop=0,
+            quality=82,
+            method=3,
+        )
+        return file.getvalue()

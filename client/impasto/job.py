@@ -1,0 +1,210 @@
+"""What a server tells: the job, its events, and the server itself. Plain frozen data."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from PIL.Image import Image
+
+    from impasto.errors import ImpastoError
+    from impasto.recipe import Recipe
+
+FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureNetwork:
+    """The network whose features are compared.
+
+    Attributes:
+        architecture: "vgg19" or "vgg16".
+        weights: how the weights were named: "vgg19", "builtin", or a file's name.
+        origin: where they come from, and their licence, in a sentence.
+        sha256: of the weights' file, in hexadecimal.
+    """
+
+    architecture: str
+    weights: str
+    origin: str
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Numbers of one evaluation of the loss.
+
+    Attributes:
+        evaluation, evaluations: evaluations made, from 1, and to be made in all.
+        scale, scales: the scale at work, from 1, and how many there are.
+        width, height: size of this scale in pixels.
+        loss: the sum of the weighted terms; comparable within one scale only.
+        content_loss, style_loss, tv_loss: the terms before their weights.
+        device_time: seconds the device has spent on this job.
+        time_left: seconds until the result as far as can be told, else None.
+    """
+
+    evaluation: int
+    evaluations: int
+    scale: int
+    scales: int
+    width: int
+    height: int
+    loss: float
+    content_loss: float
+    style_loss: float
+    tv_loss: float
+    device_time: float
+    time_left: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Preview:
+    """The picture as it looks during the work.
+
+    Attributes:
+        data: the coded picture.
+        format: how it is coded: "jpeg", "png" or "webp".
+        width, height: its size in pixels.
+        evaluation: the evaluation after which it was taken; 0 is the image started from.
+        scale: the scale it was taken at, from 1.
+    """
+
+    data: bytes = dataclasses.field(repr=False)
+    format: str
+    width: int
+    height: int
+    evaluation: int
+    scale: int
+
+    @property
+    def image(self) -> Image:
+        """The preview decoded; needs Pillow."""
+        return decode(self.data)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A painting being made, or made, as the server last told.
+
+    Attributes:
+        name: "jobs/" and an identifier.
+        state: "queued", "running", "succeeded", "failed" or "cancelled".
+        recipe: the recipe as it is run, every field set.
+        width, height: size of the result in pixels.
+        progress: the newest numbers; None before the first evaluation.
+        error: why it failed; None in any other state.
+        stop_reason: "completed", "converged", "not_finite" or "cancelled" once it has ended, else None.
+        stop_message: the same in a sentence.
+        create_time, start_time, end_time: when it was accepted, begun and ended (UTC), else None.
+        network: the feature network that paints it; None before work has begun.
+        device: the device that paints it; empty before work has begun.
+        bfloat16: whether the network runs in bfloat16.
+    """
+
+    name: str
+    state: str
+    recipe: Recipe
+    width: int
+    height: int
+    progress: Progress | None
+    error: ImpastoError | None
+    stop_reason: str | None
+    stop_message: str
+    create_time: datetime | None
+    start_time: datetime | None
+    end_time: datetime | None
+    network: FeatureNetwork | None
+    device: str
+    bfloat16: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class JobChanged:
+    """The job was accepted or changed its state.
+
+    Attributes:
+        job: the job as it now is.
+    """
+
+    job: Job
+
+
+Event = JobChanged | Progress | Preview
+"""Something that happened to a job."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """Something that paints.
+
+    Attributes:
+        name: "cpu", "cuda:0", "mps".
+        description: what it is, for people.
+        state: "starting" or "ready".
+        auto_precision: what precision "auto" means here; None until it is ready.
+        resident_jobs: jobs that hold memory there.
+        restarts: how often its worker had to be restarted.
+    """
+
+    name: str
+    description: str
+    state: str
+    auto_precision: str | None
+    resident_jobs: int
+    restarts: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a server refuses to go beyond.
+
+    Attributes:
+        max_request_bytes: size of a request in bytes.
+        max_image_pixels: pixels of an image sent, width times height.
+        max_longest_side: `Recipe.longest_side` in pixels.
+        max_styles: styles of a job.
+        max_evaluations: `Recipe.evaluations`.
+        max_unfinished_jobs: jobs accepted and not finished.
+    """
+
+    max_request_bytes: int
+    max_image_pixels: int
+    max_longest_side: int
+    max_styles: int
+    max_evaluations: int
+    max_unfinished_jobs: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerInfo:
+    """What a server is.
+
+    Attributes:
+        version: its version.
+        devices: what it paints with.
+        network: its feature network; None until a worker has loaded it.
+        accepted_formats: coded images it takes: "png", "jpeg", …
+        limits: what it refuses to go beyond.
+        unfinished_jobs: jobs accepted and not finished.
+    """
+
+    version: str
+    devices: tuple[Device, ...]
+    network: FeatureNetwork | None
+    accepted_formats: tuple[str, ...]
+    limits: Limits
+    unfinished_jobs: int
+
+
+def decode(data: bytes) -> Image:
+    """A coded image as a Pillow image."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image

@@ -1,0 +1,144 @@
+"""A server of one's own on this machine, for as long as one `with` lasts."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+from impasto.errors import PrivateServerError
+
+START_TIMEOUT = 60.0
+GRACE = 5.0
+"""Seconds that each way of asking the server to end is given before the next, harder one."""
+
+_NEEDED = ("impasto_server", "torch", "torchvision", "safetensors")
+
+
+class PrivateServer:
+    """Starts a server for one caller and ends it.
+
+    It is started on entering, without waiting: do something useful before asking for its `address`. It ends
+    when it is left, and by itself should this process die, however that happens. Ctrl-C in a terminal does
+    not reach it: it is in a session of its own, so that the caller can first cancel what it asked for.
+
+    Args:
+        weights: weights of the feature network: "vgg19", "builtin" or a file; the server's choice if None.
+        device: what to paint with, as "cpu" or "cuda:0"; the server's choice if None.
+        on_line: called with each line of the server's log, from a thread.
+
+    Raises:
+        PrivateServerError: on entering, if the server is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        device: str | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        self._command = [sys.executable, "-m", "impasto_server", "serve", "--private"]
+        if weights is not None:
+            self._command += ["--weights", os.fspath(weights)]
+        if device is not None:
+            self._command += ["--device", device]
+        self._on_line = on_line
+        self._last_lines: collections.deque[str] = collections.deque(maxlen=20)
+        self._listening = threading.Event()
+        self._address: str | None = None
+
+    def __enter__(self) -> PrivateServer:
+        missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+        if missing:
+            raise PrivateServerError(
+                f"no server on this machine to paint with ({', '.join(missing)} not installed): "
+                "pip install 'impasto[server]', or name a server with --server HOST:PORT"
+            )
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+        self._readers = [
+            threading.Thread(target=reader, daemon=True) for reader in (self._read_stdout, self._read_stderr)
+        ]
+        for thread in self._readers:
+            thread.start()
+        return self
+
+    @property
+    def address(self) -> str:
+        """Where it listens; waits until it does.
+
+        Raises:
+            PrivateServerError: it ended instead, or took too long.
+        """
+        if not self._listening.wait(START_TIMEOUT):
+            raise PrivateServerError(f"the private server did not start within {START_TIMEOUT:.0f} s")
+        if self._address is None:
+            raise self.death() or PrivateServerError("the private server closed its output before it started")
+        return self._address
+
+    def death(self) -> PrivateServerError | None:
+        """How the server ended and its last word, after waiting a moment for that; None if it lives on."""
+        try:
+            code = self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            return None
+        for thread in self._readers:
+            thread.join(GRACE)
+        words = [line for line in self._last_lines if line.strip()]
+        return PrivateServerError(
+            f"the private server ended: {words[-1] if words else f'exit code {code}'}", exit_code=code
+        )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                assert self._process.stdin is not None
+                self._process.stdin.close()
+            for end in (lambda: None, self._process.terminate):
+                end()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(GRACE)
+                    break
+        finally:
+            # Reached with the server alive if it did not listen, or at a second Ctrl-C.
+            if self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+            for thread in self._readers:
+                thread.join(GRACE)
+
+    def _read_stdout(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as stdout:
+            for line in stdout:
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    self._address = str(json.loads(line)["address"])
+                    self._listening.set()
+        self._listening.set()
+
+    def _read_stderr(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as stderr:
+            for line in stderr:
+                line = line.rstrip("\n")
+                self._last_lines.append(line)
+                if self._on_line is not None:
+                    self._on_line(line)

@@ -1,0 +1,268 @@
+"""What the command line shows while a picture is painted: a bar, a few lines, JSON lines, or nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from impasto.job import Event, JobChanged, Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from impasto.errors import ImpastoError
+    from impasto.job import ServerInfo
+    from impasto.painting import Picture
+
+
+class Display(Protocol):
+    """Shows one run of the command line."""
+
+    def note(self, text: str) -> None:
+        """Something worth knowing that is not part of the painting."""
+
+    def event(self, event: Event, path: str | None) -> None:
+        """Something happened; `path` is where a preview was written, if it was."""
+
+    def finished(self, picture: Picture, paths: dict[str, str]) -> None:
+        """The picture is on disk; `paths` has "path" and, with a film, "film"."""
+
+    def error(self, error: ImpastoError, message: str, exit_code: int) -> None:
+        """It went wrong; `message` is in the command line's own words."""
+
+    def close(self) -> None:
+        """Leaves the terminal as it was."""
+
+
+class JsonLines:
+    """Each event as a line of JSON on stdout, for scripts."""
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr)
+
+    def event(self, event: Event, path: str | None) -> None:
+        if isinstance(event, JobChanged):
+            print_json("job", plain(event.job))
+        elif isinstance(event, Progress):
+            print_json("progress", plain(event))
+        else:
+            fields = plain(event)
+            del fields["data"]
+            print_json("preview", {**fields, "size_bytes": len(event.data), "path": path})
+
+    def finished(self, picture: Picture, paths: dict[str, str]) -> None:
+        print_json(
+            "result",
+            {
+                **paths,
+                "width": picture.width,
+                "height": picture.height,
+                "size_bytes": len(picture.data),
+                "sha256": picture.sha256,
+                "metadata": picture.metadata,
+            },
+        )
+
+    def error(self, error: ImpastoError, message: str, exit_code: int) -> None:
+        print_json("error", {**plain_error(error), "message": message, "exit_code": exit_code})
+
+    def close(self) -> None:
+        pass
+
+
+class Lines:
+    """A few plain lines on stderr, where there is no terminal; only what went wrong if `quiet`."""
+
+    def __init__(self, console: Console, *, quiet: bool) -> None:
+        self._console = console
+        self._quiet = quiet
+        self._scale = 0
+
+    def note(self, text: str) -> None:
+        if not self._quiet:
+            self._print(text)
+
+    def event(self, event: Event, path: str | None) -> None:
+        if not self._quiet and isinstance(event, Progress) and event.scale != self._scale:
+            self._scale = event.scale
+            left = f", about {_duration(event.time_left)} left" if event.time_left is not None else ""
+            self._print(f"{_scale(event)}, evaluation {event.evaluation}/{event.evaluations}{left}")
+
+    def finished(self, picture: Picture, paths: dict[str, str]) -> None:
+        if not self._quiet:
+            print(summary(picture, paths["path"]))
+
+    def error(self, error: ImpastoError, message: str, exit_code: int) -> None:
+        self._console.print(f"[red]Error:[/] {_escaped(message)}", highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        pass
+
+    def _print(self, text: str) -> None:
+        self._console.print(_escaped(text), highlight=False, soft_wrap=True)
+
+
+class Bar(Lines):
+    """A progress bar on a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        super().__init__(console, quiet=False)
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[losses]}"),
+            TextColumn("{task.fields[times]}"),
+            console=console,
+            transient=True,
+            expand=True,
+        )
+        self._task = self._bar.add_task("starting", total=None, losses="", times="")
+        self._bar.start()
+
+    def event(self, event: Event, path: str | None) -> None:
+        if isinstance(event, JobChanged) and event.job.state == "queued":
+            self._bar.update(self._task, description="waiting for a device")
+        elif isinstance(event, Progress):
+            left = f", {_duration(event.time_left)} left" if event.time_left is not None else ""
+            self._bar.update(
+                self._task,
+                description=_scale(event),
+                completed=event.evaluation,
+                total=event.evaluations,
+                losses=f"content {event.content_loss:.3g}  style {event.style_loss:.3g}",
+                times=f"{_duration(event.device_time)}{left}",
+            )
+
+    def finished(self, picture: Picture, paths: dict[str, str]) -> None:
+        self.close()
+        super().finished(picture, paths)
+
+    def error(self, error: ImpastoError, message: str, exit_code: int) -> None:
+        self.close()
+        super().error(error, message, exit_code)
+
+    def close(self) -> None:
+        self._bar.stop()
+
+
+@contextmanager
+def display(*, json_lines: bool, quiet: bool) -> Iterator[Display]:
+    """The display that fits: JSON lines if asked for, a bar on a terminal, else plain lines."""
+    chosen: Display
+    if json_lines:
+        chosen = JsonLines()
+    else:
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        chosen = Bar(console) if console.is_terminal and not quiet else Lines(console, quiet=quiet)
+    try:
+        yield chosen
+    finally:
+        chosen.close()
+
+
+def summary(picture: Picture, path: str) -> str:
+    """The picture and how it came about, in a line."""
+    job = picture.job
+    words = [f"{picture.width} × {picture.height}"]
+    if job.progress is not None:
+        words.append(f"{_duration(job.progress.device_time)} of painting")
+        words.append(f"{job.progress.evaluation} evaluations")
+    if job.network is not None:
+        words.append(f"{job.network.weights} weights ({job.network.architecture})")
+    if job.stop_message:
+        words.append(job.stop_message)
+    return f"{path}: {', '.join(words)}"
+
+
+def server_table(info: ServerInfo) -> None:
+    """Prints what a server is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("version", info.version)
+    for device in info.devices:
+        precision = f", {device.auto_precision}" if device.auto_precision else ""
+        restarts = f", restarted {device.restarts} times" if device.restarts else ""
+        table.add_row(device.name, _escaped(f"{device.description} ({device.state}{precision}{restarts})"))
+    if info.network is None:
+        table.add_row("weights", "not loaded yet")
+    else:
+        table.add_row("weights", _escaped(f"{info.network.weights} ({info.network.architecture})"))
+        table.add_row("origin", _escaped(info.network.origin))
+    limits = info.limits
+    table.add_row("formats", ", ".join(info.accepted_formats))
+    table.add_row("longest side", f"at most {limits.max_longest_side:,} px")
+    table.add_row("image sent", f"at most {limits.max_image_pixels / 1e6:,.0f} megapixels")
+    table.add_row("request", f"at most {limits.max_request_bytes / 2**20:,.0f} MiB")
+    table.add_row("styles", f"at most {limits.max_styles}")
+    table.add_row("jobs", f"{info.unfinished_jobs} of at most {limits.max_unfinished_jobs}")
+    Console().print(table)
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """A dataclass as JSON can say it."""
+    return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+
+
+def plain_error(error: ImpastoError) -> dict[str, Any]:
+    """An error as JSON can say it."""
+    return {
+        "code": error.code,
+        "message": error.message,
+        "fields": [{"field": field, "message": sentence} for field, sentence in error.fields],
+        "reason": error.reason,
+        "retry_after": error.retry_after,
+    }
+
+
+def _plain(value: Any) -> Any:
+    from impasto.errors import ImpastoError
+
+    if isinstance(value, ImpastoError):
+        return plain_error(value)
+    if dataclasses.is_dataclass(value):
+        return plain(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no word for it.
+    return value
+
+
+def print_json(kind: str, fields: dict[str, Any]) -> None:
+    """Prints a line of JSON, at once."""
+    print(json.dumps({"event": kind, **fields}, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def _scale(progress: Progress) -> str:
+    return f"scale {progress.scale}/{progress.scales} {progress.width}×{progress.height}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,299 @@
+"""Between the plain data of the client and the messages of `impasto/v1/style_transfer.proto`."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import sys
+from collections.abc import Iterable
+from datetime import timezone
+from typing import TYPE_CHECKING, Any, cast
+
+from google.protobuf.duration_pb2 import Duration
+
+from impasto.errors import InvalidRequest, from_job
+from impasto.job import (
+    Device,
+    FeatureNetwork,
+    Job,
+    Limits,
+    Preview,
+    Progress,
+    ServerInfo,
+)
+from impasto.recipe import ImageSource, Previews, RawPixels, Recipe, Style, StyleSource
+from impasto.transport import Method
+from impasto.v1 import style_transfer_pb2 as pb
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+    from google.protobuf.timestamp_pb2 import Timestamp
+    from PIL.Image import Image
+
+STYLIZE = Method("/impasto.v1.StyleTransfer/Stylize", pb.StylizeRequest, pb.StylizeResponse)
+GET_SERVER_INFO = Method(
+    "/impasto.v1.StyleTransfer/GetServerInfo", pb.GetServerInfoRequest, pb.GetServerInfoResponse
+)
+
+_RECIPE_ENUMS: dict[str, EnumTypeWrapper] = {
+    "objective": pb.Objective,
+    "optimizer": pb.Optimizer,
+    "effort": pb.Effort,
+    "start": pb.Start,
+    "precision": pb.Precision,
+}
+
+
+# What is sent.
+
+
+def stylize_request(
+    content: ImageSource,
+    styles: StyleSource | Iterable[StyleSource],
+    recipe: Recipe,
+    start_image: ImageSource | None,
+    previews: Previews | bool,
+) -> pb.StylizeRequest:
+    """The request of `Stylize`. Reads the files it names.
+
+    Raises:
+        InvalidRequest: something cannot even be said in a message.
+        OSError: a file cannot be read.
+        TypeError: an image is of a type not accepted.
+    """
+    if start_image is not None and recipe.start is None:
+        recipe = dataclasses.replace(recipe, start="image")
+    spec = pb.JobSpec(
+        content=image_message(content),
+        styles=[style_message(style) for style in _each_style(styles)],
+        recipe=recipe_message(recipe),
+    )
+    if start_image is not None:
+        spec.start_image.CopyFrom(image_message(start_image))
+    return pb.StylizeRequest(spec=spec, preview=previews_message(previews))
+
+
+def recipe_message(recipe: Recipe) -> pb.Recipe:
+    """A recipe with only those fields set that are not None."""
+    if recipe.effort is not None and recipe.evaluations is not None:
+        raise _invalid("spec.recipe.effort", "is given and evaluations too; give one of them")
+    message = pb.Recipe()
+    _set_fields(message, recipe, _RECIPE_ENUMS, "spec.recipe")
+    return message
+
+
+def previews_message(previews: Previews | bool) -> pb.PreviewOptions:
+    """Which previews to send; False for none, True for the server's choice."""
+    message = pb.PreviewOptions(disabled=previews is False)
+    if isinstance(previews, Previews):
+        if previews.min_interval is not None:
+            message.min_interval.CopyFrom(_duration(previews.min_interval))
+        _set_fields(
+            message, dataclasses.replace(previews, min_interval=None), {"format": pb.ImageFormat}, "preview"
+        )
+    return message
+
+
+def image_message(source: ImageSource) -> pb.Image:
+    """An image as it is sent: files and coded bytes as they are, a Pillow image coded without loss."""
+    if isinstance(source, RawPixels):
+        return pb.Image(raw=pb.RawPixels(width=source.width, height=source.height, rgba=source.rgba))
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return pb.Image(encoded=bytes(source))
+    if isinstance(source, (str, os.PathLike)):
+        with open(source, "rb") as file:
+            return pb.Image(encoded=file.read())
+    # Whoever holds a Pillow image has imported Pillow; whoever has not need not have it.
+    pillow = sys.modules.get("PIL.Image")
+    if pillow is not None and isinstance(source, pillow.Image):
+        return pb.Image(encoded=_encoded(source))
+    raise TypeError(
+        f"an image is a path, bytes, impasto.RawPixels or a Pillow image, not {type(source).__name__}"
+    )
+
+
+def style_message(source: StyleSource) -> pb.Style:
+    """A style and its weight."""
+    if not isinstance(source, Style):
+        source = Style(*source) if isinstance(source, tuple) else Style(source)
+    message = pb.Style(image=image_message(source.image))
+    if source.weight is not None:
+        message.weight = source.weight
+    return message
+
+
+def _each_style(styles: StyleSource | Iterable[StyleSource]) -> list[StyleSource]:
+    # A list of styles is the only iterable that is not itself a style.
+    if isinstance(styles, list):
+        return cast("list[StyleSource]", styles)
+    return [cast("StyleSource", styles)]
+
+
+def _encoded(image: Image) -> bytes:
+    file = io.BytesIO()
+    exif = image.getexif()
+    try:
+        image.save(file, "PNG", exif=exif, compress_level=1)
+    except OSError:  # A mode that PNG does not know, as CMYK.
+        file = io.BytesIO()
+        image.save(file, "TIFF", exif=exif)
+    return file.getvalue()
+
+
+def _set_fields(message: Any, settings: Any, enums: dict[str, EnumTypeWrapper], path: str) -> None:
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if value is None:
+            continue
+        try:
+            setattr(message, field.name, _number(enums[field.name], value) if field.name in enums else value)
+        except (TypeError, ValueError):
+            words = _words(enums[field.name]) if field.name in enums else []
+            choice = f"one of {', '.join(words)}" if words else "another value"
+            raise _invalid(f"{path}.{field.name}", f"cannot be {value!r}; give {choice}") from None
+
+
+def _invalid(field: str, remedy: str) -> InvalidRequest:
+    return InvalidRequest(f"{field} {remedy}", fields=[(field, remedy)])
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration
+
+
+# What is received.
+
+
+def job(message: pb.Job) -> Job:
+    """A job as plain data."""
+    return Job(
+        name=message.name,
+        state=_word(pb.JobState, message.state),
+        recipe=recipe(message.recipe),
+        width=message.width,
+        height=message.height,
+        progress=progress(message.progress) if message.HasField("progress") else None,
+        error=from_job(message.error) if message.HasField("error") else None,
+        stop_reason=_word(pb.StopReason, message.stop_reason) if message.stop_reason else None,
+        stop_message=message.stop_message,
+        create_time=_time(message.create_time) if message.HasField("create_time") else None,
+        start_time=_time(message.start_time) if message.HasField("start_time") else None,
+        end_time=_time(message.end_time) if message.HasField("end_time") else None,
+        network=network(message.network) if message.HasField("network") else None,
+        device=message.device,
+        bfloat16=message.bfloat16,
+    )
+
+
+def recipe(message: pb.Recipe) -> Recipe:
+    """A recipe as plain data; what is not set is None."""
+    values: dict[str, Any] = {}
+    for descriptor, value in message.ListFields():
+        enum = _RECIPE_ENUMS.get(descriptor.name)
+        values[descriptor.name] = _word(enum, value) if enum else value
+    known = {field.name for field in dataclasses.fields(Recipe)}
+    return Recipe(**{name: value for name, value in values.items() if name in known})
+
+
+def progress(message: pb.Progress) -> Progress:
+    """The numbers of an evaluation as plain data."""
+    return Progress(
+        evaluation=message.evaluation,
+        evaluations=message.evaluations,
+        scale=message.scale,
+        scales=message.scales,
+        width=message.width,
+        height=message.height,
+        loss=message.loss,
+        content_loss=message.content_loss,
+        style_loss=message.style_loss,
+        tv_loss=message.tv_loss,
+        device_time=_seconds(message.device_time),
+        time_left=_seconds(message.time_left) if message.HasField("time_left") else None,
+    )
+
+
+def preview(message: pb.Preview) -> Preview:
+    """A preview as plain data."""
+    return Preview(
+        data=message.data,
+        format=_word(pb.ImageFormat, message.format),
+        width=message.width,
+        height=message.height,
+        evaluation=message.evaluation,
+        scale=message.scale,
+    )
+
+
+def network(message: pb.FeatureNetwork) -> FeatureNetwork:
+    """A feature network as plain data."""
+    return FeatureNetwork(message.architecture, message.weights, message.origin, message.sha256)
+
+
+def server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
+    """What a server is, as plain data."""
+    limits = message.limits
+    return ServerInfo(
+        version=message.version,
+        devices=tuple(
+            Device(
+                name=device.name,
+                description=device.description,
+                state=_word(pb.DeviceState, device.state),
+                auto_precision=_word(pb.Precision, device.auto_precision) if device.auto_precision else None,
+                resident_jobs=device.resident_jobs,
+                restarts=device.restarts,
+            )
+            for device in message.devices
+        ),
+        network=network(message.network) if message.HasField("network") else None,
+        accepted_formats=tuple(image_format(number) for number in message.accepted_formats),
+        limits=Limits(
+            max_request_bytes=limits.max_request_bytes,
+            max_image_pixels=limits.max_image_pixels,
+            max_longest_side=limits.max_longest_side,
+            max_styles=limits.max_styles,
+            max_evaluations=limits.max_evaluations,
+            max_unfinished_jobs=limits.max_unfinished_jobs,
+        ),
+        unfinished_jobs=message.unfinished_jobs,
+    )
+
+
+def image_format(number: int) -> str:
+    """ "png", "jpeg", "webp" or "tiff"."""
+    return _word(pb.ImageFormat, number)
+
+
+def _time(message: Timestamp) -> datetime:
+    return message.ToDatetime(tzinfo=timezone.utc)
+
+
+def _seconds(message: Duration) -> float:
+    return message.seconds + message.nanos / 1e9
+
+
+# Enums: the client says "running" for JOB_STATE_RUNNING, "report" for OBJECTIVE_REPORT.
+
+
+def _words(enum: EnumTypeWrapper) -> list[str]:
+    prefix = enum.Name(0)[: -len("UNSPECIFIED")]
+    return [name[len(prefix) :].lower() for name, number in enum.items() if number]
+
+
+def _number(enum: EnumTypeWrapper, word: str) -> int:
+    if word not in _words(enum):
+        raise ValueError(word)
+    prefix = enum.Name(0)[: -len("UNSPECIFIED")]
+    return int(enum.Value(prefix + word.upper()))
+
+
+def _word(enum: EnumTypeWrapper, number: int) -> str:
+    prefix = enum.Name(0)[: -len("UNSPECIFIED")]
+    # A newer server may send numbers that this client does not know.
+    return enum.Name(number)[len(prefix) :].lower() if number in enum.values() else f"unknown ({number})"

@@ -1,0 +1,170 @@
+"""The client over real sockets, against a server that misbehaves as told."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+
+import fake_server
+import impasto
+from fake_server import FakeServer, bad_request, png, refuse
+from impasto.v1 import style_transfer_pb2 as pb
+
+SAID = error_details_pb2.ErrorInfo(domain="impasto", reason="SHUTTING_DOWN")
+
+
+def test_a_picture(client: impasto.Client, fake: FakeServer) -> None:
+    with client.stylize(png(), [(png(), 0.5)], effort="draft", longest_side=48) as painting:
+        picture = painting.result()
+    assert picture.data == png()
+    (request,) = fake.requests
+    assert request.spec.recipe == pb.Recipe(effort=pb.EFFORT_DRAFT, longest_side=48)
+    assert request.spec.styles[0].weight == 0.5
+
+
+def test_settings_go_over_the_recipe(client: impasto.Client, fake: FakeServer) -> None:
+    recipe = impasto.Recipe(objective="report", seed=1)
+    client.stylize(png(), png(), recipe=recipe, seed=2, previews=False).result()
+    assert fake.requests[0].spec.recipe == pb.Recipe(objective=pb.OBJECTIVE_REPORT, seed=2)
+    assert fake.requests[0].preview.disabled
+
+
+def test_info(client: impasto.Client) -> None:
+    info = client.info()
+    assert info.version == "9.9"
+    assert info.devices[0].auto_precision == "bfloat16"
+    assert info.network is not None
+    assert info.network.weights == "builtin"
+    assert info.accepted_formats == ("png", "jpeg")
+    assert info.limits.max_longest_side == 4096
+
+
+def test_a_missing_file_is_found_before_any_call(
+    client: impasto.Client, fake: FakeServer, tmp_path: Path
+) -> None:
+    with pytest.raises(FileNotFoundError):
+        client.stylize(tmp_path / "none.png", png())
+    assert not fake.requests
+
+
+def test_a_refused_request_names_the_field(client: impasto.Client, fake: FakeServer) -> None:
+    fake.script = refuse(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "no",
+        SAID,
+        bad_request(spec__recipe__longest_side="is 5 px; give 16"),
+    )
+    with pytest.raises(impasto.InvalidRequest) as caught:
+        client.stylize(png(), png())
+    assert caught.value.fields == (("spec.recipe.longest_side", "is 5 px; give 16"),)
+
+
+def test_what_the_server_says_about_itself_is_kept(client: impasto.Client, fake: FakeServer) -> None:
+    retry = error_details_pb2.RetryInfo()
+    retry.retry_delay.FromSeconds(7)
+    fake.script = refuse(grpc.StatusCode.UNAVAILABLE, "shutting down", SAID, retry)
+    with pytest.raises(impasto.Unavailable, match="shutting down") as caught:
+        client.stylize(png(), png())
+    assert (caught.value.reason, caught.value.retry_after) == ("SHUTTING_DOWN", 7.0)
+
+
+def test_unavailable_in_the_middle(client: impasto.Client, fake: FakeServer) -> None:
+    def script(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
+        yield from fake_server.begin()
+        yield from refuse(grpc.StatusCode.UNAVAILABLE, "the worker died", SAID)(request, context)
+
+    fake.script = script
+    painting = client.stylize(png(), png())
+    seen = []
+    with pytest.raises(impasto.Unavailable, match="worker died"):
+        seen += painting
+    assert painting.progress is not None
+    assert painting.progress.evaluation == 4
+
+
+def test_cancel_from_another_thread_frees_the_server(client: impasto.Client, fake: FakeServer) -> None:
+    fake.script = fake_server.paint_forever
+    painting = client.stylize(png(), png())
+    threading.Timer(0.3, painting.cancel).start()
+    with pytest.raises(impasto.JobCancelled):
+        painting.result()
+    assert fake.left.wait(10)
+
+
+def test_leaving_early_frees_the_server(client: impasto.Client, fake: FakeServer) -> None:
+    fake.script = fake_server.paint_forever
+    with client.stylize(png(), png()) as painting:
+        for event in painting:
+            if isinstance(event, impasto.Preview):
+                break
+    assert fake.left.wait(10)
+
+
+def test_a_time_limit(client: impasto.Client, fake: FakeServer) -> None:
+    fake.script = fake_server.paint_forever
+    with pytest.raises(impasto.DeadlineExceeded):
+        client.stylize(png(), png(), timeout=0.5).result()
+    assert fake.left.wait(10)
+
+
+def test_nobody_there_is_said_with_the_address() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with impasto.Client(address) as client:
+        for call in (client.info, lambda: client.stylize(png(), png())):
+            with pytest.raises(impasto.Unavailable, match=address) as caught:
+                call()
+            assert caught.value.reason == ""
+
+
+def test_a_server_that_never_answers_meets_the_deadline() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with impasto.Client(address, timeout=0.3) as client, pytest.raises(impasto.DeadlineExceeded):
+            client.info()
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    with fake_server.serving(f"unix:{tmp_path}/s") as fake, impasto.Client(fake.address) as client:
+        assert client.info().version == "9.9"
+
+
+def test_a_proxy_from_the_environment_is_not_asked_for_this_machine(
+    fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with impasto.Client(fake.address) as client:
+        assert client.info().version == "9.9"
+
+
+@pytest.mark.parametrize("name", ["grpc", "google.protobuf", "PIL", "torch", "typer", "impasto_server"])
+def test_importing_impasto_imports_nothing_heavy(name: str) -> None:
+    check = f"import sys, impasto; impasto.Recipe; sys.exit({name!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+
+
+def test_painting_needs_no_pillow(fake: FakeServer, tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(png())
+    program = f"""
+import sys
+sys.modules["PIL"] = None
+import impasto
+with impasto.Client({fake.address!r}) as client:
+    painting = client.stylize({str(picture)!r}, {str(picture)!r})
+    assert any(isinstance(event, impasto.Preview) and event.data for event in painting)
+    assert painting.result().metadata
+assert "impasto_server" not in sys.modules and "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

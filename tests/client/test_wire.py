@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from PIL import Image, ImageCms
+
+import impasto
+from fake_server import jpeg, png
+from impasto import recipe as words
+from impasto import wire
+from impasto.v1 import style_transfer_pb2 as pb
+
+
+def test_only_what_is_set_is_sent() -> None:
+    assert wire.recipe_message(impasto.Recipe()) == pb.Recipe()
+    sent = wire.recipe_message(impasto.Recipe(tv_weight=0.0, seed=0, objective="report", effort="draft"))
+    assert {field.name for field, _ in sent.ListFields()} == {"tv_weight", "seed", "objective", "effort"}
+
+
+def test_a_recipe_survives_the_way_there_and_back() -> None:
+    recipe = impasto.Recipe(
+        objective="gatys",
+        content_weight=0.5,
+        style_weight=2.0,
+        tv_weight=0.0,
+        optimizer="adam",
+        learning_rate=0.25,
+        evaluations=7,
+        longest_side=640,
+        start="noise",
+        seed=2**32 - 1,
+        precision="bfloat16",
+    )
+    assert wire.recipe(wire.recipe_message(recipe)) == recipe
+
+
+def test_the_recipe_has_every_field_and_word_of_the_contract() -> None:
+    assert {field.name for field in dataclasses.fields(impasto.Recipe)} == {
+        field.name for field in pb.Recipe.DESCRIPTOR.fields
+    }
+    assert set(words.Settings.__annotations__) == {field.name for field in dataclasses.fields(impasto.Recipe)}
+    for literal, enum in (
+        (words.Objective, pb.Objective),
+        (words.Optimizer, pb.Optimizer),
+        (words.Effort, pb.Effort),
+        (words.Start, pb.Start),
+        (words.Precision, pb.Precision),
+    ):
+        prefix = enum.Name(0)[: -len("UNSPECIFIED")]
+        assert {prefix + word.upper() for word in get_args(literal)} | {enum.Name(0)} == set(enum.keys())
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"objective": "cubist"}, "spec.recipe.objective"),
+        ({"longest_side": -1}, "spec.recipe.longest_side"),
+        ({"longest_side": 2**32}, "spec.recipe.longest_side"),
+        ({"seed": 1.5}, "spec.recipe.seed"),
+        ({"content_weight": "much"}, "spec.recipe.content_weight"),
+        ({"effort": "draft", "evaluations": 3}, "spec.recipe.effort"),
+    ],
+)
+def test_what_cannot_be_said_names_its_field(settings: dict[str, object], field: str) -> None:
+    with pytest.raises(impasto.InvalidRequest) as caught:
+        wire.recipe_message(impasto.Recipe(**settings))  # type: ignore[arg-type]
+    assert caught.value.field == field
+    assert "give" in caught.value.remedy
+
+
+def test_images_from_everywhere(tmp_path: Path) -> None:
+    data = png()
+    file = tmp_path / "a.png"
+    file.write_bytes(data)
+    for source in (data, bytearray(data), memoryview(data), file, str(file)):
+        assert wire.image_message(source).encoded == data
+    raw = wire.image_message(impasto.RawPixels(1, 2, b"\1\2\3\4" * 2)).raw
+    assert (raw.width, raw.height, len(raw.rgba)) == (1, 2, 8)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
+def test_pillow_images_are_sent_without_loss(mode: str) -> None:
+    image = Image.linear_gradient("L").resize((8, 4)).convert(mode.replace("I;16", "I"))
+    if mode == "I;16":
+        image = image.convert("I;16")
+    sent = Image.open(io.BytesIO(wire.image_message(image).encoded))
+    assert sent.size == (8, 4)
+    assert list(sent.convert("RGBA").tobytes()) == list(image.convert("RGBA").tobytes())
+
+
+def test_a_pillow_image_keeps_its_orientation_and_colour_profile() -> None:
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.open(io.BytesIO(jpeg(8, 4))).save(file, "JPEG", exif=exif, icc_profile=profile)
+    sent = Image.open(io.BytesIO(wire.image_message(Image.open(file)).encoded))
+    assert sent.getexif()[0x0112] == 6
+    assert sent.info["icc_profile"] == profile
+
+
+def test_what_is_no_image_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="not int"):
+        wire.image_message(3)  # type: ignore[arg-type]
+
+
+def test_styles_alone_weighted_and_several() -> None:
+    data = png()
+    for styles in (
+        data,
+        [data],
+        impasto.Style(data),
+        (data, 2.0),
+        [(data, 2.0), impasto.Style(data, weight=3.0)],
+    ):
+        request = wire.stylize_request(data, styles, impasto.Recipe(), None, True)  # type: ignore[arg-type]
+        assert all(style.image.encoded == data for style in request.spec.styles)
+    assert [style.weight for style in request.spec.styles] == [2.0, 3.0]
+
+
+def test_a_start_image_sets_the_start() -> None:
+    request = wire.stylize_request(png(), png(), impasto.Recipe(), png(), True)
+    assert request.spec.recipe.start == pb.START_IMAGE
+    assert request.spec.start_image.encoded == png()
+
+
+def test_previews() -> None:
+    assert wire.previews_message(True) == pb.PreviewOptions()
+    assert wire.previews_message(False) == pb.PreviewOptions(disabled=True)
+    sent = wire.previews_message(
+        impasto.Previews(format="webp", max_side=64, max_bytes=5000, min_interval=0.5)
+    )
+    assert (sent.format, sent.max_side, sent.max_bytes) == (pb.IMAGE_FORMAT_WEBP, 64, 5000)
+    assert sent.min_interval.ToMilliseconds() == 500
