@@ -70,15 +70,15 @@ class Network(nn.Module):
         return self._cast[dtype]
 
     def forward(
-        self, image: torch.Tensor, layers: Iterable[str], *, padding: Padding = "reflect"
+        self, image: torch.Tensor, layers: Iterable[str], *, padding: Padding = "zeros"
     ) -> dict[str, torch.Tensor]:
         """Features of an image.
 
         Args:
             image: (1, 3, H, W), RGB normalised by the ImageNet mean and standard deviation, any float type.
             layers: which to give: "reluB_I" (after a convolution's ReLU), B the block, I the position in it.
-            padding: how the convolutions see beyond the edge. VGG was trained with zeros, which paint a
-                frame around the picture; reflection does not.
+            padding: what the convolutions see beyond the edge: zeros, as VGG was trained, or the features
+                reflected, which changes the statistics of a whole image less.
 
         Returns:
             name → (1, C, H / 2**(B-1), W / 2**(B-1)), sizes rounded down, in the network's arithmetic.

@@ -26,26 +26,54 @@ class Shape:
 
     Attributes:
         content_layers, style_layers: layers compared.
-        padding: of the network's convolutions.
+        margin: whether the picture is painted with a margin around it that is cut off at the end. The
+            edge of what a network sees always shows as a frame, whatever its convolutions are padded with.
+        style_padding: of the network's convolutions when it looks at a style.
         style_as_content: whether the style image is brought to exactly the content's size, distorting it.
         coarse_to_fine: whether the picture grows through several sizes.
-        match_colors: whether a painting from the content begins with its colours matched to the styles'.
+        match_palette: whether each size begins with the picture's colours brought to the styles'. Gram
+            matrices see strokes well and colours badly.
     """
 
     content_layers: tuple[str, ...]
     style_layers: tuple[str, ...]
-    padding: Padding
+    margin: bool
+    style_padding: Padding
     style_as_content: bool
     coarse_to_fine: bool
-    match_colors: bool
+    match_palette: bool
 
 
 SHAPES: dict[recipes.Objective, Shape] = {
-    "balanced": Shape(("relu4_2",), _FIVE, "reflect", False, True, True),
+    "balanced": Shape(
+        content_layers=("relu4_2",),
+        style_layers=_FIVE,
+        margin=True,
+        style_padding="reflect",
+        style_as_content=False,
+        coarse_to_fine=True,
+        match_palette=True,
+    ),
     # Gatys et al. 2016, section 3; the growing is Gatys et al. 2017, section 6.
-    "gatys": Shape(("relu4_2",), _FIVE, "reflect", False, True, False),
+    "gatys": Shape(
+        content_layers=("relu4_2",),
+        style_layers=_FIVE,
+        margin=True,
+        style_padding="reflect",
+        style_as_content=False,
+        coarse_to_fine=True,
+        match_palette=False,
+    ),
     # The report's program keeps every layer after its ReLU, because torchvision's ReLUs work in place.
-    "report": Shape(_FIVE, _FIVE, "zeros", True, False, False),
+    "report": Shape(
+        content_layers=_FIVE,
+        style_layers=_FIVE,
+        margin=False,
+        style_padding="zeros",
+        style_as_content=True,
+        coarse_to_fine=False,
+        match_palette=False,
+    ),
 }
 
 
@@ -92,16 +120,17 @@ class Objective:
         self._network = network
         self._zero = content.new_zeros(())
         shape = SHAPES[recipe.objective]
-        self._padding = shape.padding
         with torch.no_grad():
-            self._content = self._content_losses(recipe.objective, shape, content) if self.content_weight else []
+            self._content = (
+                self._content_losses(recipe.objective, shape, content) if self.content_weight else []
+            )
             self._style = self._style_losses(recipe.objective, shape, styles) if self.style_weight else []
         layers = {loss.layer for loss in (*self._content, *self._style)}
         self._layers = sorted(layers, key=layer_order)
 
     def __call__(self, image: torch.Tensor) -> Losses:
         """The loss of an image (1, 3, H, W); differentiable."""
-        features = self._network(image, self._layers, padding=self._padding)
+        features = self._network(image, self._layers)
         content = sum((loss(features) for loss in self._content), start=self._zero)
         style = sum((loss(features) for loss in self._style), start=self._zero)
         tv = total_variation(image) if self.tv_weight else self._zero
@@ -111,7 +140,7 @@ class Objective:
     def _content_losses(
         self, objective: recipes.Objective, shape: Shape, content: torch.Tensor
     ) -> list[ContentLoss]:
-        features = self._network(content, shape.content_layers, padding=shape.padding)
+        features = self._network(content, shape.content_layers)
         losses = []
         for layer in shape.content_layers:
             target = features[layer].to(self._zero.dtype)
@@ -134,7 +163,7 @@ class Objective:
         targets: dict[str, torch.Tensor] = {}
         sizes: dict[str, int] = {}
         for image, weight in styles:
-            features = self._network(image, shape.style_layers, padding=shape.padding)
+            features = self._network(image, shape.style_layers, padding=shape.style_padding)
             for layer, f in features.items():
                 sizes[layer] = positions(f)
                 mean = gram_matrix(f) / sizes[layer] * (weight / total_weight)

@@ -105,13 +105,17 @@ class LBFGS:
             return gradient * (-self._learning_rate * self.FIRST_STEP * gradient.numel() ** 0.5 / norm)
         direction = -gradient
         alphas = []
-        for s, y, ys in zip(reversed(self._steps), reversed(self._changes), reversed(self._curvatures), strict=True):
+        for s, y, ys in zip(
+            reversed(self._steps), reversed(self._changes), reversed(self._curvatures), strict=True
+        ):
             alpha = float(s @ direction) / ys
             direction.add_(y, alpha=-alpha)
             alphas.append(alpha)
         y = self._changes[-1]
         direction.mul_(self._curvatures[-1] / float(y @ y))
-        for s, y, ys, alpha in zip(self._steps, self._changes, self._curvatures, reversed(alphas), strict=True):
+        for s, y, ys, alpha in zip(
+            self._steps, self._changes, self._curvatures, reversed(alphas), strict=True
+        ):
             beta = float(y @ direction) / ys
             direction.add_(s, alpha=alpha - beta)
         return direction.mul_(self._learning_rate)

@@ -12,7 +12,9 @@ from PIL import Image
 from impasto_server.engine.network import IMAGENET_MEAN, IMAGENET_STD
 
 
-def to_tensor(picture: Image.Image, size: tuple[int, int] | None = None, *, like: torch.Tensor) -> torch.Tensor:
+def to_tensor(
+    picture: Image.Image, size: tuple[int, int] | None = None, *, like: torch.Tensor
+) -> torch.Tensor:
     """A picture as the network sees it.
 
     Args:
@@ -63,41 +65,75 @@ def noise(size: tuple[int, int], seed: int, *, like: torch.Tensor) -> torch.Tens
     return torch.randn((1, 3, height, width), generator=generator).to(like)
 
 
-def match_colors(image: torch.Tensor, styles: Sequence[tuple[torch.Tensor, float]]) -> torch.Tensor:
-    """The image with its colours' mean and covariance made those of the styles (Gatys et al. 2017, eq. 5).
+def with_margin(image: torch.Tensor, margin: int) -> torch.Tensor:
+    """An image (1, 3, H, W) continued by `margin` mirrored pixels on each side."""
+    while margin > 0:
+        # Reflection reaches no further than the image itself.
+        step = min(margin, *(side - 1 for side in image.shape[2:]))
+        image = F.pad(image, (step,) * 4, mode="reflect")
+        margin -= step
+    return image
 
-    The linear map is the one that moves colours least (Monge–Kantorovich, Pitié 2007):
-    T = Σ⁻¹ᐟ² (Σ¹ᐟ² Σ_s Σ¹ᐟ²)¹ᐟ² Σ⁻¹ᐟ².
+
+def match_palette(image: torch.Tensor, styles: Sequence[tuple[torch.Tensor, float]]) -> torch.Tensor:
+    """The image with its colours' distribution made that of the styles, by sliced optimal transport.
+
+    Along random axes the image's values are moved to the styles' quantiles, which after some turns moves
+    the whole three-dimensional distribution (Pitié, Kokaram, Dahyot 2007: Automated colour grading using
+    colour distribution transfer, algorithm 1).
 
     Args:
         image: (1, 3, H, W).
-        styles: (1, 3, H', W') each, and weights, by which means and covariances are averaged.
+        styles: (1, 3, H', W') each, and weights: shares of the palette.
     """
-    total_weight = sum(weight for _, weight in styles)
-    mean, covariance = _color_statistics(image)
-    moments = [(*_color_statistics(style), weight / total_weight) for style, weight in styles]
-    style_mean = sum((m * share for m, _, share in moments), start=torch.zeros_like(mean))
-    style_covariance = sum((c * share for _, c, share in moments), start=torch.zeros_like(covariance))
-    root = _power(covariance, 0.5)
-    inverse_root = _power(covariance, -0.5)
-    transform = inverse_root @ _power(root @ style_covariance @ root, 0.5) @ inverse_root
-    flat = image.double().flatten(2)[0] - mean[:, None]
-    matched = transform @ flat + style_mean[:, None]
-    return matched.to(image.dtype).view_as(image)
+    generator = torch.Generator().manual_seed(0)
+    palette = torch.cat([_sample_colors(style, weight, styles) for style, weight in styles])
+    colors = image.flatten(2)[0].T.float()
+    sample = colors[:: max(1, len(colors) // _PALETTE_SAMPLE)]
+    # The map of colours is worked out on a sample, and for the corners of a grid along with it; the image is
+    # then looked up in the grid.
+    low, high = sample.min(0).values, sample.max(0).values.clamp_min(sample.min(0).values + 1e-3)
+    ticks = torch.linspace(0, 1, _PALETTE_GRID, device=image.device)
+    corners = torch.cartesian_prod(ticks, ticks, ticks) * (high - low) + low
+    points = torch.cat([sample, corners])
+    ranks = torch.linspace(0, 1, _QUANTILES, device=image.device)
+    for _ in range(_PALETTE_TURNS):
+        axes = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0].to(image.device)
+        projected = (points @ axes).T.contiguous()
+        source = torch.quantile(projected[:, : len(sample)], ranks, dim=1).T.contiguous()
+        target = torch.quantile((palette @ axes).T, ranks, dim=1).T.contiguous()
+        points = _interpolate(projected, source, target).T @ axes.T
+    grid = points[len(sample) :].T.view(1, 3, _PALETTE_GRID, _PALETTE_GRID, _PALETTE_GRID)
+    # grid_sample counts the last axis of the grid first.
+    where = ((colors - low) / (high - low) * 2 - 1).flip(1).view(1, 1, 1, -1, 3)
+    matched = F.grid_sample(grid, where, padding_mode="border", align_corners=True)
+    return matched.view(image.shape).to(image.dtype)
 
 
-def _color_statistics(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    # In float64, and a little of the identity: a picture of one colour has no inverse.
-    flat = image.double().flatten(2)[0]
-    mean = flat.mean(1)
-    centred = flat - mean[:, None]
-    eye = torch.eye(3, dtype=flat.dtype, device=flat.device)
-    return mean, centred @ centred.T / flat.shape[1] + 1e-5 * eye
+_PALETTE_TURNS = 12
+_PALETTE_SAMPLE = 1 << 14
+_PALETTE_GRID = 25
+_QUANTILES = 257
 
 
-def _power(matrix: torch.Tensor, exponent: float) -> torch.Tensor:
-    values, vectors = torch.linalg.eigh(matrix)
-    return vectors @ torch.diag(values.clamp_min(1e-10) ** exponent) @ vectors.T
+def _sample_colors(
+    style: torch.Tensor, weight: float, styles: Sequence[tuple[torch.Tensor, float]]
+) -> torch.Tensor:
+    """(n, 3) colours spread evenly over a style, n in proportion to its weight."""
+    count = max(1, round(_PALETTE_SAMPLE * weight / sum(w for _, w in styles)))
+    colors = style.flatten(2)[0].T.float()
+    indices = torch.linspace(0, len(colors) - 1, count, device=style.device).round().long()
+    return colors[indices]
+
+
+def _interpolate(values: torch.Tensor, knots: torch.Tensor, heights: torch.Tensor) -> torch.Tensor:
+    """Piecewise linear, one function a row: values (3, n), knots and heights (3, k), knots rising;
+    constant beyond them."""
+    upper = torch.searchsorted(knots, values).clamp_(1, knots.shape[1] - 1)
+    x0, x1 = knots.gather(1, upper - 1), knots.gather(1, upper)
+    y0, y1 = heights.gather(1, upper - 1), heights.gather(1, upper)
+    share = ((values - x0) / (x1 - x0).clamp_min(1e-6)).clamp_(0, 1)
+    return y0 + share * (y1 - y0)
 
 
 def _normalisation(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -54,17 +54,17 @@ class Defaults:
 
 DEFAULTS: dict[Objective, Defaults] = {
     "balanced": Defaults(
-        content_weight=0.2,
+        content_weight=0.3,
         style_weight=1.0,
         optimizer="lbfgs",
         adam_learning_rate=0.05,
         longest_side=DEFAULT_LONGEST_SIDE,
         precision="auto",
-        evaluations={"draft": 40, "standard": 100, "fine": 300},
+        evaluations={"draft": 60, "standard": 180, "fine": 500},
     ),
     "gatys": Defaults(
         content_weight=1.0,
-        style_weight=1000.0,
+        style_weight=1e7,
         optimizer="lbfgs",
         adam_learning_rate=0.05,
         longest_side=DEFAULT_LONGEST_SIDE,
@@ -131,7 +131,9 @@ class Recipe:
         if self.optimizer is not None:
             _one_of("optimizer", self.optimizer, get_args(OptimizerName))
         if self.learning_rate is not None and not 0 < self.learning_rate <= 100:
-            raise RecipeError("learning_rate", f"is {self.learning_rate:g}; give a number above 0, at most 100")
+            raise RecipeError(
+                "learning_rate", f"is {self.learning_rate:g}; give a number above 0, at most 100"
+            )
         if self.effort is not None:
             _one_of("effort", self.effort, get_args(Effort))
             if self.evaluations is not None:

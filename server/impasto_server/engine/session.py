@@ -22,6 +22,15 @@ StopReason = Literal["completed", "converged", "not_finite"]
 COARSEST = 128
 """Longer side, in pixels, that a painting from coarse to fine begins at or a little above."""
 
+FINER_SHARE = 0.45
+"""Evaluations at one scale, in proportion to those at the scale before it."""
+
+MARGIN = 16
+"""Pixels painted around the picture and cut off, where a scale begins from a coarser one."""
+
+COARSEST_MARGIN = 32
+"""The same at the first scale, where large forms are laid down."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Style:
@@ -58,11 +67,23 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """One size of the painting on its way: pixels, and evaluations of the loss to be made at it."""
+    """One size of the painting on its way: its pixels, the pixels of margin painted with it on each side,
+    and the evaluations of the loss to be made at it."""
 
     width: int
     height: int
+    margin: int
     evaluations: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) without the margin."""
+        return self.width, self.height
+
+    @property
+    def pixels(self) -> int:
+        """What an evaluation sees, the margin too."""
+        return (self.width + 2 * self.margin) * (self.height + 2 * self.margin)
 
 
 class Session:
@@ -134,7 +155,7 @@ class Session:
         Args:
             max_side: longer side at most, in pixels.
         """
-        return pixels.to_picture(self._image, max_side)
+        return pixels.to_picture(self._without_margin(), max_side)
 
     def step(self) -> Progress:
         """Evaluates the loss once and moves the image.
@@ -178,13 +199,14 @@ class Session:
             seconds_left=self._seconds_left(scale),
         )
         if self._leave and not self.done:
-            self._enter_scale(self._image)
+            self._enter_scale(self._without_margin())
         return progress
 
     def _evaluate(self) -> Losses:
         if self._objective is None:
             scale = self._scales[self._scale]
-            content = pixels.to_tensor(self._content, (scale.width, scale.height), like=self._like)
+            content = pixels.to_tensor(self._content, scale.size, like=self._like)
+            content = pixels.with_margin(content, scale.margin)
             self._objective = Objective(self.recipe, self._network, content, self._style_tensors(scale))
         return self._objective(self._image)
 
@@ -240,18 +262,24 @@ class Session:
         if self.done:
             return 0.0
         # A scale's first evaluation pays for its targets.
-        per_pixel = self._spent_here / self._here / (scale.width * scale.height)
+        per_pixel = self._spent_here / self._here / scale.pixels
         here = 0 if self._leave else scale.evaluations - self._here
-        left = here * scale.width * scale.height
-        left += sum(s.evaluations * s.width * s.height for s in self._scales[self._scale + 1 :])
-        return per_pixel * left
+        later = sum(s.evaluations * s.pixels for s in self._scales[self._scale + 1 :])
+        return per_pixel * (here * scale.pixels + later)
+
+    def _without_margin(self) -> torch.Tensor:
+        scale, margin = self._scales[self._scale], self._scales[self._scale].margin
+        return self._image[:, :, margin : margin + scale.height, margin : margin + scale.width]
 
     def _enter_scale(self, image: torch.Tensor) -> None:
+        """Begins the next scale with an image (1, 3, H, W) of any size, without margin."""
         self._scale += 1
         scale = self._scales[self._scale]
-        if (image.shape[3], image.shape[2]) != (scale.width, scale.height):
-            image = pixels.resized(image, (scale.width, scale.height))
-        self._image = image.clone()
+        if (image.shape[3], image.shape[2]) != scale.size:
+            image = pixels.resized(image, scale.size)
+        if SHAPES[self.recipe.objective].match_palette:
+            image = pixels.match_palette(image, self._style_tensors(scale))
+        self._image = pixels.with_margin(image, scale.margin).clone()
         self._objective: Objective | None = None
         learning_rate = self.recipe.learning_rate
         assert learning_rate is not None
@@ -268,16 +296,12 @@ class Session:
         self._trouble: tuple[StopReason, str] | None = None
 
     def _starting_image(self) -> torch.Tensor:
-        first = self._scales[0]
-        size = (first.width, first.height)
+        size = self._scales[0].size
         if self.recipe.start == "noise":
             return pixels.noise(size, self.recipe.seed, like=self._like)
         if self._start_image is not None:
             return pixels.to_tensor(self._start_image, size, like=self._like)
-        content = pixels.to_tensor(self._content, size, like=self._like)
-        if SHAPES[self.recipe.objective].match_colors:
-            return pixels.match_colors(content, self._style_tensors(first))
-        return content
+        return pixels.to_tensor(self._content, size, like=self._like)
 
     def _style_tensors(self, scale: Scale) -> list[tuple[torch.Tensor, float]]:
         """The styles at the size that goes with a scale."""
@@ -305,16 +329,21 @@ def plan_scales(recipe: Recipe, content_size: tuple[int, int]) -> list[Scale]:
     """
     assert recipe.longest_side is not None
     assert recipe.evaluations is not None
+    shape = SHAPES[recipe.objective]
     sides = [recipe.longest_side]
-    if SHAPES[recipe.objective].coarse_to_fine:
+    if shape.coarse_to_fine:
         while sides[0] >= COARSEST * 2 and min(result_size(*content_size, sides[0] // 2)) >= 2 * MIN_SIDE:
             sides.insert(0, math.ceil(sides[0] / 2))
-    # Every scale needs one evaluation; the coarse ones are cheap and get more.
+    # Every scale needs one evaluation; the coarse ones are cheap, lay down the forms, and get more.
     sides = sides[-recipe.evaluations :]
-    shares = [0.6**index for index in range(len(sides))]
+    shares = [FINER_SHARE**index for index in range(len(sides))]
     counts = [max(1, math.floor(recipe.evaluations * share / sum(shares))) for share in shares]
     counts[0] += recipe.evaluations - sum(counts)
-    return [Scale(*result_size(*content_size, side), count) for side, count in zip(sides, counts, strict=True)]
+    margins = [COARSEST_MARGIN if index == 0 else MARGIN for index in range(len(sides))]
+    return [
+        Scale(*result_size(*content_size, side), margin if shape.margin else 0, count)
+        for side, margin, count in zip(sides, margins, counts, strict=True)
+    ]
 
 
 def _check_images(

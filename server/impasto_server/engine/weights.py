@@ -176,7 +176,9 @@ def fetch_vgg19(*, url: str | None = None, sha256_prefix: str = _VGG19_SHA256_PR
         path.parent.mkdir(parents=True, exist_ok=True)
         for left_over in path.parent.glob(f"{path.name}.*.partial"):
             left_over.unlink(missing_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256_prefix, progress=sys.stderr.isatty())
+        torch.hub.download_url_to_file(
+            url, str(path), hash_prefix=sha256_prefix, progress=sys.stderr.isatty()
+        )
     except (OSError, urllib.error.URLError, RuntimeError, EOFError) as error:
         reason = getattr(error, "reason", None) or error
         raise WeightsError(
@@ -231,7 +233,14 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
             return safetensors.torch.load_file(path)
         # weights_only: a pickle from strangers must not run code. mmap: the 500 MB of the head are never read.
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        pickle.UnpicklingError,
+        safetensors.SafetensorError,
+    ) as error:
         first_line = re.split(r"[\n]|\. ", str(error).strip(), maxsplit=1)[0]
         raise WeightsError(
             f"{path} cannot be read as weights ({first_line}); give a .pth state dict or a .safetensors file"
