@@ -55,9 +55,9 @@ def fastest_precision(device: str) -> Literal["float32", "bfloat16"]:
 
 
 def _convolution_seconds(device: str, dtype: torch.dtype) -> float:
-    x = torch.ones(1, 128, 96, 96, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    weight = torch.ones(128, 128, 3, 3, device=device, dtype=dtype).contiguous(
-        memory_format=torch.channels_last
+    x, weight = (
+        torch.ones(shape, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        for shape in ((1, 128, 96, 96), (128, 128, 3, 3))
     )
     best = float("inf")
     for _ in range(4):

@@ -19,7 +19,7 @@ class _Gram(torch.autograd.Function):
         _, channels, height, width = features.shape
         rows = features.permute(0, 2, 3, 1).reshape(height * width, channels)
         if features.dtype != torch.bfloat16:
-            return rows.T @ rows
+            return torch.mm(rows.T, rows)
         # A bfloat16 product is rounded to 8 bits at its end. Sums over blocks of positions, added up in
         # float32, keep the products fast and the Gram matrix good to about 1e-4.
         whole = len(rows) // _GRAM_BLOCK * _GRAM_BLOCK
@@ -36,7 +36,7 @@ class _Gram(torch.autograd.Function):
         _, channels, height, width = features.shape
         rows = features.permute(0, 2, 3, 1).reshape(height * width, channels)
         symmetric = (grad_outputs[0] + grad_outputs[0].T).to(features.dtype)
-        gradient = rows @ symmetric
+        gradient = torch.mm(rows, symmetric)
         return gradient.view(1, height, width, channels).permute(0, 3, 1, 2)
 
 
@@ -51,7 +51,7 @@ def gram_matrix(features: torch.Tensor) -> torch.Tensor:
     Returns:
         (C, C); float32 for features in bfloat16, else in their type.
     """
-    gram: torch.Tensor = _Gram.apply(features)  # type: ignore[no-untyped-call]
+    gram: torch.Tensor = _Gram.apply(features)
     return gram
 
 

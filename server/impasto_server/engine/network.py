@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Literal
 
@@ -20,13 +19,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Network(nn.Module):
-    """A frozen VGG whose layers are named as in the papers: conv1_1, relu1_1, …, pool1, …
+    """A frozen VGG whose layers are named as in the papers: relu1_1, relu1_2, relu2_1, …
 
-    Made in float32; `.double()` and `.to(device)` work as on any module, and `in_precision` gives a cast
-    copy that shares nothing but its name.
+    Made in float32; `.double()` and `.to(device)` work as on any module.
 
     Attributes:
-        weights: what it was made from, without the tensors' bytes being kept twice.
+        architecture, weights_name, origin, sha256: of its weights, as in `Weights`.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -37,7 +35,7 @@ class Network(nn.Module):
         self.sha256 = weights.sha256
         self._names = list(weights.convolutions)
         for name, (weight, bias) in weights.convolutions.items():
-            # channels_last is what oneDNN and cuDNN run these convolutions in; without it every call converts.
+            # The layout that oneDNN and cuDNN run these convolutions in: otherwise every call converts.
             self.register_buffer(f"{name}_weight", weight.contiguous(memory_format=torch.channels_last))
             self.register_buffer(f"{name}_bias", bias)
         self._cast: dict[torch.dtype, Network] = {}
@@ -112,11 +110,3 @@ class Network(nn.Module):
                 if len(features) == len(wanted):
                     break
         return features
-
-
-def layer_order(name: str) -> tuple[int, int]:
-    """Sorts layer names by their place in the network."""
-    match = re.fullmatch(r"relu(\d)_(\d)", name)
-    if not match:
-        raise ValueError(f"{name!r} is not a layer; they are named relu1_1, relu1_2, …")
-    return int(match[1]), int(match[2])

@@ -15,7 +15,7 @@ from impasto_server.engine.losses import (
     positions,
     total_variation,
 )
-from impasto_server.engine.network import Network, Padding, layer_order
+from impasto_server.engine.network import Network, Padding
 
 _FIVE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -120,19 +120,21 @@ class Objective:
         self._network = network
         self._zero = content.new_zeros(())
         shape = SHAPES[recipe.objective]
+        # A term without weight is not computed at all.
         with torch.no_grad():
-            self._content = (
+            self._content_terms = (
                 self._content_losses(recipe.objective, shape, content) if self.content_weight else []
             )
-            self._style = self._style_losses(recipe.objective, shape, styles) if self.style_weight else []
-        layers = {loss.layer for loss in (*self._content, *self._style)}
-        self._layers = sorted(layers, key=layer_order)
+            self._style_terms = (
+                self._style_losses(recipe.objective, shape, styles) if self.style_weight else []
+            )
+        self._layers = {loss.layer for loss in (*self._content_terms, *self._style_terms)}
 
     def __call__(self, image: torch.Tensor) -> Losses:
         """The loss of an image (1, 3, H, W); differentiable."""
         features = self._network(image, self._layers)
-        content = sum((loss(features) for loss in self._content), start=self._zero)
-        style = sum((loss(features) for loss in self._style), start=self._zero)
+        content = sum((loss(features) for loss in self._content_terms), start=self._zero)
+        style = sum((loss(features) for loss in self._style_terms), start=self._zero)
         tv = total_variation(image) if self.tv_weight else self._zero
         total = self.content_weight * content + self.style_weight * style + self.tv_weight * tv
         return Losses(total, content, style, tv)

@@ -102,7 +102,8 @@ class LBFGS:
             norm = float(gradient.norm())
             if not 0 < norm < float("inf"):
                 return None
-            return gradient * (-self._learning_rate * self.FIRST_STEP * gradient.numel() ** 0.5 / norm)
+            length = self._learning_rate * self.FIRST_STEP * gradient.numel() ** 0.5
+            return gradient.mul(-length / norm)
         direction = -gradient
         alphas = []
         for s, y, ys in zip(

@@ -13,7 +13,7 @@ from PIL import Image
 
 from impasto_server.engine import pixels
 from impasto_server.engine.network import Network
-from impasto_server.engine.objectives import SHAPES, Losses, Objective
+from impasto_server.engine.objectives import SHAPES, Objective
 from impasto_server.engine.optimizers import LBFGS, Adam, Optimizer
 from impasto_server.engine.recipe import MAX_STYLES, MIN_SIDE, Recipe, RecipeError, result_size
 
@@ -86,6 +86,59 @@ class Scale:
         return (self.width + 2 * self.margin) * (self.height + 2 * self.margin)
 
 
+@dataclasses.dataclass
+class _Stage:
+    """The work at one scale.
+
+    Attributes:
+        image: (1, 3, H, W) with the margin, what the optimiser moves.
+        optimizer: moves it.
+        best_image, best_loss: the best that was evaluated.
+        objective: None until the first evaluation, which pays for its targets.
+        evaluations, seconds: made and spent here.
+        trouble: why the optimiser gave up here.
+        left: whether the work here is over.
+    """
+
+    scale: Scale
+    image: torch.Tensor
+    optimizer: Optimizer
+    best_image: torch.Tensor
+    best_loss: float = math.inf
+    objective: Objective | None = None
+    evaluations: int = 0
+    seconds: float = 0.0
+    trouble: tuple[StopReason, str] | None = None
+    left: bool = False
+
+    @property
+    def evaluations_left(self) -> int:
+        return 0 if self.left else self.scale.evaluations - self.evaluations
+
+    @property
+    def picture(self) -> torch.Tensor:
+        """The image without its margin."""
+        margin = self.scale.margin
+        return self.image[:, :, margin : margin + self.scale.height, margin : margin + self.scale.width]
+
+    def note(self, loss: float) -> None:
+        """Keeps the image if it is the best so far."""
+        self.evaluations += 1
+        if loss < self.best_loss:
+            self.best_loss = loss
+            self.best_image = self.image.clone()
+
+    def give_up(self, reason: StopReason, why: str) -> None:
+        """Leaves this scale early, with its best image."""
+        self.image.copy_(self.best_image)
+        self.left = True
+        self.trouble = (
+            reason,
+            f"stopped at {self.scale.width} × {self.scale.height} after {self.evaluations} evaluations: "
+            f"{why}; the result is the best image before that",
+        )
+
+
 class Session:
     """Paints one picture.
 
@@ -128,6 +181,7 @@ class Session:
         self.size = result_size(*content.size, recipe.longest_side)
         self.stop_reason: StopReason | None = None
         self.stop_message = ""
+        self._shape = SHAPES[recipe.objective]
         self._content = content
         self._styles = list(styles)
         self._start_image = start_image
@@ -135,10 +189,10 @@ class Session:
         # The image, the losses and the optimiser keep the network's own arithmetic: float32, as a rule.
         self._like = torch.empty(0, dtype=network.dtype, device=network.device)
         self._scales = plan_scales(recipe, content.size)
-        self._scale = -1
+        self._scale = 0
         self._evaluation = 0
         self._seconds = 0.0
-        self._enter_scale(self._starting_image())
+        self._stage = self._enter(self._starting_image())
 
     @property
     def done(self) -> bool:
@@ -155,7 +209,7 @@ class Session:
         Args:
             max_side: longer side at most, in pixels.
         """
-        return pixels.to_picture(self._without_margin(), max_side)
+        return pixels.to_picture(self._stage.picture, max_side)
 
     def step(self) -> Progress:
         """Evaluates the loss once and moves the image.
@@ -166,158 +220,117 @@ class Session:
         if self.done:
             raise RuntimeError("the session is done")
         begin = time.perf_counter()
-        scale = self._scales[self._scale]
-        self._image.requires_grad_(True)
-        losses = self._evaluate()
-        (gradient,) = torch.autograd.grad(losses.total, self._image)
-        self._image.requires_grad_(False)
-        # One transfer from the device for all the numbers.
-        numbers = torch.stack([losses.total, losses.content, losses.style, losses.tv]).detach().tolist()
-        loss = numbers[0]
+        stage = self._stage
+        losses, gradient = self._evaluate(stage)
+        stage.note(losses[0])
         self._evaluation += 1
-        self._here += 1
-        if loss < self._best_loss:
-            self._best_loss = loss
-            self._best_image = self._image.clone()
-        last_here = self._here == scale.evaluations
-        position = self._scale
-        self._move(loss, gradient, last_here)
-        self._seconds += time.perf_counter() - begin
-        self._spent_here += time.perf_counter() - begin
+        self._move(stage, losses[0], gradient)
+        seconds = time.perf_counter() - begin
+        stage.seconds += seconds
+        self._seconds += seconds
+        later = self._scales[self._scale + 1 :]
         progress = Progress(
             evaluation=self._evaluation,
-            evaluations=self._evaluation + self._remaining(),
-            scale=position + 1,
+            evaluations=self._evaluation + stage.evaluations_left + sum(s.evaluations for s in later),
+            scale=self._scale + 1,
             scales=len(self._scales),
-            width=scale.width,
-            height=scale.height,
-            loss=loss,
-            content_loss=numbers[1],
-            style_loss=numbers[2],
-            tv_loss=numbers[3],
+            width=stage.scale.width,
+            height=stage.scale.height,
+            loss=losses[0],
+            content_loss=losses[1],
+            style_loss=losses[2],
+            tv_loss=losses[3],
             seconds=self._seconds,
-            seconds_left=self._seconds_left(scale),
+            seconds_left=stage.seconds
+            / (stage.evaluations * stage.scale.pixels)
+            * (stage.evaluations_left * stage.scale.pixels + sum(s.evaluations * s.pixels for s in later)),
         )
-        if self._leave and not self.done:
-            self._enter_scale(self._without_margin())
+        if stage.left:
+            self._leave(stage)
         return progress
 
-    def _evaluate(self) -> Losses:
-        if self._objective is None:
-            scale = self._scales[self._scale]
-            content = pixels.to_tensor(self._content, scale.size, like=self._like)
-            content = pixels.with_margin(content, scale.margin)
-            self._objective = Objective(self.recipe, self._network, content, self._style_tensors(scale))
-        return self._objective(self._image)
+    def _evaluate(self, stage: _Stage) -> tuple[list[float], torch.Tensor]:
+        """Total, content, style and TV loss of the image as it is, and the total's gradient."""
+        if stage.objective is None:
+            content = pixels.to_tensor(self._content, stage.scale.size, like=self._like)
+            content = pixels.with_margin(content, stage.scale.margin)
+            styles = self._style_tensors(stage.scale)
+            stage.objective = Objective(self.recipe, self._network, content, styles)
+        image = stage.image.detach().requires_grad_(True)
+        losses = stage.objective(image)
+        (gradient,) = torch.autograd.grad(losses.total, image)
+        # One transfer from the device for all the numbers.
+        numbers = torch.stack([losses.total, losses.content, losses.style, losses.tv]).detach().tolist()
+        return numbers, gradient
 
-    def _move(self, loss: float, gradient: torch.Tensor, last_here: bool) -> None:
-        """Moves the image, or ends this scale with its best or newest image."""
-        self._leave = last_here
-        last_scale = self._scale == len(self._scales) - 1
+    def _move(self, stage: _Stage, loss: float, gradient: torch.Tensor) -> None:
+        last = stage.evaluations == stage.scale.evaluations
         if self.recipe.optimizer == "adam":
-            if not math.isfinite(loss):
-                self._leave = True
-                self._image.copy_(self._best_image)
-                self._note("not_finite", "the loss was not finite; a lower learning rate may help")
+            stage.left = last
+            moved = math.isfinite(loss) and stage.optimizer.step(loss, gradient)
+            # The last move is not evaluated: it may have ended anywhere.
+            if not moved or (last and not bool(stage.image.isfinite().all())):
+                stage.give_up("not_finite", "the loss was not finite; a lower learning rate may help")
+        elif last:
+            # Without a line search the newest image is not always the best, and one more move would not be
+            # evaluated.
+            stage.left = True
+            stage.image.copy_(stage.best_image)
+        elif not stage.optimizer.step(loss, gradient):
+            if math.isfinite(loss):
+                stage.give_up("converged", "no step of the optimiser improved the image any more")
             else:
-                self._optimizer.step(loss, gradient)
-        elif last_here or not self._optimizer.step(loss, gradient):
-            # Without a line search the newest point is not always the best.
-            self._image.copy_(self._best_image)
-            if not last_here:
-                self._leave = True
-                if math.isfinite(loss):
-                    self._note("converged", "no step of the optimiser improved the image any more")
-                else:
-                    self._note("not_finite", "the loss was not finite; a lower learning rate may help")
-        if self._leave and last_scale:
-            # Adam's last move is not evaluated, so that it may have ended anywhere.
-            if not bool(self._image.isfinite().all()):
-                self._image.copy_(self._best_image)
-                self._note("not_finite", "the image was not finite; a lower learning rate may help")
-            self._finish()
+                stage.give_up("not_finite", "the loss was not finite; a lower learning rate may help")
 
-    def _note(self, reason: StopReason, message: str) -> None:
-        scale = self._scales[self._scale]
-        self._trouble = (
-            reason,
-            f"stopped at evaluation {self._evaluation} ({scale.width} × {scale.height}): {message}; "
-            "the result is the best image before that",
-        )
-
-    def _finish(self) -> None:
-        if self._trouble is not None:
-            self.stop_reason, self.stop_message = self._trouble
-        else:
-            self.stop_reason, self.stop_message = "completed", f"all {self._evaluation} evaluations were made"
-        self._objective = None
-
-    def _remaining(self) -> int:
-        if self.done:
-            return 0
-        here = 0 if self._leave else self._scales[self._scale].evaluations - self._here
-        return here + sum(scale.evaluations for scale in self._scales[self._scale + 1 :])
-
-    def _seconds_left(self, scale: Scale) -> float | None:
-        if self.done:
-            return 0.0
-        # A scale's first evaluation pays for its targets.
-        per_pixel = self._spent_here / self._here / scale.pixels
-        here = 0 if self._leave else scale.evaluations - self._here
-        later = sum(s.evaluations * s.pixels for s in self._scales[self._scale + 1 :])
-        return per_pixel * (here * scale.pixels + later)
-
-    def _without_margin(self) -> torch.Tensor:
-        scale, margin = self._scales[self._scale], self._scales[self._scale].margin
-        return self._image[:, :, margin : margin + scale.height, margin : margin + scale.width]
-
-    def _enter_scale(self, image: torch.Tensor) -> None:
-        """Begins the next scale with an image (1, 3, H, W) of any size, without margin."""
+    def _leave(self, stage: _Stage) -> None:
+        """Goes on to the next scale, or ends."""
         self._scale += 1
+        if self._scale < len(self._scales):
+            self._stage = self._enter(stage.picture)
+            return
+        self._scale -= 1
+        self.stop_reason, self.stop_message = stage.trouble or (
+            "completed",
+            f"all {self._evaluation} evaluations were made",
+        )
+        # What the picture does not need is given back.
+        stage.objective = None
+
+    def _enter(self, image: torch.Tensor) -> _Stage:
+        """Begins a scale with an image (1, 3, H, W) of any size, without margin."""
         scale = self._scales[self._scale]
         if (image.shape[3], image.shape[2]) != scale.size:
             image = pixels.resized(image, scale.size)
-        if SHAPES[self.recipe.objective].match_palette:
+        if self._shape.match_palette:
             image = pixels.match_palette(image, self._style_tensors(scale))
-        self._image = pixels.with_margin(image, scale.margin).clone()
-        self._objective: Objective | None = None
+        image = pixels.with_margin(image, scale.margin).clone()
         learning_rate = self.recipe.learning_rate
         assert learning_rate is not None
-        self._optimizer: Optimizer = (
-            Adam(self._image, learning_rate)
-            if self.recipe.optimizer == "adam"
-            else LBFGS(self._image, learning_rate)
-        )
-        self._best_loss = math.inf
-        self._best_image = self._image.clone()
-        self._here = 0
-        self._spent_here = 0.0
-        self._leave = False
-        self._trouble: tuple[StopReason, str] | None = None
+        optimizer = Adam if self.recipe.optimizer == "adam" else LBFGS
+        return _Stage(scale, image, optimizer(image, learning_rate), best_image=image.clone())
 
     def _starting_image(self) -> torch.Tensor:
         size = self._scales[0].size
         if self.recipe.start == "noise":
             return pixels.noise(size, self.recipe.seed, like=self._like)
-        if self._start_image is not None:
-            return pixels.to_tensor(self._start_image, size, like=self._like)
-        return pixels.to_tensor(self._content, size, like=self._like)
+        start = self._content if self._start_image is None else self._start_image
+        return pixels.to_tensor(start, size, like=self._like)
 
     def _style_tensors(self, scale: Scale) -> list[tuple[torch.Tensor, float]]:
-        """The styles at the size that goes with a scale."""
-        as_content = SHAPES[self.recipe.objective].style_as_content
-        sized = []
-        for style in self._styles:
-            if as_content:
-                size = scale.width, scale.height
-            else:
-                # As many pixels as the content has here, so that strokes are as large beside it whatever the
-                # two shapes are; never enlarged, which would teach blur.
-                factor = min(1.0, math.sqrt(scale.width * scale.height / math.prod(style.image.size)))
-                width, height = style.image.size
-                size = max(MIN_SIDE, round(width * factor)), max(MIN_SIDE, round(height * factor))
-            sized.append((pixels.to_tensor(style.image, size, like=self._like), style.weight))
-        return sized
+        """The styles, and their weights, at the size that goes with a scale."""
+        return [
+            (pixels.to_tensor(style.image, self._style_size(style, scale), like=self._like), style.weight)
+            for style in self._styles
+        ]
+
+    def _style_size(self, style: Style, scale: Scale) -> tuple[int, int]:
+        if self._shape.style_as_content:
+            return scale.size
+        # As many pixels as the content has here, so that strokes are as large beside it whatever the two
+        # shapes are; never enlarged, which would teach blur.
+        width, height = style.image.size
+        factor = min(1.0, math.sqrt(scale.width * scale.height / (width * height)))
+        return max(MIN_SIDE, round(width * factor)), max(MIN_SIDE, round(height * factor))
 
 
 def plan_scales(recipe: Recipe, content_size: tuple[int, int]) -> list[Scale]:

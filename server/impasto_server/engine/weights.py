@@ -231,7 +231,7 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        # weights_only: a pickle from strangers must not run code. mmap: the 500 MB of the head are never read.
+        # weights_only: a stranger's pickle must not run code. mmap: the 500 MB of the head are never read.
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except (
         OSError,
