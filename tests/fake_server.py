@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 
 import grpc
+import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -34,10 +35,10 @@ def png(width: int = 48, height: int = 32) -> bytes:
     return file.getvalue()
 
 
-def jpeg(width: int, height: int) -> bytes:
-    """A preview as a server makes it."""
+def jpeg(width: int, height: int, turn: float = 0) -> bytes:
+    """A preview as a server makes it; turned by some degrees to tell it from others."""
     file = io.BytesIO()
-    Image.radial_gradient("L").resize((width, height)).convert("RGB").save(file, "JPEG")
+    Image.linear_gradient("L").rotate(turn).resize((width, height)).convert("RGB").save(file, "JPEG")
     return file.getvalue()
 
 
@@ -69,7 +70,7 @@ def preview(evaluation: int, *, scale: int = 1) -> pb.StylizeResponse:
     """A preview event."""
     width, height = 24 * scale, 16 * scale
     told = pb.Preview(
-        data=jpeg(width, height),
+        data=jpeg(width, height, turn=30 * evaluation),
         format=pb.IMAGE_FORMAT_JPEG,
         width=width,
         height=height,
@@ -217,3 +218,10 @@ def serving(address: str = "127.0.0.1:0") -> Iterator[FakeServer]:
         yield fake
     finally:
         server.stop(None).wait()
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServer]:
+    """A fake server for one test."""
+    with serving() as server:
+        yield server

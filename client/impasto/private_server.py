@@ -45,7 +45,9 @@ class PrivateServer:
         device: str | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> None:
+        # The address is named because the environment may name another, meant for a server for others.
         self._command = [sys.executable, "-m", "impasto_server", "serve", "--private"]
+        self._command += ["--host", "127.0.0.1", "--port", "0"]
         if weights is not None:
             self._command += ["--weights", os.fspath(weights)]
         if device is not None:
@@ -100,7 +102,7 @@ class PrivateServer:
             return None
         for thread in self._readers:
             thread.join(GRACE)
-        words = [line for line in self._last_lines if line.strip()]
+        words = [line.removeprefix("impasto-server: ") for line in self._last_lines if line.strip()]
         return PrivateServerError(
             f"the private server ended: {words[-1] if words else f'exit code {code}'}", exit_code=code
         )
@@ -112,11 +114,12 @@ class PrivateServer:
             with contextlib.suppress(BrokenPipeError):
                 assert self._process.stdin is not None
                 self._process.stdin.close()
-            for end in (lambda: None, self._process.terminate):
-                end()
+            try:
+                self._process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                self._process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(GRACE)
-                    break
         finally:
             # Reached with the server alive if it did not listen, or at a second Ctrl-C.
             if self._process.poll() is None:

@@ -99,7 +99,8 @@ class Lines:
             print(summary(picture, paths["path"]))
 
     def error(self, error: ImpastoError, message: str, exit_code: int) -> None:
-        self._console.print(f"[red]Error:[/] {_escaped(message)}", highlight=False, soft_wrap=True)
+        prefix = "" if error.code == "CANCELLED" else "[red]Error:[/] "
+        self._console.print(f"{prefix}{_escaped(message)}", highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         pass
@@ -112,21 +113,19 @@ class Bar(Lines):
     """A progress bar on a terminal."""
 
     def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
         super().__init__(console, quiet=False)
         self._bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[losses]}"),
-            TextColumn("{task.fields[times]}"),
+            TextColumn("{task.fields[numbers]}"),
             console=console,
             transient=True,
             expand=True,
         )
-        self._task = self._bar.add_task("starting", total=None, losses="", times="")
+        self._task = self._bar.add_task("starting", total=None, numbers="")
         self._bar.start()
 
     def event(self, event: Event, path: str | None) -> None:
@@ -139,8 +138,9 @@ class Bar(Lines):
                 description=_scale(event),
                 completed=event.evaluation,
                 total=event.evaluations,
-                losses=f"content {event.content_loss:.3g}  style {event.style_loss:.3g}",
-                times=f"{_duration(event.device_time)}{left}",
+                numbers=f"{event.evaluation}/{event.evaluations}  "
+                f"content {event.content_loss:<6.3g} style {event.style_loss:<6.3g} "
+                f"{_duration(event.device_time)}{left}",
             )
 
     def finished(self, picture: Picture, paths: dict[str, str]) -> None:
@@ -178,7 +178,8 @@ def summary(picture: Picture, path: str) -> str:
     words = [f"{picture.width} × {picture.height}"]
     if job.progress is not None:
         words.append(f"{_duration(job.progress.device_time)} of painting")
-        words.append(f"{job.progress.evaluation} evaluations")
+        if job.stop_reason != "completed":
+            words.append(f"{job.progress.evaluation} evaluations")
     if job.network is not None:
         words.append(f"{job.network.weights} weights ({job.network.architecture})")
     if job.stop_message:

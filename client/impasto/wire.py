@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import timezone
 from typing import TYPE_CHECKING, Any, cast
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 
 from impasto.errors import InvalidRequest, from_job
@@ -151,8 +152,11 @@ def _set_fields(message: Any, settings: Any, enums: dict[str, EnumTypeWrapper], 
         try:
             setattr(message, field.name, _number(enums[field.name], value) if field.name in enums else value)
         except (TypeError, ValueError):
-            words = _words(enums[field.name]) if field.name in enums else []
-            choice = f"one of {', '.join(words)}" if words else "another value"
+            if field.name in enums:
+                choice = f"one of {', '.join(_words(enums[field.name]))}"
+            else:
+                whole = message.DESCRIPTOR.fields_by_name[field.name].type == FieldDescriptor.TYPE_UINT32
+                choice = f"a whole number from 0 to {2**32 - 1}" if whole else "a number"
             raise _invalid(f"{path}.{field.name}", f"cannot be {value!r}; give {choice}") from None
 
 

@@ -5,13 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 import impasto
-from fake_server import FakeServer, serving
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeServer]:
-    with serving() as server:
-        yield server
+from fake_server import FakeServer
+from fake_server import fake as fake
 
 
 @pytest.fixture
