@@ -422,6 +422,9 @@ def _server(run: _Run, display: Display) -> Iterator[Callable[[], str]]:
         try:
             yield lambda: private.address
         except Unavailable as error:
+            # A worker's death leaves the server alive, which says so; anything else is likely its own end.
+            if error.reason == "WORKER_DIED":
+                raise
             raise private.death() or error from None
 
 
