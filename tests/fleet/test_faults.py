@@ -1,0 +1,161 @@
+"""What happens when processes die."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from impasto.v1 import style_transfer_pb2 as pb
+from samples import stylize_request
+from server_process import PATIENCE, ServerProcess, is_alive, running_server, until
+
+CPU = ("--port", "0", "--device", "cpu", "--weights", "builtin")
+ENDLESS = stylize_request(recipe=pb.Recipe(evaluations=100_000))
+
+
+def begin(server: ServerProcess, request: pb.StylizeRequest = ENDLESS) -> grpc.Call:
+    """A call whose job is being painted."""
+    call = server.stub.Stylize(request, timeout=PATIENCE)
+    assert any(response.event.HasField("progress") for response in call)
+    return call
+
+
+def end_of(call: grpc.Call) -> tuple[grpc.StatusCode, str, error_details_pb2.RetryInfo, str]:
+    """Code, message, retry info and reason of the error that a call ends with."""
+    with pytest.raises(grpc.RpcError) as caught:
+        list(call)
+    status = rpc_status.from_call(caught.value)
+    assert status is not None
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    assert any(detail.Unpack(info) for detail in status.details)
+    assert any(detail.Unpack(retry) for detail in status.details)
+    return caught.value.code(), caught.value.details(), retry, info.reason
+
+
+def test_a_worker_that_is_killed_is_restarted() -> None:
+    with running_server(*CPU) as server:
+        server.ready()
+        call = begin(server)
+        (worker,) = server.worker_pids()
+        os.kill(worker, signal.SIGKILL)
+        code, message, retry, reason = end_of(call)
+        assert code == grpc.StatusCode.UNAVAILABLE
+        assert reason == "WORKER_DIED"
+        assert "signal 9" in message
+        assert retry.retry_delay.ToMilliseconds() > 0
+
+        # A call made while the worker is away waits for the next one.
+        responses = list(server.stub.Stylize(stylize_request(), timeout=PATIENCE))
+        assert responses[-1].HasField("result")
+        info = server.ready()
+        assert info.devices[0].restarts == 1
+        assert info.unfinished_jobs == 0
+        assert server.worker_pids() != [worker]
+
+
+def test_no_worker_outlives_a_gateway_that_is_killed() -> None:
+    with running_server(*CPU) as server:
+        server.ready()
+        begin(server)
+        (worker,) = server.worker_pids()
+        (sockets,) = server.folder.iterdir()
+        assert sockets.stat().st_mode & 0o777 == 0o700
+        server.process.kill()
+        until(lambda: is_alive(worker), lambda alive: not alive)
+        assert list(server.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_server_in_good_order(number: signal.Signals) -> None:
+    with running_server(*CPU) as server:
+        server.ready()
+        call = begin(server)
+        health = health_pb2_grpc.HealthStub(server.channel)
+        watch = health.Watch(
+            health_pb2.HealthCheckRequest(service="impasto.v1.StyleTransfer"), timeout=PATIENCE
+        )
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        (worker,) = server.worker_pids()
+
+        server.process.send_signal(number)
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        code, message, _, reason = end_of(call)
+        assert code == grpc.StatusCode.UNAVAILABLE
+        assert reason == "SHUTTING_DOWN"
+        assert "shutting down" in message
+        assert server.process.wait(PATIENCE) == 0
+        assert not is_alive(worker)
+        assert list(server.folder.iterdir()) == []
+
+
+def test_a_signal_while_the_worker_starts_ends_the_server() -> None:
+    with running_server(*CPU) as server:
+        call = server.stub.Stylize(stylize_request(), timeout=PATIENCE)
+        assert next(call).event.job.state == pb.JOB_STATE_QUEUED
+        server.process.terminate()
+        assert end_of(call)[0] == grpc.StatusCode.UNAVAILABLE
+        assert server.process.wait(PATIENCE) == 0
+
+
+def test_a_private_server_ends_with_its_stdin() -> None:
+    with running_server("--private", "--device", "cpu", "--weights", "builtin") as server:
+        server.ready()
+        begin(server)
+        (worker,) = server.worker_pids()
+        assert server.process.stdin is not None
+        server.process.stdin.close()
+        assert server.process.wait(PATIENCE) == 0
+        assert not is_alive(worker)
+
+
+def test_health_is_not_serving_while_no_worker_is_ready() -> None:
+    with running_server(*CPU) as server:
+        health = health_pb2_grpc.HealthStub(server.channel)
+        request = health_pb2.HealthCheckRequest(service="")
+        assert health.Check(request, timeout=PATIENCE).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert server.info().devices[0].state == pb.DEVICE_STATE_STARTING
+        assert not server.info().HasField("network")
+        server.ready()
+        until(
+            lambda: health.Check(request, timeout=PATIENCE).status,
+            lambda status: status == health_pb2.HealthCheckResponse.SERVING,
+        )
+
+
+def test_jobs_are_spread_over_the_devices() -> None:
+    with running_server("--port", "0", "--device", "cpu,cpu", "--weights", "builtin") as server:
+        until(server.info, lambda info: len(info.devices) == 2)
+        server.ready()
+        calls = [begin(server) for _ in range(2)]
+        assert [device.resident_jobs for device in server.info().devices] == [1, 1]
+        for call in calls:
+            call.cancel()
+
+
+def test_auto_is_a_device_by_name() -> None:
+    with running_server("--port", "0", "--device", "auto", "--weights", "builtin") as server:
+        names = [device.name for device in server.ready().devices]
+        assert names
+        assert "auto" not in names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--device", "abacus", "--weights", "builtin"), "abacus"),
+        (("--device", "cpu", "--weights", "/nowhere/vgg.pth"), "/nowhere/vgg.pth"),
+        (("--device", "cpu", "--weights", __file__), "cannot be read as weights"),
+    ],
+)
+def test_what_cannot_work_ends_the_server_with_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:
+    with running_server("--private", *arguments) as server:
+        assert server.process.wait(PATIENCE) == 2
+        last_line = server.log.splitlines()[-1]
+        assert last_line.startswith("impasto-server: ")
+        assert sentence in last_line

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.engine.recipe import DEFAULTS
+from impasto_server.gateway.checks import check_stylize
+from impasto_server.jobs.errors import CallError
+from samples import coded, photo, stylize_request
+
+
+def faults(request: pb.StylizeRequest) -> dict[str, str]:
+    """The fields that a request is refused for, and what is said of each."""
+    with pytest.raises(CallError) as caught:
+        check_stylize(request)
+    bad_request = error_details_pb2.BadRequest()
+    assert any(detail.Unpack(bad_request) for detail in caught.value.status.details)
+    return {violation.field: violation.description for violation in bad_request.field_violations}
+
+
+def test_a_good_request_tells_recipe_and_size() -> None:
+    checked = check_stylize(stylize_request(coded(photo(64, 48)), recipe=pb.Recipe(longest_side=32)))
+    assert (checked.width, checked.height) == (32, 24)
+    assert checked.recipe.longest_side == 32
+    assert checked.recipe.evaluations == DEFAULTS["balanced"].evaluations["standard"]
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    request = stylize_request(b"no image", style=b"neither", recipe=pb.Recipe(tv_weight=-1, optimizer=9))
+    request.spec.styles[0].weight = -2
+    request.preview.max_bytes = 1
+    found = faults(request)
+    assert set(found) == {
+        "spec.content",
+        "spec.styles[0].image",
+        "spec.styles[0].weight",
+        "spec.recipe.tv_weight",
+        "spec.recipe.optimizer",
+        "preview.max_bytes",
+    }
+    assert all(len(remedy) > 10 for remedy in found.values())
+
+
+def test_an_empty_request_lacks_content_and_styles() -> None:
+    assert set(faults(pb.StylizeRequest())) == {"spec.content", "spec.styles"}
+
+
+def test_there_may_be_only_so_many_styles() -> None:
+    request = stylize_request()
+    request.spec.styles.extend(pb.Style(image=request.spec.styles[0].image) for _ in range(16))
+    assert set(faults(request)) == {"spec.styles"}
+
+
+@pytest.mark.parametrize("weight", [0, -1, math.nan, math.inf])
+def test_a_styles_weight_must_be_positive(weight: float) -> None:
+    request = stylize_request()
+    request.spec.styles[0].weight = weight
+    assert set(faults(request)) == {"spec.styles[0].weight"}
+
+
+@pytest.mark.parametrize("side", [0, 15, 8193, 100_000])
+def test_sides_out_of_range_are_refused(side: int) -> None:
+    assert set(faults(stylize_request(recipe=pb.Recipe(longest_side=side)))) == {"spec.recipe.longest_side"}
+
+
+def test_a_result_too_narrow_to_see_is_refused() -> None:
+    request = stylize_request(coded(photo(400, 8)), recipe=pb.Recipe(longest_side=400))
+    assert "give at least 800" in faults(request)["spec.recipe.longest_side"]
+
+
+def test_the_start_image_goes_with_its_recipe() -> None:
+    assert set(faults(stylize_request(recipe=pb.Recipe(start=pb.START_IMAGE)))) == {"spec.start_image"}
+    request = stylize_request()
+    request.spec.start_image.encoded = coded(photo())
+    assert set(faults(request)) == {"spec.start_image"}
+    request.spec.recipe.start = pb.START_IMAGE
+    check_stylize(request)
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        (pb.PreviewOptions(format=pb.IMAGE_FORMAT_TIFF), "preview.format"),
+        (pb.PreviewOptions(format=77), "preview.format"),
+        (pb.PreviewOptions(max_side=15), "preview.max_side"),
+        (pb.PreviewOptions(max_side=2049), "preview.max_side"),
+        (pb.PreviewOptions(max_bytes=4095), "preview.max_bytes"),
+        (pb.PreviewOptions(min_interval=Duration(nanos=99_000_000)), "preview.min_interval"),
+        (pb.PreviewOptions(min_interval=Duration(seconds=61)), "preview.min_interval"),
+    ],
+)
+def test_preview_options_out_of_range_are_refused(options: pb.PreviewOptions, field: str) -> None:
+    assert set(faults(stylize_request(preview=options))) == {field}
+
+
+def test_a_refusal_fits_into_a_trailer() -> None:
+    request = stylize_request(b"x", recipe=pb.Recipe(content_weight=-1, style_weight=-1, longest_side=1))
+    bad = pb.Style(image=pb.Image(encoded=b"x"), weight=-1)
+    request.spec.styles.extend([bad] * 15)
+    with pytest.raises(CallError) as caught:
+        check_stylize(request)
+    assert caught.value.status.ByteSize() < 5000

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.engine import recipe as ranges
+from impasto_server.engine.recipe import Recipe, RecipeError
+from impasto_server.jobs.recipes import recipe_faults, recipe_from_proto, recipe_to_proto
+
+recipes = st.builds(
+    Recipe,
+    objective=st.sampled_from(get_args(ranges.Objective)),
+    content_weight=st.none() | st.floats(1e-9, 1e12),
+    style_weight=st.none() | st.floats(0, 1e12),
+    tv_weight=st.floats(0, 1e12),
+    optimizer=st.none() | st.sampled_from(get_args(ranges.OptimizerName)),
+    learning_rate=st.none() | st.floats(1e-9, 100),
+    evaluations=st.none() | st.integers(1, ranges.MAX_EVALUATIONS),
+    longest_side=st.none() | st.integers(ranges.MIN_SIDE, ranges.MAX_LONGEST_SIDE),
+    start=st.sampled_from(get_args(ranges.Start)),
+    seed=st.integers(0, 2**32 - 1),
+    precision=st.none() | st.sampled_from(get_args(ranges.Precision)),
+)
+
+
+@given(recipes)
+def test_a_recipe_comes_back_from_the_wire_as_it_was(recipe: Recipe) -> None:
+    message = pb.Recipe.FromString(recipe_to_proto(recipe).SerializeToString())
+    assert recipe_from_proto(message) == recipe
+    assert recipe_faults(message) == []
+
+
+@given(st.sampled_from(get_args(ranges.Effort)))
+def test_effort_comes_back_from_the_wire(effort: ranges.Effort) -> None:
+    assert recipe_from_proto(recipe_to_proto(Recipe(effort=effort))).effort == effort
+
+
+def test_nothing_set_is_the_default_recipe() -> None:
+    assert recipe_from_proto(pb.Recipe()) == Recipe()
+    assert recipe_from_proto(pb.Recipe(effort=pb.EFFORT_UNSPECIFIED)) == Recipe()
+
+
+def test_zero_is_not_unset() -> None:
+    recipe = recipe_from_proto(pb.Recipe(content_weight=0, seed=0))
+    assert recipe.content_weight == 0
+    assert recipe_from_proto(pb.Recipe()).content_weight is None
+
+
+@pytest.mark.parametrize("field", ["objective", "optimizer", "effort", "start", "precision"])
+def test_unknown_enum_values_are_refused_by_name(field: str) -> None:
+    message = pb.Recipe()
+    setattr(message, field, 99)
+    (fault,) = recipe_faults(message)
+    assert fault.field == field
+    assert "99" in fault.remedy
+    with pytest.raises(RecipeError, match=field):
+        recipe_from_proto(message)
+
+
+@pytest.mark.parametrize("field", ["content_weight", "style_weight", "tv_weight", "learning_rate"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0])
+def test_numbers_that_are_none_are_refused(field: str, value: float) -> None:
+    (fault,) = recipe_faults(pb.Recipe(**{field: value}))
+    assert fault.field == field
+
+
+def test_all_faults_are_found_at_once() -> None:
+    message = pb.Recipe(content_weight=-1, longest_side=100_000, evaluations=0, optimizer=7)
+    assert {fault.field for fault in recipe_faults(message)} == {
+        "content_weight",
+        "longest_side",
+        "evaluations",
+        "optimizer",
+    }
+
+
+def test_a_fault_of_two_fields_together_is_found() -> None:
+    (fault,) = recipe_faults(pb.Recipe(content_weight=0, style_weight=0))
+    assert fault.field == "style_weight"
+
+
+def test_every_field_of_the_engine_is_in_the_contract() -> None:
+    names = {field.name for field in pb.Recipe.DESCRIPTOR.fields}
+    assert names == {field.name for field in dataclasses.fields(Recipe)}

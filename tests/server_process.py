@@ -1,0 +1,114 @@
+"""A real server for tests: the command `impasto-server` in a process of its own, on a free port."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto.v1 import style_transfer_pb2_grpc
+
+T = TypeVar("T")
+
+PATIENCE = 60.0
+"""Seconds after which a test gives up waiting; far more than anything takes."""
+
+
+class ServerProcess:
+    """A running `impasto-server serve`.
+
+    Attributes:
+        address: HOST:PORT.
+        process: the gateway's process; its stdin is a pipe.
+        channel, stub: a connection to it.
+        folder: where it puts temporary files.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, log: Path) -> None:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, f"the server did not start:\n{log.read_text()}"
+        self.address: str = json.loads(line)["address"]
+        self.process = process
+        self.folder = folder
+        self._log = log
+        self.channel = grpc.insecure_channel(self.address, [("grpc.max_send_message_length", -1)])
+        self.stub = style_transfer_pb2_grpc.StyleTransferStub(self.channel)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def info(self) -> pb.GetServerInfoResponse:
+        return self.stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=PATIENCE)
+
+    def ready(self) -> pb.GetServerInfoResponse:
+        """Waits until every worker is ready."""
+        return until(self.info, lambda info: all(d.state == pb.DEVICE_STATE_READY for d in info.devices))
+
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers there are."""
+        return children(self.process.pid)
+
+
+def until(look: Callable[[], T], is_so: Callable[[T], bool]) -> T:
+    """Looks again and again until it is so."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_so(seen := look()):
+        assert time.monotonic() < deadline, f"still {seen!r}"
+        time.sleep(0.02)
+    return seen
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of a process's children."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@contextlib.contextmanager
+def running_server(*arguments: str) -> Iterator[ServerProcess]:
+    """Starts a server, and ends it by closing its stdin and SIGTERM, by force if need be."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("IMPASTO_")}
+    with tempfile.TemporaryDirectory() as folder, tempfile.NamedTemporaryFile() as log:
+        environment["TMPDIR"] = folder
+        process = subprocess.Popen(
+            [sys.executable, "-m", "impasto_server", "serve", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=environment,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            server = ServerProcess(process, Path(folder), Path(log.name))
+            with server.channel:
+                yield server
+        finally:
+            process.stdin.close()
+            process.terminate()
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            process.stdout.close()

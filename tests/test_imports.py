@@ -1,0 +1,82 @@
+"""Who may import whom, as the architecture has it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SERVER = ROOT / "server" / "impasto_server"
+CLIENT = ROOT / "client" / "impasto"
+
+RECIPE = "impasto_server.engine.recipe"
+# `logs` is for processes to set up; `engine.recipe` is plain data.
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "engine": ("impasto_server.engine",),
+    "jobs": ("impasto_server.jobs", RECIPE, "impasto"),
+    "fleet": ("impasto_server.fleet", "impasto_server.jobs", "impasto"),
+    "gateway": ("impasto_server.gateway", "impasto_server.fleet", "impasto_server.jobs", RECIPE, "impasto"),
+    "worker": (
+        "impasto_server.worker",
+        "impasto_server.engine",
+        "impasto_server.jobs",
+        "impasto_server.logs",
+        "impasto",
+    ),
+}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """The project's modules that a file imports."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            names = [node.module or ""]
+        yield from (name for name in names if name.split(".")[0] in ("impasto", "impasto_server"))
+
+
+def is_within(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_a_room_of_the_server_imports_only_what_it_may(room: str) -> None:
+    for file in (SERVER / room).rglob("*.py"):
+        for module in imports(file):
+            # Of the client's distribution, the server may use the generated code only.
+            assert not is_within(module, "impasto") or module.split(".")[1] in ("v1", "worker"), (
+                file,
+                module,
+            )
+            assert any(is_within(module, package) for package in ALLOWED[room]), (file, module)
+
+
+def test_the_client_imports_nothing_of_the_server() -> None:
+    for file in CLIENT.rglob("*.py"):
+        if file.parent.name != "v1":
+            assert not any(is_within(module, "impasto_server") for module in imports(file)), file
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "impasto",
+        "impasto.cli",
+        "impasto_server.cli",
+        "impasto_server.gateway.server",
+        "impasto_server.fleet.fleet",
+        "impasto_server.jobs.job",
+        "impasto_server.engine.recipe",
+    ],
+)
+def test_importing_it_imports_no_torch(module: str) -> None:
+    program = f"import sys, {module}; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)

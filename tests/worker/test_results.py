@@ -1,0 +1,92 @@
+"""What comes back for contents of every kind, through the real server, by a recipe that changes nothing."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from PIL import ImageCms
+
+from impasto.v1 import style_transfer_pb2 as pb
+from samples import coded, photo, still_recipe, stylize_request
+from server_process import PATIENCE, ServerProcess
+
+
+def result_for(server: ServerProcess, content: bytes, **recipe: Any) -> PIL.Image.Image:
+    request = stylize_request(content, recipe=still_recipe(**recipe))
+    responses = list(server.stub.Stylize(request, timeout=PATIENCE))
+    states = [response.event.job.state for response in responses if response.event.HasField("job")]
+    assert states[-1] == pb.JOB_STATE_SUCCEEDED
+    data = b"".join(response.result.data for response in responses)
+    picture = PIL.Image.open(io.BytesIO(data))
+    picture.load()
+    return picture
+
+
+def assert_shows(picture: PIL.Image.Image, expected: PIL.Image.Image, *, within: int) -> None:
+    assert picture.mode == expected.mode
+    assert picture.size == expected.size
+    assert np.abs(np.asarray(picture).astype(int) - np.asarray(expected).astype(int)).max() <= within
+
+
+def test_an_untagged_picture_comes_back_untagged(server: ServerProcess) -> None:
+    picture = result_for(server, coded(photo()))
+    assert_shows(picture, photo(), within=1)
+    assert "icc_profile" not in picture.info
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK"])
+def test_other_modes_come_back_as_rgb(server: ServerProcess, mode: str) -> None:
+    image = photo().convert(mode)
+    assert_shows(result_for(server, coded(image, "TIFF")), image.convert("RGB"), within=2)
+
+
+def test_sixteen_bit_grey_comes_back(server: ServerProcess) -> None:
+    grey = photo().convert("L")
+    image = PIL.Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    assert_shows(result_for(server, coded(image)), grey.convert("RGB"), within=1)
+
+
+def test_alpha_comes_back(server: ServerProcess) -> None:
+    image = photo().convert("RGBA")
+    alpha = PIL.Image.linear_gradient("L").resize(image.size)
+    image.putalpha(alpha)
+    picture = result_for(server, coded(image))
+    assert picture.mode == "RGBA"
+    assert (np.asarray(picture.getchannel("A")) == np.asarray(alpha)).all()
+    seen = np.asarray(alpha) > 0
+    steps = np.asarray(picture.convert("RGB")).astype(int) - np.asarray(photo()).astype(int)
+    assert np.abs(steps[seen]).max() <= 1
+
+
+def test_alpha_is_resized_with_the_picture(server: ServerProcess) -> None:
+    image = photo(64, 48).convert("RGBA")
+    image.putalpha(77)
+    picture = result_for(server, coded(image), longest_side=32)
+    assert picture.size == (32, 24)
+    assert picture.getchannel("A").getextrema() == (77, 77)
+
+
+def test_the_picture_is_upright(server: ServerProcess) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    picture = result_for(server, coded(photo(), exif=exif))
+    assert_shows(picture, photo().transpose(PIL.Image.Transpose.ROTATE_270), within=1)
+    assert picture.getexif().get(0x0112, 1) == 1
+
+
+def test_a_colour_profile_comes_back_and_so_do_its_colours(server: ServerProcess) -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    # Red and blue trade places, so that colours taken for sRGB would be unmistakably wrong.
+    profile = srgb.replace(b"rXYZ", b"temp").replace(b"bXYZ", b"rXYZ").replace(b"temp", b"bXYZ")
+    picture = result_for(server, coded(photo(), icc_profile=profile))
+    assert picture.info["icc_profile"] == profile
+    assert_shows(picture, photo(), within=4)
+
+
+def test_non_square_pictures_keep_their_proportions(server: ServerProcess) -> None:
+    assert result_for(server, coded(photo(90, 30)), longest_side=60).size == (60, 20)
+    assert result_for(server, coded(photo(30, 90)), longest_side=60).size == (20, 60)
