@@ -33,6 +33,7 @@ from impasto.errors import (
     ServerError,
     Unauthenticated,
     Unavailable,
+    Unreachable,
 )
 from impasto.job import Device, Event, FeatureNetwork, Job, JobChanged, Limits, Preview, Progress, ServerInfo
 from impasto.recipe import ImageSource, Previews, RawPixels, Recipe, Style, StyleSource
@@ -78,6 +79,7 @@ __all__ = [
     "StyleSource",
     "Unauthenticated",
     "Unavailable",
+    "Unreachable",
 ]
 
 _LAZY = {

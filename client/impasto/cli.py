@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import os
 import re
 import sys
@@ -15,7 +16,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from impasto.address import parse
-from impasto.errors import DeadlineExceeded, ImpastoError, InvalidRequest, PrivateServerError, Unavailable
+from impasto.errors import (
+    DeadlineExceeded,
+    ImpastoError,
+    InvalidRequest,
+    PrivateServerError,
+    Unavailable,
+    Unreachable,
+)
 from impasto.recipe import Effort, Objective, Optimizer, Precision, Recipe
 
 if TYPE_CHECKING:
@@ -236,6 +244,8 @@ def stylize(
     with _outcome(run, names) as display:
         for image in [content, *styles, *([Path(start_file)] if start_file else [])]:
             _check_readable(image)
+            if out.exists() and out.samefile(image):
+                raise InvalidRequest(f"{out} is one of the images to paint from; give another name with -o")
         _paint(
             content,
             list(styles),
@@ -312,6 +322,9 @@ def info(
 
 def main() -> None:
     """Runs the command line and ends the process with its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name or a sign that the terminal's encoding lacks is no reason to lose a picture.
+        sys.stdout.reconfigure(errors="replace")
     app()
 
 
@@ -485,7 +498,7 @@ def _in_words(error: ImpastoError, run: _Run, names: dict[str, str]) -> str:
             name = max((path for path in known if field.startswith(path)), key=len, default=None)
             sentences.append(f"{known[name] if name else field} {sentence}")
         return "; ".join(sentences)
-    if isinstance(error, Unavailable) and not error.reason and run.server:
+    if isinstance(error, Unreachable) and run.server:
         return f"{error.message}. Start one with `impasto-server serve`, or leave out --server to paint here"
     if isinstance(error, DeadlineExceeded) and run.timeout:
         return f"not done within --timeout {run.timeout:g}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from impasto import address as addresses
 from impasto import wire
-from impasto.errors import ImpastoError, Unavailable, from_call
+from impasto.errors import ImpastoError, ResourceExhausted, Unavailable, Unreachable, from_call
 from impasto.job import ServerInfo
 from impasto.painting import Painting
 from impasto.recipe import ImageSource, Previews, Recipe, StyleSource
@@ -51,7 +51,7 @@ class Client:
         """What the server is: version, devices, feature network, limits. Suits as a connection check.
 
         Raises:
-            Unavailable: no server could be reached.
+            Unreachable: no server answers at the address.
             ImpastoError: the call failed otherwise.
         """
         try:
@@ -89,7 +89,7 @@ class Client:
         Raises:
             FileNotFoundError: an image is a path and nothing is there; no call has been made.
             InvalidRequest: the request cannot be painted; says which field and what to do.
-            Unavailable: no server could be reached.
+            Unreachable: no server answers at the address.
             ImpastoError: the call failed otherwise.
         """
         request = wire.stylize_request(
@@ -101,16 +101,20 @@ class Client:
         )
         try:
             return Painting(self._transport.stream(wire.STYLIZE, request, timeout=timeout))
-        except Unavailable as error:
+        except ImpastoError as error:
             raise self._named(error) from None
 
     def _named(self, error: ImpastoError) -> ImpastoError:
-        """The error; with the address and grpc's innermost cause if no server said it."""
-        if not isinstance(error, Unavailable) or error.reason:
+        """The error; in words of our own where it is grpc's and not the server's."""
+        if error.reason:
             return error
-        return Unavailable(
-            f"no server answers at {self.address} ({error.message.rpartition(': ')[2].rstrip(']')})"
-        )
+        # "failed to connect to all addresses; last error: UNKNOWN: ipv4:…: Connection refused (111)"
+        cause = error.message.rpartition(": ")[2].rstrip("]")
+        if isinstance(error, Unavailable):
+            return Unreachable(f"no server answers at {self.address} ({cause})")
+        if isinstance(error, ResourceExhausted):
+            return ResourceExhausted(f"the images are too large to send ({cause}); scale them down")
+        return error
 
     def close(self) -> None:
         """Lets the connection go; a painting still under way is cancelled."""

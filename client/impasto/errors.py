@@ -101,6 +101,10 @@ class Unavailable(ImpastoError):
     default_code = "UNAVAILABLE"
 
 
+class Unreachable(Unavailable):
+    """No server answers at the address."""
+
+
 class DeadlineExceeded(ImpastoError):
     """It took longer than the caller allowed."""
 

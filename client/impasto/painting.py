@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from impasto import wire
-from impasto.errors import DataLoss, ImpastoError, JobCancelled, JobFailed, from_call
+from impasto.errors import DataLoss, ImpastoError, JobCancelled, JobFailed, Unavailable, from_call
 from impasto.files import write_whole
 from impasto.job import FINAL_STATES, Event, Job, JobChanged, Progress, decode
 from impasto.transport import Stream, TransportError
@@ -31,15 +31,13 @@ class Painting:
     when it is left before the end; an exception while waiting, Ctrl-C above all, cancels it too.
 
     Attributes:
-        job: the job as the server last told.
         progress: the newest numbers; None before the first evaluation.
         skipped_previews: previews that newer ones replaced on the way, so far.
     """
 
-    job: Job
-
     def __init__(self, stream: Stream[pb.StylizeResponse]) -> None:
         self._stream = stream
+        self._job: Job | None = None
         self._chunks: _Chunks | None = None
         self._picture: Picture | None = None
         self._error: ImpastoError | None = None
@@ -49,6 +47,12 @@ class Painting:
         if not isinstance(self._accepted, JobChanged):
             self.cancel()
             raise DataLoss("the server's stream does not begin with the job")
+
+    @property
+    def job(self) -> Job:
+        """The job as the server last told."""
+        assert self._job is not None
+        return self._job
 
     def __iter__(self) -> Iterator[Event]:
         return self
@@ -98,6 +102,8 @@ class Painting:
             self._picture = self._finish()
         except TransportError as error:
             self._error = from_call(error.code, error.message, error.details)
+            if isinstance(self._error, Unavailable) and not self._error.reason and self._job is not None:
+                self._error = Unavailable(f"the connection to the server broke ({error.message})")
             raise self._error from None
         except ImpastoError as error:
             self._error = error
@@ -118,8 +124,8 @@ class Painting:
         self.skipped_previews = max(self.skipped_previews, response.event.skipped_previews)
         kind = response.event.WhichOneof("event")
         if kind == "job":
-            self.job = wire.job(response.event.job)
-            return JobChanged(self.job)
+            self._job = wire.job(response.event.job)
+            return JobChanged(self._job)
         if kind == "progress":
             self.progress = wire.progress(response.event.progress)
             return self.progress
@@ -128,7 +134,7 @@ class Painting:
         return None
 
     def _finish(self) -> Picture:
-        job: Job | None = getattr(self, "job", None)
+        job = self._job
         if job is None or job.state not in FINAL_STATES:
             raise DataLoss("the server's stream ended before the job did")
         if job.state == "failed":

@@ -249,7 +249,7 @@ def _plain(value: Any) -> Any:
 
 def print_json(kind: str, fields: dict[str, Any]) -> None:
     """Prints a line of JSON, at once."""
-    print(json.dumps({"event": kind, **fields}, ensure_ascii=False, allow_nan=False), flush=True)
+    print(json.dumps({"event": kind, **fields}, allow_nan=False), flush=True)
 
 
 def _scale(progress: Progress) -> str:

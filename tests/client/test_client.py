@@ -90,6 +90,11 @@ def test_unavailable_in_the_middle(client: impasto.Client, fake: FakeServer) -> 
     assert painting.progress.evaluation == 4
 
 
+def test_a_request_larger_than_the_server_takes(client: impasto.Client) -> None:
+    with pytest.raises(impasto.ResourceExhausted, match="too large to send"):
+        client.stylize(bytes(5_000_000), png())
+
+
 def test_cancel_from_another_thread_frees_the_server(client: impasto.Client, fake: FakeServer) -> None:
     fake.script = fake_server.paint_forever
     painting = client.stylize(png(), png())
@@ -121,7 +126,7 @@ def test_nobody_there_is_said_with_the_address() -> None:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with impasto.Client(address) as client:
         for call in (client.info, lambda: client.stylize(png(), png())):
-            with pytest.raises(impasto.Unavailable, match=address) as caught:
+            with pytest.raises(impasto.Unreachable, match=address) as caught:
                 call()
             assert caught.value.reason == ""
 

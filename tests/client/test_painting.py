@@ -141,6 +141,15 @@ def test_a_failed_job_raises_from_the_tree_and_goes_on_doing_so() -> None:
     assert isinstance(painting.job.error, impasto.InvalidRequest)
 
 
+def test_the_connection_breaks() -> None:
+    painting = Painting(Messages(QUEUED, TransportError("UNAVAILABLE", "Socket closed")))
+    with pytest.raises(
+        impasto.Unavailable, match=r"connection to the server broke \(Socket closed\)"
+    ) as caught:
+        painting.result()
+    assert not isinstance(caught.value, impasto.Unreachable)
+
+
 def test_a_job_cancelled_by_someone_else() -> None:
     painting = Painting(Messages(QUEUED, job(pb.JOB_STATE_CANCELLED, stop_message="the operator said so")))
     with pytest.raises(impasto.JobCancelled, match="operator"):
