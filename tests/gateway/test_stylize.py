@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import PIL.Image
 import pytest
-from gateway_bad_requests import BAD_REQUESTS
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
 
+from bad_requests import BAD_REQUESTS
 from impasto.v1 import style_transfer_pb2 as pb
 from samples import coded, photo, stylize_request
 from server_process import PATIENCE, ServerProcess, running_server, until
