@@ -137,7 +137,7 @@ class PrivateServerError(ImpastoError):
     """The private server is not installed, did not start, or ended.
 
     Attributes:
-        exit_code: the code it ended with; None if it never ran.
+        exit_code: the code it ended with, below 0 for a signal; None if it never ran.
     """
 
     default_code = "UNAVAILABLE"

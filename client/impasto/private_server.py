@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -102,6 +103,11 @@ class PrivateServer:
             return None
         for thread in self._readers:
             thread.join(GRACE)
+        if code < 0:
+            name = signal.Signals(-code).name
+            return PrivateServerError(
+                f"the private server was killed ({name}); is there too little memory?", exit_code=code
+            )
         words = [line.removeprefix("impasto-server: ") for line in self._last_lines if line.strip()]
         return PrivateServerError(
             f"the private server ended: {words[-1] if words else f'exit code {code}'}", exit_code=code

@@ -71,6 +71,16 @@ def test_its_last_word_and_exit_code_are_kept(stand_in: StandIn) -> None:
     assert lines == ["noise", "impasto-server: there is no device tpu"]
 
 
+def test_a_server_that_is_killed(stand_in: StandIn) -> None:
+    stand_in(f"{LISTEN}\nos.kill(os.getpid(), signal.SIGKILL)")
+    with impasto.PrivateServer() as server:
+        assert server.address
+        death = server.death()
+    assert death is not None
+    assert "killed (SIGKILL)" in str(death)
+    assert death.exit_code == -9
+
+
 def test_too_slow_to_start(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_server, "START_TIMEOUT", 0.2)
     stand_in("sys.stdin.read()")
