@@ -7,7 +7,7 @@ from torch import nn
 
 Features = dict[str, torch.Tensor]
 
-_GRAM_BLOCK = 4096
+_GRAM_BLOCK = 1024
 
 
 class _Gram(torch.autograd.Function):
@@ -21,7 +21,7 @@ class _Gram(torch.autograd.Function):
         if features.dtype != torch.bfloat16:
             return torch.mm(rows.T, rows)
         # A bfloat16 product is rounded to 8 bits at its end. Sums over blocks of positions, added up in
-        # float32, keep the products fast and the Gram matrix good to about 1e-4.
+        # float32, keep the products fast and the Gram matrix good to three or four digits.
         whole = len(rows) // _GRAM_BLOCK * _GRAM_BLOCK
         rest = rows[whole:].float()
         gram = rest.T @ rest

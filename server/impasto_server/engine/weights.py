@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import pickle
 import re
 import socket
 import sys
@@ -14,7 +13,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-import safetensors
 import safetensors.torch
 import torch
 
@@ -233,14 +231,8 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
             return safetensors.torch.load_file(path)
         # weights_only: a stranger's pickle must not run code. mmap: the 500 MB of the head are never read.
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        pickle.UnpicklingError,
-        safetensors.SafetensorError,
-    ) as error:
+    except Exception as error:
+        # Bytes that are no pickle make the unpickler fail in any way: KeyError, IndexError, struct.error, …
         first_line = re.split(r"[\n]|\. ", str(error).strip(), maxsplit=1)[0]
         raise WeightsError(
             f"{path} cannot be read as weights ({first_line}); give a .pth state dict or a .safetensors file"

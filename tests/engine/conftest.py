@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import pytest
+
+from impasto_server.engine.network import Network
+from impasto_server.engine.weights import load_weights
+from random_networks import random_weights
+
+
+@pytest.fixture(scope="session")
+def network() -> Network:
+    """A VGG-16 with random weights, float32."""
+    return Network(random_weights("vgg16"))
+
+
+@pytest.fixture(scope="session")
+def builtin_network() -> Network:
+    """The built-in weights: the only ones here that have seen a picture."""
+    return Network(load_weights("builtin"))

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models.vgg import cfgs, make_layers
+
+from impasto_server.engine.network import Network
+from impasto_server.engine.weights import convolution_names, torchvision_indices
+from random_networks import random_weights
+
+
+@pytest.mark.parametrize(("architecture", "letter"), [("vgg16", "D"), ("vgg19", "E")])
+def test_layers_by_name_are_torchvisions_layers(architecture, letter):
+    features = make_layers(cfgs[letter], batch_norm=False)
+    indices = torchvision_indices(architecture)
+    assert [i for i, m in enumerate(features) if isinstance(m, nn.Conv2d)] == list(indices.values())
+
+    weights = random_weights(architecture)
+    with torch.no_grad():
+        for name, (weight, bias) in weights.convolutions.items():
+            features[indices[name]].weight.copy_(weight)
+            features[indices[name]].bias.copy_(bias)
+    for module in features:
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    image = torch.randn(1, 3, 37, 50)
+    names = [name.replace("conv", "relu") for name in weights.convolutions]
+    got = Network(weights)(image, names)
+    x = image
+    expected = {}
+    for index, module in enumerate(features):
+        x = module(x)
+        for name in names:
+            if indices[name.replace("relu", "conv")] + 1 == index:
+                expected[name] = x
+    assert list(got) == names
+    for name in names:
+        torch.testing.assert_close(got[name], expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_it_is_frozen_and_cut_after_the_last_layer_needed(network, monkeypatch):
+    """Trap 4: no gradient for weights, nothing run past the last layer needed."""
+    assert list(network.parameters()) == []
+    assert not any(buffer.requires_grad for buffer in network.buffers())
+    calls = []
+    convolve = nn.functional.conv2d
+    monkeypatch.setattr(nn.functional, "conv2d", lambda *a, **k: calls.append(1) or convolve(*a, **k))
+    network(torch.zeros(1, 3, 32, 32), ["relu1_1", "relu3_1"])
+    assert len(calls) == 5
+
+
+def test_features_are_not_overwritten_by_later_layers(network):
+    """Trap 1 again: a captured layer is what it is called, however far the network runs on."""
+    image = torch.randn(1, 3, 32, 32)
+    alone = network(image, ["relu2_1"])["relu2_1"]
+    among_others = network(image, ["relu2_1", "relu5_1"])["relu2_1"]
+    assert torch.equal(alone, among_others)
+
+
+def test_unknown_layers_are_named(network):
+    with pytest.raises(ValueError, match="relu9_9"):
+        network(torch.zeros(1, 3, 32, 32), ["relu9_9"])
+    with pytest.raises(ValueError, match="relu3_4"):
+        network(torch.zeros(1, 3, 32, 32), ["relu3_4"])  # VGG-19's, not VGG-16's
+
+
+def test_a_cast_is_made_once_and_leaves_the_original(network):
+    half = network.in_dtype(torch.bfloat16)
+    assert half is network.in_dtype(torch.bfloat16)
+    assert (half.dtype, network.dtype) == (torch.bfloat16, torch.float32)
+    assert half.sha256 == network.sha256
+    image = torch.randn(1, 3, 48, 32)
+    exact, rounded = (n(image, ["relu4_1"])["relu4_1"].float() for n in (network, half))
+    assert 0 < (exact - rounded).norm() / exact.norm() < 0.03
+
+
+@pytest.mark.parametrize("padding", ["zeros", "reflect"])
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (16, 200), (131, 17)])
+def test_any_size_from_16_pixels(network, padding, height, width):
+    features = network(torch.randn(1, 3, height, width), ["relu5_1"], padding=padding)["relu5_1"]
+    assert features.shape == (1, 512, height // 16, width // 16)
+    assert features.isfinite().all()
+
+
+def test_names():
+    assert convolution_names("vgg16")[-1] == "conv5_3"
+    assert len(convolution_names("vgg19")) == 16
