@@ -314,6 +314,7 @@ def info(
 
         with Client(address(), timeout=timeout or DEFAULT_TIMEOUT) as client:
             said = client.info() if server else _info_once_ready(client)
+        display.close()
         if json:
             print_json("info", plain(said))
         else:

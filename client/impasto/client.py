@@ -79,7 +79,8 @@ class Client:
 
         Args:
             content: the photograph.
-            styles: the painting, or a list of them, each alone or with its share beside the others'.
+            styles: the painting, or several, each alone or with its share beside the others': `"a.jpg"`,
+                `["a.jpg", "b.jpg"]`, `[("a.jpg", 2.0), ("b.jpg", 1.0)]`.
             recipe: how to paint; whatever it does not set is the server's choice.
             start_image: the picture to start from, in the content's proportions.
             previews: which previews to send; False for none.

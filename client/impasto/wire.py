@@ -6,7 +6,7 @@ import dataclasses
 import io
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import timezone
 from typing import TYPE_CHECKING, Any, cast
 
@@ -53,7 +53,7 @@ _RECIPE_ENUMS: dict[str, EnumTypeWrapper] = {
 
 def stylize_request(
     content: ImageSource,
-    styles: StyleSource | Iterable[StyleSource],
+    styles: StyleSource | Sequence[StyleSource],
     recipe: Recipe,
     start_image: ImageSource | None,
     previews: Previews | bool,
@@ -126,10 +126,10 @@ def style_message(source: StyleSource) -> pb.Style:
     return message
 
 
-def _each_style(styles: StyleSource | Iterable[StyleSource]) -> list[StyleSource]:
-    # A list of styles is the only iterable that is not itself a style.
-    if isinstance(styles, list):
-        return cast("list[StyleSource]", styles)
+def _each_style(styles: StyleSource | Sequence[StyleSource]) -> list[StyleSource]:
+    weighted = isinstance(styles, tuple) and len(styles) == 2 and isinstance(styles[1], (int, float))
+    if isinstance(styles, (list, tuple)) and not weighted:
+        return cast("list[StyleSource]", list(styles))
     return [cast("StyleSource", styles)]
 
 

@@ -115,6 +115,7 @@ def test_styles_alone_weighted_and_several() -> None:
         [data],
         impasto.Style(data),
         (data, 2.0),
+        (data, data),
         [(data, 2.0), impasto.Style(data, weight=3.0)],
     ):
         request = wire.stylize_request(data, styles, impasto.Recipe(), None, True)  # type: ignore[arg-type]
