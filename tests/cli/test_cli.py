@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +211,7 @@ def test_demo(impasto: Impasto, fake: FakeServer) -> None:
 
 def test_version(impasto: Impasto) -> None:
     outcome = impasto("--version")
-    assert (outcome.code, outcome.out) == (0, "impasto 0.1.0\n")
+    assert (outcome.code, outcome.out) == (0, f"impasto {version('impasto')}\n")
 
 
 @pytest.mark.parametrize("command", [[], ["stylize"], ["demo"], ["info"]])
