@@ -91,7 +91,9 @@ async def events_of(painter: Painter, painting: Painting) -> list[Event]:
 
 @pytest.fixture
 def painter() -> Painter:
-    return Painter()
+    painter = Painter()
+    threading.Thread(target=painter.work, daemon=True).start()
+    return painter
 
 
 def test_a_painting_tells_its_start_its_numbers_and_its_end(painter: Painter) -> None:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from impasto.v1 import style_transfer_pb2 as pb
-
 from impasto_server.fleet.worker_process import ConfigurationError, WorkerProcess
 
 _log = logging.getLogger(__name__)

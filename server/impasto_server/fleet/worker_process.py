@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, cast
 import grpc
 import grpc.aio
 from google.rpc import status_pb2
+
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2, worker_pb2_grpc
-
 from impasto_server.jobs.errors import CallError, unavailable
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import dataclasses
 import math
 
 from impasto.v1 import style_transfer_pb2 as pb
-
 from impasto_server.engine.recipe import MAX_STYLES, Recipe, RecipeError, result_size
 from impasto_server.gateway.images import ImageFault, upright_size
 from impasto_server.jobs.errors import CallError, invalid_argument

@@ -14,9 +14,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 import PIL.Image
-from impasto.v1 import style_transfer_pb2 as pb
 from PIL import ExifTags, TiffImagePlugin
 
+from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
 from impasto_server.jobs.formats import ACCEPTED
 

@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from impasto.v1 import style_transfer_pb2, style_transfer_pb2_grpc
 
+from impasto.v1 import style_transfer_pb2, style_transfer_pb2_grpc
 from impasto_server.fleet.fleet import Fleet
 from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.images import limit_pillow

@@ -12,10 +12,10 @@ import grpc
 import grpc.aio
 from google.rpc import status_pb2
 from grpc_status import rpc_status
+
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.v1 import style_transfer_pb2_grpc
 from impasto.worker.v1 import worker_pb2
-
 from impasto_server.engine.recipe import MAX_EVALUATIONS, MAX_IMAGE_PIXELS, MAX_LONGEST_SIDE, MAX_STYLES
 from impasto_server.fleet.fleet import Fleet
 from impasto_server.gateway.checks import check_stylize

@@ -6,9 +6,9 @@ import secrets
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2, status_pb2
+
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
-
 from impasto_server.jobs.mailbox import Mailbox
 
 FINAL_STATES = frozenset({pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED})

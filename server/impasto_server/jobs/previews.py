@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 from impasto.v1 import style_transfer_pb2 as pb
-
 from impasto_server.engine.recipe import RecipeError
 from impasto_server.jobs.formats import PREVIEWS
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from impasto.v1 import style_transfer_pb2 as pb
-
 from impasto_server.engine.recipe import Recipe, RecipeError
 
 # For each enum field of the contract's Recipe: what its numbers mean to the engine. Number 0 is "not set".

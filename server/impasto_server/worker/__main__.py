@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -13,15 +14,18 @@ from pathlib import Path
 import grpc.aio
 import PIL.Image
 import torch
+
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2_grpc
-
 from impasto_server.engine.devices import available_devices, check_device, describe_device, fastest_precision
 from impasto_server.engine.network import Network
 from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
 from impasto_server.engine.weights import Weights, WeightsError, load_vgg19_or_builtin, load_weights
 from impasto_server.logs import LEVELS, log_to_stderr
+from impasto_server.worker.painter import Painter
 from impasto_server.worker.service import WorkerService
+
+_log = logging.getLogger(__name__)
 
 _OPTIONS = [
     # The gateway has checked the sizes.
@@ -32,19 +36,23 @@ _PRECISIONS = {"float32": pb.PRECISION_FLOAT32, "bfloat16": pb.PRECISION_BFLOAT1
 
 
 def main() -> None:
-    """Loads the network onto the device and serves until stdin closes."""
+    """Loads the network, paints on this thread and answers calls on another, until stdin closes."""
     arguments = _parse_arguments()
     log_to_stderr("worker", arguments.log_level)
     _end_with_stdin(arguments.socket)
     PIL.Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
     torch.set_num_threads(max(1, torch.get_num_threads() // arguments.cpu_share))
+    painter = Painter()
     try:
-        service = _service(arguments)
+        service = _service(arguments, painter)
     except (WeightsError, ValueError) as error:
         # The fleet reads the reason here, and takes the code to mean that it need not try again.
         print(error, flush=True)
         sys.exit(os.EX_CONFIG)
-    asyncio.run(_serve(service, arguments.socket))
+    threading.Thread(
+        target=_answer_calls, args=(service, arguments.socket), name="calls", daemon=True
+    ).start()
+    painter.work()
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -73,7 +81,7 @@ def _end_with_stdin(socket: Path) -> None:
     threading.Thread(target=wait, name="stdin", daemon=True).start()
 
 
-def _service(arguments: argparse.Namespace) -> WorkerService:
+def _service(arguments: argparse.Namespace, painter: Painter) -> WorkerService:
     """
     Raises:
         ValueError: there is no such device.
@@ -85,6 +93,7 @@ def _service(arguments: argparse.Namespace) -> WorkerService:
     network = Network(_weights(arguments)).to(device)
     auto_precision = fastest_precision(device)
     return WorkerService(
+        painter,
         device=pb.Device(
             name=device, description=describe_device(device), auto_precision=_PRECISIONS[auto_precision]
         ),
@@ -99,6 +108,15 @@ def _weights(arguments: argparse.Namespace) -> Weights:
     if arguments.weights is None:
         return load_vgg19_or_builtin(download=arguments.download)
     return load_weights(arguments.weights, download=arguments.download)
+
+
+def _answer_calls(service: WorkerService, socket: Path) -> None:
+    try:
+        asyncio.run(_serve(service, socket))
+    except Exception:
+        _log.exception("calls cannot be answered")
+    # Without this thread the process is of no use; the fleet starts another.
+    os._exit(1)
 
 
 async def _serve(service: WorkerService, socket: Path) -> None:

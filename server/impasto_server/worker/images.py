@@ -9,9 +9,9 @@ import logging
 
 import numpy as np
 import PIL.Image
-from impasto.v1 import style_transfer_pb2 as pb
 from PIL import ImageCms, ImageOps, ImageStat, TiffImagePlugin
 
+from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.jobs.formats import ACCEPTED
 
 _log = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ import grpc
 import grpc.aio
 import torch
 from google.rpc import status_pb2
+
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2, worker_pb2_grpc
-
 from impasto_server.engine.network import Network
 from impasto_server.engine.recipe import Recipe, RecipeError, result_size
 from impasto_server.engine.session import Session, Style
@@ -67,6 +67,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
 
     def __init__(
         self,
+        painter: Painter,
         *,
         device: pb.Device,
         network: Network,
@@ -76,6 +77,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     ) -> None:
         """
         Args:
+            painter: who gives the turns.
             device: name and description.
             network: on the device.
             auto_precision: what precision "auto" means here.
@@ -87,7 +89,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self._auto_precision: Literal["float32", "bfloat16"] = auto_precision
         self._other_devices = other_devices
         self._places = asyncio.Semaphore(max_resident)
-        self._painter = Painter()
+        self._painter = painter
         # Decoding and coding would keep the event loop from its calls.
         self._images = ThreadPoolExecutor(2, thread_name_prefix="images")
 
