@@ -15,7 +15,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from impasto.v1 import style_transfer_pb2 as impasto_dot_v1_dot_style__transfer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eimpasto/worker/v1/worker.proto\x12\x11impasto.worker.v1\x1a\x17google/rpc/status.proto\x1a\x1fimpasto/v1/style_transfer.proto\"n\n\nRunRequest\x12\x10\n\x08job_name\x18\x01 \x01(\t\x12!\n\x04spec\x18\x02 \x01(\x0b\x32\x13.impasto.v1.JobSpec\x12+\n\x07preview\x18\x03 \x01(\x0b\x32\x1a.impasto.v1.PreviewOptions\"\xf4\x01\n\x0bRunResponse\x12-\n\x07started\x18\x01 \x01(\x0b\x32\x1a.impasto.worker.v1.StartedH\x00\x12(\n\x08progress\x18\x02 \x01(\x0b\x32\x14.impasto.v1.ProgressH\x00\x12&\n\x07preview\x18\x03 \x01(\x0b\x32\x13.impasto.v1.PreviewH\x00\x12/\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x1b.impasto.worker.v1.FinishedH\x00\x12(\n\x06result\x18\x05 \x01(\x0b\x32\x16.impasto.v1.ImageChunkH\x00\x42\t\n\x07payload\"^\n\x07Started\x12\"\n\x06recipe\x18\x01 \x01(\x0b\x32\x12.impasto.v1.Recipe\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x10\n\x08\x62\x66loat16\x18\x04 \x01(\x08\"p\n\x08\x46inished\x12+\n\x0bstop_reason\x18\x01 \x01(\x0e\x32\x16.impasto.v1.StopReason\x12\x14\n\x0cstop_message\x18\x02 \x01(\t\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\"\x16\n\x14GetWorkerInfoRequest\"\x93\x01\n\x15GetWorkerInfoResponse\x12\"\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x12.impasto.v1.Device\x12+\n\x07network\x18\x02 \x01(\x0b\x32\x1a.impasto.v1.FeatureNetwork\x12\x12\n\nprocess_id\x18\x03 \x01(\r\x12\x15\n\rother_devices\x18\x04 \x03(\t2\xbb\x01\n\rWorkerService\x12\x46\n\x03Run\x12\x1d.impasto.worker.v1.RunRequest\x1a\x1e.impasto.worker.v1.RunResponse0\x01\x12\x62\n\rGetWorkerInfo\x12\'.impasto.worker.v1.GetWorkerInfoRequest\x1a(.impasto.worker.v1.GetWorkerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eimpasto/worker/v1/worker.proto\x12\x11impasto.worker.v1\x1a\x17google/rpc/status.proto\x1a\x1fimpasto/v1/style_transfer.proto\"n\n\nRunRequest\x12\x10\n\x08job_name\x18\x01 \x01(\t\x12!\n\x04spec\x18\x02 \x01(\x0b\x32\x13.impasto.v1.JobSpec\x12+\n\x07preview\x18\x03 \x01(\x0b\x32\x1a.impasto.v1.PreviewOptions\"\xf4\x01\n\x0bRunResponse\x12-\n\x07started\x18\x01 \x01(\x0b\x32\x1a.impasto.worker.v1.StartedH\x00\x12(\n\x08progress\x18\x02 \x01(\x0b\x32\x14.impasto.v1.ProgressH\x00\x12&\n\x07preview\x18\x03 \x01(\x0b\x32\x13.impasto.v1.PreviewH\x00\x12/\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x1b.impasto.worker.v1.FinishedH\x00\x12(\n\x06result\x18\x05 \x01(\x0b\x32\x16.impasto.v1.ImageChunkH\x00\x42\t\n\x07payload\"\x8b\x01\n\x07Started\x12\"\n\x06recipe\x18\x01 \x01(\x0b\x32\x12.impasto.v1.Recipe\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x10\n\x08\x62\x66loat16\x18\x04 \x01(\x08\x12+\n\x0bmemory_plan\x18\x05 \x01(\x0b\x32\x16.impasto.v1.MemoryPlan\"p\n\x08\x46inished\x12+\n\x0bstop_reason\x18\x01 \x01(\x0e\x32\x16.impasto.v1.StopReason\x12\x14\n\x0cstop_message\x18\x02 \x01(\t\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\"\x16\n\x14GetWorkerInfoRequest\"\x93\x01\n\x15GetWorkerInfoResponse\x12\"\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x12.impasto.v1.Device\x12+\n\x07network\x18\x02 \x01(\x0b\x32\x1a.impasto.v1.FeatureNetwork\x12\x12\n\nprocess_id\x18\x03 \x01(\r\x12\x15\n\rother_devices\x18\x04 \x03(\t2\xbb\x01\n\rWorkerService\x12\x46\n\x03Run\x12\x1d.impasto.worker.v1.RunRequest\x1a\x1e.impasto.worker.v1.RunResponse0\x01\x12\x62\n\rGetWorkerInfo\x12\'.impasto.worker.v1.GetWorkerInfoRequest\x1a(.impasto.worker.v1.GetWorkerInfoResponseb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'impasto.worker.v1.worker_pb2', globals())
@@ -26,14 +26,14 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _RUNREQUEST._serialized_end=221
   _RUNRESPONSE._serialized_start=224
   _RUNRESPONSE._serialized_end=468
-  _STARTED._serialized_start=470
-  _STARTED._serialized_end=564
-  _FINISHED._serialized_start=566
-  _FINISHED._serialized_end=678
-  _GETWORKERINFOREQUEST._serialized_start=680
-  _GETWORKERINFOREQUEST._serialized_end=702
-  _GETWORKERINFORESPONSE._serialized_start=705
-  _GETWORKERINFORESPONSE._serialized_end=852
-  _WORKERSERVICE._serialized_start=855
-  _WORKERSERVICE._serialized_end=1042
+  _STARTED._serialized_start=471
+  _STARTED._serialized_end=610
+  _FINISHED._serialized_start=612
+  _FINISHED._serialized_end=724
+  _GETWORKERINFOREQUEST._serialized_start=726
+  _GETWORKERINFOREQUEST._serialized_end=748
+  _GETWORKERINFORESPONSE._serialized_start=751
+  _GETWORKERINFORESPONSE._serialized_end=898
+  _WORKERSERVICE._serialized_start=901
+  _WORKERSERVICE._serialized_end=1088
 # @@protoc_insertion_point(module_scope)

@@ -58,13 +58,15 @@ class RunResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., progress: _Optional[_Union[_style_transfer_pb2.Progress, _Mapping]] = ..., preview: _Optional[_Union[_style_transfer_pb2.Preview, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., result: _Optional[_Union[_style_transfer_pb2.ImageChunk, _Mapping]] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ["bfloat16", "height", "recipe", "width"]
+    __slots__ = ["bfloat16", "height", "memory_plan", "recipe", "width"]
     BFLOAT16_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_PLAN_FIELD_NUMBER: _ClassVar[int]
     RECIPE_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     bfloat16: bool
     height: int
+    memory_plan: _style_transfer_pb2.MemoryPlan
     recipe: _style_transfer_pb2.Recipe
     width: int
-    def __init__(self, recipe: _Optional[_Union[_style_transfer_pb2.Recipe, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., bfloat16: bool = ...) -> None: ...
+    def __init__(self, recipe: _Optional[_Union[_style_transfer_pb2.Recipe, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., bfloat16: bool = ..., memory_plan: _Optional[_Union[_style_transfer_pb2.MemoryPlan, _Mapping]] = ...) -> None: ...
