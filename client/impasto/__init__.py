@@ -35,8 +35,28 @@ from impasto.errors import (
     Unavailable,
     Unreachable,
 )
-from impasto.job import Device, Event, FeatureNetwork, Job, JobChanged, Limits, Preview, Progress, ServerInfo
-from impasto.recipe import ImageSource, Previews, RawPixels, Recipe, Style, StyleSource
+from impasto.job import (
+    Device,
+    Event,
+    FeatureNetwork,
+    Job,
+    JobChanged,
+    Limits,
+    MemoryPlan,
+    Preview,
+    Progress,
+    ServerInfo,
+)
+from impasto.recipe import (
+    ImageSource,
+    LayerWeights,
+    Previews,
+    RawPixels,
+    Recipe,
+    Region,
+    Style,
+    StyleSource,
+)
 
 if TYPE_CHECKING:
     from impasto.client import Client
@@ -60,7 +80,9 @@ __all__ = [
     "JobCancelled",
     "JobChanged",
     "JobFailed",
+    "LayerWeights",
     "Limits",
+    "MemoryPlan",
     "NotFound",
     "Painting",
     "PermissionDenied",
@@ -72,6 +94,7 @@ __all__ = [
     "Progress",
     "RawPixels",
     "Recipe",
+    "Region",
     "ResourceExhausted",
     "ServerError",
     "ServerInfo",

@@ -12,7 +12,7 @@ from impasto import wire
 from impasto.errors import ImpastoError, ResourceExhausted, Unavailable, Unreachable, from_call
 from impasto.job import ServerInfo
 from impasto.painting import Painting
-from impasto.recipe import ImageSource, Previews, Recipe, StyleSource
+from impasto.recipe import ImageSource, Previews, Recipe, Region, StyleSource
 from impasto.transport import Transport, TransportError
 from impasto.v1 import style_transfer_pb2 as pb
 
@@ -64,25 +64,32 @@ class Client:
 
     def stylize(
         self,
-        content: ImageSource,
+        content: ImageSource | None,
         styles: StyleSource | Sequence[StyleSource],
         *,
         recipe: Recipe | None = None,
         start_image: ImageSource | None = None,
+        texture: tuple[int, int] | None = None,
+        regions: Sequence[Region] = (),
+        selection: ImageSource | None = None,
         previews: Previews | bool = True,
         timeout: float | None = None,
         **settings: Unpack[Settings],
     ) -> Painting:
-        """Has a photograph painted in the style of one or several paintings.
+        """Has a photograph painted in the style of one or several paintings, or a texture made of them.
 
         Returns as soon as the server has accepted the job; watch the painting by iterating over it.
 
         Args:
-            content: the photograph.
+            content: the photograph; None for a texture.
             styles: the painting, or several, each alone or with its share beside the others': `"a.jpg"`,
                 `["a.jpg", "b.jpg"]`, `[("a.jpg", 2.0), ("b.jpg", 1.0)]`.
             recipe: how to paint; whatever it does not set is the server's choice.
             start_image: the picture to start from, in the content's proportions.
+            texture: width and height in pixels of a texture in the manner of the styles, instead of a
+                content.
+            regions: which part of the content is painted in which style; none for every style everywhere.
+            selection: a mask of what to paint of the content, white where it is painted; None for all.
             previews: which previews to send; False for none.
             timeout: seconds after which the job is cancelled; None for no limit.
             settings: fields of the recipe, set over `recipe`: `effort="draft", longest_side=800`.
@@ -96,9 +103,12 @@ class Client:
         request = wire.stylize_request(
             content,
             styles,
-            dataclasses.replace(recipe or Recipe(), **settings),
-            start_image,
-            previews,
+            recipe=dataclasses.replace(recipe or Recipe(), **settings),
+            start_image=start_image,
+            texture=texture,
+            regions=regions,
+            selection=selection,
+            previews=previews,
         )
         try:
             return Painting(self._transport.stream(wire.STYLIZE, request, timeout=timeout))

@@ -35,6 +35,22 @@ class FeatureNetwork:
 
 
 @dataclasses.dataclass(frozen=True)
+class MemoryPlan:
+    """How an evaluation fits into the device's memory. The picture is the same but for rounding.
+
+    Attributes:
+        method: what is done to save memory: "plain" (nothing), "recomputed" (some features are computed
+            again instead of being kept) or "tiled" (tile by tile, with the exact gradient).
+        estimated_bytes: what the job is estimated to need at its peak, beside the network.
+        tile_side: side of a tile in pixels, without its overlap; None if not tiled.
+    """
+
+    method: str
+    estimated_bytes: int
+    tile_side: int | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Progress:
     """Numbers of one evaluation of the loss.
 
@@ -98,12 +114,14 @@ class Job:
         width, height: size of the result in pixels.
         progress: the newest numbers; None before the first evaluation.
         error: why it failed; None in any other state.
-        stop_reason: "completed", "converged", "not_finite" or "cancelled" once it has ended, else None.
+        stop_reason: "completed", "converged", "plateau", "not_finite" or "cancelled" once it has ended, else
+            None.
         stop_message: the same in a sentence.
         create_time, start_time, end_time: when it was accepted, begun and ended (UTC), else None.
         network: the feature network that paints it; None before work has begun.
         device: the device that paints it; empty before work has begun.
         bfloat16: whether the network runs in bfloat16.
+        memory_plan: how its largest scale fits into memory; None before work has begun.
     """
 
     name: str
@@ -121,6 +139,7 @@ class Job:
     network: FeatureNetwork | None
     device: str
     bfloat16: bool
+    memory_plan: MemoryPlan | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +168,7 @@ class Device:
         auto_precision: what precision "auto" means here; None until it is ready.
         resident_jobs: jobs that hold memory there.
         restarts: how often its worker had to be restarted.
+        memory_bytes: memory that jobs may use there, in bytes; None until it is ready.
     """
 
     name: str
@@ -157,6 +177,7 @@ class Device:
     auto_precision: str | None
     resident_jobs: int
     restarts: int
+    memory_bytes: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +191,7 @@ class Limits:
         max_styles: styles of a job.
         max_evaluations: `Recipe.evaluations`.
         max_unfinished_jobs: jobs accepted and not finished.
+        max_regions: regions of a job.
     """
 
     max_request_bytes: int
@@ -178,6 +200,7 @@ class Limits:
     max_styles: int
     max_evaluations: int
     max_unfinished_jobs: int
+    max_regions: int
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import struct
-import zlib
 from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ from impasto import wire
 from impasto.errors import DataLoss, ImpastoError, JobCancelled, JobFailed, Unavailable, from_call
 from impasto.files import write_whole
 from impasto.job import FINAL_STATES, Event, Job, JobChanged, Progress, decode
+from impasto.provenance import png_text
 from impasto.transport import Stream, TransportError
 from impasto.v1 import style_transfer_pb2 as pb
 
@@ -171,7 +170,7 @@ class Picture:
     @property
     def metadata(self) -> dict[str, Any]:
         """How it was made, as the PNG itself says; empty if it does not."""
-        text = _png_text(self.data, "impasto")
+        text = png_text(self.data, "impasto")
         return dict(json.loads(text)) if text else {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -206,23 +205,3 @@ class _Chunks:
         if hashlib.sha256(data).hexdigest() != info.sha256:
             raise DataLoss("the picture does not match its SHA-256: it was damaged on the way")
         return Picture(data=data, width=info.width, height=info.height, sha256=info.sha256, job=job)
-
-
-def _png_text(png: bytes, keyword: str) -> str | None:
-    """A text entry of a PNG (ISO/IEC 15948, 11.3.4), so that reading it needs no Pillow."""
-    position = 8
-    while position + 8 <= len(png):
-        length, kind = struct.unpack_from(">I4s", png, position)
-        body = png[position + 8 : position + 8 + length]
-        position += length + 12
-        key, _, rest = body.partition(b"\0")
-        if kind not in (b"tEXt", b"zTXt", b"iTXt") or key != keyword.encode("latin-1"):
-            continue
-        if kind == b"tEXt":
-            return rest.decode("latin-1")
-        if kind == b"zTXt":
-            return zlib.decompress(rest[1:]).decode("latin-1")
-        compressed = rest[0] == 1
-        text = rest[2:].split(b"\0", 2)[2]
-        return (zlib.decompress(text) if compressed else text).decode("utf-8")
-    return None

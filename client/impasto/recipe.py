@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, TypedDict, Union
+
+from impasto.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Objective = Literal["balanced", "gatys", "report"]
+Objective = Literal["balanced", "gatys", "report", "wasserstein"]
 Optimizer = Literal["adam", "lbfgs"]
 Effort = Literal["draft", "standard", "fine"]
 Start = Literal["content", "noise", "image"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Color = Literal["style", "luminance", "matched"]
 PreviewFormat = Literal["jpeg", "png", "webp"]
+
+LayerWeights = Union["Mapping[str, float]", "Iterable[tuple[str, float]]"]
+"""Layers of the feature network and their shares: `{"relu3_1": 1.0, "relu4_1": 0.5}`, or pairs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +46,15 @@ class Recipe:
         start: what the painting starts from.
         seed: seed of everything random, 0 to 2**32 - 1.
         precision: arithmetic of the feature network.
+        style_scale: size of the styles' strokes beside the content; at 2 they are twice as large.
+        color: whose colours the result has: the styles' ("style"), or the content's, by painting only its
+            lightness ("luminance") or by matching the styles' colours to it first ("matched").
+        content_layers, style_layers: layers compared, with their shares; kept as pairs.
+        averaging: how much of the average of the images so far each new one leaves, with Adam; 0 to 0.9999.
+        stop_on_plateau: whether a scale is left early once its loss hardly falls any more.
+
+    Raises:
+        InvalidRequest: the layers are neither a mapping nor pairs.
     """
 
     objective: Objective | None = None
@@ -52,6 +69,36 @@ class Recipe:
     start: Start | None = None
     seed: int | None = None
     precision: Precision | None = None
+    style_scale: float | None = None
+    color: Color | None = None
+    content_layers: LayerWeights | None = None
+    style_layers: LayerWeights | None = None
+    averaging: float | None = None
+    stop_on_plateau: bool | None = None
+
+    def __post_init__(self) -> None:
+        for field in LAYER_FIELDS:
+            # A mapping could be changed afterwards, and would keep the recipe from being hashed.
+            object.__setattr__(self, field, _pairs(field, getattr(self, field)))
+
+
+LAYER_FIELDS = ("content_layers", "style_layers")
+
+
+def _pairs(field: str, layers: LayerWeights | None) -> tuple[tuple[str, float], ...] | None:
+    if layers is None:
+        return None
+    remedy = f"cannot be {layers!r}; give layers with their weights, as {{'relu4_2': 1.0}}"
+    fault = InvalidRequest(f"{field} {remedy}", fields=[(f"spec.recipe.{field}", remedy)])
+    try:
+        pairs = [
+            (name, weight) for name, weight in (layers.items() if isinstance(layers, Mapping) else layers)
+        ]
+    except (TypeError, ValueError):
+        raise fault from None
+    if not all(isinstance(name, str) and isinstance(weight, Real) for name, weight in pairs):
+        raise fault
+    return tuple((name, float(weight)) for name, weight in pairs)
 
 
 class Settings(TypedDict, total=False):
@@ -69,6 +116,12 @@ class Settings(TypedDict, total=False):
     start: Start | None
     seed: int | None
     precision: Precision | None
+    style_scale: float | None
+    color: Color | None
+    content_layers: LayerWeights | None
+    style_layers: LayerWeights | None
+    averaging: float | None
+    stop_on_plateau: bool | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +157,23 @@ class Style:
 
 StyleSource = Union[Style, "tuple[ImageSource, float]", ImageSource]
 """A style: with a weight, or just its image."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """A part of the content that takes its style from one painting, or from a part of it.
+
+    Masks are white inside, black outside, grey at soft edges; they are resized to their image.
+
+    Attributes:
+        content_mask: where in the content.
+        style: which of the styles, from 0; several regions may share one.
+        style_mask: where in that painting; None for all of it.
+    """
+
+    content_mask: ImageSource
+    style: int = 0
+    style_mask: ImageSource | None = None
 
 
 @dataclasses.dataclass(frozen=True)

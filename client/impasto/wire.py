@@ -19,11 +19,21 @@ from impasto.job import (
     FeatureNetwork,
     Job,
     Limits,
+    MemoryPlan,
     Preview,
     Progress,
     ServerInfo,
 )
-from impasto.recipe import ImageSource, Previews, RawPixels, Recipe, Style, StyleSource
+from impasto.recipe import (
+    LAYER_FIELDS,
+    ImageSource,
+    Previews,
+    RawPixels,
+    Recipe,
+    Region,
+    Style,
+    StyleSource,
+)
 from impasto.transport import Method
 from impasto.v1 import style_transfer_pb2 as pb
 
@@ -45,6 +55,7 @@ _RECIPE_ENUMS: dict[str, EnumTypeWrapper] = {
     "effort": pb.Effort,
     "start": pb.Start,
     "precision": pb.Precision,
+    "color": pb.Color,
 }
 
 
@@ -52,13 +63,17 @@ _RECIPE_ENUMS: dict[str, EnumTypeWrapper] = {
 
 
 def stylize_request(
-    content: ImageSource,
+    content: ImageSource | None,
     styles: StyleSource | Sequence[StyleSource],
+    *,
     recipe: Recipe,
-    start_image: ImageSource | None,
-    previews: Previews | bool,
+    start_image: ImageSource | None = None,
+    texture: tuple[int, int] | None = None,
+    regions: Sequence[Region] = (),
+    selection: ImageSource | None = None,
+    previews: Previews | bool = True,
 ) -> pb.StylizeRequest:
-    """The request of `Stylize`. Reads the files it names.
+    """The request of `Stylize`. Reads the files it names. What is None is not set.
 
     Raises:
         InvalidRequest: something cannot even be said in a message.
@@ -68,12 +83,14 @@ def stylize_request(
     if start_image is not None and recipe.start is None:
         recipe = dataclasses.replace(recipe, start="image")
     spec = pb.JobSpec(
-        content=image_message(content),
-        styles=[style_message(style) for style in _each_style(styles)],
+        content=_image_if_given(content),
+        styles=[style_message(style, f"spec.styles[{i}]") for i, style in enumerate(_each_style(styles))],
         recipe=recipe_message(recipe),
+        start_image=_image_if_given(start_image),
+        texture=None if texture is None else texture_message(texture),
+        regions=[region_message(region, f"spec.regions[{i}]") for i, region in enumerate(regions)],
+        selection=_image_if_given(selection),
     )
-    if start_image is not None:
-        spec.start_image.CopyFrom(image_message(start_image))
     return pb.StylizeRequest(spec=spec, preview=previews_message(previews))
 
 
@@ -82,7 +99,31 @@ def recipe_message(recipe: Recipe) -> pb.Recipe:
     if recipe.effort is not None and recipe.evaluations is not None:
         raise _invalid("spec.recipe.effort", "is given and evaluations too; give one of them")
     message = pb.Recipe()
-    _set_fields(message, recipe, _RECIPE_ENUMS, "spec.recipe")
+    _set_fields(message, recipe, "spec.recipe", _RECIPE_ENUMS, besides=LAYER_FIELDS)
+    for field in LAYER_FIELDS:
+        for layer, weight in getattr(recipe, field) or ():
+            getattr(message, field).add(layer=layer, weight=weight)
+    return message
+
+
+def texture_message(size: tuple[int, int]) -> pb.TextureSize:
+    """The width and height of a texture, in pixels."""
+    try:
+        width, height = size
+    except (TypeError, ValueError):
+        raise _invalid("spec.texture", f"cannot be {size!r}; give (width, height) in pixels") from None
+    message = pb.TextureSize()
+    _set_field(message, "width", width, "spec.texture")
+    _set_field(message, "height", height, "spec.texture")
+    return message
+
+
+def region_message(region: Region, path: str) -> pb.Region:
+    """A region; `path` is where it stands in the request."""
+    message = pb.Region(
+        content_mask=image_message(region.content_mask), style_mask=_image_if_given(region.style_mask)
+    )
+    _set_field(message, "style", region.style, path)
     return message
 
 
@@ -92,9 +133,7 @@ def previews_message(previews: Previews | bool) -> pb.PreviewOptions:
     if isinstance(previews, Previews):
         if previews.min_interval is not None:
             message.min_interval.CopyFrom(_duration(previews.min_interval))
-        _set_fields(
-            message, dataclasses.replace(previews, min_interval=None), {"format": pb.ImageFormat}, "preview"
-        )
+        _set_fields(message, previews, "preview", {"format": pb.ImageFormat}, besides=("min_interval",))
     return message
 
 
@@ -116,13 +155,17 @@ def image_message(source: ImageSource) -> pb.Image:
     )
 
 
-def style_message(source: StyleSource) -> pb.Style:
-    """A style and its weight."""
+def _image_if_given(source: ImageSource | None) -> pb.Image | None:
+    return None if source is None else image_message(source)
+
+
+def style_message(source: StyleSource, path: str) -> pb.Style:
+    """A style and its weight; `path` is where it stands in the request."""
     if not isinstance(source, Style):
         source = Style(*source) if isinstance(source, tuple) else Style(source)
     message = pb.Style(image=image_message(source.image))
     if source.weight is not None:
-        message.weight = source.weight
+        _set_field(message, "weight", source.weight, path)
     return message
 
 
@@ -144,20 +187,37 @@ def _encoded(image: Image) -> bytes:
     return file.getvalue()
 
 
-def _set_fields(message: Any, settings: Any, enums: dict[str, EnumTypeWrapper], path: str) -> None:
+_CHOICES = {
+    FieldDescriptor.TYPE_UINT32: f"a whole number from 0 to {2**32 - 1}",
+    FieldDescriptor.TYPE_DOUBLE: "a number",
+    FieldDescriptor.TYPE_BOOL: "True or False",
+}
+
+
+def _set_fields(
+    message: Any,
+    settings: Any,
+    path: str,
+    enums: dict[str, EnumTypeWrapper],
+    *,
+    besides: Sequence[str],
+) -> None:
+    """Sets the fields of a dataclass that are not None, but for those in `besides`."""
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        if value is None:
-            continue
-        try:
-            setattr(message, field.name, _number(enums[field.name], value) if field.name in enums else value)
-        except (TypeError, ValueError):
-            if field.name in enums:
-                choice = f"one of {', '.join(_words(enums[field.name]))}"
-            else:
-                whole = message.DESCRIPTOR.fields_by_name[field.name].type == FieldDescriptor.TYPE_UINT32
-                choice = f"a whole number from 0 to {2**32 - 1}" if whole else "a number"
-            raise _invalid(f"{path}.{field.name}", f"cannot be {value!r}; give {choice}") from None
+        if value is not None and field.name not in besides:
+            _set_field(message, field.name, value, path, enums.get(field.name))
+
+
+def _set_field(message: Any, name: str, value: Any, path: str, enum: EnumTypeWrapper | None = None) -> None:
+    try:
+        setattr(message, name, value if enum is None else _number(enum, value))
+    except (TypeError, ValueError):
+        if enum is None:
+            choice = _CHOICES[message.DESCRIPTOR.fields_by_name[name].type]
+        else:
+            choice = f"one of {', '.join(_words(enum))}"
+        raise _invalid(f"{path}.{name}", f"cannot be {value!r}; give {choice}") from None
 
 
 def _invalid(field: str, remedy: str) -> InvalidRequest:
@@ -191,6 +251,7 @@ def job(message: pb.Job) -> Job:
         network=network(message.network) if message.HasField("network") else None,
         device=message.device,
         bfloat16=message.bfloat16,
+        memory_plan=memory_plan(message.memory_plan) if message.HasField("memory_plan") else None,
     )
 
 
@@ -199,7 +260,10 @@ def recipe(message: pb.Recipe) -> Recipe:
     values: dict[str, Any] = {}
     for descriptor, value in message.ListFields():
         enum = _RECIPE_ENUMS.get(descriptor.name)
-        values[descriptor.name] = _word(enum, value) if enum else value
+        if descriptor.name in LAYER_FIELDS:
+            values[descriptor.name] = [(layer.layer, layer.weight) for layer in value]
+        else:
+            values[descriptor.name] = _word(enum, value) if enum else value
     known = {field.name for field in dataclasses.fields(Recipe)}
     return Recipe(**{name: value for name, value in values.items() if name in known})
 
@@ -219,6 +283,13 @@ def progress(message: pb.Progress) -> Progress:
         tv_loss=message.tv_loss,
         device_time=_seconds(message.device_time),
         time_left=_seconds(message.time_left) if message.HasField("time_left") else None,
+    )
+
+
+def memory_plan(message: pb.MemoryPlan) -> MemoryPlan:
+    """How an evaluation fits into memory, as plain data."""
+    return MemoryPlan(
+        _word(pb.MemoryMethod, message.method), message.estimated_bytes, message.tile_side or None
     )
 
 
@@ -252,6 +323,7 @@ def server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
                 auto_precision=_word(pb.Precision, device.auto_precision) if device.auto_precision else None,
                 resident_jobs=device.resident_jobs,
                 restarts=device.restarts,
+                memory_bytes=device.memory_bytes or None,
             )
             for device in message.devices
         ),
@@ -264,6 +336,7 @@ def server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
             max_styles=limits.max_styles,
             max_evaluations=limits.max_evaluations,
             max_unfinished_jobs=limits.max_unfinished_jobs,
+            max_regions=limits.max_regions,
         ),
         unfinished_jobs=message.unfinished_jobs,
     )

@@ -1,0 +1,241 @@
+"""How a picture was made, as its own metadata says: in the PNG's text entry "impasto", or in a sidecar."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import struct
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from impasto.errors import InvalidRequest
+from impasto.recipe import Recipe
+
+if TYPE_CHECKING:
+    from impasto.job import ServerInfo
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MAX_METADATA_BYTES = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class StyleRecord:
+    """A style: the SHA-256 of its image as it was sent, and its share."""
+
+    sha256: str
+    weight: float
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionRecord:
+    """A region: the SHA-256 of its masks as they were sent, and which of the styles, from 0."""
+
+    content_mask_sha256: str
+    style: int
+    style_mask_sha256: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """How a picture was made.
+
+    Attributes:
+        recipe: as it was run.
+        content_sha256: of the content as it was sent; None for a texture.
+        styles: in their order.
+        start_image_sha256, selection_sha256: None if there was none.
+        texture: width and height in pixels; None if there was a content.
+        regions: in their order.
+        version: of the server that made it; None if not said.
+        device: what painted it, in words; None if not said.
+        weights: how the feature network's weights were named; None if not said.
+        network_sha256: of the weights' file; None if not said.
+    """
+
+    recipe: Recipe
+    content_sha256: str | None
+    styles: tuple[StyleRecord, ...]
+    start_image_sha256: str | None
+    texture: tuple[int, int] | None
+    regions: tuple[RegionRecord, ...]
+    selection_sha256: str | None
+    version: str | None
+    device: str | None
+    weights: str | None
+    network_sha256: str | None
+
+    def differences(self, info: ServerInfo) -> list[str]:
+        """In which respects a server is not the one that made the picture, each a clause for people."""
+        found = []
+        network = info.network
+        if network is None or network.sha256 != self.network_sha256:
+            now = f"{network.weights} (SHA-256 {network.sha256})" if network else "unknown"
+            found.append(
+                f"its feature network was {self.weights or 'unnamed'} "
+                f"(SHA-256 {self.network_sha256 or 'unknown'}), the server's is {now}"
+            )
+        if info.version != self.version:
+            found.append(f"it was made by version {self.version or 'unknown'}, the server is {info.version}")
+        descriptions = [device.description for device in info.devices]
+        if self.device not in descriptions:
+            found.append(
+                f"it was painted on {self.device or 'an unknown device'}, the server has "
+                f"{', '.join(descriptions) or 'none'}"
+            )
+        return found
+
+
+def read(data: bytes) -> Provenance:
+    """What a picture (PNG) or a sidecar (JSON) says about its making.
+
+    Raises:
+        ValueError: it does not say, or not in a way that can be understood; the message is a clause that goes
+            on from the file's name.
+    """
+    if data.startswith(PNG_SIGNATURE):
+        text = png_text(data, "impasto")
+        if text is None:
+            raise ValueError(
+                "does not say how it was made: it is not Impasto's, or was saved by another program; "
+                "give its sidecar"
+            )
+    else:
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            raise ValueError("is neither a PNG nor a sidecar in JSON") from None
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("does not say in JSON how it was made") from None
+    if not isinstance(metadata, dict):
+        raise ValueError("does not say how it was made: its JSON is no object")
+    return parse(metadata)
+
+
+def parse(metadata: Mapping[str, Any]) -> Provenance:
+    """What metadata says. Entries that are not known are passed over.
+
+    Raises:
+        ValueError: an entry is missing or not what it should be; the message is a clause that goes on from
+            the file's name.
+    """
+    top = _Entries(metadata, "")
+    network = top.entries("network") if "network" in top else _Entries({}, "")
+    texture = top.entries("texture") if "texture" in top else None
+    return Provenance(
+        recipe=_recipe(top.entries("recipe")),
+        content_sha256=None if texture else top.digest("content_sha256"),
+        styles=tuple(
+            StyleRecord(style.digest("sha256"), style.number("weight")) for style in top.each("styles")
+        ),
+        start_image_sha256=top.digest_if_any("start_image_sha256"),
+        texture=(texture.whole("width"), texture.whole("height")) if texture else None,
+        regions=tuple(
+            RegionRecord(
+                region.digest("content_mask_sha256"),
+                region.whole("style"),
+                region.digest_if_any("style_mask_sha256"),
+            )
+            for region in (top.each("regions") if "regions" in top else ())
+        ),
+        selection_sha256=top.digest_if_any("selection_sha256"),
+        version=top.text_if_any("impasto"),
+        device=top.text_if_any("device"),
+        weights=network.text_if_any("weights"),
+        network_sha256=network.digest_if_any("sha256"),
+    )
+
+
+class _Entries:
+    """An object of the metadata; its readers refuse what is missing or of the wrong kind."""
+
+    def __init__(self, values: Mapping[str, Any], path: str) -> None:
+        self.values = values
+        self._path = path
+
+    def __contains__(self, key: str) -> bool:
+        return self.values.get(key) is not None
+
+    def entries(self, key: str) -> _Entries:
+        return _Entries(self._value(key, dict, "an object"), f"{self._path}{key}.")
+
+    def each(self, key: str) -> list[_Entries]:
+        found = []
+        for i, value in enumerate(self._value(key, list, "a list")):
+            if not isinstance(value, dict):
+                raise self._not_understood(f"{key}[{i}]", "an object")
+            found.append(_Entries(value, f"{self._path}{key}[{i}]."))
+        return found
+
+    def digest(self, key: str) -> str:
+        value: str = self._value(key, str, "a SHA-256")
+        if not re.fullmatch("[0-9a-f]{64}", value):
+            raise self._not_understood(key, "a SHA-256")
+        return value
+
+    def digest_if_any(self, key: str) -> str | None:
+        return self.digest(key) if key in self else None
+
+    def number(self, key: str) -> float:
+        return float(self._value(key, (int, float), "a number"))
+
+    def whole(self, key: str) -> int:
+        return int(self._value(key, int, "a whole number"))
+
+    def text_if_any(self, key: str) -> str | None:
+        return str(self._value(key, str, "a text")) if key in self else None
+
+    def _value(self, key: str, kind: type | tuple[type, ...], word: str) -> Any:
+        if key not in self:
+            raise ValueError(f"does not say enough about its making: there is no entry {self._path}{key}")
+        value = self.values[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise self._not_understood(key, word)
+        return value
+
+    def _not_understood(self, key: str, word: str) -> ValueError:
+        return ValueError(f"cannot be understood: its entry {self._path}{key} is not {word}")
+
+
+def _recipe(entries: _Entries) -> Recipe:
+    known = {field.name for field in dataclasses.fields(Recipe)}
+    try:
+        return Recipe(**{key: value for key, value in entries.values.items() if key in known})
+    except InvalidRequest as error:
+        raise ValueError(f"cannot be understood: its recipe's {error.message}") from None
+
+
+def png_text(png: bytes, keyword: str) -> str | None:
+    """A text entry of a PNG (ISO/IEC 15948, 11.3.4), so that reading it needs no Pillow.
+
+    None if there is no such entry, or none that is whole and at most `MAX_METADATA_BYTES` long.
+    """
+    position = len(PNG_SIGNATURE)
+    while position + 8 <= len(png):
+        length, kind = struct.unpack_from(">I4s", png, position)
+        body = png[position + 8 : position + 8 + length]
+        position += length + 12
+        key, _, rest = body.partition(b"\0")
+        if kind not in (b"tEXt", b"zTXt", b"iTXt") or key != keyword.encode("latin-1"):
+            continue
+        try:
+            if kind == b"tEXt":
+                return rest.decode("latin-1")
+            if kind == b"zTXt":
+                return _inflated(rest[1:]).decode("latin-1")
+            text = rest[2:].split(b"\0", 2)[2]
+            return (_inflated(text) if rest[0] == 1 else text).decode("utf-8")
+        except (IndexError, ValueError, zlib.error):
+            return None
+    return None
+
+
+def _inflated(data: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    text = stream.decompress(data, MAX_METADATA_BYTES)
+    if not stream.eof:
+        raise ValueError("cut off, or longer than metadata can be")
+    return text
