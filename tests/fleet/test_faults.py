@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import grpc
 import pytest
@@ -94,6 +96,20 @@ def test_a_signal_ends_the_server_in_good_order(number: signal.Signals) -> None:
         assert list(server.folder.iterdir()) == []
 
 
+def test_a_second_signal_ends_everything_at_once() -> None:
+    with running_server(*CPU) as server:
+        server.ready()
+        begin(server)
+        (worker,) = server.worker_pids()
+        os.kill(worker, signal.SIGSTOP)
+        server.process.send_signal(signal.SIGINT)
+        until(lambda: "shutting down" in server.log, bool)
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(PATIENCE) == 128 + signal.SIGINT
+        until(lambda: is_alive(worker), lambda alive: not alive)
+        assert list(server.folder.iterdir()) == []
+
+
 def test_a_signal_while_the_worker_starts_ends_the_server() -> None:
     with running_server(*CPU) as server:
         call = server.stub.Stylize(stylize_request(), timeout=PATIENCE)
@@ -159,3 +175,28 @@ def test_what_cannot_work_ends_the_server_with_a_sentence(arguments: tuple[str, 
         last_line = server.log.splitlines()[-1]
         assert last_line.startswith("impasto-server: ")
         assert sentence in last_line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--device", "cpu,auto"), "does not name devices"),
+        (("--device", ""), "does not name devices"),
+        (("--host", "0.0.0.0"), "add --insecure"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_listening(arguments: tuple[str, ...], sentence: str) -> None:
+    command = [sys.executable, "-m", "impasto_server", "serve", "--port", "0", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert sentence in ended.stderr.splitlines()[-1]
+
+
+def test_a_port_that_is_taken_is_refused() -> None:
+    with running_server(*CPU) as server:
+        port = server.address.rpartition(":")[2]
+        command = [sys.executable, "-m", "impasto_server", "serve", "--port", port]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert ended.returncode == 2
+        assert port in ended.stderr.splitlines()[-1]

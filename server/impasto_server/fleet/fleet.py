@@ -31,7 +31,14 @@ class Fleet:
             devices: names of devices ("cpu", "cuda:0", "mps"), one worker each; or "auto" alone, for
                 every GPU or else the CPU.
             worker_arguments: further arguments of `python -m impasto_server.worker`.
+
+        Raises:
+            ConfigurationError: the devices make no sense.
         """
+        if not all(devices) or ("auto" in devices and len(devices) > 1):
+            raise ConfigurationError(
+                f"{','.join(devices)!r} does not name devices; give auto, or names with commas: cuda:0,cuda:1"
+            )
         self._wanted = list(devices)
         self._arguments = list(worker_arguments)
         self._folder = Path(tempfile.gettempdir())
