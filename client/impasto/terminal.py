@@ -27,11 +27,17 @@ class Display(Protocol):
     def note(self, text: str) -> None:
         """Something worth knowing that is not part of the painting."""
 
+    def warning(self, text: str) -> None:
+        """Something that may not be what the user wants, but does not keep the picture from being painted."""
+
     def event(self, event: Event, path: str | None) -> None:
         """Something happened; `path` is where a preview was written, if it was."""
 
     def finished(self, picture: Picture, paths: dict[str, str]) -> None:
-        """The picture is on disk; `paths` has "path" and, with a film, "film"."""
+        """The picture is on disk; `paths` has "path" and, if they were written, "film" and "sidecar"."""
+
+    def compared(self, path: str, other: str, difference: int | None) -> None:
+        """How the picture differs from another: by so many grey levels at most; None if the sizes differ."""
 
     def error(self, error: ImpastoError, message: str, exit_code: int) -> None:
         """It went wrong; `message` is in the command line's own words."""
@@ -45,6 +51,9 @@ class JsonLines:
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr)
+
+    def warning(self, text: str) -> None:
+        print_json("warning", {"message": text})
 
     def event(self, event: Event, path: str | None) -> None:
         if isinstance(event, JobChanged):
@@ -69,6 +78,12 @@ class JsonLines:
             },
         )
 
+    def compared(self, path: str, other: str, difference: int | None) -> None:
+        print_json(
+            "comparison",
+            {"path": path, "with": other, "identical": difference == 0, "max_difference": difference},
+        )
+
     def error(self, error: ImpastoError, message: str, exit_code: int) -> None:
         print_json("error", {**plain_error(error), "message": message, "exit_code": exit_code})
 
@@ -88,6 +103,9 @@ class Lines:
         if not self._quiet:
             self._print(text)
 
+    def warning(self, text: str) -> None:
+        self._console.print(f"[yellow]Warning:[/] {_escaped(text)}", highlight=False, soft_wrap=True)
+
     def event(self, event: Event, path: str | None) -> None:
         if not self._quiet and isinstance(event, Progress) and event.scale != self._scale:
             self._scale = event.scale
@@ -97,6 +115,16 @@ class Lines:
     def finished(self, picture: Picture, paths: dict[str, str]) -> None:
         if not self._quiet:
             print(summary(picture, paths["path"]))
+
+    def compared(self, path: str, other: str, difference: int | None) -> None:
+        if self._quiet:
+            return
+        if difference == 0:
+            print(f"{path} is identical to {other}, pixel for pixel")
+        elif difference is None:
+            print(f"{path} differs from {other} in size")
+        else:
+            print(f"{path} differs from {other} by at most {difference} of 255 grey levels")
 
     def error(self, error: ImpastoError, message: str, exit_code: int) -> None:
         prefix = "" if error.code == "CANCELLED" else "[red]Error:[/] "
@@ -182,6 +210,10 @@ def summary(picture: Picture, path: str) -> str:
             words.append(f"{job.progress.evaluation} evaluations")
     if job.network is not None:
         words.append(f"{job.network.weights} weights ({job.network.architecture})")
+    if job.memory_plan is not None and job.memory_plan.method == "tiled":
+        words.append(f"in tiles of {job.memory_plan.tile_side} px to fit the memory")
+    elif job.memory_plan is not None and job.memory_plan.method == "recomputed":
+        words.append("features recomputed to fit the memory")
     if job.stop_message:
         words.append(job.stop_message)
     return f"{path}: {', '.join(words)}"
@@ -198,8 +230,10 @@ def server_table(info: ServerInfo) -> None:
     table.add_row("version", info.version)
     for device in info.devices:
         precision = f", {device.auto_precision}" if device.auto_precision else ""
+        memory = f", {device.memory_bytes / 2**30:,.1f} GiB for jobs" if device.memory_bytes else ""
         restarts = f", restarted {device.restarts} times" if device.restarts else ""
-        table.add_row(device.name, _escaped(f"{device.description} ({device.state}{precision}{restarts})"))
+        state = f"{device.state}{precision}{memory}{restarts}"
+        table.add_row(device.name, _escaped(f"{device.description} ({state})"))
     if info.network is None:
         table.add_row("weights", "not loaded yet")
     else:
@@ -211,6 +245,7 @@ def server_table(info: ServerInfo) -> None:
     table.add_row("image sent", f"at most {limits.max_image_pixels / 1e6:,.0f} megapixels")
     table.add_row("request", f"at most {limits.max_request_bytes / 2**20:,.0f} MiB")
     table.add_row("styles", f"at most {limits.max_styles}")
+    table.add_row("regions", f"at most {limits.max_regions}")
     table.add_row("jobs", f"{info.unfinished_jobs} of at most {limits.max_unfinished_jobs}")
     Console().print(table)
 

@@ -235,7 +235,7 @@ WRONG_USAGE = [
     (["stylize", "content.png", "-o", "out.png"], "STYLE"),
     (["stylize", "none.png", "style.png", "-o", "out.png"], "there is no file none.png"),
     (["stylize", "content.png", ".", "-o", "out.png"], "is a folder"),
-    (["stylize", "content.png", "style.png", "-o", "style.png"], "is one of the images to paint from"),
+    (["stylize", "content.png", "style.png", "-o", "style.png"], "is one of the files to paint from"),
     (["stylize", "content.png", "style.png", "-o", "out.jpg"], "a result is a PNG"),
     (["stylize", "content.png", "style.png", "-o", "none/out.png"], "no folder none"),
     (["stylize", "content.png", "style.png", "-o", "out.png", "--start", "none.png"], "no file none.png"),

@@ -118,13 +118,13 @@ def test_styles_alone_weighted_and_several() -> None:
         (data, data),
         [(data, 2.0), impasto.Style(data, weight=3.0)],
     ):
-        request = wire.stylize_request(data, styles, impasto.Recipe(), None, True)  # type: ignore[arg-type]
+        request = wire.stylize_request(data, styles, recipe=impasto.Recipe())  # type: ignore[arg-type]
         assert all(style.image.encoded == data for style in request.spec.styles)
     assert [style.weight for style in request.spec.styles] == [2.0, 3.0]
 
 
 def test_a_start_image_sets_the_start() -> None:
-    request = wire.stylize_request(png(), png(), impasto.Recipe(), png(), True)
+    request = wire.stylize_request(png(), png(), recipe=impasto.Recipe(), start_image=png())
     assert request.spec.recipe.start == pb.START_IMAGE
     assert request.spec.start_image.encoded == png()
 

@@ -1,0 +1,208 @@
+"""`impasto again`: a picture painted once more, from what it says about its making."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from impasto.cli.options import RegionOption
+from impasto.cli.running import Output, Run, Spec, info_once_ready, paint
+from impasto.errors import FailedPrecondition, ImpastoError, InvalidRequest
+from impasto.provenance import PNG_SIGNATURE, Provenance, read
+from impasto.recipe import Recipe, Region, Style
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from impasto.client import Client
+    from impasto.terminal import Display
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """The files that are said to be those a picture was painted from.
+
+    Attributes:
+        images: the content, unless it is a texture, and the styles.
+        start: the picture it started from, if it did.
+        regions: the masks of its regions.
+        selection: the mask of its selection, if it had one.
+    """
+
+    images: Sequence[Path]
+    start: Path | None
+    regions: Sequence[RegionOption]
+    selection: Path | None
+
+
+def paint_again(
+    result: Path,
+    given: Given,
+    output: Output,
+    run: Run,
+    display: Display,
+    names: dict[str, str],
+    *,
+    anyway: bool,
+    strict: bool,
+) -> None:
+    """Paints the picture `result` again and says whether it comes out the same.
+
+    Args:
+        names: is told what the user calls the fields of the request.
+        anyway: go on with images other than those it was painted from.
+        strict: refuse a server unlike the one that painted it, and fail if the new picture differs.
+
+    Raises:
+        InvalidRequest: it does not say how it was made, or the files given are not those.
+        FailedPrecondition: strict, and the server is unlike the one that painted it.
+        ImpastoError: painting failed, or, if strict, the new picture differs.
+    """
+    data = result.read_bytes()
+    try:
+        provenance = read(data)
+        before = _decoded(data) if data.startswith(PNG_SIGNATURE) else None
+    except ValueError as error:
+        raise InvalidRequest(f"{result} {error}") from None
+    names |= {
+        f"spec.recipe.{field.name}": f"{result}: its {field.name}" for field in dataclasses.fields(Recipe)
+    }
+    names |= {f"spec.{part}": f"{result}: its {part}" for part in ("texture", "styles", "regions")}
+
+    spec, mismatches = _spec(result, provenance, given, names)
+    if mismatches and not anyway:
+        raise InvalidRequest(f"{'; '.join(mismatches)}; --anyway paints all the same")
+    for mismatch in mismatches:
+        display.warning(mismatch)
+
+    def look_at(client: Client) -> None:
+        differences = "; ".join(provenance.differences(info_once_ready(client)))
+        if differences and strict:
+            raise FailedPrecondition(
+                f"{result} may come out otherwise here: {differences}; leave out --strict to paint all "
+                "the same"
+            )
+        if differences:
+            display.warning(f"{result} may come out otherwise here: {differences}")
+
+    if provenance.weights == "builtin" and run.server is None and run.weights is None:
+        run = dataclasses.replace(run, weights="builtin")
+    picture = paint(spec, output, run, display, look_at=look_at)
+    if before is not None:
+        difference = _largest_difference(before, picture.image)
+        display.compared(str(output.picture), str(result), difference)
+        if strict and difference != 0:
+            raise ImpastoError(f"{output.picture} is not identical to {result}")
+
+
+def _spec(
+    result: Path, provenance: Provenance, given: Given, names: dict[str, str]
+) -> tuple[Spec, list[str]]:
+    """What to paint, and for each file that is not the recorded one a sentence that says so.
+
+    Raises:
+        InvalidRequest: there are more or fewer files than the picture was painted from.
+    """
+    _check_parts(result, provenance, given)
+    mismatches = []
+
+    def loaded(file: Path, part: str, recorded: str, field: str) -> bytes:
+        names[field] = str(file)
+        data = file.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != recorded:
+            mismatches.append(
+                f"{file} is not the {part} that {result} was painted from: its SHA-256 is {digest}, "
+                f"recorded is {recorded}"
+            )
+        return data
+
+    def loaded_if_any(file: Path | None, part: str, recorded: str | None, field: str) -> bytes | None:
+        return loaded(file, part, recorded, field) if file is not None and recorded is not None else None
+
+    content, styles = None, list(given.images)
+    if provenance.content_sha256 is not None:
+        content = loaded(styles.pop(0), "content", provenance.content_sha256, "spec.content")
+    spec = Spec(
+        content,
+        [
+            Style(loaded(file, "style", style.sha256, f"spec.styles[{i}]"), style.weight)
+            for i, (file, style) in enumerate(zip(styles, provenance.styles, strict=True))
+        ],
+        provenance.recipe,
+        start_image=loaded_if_any(
+            given.start, "start image", provenance.start_image_sha256, "spec.start_image"
+        ),
+        texture=provenance.texture,
+        regions=[
+            Region(
+                loaded(masks.mask, "region", region.content_mask_sha256, f"spec.regions[{i}].content_mask"),
+                region.style,
+                loaded_if_any(
+                    masks.style_mask, "style mask", region.style_mask_sha256, f"spec.regions[{i}].style_mask"
+                ),
+            )
+            for i, (masks, region) in enumerate(zip(given.regions, provenance.regions, strict=True))
+        ],
+        selection=loaded_if_any(given.selection, "selection", provenance.selection_sha256, "spec.selection"),
+    )
+    return spec, mismatches
+
+
+def _check_parts(result: Path, provenance: Provenance, given: Given) -> None:
+    texture = provenance.content_sha256 is None
+    styles = f"{len(provenance.styles)} {'style' if len(provenance.styles) == 1 else 'styles'}"
+    needed = len(provenance.styles) + (not texture)
+    if len(given.images) != needed:
+        made_from = f"{styles} alone" if texture else f"a content and {styles}"
+        raise InvalidRequest(f"{result} was painted from {made_from}; give {needed}, not {len(given.images)}")
+    for option, part, file, digest in (
+        ("--start", "a start image", given.start, provenance.start_image_sha256),
+        ("--selection", "a selection", given.selection, provenance.selection_sha256),
+    ):
+        if digest is not None and file is None:
+            raise InvalidRequest(
+                f"{result} was painted with {part}; give it with {option} (SHA-256 {digest})"
+            )
+        if digest is None and file is not None:
+            raise InvalidRequest(f"{result} was painted without {part}; leave out {option}")
+    if len(given.regions) != len(provenance.regions):
+        raise InvalidRequest(
+            f"{result} was painted with {len(provenance.regions)} regions; give --region for each, in their "
+            f"order, not {len(given.regions)} times"
+        )
+    for number, (masks, region) in enumerate(zip(given.regions, provenance.regions, strict=True), 1):
+        if masks.style not in (None, region.style + 1):
+            raise InvalidRequest(
+                f"region {number} of {result} is in style {region.style + 1}, not {masks.style}; "
+                "leave out style="
+            )
+        if (masks.style_mask is None) != (region.style_mask_sha256 is None):
+            without, remedy = ("", "give") if masks.style_mask is None else ("out", "leave out")
+            raise InvalidRequest(
+                f"region {number} of {result} was painted with{without} a style mask; {remedy} style-mask="
+            )
+
+
+def _decoded(png: bytes) -> Image:
+    from impasto.job import decode
+
+    try:
+        return decode(png)
+    except Exception as error:
+        # Pillow's decoders raise nearly every kind of exception for damaged files.
+        raise ValueError(f"is damaged: its pixels cannot be decoded ({error})") from None
+
+
+def _largest_difference(one: Image, other: Image) -> int | None:
+    """By how many grey levels (of 255) two pictures differ at most; None if their sizes do."""
+    from PIL import ImageChops
+
+    if one.size != other.size:
+        return None
+    difference = ImageChops.difference(one.convert("RGBA"), other.convert("RGBA"))
+    bands = cast("tuple[tuple[int, int], ...]", difference.getextrema())
+    return max(highest for _, highest in bands)
