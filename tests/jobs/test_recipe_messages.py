@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -13,19 +13,36 @@ from impasto_server.engine import recipe as ranges
 from impasto_server.engine.recipe import Recipe, RecipeError
 from impasto_server.jobs.recipes import recipe_faults, recipe_from_proto, recipe_to_proto
 
-recipes = st.builds(
-    Recipe,
-    objective=st.sampled_from(get_args(ranges.Objective)),
-    content_weight=st.none() | st.floats(1e-9, 1e12),
-    style_weight=st.none() | st.floats(0, 1e12),
-    tv_weight=st.floats(0, 1e12),
-    optimizer=st.none() | st.sampled_from(get_args(ranges.OptimizerName)),
-    learning_rate=st.none() | st.floats(1e-9, 100),
-    evaluations=st.none() | st.integers(1, ranges.MAX_EVALUATIONS),
-    longest_side=st.none() | st.integers(ranges.MIN_SIDE, ranges.MAX_LONGEST_SIDE),
-    start=st.sampled_from(get_args(ranges.Start)),
-    seed=st.integers(0, 2**32 - 1),
-    precision=st.none() | st.sampled_from(get_args(ranges.Precision)),
+layers = st.lists(
+    st.tuples(
+        st.sampled_from(["relu1_1", "relu2_2", "relu3_4", "relu4_2", "relu5_1"]), st.floats(1e-9, 1e12)
+    ),
+    unique_by=lambda share: share[0],
+).map(tuple)
+
+any_objective: dict[str, st.SearchStrategy[Any]] = {
+    "content_weight": st.none() | st.floats(1e-9, 1e12),
+    "style_weight": st.none() | st.floats(0, 1e12),
+    "tv_weight": st.floats(0, 1e12),
+    "optimizer": st.none() | st.sampled_from(get_args(ranges.OptimizerName)),
+    "learning_rate": st.none() | st.floats(1e-9, 100),
+    "evaluations": st.none() | st.integers(1, ranges.MAX_EVALUATIONS),
+    "longest_side": st.none() | st.integers(ranges.MIN_SIDE, ranges.MAX_LONGEST_SIDE),
+    "start": st.none() | st.sampled_from(get_args(ranges.Start)),
+    "seed": st.integers(0, 2**32 - 1),
+    "precision": st.none() | st.sampled_from(get_args(ranges.Precision)),
+    "color": st.sampled_from(get_args(ranges.Color)),
+    "averaging": st.none() | st.floats(0, 0.9999),
+    "stop_on_plateau": st.none() | st.booleans(),
+}
+not_report: dict[str, st.SearchStrategy[Any]] = {
+    "objective": st.sampled_from([name for name in get_args(ranges.Objective) if name != "report"]),
+    "style_scale": st.floats(0.1, 4),
+    "content_layers": layers,
+    "style_layers": layers,
+}
+recipes = st.builds(Recipe, **any_objective, **not_report) | st.builds(
+    Recipe, objective=st.just("report"), **any_objective
 )
 
 
@@ -52,7 +69,7 @@ def test_zero_is_not_unset() -> None:
     assert recipe_from_proto(pb.Recipe()).content_weight is None
 
 
-@pytest.mark.parametrize("field", ["objective", "optimizer", "effort", "start", "precision"])
+@pytest.mark.parametrize("field", ["objective", "optimizer", "effort", "start", "precision", "color"])
 def test_unknown_enum_values_are_refused_by_name(field: str) -> None:
     message = pb.Recipe()
     setattr(message, field, 99)
@@ -63,11 +80,32 @@ def test_unknown_enum_values_are_refused_by_name(field: str) -> None:
         recipe_from_proto(message)
 
 
-@pytest.mark.parametrize("field", ["content_weight", "style_weight", "tv_weight", "learning_rate"])
+@pytest.mark.parametrize(
+    "field", ["content_weight", "style_weight", "tv_weight", "learning_rate", "style_scale", "averaging"]
+)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0])
 def test_numbers_that_are_none_are_refused(field: str, value: float) -> None:
     (fault,) = recipe_faults(pb.Recipe(**{field: value}))
     assert fault.field == field
+
+
+@pytest.mark.parametrize("field", ["content_layers", "style_layers"])
+@pytest.mark.parametrize(
+    ("shares", "fault_at"),
+    [
+        ([pb.LayerWeight(layer="relu1_1", weight=1), pb.LayerWeight(layer="relu9_1", weight=1)], "[1].layer"),
+        ([pb.LayerWeight(weight=1)], "[0].layer"),
+        ([pb.LayerWeight(layer="relu1_1", weight=math.nan)], "[0].weight"),
+        ([pb.LayerWeight(layer="relu1_1", weight=math.inf)], "[0].weight"),
+        ([pb.LayerWeight(layer="relu1_1")], "[0].weight"),
+        ([pb.LayerWeight(layer="relu1_1", weight=1)] * 2, ""),
+    ],
+)
+def test_layers_that_make_no_sense_are_refused(
+    field: str, shares: list[pb.LayerWeight], fault_at: str
+) -> None:
+    (fault,) = recipe_faults(pb.Recipe(**{field: shares}))
+    assert fault.field == field + fault_at
 
 
 def test_all_faults_are_found_at_once() -> None:
@@ -83,6 +121,12 @@ def test_all_faults_are_found_at_once() -> None:
 def test_a_fault_of_two_fields_together_is_found() -> None:
     (fault,) = recipe_faults(pb.Recipe(content_weight=0, style_weight=0))
     assert fault.field == "style_weight"
+
+
+def test_what_the_report_fixes_is_refused() -> None:
+    message = pb.Recipe(objective=pb.OBJECTIVE_REPORT, style_scale=2)
+    (fault,) = recipe_faults(message)
+    assert fault.field == "style_scale"
 
 
 def test_every_field_of_the_engine_is_in_the_contract() -> None:

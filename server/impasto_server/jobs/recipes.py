@@ -20,6 +20,7 @@ _NAMES: Mapping[str, Mapping[int, str]] = {
         pb.OBJECTIVE_BALANCED: "balanced",
         pb.OBJECTIVE_GATYS: "gatys",
         pb.OBJECTIVE_REPORT: "report",
+        pb.OBJECTIVE_WASSERSTEIN: "wasserstein",
     },
     "optimizer": {pb.OPTIMIZER_ADAM: "adam", pb.OPTIMIZER_LBFGS: "lbfgs"},
     "effort": {pb.EFFORT_DRAFT: "draft", pb.EFFORT_STANDARD: "standard", pb.EFFORT_FINE: "fine"},
@@ -29,8 +30,14 @@ _NAMES: Mapping[str, Mapping[int, str]] = {
         pb.PRECISION_FLOAT32: "float32",
         pb.PRECISION_BFLOAT16: "bfloat16",
     },
+    "color": {
+        pb.COLOR_STYLE: "style",
+        pb.COLOR_LUMINANCE: "luminance",
+        pb.COLOR_MATCHED: "matched",
+    },
 }
 _NUMBERS = {field: {name: number for number, name in names.items()} for field, names in _NAMES.items()}
+_LAYERS = ("content_layers", "style_layers")
 
 
 def recipe_from_proto(message: pb.Recipe) -> Recipe:
@@ -66,7 +73,10 @@ def recipe_to_proto(recipe: Recipe) -> pb.Recipe:
     """The contract's recipe for one of the engine's; a field that is None stays unset."""
     message = pb.Recipe()
     for field, value in _fields(recipe).items():
-        if value is not None:
+        if field in _LAYERS:
+            shares = getattr(message, field)
+            shares.extend(pb.LayerWeight(layer=layer, weight=weight) for layer, weight in value)
+        elif value is not None:
             setattr(message, field, _NUMBERS[field][value] if field in _NUMBERS else value)
     return message
 
@@ -76,7 +86,9 @@ def _values(message: pb.Recipe) -> tuple[dict[str, Any], list[RecipeError]]:
     faults: list[RecipeError] = []
     for field, value in message.ListFields():
         names = _NAMES.get(field.name)
-        if names is None:
+        if field.name in _LAYERS:
+            values[field.name] = tuple((share.layer, share.weight) for share in value)
+        elif names is None:
             if isinstance(value, float) and not math.isfinite(value):
                 faults.append(RecipeError(field.name, f"is {value}; give a finite number"))
             else:
