@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from typing import Any
 
 import grpc
 import pytest
@@ -26,13 +27,59 @@ NETWORK = pb.FeatureNetwork(architecture="vgg16", weights="builtin", origin="fro
 METADATA = {"recipe": {"objective": "balanced"}, "weights": "builtin"}
 
 
-def png(width: int = 48, height: int = 32) -> bytes:
-    """A picture as a server makes it."""
+def png(width: int = 48, height: int = 32, *, metadata: dict[str, Any] = METADATA, turn: float = 0) -> bytes:
+    """A picture as a server makes it; turned by some degrees to tell it from others."""
     text = PngImagePlugin.PngInfo()
-    text.add_itxt("impasto", json.dumps(METADATA))
+    text.add_itxt("impasto", json.dumps(metadata))
     file = io.BytesIO()
-    Image.linear_gradient("L").resize((width, height)).convert("RGB").save(file, "PNG", pnginfo=text)
+    picture = Image.linear_gradient("L").rotate(turn).resize((width, height)).convert("RGB")
+    picture.save(file, "PNG", pnginfo=text)
     return file.getvalue()
+
+
+def metadata_of(request: pb.StylizeRequest) -> dict[str, Any]:
+    """What a server's picture says about its making."""
+    spec = request.spec
+    told: dict[str, Any] = {
+        "impasto": "9.9",
+        "device": "a test",
+        "network": {"architecture": "vgg16", "weights": "builtin", "origin": "a test", "sha256": "0" * 64},
+        "recipe": {
+            "objective": "balanced",
+            "content_weight": 0.3,
+            "effort": None,
+            "evaluations": 4,
+            "longest_side": 48,
+            "seed": spec.recipe.seed,
+            "precision": "float32",
+            "color": "style",
+            "content_layers": [],
+            "style_layers": [[layer.layer, layer.weight] for layer in spec.recipe.style_layers],
+            "stop_on_plateau": True,
+            "something_new": 1,
+        },
+        "styles": [
+            {"sha256": digest(style.image), "weight": style.weight if style.HasField("weight") else 1.0}
+            for style in spec.styles
+        ],
+        "evaluations": 3,
+    }
+    for part in ("content", "start_image", "selection"):
+        if spec.HasField(part):
+            told[f"{part}_sha256"] = digest(getattr(spec, part))
+    if spec.HasField("texture"):
+        told["texture"] = {"width": spec.texture.width, "height": spec.texture.height}
+    for region in spec.regions:
+        entry = {"content_mask_sha256": digest(region.content_mask), "style": region.style}
+        if region.HasField("style_mask"):
+            entry["style_mask_sha256"] = digest(region.style_mask)
+        told.setdefault("regions", []).append(entry)
+    return told
+
+
+def digest(image: pb.Image) -> str:
+    """SHA-256 of an image's file."""
+    return hashlib.sha256(image.encoded).hexdigest()
 
 
 def jpeg(width: int, height: int, turn: float = 0) -> bytes:
@@ -90,7 +137,7 @@ def begin() -> Iterator[pb.StylizeResponse]:
         yield preview(evaluation, scale=scale)
 
 
-def succeeded() -> pb.StylizeResponse:
+def succeeded(**fields: object) -> pb.StylizeResponse:
     """The event that the job is done."""
     return job(
         pb.JOB_STATE_SUCCEEDED,
@@ -100,6 +147,7 @@ def succeeded() -> pb.StylizeResponse:
         stop_reason=pb.STOP_REASON_COMPLETED,
         stop_message="all evaluations were made",
         recipe=pb.Recipe(objective=pb.OBJECTIVE_BALANCED, evaluations=4, longest_side=48),
+        **fields,
     )
 
 
@@ -125,6 +173,16 @@ def paint(
     yield from begin()
     yield succeeded()
     for chunk in chunks(png()):
+        yield pb.StylizeResponse(result=chunk)
+
+
+def paint_recorded(
+    request: pb.StylizeRequest, context: grpc.ServicerContext, *, turn: float = 0, width: int = 48
+) -> Iterator[pb.StylizeResponse]:
+    """As `paint`, with a picture that says how it was made."""
+    yield from begin()
+    yield succeeded()
+    for chunk in chunks(png(width, metadata=metadata_of(request), turn=turn)):
         yield pb.StylizeResponse(result=chunk)
 
 
@@ -196,11 +254,12 @@ class FakeServer(pb_grpc.StyleTransferServicer):
                     description="a test",
                     state=pb.DEVICE_STATE_READY,
                     auto_precision=pb.PRECISION_BFLOAT16,
+                    memory_bytes=3 * 2**30,
                 )
             ],
             network=NETWORK,
             accepted_formats=[pb.IMAGE_FORMAT_PNG, pb.IMAGE_FORMAT_JPEG],
-            limits=pb.Limits(max_longest_side=4096, max_styles=8, max_unfinished_jobs=3),
+            limits=pb.Limits(max_longest_side=4096, max_styles=8, max_unfinished_jobs=3, max_regions=7),
             unfinished_jobs=1,
         )
 

@@ -218,6 +218,8 @@ def png_text(png: bytes, keyword: str) -> str | None:
         length, kind = struct.unpack_from(">I4s", png, position)
         body = png[position + 8 : position + 8 + length]
         position += length + 12
+        if len(body) < length:
+            return None
         key, _, rest = body.partition(b"\0")
         if kind not in (b"tEXt", b"zTXt", b"iTXt") or key != keyword.encode("latin-1"):
             continue

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,52 +16,10 @@ from google.rpc import error_details_pb2, status_pb2
 from PIL import Image
 
 import fake_server
+from command_line import Impasto, Outcome
 from fake_server import FakeServer, bad_request, job, png, refuse
-from impasto import cli, private_server
+from impasto import private_server
 from impasto.v1 import style_transfer_pb2 as pb
-
-
-@dataclasses.dataclass
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Impasto = Callable[..., Outcome]
-
-
-@pytest.fixture
-def impasto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Impasto:
-    """The command line, run in a folder of its own that has a content.png and a style.png."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("IMPASTO_SERVER", raising=False)
-    for name in ("content.png", "style.png"):
-        Path(name).write_bytes(png())
-
-    def run(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as ended:
-            cli.app([str(argument) for argument in arguments], prog_name="impasto")
-        code = ended.value.code
-        assert isinstance(code, int)
-        return Outcome(code, *capfd.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def stylize(impasto: Impasto, fake: FakeServer) -> Impasto:
-    """`impasto stylize content.png style.png -o out.png` and more, on the fake server."""
-
-    def run(*arguments: object) -> Outcome:
-        images = ["content.png", "style.png", "-o", "out.png"]
-        return impasto("stylize", *images, "--server", fake.address, *arguments)
-
-    return run
 
 
 def left_behind() -> set[str]:
@@ -195,7 +150,14 @@ def test_the_film(stylize: Impasto) -> None:
 def test_info(impasto: Impasto, fake: FakeServer) -> None:
     outcome = impasto("info", "--server", fake.address)
     assert outcome.code == 0
-    for word in ("9.9", "a test (ready, bfloat16)", "builtin (vgg16)", "png, jpeg", "4,096"):
+    for word in (
+        "9.9",
+        "a test (ready, bfloat16, 3.0 GiB for jobs)",
+        "builtin (vgg16)",
+        "png, jpeg",
+        "4,096",
+        "at most 7",
+    ):
         assert word in outcome.out
     (line,) = impasto("info", "--server", fake.address, "--json").lines
     assert line["network"]["weights"] == "builtin"

@@ -37,6 +37,20 @@ def test_settings_go_over_the_recipe(client: impasto.Client, fake: FakeServer) -
     assert fake.requests[0].preview.disabled
 
 
+def test_a_texture(client: impasto.Client, fake: FakeServer) -> None:
+    client.stylize(None, [png()], texture=(64, 32), style_layers={"relu3_1": 1}).result()
+    spec = fake.requests[0].spec
+    assert (spec.texture.width, spec.texture.height) == (64, 32)
+    assert spec.recipe == pb.Recipe(style_layers=[pb.LayerWeight(layer="relu3_1", weight=1)])
+
+
+def test_regions_and_a_selection(client: impasto.Client, fake: FakeServer) -> None:
+    client.stylize(png(), [png(), png()], regions=[impasto.Region(png(), style=1)], selection=png()).result()
+    spec = fake.requests[0].spec
+    assert [region.style for region in spec.regions] == [1]
+    assert spec.selection.encoded == png()
+
+
 def test_info(client: impasto.Client) -> None:
     info = client.info()
     assert info.version == "9.9"
@@ -45,6 +59,8 @@ def test_info(client: impasto.Client) -> None:
     assert info.network.weights == "builtin"
     assert info.accepted_formats == ("png", "jpeg")
     assert info.limits.max_longest_side == 4096
+    assert info.limits.max_regions == 7
+    assert info.devices[0].memory_bytes == 3 * 2**30
 
 
 def test_a_missing_file_is_found_before_any_call(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from PIL import Image, ImageCms
@@ -34,6 +34,12 @@ def test_a_recipe_survives_the_way_there_and_back() -> None:
         start="noise",
         seed=2**32 - 1,
         precision="bfloat16",
+        style_scale=0.5,
+        color="luminance",
+        content_layers={"relu4_2": 1, "relu5_1": 0.5},
+        style_layers=[("relu3_1", 2.0)],
+        averaging=0.0,
+        stop_on_plateau=False,
     )
     assert wire.recipe(wire.recipe_message(recipe)) == recipe
 
@@ -49,6 +55,7 @@ def test_the_recipe_has_every_field_and_word_of_the_contract() -> None:
         (words.Effort, pb.Effort),
         (words.Start, pb.Start),
         (words.Precision, pb.Precision),
+        (words.Color, pb.Color),
     ):
         prefix = enum.Name(0)[: -len("UNSPECIFIED")]
         assert {prefix + word.upper() for word in get_args(literal)} | {enum.Name(0)} == set(enum.keys())
@@ -63,6 +70,12 @@ def test_the_recipe_has_every_field_and_word_of_the_contract() -> None:
         ({"seed": 1.5}, "spec.recipe.seed"),
         ({"content_weight": "much"}, "spec.recipe.content_weight"),
         ({"effort": "draft", "evaluations": 3}, "spec.recipe.effort"),
+        ({"color": "mine"}, "spec.recipe.color"),
+        ({"stop_on_plateau": "perhaps"}, "spec.recipe.stop_on_plateau"),
+        ({"content_layers": "relu4_2"}, "spec.recipe.content_layers"),
+        ({"content_layers": 3}, "spec.recipe.content_layers"),
+        ({"style_layers": ["relu4_2"]}, "spec.recipe.style_layers"),
+        ({"style_layers": {"relu4_2": "much"}}, "spec.recipe.style_layers"),
     ],
 )
 def test_what_cannot_be_said_names_its_field(settings: dict[str, object], field: str) -> None:
@@ -127,6 +140,60 @@ def test_a_start_image_sets_the_start() -> None:
     request = wire.stylize_request(png(), png(), recipe=impasto.Recipe(), start_image=png())
     assert request.spec.recipe.start == pb.START_IMAGE
     assert request.spec.start_image.encoded == png()
+
+
+def test_layers_are_kept_as_pairs() -> None:
+    layers = {"relu4_2": 1}
+    recipe = impasto.Recipe(content_layers=layers)
+    layers["relu1_1"] = 2
+    assert recipe.content_layers == (("relu4_2", 1.0),)
+    assert hash(recipe) == hash(impasto.Recipe(content_layers=[("relu4_2", 1.0)]))
+
+
+def test_a_texture_has_no_content() -> None:
+    spec = wire.stylize_request(None, png(), recipe=impasto.Recipe(), texture=(64, 48)).spec
+    assert not spec.HasField("content")
+    assert spec.texture == pb.TextureSize(width=64, height=48)
+
+
+def test_regions_and_a_selection() -> None:
+    mask, other = png(4, 4), png(5, 5)
+    regions = [impasto.Region(mask), impasto.Region(other, 1, style_mask=mask)]
+    spec = wire.stylize_request(
+        png(), png(), recipe=impasto.Recipe(), regions=regions, selection=Image.new("L", (3, 2), 255)
+    ).spec
+    assert list(spec.regions) == [
+        pb.Region(content_mask=pb.Image(encoded=mask)),
+        pb.Region(content_mask=pb.Image(encoded=other), style=1, style_mask=pb.Image(encoded=mask)),
+    ]
+    assert Image.open(io.BytesIO(spec.selection.encoded)).size == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"texture": (64, -1)}, "spec.texture.height"),
+        ({"texture": (64.5, 64)}, "spec.texture.width"),
+        ({"texture": 64}, "spec.texture"),
+        ({"regions": [impasto.Region(b"mask"), impasto.Region(b"mask", style=-1)]}, "spec.regions[1].style"),
+        ({"styles": (b"style", "much"), "texture": None}, "spec.styles[0].weight"),
+    ],
+)
+def test_parts_that_cannot_be_said_name_their_field(fields: dict[str, Any], field: str) -> None:
+    styles = [fields.pop("styles")] if "styles" in fields else png()
+    with pytest.raises(impasto.InvalidRequest) as caught:
+        wire.stylize_request(png(), styles, recipe=impasto.Recipe(), **fields)
+    assert caught.value.field == field
+
+
+def test_a_memory_plan() -> None:
+    plan = pb.MemoryPlan(method=pb.MEMORY_METHOD_TILED, estimated_bytes=5, tile_side=64)
+    job = wire.job(pb.Job(memory_plan=plan, stop_reason=pb.STOP_REASON_PLATEAU))
+    assert job.memory_plan == impasto.MemoryPlan("tiled", 5, 64)
+    assert job.stop_reason == "plateau"
+    assert wire.job(pb.Job()).memory_plan is None
+    plain = pb.MemoryPlan(method=pb.MEMORY_METHOD_PLAIN, estimated_bytes=5)
+    assert wire.memory_plan(plain) == impasto.MemoryPlan("plain", 5, None)
 
 
 def test_previews() -> None:

@@ -370,10 +370,10 @@ def parse_shares(text: str | None, count: int) -> list[float | None]:
     try:
         shares = [float(share) for share in text.split(",")]
     except ValueError:
-        raise InvalidRequest(f"--shares {text} are not numbers with commas between; give as 2,1") from None
+        raise InvalidRequest(f"--shares {text} are not numbers with commas between, as 2,1") from None
     if len(shares) != count:
         raise InvalidRequest(
-            f"--shares {text} are {len(shares)}, but there are {count} styles; give each its own"
+            f"--shares {text} are {len(shares)}, but the styles are {count}; give each its own"
         )
     return list(shares)
 

@@ -1,0 +1,252 @@
+"""`impasto again`, against a server whose pictures say how they were made."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fake_server
+from command_line import Impasto, Outcome
+from fake_server import FakeServer, png
+from impasto.job import decode
+from impasto.v1 import style_transfer_pb2 as pb
+
+UPSIDE_DOWN = max(
+    abs(a - b) for a, b in zip(decode(png()).tobytes(), decode(png(turn=180)).tobytes(), strict=True)
+)
+MASK, OTHER_MASK = png(4, 4), png(5, 5)
+
+
+@pytest.fixture
+def again(impasto: Impasto, fake: FakeServer) -> Impasto:
+    """`impasto again` and more, on the fake server, where an out.png was painted with all there is."""
+    fake.script = fake_server.paint_recorded
+    Path("content.png").write_bytes(png(7, 7))
+    Path("mask.png").write_bytes(MASK)
+    Path("other.png").write_bytes(OTHER_MASK)
+    painted = impasto(
+        *("stylize", "content.png", "style.png", "other.png", "-o", "out.png", "--server", fake.address),
+        *("--sidecar", "--shares", "2,1", "--seed", 5, "--style-layer", "relu3_1=0.5"),
+        *("--region", "mask.png,style=2,style-mask=other.png", "--region", "other.png"),
+        *("--selection", "mask.png", "--start", "style.png"),
+    )
+    assert painted.code == 0, painted.err
+    return lambda *arguments: impasto("again", *arguments, "--server", fake.address)
+
+
+FILES = ["content.png", "style.png", "other.png"]
+PARTS = [
+    *("--region", "mask.png,style-mask=other.png", "--region", "other.png"),
+    *("--selection", "mask.png", "--start", "style.png"),
+]
+ALL = [*FILES, *PARTS]
+
+
+@pytest.mark.parametrize("result", ["out.png", "out.json"])
+def test_everything_is_asked_for_again(again: Impasto, fake: FakeServer, result: str) -> None:
+    outcome = again(result, *ALL, "-o", "new.png")
+    assert outcome.code == 0
+    assert outcome.err.count("Warning") == 0
+    first, second = fake.requests
+    assert second.spec.styles == first.spec.styles
+    assert second.spec.regions == first.spec.regions
+    for part in ("content", "start_image", "selection"):
+        assert getattr(second.spec, part) == getattr(first.spec, part)
+    assert second.spec.recipe == pb.Recipe(
+        objective=pb.OBJECTIVE_BALANCED,
+        content_weight=0.3,
+        evaluations=4,
+        longest_side=48,
+        start=pb.START_IMAGE,
+        seed=5,
+        precision=pb.PRECISION_FLOAT32,
+        color=pb.COLOR_STYLE,
+        style_layers=[pb.LayerWeight(layer="relu3_1", weight=0.5)],
+        stop_on_plateau=True,
+    )
+    identical = "new.png is identical to out.png, pixel for pixel" in outcome.out
+    assert identical == (result == "out.png")
+
+
+def test_a_texture_again(impasto: Impasto, fake: FakeServer) -> None:
+    fake.script = fake_server.paint_recorded
+    server = ("--server", fake.address)
+    impasto("texture", "style.png", "-o", "out.png", "--size", "64x48", *server)
+    outcome = impasto("again", "out.png", "style.png", "-o", "new.png", *server)
+    assert (outcome.code, "identical" in outcome.out) == (0, True)
+    spec = fake.requests[1].spec
+    assert not spec.HasField("content")
+    assert spec.texture == pb.TextureSize(width=64, height=48)
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "difference"),
+    [
+        ({"turn": 180}, f"by at most {UPSIDE_DOWN} of 255 grey levels", UPSIDE_DOWN),
+        ({"width": 40}, "in size", None),
+    ],
+)
+def test_a_picture_that_comes_out_otherwise(
+    again: Impasto, fake: FakeServer, change: Any, words: str, difference: int | None
+) -> None:
+    fake.script = functools.partial(fake_server.paint_recorded, **change)
+    outcome = again("out.png", *ALL, "-o", "new.png")
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[-1] == f"new.png differs from out.png {words}"
+    last = again("out.png", *ALL, "-o", "new.png", "--json").lines[-1]
+    assert (last["event"], last["path"], last["with"]) == ("comparison", "new.png", "out.png")
+    assert (last["identical"], last["max_difference"]) == (False, difference)
+    outcome = again("out.png", *ALL, "-o", "new.png", "--strict")
+    assert (outcome.code, outcome.err.splitlines()[-1]) == (1, "Error: new.png is not identical to out.png")
+
+
+def test_another_file_is_an_error_that_names_it_and_both_digests(again: Impasto, fake: FakeServer) -> None:
+    expected = hashlib.sha256(Path("style.png").read_bytes()).hexdigest()
+    Path("style.png").write_bytes(png(9, 9))
+    outcome = again("out.png", *ALL, "-o", "new.png")
+    assert outcome.code == 2
+    given = hashlib.sha256(png(9, 9)).hexdigest()
+    assert "style.png is not the style that out.png was painted from" in outcome.err
+    assert f"its SHA-256 is {given}, recorded is {expected}" in outcome.err
+    assert "--anyway" in outcome.err
+    assert len(fake.requests) == 1
+
+    outcome = again("out.png", *ALL, "-o", "new.png", "--anyway")
+    assert outcome.code == 0
+    assert "Warning: style.png is not the style" in outcome.err
+    assert fake.requests[1].spec.styles[0].image.encoded == png(9, 9)
+
+
+@pytest.mark.parametrize("file", ["mask.png", "other.png"])
+def test_other_masks_are_noticed(again: Impasto, file: str) -> None:
+    Path(file).write_bytes(png(11, 11))
+    outcome = again("out.png", *ALL, "-o", "new.png")
+    assert outcome.code == 2
+    assert f"{file} is not the region that out.png was painted from" in outcome.err
+
+
+def altered(result: str, **changes: Any) -> None:
+    """Rewrites what a picture says about its making."""
+    metadata = json.loads(Path("out.json").read_text())
+    Path(result).write_bytes(png(metadata={**metadata, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"impasto": "0.0.1"}, "it was made by version 0.0.1, the server is 9.9"),
+        (
+            {"network": {"weights": "my.pth", "sha256": "f" * 64}},
+            "its feature network was my.pth (SHA-256 ffff",
+        ),
+        ({"device": "an abacus"}, "it was painted on an abacus, the server has a test"),
+        ({"network": None}, "its feature network was unnamed"),
+    ],
+)
+def test_a_server_unlike_the_one_that_painted_it(
+    again: Impasto, fake: FakeServer, changes: dict[str, Any], words: str
+) -> None:
+    altered("altered.png", **changes)
+    outcome = again("altered.png", *ALL, "-o", "new.png")
+    assert outcome.code == 0
+    assert f"Warning: altered.png may come out otherwise here: {words}" in outcome.err
+    warning = next(
+        line
+        for line in again("altered.png", *ALL, "-o", "new.png", "--json").lines
+        if line["event"] == "warning"
+    )
+    assert words in warning["message"]
+
+    asked = len(fake.requests)
+    outcome = again("altered.png", *ALL, "-o", "stricter.png", "--strict")
+    assert outcome.code == 1
+    assert words in outcome.err
+    assert len(fake.requests) == asked
+    assert not Path("stricter.png").exists()
+
+
+def test_metadata_that_the_server_refuses_goes_by_the_pictures_name(again: Impasto) -> None:
+    metadata = json.loads(Path("out.json").read_text())
+    altered("altered.png", recipe={**metadata["recipe"], "objective": "cubist"})
+    outcome = again("altered.png", *ALL, "-o", "new.png")
+    assert outcome.code == 2
+    assert "altered.png: its objective cannot be 'cubist'; give one of balanced" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["content.png", "style.png", *PARTS], "painted from a content and 2 styles; give 3, not 2"),
+        ([*FILES, "mask.png", *PARTS], "give 3, not 4"),
+        ([*FILES, *PARTS[:-2]], "was painted with a start image; give it with --start (SHA-256"),
+        ([*FILES, *PARTS[:-4], *PARTS[-2:]], "was painted with a selection; give it with --selection"),
+        ([*FILES, *PARTS[2:]], "was painted with 2 regions; give --region for each, in their order, not 1"),
+        ([*FILES, "--region", "mask.png", *PARTS[2:]], "region 1 of out.png was painted with a style mask"),
+        (
+            [*FILES, "--region", "mask.png,style=1,style-mask=other.png", *PARTS[2:]],
+            "region 1 of out.png is in style 2, not 1",
+        ),
+        (
+            [*FILES, *PARTS[:2], "--region", "other.png,style-mask=mask.png", *PARTS[4:]],
+            "region 2 of out.png was painted without a style mask",
+        ),
+        ([*FILES, *PARTS[:-1], "none.png"], "there is no file none.png"),
+    ],
+)
+def test_files_that_do_not_suit(again: Impasto, fake: FakeServer, arguments: list[str], message: str) -> None:
+    outcome = again("out.png", *arguments, "-o", "new.png")
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert len(fake.requests) == 1
+
+
+def test_parts_that_it_was_not_painted_with(again: Impasto) -> None:
+    altered("plain.png", selection_sha256=None)
+    outcome = again("plain.png", *ALL, "-o", "new.png")
+    assert "plain.png was painted without a selection; leave out --selection" in outcome.err
+
+
+def test_the_result_is_not_overwritten(again: Impasto) -> None:
+    for arguments in (["out.png", *ALL, "-o", "out.png"], ["out.json", *ALL, "-o", "out.png", "--sidecar"]):
+        outcome: Outcome = again(*arguments)
+        assert outcome.code == 2
+        assert "is one of the files to paint from" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (png(metadata={}), "bad.png does not say enough about its making: there is no entry recipe"),
+        (b"\xff\xd8\xff", "bad.png is neither a PNG nor a sidecar in JSON"),
+        (b"{", "bad.png does not say in JSON how it was made"),
+        (b"[]", "its JSON is no object"),
+        (png()[:60], "bad.png does not say how it was made: it is not Impasto's"),
+    ],
+)
+def test_a_picture_that_does_not_say(again: Impasto, data: bytes, message: str) -> None:
+    Path("bad.png").write_bytes(data)
+    outcome = again("bad.png", *ALL, "-o", "new.png")
+    assert outcome.code == 2
+    assert message in outcome.err
+
+
+def test_a_picture_cut_off_after_its_metadata(again: Impasto, fake: FakeServer) -> None:
+    data = Path("out.png").read_bytes()
+    Path("cut.png").write_bytes(data[: data.index(b"IDAT") + 20])
+    outcome = again("cut.png", *ALL, "-o", "new.png")
+    assert outcome.code == 2
+    assert "cut.png is damaged" in outcome.err
+    assert len(fake.requests) == 1
+
+
+def test_quiet_still_warns(again: Impasto) -> None:
+    altered("altered.png", impasto="0.0.1")
+    outcome = again("altered.png", *ALL, "-o", "new.png", "--quiet")
+    assert dataclasses.replace(outcome, err="") == Outcome(0, "", "")
+    assert outcome.err.count("\n") == 1

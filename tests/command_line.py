@@ -1,0 +1,57 @@
+"""The command line, run within the test's own process."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fake_server import FakeServer, png
+from impasto import cli
+
+
+@dataclasses.dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Impasto = Callable[..., Outcome]
+
+
+@pytest.fixture
+def impasto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Impasto:
+    """The command line, run in a folder of its own that has a content.png and a style.png."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("IMPASTO_SERVER", raising=False)
+    for name in ("content.png", "style.png"):
+        Path(name).write_bytes(png())
+
+    def run(*arguments: object) -> Outcome:
+        with pytest.raises(SystemExit) as ended:
+            cli.app([str(argument) for argument in arguments], prog_name="impasto")
+        code = ended.value.code
+        assert isinstance(code, int)
+        return Outcome(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def stylize(impasto: Impasto, fake: FakeServer) -> Impasto:
+    """`impasto stylize content.png style.png -o out.png` and more, on the fake server."""
+
+    def run(*arguments: object) -> Outcome:
+        images = ["content.png", "style.png", "-o", "out.png"]
+        return impasto("stylize", *images, "--server", fake.address, *arguments)
+
+    return run
