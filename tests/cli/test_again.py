@@ -123,12 +123,12 @@ def test_another_file_is_an_error_that_names_it_and_both_digests(again: Impasto,
     assert fake.requests[1].spec.styles[0].image.encoded == png(9, 9)
 
 
-@pytest.mark.parametrize("file", ["mask.png", "other.png"])
-def test_other_masks_are_noticed(again: Impasto, file: str) -> None:
+@pytest.mark.parametrize(("file", "part"), [("mask.png", "mask"), ("other.png", "style mask")])
+def test_other_masks_are_noticed(again: Impasto, file: str, part: str) -> None:
     Path(file).write_bytes(png(11, 11))
     outcome = again("out.png", *ALL, "-o", "new.png")
     assert outcome.code == 2
-    assert f"{file} is not the region that out.png was painted from" in outcome.err
+    assert f"{file} is not the region's {part} that out.png was painted from" in outcome.err
 
 
 def altered(result: str, **changes: Any) -> None:

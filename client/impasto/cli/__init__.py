@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,6 +83,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name or a sign that the terminal's encoding lacks is no reason to lose a picture.
         sys.stdout.reconfigure(errors="replace")
+    # What gRPC logs of a connection that ends would stand between our own lines; errors are told by us.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     app()
 
 
@@ -357,7 +360,7 @@ def info(
         from impasto.terminal import plain, print_json, server_table
 
         with Client(address(), timeout=timeout or DEFAULT_TIMEOUT) as client:
-            said = client.info() if server else info_once_ready(client)
+            said = client.info() if server else info_once_ready(client, client.timeout)
         display.close()
         if json:
             print_json("info", plain(said))

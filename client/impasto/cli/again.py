@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from impasto.client import Client
     from impasto.terminal import Display
 
+PATIENCE = 60.0
+"""Seconds that a server is given to load its feature network before it counts as unknown."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Given:
@@ -79,7 +82,7 @@ def paint_again(
         display.warning(mismatch)
 
     def look_at(client: Client) -> None:
-        differences = "; ".join(provenance.differences(info_once_ready(client)))
+        differences = "; ".join(provenance.differences(info_once_ready(client, run.timeout or PATIENCE)))
         if differences and strict:
             raise FailedPrecondition(
                 f"{result} may come out otherwise here: {differences}; leave out --strict to paint all "
@@ -139,15 +142,22 @@ def _spec(
         texture=provenance.texture,
         regions=[
             Region(
-                loaded(masks.mask, "region", region.content_mask_sha256, f"spec.regions[{i}].content_mask"),
+                loaded(
+                    masks.mask, "region's mask", region.content_mask_sha256, f"spec.regions[{i}].content_mask"
+                ),
                 region.style,
                 loaded_if_any(
-                    masks.style_mask, "style mask", region.style_mask_sha256, f"spec.regions[{i}].style_mask"
+                    masks.style_mask,
+                    "region's style mask",
+                    region.style_mask_sha256,
+                    f"spec.regions[{i}].style_mask",
                 ),
             )
             for i, (masks, region) in enumerate(zip(given.regions, provenance.regions, strict=True))
         ],
-        selection=loaded_if_any(given.selection, "selection", provenance.selection_sha256, "spec.selection"),
+        selection=loaded_if_any(
+            given.selection, "selection's mask", provenance.selection_sha256, "spec.selection"
+        ),
     )
     return spec, mismatches
 

@@ -127,7 +127,7 @@ def paint(
         look_at: what to do with the server before it is asked to paint.
 
     Raises:
-        ImpastoError: it failed; nothing is written.
+        ImpastoError: it failed; no picture is written.
     """
     with serving(run, display) as address:
         # Imported while a private server starts.
@@ -312,9 +312,9 @@ def _worth_seeing(line: str) -> str | None:
     return match["event"] if about_weights or match["level"] not in ("DEBUG", "INFO") else None
 
 
-def info_once_ready(client: Client) -> ServerInfo:
-    """What a server says when its worker has loaded its weights."""
-    deadline = time.monotonic() + client.timeout
+def info_once_ready(client: Client, patience: float) -> ServerInfo:
+    """What a server says when its worker has loaded its weights, or after so many seconds."""
+    deadline = time.monotonic() + patience
     while True:
         said = client.info()
         if said.network is not None or time.monotonic() > deadline:
