@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import Any
 
 from impasto.v1 import style_transfer_pb2 as pb
-from samples import coded, photo, stylize_request
+from samples import coded, mask, photo, stylize_request, texture_request
 
 
 def _huge_png() -> bytes:
@@ -25,6 +26,18 @@ def _without_styles() -> pb.StylizeRequest:
 def _with_style_weight(weight: float) -> pb.StylizeRequest:
     request = stylize_request()
     request.spec.styles[0].weight = weight
+    return request
+
+
+def _with_region(**fields: Any) -> pb.StylizeRequest:
+    request = stylize_request()
+    request.spec.regions.add(content_mask=pb.Image(encoded=coded(mask()))).MergeFrom(pb.Region(**fields))
+    return request
+
+
+def _with_selection(selection: bytes) -> pb.StylizeRequest:
+    request = stylize_request()
+    request.spec.selection.encoded = selection
     return request
 
 
@@ -50,5 +63,25 @@ BAD_REQUESTS: dict[str, tuple[pb.StylizeRequest, str]] = {
     "preview as tiff": (
         stylize_request(preview=pb.PreviewOptions(format=pb.IMAGE_FORMAT_TIFF)),
         "preview.format",
+    ),
+    "texture of one pixel": (texture_request(1, 1), "spec.texture.width"),
+    "huge texture": (texture_request(64, 2**32 - 1), "spec.texture.height"),
+    "texture in the content's colours": (
+        texture_request(32, 32, recipe=pb.Recipe(color=pb.COLOR_MATCHED)),
+        "spec.recipe.color",
+    ),
+    "region of no style": (_with_region(style=7), "spec.regions[0].style"),
+    "huge mask": (
+        _with_region(content_mask=pb.Image(encoded=_huge_png())),
+        "spec.regions[0].content_mask",
+    ),
+    "style mask not an image": (
+        _with_region(style_mask=pb.Image(encoded=b"no image")),
+        "spec.regions[0].style_mask",
+    ),
+    "truncated selection": (_with_selection(coded(mask())[:-30]), "spec.selection"),
+    "unknown layer": (
+        stylize_request(recipe=pb.Recipe(style_layers=[pb.LayerWeight(layer="conv1", weight=1)])),
+        "spec.recipe.style_layers[0].layer",
     ),
 }

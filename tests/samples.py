@@ -18,6 +18,13 @@ def photo(width: int = 32, height: int = 24) -> PIL.Image.Image:
     return PIL.Image.merge("RGB", (red, green, blue))
 
 
+def mask(width: int = 32, height: int = 24) -> PIL.Image.Image:
+    """A mask (mode L): its left half is white, its right half black."""
+    levels = PIL.Image.new("L", (width, height), 0)
+    levels.paste(255, (0, 0, width // 2, height))
+    return levels
+
+
 def coded(image: PIL.Image.Image, format: str = "PNG", **options: Any) -> bytes:
     """An image as a file's bytes."""
     stream = io.BytesIO()
@@ -44,3 +51,11 @@ def stylize_request(
         recipe=pb.Recipe(evaluations=6) if recipe is None else recipe,
     )
     return pb.StylizeRequest(spec=spec, **fields)
+
+
+def texture_request(width: int, height: int, recipe: pb.Recipe | None = None) -> pb.StylizeRequest:
+    """A request to paint a texture in the style of a small picture."""
+    request = stylize_request(recipe=recipe)
+    request.spec.ClearField("content")
+    request.spec.texture.CopyFrom(pb.TextureSize(width=width, height=height))
+    return request

@@ -10,7 +10,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.engine.recipe import DEFAULTS
 from impasto_server.gateway.checks import check_stylize
 from impasto_server.jobs.errors import CallError
-from samples import coded, photo, stylize_request
+from samples import coded, mask, photo, stylize_request, texture_request
 
 
 def faults(request: pb.StylizeRequest) -> dict[str, str]:
@@ -79,6 +79,98 @@ def test_the_start_image_goes_with_its_recipe() -> None:
     assert set(faults(request)) == {"spec.start_image"}
     request.spec.recipe.start = pb.START_IMAGE
     check_stylize(request)
+
+
+def test_a_texture_tells_its_size() -> None:
+    checked = check_stylize(texture_request(48, 32))
+    assert (checked.width, checked.height) == (48, 32)
+    assert checked.recipe.longest_side == 48
+    assert checked.recipe.start == "noise"
+    assert checked.recipe.content_weight == 0
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 32), (15, 32), (8193, 32)])
+def test_a_textures_sides_have_a_range(width: int, height: int) -> None:
+    assert set(faults(texture_request(width, height))) == {"spec.texture.width"}
+    assert set(faults(texture_request(height, width))) == {"spec.texture.height"}
+
+
+def test_a_texture_or_a_content() -> None:
+    both = texture_request(32, 32)
+    both.spec.content.encoded = coded(photo())
+    assert set(faults(both)) == {"spec.texture"}
+    neither = stylize_request()
+    neither.spec.ClearField("content")
+    assert "texture" in faults(neither)["spec.content"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "field"),
+    [
+        (pb.Recipe(content_weight=1), "content_weight"),
+        (pb.Recipe(longest_side=64), "longest_side"),
+        (pb.Recipe(start=pb.START_CONTENT), "start"),
+        (pb.Recipe(color=pb.COLOR_LUMINANCE), "color"),
+        (pb.Recipe(objective=pb.OBJECTIVE_REPORT), "objective"),
+    ],
+)
+def test_what_needs_a_content_is_refused_for_a_texture(recipe: pb.Recipe, field: str) -> None:
+    assert set(faults(texture_request(48, 32, recipe=recipe))) == {f"spec.recipe.{field}"}
+
+
+def test_regions_are_checked_each() -> None:
+    request = stylize_request()
+    whole = pb.Image(encoded=coded(mask()))
+    request.spec.regions.extend(
+        [
+            pb.Region(content_mask=whole, style=0, style_mask=whole),
+            pb.Region(content_mask=whole, style=1),
+            pb.Region(content_mask=pb.Image(encoded=b"no image"), style_mask=pb.Image()),
+            pb.Region(style=0),
+        ]
+    )
+    assert set(faults(request)) == {
+        "spec.regions[1].style",
+        "spec.regions[2].content_mask",
+        "spec.regions[2].style_mask",
+        "spec.regions[3].content_mask",
+    }
+    del request.spec.regions[1:]
+    check_stylize(request)
+
+
+def test_there_may_be_only_so_many_regions() -> None:
+    request = stylize_request()
+    region = pb.Region(content_mask=pb.Image(encoded=coded(mask())))
+    request.spec.regions.extend([region] * 16)
+    check_stylize(request)
+    request.spec.regions.append(region)
+    assert set(faults(request)) == {"spec.regions"}
+
+
+def test_the_selection_is_checked() -> None:
+    request = stylize_request()
+    request.spec.selection.encoded = coded(mask())[:-30]
+    assert set(faults(request)) == {"spec.selection"}
+    request.spec.selection.raw.CopyFrom(pb.RawPixels(width=2, height=2, rgba=bytes(15)))
+    assert set(faults(request)) == {"spec.selection.raw.rgba"}
+    request.spec.selection.raw.rgba = bytes(16)
+    check_stylize(request)
+
+
+def test_a_texture_has_neither_selection_nor_regions() -> None:
+    request = texture_request(32, 32)
+    request.spec.selection.encoded = coded(mask())
+    request.spec.regions.add(content_mask=pb.Image(encoded=coded(mask())))
+    assert set(faults(request)) == {"spec.selection", "spec.regions"}
+
+
+@pytest.mark.parametrize("weight", [0, -1, math.nan, math.inf])
+def test_a_layers_share_must_be_positive(weight: float) -> None:
+    layers = [pb.LayerWeight(layer="relu1_1", weight=1), pb.LayerWeight(layer="relu2_1", weight=weight)]
+    for field in ("content_layers", "style_layers"):
+        found = faults(stylize_request(recipe=pb.Recipe(**{field: layers})))
+        assert set(found) == {f"spec.recipe.{field}[1].weight"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,15 @@ import dataclasses
 import math
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.engine.recipe import MAX_STYLES, Recipe, RecipeError, result_size
+from impasto_server.engine.recipe import (
+    MAX_LONGEST_SIDE,
+    MAX_REGIONS,
+    MAX_STYLES,
+    MIN_SIDE,
+    Recipe,
+    RecipeError,
+    result_size,
+)
 from impasto_server.gateway.images import ImageFault, upright_size
 from impasto_server.jobs.errors import CallError, invalid_argument
 from impasto_server.jobs.previews import preview_faults
@@ -18,7 +26,7 @@ class CheckedRequest:
     """What a good request asks for.
 
     Attributes:
-        recipe: resolved for the content; its precision may still be "auto".
+        recipe: resolved for the content or the texture; its precision may still be "auto".
         width, height: size of the result, pixels.
     """
 
@@ -36,9 +44,10 @@ def check_stylize(request: pb.StylizeRequest) -> CheckedRequest:
     spec = request.spec
     faults: list[tuple[str, str]] = []
 
-    content_size = _check_image(spec.content, "spec.content", faults)
+    is_texture = spec.HasField("texture")
+    canvas_size = _check_texture(spec, faults) if is_texture else _check_content(spec, faults)
     faults.extend(_style_faults(spec))
-    recipe = _check_recipe(spec, content_size, faults)
+    recipe = _check_recipe(spec, canvas_size, faults)
     if recipe is not None:
         if recipe.start == "image":
             _check_image(spec.start_image, "spec.start_image", faults)
@@ -46,12 +55,23 @@ def check_stylize(request: pb.StylizeRequest) -> CheckedRequest:
             faults.append(
                 ("spec.start_image", "is given but recipe.start is not START_IMAGE; set that or leave it out")
             )
+    if is_texture:
+        given = {"selection": spec.HasField("selection"), "regions": bool(spec.regions)}
+        faults.extend(
+            (f"spec.{field}", "needs a content, which a texture does not have; leave it out")
+            for field, is_given in given.items()
+            if is_given
+        )
+    else:
+        faults.extend(_region_faults(spec))
+        if spec.HasField("selection"):
+            _check_image(spec.selection, "spec.selection", faults)
     faults.extend((f"preview.{fault.field}", fault.remedy) for fault in preview_faults(request.preview))
 
-    if faults or recipe is None or content_size is None:
+    if faults or recipe is None or canvas_size is None:
         raise CallError(invalid_argument(faults))
     assert recipe.longest_side is not None
-    width, height = result_size(*content_size, recipe.longest_side)
+    width, height = result_size(*canvas_size, recipe.longest_side)
     return CheckedRequest(recipe, width, height)
 
 
@@ -61,6 +81,41 @@ def _check_image(image: pb.Image, path: str, faults: list[tuple[str, str]]) -> t
     except ImageFault as fault:
         faults.append((f"{path}.{fault.field}" if fault.field else path, str(fault)))
         return None
+
+
+def _check_content(spec: pb.JobSpec, faults: list[tuple[str, str]]) -> tuple[int, int] | None:
+    if not spec.HasField("content"):
+        faults.append(("spec.content", "is missing; give a photograph, or a texture in place of one"))
+        return None
+    return _check_image(spec.content, "spec.content", faults)
+
+
+def _check_texture(spec: pb.JobSpec, faults: list[tuple[str, str]]) -> tuple[int, int] | None:
+    if spec.HasField("content"):
+        faults.append(("spec.texture", "is given and content too; give one of them"))
+    sides = {"width": spec.texture.width, "height": spec.texture.height}
+    wrong = [
+        (f"spec.texture.{name}", f"is {side} px; give {MIN_SIDE} to {MAX_LONGEST_SIDE}")
+        for name, side in sides.items()
+        if not MIN_SIDE <= side <= MAX_LONGEST_SIDE
+    ]
+    faults.extend(wrong)
+    return None if wrong else (spec.texture.width, spec.texture.height)
+
+
+def _region_faults(spec: pb.JobSpec) -> list[tuple[str, str]]:
+    if len(spec.regions) > MAX_REGIONS:
+        return [("spec.regions", f"has {len(spec.regions)} regions; give at most {MAX_REGIONS}")]
+    faults: list[tuple[str, str]] = []
+    for i, region in enumerate(spec.regions):
+        _check_image(region.content_mask, f"spec.regions[{i}].content_mask", faults)
+        if region.HasField("style_mask"):
+            _check_image(region.style_mask, f"spec.regions[{i}].style_mask", faults)
+        # Without styles, that is the fault.
+        if spec.styles and region.style >= len(spec.styles):
+            remedy = f"is {region.style}; give 0 to {len(spec.styles) - 1}, the place of one of the styles"
+            faults.append((f"spec.regions[{i}].style", remedy))
+    return faults
 
 
 def _style_faults(spec: pb.JobSpec) -> list[tuple[str, str]]:
@@ -75,16 +130,16 @@ def _style_faults(spec: pb.JobSpec) -> list[tuple[str, str]]:
 
 
 def _check_recipe(
-    spec: pb.JobSpec, content_size: tuple[int, int] | None, faults: list[tuple[str, str]]
+    spec: pb.JobSpec, canvas_size: tuple[int, int] | None, faults: list[tuple[str, str]]
 ) -> Recipe | None:
-    """The recipe, resolved if the content's size is known; None if it has faults."""
+    """The recipe, resolved if the content's or texture's size is known; None if it has faults."""
     found = recipe_faults(spec.recipe)
     if not found:
         recipe = recipe_from_proto(spec.recipe)
-        if content_size is None:
+        if canvas_size is None:
             return recipe
         try:
-            return recipe.resolve(*content_size)
+            return recipe.resolve(*canvas_size, texture=spec.HasField("texture"))
         except RecipeError as fault:
             found.append(fault)
     faults.extend((f"spec.recipe.{fault.field}", fault.remedy) for fault in found)

@@ -16,7 +16,13 @@ from grpc_status import rpc_status
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.v1 import style_transfer_pb2_grpc
 from impasto.worker.v1 import worker_pb2
-from impasto_server.engine.recipe import MAX_EVALUATIONS, MAX_IMAGE_PIXELS, MAX_LONGEST_SIDE, MAX_STYLES
+from impasto_server.engine.recipe import (
+    MAX_EVALUATIONS,
+    MAX_IMAGE_PIXELS,
+    MAX_LONGEST_SIDE,
+    MAX_REGIONS,
+    MAX_STYLES,
+)
 from impasto_server.fleet.fleet import Fleet
 from impasto_server.gateway.checks import check_stylize
 from impasto_server.jobs.errors import CallError, queue_full, status, unavailable
@@ -90,6 +96,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
                 max_styles=MAX_STYLES,
                 max_evaluations=MAX_EVALUATIONS,
                 max_unfinished_jobs=self._max_jobs,
+                max_regions=MAX_REGIONS,
             ),
             unfinished_jobs=sum(not job.finished for job in self._jobs),
         )
