@@ -36,7 +36,8 @@ def test_a_painting_from_beginning_to_end(client: impasto.Client, tmp_path: Path
     assert job.network is not None
     assert (job.network.weights, job.device) == ("builtin", "cpu")
     assert job.recipe.objective == "balanced"
-    assert all(value is not None for name, value in vars(job.recipe).items() if name != "effort")
+    objectives_own = {"effort", "content_layers", "style_layers"}
+    assert {name for name, value in vars(job.recipe).items() if value is None} == objectives_own
     assert job.create_time is not None
     assert job.end_time is not None
     assert job.create_time <= job.end_time
