@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 
 from impasto_server.engine import Recipe
-from impasto_server.engine.losses import gram_matrix, positions, total_variation
+from impasto_server.engine.evaluation import loss as loss_of
+from impasto_server.engine.losses import gram_matrix, total_variation
 from impasto_server.engine.network import Network
-from impasto_server.engine.objectives import Objective
+from impasto_server.engine.objectives import Objective, Part
 from impasto_server.engine.pixels import to_tensor
+from impasto_server.engine.targets import StyleImage
 from random_networks import picture, random_weights
 
 
@@ -58,6 +62,10 @@ def test_total_variation_is_zero_on_a_flat_image_and_counts_both_directions():
     assert total_variation(stripes.transpose(2, 3)) == 1
 
 
+def positions(features):
+    return features.shape[2] * features.shape[3]
+
+
 def like():
     return torch.empty(0, dtype=torch.float64)
 
@@ -66,7 +74,12 @@ def objective(network, **settings):
     recipe = Recipe(**settings).resolve(48, 40)
     content = to_tensor(picture(48, 40, 1), like=like())
     style = to_tensor(picture(56, 32, 2), like=like())
-    return Objective(recipe, network.double(), content, [(style, 1.0)]), content, style
+    objective = Objective(recipe, network.double(), content, [everywhere((style, 1.0))])
+    return functools.partial(loss_of, objective), content, style
+
+
+def everywhere(*styles):
+    return Part(None, [(StyleImage(image, None), weight) for image, weight in styles])
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +132,7 @@ def test_the_content_has_no_content_loss_and_the_style_no_style_loss(network64):
     # The report's style is of the content's size and padded like it.
     recipe = Recipe(objective="report").resolve(48, 40)
     style = to_tensor(picture(48, 40, 2), like=like())
-    loss = Objective(recipe, network64, content, [(style, 1.0)])
+    loss = functools.partial(loss_of, Objective(recipe, network64, content, [everywhere((style, 1.0))]))
     assert loss(style).style < 1e-20
     assert loss(content).style > 1e-3
 
@@ -129,7 +142,7 @@ def test_targets_of_several_styles_are_mixed_by_weight(network64):
     content, a, b = (to_tensor(picture(48, 40, seed), like=like()) for seed in (1, 2, 3))
 
     def target(styles):
-        return Objective(recipe, network64, content, styles)._style_terms[2].target
+        return Objective(recipe, network64, content, [everywhere(*styles)]).terms[2].targets[0]
 
     mixed = target([(a, 1.0), (b, 3.0)])
     torch.testing.assert_close(mixed, 0.25 * target([(a, 1.0)]) + 0.75 * target([(b, 1.0)]))
@@ -137,7 +150,7 @@ def test_targets_of_several_styles_are_mixed_by_weight(network64):
 
 def test_a_term_without_weight_is_not_computed(network64):
     loss, content, _ = objective(network64, content_weight=0)
-    assert loss._layers == {"relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"}
+    assert loss.args[0].layers == {"relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"}
     assert loss(content).content == 0
     loss, *_ = objective(network64, style_weight=0)
-    assert loss._layers == {"relu4_2"}
+    assert loss.args[0].layers == {"relu4_2"}

@@ -91,8 +91,9 @@ def test_scales_grow_to_the_result_and_make_all_evaluations(
     except RecipeError as error:
         assert error.field == "longest_side"
         return
-    scales = plan_scales(recipe, (width, height))
-    assert scales[-1].size == result_size(width, height, recipe.longest_side)
+    size = result_size(width, height, recipe.longest_side)
+    scales = plan_scales(recipe, size)
+    assert scales[-1].size == size
     assert sum(scale.evaluations for scale in scales) == recipe.evaluations
     assert all(scale.evaluations >= 1 for scale in scales)
     assert all(min(scale.size) >= MIN_SIDE for scale in scales)

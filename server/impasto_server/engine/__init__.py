@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from impasto_server.engine.network import Network
     from impasto_server.engine.recipe import Recipe, RecipeError
-    from impasto_server.engine.session import Progress, Session, Style
+    from impasto_server.engine.session import Progress, Region, Session, Style
+    from impasto_server.engine.targets import TargetCache
     from impasto_server.engine.weights import Weights, WeightsError, load_weights
 
 _HOME = {
@@ -36,8 +37,10 @@ _HOME = {
     "Progress": "session",
     "Recipe": "recipe",
     "RecipeError": "recipe",
+    "Region": "session",
     "Session": "session",
     "Style": "session",
+    "TargetCache": "targets",
     "Weights": "weights",
     "WeightsError": "weights",
     "load_weights": "weights",
@@ -48,8 +51,10 @@ __all__ = [
     "Progress",
     "Recipe",
     "RecipeError",
+    "Region",
     "Session",
     "Style",
+    "TargetCache",
     "Weights",
     "WeightsError",
     "load_weights",

@@ -1,13 +1,36 @@
-"""The terms of the objectives: small modules on features, and the mathematics they are made of."""
+"""The terms of the objectives: small modules on one layer's features, and the mathematics they are made of.
+
+A term is evaluated in two steps: a statistic of the features, and a value of the statistic. Statistics are
+sums over positions, so that those of an image's windows add up to the image's, which makes tiling exact.
+"""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+import dataclasses
+from typing import Protocol
 
-Features = dict[str, torch.Tensor]
+import torch
+
+Window = tuple[slice, slice]
+"""Rows and columns of a layer's positions."""
+
+WHOLE: Window = (slice(None), slice(None))
 
 _GRAM_BLOCK = 1024
+
+
+class Term(Protocol):
+    """One weighted part of an objective, at one layer."""
+
+    @property
+    def layer(self) -> str:
+        """Where."""
+
+    def statistic(self, features: torch.Tensor, window: Window) -> torch.Tensor:
+        """Sums over a window's positions; features (1, C, h, w) are those of the window alone."""
+
+    def value(self, statistic: torch.Tensor) -> torch.Tensor:
+        """The term, a scalar, from the sum of its statistics over all windows."""
 
 
 class _Gram(torch.autograd.Function):
@@ -16,8 +39,7 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, features: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(features)
-        _, channels, height, width = features.shape
-        rows = features.permute(0, 2, 3, 1).reshape(height * width, channels)
+        rows = _rows(features)
         if features.dtype != torch.bfloat16:
             return torch.mm(rows.T, rows)
         # A bfloat16 product is rounded to 8 bits at its end. Sums over blocks of positions, added up in
@@ -26,7 +48,7 @@ class _Gram(torch.autograd.Function):
         rest = rows[whole:].float()
         gram = rest.T @ rest
         if whole:
-            blocks = rows[:whole].view(-1, _GRAM_BLOCK, channels)
+            blocks = rows[:whole].view(-1, _GRAM_BLOCK, rows.shape[1])
             gram += torch.bmm(blocks.transpose(1, 2), blocks).sum(0, dtype=torch.float32)
         return gram
 
@@ -34,9 +56,8 @@ class _Gram(torch.autograd.Function):
     def backward(ctx: torch.autograd.function.FunctionCtx, *grad_outputs: torch.Tensor) -> torch.Tensor:
         (features,) = ctx.saved_tensors  # type: ignore[attr-defined]
         _, channels, height, width = features.shape
-        rows = features.permute(0, 2, 3, 1).reshape(height * width, channels)
         symmetric = (grad_outputs[0] + grad_outputs[0].T).to(features.dtype)
-        gradient = torch.mm(rows, symmetric)
+        gradient = torch.mm(_rows(features), symmetric)
         return gradient.view(1, height, width, channels).permute(0, 3, 1, 2)
 
 
@@ -55,6 +76,74 @@ def gram_matrix(features: torch.Tensor) -> torch.Tensor:
     return gram
 
 
+def guided_gram_matrices(features: torch.Tensor, guides: torch.Tensor) -> torch.Tensor:
+    """Gram matrix of each region: (T_r ∘ F)(T_r ∘ F)ᵀ with T_r² = guides[r] (Gatys et al. 2017, eq. 3).
+
+    Args:
+        features: (1, C, H, W).
+        guides: (R, H, W), in [0, 1]: how much of each position is in each region.
+
+    Returns:
+        (R, C, C), not normalised: divide by the sum of each region's guide.
+    """
+    roots = guides.sqrt().to(features.dtype)
+    return torch.stack([gram_matrix(features * root) for root in roots])
+
+
+def moments(features: torch.Tensor, guides: torch.Tensor) -> torch.Tensor:
+    """Sum and Gram matrix of each region, as one tensor.
+
+    Args:
+        features: (1, C, H, W).
+        guides: (R, H, W), as for `guided_gram_matrices`.
+
+    Returns:
+        (R, C + 1, C): first row the sum of the features, then their Gram matrix; weighted by the guides.
+    """
+    channels_last = _rows(features)
+    sums = torch.mm(guides.flatten(1).to(features.dtype), channels_last).to(_wide(features.dtype))
+    return torch.cat([sums[:, None], guided_gram_matrices(features, guides)], dim=1)
+
+
+class _TraceOfRoot(torch.autograd.Function):
+    """tr(A^½) of a symmetric positive semidefinite matrix; its gradient is ½ A^-½."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, matrix: torch.Tensor) -> torch.Tensor:
+        values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+        # Directions that hardly vary have no steady gradient.
+        roots = values.clamp_min(values[-1].clamp_min(1e-12) * 1e-6).sqrt()
+        ctx.save_for_backward(vectors, roots)
+        trace: torch.Tensor = roots.sum()
+        return trace
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grad_outputs: torch.Tensor) -> torch.Tensor:
+        vectors, roots = ctx.saved_tensors  # type: ignore[attr-defined]
+        gradient: torch.Tensor = grad_outputs[0] * ((vectors / (2 * roots)) @ vectors.T)
+        return gradient
+
+
+def wasserstein_distance(
+    mean: torch.Tensor,
+    covariance: torch.Tensor,
+    target_mean: torch.Tensor,
+    target_covariance: torch.Tensor,
+    target_root: torch.Tensor,
+) -> torch.Tensor:
+    """Squared Wasserstein-2 distance of two normal distributions (Olkin, Pukelsheim 1982):
+    |μ − μ̂|² + tr Σ + tr Σ̂ − 2 tr (Σ̂^½ Σ Σ̂^½)^½.
+
+    Args:
+        mean, target_mean: (C,).
+        covariance, target_covariance, target_root: (C, C); the last is Σ̂^½.
+    """
+    cross: torch.Tensor = _TraceOfRoot.apply(target_root @ covariance @ target_root)
+    spread = covariance.trace() + target_covariance.trace() - 2 * cross
+    distance: torch.Tensor = (mean - target_mean).square().sum() + spread
+    return distance
+
+
 def total_variation(image: torch.Tensor) -> torch.Tensor:
     """Mean squared difference of neighbouring pixels: vertical plus horizontal.
 
@@ -69,51 +158,108 @@ def total_variation(image: torch.Tensor) -> torch.Tensor:
     return vertical + horizontal
 
 
-class ContentLoss(nn.Module):
-    """scale · Σ (F − P)² at one layer.
+@dataclasses.dataclass(frozen=True)
+class ContentTerm:
+    """scale · Σ (F − P)².
 
-    Args:
+    Attributes:
         layer: where.
-        target: P, the content image's features, (1, C, H, W).
+        target: P, the content image's features, (1, C, H, W), in the network's arithmetic.
         scale: factor of the sum of squares.
     """
 
-    def __init__(self, layer: str, target: torch.Tensor, scale: float | torch.Tensor) -> None:
-        super().__init__()
-        self.layer = layer
-        self.target = target
-        self.scale = scale
+    layer: str
+    target: torch.Tensor
+    scale: float
 
-    def forward(self, features: Features) -> torch.Tensor:
-        difference = _at_least_float32(features[self.layer]) - self.target
-        return difference.square().sum() * self.scale
+    def statistic(self, features: torch.Tensor, window: Window) -> torch.Tensor:
+        """Σ (F − P)², a scalar."""
+        wide = _wide(features.dtype)
+        target = self.target[:, :, window[0], window[1]]
+        return (features.to(wide) - target.to(wide)).square().sum()
+
+    def value(self, statistic: torch.Tensor) -> torch.Tensor:
+        return statistic * self.scale
 
 
-class GramLoss(nn.Module):
-    """scale · Σ (G/N − Ĝ)² at one layer, G the Gram matrix of the image, N its positions there.
+@dataclasses.dataclass(frozen=True)
+class GramTerm:
+    """Σ_r scale_r · Σ (G_r / N_r − Ĝ_r)², G_r the Gram matrix of region r and N_r its positions.
 
-    Args:
+    Attributes:
         layer: where.
-        target: Ĝ, the styles' mean Gram matrix over its positions, (C, C).
-        scale: factor of the sum of squares.
+        guides: (R, H, W): how much of each position is in each region; None for one region that is all.
+        positions: (R,): N_r, the sums of the guides.
+        targets: (R, C, C): Ĝ_r, the styles' Gram matrices over their positions.
+        scales: (R,): factors of the sums of squares.
     """
 
-    def __init__(self, layer: str, target: torch.Tensor, scale: float | torch.Tensor) -> None:
-        super().__init__()
-        self.layer = layer
-        self.target = target
-        self.scale = scale
+    layer: str
+    guides: torch.Tensor | None
+    positions: torch.Tensor
+    targets: torch.Tensor
+    scales: torch.Tensor
 
-    def forward(self, features: Features) -> torch.Tensor:
-        f = features[self.layer]
-        difference = gram_matrix(f) / positions(f) - self.target
-        return difference.square().sum() * self.scale
+    def statistic(self, features: torch.Tensor, window: Window) -> torch.Tensor:
+        """(R, C, C)."""
+        if self.guides is None:
+            return gram_matrix(features)[None]
+        return guided_gram_matrices(features, self.guides[:, window[0], window[1]])
+
+    def value(self, statistic: torch.Tensor) -> torch.Tensor:
+        differences = statistic / self.positions[:, None, None] - self.targets
+        return differences.square().sum((1, 2)) @ self.scales
 
 
-def positions(features: torch.Tensor) -> int:
-    """N = H · W of a feature map (1, C, H, W)."""
-    return features.shape[2] * features.shape[3]
+@dataclasses.dataclass(frozen=True)
+class WassersteinTerm:
+    """Σ_r scale_r · W₂² of the features of region r and the styles'.
+
+    Attributes:
+        layer: where.
+        guides: (R, H, W): how much of each position is in each region.
+        positions: (R,): the sums of the guides.
+        targets: (R, C + 1, C): the styles' mean features and, below, their mean outer product.
+        scales: (R,): factors of the distances.
+    """
+
+    layer: str
+    guides: torch.Tensor
+    positions: torch.Tensor
+    targets: torch.Tensor
+    scales: torch.Tensor
+    _roots: list[torch.Tensor] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for target in self.targets:
+            values, vectors = torch.linalg.eigh(covariance(target))
+            self._roots.append((vectors * values.clamp_min(0).sqrt()) @ vectors.T)
+
+    def statistic(self, features: torch.Tensor, window: Window) -> torch.Tensor:
+        """(R, C + 1, C)."""
+        return moments(features, self.guides[:, window[0], window[1]])
+
+    def value(self, statistic: torch.Tensor) -> torch.Tensor:
+        means = statistic / self.positions[:, None, None]
+        distances = [
+            wasserstein_distance(mean[0], covariance(mean), target[0], covariance(target), root)
+            for mean, target, root in zip(means, self.targets, self._roots, strict=True)
+        ]
+        return torch.stack(distances) @ self.scales
 
 
-def _at_least_float32(features: torch.Tensor) -> torch.Tensor:
-    return features.float() if features.dtype == torch.bfloat16 else features
+def covariance(mean_moments: torch.Tensor) -> torch.Tensor:
+    """Covariance from mean and mean outer product, (C + 1, C) as `moments` gives them over positions."""
+    mean, outer = mean_moments[0], mean_moments[1:]
+    return outer - torch.outer(mean, mean)
+
+
+def _rows(features: torch.Tensor) -> torch.Tensor:
+    """(N, C); no copy of channels_last features."""
+    _, channels, height, width = features.shape
+    return features.permute(0, 2, 3, 1).reshape(height * width, channels)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """The type that sums of this type are kept in."""
+    return torch.float32 if dtype == torch.bfloat16 else dtype

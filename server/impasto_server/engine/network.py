@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint
 from torch import nn
 
 from impasto_server.engine.weights import Weights
@@ -68,7 +70,12 @@ class Network(nn.Module):
         return self._cast[dtype]
 
     def forward(
-        self, image: torch.Tensor, layers: Iterable[str], *, padding: Padding = "zeros"
+        self,
+        image: torch.Tensor,
+        layers: Iterable[str],
+        *,
+        padding: Padding = "zeros",
+        recompute: bool = False,
     ) -> dict[str, torch.Tensor]:
         """Features of an image.
 
@@ -77,6 +84,8 @@ class Network(nn.Module):
             layers: which to give: "reluB_I" (after a convolution's ReLU), B the block, I the position in it.
             padding: what the convolutions see beyond the edge: zeros, as VGG was trained, or the features
                 reflected, which changes the statistics of a whole image less.
+            recompute: keep only the wanted features of the first two blocks, where most of the memory goes,
+                and compute the others again for the gradient.
 
         Returns:
             name → (1, C, H / 2**(B-1), W / 2**(B-1)), sizes rounded down, in the network's arithmetic.
@@ -90,11 +99,26 @@ class Network(nn.Module):
             raise ValueError(f"no such layers: {', '.join(sorted(unknown))}")
         features: dict[str, torch.Tensor] = {}
         x = image.to(self.dtype, memory_format=torch.channels_last)
-        block = 1
-        for name in self._names:
-            if int(name[4]) > block:
-                x = F.max_pool2d(x, 2)
-                block += 1
+        for block in range(1, int(self._names[-1][4]) + 1):
+            names = [name for name in self._names if int(name[4]) == block]
+            run = functools.partial(
+                self._block, names=names, wanted=wanted - features.keys(), padding=padding
+            )
+            if recompute and block <= 2:
+                x, of_block = torch.utils.checkpoint.checkpoint(run, x, use_reentrant=False)
+            else:
+                x, of_block = run(x)
+            features |= of_block
+            if len(features) == len(wanted):
+                break
+        return features
+
+    def _block(
+        self, x: torch.Tensor, *, names: list[str], wanted: set[str], padding: Padding
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """One block: its output, pooled if any layer is wanted beyond it, and its wanted features."""
+        features: dict[str, torch.Tensor] = {}
+        for name in names:
             weight, bias = self._weight(name), self.get_buffer(f"{name}_bias")
             if padding == "reflect":
                 # A side of one pixel has nothing to reflect.
@@ -108,5 +132,5 @@ class Network(nn.Module):
             if relu in wanted:
                 features[relu] = x
                 if len(features) == len(wanted):
-                    break
-        return features
+                    return x, features
+        return F.max_pool2d(x, 2), features

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -17,9 +17,15 @@ class Optimizer(Protocol):
             False if it cannot move it to any use.
         """
 
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """All it remembers, as tensors and JSON values."""
+
+    def restore(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+        """Takes up a state, its tensors on the image's device."""
+
 
 class Adam:
-    """Adam as torch implements it (Kingma, Ba 2015); β₁ 0.5 and β₂ 0.999 as in the report's program."""
+    """Adam (Kingma, Ba 2015) as torch implements it; β₁ 0.5 and β₂ 0.999 as in the report's program."""
 
     def __init__(self, image: torch.Tensor, learning_rate: float) -> None:
         self._image = image
@@ -30,6 +36,14 @@ class Adam:
         self._adam.step()
         self._image.grad = None
         return True
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        return dict(self._adam.state.get(self._image, {})), {}
+
+    def restore(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+        if tensors:
+            # Adam counts its steps on the CPU.
+            self._adam.state[self._image] = {**tensors, "step": tensors["step"].cpu()}
 
 
 class LBFGS:
@@ -53,13 +67,11 @@ class LBFGS:
 
     RETRIES = 8
 
-    def __init__(self, image: torch.Tensor, learning_rate: float, history: int = 12) -> None:
+    def __init__(self, image: torch.Tensor, learning_rate: float, history: int) -> None:
         self._image = image
         self._learning_rate = learning_rate
         self._history = history
-        self._steps: list[torch.Tensor] = []
-        self._changes: list[torch.Tensor] = []
-        self._curvatures: list[float] = []
+        self._pairs: list[tuple[torch.Tensor, torch.Tensor, float]] = []
         self._before: tuple[torch.Tensor, torch.Tensor, float] | None = None
         self._move: torch.Tensor | None = None
         self._retries = 0
@@ -69,54 +81,68 @@ class LBFGS:
         if self._before is not None and self._move is not None:
             image, last_gradient, last_loss = self._before
             if not (loss <= self.WORSE * last_loss and bool(gradient.isfinite().all())):
-                self._retries += 1
-                # What was learnt on the way here does not hold.
-                self._forget()
-                self._move *= 0.25
-                self._image.copy_(image + self._move.view_as(image))
-                return self._retries <= self.RETRIES
-            change = gradient - last_gradient
-            curvature = float(change @ self._move)
-            if curvature > 1e-10 * float(self._move @ self._move):
-                self._steps.append(self._move)
-                self._changes.append(change)
-                self._curvatures.append(curvature)
-                if len(self._steps) > self._history:
-                    del self._steps[0], self._changes[0], self._curvatures[0]
+                return self._take_back(image)
+            self._learn(self._move, gradient - last_gradient)
         self._retries = 0
+        self._before = None
         self._move = self._direction(gradient)
         if self._move is None:
             return False
-        self._before = (self._image.detach().clone(), gradient, loss)
+        self._before = (self._image.detach().flatten().clone(), gradient, loss)
         self._image.add_(self._move.view_as(self._image))
         return True
 
-    def _forget(self) -> None:
-        self._steps.clear()
-        self._changes.clear()
-        self._curvatures.clear()
+    def _take_back(self, image: torch.Tensor) -> bool:
+        """Goes back to where the last move began, and a quarter of it forward."""
+        assert self._move is not None
+        self._retries += 1
+        # What was learnt on the way here does not hold.
+        self._pairs.clear()
+        self._move *= 0.25
+        self._image.copy_((image + self._move).view_as(self._image))
+        return self._retries <= self.RETRIES
+
+    def _learn(self, move: torch.Tensor, change: torch.Tensor) -> None:
+        curvature = float(change @ move)
+        if curvature > 1e-10 * float(move @ move):
+            self._pairs.append((move, change, curvature))
+            del self._pairs[: -self._history]
 
     def _direction(self, gradient: torch.Tensor) -> torch.Tensor | None:
         """The move: the learning rate times −H g, H the inverse Hessian's estimate."""
-        if not self._steps:
+        if not self._pairs:
             norm = float(gradient.norm())
             if not 0 < norm < float("inf"):
                 return None
             length = self._learning_rate * self.FIRST_STEP * gradient.numel() ** 0.5
             return gradient.mul(-length / norm)
-        direction = -gradient
+        direction = gradient.neg()
         alphas = []
-        for s, y, ys in zip(
-            reversed(self._steps), reversed(self._changes), reversed(self._curvatures), strict=True
-        ):
+        for s, y, ys in reversed(self._pairs):
             alpha = float(s @ direction) / ys
             direction.add_(y, alpha=-alpha)
             alphas.append(alpha)
-        y = self._changes[-1]
-        direction.mul_(self._curvatures[-1] / float(y @ y))
-        for s, y, ys, alpha in zip(
-            self._steps, self._changes, self._curvatures, reversed(alphas), strict=True
-        ):
+        _, y, ys = self._pairs[-1]
+        direction.mul_(ys / float(y @ y))
+        for (s, y, ys), alpha in zip(self._pairs, reversed(alphas), strict=True):
             beta = float(y @ direction) / ys
             direction.add_(s, alpha=alpha - beta)
         return direction.mul_(self._learning_rate)
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        tensors: dict[str, torch.Tensor] = {}
+        for index, (s, y, _) in enumerate(self._pairs):
+            tensors |= {f"s{index}": s, f"y{index}": y}
+        values: dict[str, Any] = {"curvatures": [ys for _, _, ys in self._pairs], "retries": self._retries}
+        if self._before is not None and self._move is not None:
+            image, gradient, loss = self._before
+            tensors |= {"before": image, "gradient": gradient, "move": self._move}
+            values["loss"] = loss
+        return tensors, values
+
+    def restore(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+        self._pairs = [(tensors[f"s{i}"], tensors[f"y{i}"], ys) for i, ys in enumerate(values["curvatures"])]
+        self._retries = values["retries"]
+        if "move" in tensors:
+            self._move = tensors["move"]
+            self._before = (tensors["before"], tensors["gradient"], values["loss"])

@@ -6,18 +6,31 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from PIL import Image
 
-from impasto_server.engine import pixels
+from impasto_server.engine import checkpoint, colors, pixels
+from impasto_server.engine.canvas import Canvas, content_canvas, texture_canvas
+from impasto_server.engine.evaluation import evaluate
+from impasto_server.engine.memory import DoesNotFit, MemoryPlan, memory_plans
 from impasto_server.engine.network import Network
-from impasto_server.engine.objectives import SHAPES, Objective
+from impasto_server.engine.objectives import SHAPES, Objective, Part
 from impasto_server.engine.optimizers import LBFGS, Adam, Optimizer
-from impasto_server.engine.recipe import MAX_STYLES, MIN_SIDE, Recipe, RecipeError, result_size
+from impasto_server.engine.recipe import (
+    MAX_LONGEST_SIDE,
+    MAX_REGIONS,
+    MAX_STYLES,
+    MIN_SIDE,
+    Recipe,
+    RecipeError,
+    result_size,
+)
+from impasto_server.engine.targets import StyleImage, TargetCache
+from impasto_server.engine.windows import overlap
 
-StopReason = Literal["completed", "converged", "not_finite"]
+StopReason = Literal["completed", "plateau", "converged", "not_finite"]
 
 COARSEST = 128
 """Longer side, in pixels, that a painting from coarse to fine begins at or a little above."""
@@ -31,6 +44,13 @@ MARGIN = 16
 COARSEST_MARGIN = 32
 """The same at the first scale, where large forms are laid down."""
 
+HISTORY = 12
+"""Pairs of images that L-BFGS remembers, if there is room."""
+
+PLATEAU_EVALUATIONS = 20
+PLATEAU_IMPROVEMENT = 0.002
+"""A scale is left when its best loss has fallen by less than this share in so many evaluations."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Style:
@@ -43,6 +63,21 @@ class Style:
 
     image: Image.Image
     weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """A part of the content that takes its style from one painting, or from a part of it.
+
+    Attributes:
+        content_mask: mode L, of any size; white inside, grey at soft edges.
+        style: index of the painting.
+        style_mask: where in the painting, mode L; None for all of it.
+    """
+
+    content_mask: Image.Image
+    style: int = 0
+    style_mask: Image.Image | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,8 +129,10 @@ class _Stage:
         image: (1, 3, H, W) with the margin, what the optimiser moves.
         optimizer: moves it.
         best_image, best_loss: the best that was evaluated.
+        average: running average of the images; None without averaging.
         objective: None until the first evaluation, which pays for its targets.
-        evaluations, seconds: made and spent here.
+        bests: the best loss after each evaluation here.
+        seconds: spent here.
         trouble: why the optimiser gave up here.
         left: whether the work here is over.
     """
@@ -104,34 +141,58 @@ class _Stage:
     image: torch.Tensor
     optimizer: Optimizer
     best_image: torch.Tensor
+    average: torch.Tensor | None
     best_loss: float = math.inf
     objective: Objective | None = None
-    evaluations: int = 0
+    bests: list[float] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
     trouble: tuple[StopReason, str] | None = None
     left: bool = False
+
+    @property
+    def evaluations(self) -> int:
+        return len(self.bests)
 
     @property
     def evaluations_left(self) -> int:
         return 0 if self.left else self.scale.evaluations - self.evaluations
 
     @property
-    def picture(self) -> torch.Tensor:
-        """The image without its margin."""
+    def shown(self) -> torch.Tensor:
+        """The image, or its average, without the margin."""
         margin = self.scale.margin
-        return self.image[:, :, margin : margin + self.scale.height, margin : margin + self.scale.width]
+        image = self.image if self.average is None else self.average
+        return image[:, :, margin : margin + self.scale.height, margin : margin + self.scale.width]
 
     def note(self, loss: float) -> None:
         """Keeps the image if it is the best so far."""
-        self.evaluations += 1
         if loss < self.best_loss:
             self.best_loss = loss
             self.best_image = self.image.clone()
+        self.bests.append(self.best_loss)
+
+    def average_in(self, decay: float) -> None:
+        if self.average is not None:
+            # The first images are far from any good: the average grows with what there is to average.
+            decay = min(decay, (1 + self.evaluations) / (10 + self.evaluations))
+            self.average.lerp_(self.image, 1 - decay)
+
+    def is_flat(self) -> bool:
+        """Whether the loss hardly falls any more."""
+        if self.evaluations <= PLATEAU_EVALUATIONS:
+            return False
+        before = self.bests[-1 - PLATEAU_EVALUATIONS]
+        return before - self.bests[-1] < PLATEAU_IMPROVEMENT * abs(before)
+
+    def settle(self) -> None:
+        """Goes back to the best image: without a line search the newest is not always that."""
+        self.image.copy_(self.best_image)
+        self.left = True
 
     def give_up(self, reason: StopReason, why: str) -> None:
         """Leaves this scale early, with its best image."""
-        self.image.copy_(self.best_image)
-        self.left = True
+        self.settle()
+        self.average = None
         self.trouble = (
             reason,
             f"stopped at {self.scale.width} × {self.scale.height} after {self.evaluations} evaluations: "
@@ -146,49 +207,64 @@ class Session:
 
     Args:
         recipe: what to do.
-        content: the photograph, mode RGB.
+        content: the photograph, mode RGB; None for a texture.
         styles: at least one painting.
         network: the feature network, on the device to use.
         start_image: what to start from, mode RGB; for a recipe whose `start` is "image" only.
+        texture: (width, height) in pixels of a texture, made from the styles alone.
+        regions: parts of the content with styles of their own; empty for all styles everywhere.
+        selection: what of the content to paint, mode L, white inside; None for all.
         auto_precision: what the recipe's precision "auto" means here.
+        cache: of style targets, shared with other sessions.
+        memory_bytes: what the session may use beside the network; None for no limit.
 
     Attributes:
         recipe: as it is run, every field set.
         size: (width, height) of the result in pixels.
+        plan: how the largest scale fits into memory.
         stop_reason: None until `done`.
         stop_message: the reason in a sentence.
 
     Raises:
-        RecipeError: something cannot be painted.
+        RecipeError: something cannot be painted, or not within the memory there is.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         *,
-        content: Image.Image,
+        content: Image.Image | None,
         styles: Sequence[Style],
         network: Network,
         start_image: Image.Image | None = None,
+        texture: tuple[int, int] | None = None,
+        regions: Sequence[Region] = (),
+        selection: Image.Image | None = None,
         auto_precision: Literal["float32", "bfloat16"] = "float32",
+        cache: TargetCache | None = None,
+        memory_bytes: int | None = None,
     ) -> None:
-        _check_images(recipe, content, styles, start_image)
-        recipe = recipe.resolve(*content.size)
-        if recipe.precision == "auto":
-            recipe = dataclasses.replace(recipe, precision=auto_precision)
-        assert recipe.longest_side is not None
+        recipe = _resolved(recipe, content, texture, auto_precision)
+        _check_images(recipe, content, styles, start_image, selection)
+        _check_regions(regions, len(styles), content)
         self.recipe = recipe
-        self.size = result_size(*content.size, recipe.longest_side)
         self.stop_reason: StopReason | None = None
         self.stop_message = ""
+        self._canvas = _canvas(recipe, content, texture, selection)
+        self.size = self._canvas.full_size
         self._shape = SHAPES[recipe.objective]
-        self._content = content
+        self._auto_precision = auto_precision
         self._styles = list(styles)
+        self._regions = list(regions)
         self._start_image = start_image
-        self._network = network.in_dtype(torch.bfloat16) if recipe.precision == "bfloat16" else network
+        self._master = network
+        self._network = _in_precision(network, recipe)
         # The image, the losses and the optimiser keep the network's own arithmetic: float32, as a rule.
         self._like = torch.empty(0, dtype=network.dtype, device=network.device)
-        self._scales = plan_scales(recipe, content.size)
+        self._cache = cache
+        self._memory_bytes = memory_bytes
+        self._scales = plan_scales(recipe, self._canvas.size)
+        self._plans = [self._memory_plans(scale) for scale in self._scales]
         self._scale = 0
         self._evaluation = 0
         self._seconds = 0.0
@@ -198,6 +274,11 @@ class Session:
     def done(self) -> bool:
         """Whether the result is there."""
         return self.stop_reason is not None
+
+    @property
+    def plan(self) -> MemoryPlan:
+        """How the largest scale fits into memory."""
+        return self._plans[-1][0]
 
     def __iter__(self) -> Iterator[Progress]:
         while not self.done:
@@ -209,13 +290,20 @@ class Session:
         Args:
             max_side: longer side at most, in pixels.
         """
-        return pixels.to_picture(self._stage.picture, max_side)
+        shown = self._stage.shown
+        if self.recipe.color == "luminance":
+            content = self._content_tensor(self._stage.scale.size)
+            shown = colors.with_chroma_of(shown, content)
+        # A selection is framed by the whole picture, whose longer side is meant then.
+        part_side = max_side if self._canvas.selection is None else None
+        return self._canvas.framed(pixels.to_picture(shown, part_side), max_side)
 
     def step(self) -> Progress:
         """Evaluates the loss once and moves the image.
 
         Raises:
-            RuntimeError: the session is done, or the device failed (out of memory).
+            RuntimeError: the session is done, or the device failed; `torch.OutOfMemoryError` if even the
+                smallest plan ran out of memory.
         """
         if self.done:
             raise RuntimeError("the session is done")
@@ -249,33 +337,209 @@ class Session:
             self._leave(stage)
         return progress
 
+    def update(self, recipe: Recipe) -> None:
+        """Goes on with another recipe from the image as it is.
+
+        Weights, layers, colours, precision, the optimiser with its rate, averaging, and the number of
+        evaluations may change: the remaining ones are spread over the remaining scales anew. Objective,
+        size, start and seed may not.
+
+        Raises:
+            RecipeError: the recipe changes something else, or does not suit the painting. Nothing changes.
+            RuntimeError: the session is done.
+        """
+        if self.done:
+            raise RuntimeError("the session is done")
+        content = self._canvas.content
+        texture = self._canvas.full_size if content is None else None
+        # A recipe that leaves size and start to their defaults means those of this painting.
+        recipe = dataclasses.replace(
+            recipe,
+            longest_side=recipe.longest_side or self.recipe.longest_side,
+            start=recipe.start or self.recipe.start,
+        )
+        recipe = _resolved(recipe, self._canvas.whole or content, texture, self._auto_precision)
+        for field in ("objective", "longest_side", "start", "seed", "style_scale"):
+            if getattr(recipe, field) != getattr(self.recipe, field):
+                raise RecipeError(field, f"cannot change while painting; it is {getattr(self.recipe, field)}")
+        scales = self._replanned(recipe)
+        previous, self.recipe = self.recipe, recipe
+        self._scales = scales
+        self._network = _in_precision(self._master, recipe)
+        self._plans = [self._memory_plans(scale) for scale in scales]
+        stage = self._stage
+        stage.scale = scales[self._scale]
+        same = ("evaluations", "stop_on_plateau")
+        if dataclasses.replace(recipe, **{field: getattr(previous, field) for field in same}) == previous:
+            return
+        # Another function is minimised: nothing that was learnt of the last one holds.
+        self._stage = dataclasses.replace(
+            stage,
+            objective=None,
+            optimizer=self._optimizer(stage.image),
+            average=stage.image.clone() if recipe.averaging else None,
+            best_loss=math.inf,
+            best_image=stage.image.clone(),
+            bests=[math.inf] * stage.evaluations,
+        )
+
+    def state(self) -> bytes:
+        """A checkpoint: with the same images and network, `restore` goes on as if nothing had happened."""
+        stage = self._stage
+        optimizer_tensors, optimizer_values = stage.optimizer.state()
+        tensors = {"image": stage.image, "best_image": stage.best_image}
+        if stage.average is not None:
+            tensors["average"] = stage.average
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors.items()}
+        values = {
+            "recipe": dataclasses.asdict(self.recipe),
+            "scales": [dataclasses.asdict(scale) for scale in self._scales],
+            "scale": self._scale,
+            "evaluation": self._evaluation,
+            "seconds": self._seconds,
+            "stop_reason": self.stop_reason,
+            "stop_message": self.stop_message,
+            "optimizer": optimizer_values,
+            "stage": {
+                "best_loss": stage.best_loss,
+                "bests": stage.bests,
+                "seconds": stage.seconds,
+                "trouble": stage.trouble,
+                "left": stage.left,
+            },
+            "network": self._master.sha256,
+        }
+        return checkpoint.dump(tensors, values)
+
+    @classmethod
+    def restore(cls, state: bytes, **arguments: Any) -> Session:
+        """A session from a checkpoint.
+
+        Args:
+            state: from `state`.
+            **arguments: as for the session that it was taken of, without `recipe`: images are not part of it.
+
+        Raises:
+            checkpoint.CheckpointError: the bytes are not a checkpoint, or one of another painting.
+            RecipeError: as for a new session.
+        """
+        tensors, values = checkpoint.load(state)
+        try:
+            session = cls(recipe_from_dict(values["recipe"]), **arguments)
+            session._take_up(tensors, values)
+        except (KeyError, TypeError, IndexError) as error:
+            raise checkpoint.CheckpointError("the checkpoint is incomplete") from error
+        return session
+
+    def _take_up(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+        if values["network"] != self._master.sha256:
+            raise checkpoint.CheckpointError("the checkpoint was made with another feature network")
+        scales = [Scale(**scale) for scale in values["scales"]]
+        if scales[-1].size != self._scales[-1].size:
+            raise checkpoint.CheckpointError("the checkpoint is of a painting of another size")
+        tensors = {name: tensor.to(self._like.device) for name, tensor in tensors.items()}
+        self._scales = scales
+        self._plans = [self._memory_plans(scale) for scale in scales]
+        self._scale = values["scale"]
+        self._evaluation = values["evaluation"]
+        self._seconds = values["seconds"]
+        self.stop_reason = values["stop_reason"]
+        self.stop_message = values["stop_message"]
+        image = tensors["image"]
+        optimizer = self._optimizer(image)
+        of_optimizer = {
+            name.removeprefix("optimizer."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("optimizer.")
+        }
+        optimizer.restore(of_optimizer, values["optimizer"])
+        stage = values["stage"]
+        self._stage = _Stage(
+            scales[self._scale],
+            image,
+            optimizer,
+            tensors["best_image"],
+            tensors.get("average"),
+            best_loss=stage["best_loss"],
+            bests=stage["bests"],
+            seconds=stage["seconds"],
+            trouble=tuple(stage["trouble"]) if stage["trouble"] else None,
+            left=stage["left"],
+        )
+
     def _evaluate(self, stage: _Stage) -> tuple[list[float], torch.Tensor]:
         """Total, content, style and TV loss of the image as it is, and the total's gradient."""
-        if stage.objective is None:
-            content = pixels.to_tensor(self._content, stage.scale.size, like=self._like)
-            content = pixels.with_margin(content, stage.scale.margin)
-            styles = self._style_tensors(stage.scale)
-            stage.objective = Objective(self.recipe, self._network, content, styles)
-        image = stage.image.detach().requires_grad_(True)
-        losses = stage.objective(image)
-        (gradient,) = torch.autograd.grad(losses.total, image)
-        # One transfer from the device for all the numbers.
-        numbers = torch.stack([losses.total, losses.content, losses.style, losses.tv]).detach().tolist()
-        return numbers, gradient
+        while True:
+            plan = self._plans[self._scale][0]
+            try:
+                if stage.objective is None:
+                    stage.objective = self._objective(stage.scale, plan)
+                evaluation = evaluate(stage.objective, stage.image, plan.method, plan.tile_side)
+                # One transfer from the device for all the numbers.
+                return evaluation.losses.tolist(), evaluation.gradient
+            except torch.OutOfMemoryError:
+                if not self._step_down():
+                    raise
+                stage.objective = None
+
+    def _step_down(self) -> bool:
+        """Takes up the next smaller plan; tells whether there is one."""
+        plans = self._plans[self._scale]
+        smaller = [plan for plan in plans[1:] if plan.estimated_bytes < plans[0].estimated_bytes]
+        if smaller:
+            self._plans[self._scale] = smaller
+        return bool(smaller)
+
+    def _objective(self, scale: Scale, plan: MemoryPlan) -> Objective:
+        if self._canvas.content is None:
+            content = self._like.new_zeros((1, 3, scale.height, scale.width))
+        else:
+            content = self._content_tensor(scale.size)
+            if self.recipe.color == "luminance":
+                content = colors.luminance(content)
+        content = pixels.with_margin(content, scale.margin)
+        return Objective(
+            self.recipe,
+            self._network,
+            content,
+            self._parts(scale),
+            tile_side=plan.tile_side,
+            cache=self._cache,
+        )
+
+    def _parts(self, scale: Scale) -> list[Part]:
+        styles = self._style_tensors(scale)
+        if not self._regions:
+            whole = [(StyleImage(image, None), weight) for image, weight in styles]
+            return [Part(None, whole)]
+        parts = []
+        for region in self._regions:
+            mask = pixels.mask_tensor(self._canvas.cut(region.content_mask), scale.size, like=self._like)
+            image, _ = styles[region.style]
+            style_mask = None
+            if region.style_mask is not None:
+                height, width = image.shape[2:]
+                style_mask = pixels.mask_tensor(region.style_mask, (width, height), like=self._like)
+            part = Part(pixels.with_margin(mask, scale.margin), [(StyleImage(image, style_mask), 1.0)])
+            parts.append(part)
+        return parts
 
     def _move(self, stage: _Stage, loss: float, gradient: torch.Tensor) -> None:
-        last = stage.evaluations == stage.scale.evaluations
-        if self.recipe.optimizer == "adam":
+        """Moves the image, or ends the work at this scale."""
+        last = stage.evaluations >= stage.scale.evaluations
+        if self.recipe.stop_on_plateau and not last and stage.is_flat():
+            stage.settle()
+            stage.trouble = ("plateau", "")
+        elif self.recipe.optimizer == "adam":
             stage.left = last
             moved = math.isfinite(loss) and stage.optimizer.step(loss, gradient)
+            stage.average_in(self.recipe.averaging or 0.0)
             # The last move is not evaluated: it may have ended anywhere.
             if not moved or (last and not bool(stage.image.isfinite().all())):
                 stage.give_up("not_finite", "the loss was not finite; a lower learning rate may help")
         elif last:
-            # Without a line search the newest image is not always the best, and one more move would not be
-            # evaluated.
-            stage.left = True
-            stage.image.copy_(stage.best_image)
+            # One more move would not be evaluated.
+            stage.settle()
         elif not stage.optimizer.step(loss, gradient):
             if math.isfinite(loss):
                 stage.give_up("converged", "no step of the optimiser improved the image any more")
@@ -284,17 +548,16 @@ class Session:
 
     def _leave(self, stage: _Stage) -> None:
         """Goes on to the next scale, or ends."""
-        self._scale += 1
-        if self._scale < len(self._scales):
-            self._stage = self._enter(stage.picture)
-            return
-        self._scale -= 1
-        self.stop_reason, self.stop_message = stage.trouble or (
-            "completed",
-            f"all {self._evaluation} evaluations were made",
-        )
-        # What the picture does not need is given back.
+        # What the next scale and the picture do not need is given back.
         stage.objective = None
+        if self._scale + 1 < len(self._scales):
+            self._scale += 1
+            self._stage = self._enter(stage.shown)
+            return
+        reason, message = stage.trouble or ("completed", f"all {self._evaluation} evaluations were made")
+        if reason == "plateau":
+            message = f"the loss hardly fell any more after {self._evaluation} evaluations"
+        self.stop_reason, self.stop_message = reason, message
 
     def _enter(self, image: torch.Tensor) -> _Stage:
         """Begins a scale with an image (1, 3, H, W) of any size, without margin."""
@@ -302,65 +565,201 @@ class Session:
         if (image.shape[3], image.shape[2]) != scale.size:
             image = pixels.resized(image, scale.size)
         if self._shape.match_palette:
-            image = pixels.match_palette(image, self._style_tensors(scale))
+            image = self._with_palette(image, scale)
         image = pixels.with_margin(image, scale.margin).clone()
+        average = image.clone() if self.recipe.averaging else None
+        return _Stage(scale, image, self._optimizer(image), image.clone(), average)
+
+    def _with_palette(self, image: torch.Tensor, scale: Scale) -> torch.Tensor:
+        """The image with the styles' colours, in each region those of its style."""
+        styles = self._style_tensors(scale)
+        if not self._regions:
+            return colors.match_palette(image, styles)
+        blended, covered = torch.zeros_like(image), torch.zeros_like(image[:, :1])
+        for region in self._regions:
+            mask = pixels.mask_tensor(self._canvas.cut(region.content_mask), scale.size, like=self._like)
+            blended += mask * colors.match_palette(image, [styles[region.style]])
+            covered += mask
+        return blended / covered.clamp_min(1) + image * (1 - covered).clamp_min(0)
+
+    def _optimizer(self, image: torch.Tensor) -> Optimizer:
         learning_rate = self.recipe.learning_rate
         assert learning_rate is not None
-        optimizer = Adam if self.recipe.optimizer == "adam" else LBFGS
-        return _Stage(scale, image, optimizer(image, learning_rate), best_image=image.clone())
+        if self.recipe.optimizer == "adam":
+            return Adam(image, learning_rate)
+        return LBFGS(image, learning_rate, self._plans[self._scale][0].history)
 
     def _starting_image(self) -> torch.Tensor:
         size = self._scales[0].size
         if self.recipe.start == "noise":
             return pixels.noise(size, self.recipe.seed, like=self._like)
-        start = self._content if self._start_image is None else self._start_image
-        return pixels.to_tensor(start, size, like=self._like)
+        if self._start_image is not None:
+            return pixels.to_tensor(self._canvas.cut(self._start_image), size, like=self._like)
+        content = self._content_tensor(size)
+        return colors.luminance(content) if self.recipe.color == "luminance" else content
+
+    def _content_tensor(self, size: tuple[int, int]) -> torch.Tensor:
+        assert self._canvas.content is not None
+        return pixels.to_tensor(self._canvas.content, size, like=self._like)
 
     def _style_tensors(self, scale: Scale) -> list[tuple[torch.Tensor, float]]:
-        """The styles, and their weights, at the size that goes with a scale."""
-        return [
+        """The styles, and their weights, at the size and in the colours that go with a scale."""
+        sized = [
             (pixels.to_tensor(style.image, self._style_size(style, scale), like=self._like), style.weight)
             for style in self._styles
         ]
+        if self.recipe.color == "style":
+            return sized
+        content = self._content_tensor(scale.size)
+        recolor = colors.matched_luminance if self.recipe.color == "luminance" else colors.match_moments
+        return [(recolor(image, content), weight) for image, weight in sized]
 
     def _style_size(self, style: Style, scale: Scale) -> tuple[int, int]:
         if self._shape.style_as_content:
             return scale.size
-        # As many pixels as the content has here, so that strokes are as large beside it whatever the two
-        # shapes are; never enlarged, which would teach blur.
+        # As many pixels as the whole picture has at this scale, so that strokes are as large beside it
+        # whatever the two shapes are, and whatever part of it is painted; never enlarged, which would teach
+        # blur, but by the recipe's word.
         width, height = style.image.size
-        factor = min(1.0, math.sqrt(scale.width * scale.height / (width * height)))
+        zoom = scale.width / self._canvas.size[0]
+        area = math.prod(self._canvas.full_size) * zoom**2
+        factor = min(1.0, math.sqrt(area / (width * height))) * self.recipe.style_scale
         return max(MIN_SIDE, round(width * factor)), max(MIN_SIDE, round(height * factor))
 
+    def _memory_plans(self, scale: Scale) -> list[MemoryPlan]:
+        """Those that fit, the quickest first."""
+        layers = [
+            layer
+            for layer, _ in (
+                *(self.recipe.content_layers or self._shape.content_layers),
+                *(self.recipe.style_layers or self._shape.style_layers),
+            )
+        ]
+        try:
+            return memory_plans(
+                scale.width + 2 * scale.margin,
+                scale.height + 2 * scale.margin,
+                bfloat16=self._network.dtype == torch.bfloat16,
+                history=HISTORY if self.recipe.optimizer == "lbfgs" else 0,
+                overlap=overlap(self._network.architecture, layers),
+                available_bytes=self._memory_bytes,
+            )
+        except DoesNotFit as error:
+            assert self._memory_bytes is not None
+            raise RecipeError(
+                "longest_side",
+                f"of {self.recipe.longest_side} px needs about {_mib(error.needed_bytes)} MiB of memory on "
+                f"the device, which has {_mib(self._memory_bytes)} MiB to give; give a smaller one, or adam",
+            ) from error
 
-def plan_scales(recipe: Recipe, content_size: tuple[int, int]) -> list[Scale]:
+    def _replanned(self, recipe: Recipe) -> list[Scale]:
+        """The scales for another number of evaluations: what is over stays, the rest is spread anew."""
+        if recipe.evaluations == self.recipe.evaluations:
+            return list(self._scales)
+        assert recipe.evaluations is not None
+        here = self._stage.evaluations
+        left = max(len(self._scales) - self._scale, recipe.evaluations - self._evaluation)
+        counts = _spread(left, len(self._scales) - self._scale)
+        counts[0] += here
+        remaining = [
+            dataclasses.replace(scale, evaluations=count)
+            for scale, count in zip(self._scales[self._scale :], counts, strict=True)
+        ]
+        return [*self._scales[: self._scale], *remaining]
+
+
+def plan_scales(recipe: Recipe, size: tuple[int, int]) -> list[Scale]:
     """The sizes that a painting grows through, coarse to fine, each with its share of the evaluations.
 
     Args:
         recipe: resolved.
-        content_size: (width, height) of the content image in pixels.
+        size: (width, height) of what is painted, in the result's pixels.
     """
-    assert recipe.longest_side is not None
     assert recipe.evaluations is not None
     shape = SHAPES[recipe.objective]
-    sides = [recipe.longest_side]
+    sides = [max(size)]
     if shape.coarse_to_fine:
-        while sides[0] >= COARSEST * 2 and min(result_size(*content_size, sides[0] // 2)) >= 2 * MIN_SIDE:
+        while sides[0] >= COARSEST * 2 and min(result_size(*size, sides[0] // 2)) >= 2 * MIN_SIDE:
             sides.insert(0, math.ceil(sides[0] / 2))
-    # Every scale needs one evaluation; the coarse ones are cheap, lay down the forms, and get more.
+    # Every scale needs one evaluation.
     sides = sides[-recipe.evaluations :]
-    shares = [FINER_SHARE**index for index in range(len(sides))]
-    counts = [max(1, math.floor(recipe.evaluations * share / sum(shares))) for share in shares]
-    counts[0] += recipe.evaluations - sum(counts)
     margins = [COARSEST_MARGIN if index == 0 else MARGIN for index in range(len(sides))]
     return [
-        Scale(*result_size(*content_size, side), margin if shape.margin else 0, count)
-        for side, margin, count in zip(sides, margins, counts, strict=True)
+        Scale(*result_size(*size, side), margin if shape.margin else 0, count)
+        for side, margin, count in zip(sides, margins, _spread(recipe.evaluations, len(sides)), strict=True)
     ]
 
 
+def recipe_from_dict(fields: dict[str, Any]) -> Recipe:
+    """A recipe from what `dataclasses.asdict` and JSON made of it.
+
+    Raises:
+        RecipeError: a field is out of its range.
+    """
+    layers = {
+        field: tuple((layer, weight) for layer, weight in fields[field])
+        for field in ("content_layers", "style_layers")
+    }
+    return Recipe(**{**fields, **layers})
+
+
+def _spread(evaluations: int, scales: int) -> list[int]:
+    """Evaluations for each scale, coarse to fine: the coarse ones are cheap, lay down the forms, and get
+    more."""
+    shares = [FINER_SHARE**index for index in range(scales)]
+    counts = [max(1, math.floor(evaluations * share / sum(shares))) for share in shares]
+    counts[0] = max(1, counts[0] + evaluations - sum(counts))
+    return counts
+
+
+def _resolved(
+    recipe: Recipe,
+    content: Image.Image | None,
+    texture: tuple[int, int] | None,
+    auto_precision: Literal["float32", "bfloat16"],
+) -> Recipe:
+    if (content is None) == (texture is None):
+        problem = "is missing; give a content or the size of a texture"
+        raise RecipeError("content", problem if content is None else "is given and a texture too; give one")
+    if texture is not None:
+        for side, length in zip(("width", "height"), texture, strict=True):
+            if not MIN_SIDE <= length <= MAX_LONGEST_SIDE:
+                problem = f"is {length} px; give {MIN_SIDE} to {MAX_LONGEST_SIDE}"
+                raise RecipeError(f"texture.{side}", problem)
+    width, height = texture if content is None else content.size  # type: ignore[misc]
+    recipe = recipe.resolve(width, height, texture=texture is not None)
+    if recipe.precision == "auto":
+        recipe = dataclasses.replace(recipe, precision=auto_precision)
+    return recipe
+
+
+def _canvas(
+    recipe: Recipe,
+    content: Image.Image | None,
+    texture: tuple[int, int] | None,
+    selection: Image.Image | None,
+) -> Canvas:
+    assert recipe.longest_side is not None
+    if content is None:
+        assert texture is not None
+        return texture_canvas(texture)
+    return content_canvas(content, recipe.longest_side, selection)
+
+
+def _in_precision(network: Network, recipe: Recipe) -> Network:
+    return network.in_dtype(torch.bfloat16) if recipe.precision == "bfloat16" else network
+
+
+def _mib(size: int) -> int:
+    return math.ceil(size / (1 << 20))
+
+
 def _check_images(
-    recipe: Recipe, content: Image.Image, styles: Sequence[Style], start_image: Image.Image | None
+    recipe: Recipe,
+    content: Image.Image | None,
+    styles: Sequence[Style],
+    start_image: Image.Image | None,
+    selection: Image.Image | None,
 ) -> None:
     if not 1 <= len(styles) <= MAX_STYLES:
         raise RecipeError("styles", f"are {len(styles)}; give 1 to {MAX_STYLES}")
@@ -374,9 +773,37 @@ def _check_images(
             if start_image is None
             else f"is given, but the recipe's start is {recipe.start!r}; make it 'image'",
         )
-    pictures = {"content": content, **{f"styles[{i}].image": style.image for i, style in enumerate(styles)}}
-    if start_image is not None:
-        pictures["start_image"] = start_image
-    for field, picture in pictures.items():
-        if picture.mode != "RGB":
-            raise RecipeError(field, f"has the mode {picture.mode}; convert it to RGB")
+    if selection is not None and content is None:
+        raise RecipeError("selection", "is given, but a texture has no content; leave it out")
+    pictures = {f"styles[{index}].image": (style.image, "RGB") for index, style in enumerate(styles)}
+    for field, picture, mode in (
+        ("content", content, "RGB"),
+        ("start_image", start_image, "RGB"),
+        ("selection", selection, "L"),
+    ):
+        if picture is not None:
+            pictures[field] = (picture, mode)
+    for field, (picture, mode) in pictures.items():
+        if picture.mode != mode:
+            raise RecipeError(field, f"has the mode {picture.mode}; convert it to {mode}")
+
+
+def _check_regions(regions: Sequence[Region], styles: int, content: Image.Image | None) -> None:
+    if len(regions) > MAX_REGIONS:
+        raise RecipeError("regions", f"are {len(regions)}; give at most {MAX_REGIONS}")
+    if regions and content is None:
+        raise RecipeError("regions", "are given, but a texture has no content; leave them out")
+    for index, region in enumerate(regions):
+        if not 0 <= region.style < styles:
+            raise RecipeError(
+                f"regions[{index}].style", f"is {region.style}; there are {styles} styles, from 0"
+            )
+        for field, mask in (("content_mask", region.content_mask), ("style_mask", region.style_mask)):
+            if mask is None:
+                continue
+            if mask.mode != "L":
+                raise RecipeError(f"regions[{index}].{field}", f"has the mode {mask.mode}; convert it to L")
+            if mask.getbbox() is None:
+                raise RecipeError(
+                    f"regions[{index}].{field}", "is black everywhere; paint white what it is for"
+                )

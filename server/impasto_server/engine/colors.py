@@ -1,0 +1,134 @@
+"""Colours of whole images: the styles' palette, matched means and covariances, and luminance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from impasto_server.engine.pixels import normalisation
+
+Weighted = Sequence[tuple[torch.Tensor, float]]
+"""Images (1, 3, H, W) and weights."""
+
+_PALETTE_TURNS = 12
+_PALETTE_SAMPLE = 1 << 14
+_PALETTE_GRID = 25
+_QUANTILES = 257
+
+# Rec. 601, as in the YIQ of Gatys et al. 2017.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def match_palette(image: torch.Tensor, styles: Weighted) -> torch.Tensor:
+    """The image with its colours' distribution made that of the styles, by sliced optimal transport.
+
+    Along random axes the image's values are moved to the styles' quantiles, which after some turns moves
+    the whole three-dimensional distribution (Pitié, Kokaram, Dahyot 2007: Automated colour grading using
+    colour distribution transfer, algorithm 1).
+
+    Args:
+        image: (1, 3, H, W).
+        styles: (1, 3, H', W') each, and weights: shares of the palette.
+    """
+    generator = torch.Generator().manual_seed(0)
+    palette = torch.cat([_sample_colors(style, weight, styles) for style, weight in styles])
+    colors = image.flatten(2)[0].T.float()
+    sample = colors[:: max(1, len(colors) // _PALETTE_SAMPLE)]
+    # The map of colours is worked out on a sample, and for the corners of a grid along with it; the image is
+    # then looked up in the grid.
+    low, high = sample.min(0).values, sample.max(0).values.clamp_min(sample.min(0).values + 1e-3)
+    ticks = torch.linspace(0, 1, _PALETTE_GRID, device=image.device)
+    corners = torch.cartesian_prod(ticks, ticks, ticks) * (high - low) + low
+    points = torch.cat([sample, corners])
+    ranks = torch.linspace(0, 1, _QUANTILES, device=image.device)
+    for _ in range(_PALETTE_TURNS):
+        axes = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0].to(image.device)
+        projected = (points @ axes).T.contiguous()
+        source = torch.quantile(projected[:, : len(sample)], ranks, dim=1).T.contiguous()
+        target = torch.quantile((palette @ axes).T, ranks, dim=1).T.contiguous()
+        points = _interpolate(projected, source, target).T @ axes.T
+    grid = points[len(sample) :].T.view(1, 3, _PALETTE_GRID, _PALETTE_GRID, _PALETTE_GRID)
+    # grid_sample counts the last axis of the grid first.
+    where = ((colors - low) / (high - low) * 2 - 1).flip(1).view(1, 1, 1, -1, 3)
+    matched = F.grid_sample(grid, where, padding_mode="border", align_corners=True)
+    return matched.view(image.shape).to(image.dtype)
+
+
+def _sample_colors(style: torch.Tensor, weight: float, styles: Weighted) -> torch.Tensor:
+    """(n, 3) colours spread evenly over a style, n in proportion to its weight."""
+    count = max(1, round(_PALETTE_SAMPLE * weight / sum(w for _, w in styles)))
+    colors = style.flatten(2)[0].T.float()
+    indices = torch.linspace(0, len(colors) - 1, count, device=style.device).round().long()
+    return colors[indices]
+
+
+def _interpolate(values: torch.Tensor, knots: torch.Tensor, heights: torch.Tensor) -> torch.Tensor:
+    """Piecewise linear, one function a row: values (3, n), knots and heights (3, k), knots rising;
+    constant beyond them."""
+    upper = torch.searchsorted(knots, values).clamp_(1, knots.shape[1] - 1)
+    x0, x1 = knots.gather(1, upper - 1), knots.gather(1, upper)
+    y0, y1 = heights.gather(1, upper - 1), heights.gather(1, upper)
+    share = ((values - x0) / (x1 - x0).clamp_min(1e-6)).clamp_(0, 1)
+    return y0 + share * (y1 - y0)
+
+
+def match_moments(image: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The image with its colours' mean and covariance made those of another (Gatys et al. 2017, eq. 5).
+
+    The linear map is the one that moves colours least (Monge–Kantorovich; Pitié, Kokaram 2007):
+    T = Σ^-½ (Σ^½ Σ̂ Σ^½)^½ Σ^-½.
+
+    Args:
+        image: (1, 3, H, W).
+        like: (1, 3, H', W').
+    """
+    mean, covariance = _color_moments(image)
+    target_mean, target_covariance = _color_moments(like)
+    root, inverse_root = _power(covariance, 0.5), _power(covariance, -0.5)
+    transform = inverse_root @ _power(root @ target_covariance @ root, 0.5) @ inverse_root
+    centred = image.double().flatten(2)[0] - mean[:, None]
+    matched = transform @ centred + target_mean[:, None]
+    return matched.to(image.dtype).view_as(image)
+
+
+def _color_moments(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    # In float64, and a little of the identity: a picture of one colour has no inverse.
+    flat = image.double().flatten(2)[0]
+    mean = flat.mean(1)
+    centred = flat - mean[:, None]
+    eye = torch.eye(3, dtype=flat.dtype, device=flat.device)
+    return mean, centred @ centred.T / flat.shape[1] + 1e-5 * eye
+
+
+def _power(matrix: torch.Tensor, exponent: float) -> torch.Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    power: torch.Tensor = vectors @ torch.diag(values.clamp_min(1e-10) ** exponent) @ vectors.T
+    return power
+
+
+def luminance(image: torch.Tensor) -> torch.Tensor:
+    """A normalised image (1, 3, H, W) in grey: its Y of YIQ, normalised in each channel."""
+    mean, std = normalisation(image)
+    luma = torch.tensor(_LUMA, dtype=image.dtype, device=image.device).view(1, 3, 1, 1)
+    grey = ((image * std + mean) * luma).sum(1, keepdim=True)
+    return (grey - mean) / std
+
+
+def matched_luminance(style: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
+    """A style in grey, its mean and deviation made the content's (Gatys et al. 2017, eq. 10)."""
+    mean, std = normalisation(style)
+    of_style, of_content = ((luminance(image) * std + mean)[:, :1] for image in (style, content))
+    spread = of_content.std() / of_style.std().clamp_min(1e-4)
+    grey = (of_style - of_style.mean()) * spread + of_content.mean()
+    return (grey - mean) / std
+
+
+def with_chroma_of(image: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
+    """The luminance of one normalised image and the chroma (I and Q of YIQ) of another of the same size."""
+    mean, std = normalisation(image)
+    # Chroma is what an image differs from its own grey by.
+    chroma = (content - luminance(content)) * std
+    grey = luminance(image) * std + mean
+    return (grey + chroma - mean) / std

@@ -1,0 +1,112 @@
+"""One evaluation of an objective: the loss of an image and its gradient, within the memory there is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+from impasto_server.engine.losses import WHOLE
+from impasto_server.engine.objectives import Losses, Objective
+from impasto_server.engine.windows import Tile, overlap, tiles
+
+Method = Literal["plain", "recomputed", "tiled"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Where an objective stands at an image.
+
+    Attributes:
+        losses: total, content, style and total variation: (4,), on the device.
+        gradient: of the total, shaped like the image.
+    """
+
+    losses: torch.Tensor
+    gradient: torch.Tensor
+
+
+def evaluate(
+    objective: Objective, image: torch.Tensor, method: Method = "plain", tile_side: int | None = None
+) -> Evaluation:
+    """Evaluates an objective.
+
+    Args:
+        objective: for images of this size.
+        image: (1, 3, H, W).
+        method: "plain" keeps every feature until the gradient; "recomputed" computes those of the first
+            blocks twice; "tiled" sees the image tile by tile, twice. All give the same but for rounding.
+        tile_side: of a tile in pixels, a multiple of 16; with "tiled" only.
+    """
+    if method == "tiled":
+        assert tile_side is not None
+        return _tiled(objective, image, tile_side)
+    image = image.detach().requires_grad_(True)
+    features = objective.network(image, objective.layers, recompute=method == "recomputed")
+    statistics = [term.statistic(features[term.layer], WHOLE) for term in objective.terms]
+    losses = objective.losses(statistics, image)
+    (gradient,) = torch.autograd.grad(losses.total, image)
+    return Evaluation(_stacked(losses), gradient)
+
+
+def _tiled(objective: Objective, image: torch.Tensor, tile_side: int) -> Evaluation:
+    """The exact gradient in two passes (Galerne et al. 2024, section 4).
+
+    The loss depends on the tiles only through the sums of their statistics. The first pass adds these up;
+    the gradient of the loss for the sums is then known, and the second pass takes each tile's share of it
+    back to the pixels.
+    """
+    height, width = image.shape[2:]
+    margin = overlap(objective.network.architecture, objective.layers)
+    cut = list(tiles(height, width, tile_side, margin))
+
+    sums: list[torch.Tensor] | None = None
+    with torch.no_grad():
+        for tile in cut:
+            statistics = _statistics(objective, image, tile)
+            sums = statistics if sums is None else [a + b for a, b in zip(sums, statistics, strict=True)]
+    assert sums is not None
+
+    inputs = [statistic.requires_grad_(True) for statistic in sums]
+    whole = image.detach().requires_grad_(True)
+    losses = objective.losses(inputs, whole)
+    # The total variation is the only term that sees the image itself.
+    of_sums = torch.autograd.grad(losses.total, inputs, retain_graph=True)
+    (of_image,) = torch.autograd.grad(losses.total, whole, allow_unused=True)
+    gradient = torch.zeros_like(image) if of_image is None else of_image
+
+    for tile in cut:
+        rows, columns = tile.seen
+        seen = image[:, :, rows, columns].detach().requires_grad_(True)
+        statistics = _statistics(objective, seen, tile, cut_already=True)
+        (share,) = torch.autograd.grad(statistics, seen, of_sums)
+        gradient[:, :, rows, columns] += share
+    return Evaluation(_stacked(losses), gradient)
+
+
+def _statistics(
+    objective: Objective, image: torch.Tensor, tile: Tile, *, cut_already: bool = False
+) -> list[torch.Tensor]:
+    rows, columns = tile.seen
+    seen = image if cut_already else image[:, :, rows, columns]
+    features = objective.network(seen, objective.layers)
+    statistics = []
+    for term in objective.terms:
+        of_whole, among = tile.of_layer(term.layer)
+        statistics.append(term.statistic(features[term.layer][:, :, among[0], among[1]], of_whole))
+    return statistics
+
+
+def _stacked(losses: Losses) -> torch.Tensor:
+    return torch.stack([losses.total, losses.content, losses.style, losses.tv]).detach()
+
+
+def loss(objective: Objective, image: torch.Tensor) -> Losses:
+    """The loss of an image alone; differentiable."""
+    features = objective.network(image, objective.layers)
+    statistics: Sequence[torch.Tensor] = [
+        term.statistic(features[term.layer], WHOLE) for term in objective.terms
+    ]
+    return objective.losses(statistics, image)

@@ -1,0 +1,127 @@
+"""How much memory a painting takes, and how it is made to fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from pathlib import Path
+
+import torch
+
+from impasto_server.engine.evaluation import Method
+from impasto_server.engine.windows import STRIDE
+
+TILE_SIDES = (2048, 1536, 1024, 768, 512, 384, 256)
+"""Sides of tiles tried, in pixels: the largest that fits is the quickest, less of it being overlap."""
+
+_MIB = 1 << 20
+
+# Bytes per pixel of an evaluation, measured as peak resident memory on a CPU from 512² to 2048² (VGG-19 to
+# relu5_1, five style layers, one content layer) and rounded up. In float32; bfloat16 halves what the network
+# keeps, but not the image's own tensors.
+_KEPT: dict[Method, float] = {"plain": 2300.0, "recomputed": 1500.0}
+_IMAGE = 3 * 4.0
+_FIXED = 160 * _MIB
+"""Beside all this: workspaces of the convolutions, style targets."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryPlan:
+    """How the evaluations of one scale fit into memory.
+
+    Attributes:
+        method: what is done to save memory.
+        estimated_bytes: at the peak, beside the network.
+        tile_side: of a tile without its overlap, in pixels; None if not tiled.
+        history: pairs of images that L-BFGS remembers.
+    """
+
+    method: Method
+    estimated_bytes: int
+    tile_side: int | None = None
+    history: int = 0
+
+
+class DoesNotFit(Exception):
+    """No plan fits.
+
+    Attributes:
+        needed_bytes: what the smallest plan would take.
+    """
+
+    def __init__(self, needed_bytes: int) -> None:
+        super().__init__(f"about {math.ceil(needed_bytes / _MIB)} MiB would be needed")
+        self.needed_bytes = needed_bytes
+
+
+def memory_plans(
+    width: int,
+    height: int,
+    *,
+    bfloat16: bool,
+    history: int,
+    overlap: int,
+    available_bytes: int | None,
+) -> list[MemoryPlan]:
+    """The plans that fit, from the quickest to the smallest.
+
+    Args:
+        width, height: of the image with its margin, in pixels.
+        bfloat16: whether the network runs in it.
+        history: pairs of images that L-BFGS is to remember, fewer where there is no room; 0 for Adam.
+        overlap: of tiles, in pixels.
+        available_bytes: what may be used beside the network; None for no limit.
+
+    Raises:
+        DoesNotFit: not even the smallest tiles do.
+    """
+    arithmetic = 0.5 if bfloat16 else 1.0
+    pixels = width * height
+    plans = []
+    for pairs in dict.fromkeys((history, math.ceil(history / 3))):
+        # The image, its best, its average, its gradient and some in between; L-BFGS keeps pairs besides.
+        images = (8 + 2 * pairs) * _IMAGE * pixels
+        # The content's features at one layer of block 4: 512 channels at an 8th of each side.
+        images += 8 * 4 * arithmetic * pixels
+        for method, kept in _KEPT.items():
+            plans.append(MemoryPlan(method, round(images + kept * arithmetic * pixels + _FIXED), None, pairs))
+        for side in TILE_SIDES:
+            # The last tile of a row may be half as large again.
+            seen = min(width, side * 3 // 2 + 2 * overlap) * min(height, side * 3 // 2 + 2 * overlap)
+            estimate = images + _KEPT["plain"] * arithmetic * seen + _FIXED
+            plans.append(MemoryPlan("tiled", round(estimate), side, pairs))
+    fitting = [plan for plan in plans if available_bytes is None or plan.estimated_bytes <= available_bytes]
+    if not fitting:
+        raise DoesNotFit(min(plan.estimated_bytes for plan in plans))
+    return fitting
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that may still be used on a device: free memory, on a CPU also within this process's cgroup."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    return min(_machine_memory(), _cgroup_memory())
+
+
+def _machine_memory() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _cgroup_memory() -> int:
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+    except OSError:
+        return 1 << 62
+    return (1 << 62) if limit == "max" else max(0, int(limit) - used)
+
+
+assert all(side % STRIDE == 0 for side in TILE_SIDES)
