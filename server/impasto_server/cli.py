@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from impasto_server.bench.commands import bench, contact_sheet
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -85,6 +87,16 @@ def serve(
             envvar="IMPASTO_MAX_RESIDENT", min=1, help="Jobs that share a device at a time; the others wait."
         ),
     ] = 8,
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            envvar="IMPASTO_MEMORY",
+            metavar="MIB",
+            min=1,
+            help="Memory that jobs may use on each device, in MiB. Default: all that is free when the server "
+            "starts.",
+        ),
+    ] = None,
     insecure: Annotated[
         bool,
         typer.Option(
@@ -114,6 +126,7 @@ def serve(
     devices = device.split(",")
     worker_arguments = ["--max-resident", str(max_resident), "--log-level", log_level.value]
     worker_arguments += ["--cpu-share", str(max(1, devices.count("cpu")))]
+    worker_arguments += [] if memory is None else ["--memory", str(memory)]
     worker_arguments += [] if weights is None else ["--weights", weights]
     worker_arguments += [] if private else ["--download"]
     if port is None:
@@ -131,6 +144,10 @@ def serve(
         asyncio.run(serve_until_stopped(settings))
     except ConfigurationError as error:
         _exit_with(error)
+
+
+app.command()(bench)
+app.command("contact-sheet")(contact_sheet)
 
 
 @weights_app.callback()

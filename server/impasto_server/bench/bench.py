@@ -1,0 +1,317 @@
+"""All measurements of a run, one after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+
+from impasto_server.bench.bare_loop import BareLoop
+from impasto_server.bench.convolution_rate import convolution_rates
+from impasto_server.bench.figures import Figures, Plan
+from impasto_server.bench.flops import convolution_flops, convolutions, gram_flops
+from impasto_server.bench.machine import this_machine
+from impasto_server.bench.painting import Painting, SeenSize, Stage, paint
+from impasto_server.bench.pictures import demo_content, demo_style
+from impasto_server.bench.race import quickest_recipe, race
+from impasto_server.bench.reference import Reference, compute_reference, recorded_reference
+from impasto_server.bench.report_program import ReportProgram, torchvision_features
+from impasto_server.bench.service import service_figures
+from impasto_server.bench.timing import UNSTEADY, Timing, seconds
+from impasto_server.engine import Network, Recipe, Session, Style, load_weights, pixels
+from impasto_server.engine.devices import fastest_precision
+from impasto_server.engine.recipe import Objective
+from impasto_server.engine.weights import Architecture, Weights
+
+BUSY = 0.5
+"""Processes that wanted a CPU in the minute before, from which on the machine was not quiet."""
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+# What the default recipe looks at; a test holds it against the engine.
+DEEPEST = "relu5_1"
+GRAM_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+
+def measure(
+    plan: Plan,
+    *,
+    device: str,
+    weights: str,
+    reference: Literal["recorded", "fresh"],
+    say: Callable[[str], None] = lambda text: None,
+) -> Figures:
+    """Measures the machine at hand.
+
+    Args:
+        plan: how much.
+        device: to paint on: "cpu", "cuda:0", "mps".
+        weights: of the feature network, as `load_weights` takes them. The way to the report's loss is always
+            for the built-in ones, which its reference was made with.
+        reference: where the report's program ends: as recorded, or computed afresh, which takes long.
+        say: told what goes on.
+
+    Raises:
+        WeightsError: the weights cannot be had.
+        ImpastoError: the private server failed.
+    """
+    begin = time.perf_counter()
+    say("loading the network")
+    bench = _Bench(plan, device, load_weights(weights), weights, say)
+    stage = bench.standard_painting()
+    bench.convolutions(stage)
+    bench.bare_loop()
+    bench.objectives()
+    bench.large_painting()
+    bench.report(reference)
+    bench.service()
+    bench.figures.seconds = time.perf_counter() - begin
+    return bench.figures
+
+
+class _Bench:
+    """The measurements. Each fills in its figures."""
+
+    def __init__(
+        self, plan: Plan, device: str, weights: Weights, weights_name: str, say: Callable[[str], None]
+    ) -> None:
+        self._plan = plan
+        self._device = device
+        self._weights = weights
+        self._weights_name = weights_name
+        self._say = say
+        self._network = Network(weights).to(device)
+        self._precision = fastest_precision(device)
+        self._content = demo_content()
+        self._style = demo_style()
+        self.figures = Figures(this_machine(device, self._precision, self._network), plan)
+        load = self.figures.machine.load
+        if load is not None and load > BUSY:
+            self.figures.notes.append(
+                f"{load:.1f} processes wanted a CPU in the minute before: the machine was not quiet"
+            )
+
+    def standard_painting(self) -> Stage:
+        """A whole painting; gives its last and largest stage."""
+        side = self._plan.standard_side
+        self._say(f"warming up at {side} px")
+        self._paint(Recipe(longest_side=side, evaluations=8))
+        self._say(f"a standard painting at {side} px")
+        painting = self._paint(Recipe(longest_side=side, evaluations=self._plan.standard_evaluations))
+        self.figures.standard_512_seconds = painting.seconds
+        return painting.stages[-1]
+
+    def large_painting(self) -> None:
+        """The same much larger."""
+        side = self._plan.large_side
+        if side is not None:
+            self._say(f"a standard painting at {side} px")
+            recipe = Recipe(longest_side=side, evaluations=self._plan.standard_evaluations)
+            self.figures.standard_1024_seconds = self._paint(recipe).seconds
+
+    def _paint(self, recipe: Recipe) -> Painting:
+        painting = paint(recipe, self._content, self._style, self._network, auto_precision=self._precision)
+        for stage in painting.stages:
+            # The last painting that went through a size made the most evaluations there.
+            self.figures.seconds_per_evaluation[str(stage.longest_side)] = stage.seconds.median
+            self._steady(f"evaluation at {stage.longest_side} px", stage.seconds)
+        return painting
+
+    def convolutions(self, stage: Stage) -> None:
+        """The machine's rate, and the share of it that the evaluations of a stage reach."""
+        self._say("the network's convolutions alone")
+        figures = self.figures
+        layers = convolutions(self._network.architecture, stage.painted_height, stage.painted_width, DEEPEST)
+        flops = convolution_flops(layers)
+        figures.convolutions = convolution_rates(
+            layers, list(_DTYPES.values()), self._device, self._plan.convolution_repeats
+        )
+        figures.convolution_gflops = {
+            dtype: max(c.gflops for c in figures.convolutions if c.dtype == dtype) for dtype in _DTYPES
+        }
+        best = figures.convolution_gflops[self._precision]
+        alone = sum(c.seconds for c in figures.convolutions if c.dtype == self._precision)
+        figures.evaluation_convolution_gflop_512 = flops / 1e9
+        figures.evaluation_gram_gflop_512 = gram_flops(layers, GRAM_LAYERS) / 1e9
+        figures.evaluation_gflops_512 = flops / stage.seconds.median / 1e9
+        figures.conv_rate_share_512 = figures.evaluation_gflops_512 / best
+        figures.conv_ceiling_share_512 = flops / alone / 1e9 / best
+
+    def bare_loop(self) -> None:
+        """The engine's evaluations and the bare loop's steps in turn."""
+        side = self._plan.standard_side
+        self._say(f"the engine and a bare loop in turn at {side} px")
+        like = torch.empty(0, device=self._device)
+        loop = BareLoop(
+            self._weights,
+            pixels.to_tensor(self._content.image, (side, side), like=like),
+            pixels.to_tensor(self._style.image, (side, side), like=like),
+            _DTYPES[self._precision],
+        )
+        loop.step()
+        report, _ = self._pairs("report", loop)
+        balanced, painted = self._pairs("balanced", loop)
+        figures = self.figures
+        figures.bare_loop_seconds_512 = Timing.of([bare for _, bare in report + balanced]).median
+        ratios = [Timing.of([engine / bare for engine, bare in pairs]) for pairs in (report, balanced)]
+        figures.bare_loop_ratio_report_512 = ratios[0].median
+        figures.bare_loop_ratio_balanced_512 = ratios[1].median
+        figures.bare_loop_pixel_ratio_balanced_512 = painted / side**2
+        self._steady("engine over bare loop, report", ratios[0])
+        self._steady("engine over bare loop, balanced", ratios[1])
+
+    def _pairs(self, objective: Objective, loop: BareLoop) -> tuple[list[tuple[float, float]], int]:
+        """Seconds of the engine's evaluations at full size and of steps of the loop, in turn; and the pixels
+        that the engine paints."""
+        recipe = Recipe(
+            objective=objective,
+            # Enough for the last of several scales to get its share.
+            evaluations=self._plan.pairs * 16,
+            longest_side=self._plan.standard_side,
+            precision=self._precision,
+            stop_on_plateau=False,
+        )
+        session = Session(
+            recipe,
+            content=self._content.image,
+            styles=[Style(self._style.image)],
+            network=self._network,
+        )
+        pairs: list[tuple[float, float]] = []
+        first = True
+        with SeenSize(self._network, session) as seen:
+            while not session.done and len(pairs) < self._plan.pairs:
+                before = time.perf_counter()
+                progress = session.step()
+                engine = time.perf_counter() - before
+                if progress.scale == progress.scales:
+                    # The first computes the targets.
+                    if not first:
+                        pairs.append((engine, seconds(loop.step, self._device)))
+                    first = False
+        return pairs, seen.width * seen.height
+
+    def objectives(self) -> None:
+        """An evaluation of each objective."""
+        side = self._plan.objectives_side
+        if side is None:
+            return
+        for objective in get_args(Objective):
+            self._say(f"{objective} at {side} px")
+            painting = paint(
+                Recipe(objective=objective, longest_side=side, evaluations=16, precision=self._precision),
+                self._content,
+                self._style,
+                self._network,
+                auto_precision=self._precision,
+            )
+            self.figures.seconds_per_evaluation_256[objective] = painting.stages[-1].seconds.median
+
+    def report(self, reference: Literal["recorded", "fresh"]) -> None:
+        """The report's program, and the engine on its way to the same loss."""
+        figures = self.figures
+        weights = load_weights("builtin")
+        network = Network(weights).to(self._device)
+        figures.report_seconds_per_step_400 = self._report_step(self._report_program("vgg19", None), "vgg19")
+        program = self._report_program(weights.architecture, weights)
+        if self._plan.same_network:
+            figures.report_seconds_per_step_400_same_network = self._report_step(
+                program, weights.architecture
+            )
+        if reference == "fresh":
+
+            def on_step(step: int, loss: float) -> None:
+                self._say(f"the report's steps by the engine, {step} of {self._plan.reference_steps}")
+
+            figures.report_reference = compute_reference(
+                network,
+                self._content,
+                self._style,
+                steps=self._plan.reference_steps,
+                longest_side=self._plan.report_side,
+                on_step=on_step,
+            )
+        else:
+            figures.report_reference = recorded_reference()
+        figures.report_reference_used = reference
+        self._race(network, program, figures.report_reference)
+
+    def _report_program(self, architecture: Architecture, weights: Weights | None) -> ReportProgram:
+        return ReportProgram(
+            torchvision_features(architecture, weights),
+            architecture,
+            self._content.image,
+            self._style.image,
+            longest_side=self._plan.report_side,
+            device=self._device,
+        )
+
+    def _report_step(self, program: ReportProgram, architecture: Architecture) -> float:
+        self._say(f"the report's program as written at {self._plan.report_side} px, {architecture}")
+        steps = Timing.of([seconds(program.step, self._device) for _ in range(self._plan.report_steps)])
+        self._steady(f"the report's program, {architecture}", steps)
+        return steps.median
+
+    def _race(self, network: Network, program: ReportProgram, reference: Reference) -> None:
+        self._say("the engine on its way to the report's loss")
+        figures = self.figures
+        result = race(
+            quickest_recipe(self._plan.report_side, self._precision),
+            self._content,
+            self._style,
+            network,
+            program,
+            reference.final_loss,
+        )
+        if result is None:
+            figures.notes.append("the engine did not reach the loss of the report's program")
+            return
+        figures.report_recipe = dataclasses.asdict(result.recipe)
+        figures.report_loss_reached = result.loss
+        figures.report_evaluations_to_loss = result.evaluations
+        figures.report_seconds_to_loss = result.seconds
+        assert figures.report_seconds_per_step_400 is not None
+        figures.report_speedup = reference.steps * figures.report_seconds_per_step_400 / result.seconds
+        if figures.report_seconds_per_step_400_same_network is not None:
+            figures.report_speedup_same_network = (
+                reference.steps * figures.report_seconds_per_step_400_same_network / result.seconds
+            )
+
+    def service(self) -> None:
+        """What the service adds."""
+        service = service_figures(
+            self._content,
+            self._style,
+            self._network,
+            weights=self._weights_name,
+            device=self._device,
+            auto_precision=self._precision,
+            sides=self._plan.service_sides,
+            evaluations=self._plan.service_evaluations,
+            rounds=self._plan.service_rounds,
+            first_previews=self._plan.first_previews,
+            say=self._say,
+        )
+        figures = self.figures
+        largest = service.overheads[-1]
+        figures.draft_512_seconds = largest.engine.median
+        figures.service_overhead = largest.over_engine
+        figures.service_overhead_over_device = largest.over_device
+        figures.service_overhead_by_size = {str(o.longest_side): o.over_engine for o in service.overheads}
+        figures.first_preview_seconds = service.first_preview.median
+        figures.peak_rss_mib = service.peak_rss_mib
+        for overhead in service.overheads:
+            self._steady(f"painting through the service at {overhead.longest_side} px", overhead.wall)
+            self._steady(f"painting by the engine at {overhead.longest_side} px", overhead.engine)
+
+    def _steady(self, name: str, timing: Timing) -> None:
+        """Keeps how steady a figure was, and says so if it was not."""
+        self.figures.spreads[name] = timing.spread
+        if timing.spread > UNSTEADY:
+            self.figures.notes.append(
+                f"{name}: the middle half of {timing.count} measurements spreads over {timing.spread:.0%} of "
+                "their median; the machine was not quiet"
+            )

@@ -1,0 +1,153 @@
+"""Every content painted in every style, on one sheet: contents down the side, styles along the top."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image, ImageDraw, ImageFont
+
+from impasto_server.bench.pictures import Picture
+from impasto_server.engine import Network, Progress, Recipe, RecipeError, Session, Style
+from impasto_server.engine.targets import TargetCache
+
+_PAPER = "white"
+_INK = "black"
+
+
+class SheetError(Exception):
+    """A picture that cannot be painted. The message names it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where things stand on a sheet, in pixels.
+
+    Attributes:
+        side: of the square that each painting is centred in.
+        rows, columns: how many contents and styles.
+    """
+
+    side: int
+    rows: int
+    columns: int
+
+    @property
+    def gap(self) -> int:
+        """Between squares, and around the sheet."""
+        return max(2, self.side // 32)
+
+    @property
+    def header(self) -> int:
+        """Side of the squares that contents and styles are shown in."""
+        return max(8, self.side // 2)
+
+    @property
+    def caption(self) -> int:
+        """Height of a line of text."""
+        return max(8, self.side // 24)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the sheet."""
+        right, bottom = self.painting(self.rows - 1, self.columns - 1)[2:]
+        return right + self.gap, bottom + self.gap
+
+    def painting(self, row: int, column: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of a painting's square."""
+        left = 2 * self.gap + self.header + column * (self.side + self.gap)
+        top = 2 * self.gap + self.header + self.caption + row * (self.side + self.gap)
+        return left, top, left + self.side, top + self.side
+
+    def content(self, row: int) -> tuple[int, int, int, int]:
+        """The square of a content, left of its row."""
+        top = self.painting(row, 0)[1]
+        return self.gap, top, self.gap + self.header, top + self.header
+
+    def style(self, column: int) -> tuple[int, int, int, int]:
+        """The square of a style, above its column."""
+        left = self.painting(0, column)[0]
+        return left, self.gap, left + self.header, self.gap + self.header
+
+
+def lay_out(
+    contents: Sequence[Picture],
+    styles: Sequence[Picture],
+    paintings: Sequence[Sequence[Image.Image]],
+    side: int,
+) -> Image.Image:
+    """Puts a sheet together.
+
+    Args:
+        contents, styles: one for each row and column.
+        paintings: by row, then column, mode RGB, each at most `side` × `side` pixels.
+        side: of a painting's square, in pixels.
+    """
+    layout = Layout(side, len(contents), len(styles))
+    sheet = Image.new("RGB", layout.size, _PAPER)
+    font = ImageFont.load_default(layout.caption * 3 / 4)
+    draw = ImageDraw.Draw(sheet)
+    headers = [(picture, layout.content(row)) for row, picture in enumerate(contents)]
+    headers += [(picture, layout.style(column)) for column, picture in enumerate(styles)]
+    for picture, box in headers:
+        thumbnail = picture.image.copy()
+        thumbnail.thumbnail((layout.header, layout.header), Image.Resampling.LANCZOS)
+        left, top = _centred(thumbnail, box)
+        sheet.paste(thumbnail, (left, top))
+        draw.text((left, top + thumbnail.height + 1), Path(picture.name).stem, fill=_INK, font=font)
+    for row, of_content in enumerate(paintings):
+        for column, painting in enumerate(of_content):
+            sheet.paste(painting, _centred(painting, layout.painting(row, column)))
+    return sheet
+
+
+def _centred(picture: Image.Image, box: tuple[int, int, int, int]) -> tuple[int, int]:
+    left, top, right, bottom = box
+    return (left + right - picture.width) // 2, (top + bottom - picture.height) // 2
+
+
+def paint_all(
+    contents: Sequence[Picture],
+    styles: Sequence[Picture],
+    recipe: Recipe,
+    network: Network,
+    *,
+    auto_precision: Literal["float32", "bfloat16"],
+    on_progress: Callable[[int, Picture, Picture, Progress], None] = lambda *_: None,
+) -> list[list[Image.Image]]:
+    """Paints every content in every style; gives the paintings by content, then style.
+
+    Args:
+        contents, styles: the pictures.
+        recipe: the same for all.
+        network: on the device to use.
+        auto_precision: what the recipe's precision "auto" means.
+        on_progress: told each evaluation: which painting, from 1, and of what.
+
+    Raises:
+        SheetError: one of them cannot be painted. Nothing was painted yet.
+    """
+    cache = TargetCache()
+    sessions = []
+    for content in contents:
+        for style in styles:
+            try:
+                session = Session(
+                    recipe,
+                    content=content.image,
+                    styles=[Style(style.image)],
+                    network=network,
+                    auto_precision=auto_precision,
+                    cache=cache,
+                )
+            except RecipeError as error:
+                raise SheetError(f"{content.name} in the style of {style.name}: {error}") from error
+            sessions.append((content, style, session))
+    paintings = []
+    for number, (content, style, session) in enumerate(sessions, 1):
+        for progress in session:
+            on_progress(number, content, style, progress)
+        paintings.append(session.picture())
+    return [paintings[row * len(styles) : (row + 1) * len(styles)] for row in range(len(contents))]

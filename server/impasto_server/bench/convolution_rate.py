@@ -1,0 +1,88 @@
+"""The machine's convolution rate: what the network's own convolutions reach when nothing else is done."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from impasto_server.bench.flops import Convolution
+from impasto_server.bench.timing import seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvolutionRate:
+    """A convolution alone, forward and backward for its input.
+
+    Attributes:
+        name: of the convolution.
+        dtype: "float32" or "bfloat16".
+        forward_seconds, backward_seconds: the best of several.
+        gflops: operations a second in both together, in 10⁹.
+    """
+
+    name: str
+    dtype: str
+    forward_seconds: float
+    backward_seconds: float
+    gflops: float
+
+    @property
+    def seconds(self) -> float:
+        """Of both together."""
+        return self.forward_seconds + self.backward_seconds
+
+
+def convolution_rate(
+    convolution: Convolution, dtype: torch.dtype, device: str, repeats: int
+) -> ConvolutionRate:
+    """Times a convolution in the layout that the engine uses, channels last.
+
+    Args:
+        convolution: which.
+        dtype: arithmetic.
+        device: where.
+        repeats: how often each direction is timed; the best counts.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> torch.Tensor:
+        values = torch.randn(shape, generator=generator).to(device, dtype)
+        return values.contiguous(memory_format=torch.channels_last)
+
+    features = random(1, convolution.channels_in, convolution.height, convolution.width)
+    weight = random(convolution.channels_out, convolution.channels_in, 3, 3)
+    gradient = random(1, convolution.channels_out, convolution.height, convolution.width)
+    bias = torch.zeros(convolution.channels_out, device=device, dtype=dtype)
+
+    def forward() -> torch.Tensor:
+        return F.conv2d(features, weight, bias, padding=1)
+
+    def backward() -> object:
+        return torch.ops.aten.convolution_backward(
+            gradient, features, weight, None, (1, 1), (1, 1), (1, 1), False, (0, 0), 1, (True, False, False)
+        )
+
+    with torch.no_grad():
+        # The first call of each chooses and compiles the kernels.
+        forward(), backward()
+        forward_seconds = min(seconds(forward, device) for _ in range(repeats))
+        backward_seconds = min(seconds(backward, device) for _ in range(repeats))
+    return ConvolutionRate(
+        name=convolution.name,
+        dtype=str(dtype).removeprefix("torch."),
+        forward_seconds=forward_seconds,
+        backward_seconds=backward_seconds,
+        gflops=2 * convolution.forward_flops / (forward_seconds + backward_seconds) / 1e9,
+    )
+
+
+def convolution_rates(
+    network: Sequence[Convolution], dtypes: Sequence[torch.dtype], device: str, repeats: int
+) -> list[ConvolutionRate]:
+    """Times every convolution of a network in each arithmetic."""
+    return [
+        convolution_rate(convolution, dtype, device, repeats) for dtype in dtypes for convolution in network
+    ]

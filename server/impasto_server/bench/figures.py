@@ -1,0 +1,280 @@
+"""What the bench found, as data, as a table and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from impasto_server.bench.convolution_rate import ConvolutionRate
+from impasto_server.bench.machine import Machine
+from impasto_server.bench.reference import LONGEST_SIDE, STEPS, Reference
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How much is measured. Sides are the longer ones of pictures, in pixels.
+
+    Attributes:
+        standard_side: of the standard painting; the shares and the bare loop are for this size as well.
+        standard_evaluations: of it; None for the recipe's own.
+        large_side: of a second one; None for none.
+        objectives_side: at which the other objectives are timed; None to leave them out.
+        convolution_repeats: of each convolution; the best counts.
+        pairs: evaluations of the engine and steps of the bare loop, in turn.
+        report_side: of the report's program.
+        report_steps: of the report's program that are timed.
+        same_network: whether it is timed with the architecture of the built-in weights as well.
+        reference_steps: of a fresh reference.
+        service_sides: of the paintings through a server, rising.
+        service_evaluations: of each; None for a draft.
+        service_rounds: how often service and engine take turns.
+        first_previews: how often the first preview is waited for.
+    """
+
+    standard_side: int = 512
+    standard_evaluations: int | None = None
+    large_side: int | None = 1024
+    objectives_side: int | None = 256
+    convolution_repeats: int = 5
+    pairs: int = 6
+    report_side: int = LONGEST_SIDE
+    report_steps: int = 3
+    same_network: bool = True
+    reference_steps: int = STEPS
+    service_sides: tuple[int, ...] = (256, 512)
+    service_evaluations: int | None = None
+    service_rounds: int = 2
+    first_previews: int = 3
+
+
+FULL = Plan()
+"""About five minutes on two CPU cores."""
+
+QUICK = Plan(
+    large_side=None,
+    objectives_side=None,
+    convolution_repeats=2,
+    pairs=2,
+    report_steps=1,
+    same_network=False,
+    service_sides=(512,),
+    service_rounds=1,
+    first_previews=1,
+)
+"""About one minute."""
+
+
+@dataclasses.dataclass
+class Figures:
+    """Everything that was measured. None: not measured in this run.
+
+    Attributes:
+        machine: what it was taken on.
+        plan: how much was measured.
+        seconds_per_evaluation: of the default recipe, by the picture's longer side in pixels; medians.
+        seconds_per_evaluation_256: by objective, at 256 px.
+        convolutions: the network's convolutions alone, at the size painted for 512 px.
+        convolution_gflops: the best rate among them by arithmetic: the machine's convolution rate.
+        evaluation_convolution_gflop_512: in the convolutions of an evaluation, forward and backward for the
+            image alone, at the size painted for 512 px, margin included.
+        evaluation_gram_gflop_512: in its Gram matrices and their gradients; not part of any share.
+        evaluation_gflops_512: the convolutions' operations over the evaluation's seconds.
+        conv_rate_share_512: that over the machine's convolution rate in the same arithmetic.
+        conv_ceiling_share_512: what the share would be if an evaluation were its convolutions at their
+            own best times and nothing else.
+        bare_loop_seconds_512: a step of the bare loop.
+        bare_loop_ratio_report_512, bare_loop_ratio_balanced_512: the engine's evaluation over the bare
+            loop's step, taken in turn; medians of the pairs. Balanced paints a margin too:
+        bare_loop_pixel_ratio_balanced_512: the pixels it paints over the bare loop's.
+        report_seconds_per_step_400: of the report's program as written, VGG-19 in float32.
+        report_seconds_per_step_400_same_network: of the same with the architecture of the built-in weights.
+        report_reference: the run that says where the program ends.
+        report_reference_used: "recorded" or "fresh".
+        report_recipe: what the engine reached it with.
+        report_loss_reached: by the engine, evaluated in float32.
+        report_evaluations_to_loss: that it took.
+        report_seconds_to_loss: set-up included.
+        report_speedup: the program's time for its steps over the engine's.
+        report_speedup_same_network: the same with `report_seconds_per_step_400_same_network`.
+        standard_512_seconds, draft_512_seconds, standard_1024_seconds: a painting of the demo pair by the
+            engine alone.
+        service_overhead: what the service adds to the engine's time, as a share of it, at the largest size.
+        service_overhead_by_size: the same for each size, by the longer side in pixels.
+        service_overhead_over_device: what it adds to its device's own time, at the largest size.
+        first_preview_seconds: from the request to a warm server until the first preview of an evaluation.
+        peak_rss_mib: the most memory of the worker that painted 512 px.
+        spreads: distance of the quartiles over the median.
+        notes: what a reader of these figures must know.
+        seconds: that the run took.
+    """
+
+    machine: Machine
+    plan: Plan
+    seconds_per_evaluation: dict[str, float] = dataclasses.field(default_factory=dict)
+    seconds_per_evaluation_256: dict[str, float] = dataclasses.field(default_factory=dict)
+    convolutions: list[ConvolutionRate] = dataclasses.field(default_factory=list)
+    convolution_gflops: dict[str, float] = dataclasses.field(default_factory=dict)
+    evaluation_convolution_gflop_512: float | None = None
+    evaluation_gram_gflop_512: float | None = None
+    evaluation_gflops_512: float | None = None
+    conv_rate_share_512: float | None = None
+    conv_ceiling_share_512: float | None = None
+    bare_loop_seconds_512: float | None = None
+    bare_loop_ratio_report_512: float | None = None
+    bare_loop_ratio_balanced_512: float | None = None
+    bare_loop_pixel_ratio_balanced_512: float | None = None
+    report_seconds_per_step_400: float | None = None
+    report_seconds_per_step_400_same_network: float | None = None
+    report_reference: Reference | None = None
+    report_reference_used: str | None = None
+    report_recipe: dict[str, object] | None = None
+    report_loss_reached: float | None = None
+    report_evaluations_to_loss: int | None = None
+    report_seconds_to_loss: float | None = None
+    report_speedup: float | None = None
+    report_speedup_same_network: float | None = None
+    standard_512_seconds: float | None = None
+    draft_512_seconds: float | None = None
+    standard_1024_seconds: float | None = None
+    service_overhead: float | None = None
+    service_overhead_by_size: dict[str, float] = dataclasses.field(default_factory=dict)
+    service_overhead_over_device: float | None = None
+    first_preview_seconds: float | None = None
+    peak_rss_mib: float | None = None
+    spreads: dict[str, float] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+
+    def json(self) -> str:
+        """As JSON, figures rounded to four digits."""
+        return json.dumps(_rounded(dataclasses.asdict(self)), indent=2, ensure_ascii=False) + "\n"
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        # Losses are compared with others to the last digit.
+        return {key: v if key == "losses" else _rounded(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_rounded(v) for v in value]
+    return value
+
+
+def table(figures: Figures) -> Group:
+    """The figures for people."""
+    machine = figures.machine
+    rows = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    rows.add_column()
+    rows.add_column(justify="right", style="bold", no_wrap=True)
+    rows.add_column(style="dim", overflow="fold")
+    for row in _rows(figures):
+        rows.add_row(*row)
+    head = (
+        f"{machine.description} ({machine.device}), {machine.precision}, {machine.weights} weights "
+        f"({machine.architecture}), torch {machine.torch}, impasto {machine.impasto}, {machine.date}"
+    )
+    notes = [Text(f"Note: {note}", style="yellow") for note in figures.notes]
+    return Group(Text(head), Text(""), rows, *notes)
+
+
+def _rows(figures: Figures) -> Iterator[tuple[str, str, str]]:
+    """Name, value and explanation of what was measured."""
+    for side, value in figures.seconds_per_evaluation.items():
+        yield f"evaluation at {side} px", f"{value:.3g} s", "default recipe, margin included; median"
+    for objective, value in figures.seconds_per_evaluation_256.items():
+        yield f"evaluation of {objective} at 256 px", f"{value:.3g} s", "median"
+    for dtype, rate in figures.convolution_gflops.items():
+        best = max((c for c in figures.convolutions if c.dtype == dtype), key=lambda c: c.gflops)
+        yield (
+            f"convolution rate, {dtype}",
+            f"{rate:.0f} GFLOP/s",
+            f"the network's best convolution alone ({best.name}), forward and backward for its input",
+        )
+    if figures.conv_rate_share_512 is not None:
+        yield (
+            "share of it at 512 px",
+            f"{figures.conv_rate_share_512:.0%}",
+            f"{figures.evaluation_convolution_gflop_512:.0f} GFLOP of convolutions an evaluation, forward "
+            f"and backward for the image alone; {figures.evaluation_gram_gflop_512:.0f} GFLOP of Gram "
+            "matrices not counted",
+        )
+        yield (
+            "share with convolutions only",
+            f"{figures.conv_ceiling_share_512:.0%}",
+            "if an evaluation were its convolutions, each at its own best time",
+        )
+    if figures.bare_loop_seconds_512 is not None:
+        yield (
+            "bare loop at 512 px",
+            f"{figures.bare_loop_seconds_512:.3g} s",
+            f"{figures.machine.precision} network, float32 image and losses, cached targets, Adam",
+        )
+        yield (
+            "engine over bare loop, report",
+            f"{figures.bare_loop_ratio_report_512:.2f}",
+            "per evaluation, taken in turn; median of pairs",
+        )
+        yield (
+            "engine over bare loop, balanced",
+            f"{figures.bare_loop_ratio_balanced_512:.2f}",
+            f"its margin makes it {figures.bare_loop_pixel_ratio_balanced_512:.2f} times as many pixels",
+        )
+    if figures.report_seconds_per_step_400 is not None:
+        yield (
+            "the report's program, a step",
+            f"{figures.report_seconds_per_step_400:.3g} s",
+            "as written: VGG-19 in float32, 400 px",
+        )
+    if figures.report_seconds_per_step_400_same_network is not None:
+        yield (
+            "the same with VGG-16",
+            f"{figures.report_seconds_per_step_400_same_network:.3g} s",
+            "the architecture of the built-in weights",
+        )
+    if figures.report_reference is not None:
+        reference = figures.report_reference
+        yield (
+            f"its loss after {reference.steps} steps",
+            f"{reference.final_loss:.5g}",
+            f"{figures.report_reference_used} reference of {reference.date}, {reference.weights} weights, "
+            f"{reference.width} × {reference.height} px",
+        )
+    if figures.report_evaluations_to_loss is not None:
+        yield (
+            "the engine gets there in",
+            f"{figures.report_seconds_to_loss:.3g} s",
+            f"{figures.report_evaluations_to_loss} evaluations, set-up included; to "
+            f"{figures.report_loss_reached:.5g} in float32",
+        )
+    if figures.report_speedup is not None:
+        same = figures.report_speedup_same_network
+        yield (
+            "speed-up",
+            f"{figures.report_speedup:.0f} ×",
+            "over the program as written" + ("" if same is None else f"; {same:.0f} × with VGG-16 in both"),
+        )
+    for name, seconds in (
+        ("draft at 512 px", figures.draft_512_seconds),
+        ("standard at 512 px", figures.standard_512_seconds),
+        ("standard at 1024 px", figures.standard_1024_seconds),
+    ):
+        if seconds is not None:
+            yield name, f"{seconds:.3g} s", "a whole painting by the engine alone"
+    for side, overhead in figures.service_overhead_by_size.items():
+        yield f"the service adds at {side} px", f"{overhead:+.1%}", "to the engine's time, previews on"
+    if figures.service_overhead_over_device is not None:
+        yield (
+            "and to its own device's time",
+            f"{figures.service_overhead_over_device:+.1%}",
+            "images and result carried, decoded and coded",
+        )
+    if figures.first_preview_seconds is not None:
+        yield "first preview", f"{figures.first_preview_seconds:.2f} s", "from the request to a warm server"
+    if figures.peak_rss_mib is not None:
+        yield "memory of the worker", f"{figures.peak_rss_mib:.0f} MiB", "at its peak"

@@ -1,0 +1,85 @@
+"""The count of operations against torch's own, and the rates made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from impasto_server.bench import bench
+from impasto_server.bench.convolution_rate import convolution_rates
+from impasto_server.bench.flops import convolution_flops, convolutions, gram_flops
+from impasto_server.bench.painting import SeenSize
+from impasto_server.engine import Network, Recipe, Session, Style
+from impasto_server.engine.losses import gram_matrix
+from impasto_server.engine.weights import Architecture
+from random_networks import picture, random_weights
+
+
+class Counter(TorchDispatchMode):
+    """Counts by torch's own formulas. (FlopCounterMode itself does not work with torch.autograd.grad.)"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_convolutions = self.of_products = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        formula = flop_registry.get(function._overloadpacket)
+        if formula is not None:
+            flops = formula(*args, **(kwargs or {}), out_val=result)
+            if "convolution" in str(function):
+                self.of_convolutions += flops
+            else:
+                self.of_products += flops
+        return result
+
+
+LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+
+@pytest.mark.parametrize("architecture", ["vgg16", "vgg19"])
+def test_an_evaluation_has_the_operations_that_torch_counts(architecture: Architecture) -> None:
+    network = Network(random_weights(architecture))
+    image = torch.randn(1, 3, 37, 50, requires_grad=True)
+    with Counter() as counter:
+        features = network(image, LAYERS)
+        loss = sum(gram_matrix(features[layer]).square().sum() for layer in LAYERS)
+        torch.autograd.grad(loss, image)
+    layers = convolutions(architecture, 37, 50, "relu5_1")
+    assert convolution_flops(layers) == counter.of_convolutions
+    assert gram_flops(layers, LAYERS) == counter.of_products
+
+
+def test_the_bench_counts_what_the_default_recipe_computes(network: Network) -> None:
+    """Were the engine to look at other layers, the bench's count would be of something else."""
+    session = Session(
+        Recipe(longest_side=16, evaluations=2),
+        content=picture(16, 16, seed=1),
+        styles=[Style(picture(16, 16, seed=2))],
+        network=network,
+    )
+    session.step()
+    with Counter() as counter, SeenSize(network, session) as seen:
+        session.step()
+    layers = convolutions("vgg16", seen.height, seen.width, bench.DEEPEST)
+    assert convolution_flops(layers) == counter.of_convolutions
+    assert gram_flops(layers, bench.GRAM_LAYERS) == counter.of_products
+
+
+def test_there_is_no_rate_without_its_convolution() -> None:
+    with pytest.raises(ValueError, match="relu6_1"):
+        convolutions("vgg16", 32, 32, "relu6_1")
+
+
+def test_every_convolution_is_timed_in_each_arithmetic() -> None:
+    layers = convolutions("vgg16", 16, 24, "relu2_1")
+    rates = convolution_rates(layers, [torch.float32, torch.bfloat16], "cpu", repeats=1)
+    assert [(r.name, r.dtype) for r in rates] == [
+        (name, dtype) for dtype in ("float32", "bfloat16") for name in ("conv1_1", "conv1_2", "conv2_1")
+    ]
+    for rate, layer in zip(rates, layers * 2, strict=True):
+        assert rate.gflops * rate.seconds * 1e9 == pytest.approx(2 * layer.forward_flops)
