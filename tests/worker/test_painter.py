@@ -11,10 +11,13 @@ import PIL.Image
 import pytest
 
 from impasto.worker.v1 import worker_pb2
-from impasto_server.engine.recipe import Recipe
+from impasto_server.engine.memory import DoesNotFit, MemoryPlan
+from impasto_server.engine.recipe import Recipe, RecipeError
 from impasto_server.engine.session import Progress, Session
 from impasto_server.jobs.previews import PreviewWish
 from impasto_server.worker.painter import Broken, Event, Painted, Painter, Painting, Snapshot
+
+DEVICE_BYTES = 1000
 
 
 class FakeSession:
@@ -23,7 +26,10 @@ class FakeSession:
     size = (20, 10)
     stop_message = "done"
 
-    def __init__(self, evaluations: int, *, seconds: float = 0.002, fails_at: int = 0) -> None:
+    def __init__(
+        self, evaluations: int, *, seconds: float = 0.002, fails_at: int = 0, memory_bytes: int = 10
+    ) -> None:
+        self.plan = MemoryPlan("plain", memory_bytes)
         self.recipe = Recipe(precision="float32", evaluations=evaluations).resolve(20, 16)
         self.evaluations = evaluations
         self.seconds = seconds
@@ -69,7 +75,10 @@ class FakeSession:
 
 
 def painting_of(session: FakeSession, wish: PreviewWish | None = None) -> Painting:
-    def open_session() -> Session:
+    def open_session(memory_bytes: int) -> Session:
+        if session.plan.estimated_bytes > memory_bytes:
+            message = f"needs {session.plan.estimated_bytes}, there are {memory_bytes}"
+            raise RecipeError("longest_side", message) from DoesNotFit(session.plan.estimated_bytes)
         return cast(Session, session)
 
     return Painting(open_session, wish or PreviewWish())
@@ -91,7 +100,7 @@ async def events_of(painter: Painter, painting: Painting) -> list[Event]:
 
 @pytest.fixture
 def painter() -> Painter:
-    painter = Painter()
+    painter = Painter(DEVICE_BYTES)
     threading.Thread(target=painter.work, daemon=True).start()
     return painter
 
@@ -135,7 +144,7 @@ def test_one_that_raises_does_not_stop_the_others(painter: Painter) -> None:
 
 
 def test_a_session_that_cannot_be_opened_breaks_its_painting_only(painter: Painter) -> None:
-    def open_session() -> Session:
+    def open_session(memory_bytes: int) -> Session:
         raise RuntimeError("out of memory")
 
     async def paint() -> list[Event]:
@@ -193,3 +202,58 @@ def test_dropping_twice_or_after_the_end_does_nothing(painter: Painter) -> None:
 
     asyncio.run(paint())
     assert painter.resident == 0
+
+
+def test_paintings_wait_for_memory_in_line(painter: Painter) -> None:
+    async def paint() -> None:
+        first, large, small = (
+            FakeSession(10_000, memory_bytes=600),
+            FakeSession(10_000, memory_bytes=700),
+            FakeSession(10_000, memory_bytes=10),
+        )
+        paintings = [painting_of(session) for session in (first, large, small)]
+        for painting in paintings:
+            painter.admit(painting)
+        await asyncio.sleep(0.1)
+        assert first.made > 0
+        # The small one would fit, but it came after the large one.
+        assert large.made == small.made == 0
+        assert painter.resident == 1
+        await asyncio.to_thread(painter.drop, paintings[0])
+        await asyncio.sleep(0.1)
+        assert large.made > 0
+        assert small.made > 0
+        assert painter.resident == 2
+        for painting in paintings:
+            await asyncio.to_thread(painter.drop, painting)
+
+    asyncio.run(paint())
+    assert painter.resident == 0
+
+
+def test_one_that_stops_waiting_makes_room_in_the_line(painter: Painter) -> None:
+    async def paint() -> None:
+        first, large, small = (FakeSession(10_000, memory_bytes=size) for size in (600, 700, 10))
+        paintings = [painting_of(session) for session in (first, large, small)]
+        for painting in paintings:
+            painter.admit(painting)
+        await asyncio.to_thread(painter.drop, paintings[1])
+        await asyncio.sleep(0.1)
+        assert small.made > 0
+        for painting in paintings:
+            await asyncio.to_thread(painter.drop, painting)
+
+    asyncio.run(paint())
+
+
+def test_one_that_can_never_fit_is_refused_at_once(painter: Painter) -> None:
+    async def paint() -> Event:
+        resident = painting_of(FakeSession(10_000, memory_bytes=600))
+        painter.admit(resident)
+        end = (await events_of(painter, painting_of(FakeSession(5, memory_bytes=1001))))[-1]
+        await asyncio.to_thread(painter.drop, resident)
+        return end
+
+    end = asyncio.run(paint())
+    assert isinstance(end, Broken)
+    assert str(end.error) == "longest_side: needs 1001, there are 1000"

@@ -56,7 +56,7 @@ class StyleTransferServicer(object):
         INVALID_ARGUMENT    a field is missing or out of range, or an image cannot
         be read, is too large or of a kind not accepted.
         RESOURCE_EXHAUSTED  the queue is full, or the request is larger than
-        `Limits.max_request_bytes`.
+        `Limits.max_request_bytes` (then without details).
         UNAVAILABLE         the server is shutting down, or the worker that painted
         this job died; it is being restarted.
         """

@@ -18,10 +18,12 @@ Conventions
   * Unknown enum values and values outside the stated range are refused, never
     clamped.
   * Errors of a call are canonical gRPC codes with details in
-    google.rpc.Status (trailer "grpc-status-details-bin"): always an ErrorInfo
-    of domain "impasto"; for INVALID_ARGUMENT a BadRequest that names each
-    field by its path in the request ("spec.recipe.longest_side") and says what
-    to do; for UNAVAILABLE and RESOURCE_EXHAUSTED a RetryInfo where waiting
+    google.rpc.Status (trailer "grpc-status-details-bin"): an ErrorInfo of
+    domain "impasto", always but for one: a request larger than
+    `Limits.max_request_bytes` is refused by the transport itself, with
+    RESOURCE_EXHAUSTED and no details. Further, for INVALID_ARGUMENT a
+    BadRequest that names each field by its path in the request
+    ("spec.recipe.longest_side") and says what to do; for UNAVAILABLE and RESOURCE_EXHAUSTED a RetryInfo where waiting
     helps. UNAVAILABLE is the only code worth retrying unchanged.
   * No message towards the client is larger than 1 MiB.
 
@@ -75,7 +77,7 @@ class StyleTransferStub:
       INVALID_ARGUMENT    a field is missing or out of range, or an image cannot
                           be read, is too large or of a kind not accepted.
       RESOURCE_EXHAUSTED  the queue is full, or the request is larger than
-                          `Limits.max_request_bytes`.
+                          `Limits.max_request_bytes` (then without details).
       UNAVAILABLE         the server is shutting down, or the worker that painted
                           this job died; it is being restarted.
     """
@@ -119,7 +121,7 @@ class StyleTransferAsyncStub:
       INVALID_ARGUMENT    a field is missing or out of range, or an image cannot
                           be read, is too large or of a kind not accepted.
       RESOURCE_EXHAUSTED  the queue is full, or the request is larger than
-                          `Limits.max_request_bytes`.
+                          `Limits.max_request_bytes` (then without details).
       UNAVAILABLE         the server is shutting down, or the worker that painted
                           this job died; it is being restarted.
     """
@@ -165,7 +167,7 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
           INVALID_ARGUMENT    a field is missing or out of range, or an image cannot
                               be read, is too large or of a kind not accepted.
           RESOURCE_EXHAUSTED  the queue is full, or the request is larger than
-                              `Limits.max_request_bytes`.
+                              `Limits.max_request_bytes` (then without details).
           UNAVAILABLE         the server is shutting down, or the worker that painted
                               this job died; it is being restarted.
         """

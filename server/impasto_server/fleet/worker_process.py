@@ -211,10 +211,11 @@ class WorkerProcess:
         self.device = info.device.name
         self._info, self._stub = info, stub
         _log.info(
-            "worker ready device=%s description=%r precision=%s",
+            "worker ready device=%s description=%r precision=%s memory_mib=%d",
             info.device.name,
             info.device.description,
             pb.Precision.Name(info.device.auto_precision),
+            info.device.memory_bytes >> 20,
         )
         self._changed()
 

@@ -31,13 +31,18 @@ class CallError(Exception):
 def invalid_argument(faults: Iterable[tuple[str, str]]) -> status_pb2.Status:
     """INVALID_ARGUMENT with a `BadRequest`, from (path of the field, sentence on what to do) pairs."""
     faults = list(faults)
-    bad_request = error_details_pb2.BadRequest()
-    for field, remedy in faults[:_MAX_VIOLATIONS]:
-        bad_request.field_violations.add(field=field, description=remedy)
     message = "; ".join(f"{field} {remedy}" for field, remedy in faults[:_MAX_TOLD])
     if len(faults) > _MAX_TOLD:
         message += f"; and {len(faults) - _MAX_TOLD} more"
-    return status(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", message, bad_request)
+    details = _bad_request(faults[:_MAX_VIOLATIONS])
+    return status(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", message, details)
+
+
+def does_not_fit(field: str, remedy: str) -> status_pb2.Status:
+    """RESOURCE_EXHAUSTED: the job needs more memory than its device has; what to do about which field."""
+    message = f"{field} {remedy}"
+    details = _bad_request([(field, remedy)])
+    return status(grpc.StatusCode.RESOURCE_EXHAUSTED, "DOES_NOT_FIT", message, details)
 
 
 def unavailable(reason: str, message: str, retry_after: float) -> status_pb2.Status:
@@ -60,6 +65,13 @@ def status(code: grpc.StatusCode, reason: str, message: str, *details: Message) 
     for detail in details:
         result.details.add().Pack(detail)
     return result
+
+
+def _bad_request(faults: Iterable[tuple[str, str]]) -> error_details_pb2.BadRequest:
+    details = error_details_pb2.BadRequest()
+    for field, remedy in faults:
+        details.field_violations.add(field=field, description=remedy)
+    return details
 
 
 def _retry_info(seconds: float) -> error_details_pb2.RetryInfo:

@@ -85,6 +85,7 @@ class Job:
                 network=network,
                 device=device,
                 bfloat16=started.bfloat16,
+                memory_plan=started.memory_plan,
             )
         )
         self.message.recipe.CopyFrom(started.recipe)

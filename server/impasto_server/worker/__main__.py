@@ -18,6 +18,7 @@ import torch
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2_grpc
 from impasto_server.engine.devices import available_devices, check_device, describe_device, fastest_precision
+from impasto_server.engine.memory import available_memory
 from impasto_server.engine.network import Network
 from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
 from impasto_server.engine.weights import Weights, WeightsError, load_vgg19_or_builtin, load_weights
@@ -42,9 +43,8 @@ def main() -> None:
     _end_with_stdin(arguments.socket)
     PIL.Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
     torch.set_num_threads(max(1, torch.get_num_threads() // arguments.cpu_share))
-    painter = Painter()
     try:
-        service = _service(arguments, painter)
+        painter, service = _painter_and_service(arguments)
     except (WeightsError, ValueError) as error:
         # The fleet reads the reason here, and takes the code to mean that it need not try again.
         print(error, flush=True)
@@ -63,6 +63,9 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--download", action="store_true", help="download VGG-19 if it is not in the cache")
     parser.add_argument("--max-resident", type=int, required=True, help="jobs on the device at a time")
     parser.add_argument("--cpu-share", type=int, default=1, help="workers that share the CPU's threads")
+    parser.add_argument(
+        "--memory", type=int, metavar="MIB", help="memory that jobs may use, at most; else all that is free"
+    )
     parser.add_argument("--log-level", choices=LEVELS, default="info")
     return parser.parse_args()
 
@@ -81,7 +84,7 @@ def _end_with_stdin(socket: Path) -> None:
     threading.Thread(target=wait, name="stdin", daemon=True).start()
 
 
-def _service(arguments: argparse.Namespace, painter: Painter) -> WorkerService:
+def _painter_and_service(arguments: argparse.Namespace) -> tuple[Painter, WorkerService]:
     """
     Raises:
         ValueError: there is no such device.
@@ -92,16 +95,25 @@ def _service(arguments: argparse.Namespace, painter: Painter) -> WorkerService:
     check_device(device)
     network = Network(_weights(arguments)).to(device)
     auto_precision = fastest_precision(device)
-    return WorkerService(
+    # Once the network is there: what is free now is for the jobs.
+    memory_bytes = available_memory(torch.device(device)) // arguments.cpu_share
+    if arguments.memory is not None:
+        memory_bytes = min(memory_bytes, arguments.memory << 20)
+    painter = Painter(memory_bytes)
+    service = WorkerService(
         painter,
         device=pb.Device(
-            name=device, description=describe_device(device), auto_precision=_PRECISIONS[auto_precision]
+            name=device,
+            description=describe_device(device),
+            auto_precision=_PRECISIONS[auto_precision],
+            memory_bytes=memory_bytes,
         ),
         network=network,
         auto_precision=auto_precision,
         other_devices=devices[1:],
         max_resident=arguments.max_resident,
     )
+    return painter, service
 
 
 def _weights(arguments: argparse.Namespace) -> Weights:

@@ -9,7 +9,7 @@ import logging
 
 import numpy as np
 import PIL.Image
-from PIL import ImageCms, ImageOps, ImageStat, TiffImagePlugin
+from PIL import ImageChops, ImageCms, ImageOps, ImageStat, TiffImagePlugin
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.jobs.formats import ACCEPTED
@@ -41,6 +41,19 @@ class Picture:
     sha256: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Mask:
+    """A decoded mask.
+
+    Attributes:
+        levels: mode L, upright: white inside, black outside.
+        sha256: of what was sent.
+    """
+
+    levels: PIL.Image.Image
+    sha256: str
+
+
 def decode(image: pb.Image) -> Picture:
     """Decodes an image that the gateway has checked.
 
@@ -49,17 +62,46 @@ def decode(image: pb.Image) -> Picture:
     """
     if image.WhichOneof("source") == "raw":
         return _from_raw(image.raw)
-    try:
-        opened: PIL.Image.Image = PIL.Image.open(io.BytesIO(image.encoded), formats=list(ACCEPTED.values()))
-        opened.load()
-    except Exception as error:
-        # Pillow's decoders raise nearly every kind of exception for damaged files.
-        raise DamagedImage(f"is damaged: its pixels cannot be decoded ({error})") from error
+    opened = _opened(image.encoded)
     colors, alpha = _without_alpha(_in_8_bits(_upright(opened)))
     rgb, profile = _in_srgb(colors, opened.info.get("icc_profile"))
     if alpha is not None:
         rgb = _fill_hidden(rgb, alpha)
     return Picture(rgb, alpha, profile, _sha256(image.encoded))
+
+
+def decode_mask(image: pb.Image) -> Mask:
+    """Decodes an image that the gateway has checked as a mask: its luminance over black.
+
+    A colour profile is left aside: a mask's levels are numbers, not colours.
+
+    Raises:
+        DamagedImage: its pixels cannot be decoded.
+    """
+    colors: PIL.Image.Image
+    alpha: PIL.Image.Image | None
+    if image.WhichOneof("source") == "raw":
+        raw = image.raw
+        colors = PIL.Image.frombytes("RGBA", (raw.width, raw.height), raw.rgba)
+        alpha = colors.getchannel("A")
+        digest = _sha256(raw.rgba)
+    else:
+        colors, alpha = _without_alpha(_in_8_bits(_upright(_opened(image.encoded))))
+        digest = _sha256(image.encoded)
+    levels = colors.getchannel("L") if colors.mode == "LAB" else colors.convert("RGB").convert("L")
+    if alpha is not None:
+        levels = ImageChops.multiply(levels, alpha)
+    return Mask(levels, digest)
+
+
+def _opened(data: bytes) -> PIL.Image.Image:
+    try:
+        opened: PIL.Image.Image = PIL.Image.open(io.BytesIO(data), formats=list(ACCEPTED.values()))
+        opened.load()
+    except Exception as error:
+        # Pillow's decoders raise nearly every kind of exception for damaged files.
+        raise DamagedImage(f"is damaged: its pixels cannot be decoded ({error})") from error
+    return opened
 
 
 def _from_raw(raw: pb.RawPixels) -> Picture:

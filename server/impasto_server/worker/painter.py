@@ -13,7 +13,8 @@ import PIL.Image
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
-from impasto_server.engine.recipe import Recipe
+from impasto_server.engine.memory import DoesNotFit, MemoryPlan
+from impasto_server.engine.recipe import Recipe, RecipeError
 from impasto_server.engine.session import Progress, Session
 from impasto_server.jobs.mailbox import Mailbox
 from impasto_server.jobs.previews import PreviewWish
@@ -23,6 +24,11 @@ from impasto_server.worker.scheduler import FairTurns
 _log = logging.getLogger(__name__)
 
 _PROGRESS_INTERVAL = 0.05
+_MEMORY_METHODS: dict[str, pb.MemoryMethod] = {
+    "plain": pb.MEMORY_METHOD_PLAIN,
+    "recomputed": pb.MEMORY_METHOD_RECOMPUTED,
+    "tiled": pb.MEMORY_METHOD_TILED,
+}
 _PREVIEW_SHARE = 0.02
 """Of the time, at most so much goes into previews, however often they are wanted: they cost the optimiser."""
 
@@ -42,6 +48,7 @@ class Painted:
 
     picture: PIL.Image.Image
     recipe: Recipe
+    memory_plan: MemoryPlan
     evaluations: int
     stop_reason: str
     stop_message: str
@@ -65,10 +72,11 @@ class Painting:
             `Broken`.
     """
 
-    def __init__(self, open_session: Callable[[], Session], wish: PreviewWish) -> None:
+    def __init__(self, open_session: Callable[[int], Session], wish: PreviewWish) -> None:
         """
         Args:
-            open_session: makes the session; called on the device's thread.
+            open_session: makes the session within so many bytes of the device's memory; called on the
+                device's thread.
             wish: which previews to take.
         """
         self.events: Mailbox[Event] = Mailbox()
@@ -81,12 +89,28 @@ class Painting:
         self._preview_in_hand = wish.disabled
         self._preview_seconds = 0.0
 
+    def open(self, memory_bytes: int) -> None:
+        """Makes the session.
+
+        Args:
+            memory_bytes: what it may use of the device's memory.
+
+        Raises:
+            RecipeError: it cannot be painted; with `DoesNotFit` as its cause, not within that memory.
+        """
+        self._session = self._open_session(memory_bytes)
+        self._tell(worker_pb2.RunResponse(started=_started(self._session)))
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the session is estimated to need at its peak. Its plan may shrink, but never grows."""
+        assert self._session is not None
+        return self._session.plan.estimated_bytes
+
     def turn(self) -> bool:
         """One evaluation; tells whether more are to follow."""
-        if self._session is None:
-            self._session = self._open_session()
-            self._tell(worker_pb2.RunResponse(started=_started(self._session)))
         session = self._session
+        assert session is not None
         progress = session.step()
         now = time.monotonic()
         if session.done or now >= self._next_progress:
@@ -104,6 +128,7 @@ class Painting:
             Painted(
                 session.picture(),
                 session.recipe,
+                session.plan,
                 progress.evaluation,
                 session.stop_reason,
                 session.stop_message,
@@ -130,14 +155,25 @@ class Painting:
 
 
 class Painter:
-    """Gives paintings turns of one evaluation on the device.
+    """Gives paintings turns of one evaluation on the device, as many of them as its memory holds.
+
+    A painting that does not fit beside those on the device waits until one of them leaves, and who comes
+    after it waits behind it: otherwise small paintings could keep a large one out for ever.
 
     `work` must run on the thread that has loaded the network, and no other may compute with torch: OpenMP
     keeps a pool of threads for each thread that computes, and with two pools on the same cores they sleep
     where they would otherwise spin, which was measured to make an evaluation 15 % slower.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, memory_bytes: int) -> None:
+        """
+        Args:
+            memory_bytes: what paintings may use of the device's memory, beside the network.
+        """
+        self._memory_bytes = memory_bytes
+        self._waiting: list[Painting] = []
+        # Whether the first in line has not yet been tried with the room that there is now.
+        self._untried = False
         self._turns: FairTurns[Painting] = FairTurns()
         self._condition = threading.Condition()
         self._at_work: Painting | None = None
@@ -150,44 +186,96 @@ class Painter:
 
     def admit(self, painting: Painting) -> None:
         with self._condition:
-            self._turns.add(painting)
+            self._waiting.append(painting)
+            if len(self._waiting) == 1:
+                self._untried = True
             self._condition.notify_all()
 
     def drop(self, painting: Painting) -> None:
         """Takes a painting off the device before its next evaluation; waits for the one at work."""
         with self._condition:
-            if painting not in self._turns:
+            if painting in self._waiting:
+                self._waiting.remove(painting)
+            elif painting in self._turns:
+                self._turns.remove(painting)
+            else:
                 return
-            self._turns.remove(painting)
             self._condition.wait_for(lambda: self._at_work is not painting)
-            painting.release()
+            self._let_go(painting)
 
     def work(self) -> None:
         """Paints for ever, on the calling thread."""
         while True:
             with self._condition:
-                self._condition.wait_for(lambda: len(self._turns) > 0)
-                painting = self._at_work = self._turns.next()
+                self._condition.wait_for(lambda: self._may_enter or len(self._turns) > 0)
+                is_new = self._may_enter
+                painting = self._at_work = self._waiting[0] if is_new else self._turns.next()
+                if is_new:
+                    self._untried = False
+                free_bytes = self._memory_bytes - sum(other.memory_bytes for other in self._turns)
             begin = time.perf_counter()
+            waits = goes_on = False
             try:
-                goes_on = painting.turn()
+                waits = is_new and not self._enters(painting, free_bytes)
+                goes_on = not waits and painting.turn()
             except Exception as error:
                 # Whatever one painting raises, the others go on.
-                _log.exception("painting broke")
+                if not isinstance(error, RecipeError):
+                    _log.exception("painting broke")
                 # Its traceback would keep the session, and so the device's memory.
                 painting.broke(error.with_traceback(None))
-                goes_on = False
+            seconds = time.perf_counter() - begin
             with self._condition:
                 self._at_work = None
+                if not waits and painting in self._waiting:
+                    self._waiting.remove(painting)
+                    self._turns.add(painting)
+                    self._untried = True
                 if painting in self._turns:
                     if goes_on:
-                        self._turns.charge(painting, time.perf_counter() - begin)
+                        self._turns.charge(painting, seconds)
                     else:
                         self._turns.remove(painting)
-                        painting.release()
+                        self._let_go(painting)
                 self._condition.notify_all()
             # Its memory must not wait for the next painting.
             del painting
+
+    @property
+    def _may_enter(self) -> bool:
+        return self._untried and len(self._waiting) > 0
+
+    def _enters(self, painting: Painting, free_bytes: int) -> bool:
+        """Opens a painting if the device has room for it beside the others; False if it has to wait.
+
+        Raises:
+            RecipeError: it cannot be painted, or the whole device is too small for it.
+        """
+        try:
+            painting.open(free_bytes)
+        except RecipeError as error:
+            if not isinstance(error.__cause__, DoesNotFit):
+                raise
+            if error.__cause__.needed_bytes <= self._memory_bytes:
+                _log.info("job waits for memory needed_bytes=%d", error.__cause__.needed_bytes)
+                return False
+            # Once more, to be refused with what the device has, not with what the others leave of it.
+            painting.open(self._memory_bytes)
+        return True
+
+    def _let_go(self, painting: Painting) -> None:
+        painting.release()
+        self._untried = True
+        self._condition.notify_all()
+
+
+def memory_plan_message(plan: MemoryPlan) -> pb.MemoryPlan:
+    """The contract's memory plan for one of the engine's."""
+    return pb.MemoryPlan(
+        method=_MEMORY_METHODS[plan.method],
+        estimated_bytes=plan.estimated_bytes,
+        tile_side=plan.tile_side or 0,
+    )
 
 
 def _started(session: Session) -> worker_pb2.Started:
@@ -197,6 +285,7 @@ def _started(session: Session) -> worker_pb2.Started:
         width=width,
         height=height,
         bfloat16=session.recipe.precision == "bfloat16",
+        memory_plan=memory_plan_message(session.plan),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -20,6 +20,9 @@ class FairTurns(Generic[K]):
 
     def __len__(self) -> int:
         return len(self._seconds)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._seconds)
 
     def __contains__(self, key: object) -> bool:
         return key in self._seconds

@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,18 +17,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
 import grpc.aio
+import PIL.Image
 import torch
 from google.rpc import status_pb2
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2, worker_pb2_grpc
+from impasto_server.engine.memory import DoesNotFit
 from impasto_server.engine.network import Network
 from impasto_server.engine.recipe import Recipe, RecipeError, result_size
-from impasto_server.engine.session import Session, Style
-from impasto_server.jobs.errors import invalid_argument, status
+from impasto_server.engine.session import Region, Session, Style
+from impasto_server.engine.targets import TargetCache
+from impasto_server.jobs.errors import does_not_fit, invalid_argument, status
 from impasto_server.jobs.previews import PreviewWish, preview_wish
 from impasto_server.jobs.recipes import recipe_from_proto
-from impasto_server.worker.images import DamagedImage, Picture, decode
+from impasto_server.worker.images import DamagedImage, Mask, Picture, decode, decode_mask
 from impasto_server.worker.painter import Painted, Painter, Painting, Snapshot
 from impasto_server.worker.pictures import code_preview, code_result, resized_alpha
 
@@ -40,6 +44,7 @@ CHUNK_BYTES = 256 * 1024
 
 _STOP_REASONS: dict[str, pb.StopReason] = {
     "completed": pb.STOP_REASON_COMPLETED,
+    "plateau": pb.STOP_REASON_PLATEAU,
     "converged": pb.STOP_REASON_CONVERGED,
     "not_finite": pb.STOP_REASON_NOT_FINITE,
 }
@@ -51,15 +56,20 @@ class Material:
     """What a painting is made from, decoded.
 
     Attributes:
-        content: its alpha is already of the result's size.
-        digests: for the result's metadata: SHA-256 of the images as they were sent.
+        content: its alpha is already of the result's size; None for a texture.
+        texture: width and height in pixels; None if there is a content.
+        made_from: for the result's metadata: the SHA-256 of the images as they were sent, and what they
+            were sent for.
     """
 
     recipe: Recipe
-    content: Picture
+    content: Picture | None
+    texture: tuple[int, int] | None
     styles: list[Style]
-    start_image: Picture | None
-    digests: dict[str, Any]
+    regions: list[Region]
+    selection: PIL.Image.Image | None
+    start_image: PIL.Image.Image | None
+    made_from: dict[str, Any]
 
 
 class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
@@ -78,7 +88,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         """
         Args:
             painter: who gives the turns.
-            device: name and description.
+            device: name, description, and the memory that jobs may use.
             network: on the device.
             auto_precision: what precision "auto" means here.
             other_devices: what `GetWorkerInfo` is to say.
@@ -90,6 +100,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self._other_devices = other_devices
         self._places = asyncio.Semaphore(max_resident)
         self._painter = painter
+        self._style_targets = TargetCache()
         # Decoding and coding would keep the event loop from its calls.
         self._images = ThreadPoolExecutor(2, thread_name_prefix="images")
 
@@ -130,18 +141,28 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
                 painted = await self._relay(painting, wish, request.job_name, context)
             finally:
                 await asyncio.to_thread(self._painter.drop, painting)
-                _log.info("job off the device job=%s", request.job_name)
+                _log.info(
+                    "job off the device job=%s style_targets_computed=%d style_targets_reused=%d",
+                    request.job_name,
+                    self._style_targets.misses,
+                    self._style_targets.hits,
+                )
         if painted is not None:
             await self._deliver(painted, material, context)
 
-    def _open_session(self, material: Material) -> Session:
+    def _open_session(self, material: Material, memory_bytes: int) -> Session:
         return Session(
             material.recipe,
-            content=material.content.rgb,
+            content=material.content.rgb if material.content else None,
+            texture=material.texture,
             styles=material.styles,
+            regions=material.regions,
+            selection=material.selection,
             network=self._network,
-            start_image=material.start_image.rgb if material.start_image else None,
+            start_image=material.start_image,
             auto_precision=self._auto_precision,
+            cache=self._style_targets,
+            memory_bytes=memory_bytes,
         )
 
     async def _relay(
@@ -186,8 +207,8 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         data = await self._in_images_thread(
             code_result,
             painted.picture,
-            alpha=material.content.alpha,
-            profile=material.content.profile,
+            alpha=material.content.alpha if material.content else None,
+            profile=material.content.profile if material.content else None,
             metadata=self._metadata(painted, material),
         )
         finished = worker_pb2.Finished(
@@ -209,7 +230,11 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
                 "sha256": self._network.sha256,
             },
             "recipe": dataclasses.asdict(painted.recipe),
-            **material.digests,
+            **material.made_from,
+            "memory_plan": {
+                "method": painted.memory_plan.method,
+                "tile_side": painted.memory_plan.tile_side,
+            },
             "stop_reason": painted.stop_reason,
             "stop_message": painted.stop_message,
             "evaluations": painted.evaluations,
@@ -226,29 +251,56 @@ def _decoded(spec: pb.JobSpec) -> Material:
         RecipeError: an image's pixels cannot be decoded, or the recipe does not suit the content.
     """
     recipe = recipe_from_proto(spec.recipe)
-    content = _decoded_image(spec.content, "content")
-    recipe = recipe.resolve(*content.rgb.size)
-    assert recipe.longest_side is not None
-    if content.alpha is not None:
-        # As small as it will be: a large one would wait in memory until the end.
+    content, texture = None, None
+    made_from: dict[str, Any] = {}
+    if spec.HasField("texture"):
+        texture = spec.texture.width, spec.texture.height
+        recipe = recipe.resolve(*texture, texture=True)
+        size = texture
+        made_from["texture"] = {"width": texture[0], "height": texture[1]}
+    else:
+        content = _decoded_image(spec.content, "content")
+        recipe = recipe.resolve(*content.rgb.size)
+        assert recipe.longest_side is not None
         size = result_size(*content.rgb.size, recipe.longest_side)
-        content = dataclasses.replace(content, alpha=resized_alpha(content.alpha, size))
-    pictures = [_decoded_image(style.image, f"styles[{i}].image") for i, style in enumerate(spec.styles)]
-    styles = [
-        Style(picture.rgb, style.weight if style.HasField("weight") else 1.0)
-        for style, picture in zip(spec.styles, pictures, strict=True)
-    ]
-    start_image = _decoded_image(spec.start_image, "start_image") if recipe.start == "image" else None
-    digests: dict[str, Any] = {
-        "content_sha256": content.sha256,
-        "styles": [
-            {"sha256": picture.sha256, "weight": style.weight}
-            for picture, style in zip(pictures, styles, strict=True)
-        ],
-    }
-    if start_image is not None:
-        digests["start_image_sha256"] = start_image.sha256
-    return Material(recipe, content, styles, start_image, digests)
+        if content.alpha is not None:
+            # As small as it will be: a large one would wait in memory until the end.
+            content = dataclasses.replace(content, alpha=resized_alpha(content.alpha, size))
+        made_from["content_sha256"] = content.sha256
+
+    styles = []
+    made_from["styles"] = []
+    for i, style in enumerate(spec.styles):
+        picture = _decoded_image(style.image, f"styles[{i}].image")
+        weight = style.weight if style.HasField("weight") else 1.0
+        styles.append(Style(picture.rgb, weight))
+        made_from["styles"].append({"sha256": picture.sha256, "weight": weight})
+
+    regions = []
+    for i, region in enumerate(spec.regions):
+        mask = _decoded_mask(region.content_mask, f"regions[{i}].content_mask", size)
+        entry = {"content_mask_sha256": mask.sha256, "style": region.style}
+        style_mask = None
+        if region.HasField("style_mask"):
+            path = f"regions[{i}].style_mask"
+            of_style = _decoded_mask(region.style_mask, path, styles[region.style].image.size)
+            style_mask = of_style.levels
+            entry["style_mask_sha256"] = of_style.sha256
+        regions.append(Region(mask.levels, region.style, style_mask))
+        made_from.setdefault("regions", []).append(entry)
+
+    selection = None
+    if spec.HasField("selection"):
+        selected = _decoded_mask(spec.selection, "selection", size)
+        selection = selected.levels
+        made_from["selection_sha256"] = selected.sha256
+
+    start_image = None
+    if recipe.start == "image":
+        start = _decoded_image(spec.start_image, "start_image")
+        start_image = start.rgb
+        made_from["start_image_sha256"] = start.sha256
+    return Material(recipe, content, texture, styles, regions, selection, start_image, made_from)
 
 
 def _decoded_image(image: pb.Image, field: str) -> Picture:
@@ -258,6 +310,18 @@ def _decoded_image(image: pb.Image, field: str) -> Picture:
         raise RecipeError(field, str(error)) from error
 
 
+def _decoded_mask(image: pb.Image, field: str, size: tuple[int, int]) -> Mask:
+    """A mask, no larger than the (width, height) it is for: there may be many, and they wait in memory."""
+    try:
+        mask = decode_mask(image)
+    except DamagedImage as error:
+        raise RecipeError(field, str(error)) from error
+    if mask.levels.width > size[0] and mask.levels.height > size[1]:
+        levels = mask.levels.resize(size, PIL.Image.Resampling.BOX)
+        mask = dataclasses.replace(mask, levels=levels)
+    return mask
+
+
 def _failed(error: status_pb2.Status) -> worker_pb2.RunResponse:
     return worker_pb2.RunResponse(finished=worker_pb2.Finished(error=error))
 
@@ -265,8 +329,11 @@ def _failed(error: status_pb2.Status) -> worker_pb2.RunResponse:
 def _refusal(error: Exception) -> status_pb2.Status:
     """What the caller is told of an error that ended a painting."""
     if isinstance(error, RecipeError):
-        path = "spec.recipe" if error.field in _RECIPE_FIELDS else "spec"
-        return invalid_argument([(f"{path}.{error.field}", error.remedy)])
+        top = re.split(r"[.\[]", error.field)[0]
+        field = f"spec.recipe.{error.field}" if top in _RECIPE_FIELDS else f"spec.{error.field}"
+        if isinstance(error.__cause__, DoesNotFit):
+            return does_not_fit(field, error.remedy)
+        return invalid_argument([(field, error.remedy)])
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "memory" in str(error):
         return status(
             grpc.StatusCode.RESOURCE_EXHAUSTED,
