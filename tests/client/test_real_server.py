@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageChops, ImageStat
 
 import impasto
 from samples import coded, photo
@@ -83,3 +84,62 @@ def test_info(client: impasto.Client) -> None:
     assert info.network.architecture == "vgg16"
     assert info.devices[0].state == "ready"
     assert {"png", "jpeg", "webp", "tiff"} == set(info.accepted_formats)
+
+
+def half_mask(width: int, height: int) -> Image.Image:
+    """White on the left."""
+    mask = Image.new("L", (width, height))
+    mask.paste(255, (0, 0, width // 2, height))
+    return mask
+
+
+def test_a_texture(client: impasto.Client) -> None:
+    blue = Image.effect_noise((32, 32), 80)
+    style = Image.merge(
+        "RGB", (blue.point(lambda value: value // 4), blue.point(lambda value: value // 4), blue)
+    )
+    picture = client.stylize(None, style, texture=(40, 24), evaluations=12).result()
+    assert (picture.width, picture.height) == (40, 24)
+    assert picture.job.recipe.start == "noise"
+    red, _, blue_mean = ImageStat.Stat(picture.image.convert("RGB")).mean
+    assert blue_mean > red + 20
+    assert picture.metadata["texture"] == {"width": 40, "height": 24}
+
+
+def test_a_selection_leaves_the_rest_as_it_is(client: impasto.Client) -> None:
+    content = photo(64, 32)
+    style = Image.effect_noise((32, 32), 100).convert("RGB")
+    picture = client.stylize(content, style, selection=half_mask(64, 32), evaluations=6).result()
+    difference = ImageChops.difference(picture.image.convert("RGB"), content)
+    assert max(high for _, high in difference.crop((34, 0, 64, 32)).getextrema()) <= 1
+    assert max(high for _, high in difference.crop((0, 0, 30, 32)).getextrema()) > 20
+
+
+def test_each_region_takes_its_own_style(client: impasto.Client) -> None:
+    noise = Image.effect_noise((48, 48), 60)
+    dark = noise.point(lambda value: value // 4)
+    red, blue = Image.merge("RGB", (noise, dark, dark)), Image.merge("RGB", (dark, dark, noise))
+    left = half_mask(64, 48)
+    picture = client.stylize(
+        Image.new("RGB", (64, 48), "grey"),
+        [red, blue],
+        regions=[impasto.Region(left, 0), impasto.Region(left.rotate(180), 1)],
+        evaluations=30,
+    ).result()
+    painted = picture.image.convert("RGB")
+    redness = []
+    for box in ((4, 4, 28, 44), (36, 4, 60, 44)):
+        mean_red, _, mean_blue = ImageStat.Stat(painted.crop(box)).mean
+        redness.append(mean_red - mean_blue)
+    assert redness[0] > redness[1] + 20
+    assert len(picture.metadata["regions"]) == 2
+
+
+def test_how_it_fits_into_memory_is_told(client: impasto.Client) -> None:
+    job = client.stylize(photo(), photo(), evaluations=1).result().job
+    assert job.memory_plan is not None
+    assert job.memory_plan.method == "plain"
+    assert job.memory_plan.estimated_bytes > 0
+    info = client.info()
+    assert info.devices[0].memory_bytes
+    assert info.limits.max_regions >= 1
