@@ -42,6 +42,8 @@ def metadata_of(request: pb.StylizeRequest) -> dict[str, Any]:
     spec = request.spec
     told: dict[str, Any] = {
         "impasto": "9.9",
+        "torch": "2.0",
+        "memory_plan": {"method": "tiled", "tile_side": 512},
         "device": "a test",
         "network": {"architecture": "vgg16", "weights": "builtin", "origin": "a test", "sha256": "0" * 64},
         "recipe": {

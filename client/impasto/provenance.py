@@ -52,6 +52,8 @@ class Provenance:
         device: what painted it, in words; None if not said.
         weights: how the feature network's weights were named; None if not said.
         network_sha256: of the weights' file; None if not said.
+        torch: version of PyTorch; None if not said.
+        memory_plan: how it fitted into memory, as "tiled (512 px)"; None if not said.
     """
 
     recipe: Recipe
@@ -65,6 +67,8 @@ class Provenance:
     device: str | None
     weights: str | None
     network_sha256: str | None
+    torch: str | None
+    memory_plan: str | None
 
     def differences(self, info: ServerInfo) -> list[str]:
         """In which respects a server is not the one that made the picture, each a clause for people."""
@@ -85,6 +89,17 @@ class Provenance:
                 f"{', '.join(descriptions) or 'none'}"
             )
         return found
+
+    def changes(self, now: Provenance) -> list[str]:
+        """What no server says beforehand and was otherwise for a later picture, in clauses for people."""
+        return [
+            f"{word} was {before or 'unknown'} then, is {after or 'unknown'} now"
+            for word, before, after in (
+                ("PyTorch", self.torch, now.torch),
+                ("the memory plan", self.memory_plan, now.memory_plan),
+            )
+            if before != after
+        ]
 
 
 def read(data: bytes) -> Provenance:
@@ -146,6 +161,8 @@ def parse(metadata: Mapping[str, Any]) -> Provenance:
         device=top.text_if_any("device"),
         weights=network.text_if_any("weights"),
         network_sha256=network.digest_if_any("sha256"),
+        torch=top.text_if_any("torch"),
+        memory_plan=_memory_plan(top.entries("memory_plan")) if "memory_plan" in top else None,
     )
 
 
@@ -198,6 +215,11 @@ class _Entries:
 
     def _not_understood(self, key: str, word: str) -> ValueError:
         return ValueError(f"cannot be understood: its entry {self._path}{key} is not {word}")
+
+
+def _memory_plan(entries: _Entries) -> str | None:
+    method = entries.text_if_any("method")
+    return f"{method} ({entries.whole('tile_side')} px)" if "tile_side" in entries else method
 
 
 def _recipe(entries: _Entries) -> Recipe:

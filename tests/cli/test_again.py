@@ -171,6 +171,15 @@ def test_a_server_unlike_the_one_that_painted_it(
     assert not Path("stricter.png").exists()
 
 
+def test_what_may_be_the_cause_of_a_difference(again: Impasto, fake: FakeServer) -> None:
+    fake.script = functools.partial(fake_server.paint_recorded, turn=180)
+    altered("altered.png", torch="1.0", memory_plan={"method": "plain", "tile_side": None})
+    outcome = again("altered.png", *ALL, "-o", "new.png")
+    assert outcome.code == 0
+    assert "PyTorch was 1.0 then, is 2.0 now" in outcome.err
+    assert "the memory plan was plain then, is tiled (512 px) now" in outcome.err
+
+
 def test_metadata_that_the_server_refuses_goes_by_the_pictures_name(again: Impasto) -> None:
     metadata = json.loads(Path("out.json").read_text())
     altered("altered.png", recipe={**metadata["recipe"], "objective": "cubist"})

@@ -225,6 +225,19 @@ def test_refused_fields_go_by_the_names_of_their_options(impasto: Impasto, fake:
     ]
 
 
+def test_a_job_too_large_for_the_memory_names_its_option(stylize: Impasto, fake: FakeServer) -> None:
+    def script(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Any:
+        yield from fake_server.begin()
+        told = bad_request(spec__recipe__longest_side="of 9000 px needs about 7 GiB; give at most 4096")
+        error = fake_server.status(grpc.StatusCode.RESOURCE_EXHAUSTED, "too large", told)
+        yield fake_server.job(pb.JOB_STATE_FAILED, error=error)
+
+    fake.script = script
+    outcome = stylize()
+    assert outcome.code == 1
+    assert outcome.err.endswith("Error: --size of 9000 px needs about 7 GiB; give at most 4096\n")
+
+
 def test_a_refused_texture_goes_by_the_name_of_its_option(impasto: Impasto, fake: FakeServer) -> None:
     fake.script = violations(("spec.texture.width", "is 3; give 16 to 8192"))
     outcome = impasto(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Sequence
@@ -97,6 +98,10 @@ def paint_again(
     if before is not None:
         difference = _largest_difference(before, picture.image)
         display.compared(str(output.picture), str(result), difference)
+        if difference != 0:
+            with contextlib.suppress(ValueError):  # The new picture need not say how it was made.
+                for change in provenance.changes(read(picture.data)):
+                    display.note(change)
         if strict and difference != 0:
             raise ImpastoError(f"{output.picture} is not identical to {result}")
 
