@@ -86,6 +86,13 @@ def test_speedup_and_share_are_of_the_figures_beside_them(figures: Figures) -> N
     )
 
 
+def test_the_profile_says_where_the_time_went(figures: Figures) -> None:
+    shares = list(figures.profile_512.values())
+    assert {"convolution", "convolution_backward"} <= figures.profile_512.keys()
+    assert shares == sorted(shares, reverse=True)
+    assert 0 < sum(shares) <= 1
+
+
 def test_it_says_what_goes_on(figures: Figures, said: list[str]) -> None:
     assert any("standard painting" in text for text in said)
     assert any("service" in text for text in said)

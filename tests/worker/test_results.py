@@ -11,12 +11,15 @@ import pytest
 from PIL import ImageCms
 
 from impasto.v1 import style_transfer_pb2 as pb
-from samples import coded, photo, still_recipe, stylize_request
+from samples import coded, mask, photo, still_recipe, stylize_request
 from server_process import PATIENCE, ServerProcess
 
 
 def result_for(server: ServerProcess, content: bytes, **recipe: Any) -> PIL.Image.Image:
-    request = stylize_request(content, recipe=still_recipe(**recipe))
+    return result_of(server, stylize_request(content, recipe=still_recipe(**recipe)))
+
+
+def result_of(server: ServerProcess, request: pb.StylizeRequest) -> PIL.Image.Image:
     responses = list(server.stub.Stylize(request, timeout=PATIENCE))
     states = [response.event.job.state for response in responses if response.event.HasField("job")]
     assert states[-1] == pb.JOB_STATE_SUCCEEDED
@@ -90,3 +93,58 @@ def test_a_colour_profile_comes_back_and_so_do_its_colours(server: ServerProcess
 def test_non_square_pictures_keep_their_proportions(server: ServerProcess) -> None:
     assert result_for(server, coded(photo(90, 30)), longest_side=60).size == (60, 20)
     assert result_for(server, coded(photo(30, 90)), longest_side=60).size == (20, 60)
+
+
+@pytest.mark.parametrize("objective", [pb.OBJECTIVE_BALANCED, pb.OBJECTIVE_WASSERSTEIN, pb.OBJECTIVE_GATYS])
+@pytest.mark.parametrize(
+    ("content", "style", "longest_side", "size"),
+    [
+        ((2000, 60), (60, 60), 640, (640, 19)),
+        ((30, 500), (400, 20), None, (30, 500)),
+        ((40, 30), (300, 200), None, (40, 30)),
+        ((40, 30), (20, 28), 96, (96, 72)),
+        ((16, 16), (300, 5), None, (16, 16)),
+        ((5, 5), (1, 1), None, (16, 16)),
+        ((33, 47), (1, 300), None, (33, 47)),
+    ],
+)
+def test_any_size_and_shape_is_painted(
+    server: ServerProcess,
+    objective: pb.Objective,
+    content: tuple[int, int],
+    style: tuple[int, int],
+    longest_side: int | None,
+    size: tuple[int, int],
+) -> None:
+    recipe = pb.Recipe(objective=objective, evaluations=2, longest_side=longest_side)
+    request = stylize_request(coded(photo(*content)), style=coded(photo(*style)), recipe=recipe)
+    assert result_of(server, request).size == size
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "1", "CMYK", "I;16"])
+def test_styles_of_every_kind_are_learnt_from(server: ServerProcess, mode: str) -> None:
+    if mode == "I;16":
+        style = PIL.Image.fromarray(np.asarray(photo().convert("L")).astype(np.uint16) * 257)
+    else:
+        style = photo().convert(mode)
+    result_of(server, stylize_request(style=coded(style, "TIFF"), recipe=pb.Recipe(evaluations=1)))
+
+
+def test_grey_with_alpha_comes_back_as_rgb_with_alpha(server: ServerProcess) -> None:
+    image = PIL.Image.merge("LA", (photo().convert("L"), PIL.Image.new("L", (32, 24), 90)))
+    picture = result_for(server, coded(image))
+    assert picture.mode == "RGBA"
+    assert picture.getchannel("A").getextrema() == (90, 90)
+
+
+def test_a_selection_keeps_profile_and_alpha(server: ServerProcess) -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = photo(48, 32).convert("RGBA")
+    image.putalpha(60)
+    request = stylize_request(coded(image, icc_profile=srgb), recipe=pb.Recipe(evaluations=2))
+    request.spec.selection.encoded = coded(mask(12, 8))
+    picture = result_of(server, request)
+    assert picture.info["icc_profile"] == srgb
+    assert picture.getchannel("A").getextrema() == (60, 60)
+    right = (30, 0, 48, 32)
+    assert_shows(picture.convert("RGB").crop(right), photo(48, 32).crop(right), within=2)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import ImageCms
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.worker.images import DamagedImage, Picture, decode
+from impasto_server.worker.images import DamagedImage, Picture, decode, decode_mask
 from samples import coded, photo
 
 GREYS = PIL.Image.linear_gradient("L").resize((32, 24))
@@ -172,10 +172,62 @@ def test_raw_pixels() -> None:
     assert picture.alpha is not None
 
 
+def levels(data: bytes) -> Any:
+    """A mask's levels (height, width)."""
+    mask = decode_mask(pb.Image(encoded=data)).levels
+    assert mask.mode == "L"
+    return np.asarray(mask).astype(int)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGB", "CMYK"])
+def test_a_mask_is_its_luminance(mode: str) -> None:
+    image = photo().convert(mode)
+    expected = np.asarray(image.convert("RGB").convert("L")).astype(int)
+    assert np.abs(levels(coded(image, "TIFF")) - expected).max() <= 1
+
+
+def test_a_transparent_mask_lies_over_black() -> None:
+    for mode in ("LA", "RGBA"):
+        image = PIL.Image.new("L", (32, 24), 200).convert(mode)
+        image.putalpha(GREYS)
+        assert np.abs(levels(coded(image)) - np.asarray(GREYS).astype(int) * 200 / 255).max() <= 1
+    one_transparent_colour = photo().quantize(8)
+    seen = levels(coded(one_transparent_colour, transparency=3))
+    assert (seen[np.asarray(one_transparent_colour) == 3] == 0).all()
+    assert seen.max() > 0
+
+
+def test_a_mask_of_16_bits_is_scaled() -> None:
+    deep = PIL.Image.fromarray(np.asarray(GREYS).astype(np.uint16) * 257)
+    for format in ("PNG", "TIFF"):
+        assert (levels(coded(deep, format)) == np.asarray(GREYS)).all()
+
+
+def test_a_mask_of_raw_pixels() -> None:
+    rgba = GREYS.convert("RGBA")
+    rgba.putalpha(128)
+    mask = decode_mask(pb.Image(raw=pb.RawPixels(width=32, height=24, rgba=rgba.tobytes())))
+    assert np.abs(np.asarray(mask.levels).astype(int) - np.asarray(GREYS).astype(int) * 128 / 255).max() <= 1
+
+
+def test_a_masks_levels_are_no_colours() -> None:
+    # A profile that would change every colour.
+    data = coded(GREYS.convert("RGB"), icc_profile=swapped_profile().replace(b"para", b"parb"))
+    assert (levels(data) == np.asarray(GREYS)).all()
+
+
+def test_a_mask_is_turned_upright() -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    expected = GREYS.transpose(PIL.Image.Transpose.ROTATE_270)
+    assert (levels(coded(GREYS, exif=exif)) == np.asarray(expected)).all()
+
+
 def test_damaged_pixels_are_told() -> None:
     data = bytearray(coded(PIL.Image.effect_noise((64, 64), 90), "JPEG"))
-    with pytest.raises(DamagedImage):
-        decoded(bytes(data[: len(data) // 2]))
+    for decoder in (decode, decode_mask):
+        with pytest.raises(DamagedImage):
+            decoder(pb.Image(encoded=bytes(data[: len(data) // 2])))
 
 
 def test_broken_exif_is_ignored() -> None:

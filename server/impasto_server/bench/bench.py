@@ -16,6 +16,7 @@ from impasto_server.bench.flops import convolution_flops, convolutions, gram_flo
 from impasto_server.bench.machine import this_machine
 from impasto_server.bench.painting import Painting, SeenSize, Stage, paint
 from impasto_server.bench.pictures import demo_content, demo_style
+from impasto_server.bench.profile import time_shares
 from impasto_server.bench.race import quickest_recipe, race
 from impasto_server.bench.reference import Reference, compute_reference, recorded_reference
 from impasto_server.bench.report_program import ReportProgram, torchvision_features
@@ -23,7 +24,7 @@ from impasto_server.bench.service import service_figures
 from impasto_server.bench.timing import UNSTEADY, Timing, seconds
 from impasto_server.engine import Network, Recipe, Session, Style, load_weights, pixels
 from impasto_server.engine.devices import fastest_precision
-from impasto_server.engine.recipe import Objective
+from impasto_server.engine.recipe import Objective, Precision
 from impasto_server.engine.weights import Architecture, Weights
 
 BUSY = 0.5
@@ -139,6 +140,23 @@ class _Bench:
         figures.evaluation_gflops_512 = flops / stage.seconds.median / 1e9
         figures.conv_rate_share_512 = figures.evaluation_gflops_512 / best
         figures.conv_ceiling_share_512 = flops / alone / 1e9 / best
+        for dtype in self._plan.share_precisions:
+            self._say(f"evaluations in {dtype} at {self._plan.standard_side} px")
+            of_dtype = self._report_stage(dtype)
+            network = convolutions(
+                self._network.architecture, of_dtype.painted_height, of_dtype.painted_width, DEEPEST
+            )
+            rate = convolution_flops(network) / of_dtype.seconds.median / 1e9
+            figures.conv_rate_share_512_report[dtype] = rate / figures.convolution_gflops[dtype]
+
+    def _report_stage(self, precision: Precision) -> Stage:
+        """A few evaluations of the recipe `report`, which has one scale and no margin."""
+        recipe = Recipe(
+            objective="report", longest_side=self._plan.standard_side, precision=precision, evaluations=5
+        )
+        return paint(
+            recipe, self._content, self._style, self._network, auto_precision=self._precision
+        ).stages[-1]
 
     def bare_loop(self) -> None:
         """The engine's evaluations and the bare loop's steps in turn."""
@@ -152,47 +170,44 @@ class _Bench:
             _DTYPES[self._precision],
         )
         loop.step()
-        report, _ = self._pairs("report", loop)
-        balanced, painted = self._pairs("balanced", loop)
         figures = self.figures
-        figures.bare_loop_seconds_512 = Timing.of([bare for _, bare in report + balanced]).median
-        ratios = [Timing.of([engine / bare for engine, bare in pairs]) for pairs in (report, balanced)]
+        ratios, bare = [], []
+        for objective in ("report", "balanced"):
+            session = self._at_full_size(objective)
+            with SeenSize(self._network, session) as seen:
+                pairs = [
+                    (seconds(session.step, self._device), seconds(loop.step, self._device))
+                    for _ in range(self._plan.pairs)
+                ]
+            bare += [step for _, step in pairs]
+            ratios.append(Timing.of([engine / step for engine, step in pairs]))
+            self._steady(f"engine over bare loop, {objective}", ratios[-1])
+        figures.bare_loop_seconds_512 = Timing.of(bare).median
         figures.bare_loop_ratio_report_512 = ratios[0].median
         figures.bare_loop_ratio_balanced_512 = ratios[1].median
-        figures.bare_loop_pixel_ratio_balanced_512 = painted / side**2
-        self._steady("engine over bare loop, report", ratios[0])
-        self._steady("engine over bare loop, balanced", ratios[1])
+        figures.bare_loop_pixel_ratio_balanced_512 = seen.width * seen.height / side**2
+        self._say("where an evaluation's time goes")
+        figures.profile_512 = time_shares(session.step, self._device)
 
-    def _pairs(self, objective: Objective, loop: BareLoop) -> tuple[list[tuple[float, float]], int]:
-        """Seconds of the engine's evaluations at full size and of steps of the loop, in turn; and the pixels
-        that the engine paints."""
-        recipe = Recipe(
-            objective=objective,
-            # Enough for the last of several scales to get its share.
-            evaluations=self._plan.pairs * 16,
-            longest_side=self._plan.standard_side,
-            precision=self._precision,
-            stop_on_plateau=False,
-        )
+    def _at_full_size(self, objective: Objective) -> Session:
+        """A session that has made the first evaluation at its full size, which computes the targets, and has
+        enough left."""
         session = Session(
-            recipe,
+            Recipe(
+                objective=objective,
+                # Most are made at the coarser scales.
+                evaluations=(self._plan.pairs + 2) * 16,
+                longest_side=self._plan.standard_side,
+                precision=self._precision,
+                stop_on_plateau=False,
+            ),
             content=self._content.image,
             styles=[Style(self._style.image)],
             network=self._network,
         )
-        pairs: list[tuple[float, float]] = []
-        first = True
-        with SeenSize(self._network, session) as seen:
-            while not session.done and len(pairs) < self._plan.pairs:
-                before = time.perf_counter()
-                progress = session.step()
-                engine = time.perf_counter() - before
-                if progress.scale == progress.scales:
-                    # The first computes the targets.
-                    if not first:
-                        pairs.append((engine, seconds(loop.step, self._device)))
-                    first = False
-        return pairs, seen.width * seen.height
+        while (progress := session.step()).scale < progress.scales:
+            pass
+        return session
 
     def objectives(self) -> None:
         """An evaluation of each objective."""

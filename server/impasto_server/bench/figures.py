@@ -13,6 +13,7 @@ from rich.text import Text
 from impasto_server.bench.convolution_rate import ConvolutionRate
 from impasto_server.bench.machine import Machine
 from impasto_server.bench.reference import LONGEST_SIDE, STEPS, Reference
+from impasto_server.engine.recipe import Precision
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class Plan:
         standard_evaluations: of it; None for the recipe's own.
         large_side: of a second one; None for none.
         objectives_side: at which the other objectives are timed; None to leave them out.
+        share_precisions: in which the recipe `report` has its share of the convolution rate measured too.
         convolution_repeats: of each convolution; the best counts.
         pairs: evaluations of the engine and steps of the bare loop, in turn.
         report_side: of the report's program.
@@ -40,6 +42,7 @@ class Plan:
     standard_evaluations: int | None = None
     large_side: int | None = 1024
     objectives_side: int | None = 256
+    share_precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     convolution_repeats: int = 5
     pairs: int = 6
     report_side: int = LONGEST_SIDE
@@ -58,6 +61,7 @@ FULL = Plan()
 QUICK = Plan(
     large_side=None,
     objectives_side=None,
+    share_precisions=(),
     convolution_repeats=2,
     pairs=2,
     report_steps=1,
@@ -87,6 +91,8 @@ class Figures:
         conv_rate_share_512: that over the machine's convolution rate in the same arithmetic.
         conv_ceiling_share_512: what the share would be if an evaluation were its convolutions at their
             own best times and nothing else.
+        conv_rate_share_512_report: the same for the recipe `report`, which paints no margin, by arithmetic.
+        profile_512: the operators that an evaluation spends its time in, and their shares of it.
         bare_loop_seconds_512: a step of the bare loop.
         bare_loop_ratio_report_512, bare_loop_ratio_balanced_512: the engine's evaluation over the bare
             loop's step, taken in turn; medians of the pairs. Balanced paints a margin too:
@@ -124,6 +130,8 @@ class Figures:
     evaluation_gflops_512: float | None = None
     conv_rate_share_512: float | None = None
     conv_ceiling_share_512: float | None = None
+    conv_rate_share_512_report: dict[str, float] = dataclasses.field(default_factory=dict)
+    profile_512: dict[str, float] = dataclasses.field(default_factory=dict)
     bare_loop_seconds_512: float | None = None
     bare_loop_ratio_report_512: float | None = None
     bare_loop_ratio_balanced_512: float | None = None
@@ -208,6 +216,15 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str, str]]:
             "share with convolutions only",
             f"{figures.conv_ceiling_share_512:.0%}",
             "if an evaluation were its convolutions, each at its own best time",
+        )
+    for dtype, share in figures.conv_rate_share_512_report.items():
+        yield f"share of report in {dtype}", f"{share:.0%}", "at 512 px, no margin"
+    if figures.profile_512:
+        (first, share), *others = figures.profile_512.items()
+        yield (
+            f"time in {first}",
+            f"{share:.0%}",
+            "of an evaluation at 512 px; " + ", ".join(f"{name} {share:.0%}" for name, share in others[:5]),
         )
     if figures.bare_loop_seconds_512 is not None:
         yield (
