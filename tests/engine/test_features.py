@@ -1,0 +1,272 @@
+"""What a painter asks for: regions, selections, textures, colours, steering, checkpoints."""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from impasto_server.engine import Recipe, RecipeError, Region, Session, Style, TargetCache, colors, pixels
+from impasto_server.engine.checkpoint import CheckpointError
+from impasto_server.engine.losses import wasserstein_distance
+from impasto_server.engine.network import Network
+from random_networks import picture, random_weights
+
+LIKE = torch.empty(0)
+CONTENT, STYLE = picture(48, 40, 1), picture(40, 48, 2)
+
+
+def session(network, recipe=None, styles=(STYLE,), **arguments):
+    arguments = {"content": CONTENT, **arguments}
+    return Session(
+        Recipe(**{"evaluations": 4, **(recipe or {})}),
+        styles=[Style(style) for style in styles],
+        network=network,
+        **arguments,
+    )
+
+
+def painted(network, recipe=None, **arguments):
+    made = session(network, recipe, **arguments)
+    for _ in made:
+        pass
+    return made.picture()
+
+
+def array(image):
+    return np.asarray(image).astype(int)
+
+
+def half(width, height, left):
+    mask = Image.new("L", (width, height), 0 if left else 255)
+    mask.paste(255 if left else 0, (0, 0, width // 2, height))
+    return mask
+
+
+def test_each_region_takes_its_own_style(network):
+    red, blue = Image.new("RGB", (40, 40), (220, 30, 30)), Image.new("RGB", (40, 40), (30, 30, 220))
+    regions = [Region(half(48, 40, True), 1), Region(half(48, 40, False), 0)]
+    result = array(painted(network, styles=(red, blue), regions=regions))
+    left, right = result[:, :16].mean((0, 1)), result[:, -16:].mean((0, 1))
+    assert left[2] > left[0] + 60
+    assert right[0] > right[2] + 60
+
+
+def test_a_style_mask_chooses_a_part_of_the_painting(network):
+    painting = Image.new("RGB", (64, 64), (220, 30, 30))
+    painting.paste((30, 30, 220), (0, 0, 32, 64))
+    everywhere = Image.new("L", (8, 8), 255)
+    made = session(
+        network,
+        {"content_weight": 0, "start": "noise", "evaluations": 12},
+        styles=(painting,),
+        regions=[Region(everywhere, 0, half(64, 64, True))],
+    )
+    whole = session(network, {"content_weight": 0, "start": "noise", "evaluations": 12}, styles=(painting,))
+    made.step(), whole.step()
+    targets = [s._stage.objective.terms[0].targets for s in (made, whole)]
+    assert not torch.allclose(targets[0], targets[1], rtol=0.05)
+
+
+def test_a_selection_leaves_the_rest_as_it_is_and_blends(network):
+    content = picture(200, 160, 1)
+    mask = Image.new("L", (200, 160), 0)
+    mask.paste(128, (20, 20, 60, 60))
+    mask.paste(255, (24, 24, 56, 56))
+    made = session(network, {"longest_side": 200}, content=content, selection=mask)
+    assert made._stage.scale.width < 150
+    for _ in made:
+        pass
+    result, before = array(made.picture()), array(content)
+    outside = np.asarray(mask) == 0
+    assert np.abs(result - before)[outside].max() <= 1
+    change = np.abs(result - before).mean(2)
+    inside = change[np.asarray(mask) == 255].mean()
+    assert inside > 5
+    assert 0.2 * inside < change[np.asarray(mask) == 128].mean() < 0.9 * inside
+    assert made.picture(max_side=50).size == (50, 40)
+    with pytest.raises(RecipeError, match="selection"):
+        session(network, selection=Image.new("L", (9, 9), 0))
+
+
+def test_a_texture_needs_no_content(network):
+    made = session(network, content=None, texture=(70, 50))
+    assert (made.size, made.recipe.start, made.recipe.content_weight) == ((70, 50), "noise", 0)
+    progress = list(made)
+    assert progress[-1].content_loss == 0
+    assert made.picture().size == (70, 50)
+    with pytest.raises(RecipeError, match="content"):
+        session(network, texture=(70, 50))
+    with pytest.raises(RecipeError, match=r"texture\.height"):
+        session(network, content=None, texture=(70, 5))
+
+
+def test_luminance_keeps_the_contents_hue(network):
+    content = Image.new("RGB", (48, 40), (180, 60, 40))
+    content.paste((40, 120, 190), (0, 0, 24, 40))
+    result = array(painted(network, {"color": "luminance"}, content=content))
+    for column, color in ((36, (180, 60, 40)), (10, (40, 120, 190))):
+        hue = colorsys.rgb_to_hsv(*(result[20, column] / 255))[0]
+        assert abs(hue - colorsys.rgb_to_hsv(*(value / 255 for value in color))[0]) < 0.06
+
+
+def test_matched_styles_have_the_contents_colours():
+    content, style = (pixels.to_tensor(image, like=LIKE) for image in (CONTENT, STYLE))
+    matched = colors.match_moments(style, content).flatten(2)[0]
+    target = content.flatten(2)[0]
+    torch.testing.assert_close(matched.mean(1), target.mean(1), atol=1e-3, rtol=0)
+    torch.testing.assert_close(torch.cov(matched), torch.cov(target), atol=5e-3, rtol=0.01)
+
+
+def test_chroma_and_luminance_make_up_an_image():
+    content = pixels.to_tensor(CONTENT, like=LIKE)
+    torch.testing.assert_close(colors.with_chroma_of(content, content), content, atol=1e-4, rtol=0)
+
+
+def test_style_scale_sizes_the_style(network):
+    sizes = [
+        session(network, {"style_scale": scale})._style_tensors(session(network)._scales[0])[0][0].shape[3]
+        for scale in (0.5, 1.0, 2.0)
+    ]
+    assert sizes == [20, 40, 80]
+
+
+def test_layers_and_their_shares_can_be_chosen(network):
+    made = session(
+        network, {"style_layers": (("relu1_1", 3.0), ("relu3_1", 1.0)), "content_layers": (("relu2_2", 1.0),)}
+    )
+    made.step()
+    assert [term.layer for term in made._stage.objective.terms] == ["relu2_2", "relu1_1", "relu3_1"]
+    with pytest.raises(RecipeError, match=r"style_layers\[0\]\.layer"):
+        Recipe(style_layers=(("conv1_1", 1.0),))
+
+
+def test_wasserstein_distance_is_that_of_normal_distributions():
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(5, 9, generator=generator, dtype=torch.float64) for _ in range(2))
+    a, b = a @ a.T, b @ b.T
+    mean = torch.arange(5.0, dtype=torch.float64)
+
+    def root(matrix):
+        values, vectors = torch.linalg.eigh(matrix)
+        return (vectors * values.sqrt()) @ vectors.T
+
+    def distance(m, c):
+        return wasserstein_distance(m, c, mean, b, root(b))
+
+    assert abs(distance(mean, b)) < 1e-4 * b.trace()
+    diagonal = torch.eye(5, dtype=torch.float64)
+    expected = (5 * 4 + (root(b) - 2 * diagonal).square().sum()).item()
+    assert abs(distance(mean + 2, 4 * diagonal).item() - expected) < 1e-4 * expected
+    symmetric = a.clone().requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda x: distance(mean, (x + x.T) / 2), symmetric)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("at", [1, 3, 5])
+def test_a_restored_run_ends_with_the_same_bytes(network, optimizer, at):
+    recipe = {"optimizer": optimizer, "evaluations": 7, "longest_side": 260, "start": "noise"}
+    content = picture(52, 40, 1)
+    straight = session(network, recipe, content=content)
+    stopped = session(network, recipe, content=content)
+    for _ in range(at):
+        stopped.step()
+    state = stopped.state()
+    restored = Session.restore(state, content=content, styles=[Style(STYLE)], network=network)
+    assert restored.state() == state
+    for made in (straight, restored):
+        while not made.done:
+            made.step()
+    assert restored.picture().tobytes() == straight.picture().tobytes()
+
+
+def test_what_is_no_checkpoint_of_this_painting_is_refused(network):
+    state = session(network).state()
+    arguments = {"content": CONTENT, "styles": [Style(STYLE)], "network": network}
+    for bad in (b"", b"\x80\x04nonsense", state[:-20], state[: len(state) // 2]):
+        with pytest.raises(CheckpointError):
+            Session.restore(bad, **arguments)
+    with pytest.raises(CheckpointError, match="size"):
+        Session.restore(state, **{**arguments, "content": picture(40, 48)})
+    other = Network(random_weights("vgg16", seed=5))
+    other.sha256 = "1" * 64
+    with pytest.raises(CheckpointError, match="network"):
+        Session.restore(state, **{**arguments, "network": other})
+
+
+def test_steering_goes_on_from_the_present_image(network):
+    made = session(network, {"evaluations": 8})
+    for _ in range(3):
+        made.step()
+    before = made._stage.image.clone()
+    made.update(Recipe(evaluations=12, content_weight=5, tv_weight=1))
+    assert torch.equal(made._stage.image, before)
+    progress = list(made)
+    assert (progress[-1].evaluation, progress[-1].evaluations) == (12, 12)
+    assert progress[0].tv_loss > 0
+    assert made.recipe.content_weight == 5
+    with pytest.raises(RuntimeError, match="done"):
+        made.update(Recipe())
+
+
+def test_steering_cannot_change_what_the_painting_is(network):
+    made = session(network)
+    made.step()
+    for change in ({"objective": "gatys"}, {"longest_side": 32}, {"seed": 3}, {"start": "noise"}):
+        with pytest.raises(RecipeError) as refused:
+            made.update(Recipe(**change))
+        assert refused.value.field == next(iter(change))
+    assert made.recipe.objective == "balanced"
+
+
+def test_fewer_evaluations_than_made_end_it_soon(network):
+    made = session(network, {"evaluations": 30})
+    for _ in range(6):
+        made.step()
+    made.update(Recipe(evaluations=2))
+    assert len(list(made)) <= 2
+
+
+def test_styles_are_computed_once_for_many_photographs(network):
+    cache = TargetCache()
+    pictures = [painted(network, cache=cache).tobytes() for _ in range(2)]
+    assert (cache.misses, cache.hits) == (1, 1)
+    assert pictures[0] == pictures[1] == painted(network).tobytes()
+    painted(network, cache=cache, content=picture(48, 40, 9))
+    assert (cache.misses, cache.hits) == (1, 2)
+    painted(network, {"style_scale": 0.6}, cache=cache)
+    assert cache.misses == 2
+
+
+def test_the_cache_keeps_within_its_bytes():
+    cache = TargetCache(max_bytes=3000)
+    for key in "abc":
+        cache.get(key, lambda: {"x": torch.zeros(256)})
+    cache.get("c", lambda: pytest.fail("computed again"))
+    cache.get("a", lambda: {"x": torch.zeros(256)})
+    assert cache.misses == 4
+
+
+def test_the_average_of_adams_images_has_less_noise(network):
+    recipe = {"optimizer": "adam", "learning_rate": 0.3, "evaluations": 30, "stop_on_plateau": False}
+
+    def roughness(averaging):
+        result = array(painted(network, {**recipe, "averaging": averaging}))
+        return np.abs(np.diff(result, axis=1)).mean()
+
+    assert roughness(0.99) < 0.9 * roughness(0.0)
+
+
+def test_a_plateau_ends_a_scale_and_says_so(network):
+    made = session(network, {"evaluations": 2000, "content_weight": 0})
+    made._evaluate = lambda stage: ([1.0, 0.0, 1.0, 0.0], torch.ones_like(stage.image))
+    progress = list(made)
+    assert made.stop_reason == "plateau"
+    assert "hardly fell" in made.stop_message
+    assert len(progress) < 50
+    patient = session(network, {"evaluations": 60, "content_weight": 0, "stop_on_plateau": False})
+    patient._evaluate = made._evaluate
+    assert len(list(patient)) == 60

@@ -1,0 +1,109 @@
+"""Large images: the tiled gradient is the untiled one, and a plan keeps a painting within its memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from impasto_server.engine import Recipe, RecipeError, Session, Style
+from impasto_server.engine import session as sessions
+from impasto_server.engine.evaluation import evaluate
+from impasto_server.engine.memory import DoesNotFit, memory_plans
+from impasto_server.engine.network import Network
+from impasto_server.engine.objectives import Objective, Part
+from impasto_server.engine.pixels import to_tensor
+from impasto_server.engine.targets import StyleImage
+from impasto_server.engine.windows import tiles
+from random_networks import picture, random_weights
+
+WIDTH, HEIGHT = 149, 227
+
+
+def objective(dtype: torch.dtype, name: str, tile_side: int | None) -> tuple[Objective, torch.Tensor]:
+    network = Network(random_weights("vgg16")).to(dtype)
+    like = torch.empty(0, dtype=dtype)
+    content, style = (to_tensor(picture(WIDTH, HEIGHT, seed), like=like) for seed in (1, 2))
+    left = torch.linspace(1, 0, WIDTH, dtype=dtype).expand(1, 1, HEIGHT, WIDTH)
+    parts = [Part(left, [(StyleImage(style, None), 1.0)]), Part(1 - left, [(StyleImage(style, left), 1.0)])]
+    recipe = Recipe(objective=name, tv_weight=0.1, longest_side=HEIGHT).resolve(WIDTH, HEIGHT)
+    return Objective(recipe, network, content, parts, tile_side=tile_side), content.flip(3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)], ids=["float64", "float32"]
+)
+@pytest.mark.parametrize(("name", "side"), [("balanced", 64), ("balanced", 112), ("wasserstein", 64)])
+def test_tiles_give_the_gradient_of_the_whole(name, side, dtype, tolerance):
+    whole, image = objective(dtype, name, None)
+    tiled, _ = objective(dtype, name, side)
+    expected, got = evaluate(whole, image), evaluate(tiled, image, "tiled", side)
+    if name == "wasserstein" and dtype == torch.float32:
+        # The roots of covariances with empty directions are not steadier than this.
+        tolerance = 0.01
+    assert (got.gradient - expected.gradient).norm() <= tolerance * expected.gradient.norm()
+    assert (got.losses - expected.losses).abs().max() <= tolerance * expected.losses[0]
+
+
+def test_recomputing_gives_the_same():
+    whole, image = objective(torch.float32, "balanced", None)
+    expected, got = evaluate(whole, image), evaluate(whole, image, "recomputed")
+    assert (got.gradient - expected.gradient).norm() <= 1e-5 * expected.gradient.norm()
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "side"), [(17, 300, 64), (227, 149, 64), (64, 64, 64), (16, 16, 256)]
+)
+def test_cores_make_up_the_image_once(height, width, side):
+    seen = torch.zeros(height, width)
+    for tile in tiles(height, width, side, 32):
+        seen[tile.core[0], tile.core[1]] += 1
+        assert all(part.start % 16 == 0 for part in (*tile.core, *tile.seen))
+    assert (seen == 1).all()
+
+
+def test_a_plan_is_the_quickest_that_fits():
+    def plan(available):
+        plans = memory_plans(4096, 4096, bfloat16=True, history=12, overlap=96, available_bytes=available)
+        assert all(p.estimated_bytes <= (available or 1 << 60) for p in plans)
+        return plans[0]
+
+    assert plan(None).method == "plain"
+    tiled = plan(6 << 30)
+    assert tiled.method == "tiled"
+    assert tiled.estimated_bytes <= 6 << 30
+    with pytest.raises(DoesNotFit) as refused:
+        plan(100 << 20)
+    assert refused.value.needed_bytes > 100 << 20
+
+
+def test_a_painting_that_cannot_fit_is_refused_with_what_it_needs(network):
+    with pytest.raises(RecipeError, match=r"longest_side: of 4000 px needs about \d+ MiB"):
+        Session(
+            Recipe(longest_side=4000),
+            content=picture(64, 64),
+            styles=[Style(picture(64, 64))],
+            network=network,
+            memory_bytes=200 << 20,
+        )
+
+
+def test_out_of_memory_steps_down_to_a_smaller_plan_and_goes_on(network, monkeypatch):
+    made = Session(
+        Recipe(evaluations=3, longest_side=96),
+        content=picture(96, 80, 1),
+        styles=[Style(picture(64, 64, 2))],
+        network=network,
+    )
+    tried = []
+
+    def scarce(objective, image, method, tile_side):
+        tried.append(method)
+        if method == "plain":
+            raise torch.OutOfMemoryError("no room")
+        return evaluate(objective, image, method, tile_side)
+
+    monkeypatch.setattr(sessions, "evaluate", scarce)
+    progress = list(made)
+    assert (made.stop_reason, len(progress)) == ("completed", 3)
+    assert tried == ["plain", "recomputed", "recomputed", "recomputed"]
+    assert made.plan.method == "recomputed"
