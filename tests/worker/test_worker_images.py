@@ -211,9 +211,10 @@ def test_a_mask_of_raw_pixels() -> None:
 
 
 def test_a_masks_levels_are_no_colours() -> None:
-    # A profile that would change every colour.
-    data = coded(GREYS.convert("RGB"), icc_profile=swapped_profile().replace(b"para", b"parb"))
-    assert (levels(data) == np.asarray(GREYS)).all()
+    # To a picture, this profile would make other colours of the same numbers.
+    data = coded(photo(), icc_profile=swapped_profile())
+    assert (levels(data) == np.asarray(photo().convert("L"))).all()
+    assert (np.asarray(decoded(data).rgb.convert("L")) != np.asarray(photo().convert("L"))).any()
 
 
 def test_a_mask_is_turned_upright() -> None:
