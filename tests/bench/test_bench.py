@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from impasto_server.bench import commands
 from impasto_server.bench.bench import measure
 from impasto_server.bench.figures import FULL, QUICK, Figures, Plan, table
-from impasto_server.bench.timing import Timing
+from impasto_server.bench.timing import UNSTEADY, Timing
 from impasto_server.cli import app
 
 TINY = Plan(
@@ -122,6 +122,11 @@ def test_unsteady_measurements_are_told() -> None:
     assert steady.spread < 0.05 < 0.3 < unsteady.spread
     assert unsteady.median == 1.5
     assert unsteady.best == 1.0
+
+
+def test_a_run_names_what_was_unsteady(figures: Figures) -> None:
+    unsteady = [name for name, spread in figures.spreads.items() if spread > UNSTEADY]
+    assert all(any(name in note for note in figures.notes) for name in unsteady)
 
 
 @pytest.fixture

@@ -69,6 +69,7 @@ def measure(
     bench.large_painting()
     bench.report(reference)
     bench.service()
+    bench.note_unsteadiness()
     bench.figures.seconds = time.perf_counter() - begin
     return bench.figures
 
@@ -99,7 +100,8 @@ class _Bench:
         """A whole painting; gives its last and largest stage."""
         side = self._plan.standard_side
         self._say(f"warming up at {side} px")
-        self._paint(Recipe(longest_side=side, evaluations=8))
+        warm_up = Recipe(longest_side=side, evaluations=8)
+        paint(warm_up, self._content, self._style, self._network, auto_precision=self._precision)
         self._say(f"a standard painting at {side} px")
         painting = self._paint(Recipe(longest_side=side, evaluations=self._plan.standard_evaluations))
         self.figures.standard_512_seconds = painting.seconds
@@ -116,9 +118,10 @@ class _Bench:
     def _paint(self, recipe: Recipe) -> Painting:
         painting = paint(recipe, self._content, self._style, self._network, auto_precision=self._precision)
         for stage in painting.stages:
-            # The last painting that went through a size made the most evaluations there.
-            self.figures.seconds_per_evaluation[str(stage.longest_side)] = stage.seconds.median
-            self._steady(f"evaluation at {stage.longest_side} px", stage.seconds)
+            # A larger painting goes through the sizes of a smaller one: the shares are of the smaller's.
+            if str(stage.longest_side) not in self.figures.seconds_per_evaluation:
+                self.figures.seconds_per_evaluation[str(stage.longest_side)] = stage.seconds.median
+                self._steady(f"evaluation at {stage.longest_side} px", stage.seconds)
         return painting
 
     def convolutions(self, stage: Stage) -> None:
@@ -196,7 +199,7 @@ class _Bench:
             Recipe(
                 objective=objective,
                 # Most are made at the coarser scales.
-                evaluations=(self._plan.pairs + 2) * 16,
+                evaluations=(self._plan.pairs + 2) * 12,
                 longest_side=self._plan.standard_side,
                 precision=self._precision,
                 stop_on_plateau=False,
@@ -323,10 +326,17 @@ class _Bench:
             self._steady(f"painting by the engine at {overhead.longest_side} px", overhead.engine)
 
     def _steady(self, name: str, timing: Timing) -> None:
-        """Keeps how steady a figure was, and says so if it was not."""
+        """Keeps how steady a figure was."""
         self.figures.spreads[name] = timing.spread
-        if timing.spread > UNSTEADY:
+
+    def note_unsteadiness(self) -> None:
+        """Says which figures varied much."""
+        unsteady = [
+            f"{name} ({spread:.0%})" for name, spread in self.figures.spreads.items() if spread > UNSTEADY
+        ]
+        if unsteady:
             self.figures.notes.append(
-                f"{name}: the middle half of {timing.count} measurements spreads over {timing.spread:.0%} of "
-                "their median; the machine was not quiet"
+                "the machine was not quiet, or the work itself is uneven: the middle half of the "
+                f"measurements spreads over more than {UNSTEADY:.0%} of their median for "
+                f"{', '.join(unsteady)}"
             )

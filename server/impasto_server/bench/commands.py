@@ -44,7 +44,8 @@ def bench(
         bool, typer.Option("--json", help="Print JSON instead of the table, or write it to FILE.")
     ] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="About one minute instead of five; fewer repetitions and sizes.")
+        bool,
+        typer.Option("--quick", help="About one minute instead of several; fewer repetitions and sizes."),
     ] = False,
     device: Device = None,
     weights: WeightsName = "builtin",
