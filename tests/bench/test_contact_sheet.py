@@ -28,7 +28,7 @@ def test_paintings_stand_in_the_row_of_their_content_and_the_column_of_their_sty
     paintings = [[PIL.Image.new("RGB", (32, 32), color) for color in row] for row in colors]
     sheet = lay_out(contents, styles, paintings, 32)
 
-    layout = Layout(32, 2, 3)
+    layout = Layout(32, (32, 32, 32), (32, 32))
     assert sheet.size == layout.size
     for row, of_content in enumerate(colors):
         for column, color in enumerate(of_content):
@@ -44,7 +44,7 @@ def middle(box: tuple[int, int, int, int]) -> tuple[int, int]:
 
 
 def test_nothing_on_a_sheet_overlaps() -> None:
-    layout = Layout(64, 2, 2)
+    layout = Layout(64, (64, 20), (64, 40))
     boxes = [layout.painting(row, column) for row in range(2) for column in range(2)]
     boxes += [layout.content(0), layout.content(1), layout.style(0), layout.style(1)]
     for (l1, t1, r1, b1), (l2, t2, r2, b2) in combinations(boxes, 2):
@@ -102,7 +102,7 @@ def test_the_command_writes_a_sheet(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "2 paintings" in result.stdout
-    assert PIL.Image.open(out).size == Layout(32, 2, 1).size
+    assert PIL.Image.open(out).size == Layout(32, (32,), (24, 24)).size
 
 
 def test_the_command_says_which_file_is_missing(tmp_path: Path) -> None:

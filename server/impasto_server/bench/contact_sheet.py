@@ -23,20 +23,21 @@ class SheetError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where things stand on a sheet, in pixels.
+    """Where things stand on a sheet, in pixels; boxes are left, top, right and bottom.
 
     Attributes:
-        side: of the square that each painting is centred in.
-        rows, columns: how many contents and styles.
+        side: longest of a painting's sides.
+        widths: of the columns, as wide as their widest painting.
+        heights: of the rows, as high as their highest painting.
     """
 
     side: int
-    rows: int
-    columns: int
+    widths: tuple[int, ...]
+    heights: tuple[int, ...]
 
     @property
     def gap(self) -> int:
-        """Between squares, and around the sheet."""
+        """Between the paintings, and around the sheet."""
         return max(2, self.side // 32)
 
     @property
@@ -52,24 +53,28 @@ class Layout:
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the sheet."""
-        right, bottom = self.painting(self.rows - 1, self.columns - 1)[2:]
+        right, bottom = self.painting(len(self.heights) - 1, len(self.widths) - 1)[2:]
         return right + self.gap, bottom + self.gap
 
     def painting(self, row: int, column: int) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom of a painting's square."""
-        left = 2 * self.gap + self.header + column * (self.side + self.gap)
-        top = 2 * self.gap + self.header + self.caption + row * (self.side + self.gap)
-        return left, top, left + self.side, top + self.side
+        """The box that a painting is centred in."""
+        left = self.header + sum(self.widths[:column]) + self.gap * (column + 2)
+        top = self.header + self.caption + sum(self._row_heights[:row]) + self.gap * (row + 2)
+        return left, top, left + self.widths[column], top + self._row_heights[row]
 
     def content(self, row: int) -> tuple[int, int, int, int]:
-        """The square of a content, left of its row."""
+        """The box of a content, left of its row."""
         top = self.painting(row, 0)[1]
-        return self.gap, top, self.gap + self.header, top + self.header
+        return self.gap, top, self.gap + self.header, top + self._row_heights[row] - self.caption
 
     def style(self, column: int) -> tuple[int, int, int, int]:
-        """The square of a style, above its column."""
-        left = self.painting(0, column)[0]
-        return left, self.gap, left + self.header, self.gap + self.header
+        """The box of a style, above its column."""
+        left, _, right, _ = self.painting(0, column)
+        return left, self.gap, right, self.gap + self.header
+
+    @property
+    def _row_heights(self) -> list[int]:
+        return [max(height, self.header // 2 + self.caption) for height in self.heights]
 
 
 def lay_out(
@@ -85,7 +90,11 @@ def lay_out(
         paintings: by row, then column, mode RGB, each at most `side` × `side` pixels.
         side: of a painting's square, in pixels.
     """
-    layout = Layout(side, len(contents), len(styles))
+    layout = Layout(
+        side,
+        tuple(max(row[column].width for row in paintings) for column in range(len(styles))),
+        tuple(max(painting.height for painting in row) for row in paintings),
+    )
     sheet = Image.new("RGB", layout.size, _PAPER)
     font = ImageFont.load_default(layout.caption * 3 / 4)
     draw = ImageDraw.Draw(sheet)
@@ -93,7 +102,8 @@ def lay_out(
     headers += [(picture, layout.style(column)) for column, picture in enumerate(styles)]
     for picture, box in headers:
         thumbnail = picture.image.copy()
-        thumbnail.thumbnail((layout.header, layout.header), Image.Resampling.LANCZOS)
+        room = min(layout.header, box[2] - box[0]), min(layout.header, box[3] - box[1])
+        thumbnail.thumbnail(room, Image.Resampling.LANCZOS)
         left, top = _centred(thumbnail, box)
         sheet.paste(thumbnail, (left, top))
         draw.text((left, top + thumbnail.height + 1), Path(picture.name).stem, fill=_INK, font=font)
