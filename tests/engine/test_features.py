@@ -66,7 +66,8 @@ def test_a_style_mask_chooses_a_part_of_the_painting(network):
         regions=[Region(everywhere, 0, half(64, 64, True))],
     )
     whole = session(network, {"content_weight": 0, "start": "noise", "evaluations": 12}, styles=(painting,))
-    made.step(), whole.step()
+    made.step()
+    whole.step()
     targets = [s._stage.objective.terms[0].targets for s in (made, whole)]
     assert not torch.allclose(targets[0], targets[1], rtol=0.05)
 

@@ -26,7 +26,7 @@ def match_palette(image: torch.Tensor, styles: Weighted) -> torch.Tensor:
 
     Along random axes the image's values are moved to the styles' quantiles, which after some turns moves
     the whole three-dimensional distribution (Pitié, Kokaram, Dahyot 2007: Automated colour grading using
-    colour distribution transfer, algorithm 1).
+    colour distribution transfer).
 
     Args:
         image: (1, 3, H, W).
@@ -75,7 +75,7 @@ def _interpolate(values: torch.Tensor, knots: torch.Tensor, heights: torch.Tenso
 
 
 def match_moments(image: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """The image with its colours' mean and covariance made those of another (Gatys et al. 2017, eq. 5).
+    """The image with its colours' mean and covariance made those of another (Gatys et al. 2017, section 5.2).
 
     The linear map is the one that moves colours least (Monge–Kantorovich; Pitié, Kokaram 2007):
     T = Σ^-½ (Σ^½ Σ̂ Σ^½)^½ Σ^-½.
@@ -117,7 +117,7 @@ def luminance(image: torch.Tensor) -> torch.Tensor:
 
 
 def matched_luminance(style: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
-    """A style in grey, its mean and deviation made the content's (Gatys et al. 2017, eq. 10)."""
+    """A style in grey, its mean and deviation made the content's (Gatys et al. 2017, section 5.1)."""
     mean, std = normalisation(style)
     of_style, of_content = ((luminance(image) * std + mean)[:, :1] for image in (style, content))
     spread = of_content.std() / of_style.std().clamp_min(1e-4)

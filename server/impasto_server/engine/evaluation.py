@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -44,15 +43,26 @@ def evaluate(
         assert tile_side is not None
         return _tiled(objective, image, tile_side)
     image = image.detach().requires_grad_(True)
-    features = objective.network(image, objective.layers, recompute=method == "recomputed")
-    statistics = [term.statistic(features[term.layer], WHOLE) for term in objective.terms]
-    losses = objective.losses(statistics, image)
+    losses = loss(objective, image, recompute=method == "recomputed")
     (gradient,) = torch.autograd.grad(losses.total, image)
     return Evaluation(_stacked(losses), gradient)
 
 
+def loss(objective: Objective, image: torch.Tensor, *, recompute: bool = False) -> Losses:
+    """The loss of an image, differentiable.
+
+    Args:
+        objective: for images of this size.
+        image: (1, 3, H, W).
+        recompute: as for `Network.forward`.
+    """
+    features = objective.network(image, objective.layers, recompute=recompute)
+    statistics = [term.statistic(features[term.layer], WHOLE) for term in objective.terms]
+    return objective.losses(statistics, image)
+
+
 def _tiled(objective: Objective, image: torch.Tensor, tile_side: int) -> Evaluation:
-    """The exact gradient in two passes (Galerne et al. 2024, section 4).
+    """The exact gradient in two passes (Galerne et al. 2024).
 
     The loss depends on the tiles only through the sums of their statistics. The first pass adds these up;
     the gradient of the loss for the sums is then known, and the second pass takes each tile's share of it
@@ -65,7 +75,7 @@ def _tiled(objective: Objective, image: torch.Tensor, tile_side: int) -> Evaluat
     sums: list[torch.Tensor] | None = None
     with torch.no_grad():
         for tile in cut:
-            statistics = _statistics(objective, image, tile)
+            statistics = _statistics(objective, _seen(image, tile), tile)
             sums = statistics if sums is None else [a + b for a, b in zip(sums, statistics, strict=True)]
     assert sums is not None
 
@@ -78,19 +88,20 @@ def _tiled(objective: Objective, image: torch.Tensor, tile_side: int) -> Evaluat
     gradient = torch.zeros_like(image) if of_image is None else of_image
 
     for tile in cut:
-        rows, columns = tile.seen
-        seen = image[:, :, rows, columns].detach().requires_grad_(True)
-        statistics = _statistics(objective, seen, tile, cut_already=True)
-        (share,) = torch.autograd.grad(statistics, seen, of_sums)
-        gradient[:, :, rows, columns] += share
+        seen = _seen(image, tile).detach().requires_grad_(True)
+        (share,) = torch.autograd.grad(_statistics(objective, seen, tile), seen, of_sums)
+        _seen(gradient, tile).add_(share)
     return Evaluation(_stacked(losses), gradient)
 
 
-def _statistics(
-    objective: Objective, image: torch.Tensor, tile: Tile, *, cut_already: bool = False
-) -> list[torch.Tensor]:
+def _seen(image: torch.Tensor, tile: Tile) -> torch.Tensor:
+    """A view of what the network is given for a tile."""
     rows, columns = tile.seen
-    seen = image if cut_already else image[:, :, rows, columns]
+    return image[:, :, rows, columns]
+
+
+def _statistics(objective: Objective, seen: torch.Tensor, tile: Tile) -> list[torch.Tensor]:
+    """The terms' statistics over a tile's core."""
     features = objective.network(seen, objective.layers)
     statistics = []
     for term in objective.terms:
@@ -101,12 +112,3 @@ def _statistics(
 
 def _stacked(losses: Losses) -> torch.Tensor:
     return torch.stack([losses.total, losses.content, losses.style, losses.tv]).detach()
-
-
-def loss(objective: Objective, image: torch.Tensor) -> Losses:
-    """The loss of an image alone; differentiable."""
-    features = objective.network(image, objective.layers)
-    statistics: Sequence[torch.Tensor] = [
-        term.statistic(features[term.layer], WHOLE) for term in objective.terms
-    ]
-    return objective.losses(statistics, image)

@@ -77,7 +77,7 @@ def gram_matrix(features: torch.Tensor) -> torch.Tensor:
 
 
 def guided_gram_matrices(features: torch.Tensor, guides: torch.Tensor) -> torch.Tensor:
-    """Gram matrix of each region: (T_r ∘ F)(T_r ∘ F)ᵀ with T_r² = guides[r] (Gatys et al. 2017, eq. 3).
+    """Gram matrix of each region: (T_r ∘ F)(T_r ∘ F)ᵀ with T_r² = guides[r] (Gatys et al. 2017, section 4).
 
     Args:
         features: (1, C, H, W).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Iterable
 from typing import Literal
@@ -60,13 +61,10 @@ class Network(nn.Module):
         if dtype == self.dtype:
             return self
         if dtype not in self._cast:
-            cast = Network.__new__(Network)
-            nn.Module.__init__(cast)
-            cast.__dict__.update({k: v for k, v in self.__dict__.items() if k not in cast.__dict__})
-            for name, buffer in self.named_buffers():
-                cast.register_buffer(name, buffer.to(dtype))
-            cast._cast = {}
-            self._cast[dtype] = cast
+            # Other casts are not a part of this one.
+            others, self._cast = self._cast, {}
+            cast = copy.deepcopy(self).to(dtype)
+            self._cast = {**others, dtype: cast}
         return self._cast[dtype]
 
     def forward(

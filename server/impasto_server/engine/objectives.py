@@ -31,7 +31,6 @@ class Shape:
 
     Attributes:
         content_layers, style_layers: layers compared, and their shares, where the recipe names none.
-        relative: whether shares are relative to their sum; else each layer counts in full.
         margin: whether the picture is painted with a margin around it that is cut off at the end. The
             edge of what a network sees always shows as a frame, whatever its convolutions are padded with.
         style_padding: of the network's convolutions when it looks at a style.
@@ -157,7 +156,7 @@ class Objective:
             features = content_features(network, content, [layer for layer, _ in layers], tile_side=tile_side)
             contents = [
                 ContentTerm(layer, features[layer], share * _content_scale(recipe.objective, features[layer]))
-                for layer, share in self._shares(recipe.objective, layers, len(layers))
+                for layer, share in _shares(recipe.objective, layers)
             ]
         styles: list[Term] = []
         if recipe.style_weight:
@@ -175,14 +174,6 @@ class Objective:
         tv = total_variation(image) if tv_weight else self._zero
         return Losses(content_weight * content + style_weight * style + tv_weight * tv, content, style, tv)
 
-    def _shares(
-        self, objective: recipes.Objective, layers: recipes.LayerWeights, count: int
-    ) -> list[tuple[str, float]]:
-        # The report adds its layers up; the others take a mean, and content has one layer as a rule.
-        total = sum(weight for _, weight in layers)
-        factor = count if objective == "report" else 1
-        return [(layer, weight / total * factor) for layer, weight in layers]
-
     def _style_terms(
         self,
         recipe: recipes.Recipe,
@@ -195,7 +186,7 @@ class Objective:
         names = [layer for layer, _ in layers]
         targets = [self._part_targets(part, names, tile_side, cache) for part in parts]
         terms: list[Term] = []
-        for layer, share in self._shares(recipe.objective, layers, len(layers)):
+        for layer, share in _shares(recipe.objective, layers):
             of_parts = torch.stack([target[layer] for target in targets])
             guides = torch.cat([layer_guide(part.mask, layer, content) for part in parts])
             # A part too small for this layer has no positions here, and asks for nothing.
@@ -232,6 +223,13 @@ class Objective:
                 weighed = statistic * (weight / total)
                 mixed[layer] = mixed[layer] + weighed if layer in mixed else weighed
         return mixed
+
+
+def _shares(objective: recipes.Objective, layers: recipes.LayerWeights) -> recipes.LayerWeights:
+    # The report adds its layers up; the others take a mean, and content has one layer as a rule.
+    total = sum(weight for _, weight in layers)
+    factor = len(layers) if objective == "report" else 1
+    return tuple((layer, weight / total * factor) for layer, weight in layers)
 
 
 def _content_scale(objective: recipes.Objective, target: torch.Tensor) -> float:

@@ -59,16 +59,19 @@ class Defaults:
     stop_on_plateau: bool = True
 
 
+# Where every term is a relative error, the same weights serve.
+_RELATIVE = Defaults(
+    content_weight=0.3,
+    style_weight=1.0,
+    optimizer="lbfgs",
+    adam_learning_rate=0.05,
+    longest_side=DEFAULT_LONGEST_SIDE,
+    precision="auto",
+    evaluations={"draft": 60, "standard": 180, "fine": 500},
+)
+
 DEFAULTS: dict[Objective, Defaults] = {
-    "balanced": Defaults(
-        content_weight=0.3,
-        style_weight=1.0,
-        optimizer="lbfgs",
-        adam_learning_rate=0.05,
-        longest_side=DEFAULT_LONGEST_SIDE,
-        precision="auto",
-        evaluations={"draft": 60, "standard": 180, "fine": 500},
-    ),
+    "balanced": _RELATIVE,
     "gatys": Defaults(
         content_weight=1.0,
         style_weight=1e7,
@@ -90,15 +93,7 @@ DEFAULTS: dict[Objective, Defaults] = {
         adam_averaging=0.0,
         stop_on_plateau=False,
     ),
-    "wasserstein": Defaults(
-        content_weight=0.3,
-        style_weight=1.0,
-        optimizer="lbfgs",
-        adam_learning_rate=0.05,
-        longest_side=DEFAULT_LONGEST_SIDE,
-        precision="auto",
-        evaluations={"draft": 60, "standard": 180, "fine": 500},
-    ),
+    "wasserstein": _RELATIVE,
 }
 
 LBFGS_LEARNING_RATE = 1.0
