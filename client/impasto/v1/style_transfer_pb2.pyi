@@ -1,4 +1,6 @@
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import empty_pb2 as _empty_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
 from google.protobuf.internal import containers as _containers
@@ -21,11 +23,13 @@ EFFORT_STANDARD: Effort
 EFFORT_UNSPECIFIED: Effort
 IMAGE_FORMAT_JPEG: ImageFormat
 IMAGE_FORMAT_PNG: ImageFormat
+IMAGE_FORMAT_RGBA8: ImageFormat
 IMAGE_FORMAT_TIFF: ImageFormat
 IMAGE_FORMAT_UNSPECIFIED: ImageFormat
 IMAGE_FORMAT_WEBP: ImageFormat
 JOB_STATE_CANCELLED: JobState
 JOB_STATE_FAILED: JobState
+JOB_STATE_PAUSED: JobState
 JOB_STATE_QUEUED: JobState
 JOB_STATE_RUNNING: JobState
 JOB_STATE_SUCCEEDED: JobState
@@ -57,6 +61,32 @@ STOP_REASON_NOT_FINITE: StopReason
 STOP_REASON_PLATEAU: StopReason
 STOP_REASON_UNSPECIFIED: StopReason
 
+class CancelJobRequest(_message.Message):
+    __slots__ = ["name"]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class CreateJobRequest(_message.Message):
+    __slots__ = ["preview", "priority", "request_id", "spec", "title"]
+    PREVIEW_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    preview: PreviewOptions
+    priority: int
+    request_id: str
+    spec: JobSpec
+    title: str
+    def __init__(self, spec: _Optional[_Union[JobSpec, _Mapping]] = ..., preview: _Optional[_Union[PreviewOptions, _Mapping]] = ..., request_id: _Optional[str] = ..., title: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
+
+class DeleteJobRequest(_message.Message):
+    __slots__ = ["name"]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
 class Device(_message.Message):
     __slots__ = ["auto_precision", "description", "memory_bytes", "name", "resident_jobs", "restarts", "state"]
     AUTO_PRECISION_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +105,20 @@ class Device(_message.Message):
     state: DeviceState
     def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., state: _Optional[_Union[DeviceState, str]] = ..., auto_precision: _Optional[_Union[Precision, str]] = ..., resident_jobs: _Optional[int] = ..., restarts: _Optional[int] = ..., memory_bytes: _Optional[int] = ...) -> None: ...
 
+class DownloadImageRequest(_message.Message):
+    __slots__ = ["format", "offset", "preview_of", "result_of", "sha256"]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    PREVIEW_OF_FIELD_NUMBER: _ClassVar[int]
+    RESULT_OF_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    format: ImageFormat
+    offset: int
+    preview_of: str
+    result_of: str
+    sha256: str
+    def __init__(self, result_of: _Optional[str] = ..., preview_of: _Optional[str] = ..., sha256: _Optional[str] = ..., format: _Optional[_Union[ImageFormat, str]] = ..., offset: _Optional[int] = ...) -> None: ...
+
 class FeatureNetwork(_message.Message):
     __slots__ = ["architecture", "origin", "sha256", "weights"]
     ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
@@ -87,33 +131,69 @@ class FeatureNetwork(_message.Message):
     weights: str
     def __init__(self, architecture: _Optional[str] = ..., weights: _Optional[str] = ..., origin: _Optional[str] = ..., sha256: _Optional[str] = ...) -> None: ...
 
+class GetJobRequest(_message.Message):
+    __slots__ = ["name"]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetPreviewRequest(_message.Message):
+    __slots__ = ["after_sequence", "name", "wait"]
+    AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    after_sequence: int
+    name: str
+    wait: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., after_sequence: _Optional[int] = ..., wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class GetPreviewResponse(_message.Message):
+    __slots__ = ["job", "preview", "sequence"]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    PREVIEW_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    preview: Preview
+    sequence: int
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., preview: _Optional[_Union[Preview, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
+
 class GetServerInfoRequest(_message.Message):
     __slots__ = []
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ["accepted_formats", "devices", "limits", "network", "unfinished_jobs", "version"]
+    __slots__ = ["accepted_formats", "devices", "limits", "network", "tenant", "unfinished_jobs", "version"]
     ACCEPTED_FORMATS_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
     UNFINISHED_JOBS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     accepted_formats: _containers.RepeatedScalarFieldContainer[ImageFormat]
     devices: _containers.RepeatedCompositeFieldContainer[Device]
     limits: Limits
     network: FeatureNetwork
+    tenant: str
     unfinished_jobs: int
     version: str
-    def __init__(self, version: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., network: _Optional[_Union[FeatureNetwork, _Mapping]] = ..., accepted_formats: _Optional[_Iterable[_Union[ImageFormat, str]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., unfinished_jobs: _Optional[int] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., network: _Optional[_Union[FeatureNetwork, _Mapping]] = ..., accepted_formats: _Optional[_Iterable[_Union[ImageFormat, str]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., unfinished_jobs: _Optional[int] = ..., tenant: _Optional[str] = ...) -> None: ...
+
+class Heartbeat(_message.Message):
+    __slots__ = []
+    def __init__(self) -> None: ...
 
 class Image(_message.Message):
-    __slots__ = ["encoded", "raw"]
+    __slots__ = ["encoded", "raw", "sha256", "style"]
     ENCODED_FIELD_NUMBER: _ClassVar[int]
     RAW_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    STYLE_FIELD_NUMBER: _ClassVar[int]
     encoded: bytes
     raw: RawPixels
-    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawPixels, _Mapping]] = ...) -> None: ...
+    sha256: str
+    style: str
+    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawPixels, _Mapping]] = ..., sha256: _Optional[str] = ..., style: _Optional[str] = ...) -> None: ...
 
 class ImageChunk(_message.Message):
     __slots__ = ["data", "info", "offset"]
@@ -140,54 +220,72 @@ class ImageInfo(_message.Message):
     def __init__(self, format: _Optional[_Union[ImageFormat, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ["bfloat16", "create_time", "device", "end_time", "error", "height", "memory_plan", "name", "network", "progress", "recipe", "start_time", "state", "stop_message", "stop_reason", "width"]
+    __slots__ = ["bfloat16", "create_time", "device", "end_time", "error", "expire_time", "height", "memory_plan", "name", "network", "preview", "priority", "progress", "queue_position", "recipe", "result", "spec", "start_time", "state", "stop_message", "stop_reason", "title", "width"]
     BFLOAT16_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     MEMORY_PLAN_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
+    PREVIEW_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
     RECIPE_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     STOP_MESSAGE_FIELD_NUMBER: _ClassVar[int]
     STOP_REASON_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     bfloat16: bool
     create_time: _timestamp_pb2.Timestamp
     device: str
     end_time: _timestamp_pb2.Timestamp
     error: _status_pb2.Status
+    expire_time: _timestamp_pb2.Timestamp
     height: int
     memory_plan: MemoryPlan
     name: str
     network: FeatureNetwork
+    preview: PreviewOptions
+    priority: int
     progress: Progress
+    queue_position: int
     recipe: Recipe
+    result: ImageInfo
+    spec: JobSpec
     start_time: _timestamp_pb2.Timestamp
     state: JobState
     stop_message: str
     stop_reason: StopReason
+    title: str
     width: int
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., stop_message: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., network: _Optional[_Union[FeatureNetwork, _Mapping]] = ..., device: _Optional[str] = ..., bfloat16: bool = ..., memory_plan: _Optional[_Union[MemoryPlan, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., stop_message: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., network: _Optional[_Union[FeatureNetwork, _Mapping]] = ..., device: _Optional[str] = ..., bfloat16: bool = ..., memory_plan: _Optional[_Union[MemoryPlan, _Mapping]] = ..., preview: _Optional[_Union[PreviewOptions, _Mapping]] = ..., priority: _Optional[int] = ..., title: _Optional[str] = ..., queue_position: _Optional[int] = ..., result: _Optional[_Union[ImageInfo, _Mapping]] = ..., spec: _Optional[_Union[JobSpec, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class JobEvent(_message.Message):
-    __slots__ = ["job", "preview", "progress", "sequence", "skipped_previews"]
+    __slots__ = ["heartbeat", "job", "preview", "progress", "resume", "sequence", "skipped_previews"]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     SKIPPED_PREVIEWS_FIELD_NUMBER: _ClassVar[int]
+    heartbeat: Heartbeat
     job: Job
     preview: Preview
     progress: Progress
+    resume: Resume
     sequence: int
     skipped_previews: int
-    def __init__(self, sequence: _Optional[int] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., preview: _Optional[_Union[Preview, _Mapping]] = ..., skipped_previews: _Optional[int] = ...) -> None: ...
+    def __init__(self, sequence: _Optional[int] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., preview: _Optional[_Union[Preview, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., skipped_previews: _Optional[int] = ...) -> None: ...
 
 class JobSpec(_message.Message):
     __slots__ = ["content", "recipe", "regions", "selection", "start_image", "styles", "texture"]
@@ -216,22 +314,62 @@ class LayerWeight(_message.Message):
     def __init__(self, layer: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ["max_evaluations", "max_image_pixels", "max_longest_side", "max_regions", "max_request_bytes", "max_styles", "max_unfinished_jobs"]
+    __slots__ = ["max_evaluations", "max_image_pixels", "max_longest_side", "max_regions", "max_request_bytes", "max_stored_bytes_of_tenant", "max_styles", "max_unfinished_jobs", "max_unfinished_jobs_of_tenant", "max_upload_bytes"]
     MAX_EVALUATIONS_FIELD_NUMBER: _ClassVar[int]
     MAX_IMAGE_PIXELS_FIELD_NUMBER: _ClassVar[int]
     MAX_LONGEST_SIDE_FIELD_NUMBER: _ClassVar[int]
     MAX_REGIONS_FIELD_NUMBER: _ClassVar[int]
     MAX_REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_STORED_BYTES_OF_TENANT_FIELD_NUMBER: _ClassVar[int]
     MAX_STYLES_FIELD_NUMBER: _ClassVar[int]
     MAX_UNFINISHED_JOBS_FIELD_NUMBER: _ClassVar[int]
+    MAX_UNFINISHED_JOBS_OF_TENANT_FIELD_NUMBER: _ClassVar[int]
+    MAX_UPLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     max_evaluations: int
     max_image_pixels: int
     max_longest_side: int
     max_regions: int
     max_request_bytes: int
+    max_stored_bytes_of_tenant: int
     max_styles: int
     max_unfinished_jobs: int
-    def __init__(self, max_request_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_longest_side: _Optional[int] = ..., max_styles: _Optional[int] = ..., max_evaluations: _Optional[int] = ..., max_unfinished_jobs: _Optional[int] = ..., max_regions: _Optional[int] = ...) -> None: ...
+    max_unfinished_jobs_of_tenant: int
+    max_upload_bytes: int
+    def __init__(self, max_request_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_longest_side: _Optional[int] = ..., max_styles: _Optional[int] = ..., max_evaluations: _Optional[int] = ..., max_unfinished_jobs: _Optional[int] = ..., max_regions: _Optional[int] = ..., max_upload_bytes: _Optional[int] = ..., max_unfinished_jobs_of_tenant: _Optional[int] = ..., max_stored_bytes_of_tenant: _Optional[int] = ...) -> None: ...
+
+class ListJobsRequest(_message.Message):
+    __slots__ = ["page_size", "page_token", "states"]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    states: _containers.RepeatedScalarFieldContainer[JobState]
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., states: _Optional[_Iterable[_Union[JobState, str]]] = ...) -> None: ...
+
+class ListJobsResponse(_message.Message):
+    __slots__ = ["jobs", "next_page_token"]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[Job]
+    next_page_token: str
+    def __init__(self, jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ListStylesRequest(_message.Message):
+    __slots__ = ["page_size", "page_token"]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListStylesResponse(_message.Message):
+    __slots__ = ["next_page_token", "styles"]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    STYLES_FIELD_NUMBER: _ClassVar[int]
+    next_page_token: str
+    styles: _containers.RepeatedCompositeFieldContainer[NamedStyle]
+    def __init__(self, styles: _Optional[_Iterable[_Union[NamedStyle, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class MemoryPlan(_message.Message):
     __slots__ = ["estimated_bytes", "method", "tile_side"]
@@ -242,6 +380,26 @@ class MemoryPlan(_message.Message):
     method: MemoryMethod
     tile_side: int
     def __init__(self, method: _Optional[_Union[MemoryMethod, str]] = ..., estimated_bytes: _Optional[int] = ..., tile_side: _Optional[int] = ...) -> None: ...
+
+class NamedStyle(_message.Message):
+    __slots__ = ["height", "name", "thumbnail", "title", "width"]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    THUMBNAIL_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    height: int
+    name: str
+    thumbnail: bytes
+    title: str
+    width: int
+    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., thumbnail: _Optional[bytes] = ...) -> None: ...
+
+class PauseJobRequest(_message.Message):
+    __slots__ = ["name"]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class Preview(_message.Message):
     __slots__ = ["data", "evaluation", "format", "height", "scale", "width"]
@@ -361,6 +519,18 @@ class Region(_message.Message):
     style_mask: Image
     def __init__(self, content_mask: _Optional[_Union[Image, _Mapping]] = ..., style: _Optional[int] = ..., style_mask: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
 
+class Resume(_message.Message):
+    __slots__ = ["retry_delay"]
+    RETRY_DELAY_FIELD_NUMBER: _ClassVar[int]
+    retry_delay: _duration_pb2.Duration
+    def __init__(self, retry_delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class ResumeJobRequest(_message.Message):
+    __slots__ = ["name"]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
 class Style(_message.Message):
     __slots__ = ["image", "weight"]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
@@ -370,12 +540,22 @@ class Style(_message.Message):
     def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class StylizeRequest(_message.Message):
-    __slots__ = ["preview", "spec"]
+    __slots__ = ["keep_running", "linger", "preview", "priority", "request_id", "spec", "title"]
+    KEEP_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    LINGER_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    keep_running: bool
+    linger: _duration_pb2.Duration
     preview: PreviewOptions
+    priority: int
+    request_id: str
     spec: JobSpec
-    def __init__(self, spec: _Optional[_Union[JobSpec, _Mapping]] = ..., preview: _Optional[_Union[PreviewOptions, _Mapping]] = ...) -> None: ...
+    title: str
+    def __init__(self, spec: _Optional[_Union[JobSpec, _Mapping]] = ..., preview: _Optional[_Union[PreviewOptions, _Mapping]] = ..., request_id: _Optional[str] = ..., title: _Optional[str] = ..., priority: _Optional[int] = ..., keep_running: bool = ..., linger: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class StylizeResponse(_message.Message):
     __slots__ = ["event", "result"]
@@ -392,6 +572,44 @@ class TextureSize(_message.Message):
     height: int
     width: int
     def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
+
+class UpdateJobRequest(_message.Message):
+    __slots__ = ["job", "update_mask"]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    update_mask: _field_mask_pb2.FieldMask
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+
+class UploadImageRequest(_message.Message):
+    __slots__ = ["data", "offset", "sha256", "size_bytes"]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    offset: int
+    sha256: str
+    size_bytes: int
+    def __init__(self, sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class UploadImageResponse(_message.Message):
+    __slots__ = ["committed_bytes", "complete"]
+    COMMITTED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    committed_bytes: int
+    complete: bool
+    def __init__(self, committed_bytes: _Optional[int] = ..., complete: bool = ...) -> None: ...
+
+class WatchJobRequest(_message.Message):
+    __slots__ = ["after_sequence", "name", "omit_previews"]
+    AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OMIT_PREVIEWS_FIELD_NUMBER: _ClassVar[int]
+    after_sequence: int
+    name: str
+    omit_previews: bool
+    def __init__(self, name: _Optional[str] = ..., after_sequence: _Optional[int] = ..., omit_previews: bool = ...) -> None: ...
 
 class Color(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = []

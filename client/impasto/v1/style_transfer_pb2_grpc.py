@@ -2,6 +2,7 @@
 """Client and server classes corresponding to protobuf-defined services."""
 import grpc
 
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from impasto.v1 import style_transfer_pb2 as impasto_dot_v1_dot_style__transfer__pb2
 
 
@@ -20,6 +21,71 @@ class StyleTransferStub(object):
                 request_serializer=impasto_dot_v1_dot_style__transfer__pb2.StylizeRequest.SerializeToString,
                 response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.StylizeResponse.FromString,
                 )
+        self.CreateJob = channel.unary_unary(
+                '/impasto.v1.StyleTransfer/CreateJob',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.CreateJobRequest.SerializeToString,
+                response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.Job.FromString,
+                )
+        self.GetJob = channel.unary_unary(
+                '/impasto.v1.StyleTransfer/GetJob',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.GetJobRequest.SerializeToString,
+                response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.Job.FromString,
+                )
+        self.ListJobs = channel.unary_unary(
+                '/impasto.v1.StyleTransfer/ListJobs',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.ListJobsRequest.SerializeToString,
+                response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.ListJobsResponse.FromString,
+                )
+        self.UpdateJob = channel.unary_unary(
+                '/impasto.v1.StyleTransfer/UpdateJob',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.UpdateJobRequest.SerializeToString,
+                response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.Job.FromString,
+                )
+        self.PauseJob = channel.unary_unary(
+                '/impasto.v1.StyleTransfer/PauseJob',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.PauseJobRequest.SerializeToString,
+                response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.Job.FromString,
+                )
+        self.ResumeJob = channel.unary_unary(
+                '/impasto.v1.StyleTransfer/ResumeJob',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.Job.FromString,
+                )
+        self.CancelJob = channel.unary_unary(
+                '/impasto.v1.StyleTransfer/CancelJob',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.CancelJobRequest.SerializeToString,
+                response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.Job.FromString,
+                )
+        self.DeleteJob = channel.unary_unary(
+                '/impasto.v1.StyleTransfer/DeleteJob',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.DeleteJobRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                )
+        self.WatchJob = channel.unary_stream(
+                '/impasto.v1.StyleTransfer/WatchJob',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.WatchJobRequest.SerializeToString,
+                response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.JobEvent.FromString,
+                )
+        self.GetPreview = channel.unary_unary(
+                '/impasto.v1.StyleTransfer/GetPreview',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.GetPreviewRequest.SerializeToString,
+                response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.GetPreviewResponse.FromString,
+                )
+        self.UploadImage = channel.stream_unary(
+                '/impasto.v1.StyleTransfer/UploadImage',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.UploadImageRequest.SerializeToString,
+                response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.UploadImageResponse.FromString,
+                )
+        self.DownloadImage = channel.unary_stream(
+                '/impasto.v1.StyleTransfer/DownloadImage',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.DownloadImageRequest.SerializeToString,
+                response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.ImageChunk.FromString,
+                )
+        self.ListStyles = channel.unary_unary(
+                '/impasto.v1.StyleTransfer/ListStyles',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.ListStylesRequest.SerializeToString,
+                response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.ListStylesResponse.FromString,
+                )
         self.GetServerInfo = channel.unary_unary(
                 '/impasto.v1.StyleTransfer/GetServerInfo',
                 request_serializer=impasto_dot_v1_dot_style__transfer__pb2.GetServerInfoRequest.SerializeToString,
@@ -33,13 +99,11 @@ class StyleTransferServicer(object):
 
     def Stylize(self, request, context):
         """Paints one picture in one call: the specification in, events out, and last
-        the picture.
+        the picture. The short form of CreateJob, WatchJob and DownloadImage.
 
         The stream is, in this order:
-        1. one event with the `job` in state QUEUED or RUNNING, before any work;
-        2. any number of `job` events (one for each change of state; never
-        dropped), `progress` events (numbers; several may be folded into the
-        newest) and `preview` events (the newest replaces an older unsent one);
+        1. one event with the `job`, before any work is waited for;
+        2. events as WatchJob sends them;
         3. one `job` event in a final state;
         4. if that state is SUCCEEDED, the picture as `result` chunks in order,
         without gaps, the first of them describing it.
@@ -50,15 +114,197 @@ class StyleTransferServicer(object):
         event, in state FAILED, carries the error.
 
         Leaving the stream (cancelling the call, its deadline, a broken connection)
-        cancels the job; the device is free again within one evaluation.
+        cancels the job, and the device is free again within one evaluation, unless
+        the request says `keep_running` or `linger`. A caller that lost the stream may
+        go on with WatchJob while the job lives; a server that restarts gives every
+        caller a minute for that.
 
         Errors:
-        INVALID_ARGUMENT    a field is missing or out of range, or an image cannot
-        be read, is too large or of a kind not accepted.
-        RESOURCE_EXHAUSTED  the queue is full, or the request is larger than
+        INVALID_ARGUMENT    a field is missing or out of range, an image cannot
+        be read, is too large or of a kind not accepted, or
+        `request_id` was used for another request.
+        NOT_FOUND           there is no such named style.
+        FAILED_PRECONDITION an image named by its digest is not there: upload it.
+        RESOURCE_EXHAUSTED  the queue or a quota is full, or the request is larger than
         `Limits.max_request_bytes` (then without details).
-        UNAVAILABLE         the server is shutting down, or the worker that painted
-        this job died; it is being restarted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateJob(self, request, context):
+        """Makes a job and answers once it is durable. It runs whether anyone watches or not.
+
+        Called again with the same `request_id` and an equal request it returns the job
+        that there is, so a call whose answer was lost can be made again.
+
+        Errors: as Stylize.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetJob(self, request, context):
+        """A job as it is now, with `Job.spec`.
+
+        Errors:
+        NOT_FOUND  there is no such job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJobs(self, request, context):
+        """The caller's jobs, the newest first, page by page.
+
+        Errors:
+        INVALID_ARGUMENT  `page_size`, a state, or `page_token` is none of ours.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateJob(self, request, context):
+        """Changes a job that is not final; while it runs, it goes on from the image it
+        has. The answer is the job with the change accepted; the change takes hold with
+        the next evaluation. Setting what is already set is harmless.
+
+        Paths that `update_mask` may name: "title", "priority", "preview" and its fields,
+        and of "recipe" the fields content_weight, style_weight, tv_weight, optimizer,
+        learning_rate, effort, evaluations, precision, color, content_layers,
+        style_layers, averaging and stop_on_plateau. A named field that is not set in
+        `job` takes its default.
+
+        Errors:
+        INVALID_ARGUMENT     a path cannot be changed, or a value is out of range.
+        NOT_FOUND            there is no such job.
+        FAILED_PRECONDITION  the job is in a final state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseJob(self, request, context):
+        """Takes a job off its device, or out of the queue, and keeps all its work. The
+        answer is the job PAUSED. Pausing a paused job is harmless.
+
+        Errors:
+        NOT_FOUND            there is no such job.
+        FAILED_PRECONDITION  the job is in a final state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeJob(self, request, context):
+        """Lets a paused job go on: it is QUEUED again. Harmless if it is not paused.
+
+        Errors:
+        NOT_FOUND            there is no such job.
+        FAILED_PRECONDITION  the job is in a final state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelJob(self, request, context):
+        """Cancels a job; the device is free again within one evaluation. Harmless if it
+        is cancelled already.
+
+        Errors:
+        NOT_FOUND            there is no such job.
+        FAILED_PRECONDITION  the job has SUCCEEDED or FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteJob(self, request, context):
+        """Deletes a job, its result and its checkpoints; cancels it first if need be.
+
+        Errors:
+        NOT_FOUND  there is no such job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchJob(self, request, context):
+        """Watches a job: first a `job` event with the job as it is, then what happens,
+        until the `job` event of its final state, after which the call ends OK.
+
+        * `job` events, one for each change, are never dropped.
+        * `progress` and `preview` events are: a newer one takes the place of an older
+        one not sent yet. The newest preview there is comes right after the first
+        event, if it is newer than `after_sequence`.
+        * A `heartbeat` event comes where nothing else came for 15 seconds.
+        * A server that shuts down ends the stream with a `resume` event, then OK: call
+        again with the last sequence as `after_sequence`.
+
+        Any number may watch; leaving only stops watching. Previews are made only while
+        someone asks for them.
+
+        Errors:
+        NOT_FOUND  there is no such job; or it was deleted while it was being watched.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPreview(self, request, context):
+        """The newest preview, for callers that cannot take streams: answers at once if
+        there is one newer than `after_sequence`, else waits for one up to `wait`, or
+        until the job is final.
+
+        Errors:
+        INVALID_ARGUMENT  `wait` is out of range.
+        NOT_FOUND         there is no such job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadImage(self, request_iterator, context):
+        """Uploads an image, to be named by its SHA-256 in any number of jobs. The first
+        message gives `sha256` and `size_bytes`; then data in order, from the offset
+        where an earlier upload broke off if there was one.
+
+        A stream that ends before the image is whole is no error: the answer tells how
+        far the upload has come, and so does a first message without data. An image that
+        is whole is answered at once, whatever the caller still sends. An upload left for
+        a day is forgotten; an image that no job uses, by the server's retention.
+
+        Errors:
+        INVALID_ARGUMENT     the digest is not one, the size is 0 or above
+        `Limits.max_upload_bytes`, the data does not match its
+        digest (the upload is forgotten), or it is not an image that the server
+        accepts.
+        FAILED_PRECONDITION  `offset` is not where the upload has come to.
+        RESOURCE_EXHAUSTED   the quota of bytes, or the disk, is full.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadImage(self, request, context):
+        """Sends a picture in chunks, from any byte on.
+
+        Errors:
+        INVALID_ARGUMENT     no source, an `offset` beyond the end, or a format that the source cannot be
+        had in.
+        NOT_FOUND            there is no such job or image.
+        FAILED_PRECONDITION  the job has no result (it has not SUCCEEDED), or no preview
+        yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStyles(self, request, context):
+        """The named styles that this server offers, in the order of their names, page by page.
+
+        Errors:
+        INVALID_ARGUMENT  `page_size`, or `page_token` is none of ours.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,6 +325,71 @@ def add_StyleTransferServicer_to_server(servicer, server):
                     servicer.Stylize,
                     request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.StylizeRequest.FromString,
                     response_serializer=impasto_dot_v1_dot_style__transfer__pb2.StylizeResponse.SerializeToString,
+            ),
+            'CreateJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateJob,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.CreateJobRequest.FromString,
+                    response_serializer=impasto_dot_v1_dot_style__transfer__pb2.Job.SerializeToString,
+            ),
+            'GetJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJob,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.GetJobRequest.FromString,
+                    response_serializer=impasto_dot_v1_dot_style__transfer__pb2.Job.SerializeToString,
+            ),
+            'ListJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobs,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.ListJobsRequest.FromString,
+                    response_serializer=impasto_dot_v1_dot_style__transfer__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'UpdateJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateJob,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.UpdateJobRequest.FromString,
+                    response_serializer=impasto_dot_v1_dot_style__transfer__pb2.Job.SerializeToString,
+            ),
+            'PauseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseJob,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.PauseJobRequest.FromString,
+                    response_serializer=impasto_dot_v1_dot_style__transfer__pb2.Job.SerializeToString,
+            ),
+            'ResumeJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJob,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.ResumeJobRequest.FromString,
+                    response_serializer=impasto_dot_v1_dot_style__transfer__pb2.Job.SerializeToString,
+            ),
+            'CancelJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelJob,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.CancelJobRequest.FromString,
+                    response_serializer=impasto_dot_v1_dot_style__transfer__pb2.Job.SerializeToString,
+            ),
+            'DeleteJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteJob,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.DeleteJobRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'WatchJob': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchJob,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.WatchJobRequest.FromString,
+                    response_serializer=impasto_dot_v1_dot_style__transfer__pb2.JobEvent.SerializeToString,
+            ),
+            'GetPreview': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPreview,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.GetPreviewRequest.FromString,
+                    response_serializer=impasto_dot_v1_dot_style__transfer__pb2.GetPreviewResponse.SerializeToString,
+            ),
+            'UploadImage': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadImage,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.UploadImageRequest.FromString,
+                    response_serializer=impasto_dot_v1_dot_style__transfer__pb2.UploadImageResponse.SerializeToString,
+            ),
+            'DownloadImage': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadImage,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.DownloadImageRequest.FromString,
+                    response_serializer=impasto_dot_v1_dot_style__transfer__pb2.ImageChunk.SerializeToString,
+            ),
+            'ListStyles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStyles,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.ListStylesRequest.FromString,
+                    response_serializer=impasto_dot_v1_dot_style__transfer__pb2.ListStylesResponse.SerializeToString,
             ),
             'GetServerInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetServerInfo,
@@ -110,6 +421,227 @@ class StyleTransfer(object):
         return grpc.experimental.unary_stream(request, target, '/impasto.v1.StyleTransfer/Stylize',
             impasto_dot_v1_dot_style__transfer__pb2.StylizeRequest.SerializeToString,
             impasto_dot_v1_dot_style__transfer__pb2.StylizeResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def CreateJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto.v1.StyleTransfer/CreateJob',
+            impasto_dot_v1_dot_style__transfer__pb2.CreateJobRequest.SerializeToString,
+            impasto_dot_v1_dot_style__transfer__pb2.Job.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto.v1.StyleTransfer/GetJob',
+            impasto_dot_v1_dot_style__transfer__pb2.GetJobRequest.SerializeToString,
+            impasto_dot_v1_dot_style__transfer__pb2.Job.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto.v1.StyleTransfer/ListJobs',
+            impasto_dot_v1_dot_style__transfer__pb2.ListJobsRequest.SerializeToString,
+            impasto_dot_v1_dot_style__transfer__pb2.ListJobsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def UpdateJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto.v1.StyleTransfer/UpdateJob',
+            impasto_dot_v1_dot_style__transfer__pb2.UpdateJobRequest.SerializeToString,
+            impasto_dot_v1_dot_style__transfer__pb2.Job.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def PauseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto.v1.StyleTransfer/PauseJob',
+            impasto_dot_v1_dot_style__transfer__pb2.PauseJobRequest.SerializeToString,
+            impasto_dot_v1_dot_style__transfer__pb2.Job.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ResumeJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto.v1.StyleTransfer/ResumeJob',
+            impasto_dot_v1_dot_style__transfer__pb2.ResumeJobRequest.SerializeToString,
+            impasto_dot_v1_dot_style__transfer__pb2.Job.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def CancelJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto.v1.StyleTransfer/CancelJob',
+            impasto_dot_v1_dot_style__transfer__pb2.CancelJobRequest.SerializeToString,
+            impasto_dot_v1_dot_style__transfer__pb2.Job.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DeleteJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto.v1.StyleTransfer/DeleteJob',
+            impasto_dot_v1_dot_style__transfer__pb2.DeleteJobRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def WatchJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/impasto.v1.StyleTransfer/WatchJob',
+            impasto_dot_v1_dot_style__transfer__pb2.WatchJobRequest.SerializeToString,
+            impasto_dot_v1_dot_style__transfer__pb2.JobEvent.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetPreview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto.v1.StyleTransfer/GetPreview',
+            impasto_dot_v1_dot_style__transfer__pb2.GetPreviewRequest.SerializeToString,
+            impasto_dot_v1_dot_style__transfer__pb2.GetPreviewResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def UploadImage(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(request_iterator, target, '/impasto.v1.StyleTransfer/UploadImage',
+            impasto_dot_v1_dot_style__transfer__pb2.UploadImageRequest.SerializeToString,
+            impasto_dot_v1_dot_style__transfer__pb2.UploadImageResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DownloadImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/impasto.v1.StyleTransfer/DownloadImage',
+            impasto_dot_v1_dot_style__transfer__pb2.DownloadImageRequest.SerializeToString,
+            impasto_dot_v1_dot_style__transfer__pb2.ImageChunk.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListStyles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto.v1.StyleTransfer/ListStyles',
+            impasto_dot_v1_dot_style__transfer__pb2.ListStylesRequest.SerializeToString,
+            impasto_dot_v1_dot_style__transfer__pb2.ListStylesResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

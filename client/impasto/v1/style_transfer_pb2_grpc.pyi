@@ -23,9 +23,20 @@ Conventions
     `Limits.max_request_bytes` is refused by the transport itself, with
     RESOURCE_EXHAUSTED and no details. Further, for INVALID_ARGUMENT a
     BadRequest that names each field by its path in the request
-    ("spec.recipe.longest_side") and says what to do; for UNAVAILABLE and RESOURCE_EXHAUSTED a RetryInfo where waiting
+    ("spec.recipe.longest_side") and says what to do; for FAILED_PRECONDITION a
+    PreconditionFailure; for RESOURCE_EXHAUSTED a QuotaFailure where a quota or the
+    queue is full; for UNAVAILABLE and RESOURCE_EXHAUSTED a RetryInfo where waiting
     helps. UNAVAILABLE is the only code worth retrying unchanged.
+  * Any call may end with UNAUTHENTICATED (no token, or none that is known; only
+    where the server asks for tokens), RESOURCE_EXHAUSTED (a quota) or UNAVAILABLE
+    (the server is shutting down), whatever else its comment lists.
   * No message towards the client is larger than 1 MiB.
+  * Jobs and images belong to the tenant whose token brought them. To everyone else
+    they do not exist: NOT_FOUND, never PERMISSION_DENIED. A server without tokens
+    has one tenant.
+
+A job outlives every process: what a call acknowledged is kept on disk, and is
+taken up again after a crash of the worker, the server or the machine.
 
 Versioning: fields and calls are only ever added to impasto.v1. A client MUST
 ignore fields, oneof cases and enum values that it does not know.
@@ -33,6 +44,7 @@ ignore fields, oneof cases and enum values that it does not know.
 
 import abc
 import collections.abc
+import google.protobuf.empty_pb2
 import grpc
 import grpc.aio
 import impasto.v1.style_transfer_pb2
@@ -54,13 +66,11 @@ class StyleTransferStub:
         impasto.v1.style_transfer_pb2.StylizeResponse,
     ]
     """Paints one picture in one call: the specification in, events out, and last
-    the picture.
+    the picture. The short form of CreateJob, WatchJob and DownloadImage.
 
     The stream is, in this order:
-      1. one event with the `job` in state QUEUED or RUNNING, before any work;
-      2. any number of `job` events (one for each change of state; never
-         dropped), `progress` events (numbers; several may be folded into the
-         newest) and `preview` events (the newest replaces an older unsent one);
+      1. one event with the `job`, before any work is waited for;
+      2. events as WatchJob sends them;
       3. one `job` event in a final state;
       4. if that state is SUCCEEDED, the picture as `result` chunks in order,
          without gaps, the first of them describing it.
@@ -71,15 +81,197 @@ class StyleTransferStub:
     event, in state FAILED, carries the error.
 
     Leaving the stream (cancelling the call, its deadline, a broken connection)
-    cancels the job; the device is free again within one evaluation.
+    cancels the job, and the device is free again within one evaluation, unless
+    the request says `keep_running` or `linger`. A caller that lost the stream may
+    go on with WatchJob while the job lives; a server that restarts gives every
+    caller a minute for that.
 
     Errors:
-      INVALID_ARGUMENT    a field is missing or out of range, or an image cannot
-                          be read, is too large or of a kind not accepted.
-      RESOURCE_EXHAUSTED  the queue is full, or the request is larger than
+      INVALID_ARGUMENT    a field is missing or out of range, an image cannot
+                          be read, is too large or of a kind not accepted, or
+                          `request_id` was used for another request.
+      NOT_FOUND           there is no such named style.
+      FAILED_PRECONDITION an image named by its digest is not there: upload it.
+      RESOURCE_EXHAUSTED  the queue or a quota is full, or the request is larger than
                           `Limits.max_request_bytes` (then without details).
-      UNAVAILABLE         the server is shutting down, or the worker that painted
-                          this job died; it is being restarted.
+    """
+
+    CreateJob: grpc.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.CreateJobRequest,
+        impasto.v1.style_transfer_pb2.Job,
+    ]
+    """Makes a job and answers once it is durable. It runs whether anyone watches or not.
+
+    Called again with the same `request_id` and an equal request it returns the job
+    that there is, so a call whose answer was lost can be made again.
+
+    Errors: as Stylize.
+    """
+
+    GetJob: grpc.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.GetJobRequest,
+        impasto.v1.style_transfer_pb2.Job,
+    ]
+    """A job as it is now, with `Job.spec`.
+
+    Errors:
+      NOT_FOUND  there is no such job.
+    """
+
+    ListJobs: grpc.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.ListJobsRequest,
+        impasto.v1.style_transfer_pb2.ListJobsResponse,
+    ]
+    """The caller's jobs, the newest first, page by page.
+
+    Errors:
+      INVALID_ARGUMENT  `page_size`, a state, or `page_token` is none of ours.
+    """
+
+    UpdateJob: grpc.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.UpdateJobRequest,
+        impasto.v1.style_transfer_pb2.Job,
+    ]
+    """Changes a job that is not final; while it runs, it goes on from the image it
+    has. The answer is the job with the change accepted; the change takes hold with
+    the next evaluation. Setting what is already set is harmless.
+
+    Paths that `update_mask` may name: "title", "priority", "preview" and its fields,
+    and of "recipe" the fields content_weight, style_weight, tv_weight, optimizer,
+    learning_rate, effort, evaluations, precision, color, content_layers,
+    style_layers, averaging and stop_on_plateau. A named field that is not set in
+    `job` takes its default.
+
+    Errors:
+      INVALID_ARGUMENT     a path cannot be changed, or a value is out of range.
+      NOT_FOUND            there is no such job.
+      FAILED_PRECONDITION  the job is in a final state.
+    """
+
+    PauseJob: grpc.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.PauseJobRequest,
+        impasto.v1.style_transfer_pb2.Job,
+    ]
+    """Takes a job off its device, or out of the queue, and keeps all its work. The
+    answer is the job PAUSED. Pausing a paused job is harmless.
+
+    Errors:
+      NOT_FOUND            there is no such job.
+      FAILED_PRECONDITION  the job is in a final state.
+    """
+
+    ResumeJob: grpc.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.ResumeJobRequest,
+        impasto.v1.style_transfer_pb2.Job,
+    ]
+    """Lets a paused job go on: it is QUEUED again. Harmless if it is not paused.
+
+    Errors:
+      NOT_FOUND            there is no such job.
+      FAILED_PRECONDITION  the job is in a final state.
+    """
+
+    CancelJob: grpc.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.CancelJobRequest,
+        impasto.v1.style_transfer_pb2.Job,
+    ]
+    """Cancels a job; the device is free again within one evaluation. Harmless if it
+    is cancelled already.
+
+    Errors:
+      NOT_FOUND            there is no such job.
+      FAILED_PRECONDITION  the job has SUCCEEDED or FAILED.
+    """
+
+    DeleteJob: grpc.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.DeleteJobRequest,
+        google.protobuf.empty_pb2.Empty,
+    ]
+    """Deletes a job, its result and its checkpoints; cancels it first if need be.
+
+    Errors:
+      NOT_FOUND  there is no such job.
+    """
+
+    WatchJob: grpc.UnaryStreamMultiCallable[
+        impasto.v1.style_transfer_pb2.WatchJobRequest,
+        impasto.v1.style_transfer_pb2.JobEvent,
+    ]
+    """Watches a job: first a `job` event with the job as it is, then what happens,
+    until the `job` event of its final state, after which the call ends OK.
+
+      * `job` events, one for each change, are never dropped.
+      * `progress` and `preview` events are: a newer one takes the place of an older
+        one not sent yet. The newest preview there is comes right after the first
+        event, if it is newer than `after_sequence`.
+      * A `heartbeat` event comes where nothing else came for 15 seconds.
+      * A server that shuts down ends the stream with a `resume` event, then OK: call
+        again with the last sequence as `after_sequence`.
+
+    Any number may watch; leaving only stops watching. Previews are made only while
+    someone asks for them.
+
+    Errors:
+      NOT_FOUND  there is no such job; or it was deleted while it was being watched.
+    """
+
+    GetPreview: grpc.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.GetPreviewRequest,
+        impasto.v1.style_transfer_pb2.GetPreviewResponse,
+    ]
+    """The newest preview, for callers that cannot take streams: answers at once if
+    there is one newer than `after_sequence`, else waits for one up to `wait`, or
+    until the job is final.
+
+    Errors:
+      INVALID_ARGUMENT  `wait` is out of range.
+      NOT_FOUND         there is no such job.
+    """
+
+    UploadImage: grpc.StreamUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.UploadImageRequest,
+        impasto.v1.style_transfer_pb2.UploadImageResponse,
+    ]
+    """Uploads an image, to be named by its SHA-256 in any number of jobs. The first
+    message gives `sha256` and `size_bytes`; then data in order, from the offset
+    where an earlier upload broke off if there was one.
+
+    A stream that ends before the image is whole is no error: the answer tells how
+    far the upload has come, and so does a first message without data. An image that
+    is whole is answered at once, whatever the caller still sends. An upload left for
+    a day is forgotten; an image that no job uses, by the server's retention.
+
+    Errors:
+      INVALID_ARGUMENT     the digest is not one, the size is 0 or above
+                           `Limits.max_upload_bytes`, the data does not match its
+                           digest (the upload is forgotten), or it is not an image that the server
+                           accepts.
+      FAILED_PRECONDITION  `offset` is not where the upload has come to.
+      RESOURCE_EXHAUSTED   the quota of bytes, or the disk, is full.
+    """
+
+    DownloadImage: grpc.UnaryStreamMultiCallable[
+        impasto.v1.style_transfer_pb2.DownloadImageRequest,
+        impasto.v1.style_transfer_pb2.ImageChunk,
+    ]
+    """Sends a picture in chunks, from any byte on.
+
+    Errors:
+      INVALID_ARGUMENT     no source, an `offset` beyond the end, or a format that the source cannot be
+                           had in.
+      NOT_FOUND            there is no such job or image.
+      FAILED_PRECONDITION  the job has no result (it has not SUCCEEDED), or no preview
+                           yet.
+    """
+
+    ListStyles: grpc.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.ListStylesRequest,
+        impasto.v1.style_transfer_pb2.ListStylesResponse,
+    ]
+    """The named styles that this server offers, in the order of their names, page by page.
+
+    Errors:
+      INVALID_ARGUMENT  `page_size`, or `page_token` is none of ours.
     """
 
     GetServerInfo: grpc.UnaryUnaryMultiCallable[
@@ -98,13 +290,11 @@ class StyleTransferAsyncStub:
         impasto.v1.style_transfer_pb2.StylizeResponse,
     ]
     """Paints one picture in one call: the specification in, events out, and last
-    the picture.
+    the picture. The short form of CreateJob, WatchJob and DownloadImage.
 
     The stream is, in this order:
-      1. one event with the `job` in state QUEUED or RUNNING, before any work;
-      2. any number of `job` events (one for each change of state; never
-         dropped), `progress` events (numbers; several may be folded into the
-         newest) and `preview` events (the newest replaces an older unsent one);
+      1. one event with the `job`, before any work is waited for;
+      2. events as WatchJob sends them;
       3. one `job` event in a final state;
       4. if that state is SUCCEEDED, the picture as `result` chunks in order,
          without gaps, the first of them describing it.
@@ -115,15 +305,197 @@ class StyleTransferAsyncStub:
     event, in state FAILED, carries the error.
 
     Leaving the stream (cancelling the call, its deadline, a broken connection)
-    cancels the job; the device is free again within one evaluation.
+    cancels the job, and the device is free again within one evaluation, unless
+    the request says `keep_running` or `linger`. A caller that lost the stream may
+    go on with WatchJob while the job lives; a server that restarts gives every
+    caller a minute for that.
 
     Errors:
-      INVALID_ARGUMENT    a field is missing or out of range, or an image cannot
-                          be read, is too large or of a kind not accepted.
-      RESOURCE_EXHAUSTED  the queue is full, or the request is larger than
+      INVALID_ARGUMENT    a field is missing or out of range, an image cannot
+                          be read, is too large or of a kind not accepted, or
+                          `request_id` was used for another request.
+      NOT_FOUND           there is no such named style.
+      FAILED_PRECONDITION an image named by its digest is not there: upload it.
+      RESOURCE_EXHAUSTED  the queue or a quota is full, or the request is larger than
                           `Limits.max_request_bytes` (then without details).
-      UNAVAILABLE         the server is shutting down, or the worker that painted
-                          this job died; it is being restarted.
+    """
+
+    CreateJob: grpc.aio.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.CreateJobRequest,
+        impasto.v1.style_transfer_pb2.Job,
+    ]
+    """Makes a job and answers once it is durable. It runs whether anyone watches or not.
+
+    Called again with the same `request_id` and an equal request it returns the job
+    that there is, so a call whose answer was lost can be made again.
+
+    Errors: as Stylize.
+    """
+
+    GetJob: grpc.aio.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.GetJobRequest,
+        impasto.v1.style_transfer_pb2.Job,
+    ]
+    """A job as it is now, with `Job.spec`.
+
+    Errors:
+      NOT_FOUND  there is no such job.
+    """
+
+    ListJobs: grpc.aio.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.ListJobsRequest,
+        impasto.v1.style_transfer_pb2.ListJobsResponse,
+    ]
+    """The caller's jobs, the newest first, page by page.
+
+    Errors:
+      INVALID_ARGUMENT  `page_size`, a state, or `page_token` is none of ours.
+    """
+
+    UpdateJob: grpc.aio.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.UpdateJobRequest,
+        impasto.v1.style_transfer_pb2.Job,
+    ]
+    """Changes a job that is not final; while it runs, it goes on from the image it
+    has. The answer is the job with the change accepted; the change takes hold with
+    the next evaluation. Setting what is already set is harmless.
+
+    Paths that `update_mask` may name: "title", "priority", "preview" and its fields,
+    and of "recipe" the fields content_weight, style_weight, tv_weight, optimizer,
+    learning_rate, effort, evaluations, precision, color, content_layers,
+    style_layers, averaging and stop_on_plateau. A named field that is not set in
+    `job` takes its default.
+
+    Errors:
+      INVALID_ARGUMENT     a path cannot be changed, or a value is out of range.
+      NOT_FOUND            there is no such job.
+      FAILED_PRECONDITION  the job is in a final state.
+    """
+
+    PauseJob: grpc.aio.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.PauseJobRequest,
+        impasto.v1.style_transfer_pb2.Job,
+    ]
+    """Takes a job off its device, or out of the queue, and keeps all its work. The
+    answer is the job PAUSED. Pausing a paused job is harmless.
+
+    Errors:
+      NOT_FOUND            there is no such job.
+      FAILED_PRECONDITION  the job is in a final state.
+    """
+
+    ResumeJob: grpc.aio.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.ResumeJobRequest,
+        impasto.v1.style_transfer_pb2.Job,
+    ]
+    """Lets a paused job go on: it is QUEUED again. Harmless if it is not paused.
+
+    Errors:
+      NOT_FOUND            there is no such job.
+      FAILED_PRECONDITION  the job is in a final state.
+    """
+
+    CancelJob: grpc.aio.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.CancelJobRequest,
+        impasto.v1.style_transfer_pb2.Job,
+    ]
+    """Cancels a job; the device is free again within one evaluation. Harmless if it
+    is cancelled already.
+
+    Errors:
+      NOT_FOUND            there is no such job.
+      FAILED_PRECONDITION  the job has SUCCEEDED or FAILED.
+    """
+
+    DeleteJob: grpc.aio.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.DeleteJobRequest,
+        google.protobuf.empty_pb2.Empty,
+    ]
+    """Deletes a job, its result and its checkpoints; cancels it first if need be.
+
+    Errors:
+      NOT_FOUND  there is no such job.
+    """
+
+    WatchJob: grpc.aio.UnaryStreamMultiCallable[
+        impasto.v1.style_transfer_pb2.WatchJobRequest,
+        impasto.v1.style_transfer_pb2.JobEvent,
+    ]
+    """Watches a job: first a `job` event with the job as it is, then what happens,
+    until the `job` event of its final state, after which the call ends OK.
+
+      * `job` events, one for each change, are never dropped.
+      * `progress` and `preview` events are: a newer one takes the place of an older
+        one not sent yet. The newest preview there is comes right after the first
+        event, if it is newer than `after_sequence`.
+      * A `heartbeat` event comes where nothing else came for 15 seconds.
+      * A server that shuts down ends the stream with a `resume` event, then OK: call
+        again with the last sequence as `after_sequence`.
+
+    Any number may watch; leaving only stops watching. Previews are made only while
+    someone asks for them.
+
+    Errors:
+      NOT_FOUND  there is no such job; or it was deleted while it was being watched.
+    """
+
+    GetPreview: grpc.aio.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.GetPreviewRequest,
+        impasto.v1.style_transfer_pb2.GetPreviewResponse,
+    ]
+    """The newest preview, for callers that cannot take streams: answers at once if
+    there is one newer than `after_sequence`, else waits for one up to `wait`, or
+    until the job is final.
+
+    Errors:
+      INVALID_ARGUMENT  `wait` is out of range.
+      NOT_FOUND         there is no such job.
+    """
+
+    UploadImage: grpc.aio.StreamUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.UploadImageRequest,
+        impasto.v1.style_transfer_pb2.UploadImageResponse,
+    ]
+    """Uploads an image, to be named by its SHA-256 in any number of jobs. The first
+    message gives `sha256` and `size_bytes`; then data in order, from the offset
+    where an earlier upload broke off if there was one.
+
+    A stream that ends before the image is whole is no error: the answer tells how
+    far the upload has come, and so does a first message without data. An image that
+    is whole is answered at once, whatever the caller still sends. An upload left for
+    a day is forgotten; an image that no job uses, by the server's retention.
+
+    Errors:
+      INVALID_ARGUMENT     the digest is not one, the size is 0 or above
+                           `Limits.max_upload_bytes`, the data does not match its
+                           digest (the upload is forgotten), or it is not an image that the server
+                           accepts.
+      FAILED_PRECONDITION  `offset` is not where the upload has come to.
+      RESOURCE_EXHAUSTED   the quota of bytes, or the disk, is full.
+    """
+
+    DownloadImage: grpc.aio.UnaryStreamMultiCallable[
+        impasto.v1.style_transfer_pb2.DownloadImageRequest,
+        impasto.v1.style_transfer_pb2.ImageChunk,
+    ]
+    """Sends a picture in chunks, from any byte on.
+
+    Errors:
+      INVALID_ARGUMENT     no source, an `offset` beyond the end, or a format that the source cannot be
+                           had in.
+      NOT_FOUND            there is no such job or image.
+      FAILED_PRECONDITION  the job has no result (it has not SUCCEEDED), or no preview
+                           yet.
+    """
+
+    ListStyles: grpc.aio.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.ListStylesRequest,
+        impasto.v1.style_transfer_pb2.ListStylesResponse,
+    ]
+    """The named styles that this server offers, in the order of their names, page by page.
+
+    Errors:
+      INVALID_ARGUMENT  `page_size`, or `page_token` is none of ours.
     """
 
     GetServerInfo: grpc.aio.UnaryUnaryMultiCallable[
@@ -144,13 +516,11 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[impasto.v1.style_transfer_pb2.StylizeResponse], collections.abc.AsyncIterator[impasto.v1.style_transfer_pb2.StylizeResponse]]:
         """Paints one picture in one call: the specification in, events out, and last
-        the picture.
+        the picture. The short form of CreateJob, WatchJob and DownloadImage.
 
         The stream is, in this order:
-          1. one event with the `job` in state QUEUED or RUNNING, before any work;
-          2. any number of `job` events (one for each change of state; never
-             dropped), `progress` events (numbers; several may be folded into the
-             newest) and `preview` events (the newest replaces an older unsent one);
+          1. one event with the `job`, before any work is waited for;
+          2. events as WatchJob sends them;
           3. one `job` event in a final state;
           4. if that state is SUCCEEDED, the picture as `result` chunks in order,
              without gaps, the first of them describing it.
@@ -161,15 +531,223 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         event, in state FAILED, carries the error.
 
         Leaving the stream (cancelling the call, its deadline, a broken connection)
-        cancels the job; the device is free again within one evaluation.
+        cancels the job, and the device is free again within one evaluation, unless
+        the request says `keep_running` or `linger`. A caller that lost the stream may
+        go on with WatchJob while the job lives; a server that restarts gives every
+        caller a minute for that.
 
         Errors:
-          INVALID_ARGUMENT    a field is missing or out of range, or an image cannot
-                              be read, is too large or of a kind not accepted.
-          RESOURCE_EXHAUSTED  the queue is full, or the request is larger than
+          INVALID_ARGUMENT    a field is missing or out of range, an image cannot
+                              be read, is too large or of a kind not accepted, or
+                              `request_id` was used for another request.
+          NOT_FOUND           there is no such named style.
+          FAILED_PRECONDITION an image named by its digest is not there: upload it.
+          RESOURCE_EXHAUSTED  the queue or a quota is full, or the request is larger than
                               `Limits.max_request_bytes` (then without details).
-          UNAVAILABLE         the server is shutting down, or the worker that painted
-                              this job died; it is being restarted.
+        """
+
+    @abc.abstractmethod
+    def CreateJob(
+        self,
+        request: impasto.v1.style_transfer_pb2.CreateJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[impasto.v1.style_transfer_pb2.Job, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.Job]]:
+        """Makes a job and answers once it is durable. It runs whether anyone watches or not.
+
+        Called again with the same `request_id` and an equal request it returns the job
+        that there is, so a call whose answer was lost can be made again.
+
+        Errors: as Stylize.
+        """
+
+    @abc.abstractmethod
+    def GetJob(
+        self,
+        request: impasto.v1.style_transfer_pb2.GetJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[impasto.v1.style_transfer_pb2.Job, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.Job]]:
+        """A job as it is now, with `Job.spec`.
+
+        Errors:
+          NOT_FOUND  there is no such job.
+        """
+
+    @abc.abstractmethod
+    def ListJobs(
+        self,
+        request: impasto.v1.style_transfer_pb2.ListJobsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[impasto.v1.style_transfer_pb2.ListJobsResponse, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.ListJobsResponse]]:
+        """The caller's jobs, the newest first, page by page.
+
+        Errors:
+          INVALID_ARGUMENT  `page_size`, a state, or `page_token` is none of ours.
+        """
+
+    @abc.abstractmethod
+    def UpdateJob(
+        self,
+        request: impasto.v1.style_transfer_pb2.UpdateJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[impasto.v1.style_transfer_pb2.Job, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.Job]]:
+        """Changes a job that is not final; while it runs, it goes on from the image it
+        has. The answer is the job with the change accepted; the change takes hold with
+        the next evaluation. Setting what is already set is harmless.
+
+        Paths that `update_mask` may name: "title", "priority", "preview" and its fields,
+        and of "recipe" the fields content_weight, style_weight, tv_weight, optimizer,
+        learning_rate, effort, evaluations, precision, color, content_layers,
+        style_layers, averaging and stop_on_plateau. A named field that is not set in
+        `job` takes its default.
+
+        Errors:
+          INVALID_ARGUMENT     a path cannot be changed, or a value is out of range.
+          NOT_FOUND            there is no such job.
+          FAILED_PRECONDITION  the job is in a final state.
+        """
+
+    @abc.abstractmethod
+    def PauseJob(
+        self,
+        request: impasto.v1.style_transfer_pb2.PauseJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[impasto.v1.style_transfer_pb2.Job, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.Job]]:
+        """Takes a job off its device, or out of the queue, and keeps all its work. The
+        answer is the job PAUSED. Pausing a paused job is harmless.
+
+        Errors:
+          NOT_FOUND            there is no such job.
+          FAILED_PRECONDITION  the job is in a final state.
+        """
+
+    @abc.abstractmethod
+    def ResumeJob(
+        self,
+        request: impasto.v1.style_transfer_pb2.ResumeJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[impasto.v1.style_transfer_pb2.Job, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.Job]]:
+        """Lets a paused job go on: it is QUEUED again. Harmless if it is not paused.
+
+        Errors:
+          NOT_FOUND            there is no such job.
+          FAILED_PRECONDITION  the job is in a final state.
+        """
+
+    @abc.abstractmethod
+    def CancelJob(
+        self,
+        request: impasto.v1.style_transfer_pb2.CancelJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[impasto.v1.style_transfer_pb2.Job, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.Job]]:
+        """Cancels a job; the device is free again within one evaluation. Harmless if it
+        is cancelled already.
+
+        Errors:
+          NOT_FOUND            there is no such job.
+          FAILED_PRECONDITION  the job has SUCCEEDED or FAILED.
+        """
+
+    @abc.abstractmethod
+    def DeleteJob(
+        self,
+        request: impasto.v1.style_transfer_pb2.DeleteJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[google.protobuf.empty_pb2.Empty, collections.abc.Awaitable[google.protobuf.empty_pb2.Empty]]:
+        """Deletes a job, its result and its checkpoints; cancels it first if need be.
+
+        Errors:
+          NOT_FOUND  there is no such job.
+        """
+
+    @abc.abstractmethod
+    def WatchJob(
+        self,
+        request: impasto.v1.style_transfer_pb2.WatchJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[impasto.v1.style_transfer_pb2.JobEvent], collections.abc.AsyncIterator[impasto.v1.style_transfer_pb2.JobEvent]]:
+        """Watches a job: first a `job` event with the job as it is, then what happens,
+        until the `job` event of its final state, after which the call ends OK.
+
+          * `job` events, one for each change, are never dropped.
+          * `progress` and `preview` events are: a newer one takes the place of an older
+            one not sent yet. The newest preview there is comes right after the first
+            event, if it is newer than `after_sequence`.
+          * A `heartbeat` event comes where nothing else came for 15 seconds.
+          * A server that shuts down ends the stream with a `resume` event, then OK: call
+            again with the last sequence as `after_sequence`.
+
+        Any number may watch; leaving only stops watching. Previews are made only while
+        someone asks for them.
+
+        Errors:
+          NOT_FOUND  there is no such job; or it was deleted while it was being watched.
+        """
+
+    @abc.abstractmethod
+    def GetPreview(
+        self,
+        request: impasto.v1.style_transfer_pb2.GetPreviewRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[impasto.v1.style_transfer_pb2.GetPreviewResponse, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.GetPreviewResponse]]:
+        """The newest preview, for callers that cannot take streams: answers at once if
+        there is one newer than `after_sequence`, else waits for one up to `wait`, or
+        until the job is final.
+
+        Errors:
+          INVALID_ARGUMENT  `wait` is out of range.
+          NOT_FOUND         there is no such job.
+        """
+
+    @abc.abstractmethod
+    def UploadImage(
+        self,
+        request_iterator: _MaybeAsyncIterator[impasto.v1.style_transfer_pb2.UploadImageRequest],
+        context: _ServicerContext,
+    ) -> typing.Union[impasto.v1.style_transfer_pb2.UploadImageResponse, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.UploadImageResponse]]:
+        """Uploads an image, to be named by its SHA-256 in any number of jobs. The first
+        message gives `sha256` and `size_bytes`; then data in order, from the offset
+        where an earlier upload broke off if there was one.
+
+        A stream that ends before the image is whole is no error: the answer tells how
+        far the upload has come, and so does a first message without data. An image that
+        is whole is answered at once, whatever the caller still sends. An upload left for
+        a day is forgotten; an image that no job uses, by the server's retention.
+
+        Errors:
+          INVALID_ARGUMENT     the digest is not one, the size is 0 or above
+                               `Limits.max_upload_bytes`, the data does not match its
+                               digest (the upload is forgotten), or it is not an image that the server
+                               accepts.
+          FAILED_PRECONDITION  `offset` is not where the upload has come to.
+          RESOURCE_EXHAUSTED   the quota of bytes, or the disk, is full.
+        """
+
+    @abc.abstractmethod
+    def DownloadImage(
+        self,
+        request: impasto.v1.style_transfer_pb2.DownloadImageRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[impasto.v1.style_transfer_pb2.ImageChunk], collections.abc.AsyncIterator[impasto.v1.style_transfer_pb2.ImageChunk]]:
+        """Sends a picture in chunks, from any byte on.
+
+        Errors:
+          INVALID_ARGUMENT     no source, an `offset` beyond the end, or a format that the source cannot be
+                               had in.
+          NOT_FOUND            there is no such job or image.
+          FAILED_PRECONDITION  the job has no result (it has not SUCCEEDED), or no preview
+                               yet.
+        """
+
+    @abc.abstractmethod
+    def ListStyles(
+        self,
+        request: impasto.v1.style_transfer_pb2.ListStylesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[impasto.v1.style_transfer_pb2.ListStylesResponse, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.ListStylesResponse]]:
+        """The named styles that this server offers, in the order of their names, page by page.
+
+        Errors:
+          INVALID_ARGUMENT  `page_size`, or `page_token` is none of ours.
         """
 
     @abc.abstractmethod

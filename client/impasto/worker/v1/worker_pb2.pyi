@@ -1,3 +1,4 @@
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.rpc import status_pb2 as _status_pb2
 from impasto.v1 import style_transfer_pb2 as _style_transfer_pb2
 from google.protobuf.internal import containers as _containers
@@ -6,6 +7,42 @@ from google.protobuf import message as _message
 from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class Begin(_message.Message):
+    __slots__ = ["checkpoint_interval", "create_time_ns", "job_name", "preview", "priority", "resumes", "spec", "tenant", "tenant_weight", "watched"]
+    CHECKPOINT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    JOB_NAME_FIELD_NUMBER: _ClassVar[int]
+    PREVIEW_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    RESUMES_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    TENANT_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WATCHED_FIELD_NUMBER: _ClassVar[int]
+    checkpoint_interval: _duration_pb2.Duration
+    create_time_ns: int
+    job_name: str
+    preview: _style_transfer_pb2.PreviewOptions
+    priority: int
+    resumes: bool
+    spec: _style_transfer_pb2.JobSpec
+    tenant: str
+    tenant_weight: float
+    watched: bool
+    def __init__(self, job_name: _Optional[str] = ..., spec: _Optional[_Union[_style_transfer_pb2.JobSpec, _Mapping]] = ..., preview: _Optional[_Union[_style_transfer_pb2.PreviewOptions, _Mapping]] = ..., tenant: _Optional[str] = ..., tenant_weight: _Optional[float] = ..., priority: _Optional[int] = ..., create_time_ns: _Optional[int] = ..., watched: bool = ..., resumes: bool = ..., checkpoint_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class CheckpointChunk(_message.Message):
+    __slots__ = ["data", "evaluation", "offset", "size_bytes"]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    evaluation: int
+    offset: int
+    size_bytes: int
+    def __init__(self, evaluation: _Optional[int] = ..., size_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Finished(_message.Message):
     __slots__ = ["error", "stop_message", "stop_reason"]
@@ -33,40 +70,94 @@ class GetWorkerInfoResponse(_message.Message):
     process_id: int
     def __init__(self, device: _Optional[_Union[_style_transfer_pb2.Device, _Mapping]] = ..., network: _Optional[_Union[_style_transfer_pb2.FeatureNetwork, _Mapping]] = ..., process_id: _Optional[int] = ..., other_devices: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class InputChunk(_message.Message):
+    __slots__ = ["data", "offset", "raw", "sha256", "size_bytes"]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    RAW_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    offset: int
+    raw: bool
+    sha256: str
+    size_bytes: int
+    def __init__(self, sha256: _Optional[str] = ..., raw: bool = ..., size_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
 class RunRequest(_message.Message):
-    __slots__ = ["job_name", "preview", "spec"]
-    JOB_NAME_FIELD_NUMBER: _ClassVar[int]
-    PREVIEW_FIELD_NUMBER: _ClassVar[int]
-    SPEC_FIELD_NUMBER: _ClassVar[int]
-    job_name: str
-    preview: _style_transfer_pb2.PreviewOptions
-    spec: _style_transfer_pb2.JobSpec
-    def __init__(self, job_name: _Optional[str] = ..., spec: _Optional[_Union[_style_transfer_pb2.JobSpec, _Mapping]] = ..., preview: _Optional[_Union[_style_transfer_pb2.PreviewOptions, _Mapping]] = ...) -> None: ...
+    __slots__ = ["begin", "checkpoint", "image"]
+    BEGIN_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    begin: Begin
+    checkpoint: InputChunk
+    image: InputChunk
+    def __init__(self, begin: _Optional[_Union[Begin, _Mapping]] = ..., image: _Optional[_Union[InputChunk, _Mapping]] = ..., checkpoint: _Optional[_Union[InputChunk, _Mapping]] = ...) -> None: ...
 
 class RunResponse(_message.Message):
-    __slots__ = ["finished", "preview", "progress", "result", "started"]
+    __slots__ = ["checkpoint", "finished", "preview", "progress", "result", "started", "suspended"]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
+    SUSPENDED_FIELD_NUMBER: _ClassVar[int]
+    checkpoint: CheckpointChunk
     finished: Finished
     preview: _style_transfer_pb2.Preview
     progress: _style_transfer_pb2.Progress
     result: _style_transfer_pb2.ImageChunk
     started: Started
-    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., progress: _Optional[_Union[_style_transfer_pb2.Progress, _Mapping]] = ..., preview: _Optional[_Union[_style_transfer_pb2.Preview, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., result: _Optional[_Union[_style_transfer_pb2.ImageChunk, _Mapping]] = ...) -> None: ...
+    suspended: Suspended
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., progress: _Optional[_Union[_style_transfer_pb2.Progress, _Mapping]] = ..., preview: _Optional[_Union[_style_transfer_pb2.Preview, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., result: _Optional[_Union[_style_transfer_pb2.ImageChunk, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointChunk, _Mapping]] = ..., suspended: _Optional[_Union[Suspended, _Mapping]] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ["bfloat16", "height", "memory_plan", "recipe", "width"]
+    __slots__ = ["bfloat16", "evaluation", "height", "memory_plan", "recipe", "width"]
     BFLOAT16_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     MEMORY_PLAN_FIELD_NUMBER: _ClassVar[int]
     RECIPE_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     bfloat16: bool
+    evaluation: int
     height: int
     memory_plan: _style_transfer_pb2.MemoryPlan
     recipe: _style_transfer_pb2.Recipe
     width: int
-    def __init__(self, recipe: _Optional[_Union[_style_transfer_pb2.Recipe, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., bfloat16: bool = ..., memory_plan: _Optional[_Union[_style_transfer_pb2.MemoryPlan, _Mapping]] = ...) -> None: ...
+    def __init__(self, recipe: _Optional[_Union[_style_transfer_pb2.Recipe, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., bfloat16: bool = ..., memory_plan: _Optional[_Union[_style_transfer_pb2.MemoryPlan, _Mapping]] = ..., evaluation: _Optional[int] = ...) -> None: ...
+
+class SuspendRunRequest(_message.Message):
+    __slots__ = ["job_name"]
+    JOB_NAME_FIELD_NUMBER: _ClassVar[int]
+    job_name: str
+    def __init__(self, job_name: _Optional[str] = ...) -> None: ...
+
+class SuspendRunResponse(_message.Message):
+    __slots__ = []
+    def __init__(self) -> None: ...
+
+class Suspended(_message.Message):
+    __slots__ = []
+    def __init__(self) -> None: ...
+
+class UpdateRunRequest(_message.Message):
+    __slots__ = ["job_name", "preview", "priority", "recipe", "watched"]
+    JOB_NAME_FIELD_NUMBER: _ClassVar[int]
+    PREVIEW_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    RECIPE_FIELD_NUMBER: _ClassVar[int]
+    WATCHED_FIELD_NUMBER: _ClassVar[int]
+    job_name: str
+    preview: _style_transfer_pb2.PreviewOptions
+    priority: int
+    recipe: _style_transfer_pb2.Recipe
+    watched: bool
+    def __init__(self, job_name: _Optional[str] = ..., recipe: _Optional[_Union[_style_transfer_pb2.Recipe, _Mapping]] = ..., preview: _Optional[_Union[_style_transfer_pb2.PreviewOptions, _Mapping]] = ..., watched: bool = ..., priority: _Optional[int] = ...) -> None: ...
+
+class UpdateRunResponse(_message.Message):
+    __slots__ = ["recipe"]
+    RECIPE_FIELD_NUMBER: _ClassVar[int]
+    recipe: _style_transfer_pb2.Recipe
+    def __init__(self, recipe: _Optional[_Union[_style_transfer_pb2.Recipe, _Mapping]] = ...) -> None: ...

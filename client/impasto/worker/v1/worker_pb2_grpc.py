@@ -15,10 +15,20 @@ class WorkerServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
-        self.Run = channel.unary_stream(
+        self.Run = channel.stream_stream(
                 '/impasto.worker.v1.WorkerService/Run',
                 request_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.RunRequest.SerializeToString,
                 response_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.RunResponse.FromString,
+                )
+        self.UpdateRun = channel.unary_unary(
+                '/impasto.worker.v1.WorkerService/UpdateRun',
+                request_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.UpdateRunRequest.SerializeToString,
+                response_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.UpdateRunResponse.FromString,
+                )
+        self.SuspendRun = channel.unary_unary(
+                '/impasto.worker.v1.WorkerService/SuspendRun',
+                request_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.SuspendRunRequest.SerializeToString,
+                response_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.SuspendRunResponse.FromString,
                 )
         self.GetWorkerInfo = channel.unary_unary(
                 '/impasto.worker.v1.WorkerService/GetWorkerInfo',
@@ -31,13 +41,38 @@ class WorkerServiceServicer(object):
     """Paints on one device.
     """
 
-    def Run(self, request, context):
+    def Run(self, request_iterator, context):
         """Paints one job, sharing the device with the others in turns of one
         evaluation. Cancelling the call takes the job off the device before its next
         evaluation.
 
+        The requests are, in this order: one `begin`, the images that its spec names, each
+        in chunks, the checkpoint in chunks if `begin.resumes`, and the end of the stream.
+
         A job that fails is not an error of the call: the last response is then
         `finished` with an error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateRun(self, request, context):
+        """Changes a job that runs.
+
+        Errors:
+        INVALID_ARGUMENT  the recipe cannot be taken up; nothing has changed. As for a job, with details.
+        NOT_FOUND         no such job runs here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SuspendRun(self, request, context):
+        """Ends a Run with a last checkpoint and `suspended`; answers at once. Harmless if it is at its end anyway:
+        its Run may then end with `finished`.
+
+        Errors:
+        NOT_FOUND  no such job runs here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -53,10 +88,20 @@ class WorkerServiceServicer(object):
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'Run': grpc.unary_stream_rpc_method_handler(
+            'Run': grpc.stream_stream_rpc_method_handler(
                     servicer.Run,
                     request_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.RunRequest.FromString,
                     response_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.RunResponse.SerializeToString,
+            ),
+            'UpdateRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateRun,
+                    request_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.UpdateRunRequest.FromString,
+                    response_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.UpdateRunResponse.SerializeToString,
+            ),
+            'SuspendRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendRun,
+                    request_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.SuspendRunRequest.FromString,
+                    response_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.SuspendRunResponse.SerializeToString,
             ),
             'GetWorkerInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetWorkerInfo,
@@ -75,7 +120,7 @@ class WorkerService(object):
     """
 
     @staticmethod
-    def Run(request,
+    def Run(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -85,9 +130,43 @@ class WorkerService(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_stream(request, target, '/impasto.worker.v1.WorkerService/Run',
+        return grpc.experimental.stream_stream(request_iterator, target, '/impasto.worker.v1.WorkerService/Run',
             impasto_dot_worker_dot_v1_dot_worker__pb2.RunRequest.SerializeToString,
             impasto_dot_worker_dot_v1_dot_worker__pb2.RunResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def UpdateRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto.worker.v1.WorkerService/UpdateRun',
+            impasto_dot_worker_dot_v1_dot_worker__pb2.UpdateRunRequest.SerializeToString,
+            impasto_dot_worker_dot_v1_dot_worker__pb2.UpdateRunResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def SuspendRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto.worker.v1.WorkerService/SuspendRun',
+            impasto_dot_worker_dot_v1_dot_worker__pb2.SuspendRunRequest.SerializeToString,
+            impasto_dot_worker_dot_v1_dot_worker__pb2.SuspendRunResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -27,7 +27,7 @@ class WorkerServiceStub:
     """Paints on one device."""
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
-    Run: grpc.UnaryStreamMultiCallable[
+    Run: grpc.StreamStreamMultiCallable[
         impasto.worker.v1.worker_pb2.RunRequest,
         impasto.worker.v1.worker_pb2.RunResponse,
     ]
@@ -35,8 +35,33 @@ class WorkerServiceStub:
     evaluation. Cancelling the call takes the job off the device before its next
     evaluation.
 
+    The requests are, in this order: one `begin`, the images that its spec names, each
+    in chunks, the checkpoint in chunks if `begin.resumes`, and the end of the stream.
+
     A job that fails is not an error of the call: the last response is then
     `finished` with an error.
+    """
+
+    UpdateRun: grpc.UnaryUnaryMultiCallable[
+        impasto.worker.v1.worker_pb2.UpdateRunRequest,
+        impasto.worker.v1.worker_pb2.UpdateRunResponse,
+    ]
+    """Changes a job that runs.
+
+    Errors:
+      INVALID_ARGUMENT  the recipe cannot be taken up; nothing has changed. As for a job, with details.
+      NOT_FOUND         no such job runs here.
+    """
+
+    SuspendRun: grpc.UnaryUnaryMultiCallable[
+        impasto.worker.v1.worker_pb2.SuspendRunRequest,
+        impasto.worker.v1.worker_pb2.SuspendRunResponse,
+    ]
+    """Ends a Run with a last checkpoint and `suspended`; answers at once. Harmless if it is at its end anyway:
+    its Run may then end with `finished`.
+
+    Errors:
+      NOT_FOUND  no such job runs here.
     """
 
     GetWorkerInfo: grpc.UnaryUnaryMultiCallable[
@@ -48,7 +73,7 @@ class WorkerServiceStub:
 class WorkerServiceAsyncStub:
     """Paints on one device."""
 
-    Run: grpc.aio.UnaryStreamMultiCallable[
+    Run: grpc.aio.StreamStreamMultiCallable[
         impasto.worker.v1.worker_pb2.RunRequest,
         impasto.worker.v1.worker_pb2.RunResponse,
     ]
@@ -56,8 +81,33 @@ class WorkerServiceAsyncStub:
     evaluation. Cancelling the call takes the job off the device before its next
     evaluation.
 
+    The requests are, in this order: one `begin`, the images that its spec names, each
+    in chunks, the checkpoint in chunks if `begin.resumes`, and the end of the stream.
+
     A job that fails is not an error of the call: the last response is then
     `finished` with an error.
+    """
+
+    UpdateRun: grpc.aio.UnaryUnaryMultiCallable[
+        impasto.worker.v1.worker_pb2.UpdateRunRequest,
+        impasto.worker.v1.worker_pb2.UpdateRunResponse,
+    ]
+    """Changes a job that runs.
+
+    Errors:
+      INVALID_ARGUMENT  the recipe cannot be taken up; nothing has changed. As for a job, with details.
+      NOT_FOUND         no such job runs here.
+    """
+
+    SuspendRun: grpc.aio.UnaryUnaryMultiCallable[
+        impasto.worker.v1.worker_pb2.SuspendRunRequest,
+        impasto.worker.v1.worker_pb2.SuspendRunResponse,
+    ]
+    """Ends a Run with a last checkpoint and `suspended`; answers at once. Harmless if it is at its end anyway:
+    its Run may then end with `finished`.
+
+    Errors:
+      NOT_FOUND  no such job runs here.
     """
 
     GetWorkerInfo: grpc.aio.UnaryUnaryMultiCallable[
@@ -72,15 +122,44 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
     def Run(
         self,
-        request: impasto.worker.v1.worker_pb2.RunRequest,
+        request_iterator: _MaybeAsyncIterator[impasto.worker.v1.worker_pb2.RunRequest],
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[impasto.worker.v1.worker_pb2.RunResponse], collections.abc.AsyncIterator[impasto.worker.v1.worker_pb2.RunResponse]]:
         """Paints one job, sharing the device with the others in turns of one
         evaluation. Cancelling the call takes the job off the device before its next
         evaluation.
 
+        The requests are, in this order: one `begin`, the images that its spec names, each
+        in chunks, the checkpoint in chunks if `begin.resumes`, and the end of the stream.
+
         A job that fails is not an error of the call: the last response is then
         `finished` with an error.
+        """
+
+    @abc.abstractmethod
+    def UpdateRun(
+        self,
+        request: impasto.worker.v1.worker_pb2.UpdateRunRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[impasto.worker.v1.worker_pb2.UpdateRunResponse, collections.abc.Awaitable[impasto.worker.v1.worker_pb2.UpdateRunResponse]]:
+        """Changes a job that runs.
+
+        Errors:
+          INVALID_ARGUMENT  the recipe cannot be taken up; nothing has changed. As for a job, with details.
+          NOT_FOUND         no such job runs here.
+        """
+
+    @abc.abstractmethod
+    def SuspendRun(
+        self,
+        request: impasto.worker.v1.worker_pb2.SuspendRunRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[impasto.worker.v1.worker_pb2.SuspendRunResponse, collections.abc.Awaitable[impasto.worker.v1.worker_pb2.SuspendRunResponse]]:
+        """Ends a Run with a last checkpoint and `suspended`; answers at once. Harmless if it is at its end anyway:
+        its Run may then end with `finished`.
+
+        Errors:
+          NOT_FOUND  no such job runs here.
         """
 
     @abc.abstractmethod
