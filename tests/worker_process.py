@@ -204,6 +204,4 @@ def running_worker(*arguments: str, max_resident: int = 16) -> Iterator[WorkerPr
 
 def _chunks(data: bytes, length: int) -> Iterator[worker_pb2.InputChunk]:
     for offset in range(0, len(data), length):
-        yield worker_pb2.InputChunk(
-            size_bytes=len(data), offset=offset, data=data[offset : offset + length]
-        )
+        yield worker_pb2.InputChunk(size_bytes=len(data), offset=offset, data=data[offset : offset + length])

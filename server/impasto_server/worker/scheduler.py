@@ -17,8 +17,8 @@ FIRST_SECONDS = 1.0
 """An interactive job goes before others until it has had so many turns, or so much of the device's time."""
 
 CREDIT_SECONDS = 1.0
-"""How far a tenant may run ahead of the others, and a tenant's new jobs ahead of its old ones, for the sake
-of those first turns."""
+"""For so long a tenant's first turns may come before other tenants' turns, and before those of its own other
+jobs, until these have caught up."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,7 +173,7 @@ class Scheduler(Generic[K]):
     """Shares a device among jobs: who comes onto it next, and whose turn is next on it.
 
     Tenants share by their weights. Two that have jobs on the device all the time differ, whatever the
-    others do, by less than (longest evaluation + `CREDIT_SECONDS`) · (1 / weight + 1 / other weight) in
+    others do, by at most (2 · longest evaluation + `CREDIT_SECONDS`) · (1 / weight + 1 / other weight) in
     seconds over weight.
 
     A job first stands in line for the device's memory; `admit` lets it take turns.
@@ -184,6 +184,8 @@ class Scheduler(Generic[K]):
         self._held: K | None = None
         self._tenants: dict[str, _Tenant[K]] = {}
         self._shares: Shares[str] = Shares()
+        # Seconds that each tenant was served before its turn, and the others have not caught up with.
+        self._ahead: dict[str, float] = {}
 
     def __contains__(self, key: object) -> bool:
         return key in self._line or any(key in tenant.jobs for tenant in self._tenants.values())
@@ -254,16 +256,18 @@ class Scheduler(Generic[K]):
         choices = {name: tenant.next() for name, tenant in self._tenants.items()}
         if not choices:
             return None
-        soon = [
-            name for name, job in choices.items() if job.urgent and self._shares.lead(name) < CREDIT_SECONDS
-        ]
+        soon = [name for name, job in choices.items() if job.urgent and self._ahead[name] < CREDIT_SECONDS]
         return choices[min(soon, key=self._shares.time) if soon else self._shares.least()].key
 
     def charge(self, key: K, seconds: float) -> None:
         """Notes that a job has had a turn, and how long it took."""
         job = self._job(key)
-        self._shares.charge(job.claim.tenant, seconds)
-        self._tenants[job.claim.tenant].charge(job, seconds)
+        name = job.claim.tenant
+        if self._shares.lead(name) > 0:
+            self._ahead[name] += seconds
+        self._shares.charge(name, seconds)
+        self._ahead = {name: min(ahead, self._shares.lead(name)) for name, ahead in self._ahead.items()}
+        self._tenants[name].charge(job, seconds)
         job.turns += 1
         job.seconds += seconds
 
@@ -281,6 +285,8 @@ class Scheduler(Generic[K]):
     def _enter(self, job: _Job[K]) -> None:
         name = job.claim.tenant
         self._shares.enter(name, job.claim.weight)
+        # One that left while it was ahead has had its credit.
+        self._ahead.setdefault(name, self._shares.lead(name))
         self._tenants.setdefault(name, _Tenant()).add(job)
 
     def _leave(self, job: _Job[K]) -> None:
@@ -288,6 +294,7 @@ class Scheduler(Generic[K]):
         self._tenants[name].remove(job)
         if not self._tenants[name].jobs:
             del self._tenants[name]
+            del self._ahead[name]
             self._shares.leave(name)
 
 
