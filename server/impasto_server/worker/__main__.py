@@ -25,6 +25,7 @@ from impasto_server.engine.weights import Weights, WeightsError, load_vgg19_or_b
 from impasto_server.logs import LEVELS, log_to_stderr
 from impasto_server.worker.painter import Painter
 from impasto_server.worker.service import WorkerService
+from impasto_server.worker.turn_file import TurnFile
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--memory", type=int, metavar="MIB", help="memory that jobs may use, at most; else all that is free"
     )
+    parser.add_argument("--turn-file", type=Path, help="file to name in whose job has the device")
     parser.add_argument("--log-level", choices=LEVELS, default="info")
     return parser.parse_args()
 
@@ -99,7 +101,8 @@ def _painter_and_service(arguments: argparse.Namespace) -> tuple[Painter, Worker
     memory_bytes = available_memory(torch.device(device)) // arguments.cpu_share
     if arguments.memory is not None:
         memory_bytes = min(memory_bytes, arguments.memory << 20)
-    painter = Painter(memory_bytes)
+    turn_file = None if arguments.turn_file is None else TurnFile(arguments.turn_file)
+    painter = Painter(memory_bytes, turn_file)
     service = WorkerService(
         painter,
         device=pb.Device(
