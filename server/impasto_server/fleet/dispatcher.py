@@ -45,7 +45,7 @@ _PREVIEWS_UNWANTED_SECONDS = 5.0
 class Observer(Protocol):
     """Who is told what the metrics count."""
 
-    def job_state(self, tenant: str, before: str, after: str, reason: str = "") -> None: ...
+    def job_ended(self, state: str, reason: str) -> None: ...
 
     def queue_waited(self, seconds: float) -> None: ...
 
@@ -182,6 +182,11 @@ class Dispatcher:
             for job in self._jobs.values()
         )
 
+    def in_state(self, state: str) -> int:
+        """How many jobs that are not over are in a state, as "running". For any thread."""
+        number = pb.JobState.Value(f"JOB_STATE_{state.upper()}")
+        return sum(job.message.state == number for job in list(self._jobs.values()))
+
     def job(self, name: str, tenant: str) -> Job | None:
         """A job that is not over or still being watched, if it is the tenant's."""
         job = self._jobs.get(name)
@@ -214,7 +219,6 @@ class Dispatcher:
             return Job(stored, self._sequence, lambda _: None)
         job = self._enter(stored)
         self._queued_at[job.name] = time.monotonic()
-        self._observer.job_state(stored.tenant, "", "queued")
         if stored.linger is not None:
             self._linger(job, stored.linger + _TICK_SECONDS)
         self._update_positions([job])
@@ -547,7 +551,6 @@ class Dispatcher:
         if queued_at is not None and not job.message.HasField("start_time"):
             self._observer.queue_waited(time.monotonic() - queued_at)
         job.start(started, run.worker.network, run.worker.device)
-        self._observer.job_state(job.record.tenant, "queued", "running")
         await self._save(job, durable=False)
 
     def _on_progress(self, run: _Run, progress: pb.Progress) -> None:
@@ -620,7 +623,7 @@ class Dispatcher:
                     _log.error("result cannot be stored, trying again job=%s error=%r", job.name, str(error))
                 else:
                     job.record = ended
-                    self._observer.job_state(ended.tenant, "running", "succeeded")
+                    self._observer.job_ended("succeeded", "")
                     _log.info("job ended job=%s state=succeeded evaluations=%d", job.name, ended.furthest)
                     job.succeed()
                     self._over(job)
@@ -674,13 +677,12 @@ class Dispatcher:
 
     async def _end(self, job: Job, end: pb.Job) -> None:
         """Ends a job without a result; its lock must be held."""
-        before = pb.JobState.Name(job.message.state)
         job.end(end)
         await self._save(job)
         await self._store(self._files.drop_checkpoints, job.name)
-        after = pb.JobState.Name(end.state)
-        self._observer.job_state(job.record.tenant, _word(before), _word(after), reason_of(end.error))
-        _log.info("job ended job=%s state=%s error=%r", job.name, _word(after), end.error.message)
+        state = _word(pb.JobState.Name(end.state))
+        self._observer.job_ended(state, reason_of(end.error))
+        _log.info("job ended job=%s state=%s error=%r", job.name, state, end.error.message)
         job.tell_changed()
         self._over(job)
 

@@ -155,13 +155,13 @@ class WorkerProcess:
         return device
 
     async def run(
-        self, begin: worker_pb2.Begin, images: Sequence[StoredImage], checkpoint: Path | None
+        self, begin: worker_pb2.Begin, images: Sequence[tuple[str, StoredImage]], checkpoint: Path | None
     ) -> AsyncGenerator[worker_pb2.RunResponse, None]:
         """Lets the worker paint a job. Close the iterator to take the job off the device.
 
         Args:
             begin: the job.
-            images: those that its spec names.
+            images: those that its spec names, with their SHA-256.
             checkpoint: what to go on from; None to begin anew.
 
         Raises:
@@ -301,7 +301,7 @@ class _Inputs:
     """What a worker is sent for a job: the job, its images and its checkpoint, in chunks."""
 
     def __init__(
-        self, begin: worker_pb2.Begin, images: Sequence[StoredImage], checkpoint: Path | None
+        self, begin: worker_pb2.Begin, images: Sequence[tuple[str, StoredImage]], checkpoint: Path | None
     ) -> None:
         self._begin = begin
         self._images = images
@@ -319,9 +319,9 @@ class _Inputs:
     async def requests(self) -> AsyncGenerator[worker_pb2.RunRequest, None]:
         yield worker_pb2.RunRequest(begin=self._begin)
         try:
-            for image in self._images:
+            for sha256, image in self._images:
                 async for chunk in _chunks(image.path):
-                    chunk.sha256, chunk.raw = image.sha256, image.raw
+                    chunk.sha256, chunk.raw = sha256, image.raw
                     yield worker_pb2.RunRequest(image=chunk)
             if self._checkpoint is not None:
                 async for chunk in _chunks(self._checkpoint):

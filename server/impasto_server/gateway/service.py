@@ -30,7 +30,7 @@ from impasto_server.engine.recipe import (
 )
 from impasto_server.fleet.dispatcher import Dispatcher
 from impasto_server.fleet.fleet import Fleet
-from impasto_server.gateway.access import Access, Tenant
+from impasto_server.gateway.access import Access
 from impasto_server.gateway.checks import check_request
 from impasto_server.gateway.images import ImageFault, upright_size
 from impasto_server.gateway.metrics import Metrics
@@ -39,6 +39,7 @@ from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.steering import changed_job
 from impasto_server.gateway.styles import BadPageToken as BadStylesToken
 from impasto_server.gateway.styles import StyleLibrary
+from impasto_server.gateway.tokens import Tenant
 from impasto_server.jobs.errors import (
     CallError,
     exhausted,
@@ -150,6 +151,8 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
             max_resident=settings.max_resident,
             checkpoint_interval=settings.checkpoint_interval,
         )
+        metrics.job_states(self._dispatcher.in_state, ("queued", "running", "paused"))
+        metrics.worker_restarts(lambda: fleet.restarts)
         # Jobs of calls that are being checked: they count towards the limits.
         self._arriving: dict[str, int] = {}
         self._sweeper: asyncio.Task[None] | None = None
@@ -163,7 +166,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         """Refuses new jobs, tells watchers to come back, and takes every job off its device with its work."""
         if self._sweeper is not None:
             self._sweeper.cancel()
-        await self._dispatcher.drain(self._settings.drain_seconds)
+        await self._dispatcher.drain(self._settings.drain)
 
     # A coroutine that writes, not an async generator: a generator whose caller is gone may never resume past
     # its `yield`, so its clean-up would wait for the garbage collector. The same goes for the other streams.
