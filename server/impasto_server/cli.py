@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 
 import typer
 
@@ -57,7 +57,10 @@ def _serve(context: typer.Context, config: Path | None, **flags: object) -> None
 
 
 _CONFIG = typer.Option(
-    "--config", envvar="IMPASTO_CONFIG", metavar="FILE", help="Settings in TOML; flags and variables go before."
+    "--config",
+    envvar="IMPASTO_CONFIG",
+    metavar="FILE",
+    help="Settings in TOML; flags and variables go before.",
 )
 
 
@@ -81,7 +84,7 @@ def _with_settings(command: Callable[..., None], name: str, help: str) -> None:
             about += f" [{variable(field)}]"
         names = [f"{flag(field)}/--no-{flag(field)[2:]}" if is_switch and not hidden else flag(field)]
         option = typer.Option(*names, metavar=None if is_switch else kind.metavar, help=about)
-        annotation = Annotated[bool | None if is_switch else str | None, option]
+        annotation: Any = Annotated[bool | None, option] if is_switch else Annotated[str | None, option]
         parameters.append(inspect.Parameter(field.name, keyword, default=None, annotation=annotation))
 
     def run(**values: object) -> None:
@@ -132,15 +135,15 @@ def tell_health(
             answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)
             said = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
         except grpc.RpcError as error:
-            said = f"{error.code().name}: {error.details()}"  # type: ignore[attr-defined]
+            said = f"{error.code().name}: {error.details()}"
     typer.echo(said)
     raise typer.Exit(0 if said == "SERVING" else 1)
 
 
-_TOKENS_FILE = Annotated[
+_TOKENS_FILE: TypeAlias = Annotated[
     Path | None, typer.Option(help="File of the tokens. Default: as the server's settings say.")
 ]
-_CONFIG_OPTION = Annotated[Path | None, _CONFIG]
+_CONFIG_OPTION: TypeAlias = Annotated[Path | None, _CONFIG]
 
 
 @tokens_app.command("add")
@@ -153,7 +156,7 @@ def add_token(
     """Makes a token and prints it, once. A running server knows it within a second."""
     tokens = _tokens(tokens_file, config)
     with _telling_token_errors():
-        is_first = not tokens.list()
+        is_first = not tokens.tenants()
         typer.echo(tokens.add(name, weight))
     if is_first:
         typer.echo(
@@ -166,7 +169,7 @@ def add_token(
 def list_tokens(tokens_file: _TOKENS_FILE = None, config: _CONFIG_OPTION = None) -> None:
     """Lists whose tokens there are; the tokens themselves are not kept."""
     with _telling_token_errors():
-        for tenant, created in _tokens(tokens_file, config).list():
+        for tenant, created in _tokens(tokens_file, config).tenants():
             made = datetime.datetime.fromtimestamp(created)
             typer.echo(f"{tenant.name:32} weight {tenant.weight:g}  made {made:%Y-%m-%d %H:%M}")
 

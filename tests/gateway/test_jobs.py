@@ -323,11 +323,13 @@ def test_deleting_a_running_job_ends_its_watchers(server: ServerProcess) -> None
     stream = watch(server, job.name)
     assert any(event.HasField("progress") for event in stream)
     server.stub.DeleteJob(pb.DeleteJobRequest(name=job.name), timeout=PATIENCE)
-    with pytest.raises(grpc.RpcError) as caught:
-        states = [event.job.state for event in stream if event.HasField("job")]
-        assert states == [pb.JOB_STATE_CANCELLED]
-        raise AssertionError("the stream should end with NOT_FOUND or the cancelled job")
-    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+    # It ends either with the job cancelled or with its being gone, whichever the watcher gets to hear first.
+    try:
+        *_, last = stream
+    except grpc.RpcError as error:
+        assert error.code() == grpc.StatusCode.NOT_FOUND  # type: ignore[attr-defined]
+    else:
+        assert last.job.state == pb.JOB_STATE_CANCELLED
 
 
 def test_previews_are_had_without_a_stream(server: ServerProcess, endless: pb.Job) -> None:
@@ -373,7 +375,9 @@ def test_a_waiting_poll_ends_with_the_job(server: ServerProcess, endless: pb.Job
 
 
 @pytest.mark.parametrize("format", [pb.IMAGE_FORMAT_JPEG, pb.IMAGE_FORMAT_WEBP, pb.IMAGE_FORMAT_RGBA8])
-def test_a_result_is_had_in_other_codings_from_any_byte(server: ServerProcess, format: pb.ImageFormat) -> None:
+def test_a_result_is_had_in_other_codings_from_any_byte(
+    server: ServerProcess, format: pb.ImageFormat
+) -> None:
     rgba = photo(40, 30).convert("RGBA")
     rgba.putalpha(100)
     request = create_request()

@@ -508,9 +508,7 @@ class Dispatcher:
         if finished is not None:
             await self._on_finished(run, finished, bytes(result))
 
-    def _inputs(
-        self, run: _Run
-    ) -> tuple[worker_pb2.Begin, list[tuple[str, StoredImage]], Path | None]:
+    def _inputs(self, run: _Run) -> tuple[worker_pb2.Begin, list[tuple[str, StoredImage]], Path | None]:
         """
         Raises:
             CallError: an image is not there any more.
@@ -634,9 +632,7 @@ class Dispatcher:
         """A worker died: its job goes on elsewhere, unless it seems to be what kills workers."""
         job = run.job
         # Between turns, images are decoded and results coded: those who are at that may be to blame.
-        suspect = error.turn_of == job.name or (
-            not error.turn_of and (not run.started or run.finished)
-        )
+        suspect = error.turn_of == job.name or (not error.turn_of and (not run.started or run.finished))
         async with self._lock(job):
             if job.finished:
                 return

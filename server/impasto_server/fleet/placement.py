@@ -211,7 +211,9 @@ class _Board:
             for place in self._places
             if place.device not in claim.too_small and place.device not in self._reserved
             for job in self._jobs[place.device]
-            if not job.leaving and job.seconds >= SETTLED_SECONDS and self._has_better_right(claim, job, served)
+            if not job.leaving
+            and job.seconds >= SETTLED_SECONDS
+            and self._has_better_right(claim, job, served)
         ]
         if not candidates:
             return None

@@ -209,7 +209,7 @@ class WorkerProcess:
                 raise CallError(
                     unavailable("WORKER_BUSY", "the job's device is busy; try again", retry_after=2.0)
                 ) from error
-            told = rpc_status.from_call(error)  # type: ignore[arg-type]
+            told = rpc_status.from_call(error)
             raise CallError(told) if told else error from error
 
     async def suspend(self, job_name: str) -> None:

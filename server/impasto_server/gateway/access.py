@@ -29,7 +29,7 @@ _OPEN = ("/grpc.health.v1.Health/",)
 _BEARER = "bearer "
 
 
-class Access(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class Access(grpc.aio.ServerInterceptor):
     """Lets in who may call, says who it is, and ends what takes too long."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -67,7 +67,7 @@ class Access(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        method: str = handler_call_details.method  # type: ignore[assignment]
+        method: str = handler_call_details.method
         kind = f"{'stream' if handler.request_streaming else 'unary'}_" + (
             "stream" if handler.response_streaming else "unary"
         )

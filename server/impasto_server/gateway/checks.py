@@ -20,7 +20,6 @@ from impasto_server.jobs.errors import CallError, invalid_argument
 from impasto_server.jobs.previews import preview_faults, seconds
 from impasto_server.jobs.recipes import recipe_faults, recipe_from_proto
 
-
 MAX_TITLE = 200
 MAX_REQUEST_ID = 128
 MAX_PRIORITY = 100

@@ -31,8 +31,9 @@ async def check_protection(settings: Settings, *, uses_tokens: bool) -> None:
         missing.append("access control (`impasto-server token add NAME`, or --tls-client-ca)")
     if missing:
         raise ConfigurationError(
-            f"{settings.host} can be reached from other machines, and there is no {' and no '.join(missing)}; "
-            "listen on 127.0.0.1, add what is missing, or add --insecure if the network is trusted"
+            f"{settings.host} can be reached from other machines, and there is no "
+            f"{' and no '.join(missing)}; listen on 127.0.0.1, add what is missing, or add --insecure if the "
+            "network is trusted"
         )
 
 
@@ -92,7 +93,9 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
             return None
 
     return grpc.dynamic_ssl_server_credentials(
-        configuration, renewed, require_client_authentication=client_ca is not None
+        configuration,
+        renewed,  # type: ignore[arg-type]
+        require_client_authentication=client_ca is not None,
     )
 
 

@@ -26,9 +26,13 @@ class Metrics:
             "impasto_jobs_ended", "Jobs that ended, by state and reason", ["state", "reason"],
             registry=registry,
         )  # fmt: skip
-        self._queue = prometheus.Gauge("impasto_queue_length", "Jobs that wait for a device", registry=registry)
+        self._queue = prometheus.Gauge(
+            "impasto_queue_length", "Jobs that wait for a device", registry=registry
+        )
         self._waited = self._histogram("impasto_queue_seconds", "Time until a job got a device first")
-        self._preview = self._histogram("impasto_first_preview_seconds", "Time from there to its first preview")
+        self._preview = self._histogram(
+            "impasto_first_preview_seconds", "Time from there to its first preview"
+        )
         self._evaluation = prometheus.Histogram(
             "impasto_evaluation_seconds", "Time of an evaluation, by device", ["device"],
             buckets=_SECONDS, registry=registry,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import functools
 import hashlib
 import importlib.metadata
@@ -11,7 +12,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -84,21 +85,19 @@ _DEFAULT_PAGE, _MAX_PAGE = 50, 200
 _MAX_STYLES_PAGE = 50
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
-P = ParamSpec("P")
+Q = TypeVar("Q")
 R = TypeVar("R")
 
 
 def _call(
-    method: Callable[Concatenate[StyleTransfer, Any, Any, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[StyleTransfer, Any, Any, P], Coroutine[Any, Any, R]]:
+    method: Callable[[StyleTransfer, Q, Context], Coroutine[Any, Any, R]],
+) -> Callable[[StyleTransfer, Q, Context], Coroutine[Any, Any, R]]:
     """A call whose errors end it as callers are told of them."""
 
     @functools.wraps(method)
-    async def answered(
-        self: StyleTransfer, request: Any, context: Context, *args: P.args, **kwargs: P.kwargs
-    ) -> R:
+    async def answered(self: StyleTransfer, request: Q, context: Context, /) -> R:
         try:
-            return await method(self, request, context, *args, **kwargs)
+            return await method(self, request, context)
         except CallError as error:
             ending = error.status
         except StoreError as error:
@@ -207,7 +206,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         tenant = self._access.tenant()
         # Told only once in what order: by the store, of what it has.
         listing = functools.partial(
-            self._store.list,
+            self._store.page,
             tenant.name,
             states=list(request.states),
             page_size=size,
@@ -307,7 +306,9 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
                     self._store.append_upload, tenant.name, sha256, size, piece.offset, piece.data
                 )
             except WrongOffset as error:
-                message = f"the upload has come to byte {error.committed}, not {piece.offset}; go on from there"
+                message = (
+                    f"the upload has come to byte {error.committed}, not {piece.offset}; go on from there"
+                )
                 raise CallError(failed_precondition("WRONG_OFFSET", sha256, message)) from None
             if committed >= size:
                 await self._finish_upload(tenant, sha256, size)
@@ -331,7 +332,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
     async def ListStyles(self, request: pb.ListStylesRequest, context: Context) -> pb.ListStylesResponse:
         size = _page_size(request.page_size, _MAX_STYLES_PAGE)
         try:
-            styles, token = await self._styles.list(size, request.page_token)
+            styles, token = await self._styles.page(size, request.page_token)
         except BadStylesToken:
             raise CallError(_bad_page_token()) from None
         return pb.ListStylesResponse(styles=styles, next_page_token=token)
@@ -401,7 +402,9 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
             of_tenant = self._dispatcher.unfinished(tenant.name) + self._arriving.get(tenant.name, 0)
             limit = self._settings.max_jobs_per_tenant
             if of_tenant >= limit:
-                message = f"you have {limit} unfinished jobs, as many as you may; try again when some are done"
+                message = (
+                    f"you have {limit} unfinished jobs, as many as you may; try again when some are done"
+                )
                 raise CallError(
                     exhausted("TOO_MANY_JOBS", f"tenant:{tenant.name}", message, _QUEUE_RETRY_SECONDS)
                 )
@@ -417,8 +420,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         self, request: pb.StylizeRequest | pb.CreateJobRequest, tenant: Tenant, linger: float | None
     ) -> Record:
         """Checks a request and stores its images. Not in the event loop: check sums and disks take time."""
-        resolved = type(request)()
-        resolved.CopyFrom(request)
+        resolved = copy.deepcopy(request)
         self._fill_in_images(resolved.spec, tenant)
         checked = check_request(resolved)
         spec = self._with_images_stored(resolved.spec, tenant)
@@ -687,7 +689,9 @@ def _image_missing(sha256: str) -> status_pb2.Status:
 
 
 def _bytes_exceeded(tenant: Tenant, quota: int) -> status_pb2.Status:
-    message = f"your images and results would take more than the {quota:,} bytes kept for you; delete some jobs"
+    message = (
+        f"your images and results would take more than the {quota:,} bytes kept for you; delete some jobs"
+    )
     return exhausted("TOO_MANY_BYTES", f"tenant:{tenant.name}", message)
 
 

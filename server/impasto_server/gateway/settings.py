@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ import platformdirs
 
 from impasto_server.logs import FORMATS, LEVELS
 
-try:
+if sys.version_info >= (3, 11):
     import tomllib
-except ModuleNotFoundError:  # Python 3.10
+else:
     import tomli as tomllib
 
 DEFAULT_PORT = 50051
@@ -291,9 +292,7 @@ def shown_default(field: dataclasses.Field[Any]) -> str:
     return field.metadata["shown"] or kind.show(field.default)
 
 
-def gather(
-    flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None
-) -> Settings:
+def gather(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Settings:
     """The settings from everywhere; a flag counts before a variable, and that before the file.
 
     Args:

@@ -74,14 +74,14 @@ def _take(changed: pb.Job, given: pb.Job, path: str) -> None:
     *parents, field = path.split(".")
     for parent in parents:
         changed, given = getattr(changed, parent), getattr(given, parent)
-    changed.ClearField(field)  # type: ignore[arg-type]
+    changed.ClearField(field)
     if field in ("effort", "evaluations"):
-        changed.ClearField("duration")  # type: ignore[arg-type]
+        changed.ClearField("duration")
     one = type(given)()
     one.CopyFrom(given)
     for descriptor, _ in given.ListFields():
         if descriptor.name != field:
-            one.ClearField(descriptor.name)  # type: ignore[arg-type]
+            one.ClearField(descriptor.name)
     changed.MergeFrom(one)
 
 
@@ -90,7 +90,7 @@ def _settle_recipe(changed: pb.Job, fields: set[str]) -> list[tuple[str, str]]:
         if field in fields:
             for follower in followers:
                 if follower not in fields:
-                    changed.recipe.ClearField(follower)  # type: ignore[arg-type]
+                    changed.recipe.ClearField(follower)
     faults = recipe_faults(changed.recipe)
     if not faults:
         is_texture = changed.spec.HasField("texture")

@@ -57,13 +57,13 @@ class StyleLibrary:
         self._shown: dict[tuple[str, object], pb.NamedStyle | None] = {}
         self._lock = threading.Lock()
 
-    async def list(self, page_size: int, page_token: str = "") -> tuple[list[pb.NamedStyle], str]:
+    async def page(self, page_size: int, page_token: str = "") -> tuple[list[pb.NamedStyle], str]:
         """Styles in the order of their names, and the token of the next page, empty after the last.
 
         Raises:
             BadPageToken: the token is none of ours.
         """
-        return await asyncio.to_thread(self._list, page_size, page_token)
+        return await asyncio.to_thread(self._page, page_size, page_token)
 
     def get(self, name: str) -> bytes | None:
         """A painting's file, by its name ("styles/starry-night"); None if there is no such."""
@@ -72,7 +72,7 @@ class StyleLibrary:
             return None
         return _read(style)
 
-    def _list(self, page_size: int, page_token: str) -> tuple[list[pb.NamedStyle], str]:
+    def _page(self, page_size: int, page_token: str) -> tuple[list[pb.NamedStyle], str]:
         try:
             after = base64.urlsafe_b64decode(page_token.encode("ascii")).decode()
         except ValueError as error:

@@ -80,7 +80,7 @@ class Tokens:
         """A tenant's weight; 1 if it has no token any more."""
         return next((e.tenant.weight for e in self._entries if e.tenant.name == name), 1.0)
 
-    def list(self) -> list[tuple[Tenant, float]]:
+    def tenants(self) -> list[tuple[Tenant, float]]:
         """The tenants of the tokens, with the time (seconds since the epoch) when each was made.
 
         Raises:

@@ -56,9 +56,7 @@ def queue_full(limit: int, retry_after: float) -> status_pb2.Status:
     return exhausted("QUEUE_FULL", "server", message, retry_after)
 
 
-def exhausted(
-    reason: str, subject: str, message: str, retry_after: float | None = None
-) -> status_pb2.Status:
+def exhausted(reason: str, subject: str, message: str, retry_after: float | None = None) -> status_pb2.Status:
     """RESOURCE_EXHAUSTED with a `QuotaFailure`: whose quota, and what to do.
 
     Args:

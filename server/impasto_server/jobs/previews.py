@@ -54,7 +54,9 @@ def preview_faults(options: pb.PreviewOptions) -> list[RecipeError]:
     if options.HasField("max_bytes") and not 4096 <= options.max_bytes <= 524_288:
         faults.append(RecipeError("max_bytes", f"is {options.max_bytes}; give 4096 to 524288"))
     if options.HasField("min_interval") and not 0.1 <= seconds(options.min_interval) <= 60:
-        faults.append(RecipeError("min_interval", f"is {seconds(options.min_interval):g} s; give 0.1 s to 60 s"))
+        faults.append(
+            RecipeError("min_interval", f"is {seconds(options.min_interval):g} s; give 0.1 s to 60 s")
+        )
     return faults
 
 

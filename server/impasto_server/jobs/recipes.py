@@ -83,8 +83,9 @@ def recipe_to_proto(recipe: Recipe) -> pb.Recipe:
 
 def is_draft(job: pb.Job) -> bool:
     """Whether a job is a quick look: no more work than the effort "draft" of its objective."""
-    objective = _NAMES["objective"].get(job.recipe.objective)
-    return objective is not None and job.recipe.evaluations <= DEFAULTS[objective].evaluations["draft"]
+    name = _NAMES["objective"].get(job.recipe.objective)
+    most = [defaults.evaluations["draft"] for objective, defaults in DEFAULTS.items() if objective == name]
+    return bool(most) and job.recipe.evaluations <= most[0]
 
 
 def _values(message: pb.Recipe) -> tuple[dict[str, Any], list[RecipeError]]:

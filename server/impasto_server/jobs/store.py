@@ -382,7 +382,7 @@ class Store:
             return None
         return _record(row)
 
-    def list(
+    def page(
         self, tenant: str, *, states: Collection[int] = (), page_size: int, page_token: str = ""
     ) -> tuple[list[Record], str]:
         """A tenant's jobs, the newest first, and the token of the next page, empty after the last.
@@ -441,9 +441,7 @@ class Store:
     def drop_checkpoints(self, name: str) -> None:
         """Deletes a job's checkpoints."""
         with self._transaction(write=True, durable=False) as database:
-            database.execute(
-                "UPDATE job SET checkpoint = NULL, checkpoint_bytes = 0 WHERE name = ?", (name,)
-            )
+            database.execute("UPDATE job SET checkpoint = NULL, checkpoint_bytes = 0 WHERE name = ?", (name,))
         shutil.rmtree(self._checkpoints(name), ignore_errors=True)
 
     def finish(self, record: Record, result: bytes) -> None:
@@ -553,8 +551,8 @@ class Store:
             raise _told(error, f"{path} cannot be used") from error
         except sqlite3.DatabaseError as error:
             raise StoreError(
-                f"{path} is damaged ({error}), and was left as it is; put a copy from before in its place, or "
-                "move the folder away to begin with an empty one"
+                f"{path} is damaged ({error}), and was left as it is; put a copy from before in its place, "
+                "or move the folder away to begin with an empty one"
             ) from error
         return database
 
