@@ -379,9 +379,9 @@ class Dispatcher:
         if not waiting:
             return
         now_ = time.monotonic()
-        workers = {worker.device: worker for worker in self._fleet.ready_workers}
+        workers = {worker.key: worker for worker in self._fleet.ready_workers}
         places = []
-        for device, worker in workers.items():
+        for key, worker in workers.items():
             runs = [run for run in self._runs.values() if run.worker is worker]
             placed = [
                 Placed(claim=self._claim(run.job), seconds=now_ - run.since, leaving=run.leaving)
@@ -390,7 +390,7 @@ class Dispatcher:
             planned = sum(run.job.message.memory_plan.estimated_bytes for run in runs if run.started)
             places.append(
                 Place(
-                    device=device,
+                    device=key,
                     slots=self._max_resident,
                     jobs=placed,
                     free_bytes=worker.memory_bytes - planned,
@@ -400,8 +400,8 @@ class Dispatcher:
         for name in todo.suspend:
             _log.info("job makes room job=%s", name)
             self._spawn(self._suspend(self._runs[name]))
-        for name, device in todo.start:
-            self._start(self._jobs[name], workers[device])
+        for name, key in todo.start:
+            self._start(self._jobs[name], workers[key])
 
     def _is_waiting(self, job: Job) -> bool:
         return job.message.state == pb.JOB_STATE_QUEUED and job.name not in self._runs
@@ -433,18 +433,17 @@ class Dispatcher:
     def _update_positions(self, jobs: Iterable[Job]) -> None:
         """Tells the watchers of queued jobs where these stand, if that has changed."""
         for job in jobs:
-            if not self._is_waiting(job):
-                continue
-            mine = self._rank(job)
-            ahead = sum(
-                other.record.tenant == job.record.tenant
-                and self._is_waiting(other)
-                and self._rank(other) < mine
-                for other in self._jobs.values()
-            )
-            if job.message.queue_position != ahead + 1:
-                job.message.queue_position = ahead + 1
+            if self._is_waiting(job) and job.message.queue_position != (position := self._position(job)):
+                job.message.queue_position = position
                 job.tell_changed()
+
+    def _position(self, job: Job) -> int:
+        """A queued job's place among its tenant's queued jobs, from 1."""
+        mine = self._rank(job)
+        return 1 + sum(
+            other.record.tenant == job.record.tenant and self._is_waiting(other) and self._rank(other) < mine
+            for other in self._jobs.values()
+        )
 
     @staticmethod
     def _rank(job: Job) -> tuple[int, int]:
@@ -579,7 +578,7 @@ class Dispatcher:
         if reason_of(finished.error) == "DOES_NOT_FIT" and self._has_larger_device(run.worker):
             _log.info("job needs a larger device job=%s device=%s", job.name, run.worker.device)
             known = self._too_small.get(job.name, frozenset())
-            self._too_small[job.name] = known | {run.worker.device}
+            self._too_small[job.name] = known | {run.worker.key}
             return
         async with self._lock(job):
             if not job.finished:
@@ -659,16 +658,16 @@ class Dispatcher:
     async def _requeue(self, job: Job) -> None:
         self._queued_at[job.name] = time.monotonic()
         job.message.state = pb.JOB_STATE_QUEUED
+        job.message.queue_position = self._position(job)
         await self._save(job)
-        job.queue()
-        self._update_positions([job])
+        job.tell_changed()
         self._wake.set()
 
     async def _pause(self, job: Job) -> None:
         job.message.state = pb.JOB_STATE_PAUSED
         job.message.queue_position = 0
         await self._save(job)
-        job.pause()
+        job.tell_changed()
         _log.info("job paused job=%s", job.name)
 
     async def _end(self, job: Job, end: pb.Job) -> None:

@@ -64,7 +64,7 @@ class Place:
     """A device whose worker takes jobs.
 
     Attributes:
-        device: its name.
+        device: a name of its own: of two that are called "cpu", each has one.
         slots: jobs on it at a time.
         jobs: those on it.
         free_bytes: memory that is not planned for them.
