@@ -86,7 +86,7 @@ def is_alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def running_server(*arguments: str) -> Iterator[ServerProcess]:
-    """Starts a server with a data folder of its own; ends it by closing its stdin and SIGTERM, or by force."""
+    """Starts a server with a data folder of its own; ends it by its stdin and SIGTERM, or by force."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("IMPASTO_")}
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -64,7 +64,7 @@ def _show_duration(seconds: float) -> str:
     for unit in ("d", "h", "min"):
         if seconds and seconds % _UNITS[unit] == 0:
             return f"{seconds / _UNITS[unit]:g}{unit}"
-    return f"{seconds:g}s"
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
 
 
 def _size(value: Any) -> int:
