@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from impasto.errors import ImpastoError
     from impasto.job import ServerInfo
-    from impasto.painting import Picture
+    from impasto.picture import Picture
 
 
 class Display(Protocol):

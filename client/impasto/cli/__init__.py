@@ -356,7 +356,8 @@ def info(
     """Say what a server is: its devices, feature network and limits."""
     run = Run(server, weights, device, timeout, json, False, verbose)
     with outcome(run, {}) as display, serving(run, display) as address:
-        from impasto.client import DEFAULT_TIMEOUT, Client
+        from impasto.calls import DEFAULT_TIMEOUT
+        from impasto.client import Client
         from impasto.terminal import plain, print_json, server_table
 
         with Client(address(), timeout=timeout or DEFAULT_TIMEOUT) as client:

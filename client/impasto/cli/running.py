@@ -30,7 +30,7 @@ from impasto.recipe import Recipe, Region
 if TYPE_CHECKING:
     from impasto.client import Client
     from impasto.job import ServerInfo
-    from impasto.painting import Picture
+    from impasto.picture import Picture
     from impasto.recipe import ImageSource, StyleSource
     from impasto.terminal import Display
 
