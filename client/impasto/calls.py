@@ -257,13 +257,14 @@ class Calls:
         yield from self.lighten(request.spec)
         return (yield from self._follow(watched, request, deadline))
 
-    def watch(self, watched: Watched, *, previews: bool = True) -> Following:
+    def watch(self, watched: Watched, *, previews: bool = True, timeout: float | None = None) -> Following:
         """Tells what happens to a job, `watched.name`, until its picture is there.
 
         Raises:
             ImpastoError: it failed, was cancelled, or contact was lost for too long.
         """
-        return (yield from self._follow(watched, None, None, omit_previews=not previews))
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return (yield from self._follow(watched, None, deadline, omit_previews=not previews))
 
     def abandon(self, watched: Watched) -> Steps[None]:
         """Cancels a job whose caller leaves. What goes wrong is passed over: the server does it too."""

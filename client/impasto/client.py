@@ -153,18 +153,21 @@ class Client:
         following = self._calls.stylize(watched, request, timeout=timeout)
         return self._painting(watched, following, owned=not keep_running)
 
-    def watch(self, name: str, *, previews: bool = True) -> Painting:
+    def watch(self, name: str, *, previews: bool = True, timeout: float | None = None) -> Painting:
         """Watches a job that there is, from its present state to its picture. Leaving only stops watching.
 
         Args:
             name: `Job.name`.
             previews: whether to be sent any.
+            timeout: seconds after which watching ends; None for no limit.
 
         Raises:
             NotFound: there is no such job.
         """
         watched = Watched(name)
-        return self._painting(watched, self._calls.watch(watched, previews=previews), owned=False)
+        return self._painting(
+            watched, self._calls.watch(watched, previews=previews, timeout=timeout), owned=False
+        )
 
     # Jobs.
 
