@@ -1,0 +1,142 @@
+"""Files that are there whole or not at all, and images addressed by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from impasto_server.jobs.store_errors import StoreError, storage_errors
+
+
+class NewFile:
+    """A file being written under a temporary name; it appears at its place once it is whole.
+
+    Used as a context manager it is discarded at the end unless it was published. After an error of
+    writing it is discarded already.
+    """
+
+    def __init__(self, temporary: Path) -> None:
+        """Begins a file in the folder for temporary ones, on the file system of its later place.
+
+        Raises:
+            StoreError: it cannot be made.
+        """
+        with storage_errors(temporary):
+            self._descriptor, name = tempfile.mkstemp(suffix=".tmp", dir=temporary)
+        self._path = Path(name)
+        self.size_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        """Appends.
+
+        Raises:
+            StoreError: it cannot be written; `DiskFull` if there is no room.
+        """
+        if self._descriptor < 0:
+            raise StoreError("the file is not being written any more; begin it anew")
+        try:
+            with storage_errors(self._path):
+                write_all(self._descriptor, data)
+        except StoreError:
+            self.discard()
+            raise
+        self.size_bytes += len(data)
+
+    def flush(self) -> None:
+        """Makes what was written durable; nothing can be written any more.
+
+        Raises:
+            StoreError: it cannot be made so.
+        """
+        if self._descriptor < 0:
+            raise StoreError("the file is not being written any more; begin it anew")
+        try:
+            with storage_errors(self._path):
+                os.fsync(self._descriptor)
+        except StoreError:
+            self.discard()
+            raise
+        self._close()
+
+    def publish(self, path: Path) -> None:
+        """Puts the flushed file in its place, durably; replaces what is there.
+
+        Raises:
+            StoreError: it cannot be put there.
+        """
+        assert self._descriptor < 0, "to be flushed first"
+        with storage_errors(path):
+            os.replace(self._path, path)
+            sync_folder(path.parent)
+
+    def discard(self) -> None:
+        """Forgets it; harmless once it is published."""
+        self._close()
+        self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> NewFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class Blobs:
+    """A folder of files named after the SHA-256 of their content, 64 hexadecimal digits."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, sha256: str) -> Path:
+        """Where the file of a digest is, if it is there. Only for digests that are known to be ones."""
+        return self._folder / sha256
+
+    def has(self, sha256: str) -> bool:
+        return self.path(sha256).is_file()
+
+    def remove(self, sha256: str) -> None:
+        self.path(sha256).unlink(missing_ok=True)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the files there are."""
+        return iter(os.listdir(self._folder))
+
+
+def digest(data: bytes) -> str:
+    """SHA-256, 64 lower-case hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder for this user alone, durably, if it is not there.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
+    with storage_errors(path):
+        if not path.is_dir():
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Makes the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
