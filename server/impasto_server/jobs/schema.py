@@ -127,7 +127,7 @@ def _check(path: Path) -> None:
     try:
         finding = database.execute("PRAGMA quick_check(1)").fetchone()[0]
         if finding != "ok":
-            raise damaged(path, finding)
+            raise damaged(path, finding.splitlines()[-1])
         version = _number(database, "user_version")
         tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if tables and _number(database, "application_id") != APPLICATION_ID:

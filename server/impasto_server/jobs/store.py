@@ -297,6 +297,7 @@ class Store:
         """
         with self._uploads.part(tenant, sha256, size_bytes) as part:
             if self._whole_bytes(tenant, sha256):
+                part.forget()
                 return
             if part.size_bytes != size_bytes:
                 raise WrongOffset(part.size_bytes)
