@@ -22,7 +22,7 @@ BUSY_SECONDS = 10.0
 
 Migration = Sequence[str]
 
-# In tables without row ids the key's columns come first, in its order: else SQLite 3.40 takes them for damaged.
+# In tables without row ids the key's columns come first, in its order: else SQLite 3.40 calls them damaged.
 MIGRATIONS: Sequence[Migration] = (
     (
         "CREATE TABLE settings (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",

@@ -9,7 +9,6 @@ opening removes them.
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import fcntl
 import logging
@@ -19,7 +18,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.jobs.blobs import Blobs, NewFile, digest, make_folder
 from impasto_server.jobs.job import FINAL_STATES
 from impasto_server.jobs.page_tokens import position_of, token_after
+from impasto_server.jobs.records import Record, image_digests, message_columns, record_of, shown
 from impasto_server.jobs.schema import open_database
 from impasto_server.jobs.store_errors import (
     BadPageToken,
@@ -67,34 +67,6 @@ _BATCH = 32
 _Names = list[str]
 _NAME = re.compile(r"jobs/([A-Za-z0-9_-]{1,128})")
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass
-class Record:
-    """A job as it is stored.
-
-    Attributes:
-        job: as the contract shows it, without `spec` and `queue_position`.
-        spec: every image by its `sha256` or as a `style`, the recipe unset.
-        tenant: whose it is.
-        request_id: that it was made with; "" if none.
-        request_digest: of the request, to tell an equal repeat from another request.
-        linger: seconds that it outlives its last watcher; None: for ever.
-        deaths: workers that died at its turn without its having got any further.
-        furthest: evaluations that it has ever got to.
-        checkpoint: evaluation of its newest whole checkpoint; None if there is none. The store alone
-            changes it.
-    """
-
-    job: pb.Job
-    spec: pb.JobSpec
-    tenant: str
-    request_id: str = ""
-    request_digest: bytes = b""
-    linger: float | None = None
-    deaths: int = 0
-    furthest: int = 0
-    checkpoint: int | None = None
 
 
 # `Store.list` hides the type within the class.
@@ -330,7 +302,7 @@ class Store:
             raise ValueError(f"{record.job.name!r} is no name of a job")
         if not record.job.HasField("create_time") or record.job.state in FINAL_STATES:
             raise ValueError("a new job has a time of creation and is not final")
-        digests = _image_digests(record.spec)
+        digests = image_digests(record.spec)
         with self._transaction() as database:
             if record.request_id:
                 row = database.execute(
@@ -342,15 +314,15 @@ class Store:
                         raise RequestIdTaken(
                             "was used for another request; give each request an id of its own"
                         )
-                    return _record(row)
+                    return record_of(row)
             for sha256 in digests:
                 if self.image(record.tenant, sha256) is None:
                     raise MissingImage(sha256)
             if self._job(record.job.name) is not None:
                 raise ValueError(f"there is a job {record.job.name}")
-            job = _shown(record.job)
+            job = shown(record.job)
             values: dict[str, Any] = {
-                **_message_columns(job),
+                **message_columns(job),
                 "name": job.name,
                 "tenant": record.tenant,
                 "request_id": record.request_id,
@@ -402,7 +374,7 @@ class Store:
     def get(self, name: str, tenant: str | None = None) -> Record | None:
         """A job by its name; None if there is none, or it is another tenant's."""
         row = self._job(name)
-        return None if row is None or tenant not in (None, row["tenant"]) else _record(row)
+        return None if row is None or tenant not in (None, row["tenant"]) else record_of(row)
 
     def list(
         self, tenant: str, *, states: Collection[int] = (), page_size: int, page_token: str = ""
@@ -431,12 +403,14 @@ class Store:
         query += " ORDER BY create_ns DESC, id DESC LIMIT ?"
         rows = self._rows(query, (*values, page_size + 1))
         page = rows[:page_size]
-        return [_record(row) for row in page], self._next_token(tenant, states, page) if rows != page else ""
+        return [record_of(row) for row in page], self._next_token(
+            tenant, states, page
+        ) if rows != page else ""
 
     def unfinished(self) -> _Records:
         """All jobs that are not final, the oldest first."""
         return [
-            _record(row) for row in self._rows("SELECT * FROM jobs WHERE final = 0 ORDER BY create_ns, id")
+            record_of(row) for row in self._rows("SELECT * FROM jobs WHERE final = 0 ORDER BY create_ns, id")
         ]
 
     def delete(self, name: str) -> None:
@@ -648,7 +622,7 @@ class Store:
 
     def _write(self, database: sqlite3.Connection, record: Record, *, result_bytes: int | None) -> None:
         values = {
-            **_message_columns(_shown(record.job)),
+            **message_columns(shown(record.job)),
             "deaths": record.deaths,
             "furthest": record.furthest,
             "result_bytes": result_bytes,
@@ -827,57 +801,6 @@ def _lock_folder(folder: Path) -> int:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor
-
-
-def _record(row: sqlite3.Row) -> Record:
-    return Record(
-        job=pb.Job.FromString(row["message"]),
-        spec=pb.JobSpec.FromString(row["spec"]),
-        tenant=row["tenant"],
-        request_id=row["request_id"],
-        request_digest=row["request_digest"],
-        linger=row["linger"],
-        deaths=row["deaths"],
-        furthest=row["furthest"],
-        checkpoint=row["checkpoint"],
-    )
-
-
-def _shown(job: pb.Job) -> pb.Job:
-    """The job without what is told apart from it."""
-    shown = copy.copy(job)
-    shown.ClearField("spec")
-    shown.ClearField("queue_position")
-    return shown
-
-
-def _message_columns(job: pb.Job) -> dict[str, Any]:
-    final = job.state in FINAL_STATES
-    end_ns = job.end_time.ToNanoseconds() if job.HasField("end_time") else time.time_ns() if final else 0
-    return {"message": job.SerializeToString(), "state": job.state, "final": final, "end_ns": end_ns}
-
-
-def _image_digests(spec: pb.JobSpec) -> _Names:
-    """The digests of the images that a spec names, each once.
-
-    Raises:
-        ValueError: it has the bytes of an image.
-    """
-    images: Iterable[pb.Image] = (
-        spec.content,
-        spec.start_image,
-        spec.selection,
-        *(style.image for style in spec.styles),
-        *(mask for region in spec.regions for mask in (region.content_mask, region.style_mask)),
-    )
-    digests = set()
-    for image in images:
-        source = image.WhichOneof("source")
-        if source in ("encoded", "raw"):
-            raise ValueError("a stored spec names its images; store them first")
-        if source == "sha256":
-            digests.add(image.sha256)
-    return sorted(digests)
 
 
 def _identifier(name: str) -> str:
