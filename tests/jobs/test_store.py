@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,46 @@ def test_an_equal_request_gives_the_job_there_is(store: Store) -> None:
     assert store.create(new_record()) != store.create(new_record())
     store.delete(first.job.name)
     assert store.create(new_record(request_id="r", request_digest=b"2")).request_digest == b"2"
+
+
+def test_calls_are_as_cheap_with_many_jobs(store: Store) -> None:
+    """Counted in steps of SQLite's machine, which no busy machine makes more of."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 10
+        return 0
+
+    def cost(call: Callable[[], object]) -> int:
+        before = steps
+        call()
+        return steps - before
+
+    image = store.put_image("anna", b"content")
+    request_ids = itertools.count()
+    record = store.create(new_record([image]))
+
+    def create() -> None:
+        store.create(new_record([image], request_id=f"r{next(request_ids)}"))
+
+    calls: list[Callable[[], object]] = [
+        create,
+        lambda: store.save(record),
+        lambda: store.get(record.job.name),
+        lambda: store.list("anna", page_size=10),
+        lambda: write_checkpoint(store, record.job.name, 1, b"checkpoint"),
+    ]
+    for _ in range(20):
+        create()
+    assert store._database is not None
+    store._database.set_progress_handler(count, 10)
+    few = [cost(call) for call in calls]
+    for _ in range(500):
+        create()
+    many = [cost(call) for call in calls]
+    assert min(few) > 0
+    assert all(after <= 2 * before + 100 for before, after in zip(few, many, strict=True)), (few, many)
 
 
 def test_a_job_of_an_image_that_is_not_the_tenants_is_refused(store: Store) -> None:

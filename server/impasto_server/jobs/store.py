@@ -306,7 +306,8 @@ class Store:
         with self._transaction() as database:
             if record.request_id:
                 row = database.execute(
-                    "SELECT * FROM jobs WHERE tenant = ? AND request_id = ?",
+                    # The last condition is the index's: without it, it is not used.
+                    "SELECT * FROM jobs WHERE tenant = ? AND request_id = ? AND request_id != ''",
                     (record.tenant, record.request_id),
                 ).fetchone()
                 if row is not None:
