@@ -195,9 +195,7 @@ class Dispatcher:
     def shown(self, record: Record) -> pb.Job:
         """A job of the store as it is now."""
         job = self._jobs.get(record.job.name)
-        message = pb.Job()
-        message.CopyFrom(job.message if job is not None else record.job)
-        return message
+        return _copied(job.message if job is not None else record.job)
 
     def finished_job(self, record: Record) -> Job:
         """A job that is over, to be watched: its last event comes again."""
@@ -288,8 +286,7 @@ class Dispatcher:
         """
         async with self._lock(job):
             _refuse_if_over(job)
-            before = pb.Job()
-            before.CopyFrom(job.message)
+            before = _copied(job.message)
             request = worker_pb2.UpdateRunRequest(job_name=job.name, priority=changed.priority)
             if changed.recipe != before.recipe:
                 request.recipe.CopyFrom(changed.recipe)
@@ -592,8 +589,7 @@ class Dispatcher:
         async with self._lock(job):
             if job.finished:
                 return
-            ended = dataclasses.replace(job.record, job=pb.Job())
-            ended.job.CopyFrom(job.message)
+            ended = dataclasses.replace(job.record, job=_copied(job.message))
             ended.job.MergeFrom(
                 pb.Job(
                     state=pb.JOB_STATE_SUCCEEDED,
@@ -674,7 +670,6 @@ class Dispatcher:
         """Ends a job without a result; its lock must be held."""
         job.end(end)
         await self._save(job)
-        await self._store(self._files.drop_checkpoints, job.name)
         state = _word(pb.JobState.Name(end.state))
         self._observer.job_ended(state, reason_of(end.error))
         _log.info("job ended job=%s state=%s error=%r", job.name, state, end.error.message)
@@ -701,7 +696,9 @@ class Dispatcher:
             await asyncio.wait({run.task})
 
     async def _save(self, job: Job, *, durable: bool = True) -> None:
-        await self._store(functools.partial(self._files.save, durable=durable), job.record)
+        # A copy: the event loop goes on changing the job while the thread writes it.
+        record = dataclasses.replace(job.record, job=_copied(job.message))
+        await self._store(functools.partial(self._files.save, durable=durable), record)
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.ensure_future(coroutine)
@@ -757,6 +754,12 @@ def _refuse_if_over(job: Job) -> None:
 
 
 _ENDED = {"succeeded": "succeeded", "failed": "failed", "cancelled": "was cancelled"}
+
+
+def _copied(job: pb.Job) -> pb.Job:
+    copy = pb.Job()
+    copy.CopyFrom(job)
+    return copy
 
 
 def _word(state: str) -> str:

@@ -82,7 +82,7 @@ async def _serve(settings: Settings, store: Store, fleet: Fleet, access: Access,
     await service.start()
     await server.start()
     print(json.dumps({"address": address}), flush=True)
-    _log.info("listening address=%s data=%s", address, store.folder)
+    _log.info("listening address=%s", address)
     tell_systemd("READY=1")
 
     health_updates = asyncio.create_task(_follow_fleet(servicer, fleet))

@@ -206,7 +206,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         tenant = self._access.tenant()
         # Told only once in what order: by the store, of what it has.
         listing = functools.partial(
-            self._store.page,
+            self._store.list,
             tenant.name,
             states=list(request.states),
             page_size=size,
