@@ -13,6 +13,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 
 FINAL_STATES = frozenset({pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED})
 
+
 @dataclasses.dataclass
 class Record:
     """A job as it is stored.
