@@ -94,7 +94,7 @@ def test_nothing_is_left_of_a_stream(counted: ServerProcess, call: str, how: str
     finally:
         counted.stub.DeleteJob(pb.DeleteJobRequest(name=job), timeout=PATIENCE)
     until(lambda: left(counted), lambda found: found == (0, 0, 0))
-    assert "call failed" not in counted.log
+    assert "call failed" not in counted.log, counted.log[-3000:]
 
 
 def _end(server: ServerProcess, call: str, how: str, image: str, job: str) -> None:
