@@ -166,6 +166,12 @@ def test_importing_impasto_imports_nothing_heavy(name: str) -> None:
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0
 
 
+@pytest.mark.parametrize("name", ["grpc", "PIL", "typer", "rich"])
+def test_all_but_the_transport_does_without_grpcio(name: str) -> None:
+    check = f"import sys, impasto.client, impasto.painting; sys.exit({name!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+
+
 def test_painting_needs_no_pillow(fake: FakeServer, tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     picture.write_bytes(png())

@@ -162,9 +162,9 @@ def test_a_stream_that_is_not_whole(messages: list[pb.StylizeResponse]) -> None:
         painting_of(*messages).result()
 
 
-@pytest.mark.parametrize("there", range(len(chunks(png()))))
+@pytest.mark.parametrize("there", range(len(chunks(png(), size=100))))
 def test_the_rest_of_a_picture_is_fetched(there: int) -> None:
-    pieces = chunks(png())
+    pieces = chunks(png(), size=100)
     rest = [
         pb.ImageChunk(info=pieces[0].info, offset=piece.offset, data=piece.data) for piece in pieces[there:]
     ]

@@ -384,7 +384,8 @@ def _in_words(error: ImpastoError, connection: Connection, names: Mapping[str, s
         return f"{error.message}. Start one with `impasto-server serve`, or leave out --server to paint here"
     if isinstance(error, DeadlineExceeded) and connection.timeout:
         return f"not done within --timeout {connection.timeout:g}"
-    message = "; ".join([error.message, *(sentence for _, sentence in error.violations)])
+    unsaid = [sentence for _, sentence in error.violations if sentence not in error.message]
+    message = "; ".join([error.message, *unsaid])
     if isinstance(error, Unauthenticated):
         return f"{message}. Give a token with --token-file or IMPASTO_TOKEN"
     if isinstance(error, ResourceExhausted) and error.retry_after is not None:
