@@ -1,4 +1,4 @@
-"""How a real worker shares its device, in figures; run by hand: `measure_sharing.py WHAT`."""
+"""How a real worker shares its device, in figures: `python tests/worker/measure_sharing.py WHAT`."""
 
 from __future__ import annotations
 
