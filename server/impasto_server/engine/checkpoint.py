@@ -76,7 +76,8 @@ def take(tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> Checkpoint
     """A checkpoint of tensors that will change; copies them to the host."""
     on_host = {
         name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
-        for name, tensor in tensors.items()
+        # In one order, so that what was restored gives the same bytes again.
+        for name, tensor in sorted(tensors.items())
     }
     return Checkpoint(on_host, values)
 
