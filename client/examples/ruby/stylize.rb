@@ -4,6 +4,7 @@
 # Paints a photograph in the style of a painting, on an Impasto server. See README.md.
 require 'digest'
 require 'fileutils'
+require 'google/protobuf/well_known_types'
 require 'google/rpc/error_details_pb'
 require 'grpc'
 require 'optparse'

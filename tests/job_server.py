@@ -92,6 +92,10 @@ class JobServer(pb_grpc.StyleTransferServicer):
             _abort_unavailable(context)
         return job
 
+    def GetJob(self, request: pb.GetJobRequest, context: grpc.ServicerContext) -> pb.Job:
+        self._check_token(context)
+        return self._job(request.name, context)
+
     def CancelJob(self, request: pb.CancelJobRequest, context: grpc.ServicerContext) -> pb.Job:
         self._check_token(context)
         job = self._job(request.name, context)
@@ -153,11 +157,11 @@ class JobServer(pb_grpc.StyleTransferServicer):
         self._check_token(context)
         self.jobs.downloads.append(request)
         self._job(request.result_of, context)
-        whole = chunks(self.jobs.picture)
+        whole = chunks(self.jobs.picture, 100)
         info, data = whole[0].info, self.jobs.picture[request.offset :]
         if self.jobs.damage:
             data = data[:-1] + b"?"
-        for number, chunk in enumerate(chunks(data)):
+        for number, chunk in enumerate(chunks(data, 100)):
             chunk.offset += request.offset
             if number == 0:
                 chunk.info.CopyFrom(info)
