@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import enum
+import contextlib
+import datetime
+import inspect
+import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 
 import typer
 
 from impasto_server.bench.commands import bench, contact_sheet
+from impasto_server.gateway.settings import DEFAULT_PORT
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
-DEFAULT_PORT = 50051
+    from impasto_server.gateway.settings import Settings
+    from impasto_server.gateway.tokens import Tokens
 
 app = typer.Typer(
     help="Paints photographs in the style of paintings, for callers over gRPC.",
@@ -27,15 +34,8 @@ weights_app = typer.Typer(
     invoke_without_command=True,
 )
 app.add_typer(weights_app, name="weights")
-
-
-class LogLevel(str, enum.Enum):
-    """From which level up events are logged."""
-
-    debug = "debug"
-    info = "info"
-    warning = "warning"
-    error = "error"
+tokens_app = typer.Typer(help="Makes, lists and removes the callers' tokens.", no_args_is_help=True)
+app.add_typer(tokens_app, name="token")
 
 
 def main() -> None:
@@ -43,107 +43,142 @@ def main() -> None:
     app()
 
 
-@app.command()
-def serve(
-    host: Annotated[
-        str,
-        typer.Option(
-            envvar="IMPASTO_HOST",
-            help="Address to listen on. One that other machines can reach needs --insecure.",
-        ),
-    ] = "127.0.0.1",
-    port: Annotated[
-        int | None,
-        typer.Option(
-            envvar="IMPASTO_PORT",
-            min=0,
-            max=65535,
-            help=f"Port to listen on; 0 takes a free one. Default {DEFAULT_PORT}, with --private 0.",
-        ),
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            envvar="IMPASTO_DEVICE",
-            help="What to paint on: auto (every GPU, else the CPU), or names with commas: "
-            "cuda:0,cuda:1; mps; cpu.",
-        ),
-    ] = "auto",
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            envvar="IMPASTO_WEIGHTS",
-            metavar="vgg19|builtin|FILE",
-            help="Weights of the feature network. Default: VGG-19 (downloaded if need be, but not with "
-            "--private), and the built-in VGG-16 where it cannot be had.",
-        ),
-    ] = None,
-    max_jobs: Annotated[
-        int, typer.Option(envvar="IMPASTO_MAX_JOBS", min=1, help="Jobs accepted and not finished, at most.")
-    ] = 64,
-    max_resident: Annotated[
-        int,
-        typer.Option(
-            envvar="IMPASTO_MAX_RESIDENT", min=1, help="Jobs that share a device at a time; the others wait."
-        ),
-    ] = 8,
-    memory: Annotated[
-        int | None,
-        typer.Option(
-            envvar="IMPASTO_MEMORY",
-            metavar="MIB",
-            min=1,
-            help="Memory that jobs may use on each device, in MiB. Default: all that is free when the server "
-            "starts.",
-        ),
-    ] = None,
-    insecure: Annotated[
-        bool,
-        typer.Option(
-            envvar="IMPASTO_INSECURE", help="Allow an address that other machines can reach, unencrypted."
-        ),
-    ] = False,
-    private: Annotated[
-        bool,
-        typer.Option(
-            help="For one caller that started this server: ends when stdin closes, downloads nothing.",
-        ),
-    ] = False,
-    log_level: Annotated[
-        LogLevel, typer.Option(envvar="IMPASTO_LOG_LEVEL", help="From which level up events are logged.")
-    ] = LogLevel.info,
-) -> None:
-    """Runs a server until Ctrl-C or SIGTERM.
-
-    Prints {"address": "HOST:PORT"} on stdout as soon as it listens; logs to stderr.
-    """
+def _serve(context: typer.Context, config: Path | None, **flags: object) -> None:
     from impasto_server.fleet.worker_process import ConfigurationError
-    from impasto_server.gateway.server import Settings
     from impasto_server.gateway.server import serve as serve_until_stopped
     from impasto_server.logs import log_to_stderr
 
-    log_to_stderr("gateway", log_level.value)
-    devices = device.split(",")
-    worker_arguments = ["--max-resident", str(max_resident), "--log-level", log_level.value]
-    worker_arguments += ["--cpu-share", str(max(1, devices.count("cpu")))]
-    worker_arguments += [] if memory is None else ["--memory", str(memory)]
-    worker_arguments += [] if weights is None else ["--weights", weights]
-    worker_arguments += [] if private else ["--download"]
-    if port is None:
-        port = 0 if private else DEFAULT_PORT
-    settings = Settings(
-        host=host,
-        port=port,
-        devices=devices,
-        worker_arguments=worker_arguments,
-        insecure=insecure,
-        ends_with_stdin=private,
-        max_jobs=max_jobs,
-    )
+    settings = _settings(config, flags)
+    log_to_stderr("gateway", settings.log_level, settings.log_format)
     try:
         asyncio.run(serve_until_stopped(settings))
     except ConfigurationError as error:
         _exit_with(error)
+
+
+_CONFIG = typer.Option(
+    "--config",
+    envvar="IMPASTO_CONFIG",
+    metavar="FILE",
+    help="Settings in TOML; flags and variables go before.",
+)
+
+
+def _with_settings(command: Callable[..., None], name: str, help: str) -> None:
+    """Adds a command that takes every setting as a flag."""
+    from impasto_server.gateway.settings import fields, flag, shown_default, variable
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter("context", keyword, annotation=typer.Context),
+        inspect.Parameter("config", keyword, default=None, annotation=Annotated[Path | None, _CONFIG]),
+    ]
+    for field in fields():
+        kind = field.metadata["kind"]
+        hidden = field.metadata["hidden"]
+        about = field.metadata["help"]
+        is_switch = field.default is False
+        if not is_switch:
+            about += f" Default: {shown_default(field)}."
+        if not hidden:
+            about += f" [{variable(field)}]"
+        names = [f"{flag(field)}/--no-{flag(field)[2:]}" if is_switch and not hidden else flag(field)]
+        option = typer.Option(*names, metavar=None if is_switch else kind.metavar, help=about)
+        annotation: Any = Annotated[bool | None, option] if is_switch else Annotated[str | None, option]
+        parameters.append(inspect.Parameter(field.name, keyword, default=None, annotation=annotation))
+
+    def run(**values: object) -> None:
+        command(**values)
+
+    run.__doc__ = help
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    app.command(name)(run)
+
+
+_with_settings(
+    _serve,
+    "serve",
+    """Runs a server until Ctrl-C or SIGTERM.
+
+    Prints {"address": "HOST:PORT"} on stdout as soon as it listens; logs to stderr. Each setting is also a
+    variable, and a key of the file that --config names.
+    """,
+)
+
+
+@app.command("settings")
+def list_settings() -> None:
+    """Lists every setting of a server, as the table in server/README.md."""
+    from impasto_server.gateway.settings import table
+
+    typer.echo(table(), nl=False)
+
+
+@app.command("health")
+def tell_health(
+    address: Annotated[str, typer.Argument(metavar="HOST:PORT")] = f"127.0.0.1:{DEFAULT_PORT}",
+    ca: Annotated[Path | None, typer.Option(help="Certificate (PEM) to trust: calls with TLS.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait at most.")] = 5.0,
+) -> None:
+    """Says whether a server at an address takes jobs: exit code 0 if it does, 1 if not."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    if ca is None:
+        channel = grpc.insecure_channel(address)
+    else:
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(ca.read_bytes()))
+    with channel:
+        try:
+            request = health_pb2.HealthCheckRequest()
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)
+            said = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+        except grpc.RpcError as error:
+            said = f"{error.code().name}: {error.details()}"
+    typer.echo(said)
+    raise typer.Exit(0 if said == "SERVING" else 1)
+
+
+_TOKENS_FILE: TypeAlias = Annotated[
+    Path | None, typer.Option(help="File of the tokens. Default: as the server's settings say.")
+]
+_CONFIG_OPTION: TypeAlias = Annotated[Path | None, _CONFIG]
+
+
+@tokens_app.command("add")
+def add_token(
+    name: Annotated[str, typer.Argument(help="Whose it is: the tenant.")],
+    weight: Annotated[float, typer.Option(help="Share of the devices beside other tenants'.")] = 1.0,
+    tokens_file: _TOKENS_FILE = None,
+    config: _CONFIG_OPTION = None,
+) -> None:
+    """Makes a token and prints it, once. A running server knows it within a second."""
+    tokens = _tokens(tokens_file, config)
+    with _telling_token_errors():
+        is_first = not tokens.tenants()
+        typer.echo(tokens.add(name, weight))
+    if is_first:
+        typer.echo(
+            f"the first token, in {tokens.path}: servers that were started without tokens need a restart",
+            err=True,
+        )
+
+
+@tokens_app.command("list")
+def list_tokens(tokens_file: _TOKENS_FILE = None, config: _CONFIG_OPTION = None) -> None:
+    """Lists whose tokens there are; the tokens themselves are not kept."""
+    with _telling_token_errors():
+        for tenant, created in _tokens(tokens_file, config).tenants():
+            made = datetime.datetime.fromtimestamp(created)
+            typer.echo(f"{tenant.name:32} weight {tenant.weight:g}  made {made:%Y-%m-%d %H:%M}")
+
+
+@tokens_app.command("remove")
+def remove_token(name: str, tokens_file: _TOKENS_FILE = None, config: _CONFIG_OPTION = None) -> None:
+    """Ends a token's access, within a second also to a running server."""
+    with _telling_token_errors():
+        _tokens(tokens_file, config).remove(name)
 
 
 app.command()(bench)
@@ -191,6 +226,32 @@ def _describe(name: str, path: Path) -> None:
     typer.echo(f"         {weights.origin}")
 
 
-def _exit_with(error: Exception) -> None:
+def _settings(config: Path | None, flags: Mapping[str, object]) -> Settings:
+    from impasto_server.gateway.settings import SettingsError, gather
+
+    try:
+        return gather(flags, os.environ, config)
+    except SettingsError as error:
+        _exit_with(error)
+
+
+def _tokens(tokens_file: Path | None, config: Path | None) -> Tokens:
+    from impasto_server.gateway.tokens import Tokens
+
+    given = None if tokens_file is None else str(tokens_file)
+    return Tokens(_settings(config, {"tokens_file": given}).tokens_path)
+
+
+@contextlib.contextmanager
+def _telling_token_errors() -> Iterator[None]:
+    from impasto_server.gateway.tokens import TokensError
+
+    try:
+        yield
+    except TokensError as error:
+        _exit_with(error)
+
+
+def _exit_with(error: Exception) -> NoReturn:
     print(f"impasto-server: {error}", file=sys.stderr, flush=True)
     raise typer.Exit(2)

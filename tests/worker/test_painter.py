@@ -2,22 +2,40 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import threading
 import time
 import weakref
-from typing import cast
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, cast
 
 import PIL.Image
 import pytest
 
 from impasto.worker.v1 import worker_pb2
+from impasto_server.engine.checkpoint import Checkpoint
 from impasto_server.engine.memory import DoesNotFit, MemoryPlan
 from impasto_server.engine.recipe import Recipe, RecipeError
 from impasto_server.engine.session import Progress, Session
 from impasto_server.jobs.previews import PreviewWish
-from impasto_server.worker.painter import Broken, Event, Painted, Painter, Painting, Snapshot
+from impasto_server.worker.painter import NotHere, Painter
+from impasto_server.worker.painting import (
+    Broken,
+    Commission,
+    Event,
+    Painted,
+    Painting,
+    Saved,
+    Snapshot,
+    Suspended,
+)
+from impasto_server.worker.scheduler import Claim
+from impasto_server.worker.turn_file import TurnFile
 
 DEVICE_BYTES = 1000
+
+E = TypeVar("E", Snapshot, Painted, Suspended)
 
 
 class FakeSession:
@@ -35,9 +53,14 @@ class FakeSession:
         self.seconds = seconds
         self.fails_at = fails_at
         self.made = 0
+        self.pictures = 0
         self.may_go_on = threading.Event()
         self.may_go_on.set()
         self.held_up = threading.Event()
+
+    @property
+    def evaluation(self) -> int:
+        return self.made
 
     @property
     def done(self) -> bool:
@@ -71,17 +94,55 @@ class FakeSession:
         )
 
     def picture(self, max_side: int | None = None) -> PIL.Image.Image:
+        self.pictures += 1
         return PIL.Image.new("RGB", self.size)
 
+    def update(self, recipe: Recipe, memory_bytes: int) -> None:
+        if recipe.evaluations is None:
+            raise RecipeError("evaluations", "is missing")
+        self.recipe, self.evaluations = recipe, recipe.evaluations
 
-def painting_of(session: FakeSession, wish: PreviewWish | None = None) -> Painting:
-    def open_session(memory_bytes: int) -> Session:
-        if session.plan.estimated_bytes > memory_bytes:
-            message = f"needs {session.plan.estimated_bytes}, there are {memory_bytes}"
-            raise RecipeError("longest_side", message) from DoesNotFit(session.plan.estimated_bytes)
-        return cast(Session, session)
+    def snapshot(self) -> Checkpoint:
+        return Checkpoint({}, {"made": self.made})
 
-    return Painting(open_session, wish or PreviewWish())
+
+class FakeCommission:
+    """Opens a session where there is room for it, or raises."""
+
+    def __init__(self, session: FakeSession, error: Exception | None = None) -> None:
+        self.session = session
+        self.error = error
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.session.recipe
+
+    def open(self, memory_bytes: int) -> Session:
+        if self.error is not None:
+            raise self.error
+        if self.session.plan.estimated_bytes > memory_bytes:
+            message = f"needs {self.session.plan.estimated_bytes}, there are {memory_bytes}"
+            raise RecipeError("longest_side", message) from DoesNotFit(self.session.plan.estimated_bytes)
+        return cast(Session, self.session)
+
+    def update(self, recipe: Recipe) -> None:
+        self.session.update(recipe, 0)
+
+
+def painting_of(
+    session: FakeSession,
+    wish: PreviewWish | None = None,
+    claim: Claim | None = None,
+    *,
+    checkpoint_interval: float = 0.0,
+    error: Exception | None = None,
+) -> Painting:
+    """A watched painting, each of a tenant of its own, unless the claim says otherwise."""
+    claim = claim or Claim(tenant=str(id(session)), watched=True)
+    commission: Commission = FakeCommission(session, error)
+    return Painting(
+        "jobs/1", commission, claim, wish or PreviewWish(), checkpoint_interval=checkpoint_interval
+    )
 
 
 async def events_of(painter: Painter, painting: Painting) -> list[Event]:
@@ -92,7 +153,7 @@ async def events_of(painter: Painter, painting: Painting) -> list[Event]:
         events.append(event)
         if isinstance(event, Snapshot):
             painting.preview_coded(0.0)
-        if isinstance(event, Painted | Broken):
+        if isinstance(event, Painted | Suspended | Broken):
             break
     await asyncio.to_thread(painter.drop, painting)
     return events
@@ -144,11 +205,9 @@ def test_one_that_raises_does_not_stop_the_others(painter: Painter) -> None:
 
 
 def test_a_session_that_cannot_be_opened_breaks_its_painting_only(painter: Painter) -> None:
-    def open_session(memory_bytes: int) -> Session:
-        raise RuntimeError("out of memory")
-
     async def paint() -> list[Event]:
-        return await events_of(painter, Painting(open_session, PreviewWish()))
+        painting = painting_of(FakeSession(5), error=RuntimeError("out of memory"))
+        return await events_of(painter, painting)
 
     (end,) = asyncio.run(paint())
     assert isinstance(end, Broken)
@@ -257,3 +316,255 @@ def test_one_that_can_never_fit_is_refused_at_once(painter: Painter) -> None:
     end = asyncio.run(paint())
     assert isinstance(end, Broken)
     assert str(end.error) == "longest_side: needs 1001, there are 1000"
+
+
+def test_nobody_watches_nothing_is_taken_and_who_comes_sees_at_once(painter: Painter) -> None:
+    async def paint() -> None:
+        session = FakeSession(10_000)
+        wish = PreviewWish(min_interval=60)
+        painting = painting_of(session, wish, Claim(tenant="a"))
+        painter.admit(painting)
+        await until(lambda: session.made > 20)
+        assert session.pictures == 0
+        await asyncio.wrap_future(painter.update(painting, watched=True))
+        assert session.pictures == 1
+        snapshot = await next_of(painting, Snapshot)
+        assert snapshot.evaluation > 20
+        painting.preview_coded(0.0)
+        await until(lambda: session.made > 60)
+        assert session.pictures == 1
+        # Gone and come back: at once, whatever the interval.
+        for watched in (False, True):
+            await asyncio.wrap_future(painter.update(painting, watched=watched))
+        await until(lambda: session.pictures == 2)
+        await asyncio.to_thread(painter.drop, painting)
+
+    asyncio.run(paint())
+
+
+def test_another_wish_for_previews_takes_hold(painter: Painter) -> None:
+    async def paint() -> None:
+        session = FakeSession(10_000)
+        painting = painting_of(session, PreviewWish(min_interval=60))
+        painter.admit(painting)
+        await next_of(painting, Snapshot)
+        painting.preview_coded(0.0)
+        begin = session.made
+        await asyncio.wrap_future(painter.update(painting, wish=PreviewWish(min_interval=0.1)))
+        await next_of(painting, Snapshot)
+        painting.preview_coded(0.0)
+        assert session.made > begin
+        await asyncio.wrap_future(painter.update(painting, wish=PreviewWish(disabled=True)))
+        taken = session.pictures
+        await until(lambda: session.made > begin + 200)
+        assert session.pictures == taken
+        await asyncio.to_thread(painter.drop, painting)
+
+    asyncio.run(paint())
+
+
+def test_checkpoints_are_taken_in_the_devices_time_and_the_newest_is_kept(painter: Painter) -> None:
+    async def paint() -> list[int]:
+        session = FakeSession(60, seconds=0.01)
+        painting = painting_of(session, checkpoint_interval=0.1)
+        # Another job takes half of the time, which does not count.
+        other = painting_of(FakeSession(10_000, seconds=0.01))
+        painter.admit(other)
+        painter.admit(painting)
+        saved = []
+        async for checkpoint in painting.checkpoints:
+            saved.append(checkpoint.evaluation)
+        await asyncio.to_thread(painter.drop, other)
+        return saved
+
+    saved = asyncio.run(paint())
+    assert 3 <= len(saved) <= 6
+    assert all(5 <= later - earlier <= 12 for earlier, later in itertools.pairwise(saved))
+
+
+def test_an_unread_checkpoint_gives_way_to_a_newer_one(painter: Painter) -> None:
+    async def paint() -> list[Saved]:
+        painting = painting_of(FakeSession(40), checkpoint_interval=0.004)
+        await events_of(painter, painting)
+        return [saved async for saved in painting.checkpoints]
+
+    (saved,) = asyncio.run(paint())
+    assert saved.evaluation > 30
+
+
+def test_without_an_interval_no_checkpoint_is_taken(painter: Painter) -> None:
+    async def paint() -> list[Saved]:
+        painting = painting_of(FakeSession(20))
+        await events_of(painter, painting)
+        return [saved async for saved in painting.checkpoints]
+
+    assert asyncio.run(paint()) == []
+
+
+def test_an_update_takes_hold_between_turns_and_is_saved_soon(painter: Painter) -> None:
+    async def paint() -> None:
+        session = FakeSession(10_000)
+        painting = painting_of(session, checkpoint_interval=3600)
+        painter.admit(painting)
+        await until(lambda: session.made > 3)
+        recipe = await asyncio.wrap_future(painter.update(painting, recipe=Recipe(evaluations=20_000)))
+        assert recipe.evaluations == session.evaluations == 20_000
+        made = session.made
+        saved = await asyncio.wait_for(painting.checkpoints.__anext__(), 5)
+        assert saved.evaluation <= made + 2
+        await asyncio.to_thread(painter.drop, painting)
+
+    asyncio.run(paint())
+
+
+def test_a_refused_update_changes_nothing(painter: Painter) -> None:
+    async def paint() -> None:
+        session = FakeSession(10_000)
+        painting = painting_of(session, claim=Claim(tenant="a"))
+        painter.admit(painting)
+        update = painter.update(painting, recipe=Recipe(), watched=True, priority=5)
+        with pytest.raises(RecipeError, match="evaluations: is missing"):
+            await asyncio.wrap_future(update)
+        await until(lambda: session.made > 20)
+        assert session.pictures == 0
+        assert session.evaluations == 10_000
+        await asyncio.to_thread(painter.drop, painting)
+
+    asyncio.run(paint())
+
+
+def test_an_update_reaches_one_that_waits_for_memory(painter: Painter) -> None:
+    async def paint() -> None:
+        first = painting_of(FakeSession(10_000, memory_bytes=600))
+        session = FakeSession(10_000, memory_bytes=700)
+        waiting = painting_of(session)
+        for painting in (first, waiting):
+            painter.admit(painting)
+        recipe = await asyncio.wrap_future(painter.update(waiting, recipe=Recipe(evaluations=3)))
+        assert recipe.evaluations == 3
+        assert session.made == 0
+        await asyncio.to_thread(painter.drop, first)
+        assert (await next_of(waiting, Painted)).evaluations == 3
+
+    asyncio.run(paint())
+
+
+def test_a_suspended_painting_saves_its_work_tells_it_last_and_lets_go(painter: Painter) -> None:
+    async def paint() -> weakref.ref[FakeSession]:
+        session = FakeSession(10_000)
+        painting = painting_of(session)
+        painter.admit(painting)
+        await until(lambda: session.made > 3)
+        await asyncio.wrap_future(painter.suspend(painting))
+        await next_of(painting, Suspended)
+        (saved,) = [saved async for saved in painting.checkpoints]
+        assert saved.evaluation == session.made
+        assert painter.resident == 0
+        made = session.made
+        await asyncio.sleep(0.05)
+        assert session.made == made
+        with pytest.raises(NotHere):
+            await asyncio.wrap_future(painter.suspend(painting))
+        with pytest.raises(NotHere):
+            await asyncio.wrap_future(painter.update(painting, watched=True))
+        return weakref.ref(session)
+
+    session = asyncio.run(paint())
+    gc.collect()
+    assert session() is None
+
+
+def test_one_suspended_before_its_first_evaluation_has_nothing_to_save(painter: Painter) -> None:
+    async def paint() -> None:
+        first = painting_of(FakeSession(10_000, memory_bytes=600))
+        waiting = painting_of(FakeSession(10_000, memory_bytes=700))
+        for painting in (first, waiting):
+            painter.admit(painting)
+        await asyncio.wrap_future(painter.suspend(waiting))
+        await next_of(waiting, Suspended)
+        assert [saved async for saved in waiting.checkpoints] == []
+        await asyncio.to_thread(painter.drop, first)
+
+    asyncio.run(paint())
+    assert painter.resident == 0
+
+
+def test_an_errand_that_was_given_up_is_not_done(painter: Painter) -> None:
+    async def paint() -> None:
+        session = FakeSession(10_000)
+        painting = painting_of(session, claim=Claim(tenant="a"))
+        painter.admit(painting)
+        session.may_go_on.clear()
+        await asyncio.to_thread(session.held_up.wait)
+        given_up = painter.update(painting, recipe=Recipe(evaluations=7))
+        assert given_up.cancel()
+        session.may_go_on.set()
+        made = session.made
+        await until(lambda: session.made > made + 10)
+        assert session.evaluations == 10_000
+        await asyncio.to_thread(painter.drop, painting)
+
+    asyncio.run(paint())
+
+
+def test_priority_can_be_raised_while_it_waits_its_turn(painter: Painter) -> None:
+    async def paint() -> None:
+        old, young = FakeSession(10_000), FakeSession(10_000)
+        paintings = [
+            painting_of(session, claim=Claim(tenant="a", created=created))
+            for created, session in enumerate((old, young))
+        ]
+        for painting in paintings:
+            painter.admit(painting)
+        await until(lambda: old.made > 10)
+        assert young.made == 0
+        await asyncio.wrap_future(painter.update(paintings[1], priority=1))
+        made = old.made
+        await until(lambda: young.made > 10)
+        assert old.made <= made + 1
+        for painting in paintings:
+            await asyncio.to_thread(painter.drop, painting)
+
+    asyncio.run(paint())
+
+
+def test_the_turn_file_names_whose_turn_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "turn"
+    painter = Painter(DEVICE_BYTES, TurnFile(path))
+    threading.Thread(target=painter.work, daemon=True).start()
+
+    def named() -> str:
+        return path.read_bytes().strip(b"\0").decode()
+
+    async def paint() -> None:
+        session = FakeSession(10_000)
+        painting = painting_of(session)
+        painter.admit(painting)
+        session.may_go_on.clear()
+        await asyncio.to_thread(session.held_up.wait)
+        assert named() == "jobs/1"
+        session.may_go_on.set()
+        await asyncio.to_thread(painter.drop, painting)
+        await until(lambda: named() == "")
+
+    assert named() == ""
+    asyncio.run(paint())
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.002)
+
+
+async def next_of(painting: Painting, kind: type[E]) -> E:
+    """The next event of a kind; those before it are passed over."""
+
+    async def look() -> E:
+        async for event in painting.events:
+            if isinstance(event, kind):
+                return event
+        raise AssertionError
+
+    return await asyncio.wait_for(look(), 10)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import safetensors
@@ -10,32 +14,97 @@ import safetensors.torch
 import torch
 
 _KEY = "impasto_session"
-_FORMAT = 1
+_CHECK = "crc32"
+_FORMAT = 2
+_DTYPES = {torch.float32: "F32", torch.float64: "F64"}
 
 
 class CheckpointError(ValueError):
     """Bytes that are not a checkpoint, or not one of this painting."""
 
 
-def dump(tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> bytes:
-    """A checkpoint's bytes. Values must be JSON's; floats survive exactly."""
-    text = json.dumps({"format": _FORMAT, **values})
-    on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return safetensors.torch.save(on_host, metadata={_KEY: text})
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A session as it was, on the host and apart from the session.
+
+    Taking one keeps the device from its work; everything here may be done by another thread meanwhile.
+
+    Attributes:
+        tensors: contiguous, on the CPU, nobody else's.
+        values: JSON's; floats survive exactly.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    values: dict[str, Any]
+
+    @functools.cached_property
+    def size_bytes(self) -> int:
+        """Length of all the bytes."""
+        return len(self._header) + sum(tensor.nbytes for tensor in self.tensors.values())
+
+    def pieces(self, length: int) -> Iterator[bytes]:
+        """The bytes, in pieces of at most `length`."""
+        # Not by safetensors' own writer: it would hold all of it twice more, and Python's lock meanwhile.
+        for part in (memoryview(self._header), *map(_bytes_of, self.tensors.values())):
+            for offset in range(0, len(part), length):
+                yield bytes(part[offset : offset + length])
+
+    def dump(self) -> bytes:
+        """All the bytes."""
+        return b"".join(self.pieces(1 << 20))
+
+    @functools.cached_property
+    def _header(self) -> bytes:
+        text = json.dumps({"format": _FORMAT, **self.values})
+        check = zlib.crc32(text.encode())
+        entries: dict[str, Any] = {}
+        offset = 0
+        for name, tensor in self.tensors.items():
+            check = zlib.crc32(_bytes_of(tensor), check)
+            entries[name] = {
+                "dtype": _DTYPES[tensor.dtype],
+                "shape": list(tensor.shape),
+                "data_offsets": [offset, offset + tensor.nbytes],
+            }
+            offset += tensor.nbytes
+        entries["__metadata__"] = {_KEY: text, _CHECK: str(check)}
+        header = json.dumps(entries).encode()
+        header += b" " * (-len(header) % 8)
+        return len(header).to_bytes(8, "little") + header
+
+
+def take(tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> Checkpoint:
+    """A checkpoint of tensors that will change; copies them to the host."""
+    on_host = {
+        name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
+        for name, tensor in tensors.items()
+    }
+    return Checkpoint(on_host, values)
 
 
 def load(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Tensors (on the CPU) and values of a checkpoint.
 
     Raises:
-        CheckpointError: the bytes are not a checkpoint of this format.
+        CheckpointError: the bytes are not a checkpoint of this format, or are damaged.
     """
     try:
         length = int.from_bytes(data[:8], "little")
-        values = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
+        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        text = metadata[_KEY]
+        values = json.loads(text)
+        if values["format"] != _FORMAT:
+            raise CheckpointError(f"the checkpoint has the format {values['format']}, not {_FORMAT}")
+        check = zlib.crc32(memoryview(data)[8 + length :], zlib.crc32(text.encode()))
+        if str(check) != metadata[_CHECK]:
+            raise CheckpointError("the checkpoint is damaged: its checksum is not that of its bytes")
         tensors = safetensors.torch.load(data)
+    except CheckpointError:
+        raise
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise CheckpointError("the bytes are not a checkpoint of a painting, or are damaged") from error
-    if values.get("format") != _FORMAT:
-        raise CheckpointError(f"the checkpoint has the format {values.get('format')}, not {_FORMAT}")
     return tensors, values
+
+
+def _bytes_of(tensor: torch.Tensor) -> memoryview:
+    return tensor.reshape(-1).numpy().data.cast("B")

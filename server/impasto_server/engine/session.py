@@ -276,6 +276,11 @@ class Session:
         return self.stop_reason is not None
 
     @property
+    def evaluation(self) -> int:
+        """How many evaluations have been made."""
+        return self._evaluation
+
+    @property
     def plan(self) -> MemoryPlan:
         """How the largest scale fits into memory."""
         return self._plans[-1][0]
@@ -337,12 +342,16 @@ class Session:
             self._leave(stage)
         return progress
 
-    def update(self, recipe: Recipe) -> None:
+    def update(self, recipe: Recipe, memory_bytes: int | None = None) -> None:
         """Goes on with another recipe from the image as it is.
 
         Weights, layers, colours, precision, the optimiser with its rate, averaging, and the number of
         evaluations may change: the remaining ones are spread over the remaining scales anew. Objective,
         size, start and seed may not.
+
+        Args:
+            recipe: what to do from now on.
+            memory_bytes: what the session may use from now on; None for as much as before.
 
         Raises:
             RecipeError: the recipe changes something else, or does not suit the painting. Nothing changes.
@@ -350,27 +359,27 @@ class Session:
         """
         if self.done:
             raise RuntimeError("the session is done")
-        content = self._canvas.content
-        texture = self._canvas.full_size if content is None else None
-        # A recipe that leaves size and start to their defaults means those of this painting.
-        recipe = dataclasses.replace(
-            recipe,
-            longest_side=recipe.longest_side or self.recipe.longest_side,
-            start=recipe.start or self.recipe.start,
-        )
-        recipe = _resolved(recipe, self._canvas.whole or content, texture, self._auto_precision)
-        for field in ("objective", "longest_side", "start", "seed", "style_scale"):
-            if getattr(recipe, field) != getattr(self.recipe, field):
-                raise RecipeError(field, f"cannot change while painting; it is {getattr(self.recipe, field)}")
+        whole = self._canvas.whole or self._canvas.content
+        size = self._canvas.full_size if whole is None else whole.size
+        recipe = updated(self.recipe, recipe, size, texture=whole is None)
+        if recipe.precision == "auto":
+            recipe = dataclasses.replace(recipe, precision=self._auto_precision)
         scales = self._replanned(recipe)
-        previous, self.recipe = self.recipe, recipe
-        self._scales = scales
-        self._network = _in_precision(self._master, recipe)
-        self._plans = [self._memory_plans(scale) for scale in scales]
+        previous = self.recipe, self._network, self._memory_bytes
+        self.recipe, self._network = recipe, _in_precision(self._master, recipe)
+        if memory_bytes is not None:
+            self._memory_bytes = memory_bytes
+        try:
+            plans = [self._memory_plans(scale) for scale in scales]
+        except RecipeError:
+            self.recipe, self._network, self._memory_bytes = previous
+            raise
+        self._scales, self._plans = scales, plans
         stage = self._stage
         stage.scale = scales[self._scale]
+        before = previous[0]
         same = ("evaluations", "stop_on_plateau")
-        if dataclasses.replace(recipe, **{field: getattr(previous, field) for field in same}) == previous:
+        if dataclasses.replace(recipe, **{field: getattr(before, field) for field in same}) == before:
             return
         # Another function is minimised: nothing that was learnt of the last one holds.
         self._stage = dataclasses.replace(
@@ -385,6 +394,10 @@ class Session:
 
     def state(self) -> bytes:
         """A checkpoint: with the same images and network, `restore` goes on as if nothing had happened."""
+        return self.snapshot().dump()
+
+    def snapshot(self) -> checkpoint.Checkpoint:
+        """The same, its bytes still to be made, which any thread may do while the session goes on."""
         stage = self._stage
         optimizer_tensors, optimizer_values = stage.optimizer.state()
         tensors = {"image": stage.image, "best_image": stage.best_image}
@@ -402,14 +415,14 @@ class Session:
             "optimizer": optimizer_values,
             "stage": {
                 "best_loss": stage.best_loss,
-                "bests": stage.bests,
+                "bests": list(stage.bests),
                 "seconds": stage.seconds,
                 "trouble": stage.trouble,
                 "left": stage.left,
             },
             "network": self._master.sha256,
         }
-        return checkpoint.dump(tensors, values)
+        return checkpoint.take(tensors, values)
 
     @classmethod
     def restore(cls, state: bytes, **arguments: Any) -> Session:
@@ -437,7 +450,8 @@ class Session:
         scales = [Scale(**scale) for scale in values["scales"]]
         if scales[-1].size != self._scales[-1].size:
             raise checkpoint.CheckpointError("the checkpoint is of a painting of another size")
-        tensors = {name: tensor.to(self._like.device) for name, tensor in tensors.items()}
+        # Copied, so that they lie in memory as tensors do: sums come out otherwise where they do not.
+        tensors = {name: tensor.to(self._like.device, copy=True) for name, tensor in tensors.items()}
         self._scales = scales
         self._plans = [self._memory_plans(scale) for scale in scales]
         self._scale = values["scale"]
@@ -688,6 +702,27 @@ def plan_scales(recipe: Recipe, size: tuple[int, int]) -> list[Scale]:
         Scale(*result_size(*size, side), margin if shape.margin else 0, count)
         for side, margin, count in zip(sides, margins, _spread(recipe.evaluations, len(sides)), strict=True)
     ]
+
+
+def updated(recipe: Recipe, update: Recipe, size: tuple[int, int], *, texture: bool) -> Recipe:
+    """The recipe of a painting after an update, resolved.
+
+    Args:
+        recipe: of the painting, resolved.
+        update: whole; where it leaves size and start to their defaults, it means those of the painting.
+        size: (width, height) of the content or of the texture.
+        texture: whether there is no content.
+
+    Raises:
+        RecipeError: the update changes what cannot change while painting, or does not suit the painting.
+    """
+    update = dataclasses.replace(
+        update, longest_side=update.longest_side or recipe.longest_side, start=update.start or recipe.start
+    ).resolve(*size, texture=texture)
+    for field in ("objective", "longest_side", "start", "seed", "style_scale"):
+        if getattr(update, field) != getattr(recipe, field):
+            raise RecipeError(field, f"cannot change while painting; it is {getattr(recipe, field)}")
+    return update
 
 
 def recipe_from_dict(fields: dict[str, Any]) -> Recipe:

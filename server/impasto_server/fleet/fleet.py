@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import shutil
 import tempfile
@@ -70,21 +69,19 @@ class Fleet:
     def ready_workers(self) -> list[WorkerProcess]:
         return [worker for worker in self._workers if worker.info is not None]
 
-    @contextlib.asynccontextmanager
-    async def worker(self) -> AsyncIterator[WorkerProcess]:
-        """The ready worker with the fewest unfinished jobs, for one job more; waits until one is ready."""
-        while not self.ready_workers:
-            await self._change.wait()
-        worker = min(self.ready_workers, key=lambda worker: worker.unfinished)
-        worker.unfinished += 1
-        try:
-            yield worker
-        finally:
-            worker.unfinished -= 1
-
     async def describe_devices(self) -> list[pb.Device]:
         """The devices as they are now."""
         return list(await asyncio.gather(*(worker.describe() for worker in self._workers)))
+
+    @property
+    def change(self) -> asyncio.Event:
+        """Set once, when a worker becomes ready or dies; the next change has another event."""
+        return self._change
+
+    @property
+    def restarts(self) -> int:
+        """How often workers had to be started again."""
+        return sum(worker.restarts for worker in self._workers)
 
     async def readiness(self) -> AsyncIterator[bool]:
         """Whether a worker is ready, now and after each change."""

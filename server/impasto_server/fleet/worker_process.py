@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, cast
 import grpc
 import grpc.aio
 from google.rpc import status_pb2
+from grpc_status import rpc_status
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2, worker_pb2_grpc
 from impasto_server.jobs.errors import CallError, unavailable
+from impasto_server.jobs.store import StoredImage
 
 if TYPE_CHECKING:
     from impasto.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
@@ -33,6 +35,10 @@ _FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 30.0
 _STABLE_SECONDS = 60.0
 _END_SECONDS = 3.0
 _INFO_SECONDS = 1.0
+_UPDATE_SECONDS = 30.0
+_CHUNK_BYTES = 512 * 1024
+_TURN_BYTES = 128
+"""Length of the file in which a worker says whose turn it is."""
 
 _CHANNEL_OPTIONS = [
     # The gateway has checked the sizes.
@@ -46,6 +52,20 @@ _CHANNEL_OPTIONS = [
 ]
 
 
+class WorkerDied(Exception):
+    """A worker died while it had a job.
+
+    Attributes:
+        status: for the caller.
+        turn_of: the name of the job whose turn it was; empty if it was nobody's.
+    """
+
+    def __init__(self, status: status_pb2.Status, *, turn_of: str) -> None:
+        super().__init__(status.message)
+        self.status = status
+        self.turn_of = turn_of
+
+
 class ConfigurationError(Exception):
     """The server cannot run as it was told to. The message says what to do."""
 
@@ -55,8 +75,8 @@ class WorkerProcess:
 
     Attributes:
         device: what it was started for: "auto" until the worker has told.
-        unfinished: jobs given to it that have not ended.
         restarts: how often it had to be started again.
+        last_turn: name of the job whose turn it was when the worker last died; empty if it was nobody's.
     """
 
     def __init__(
@@ -75,10 +95,11 @@ class WorkerProcess:
             changed: called when the worker becomes ready, and when it dies.
         """
         self.device = device
-        self.unfinished = 0
         self.restarts = 0
+        self.last_turn = ""
         self._arguments = arguments
         self._socket = socket
+        self._turn_file = socket.with_suffix(".turn")
         self._changed = changed
         self._info: worker_pb2.GetWorkerInfoResponse | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -95,6 +116,11 @@ class WorkerProcess:
     def network(self) -> pb.FeatureNetwork:
         assert self._info is not None
         return self._info.network
+
+    @property
+    def memory_bytes(self) -> int:
+        """What jobs may use of the device's memory; 0 while it is not ready."""
+        return self._info.device.memory_bytes if self._info is not None else 0
 
     async def keep_alive(self) -> None:
         """Starts the worker and starts it again whenever it dies, until cancelled.
@@ -128,29 +154,72 @@ class WorkerProcess:
         device.state = pb.DEVICE_STATE_READY if self._info is not None else pb.DEVICE_STATE_STARTING
         return device
 
-    async def run(self, request: worker_pb2.RunRequest) -> AsyncGenerator[worker_pb2.RunResponse, None]:
+    async def run(
+        self, begin: worker_pb2.Begin, images: Sequence[tuple[str, StoredImage]], checkpoint: Path | None
+    ) -> AsyncGenerator[worker_pb2.RunResponse, None]:
         """Lets the worker paint a job. Close the iterator to take the job off the device.
 
+        Args:
+            begin: the job.
+            images: those that its spec names, with their SHA-256.
+            checkpoint: what to go on from; None to begin anew.
+
         Raises:
-            CallError: UNAVAILABLE: the worker died.
+            WorkerDied: the worker died before it was done.
+            OSError: an image or the checkpoint cannot be read.
         """
         if self._stub is None:
-            raise CallError(self._death_notice())
+            raise WorkerDied(self._death_notice(), turn_of="")
         exited = self._exited
-        call = self._stub.Run(request)
+        inputs = _Inputs(begin, images, checkpoint)
+        call = self._stub.Run(inputs.requests())
         try:
             async for response in call:
                 yield response
+            inputs.check()
         except grpc.aio.AioRpcError as error:
+            inputs.check()
             if error.code() != grpc.StatusCode.UNAVAILABLE:
                 raise
             # The connection breaks a moment before the exit code is known.
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(exited.wait(), _END_SECONDS)
-            raise CallError(self._death_notice()) from error
+            raise WorkerDied(self._death_notice(), turn_of=self.last_turn) from error
+        except asyncio.CancelledError:
+            inputs.check()
+            raise
         finally:
             # An abandoned grpc.aio call is not cancelled by itself.
             call.cancel()
+
+    async def update(self, request: worker_pb2.UpdateRunRequest) -> worker_pb2.UpdateRunResponse | None:
+        """Changes a job that runs here; None if it does not run here any more.
+
+        Raises:
+            CallError: the change is refused, or the worker does not answer.
+        """
+        if self._stub is None:
+            return None
+        try:
+            return await self._stub.UpdateRun(request, timeout=_UPDATE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE):
+                return None
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise CallError(
+                    unavailable("WORKER_BUSY", "the job's device is busy; try again", retry_after=2.0)
+                ) from error
+            told = rpc_status.from_call(error)
+            raise CallError(told) if told else error from error
+
+    async def suspend(self, job_name: str) -> None:
+        """Asks for a job's Run to end with a checkpoint. Harmless if it does not run here."""
+        if self._stub is None:
+            return
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await self._stub.SuspendRun(
+                worker_pb2.SuspendRunRequest(job_name=job_name), timeout=_UPDATE_SECONDS
+            )
 
     def kill(self) -> None:
         """Ends the process at once."""
@@ -167,10 +236,12 @@ class WorkerProcess:
     async def _run_once(self) -> int:
         """Runs the process from start to end and returns its exit code; ends it when cancelled."""
         self._socket.unlink(missing_ok=True)
+        self._turn_file.write_bytes(bytes(_TURN_BYTES))
         self._exited = asyncio.Event()
         process = self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "impasto_server.worker", "--socket", str(self._socket), "--device", self.device),
+            *("--turn-file", str(self._turn_file)),
             *self._arguments,
             # The worker ends when this pipe closes, that is when this process ends, however it does.
             stdin=asyncio.subprocess.PIPE,
@@ -196,6 +267,7 @@ class WorkerProcess:
                 process.kill()
                 await process.wait()
             self._exit_code = process.returncode
+            self.last_turn = self._read_turn()
             self._exited.set()
             self._changed()
             await channel.close()
@@ -204,6 +276,11 @@ class WorkerProcess:
             raise ConfigurationError((await last_words).decode(errors="replace").strip())
         last_words.cancel()
         return process.returncode
+
+    def _read_turn(self) -> str:
+        with contextlib.suppress(OSError):
+            return self._turn_file.read_bytes().rstrip(b"\0 \n").decode(errors="replace")
+        return ""
 
     async def _await_ready(self, channel: grpc.aio.Channel) -> None:
         stub = cast("WorkerServiceAsyncStub", worker_pb2_grpc.WorkerServiceStub(channel))
@@ -218,6 +295,50 @@ class WorkerProcess:
             info.device.memory_bytes >> 20,
         )
         self._changed()
+
+
+class _Inputs:
+    """What a worker is sent for a job: the job, its images and its checkpoint, in chunks."""
+
+    def __init__(
+        self, begin: worker_pb2.Begin, images: Sequence[tuple[str, StoredImage]], checkpoint: Path | None
+    ) -> None:
+        self._begin = begin
+        self._images = images
+        self._checkpoint = checkpoint
+        self._error: OSError | None = None
+
+    def check(self) -> None:
+        """
+        Raises:
+            OSError: something could not be read, which has ended the call.
+        """
+        if self._error is not None:
+            raise self._error
+
+    async def requests(self) -> AsyncGenerator[worker_pb2.RunRequest, None]:
+        yield worker_pb2.RunRequest(begin=self._begin)
+        try:
+            for sha256, image in self._images:
+                async for chunk in _chunks(image.path):
+                    chunk.sha256, chunk.raw = sha256, image.raw
+                    yield worker_pb2.RunRequest(image=chunk)
+            if self._checkpoint is not None:
+                async for chunk in _chunks(self._checkpoint):
+                    yield worker_pb2.RunRequest(checkpoint=chunk)
+        except OSError as error:
+            self._error = error
+            raise
+
+
+async def _chunks(path: Path) -> AsyncGenerator[worker_pb2.InputChunk, None]:
+    with path.open("rb") as file:
+        size, offset = os.fstat(file.fileno()).st_size, 0
+        while offset < size or offset == 0:
+            # Chunks are small and files are in the page cache as a rule.
+            data = file.read(_CHUNK_BYTES)
+            yield worker_pb2.InputChunk(size_bytes=size, offset=offset, data=data)
+            offset += max(1, len(data))
 
 
 def _how(exit_code: int | None) -> str:

@@ -17,8 +17,13 @@ from impasto_server.engine.recipe import (
 )
 from impasto_server.gateway.images import ImageFault, upright_size
 from impasto_server.jobs.errors import CallError, invalid_argument
-from impasto_server.jobs.previews import preview_faults
+from impasto_server.jobs.previews import preview_faults, seconds
 from impasto_server.jobs.recipes import recipe_faults, recipe_from_proto
+
+MAX_TITLE = 200
+MAX_REQUEST_ID = 128
+MAX_PRIORITY = 100
+MAX_LINGER = 600.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,14 +40,21 @@ class CheckedRequest:
     height: int
 
 
-def check_stylize(request: pb.StylizeRequest) -> CheckedRequest:
-    """Checks a request as a whole.
+def check_request(request: pb.StylizeRequest | pb.CreateJobRequest) -> CheckedRequest:
+    """Checks a request as a whole, its images given by their bytes or pixels.
 
     Raises:
         CallError: INVALID_ARGUMENT with each fault and its field.
     """
     spec = request.spec
-    faults: list[tuple[str, str]] = []
+    faults = check_title(request.title, "title") + check_priority(request.priority, "priority")
+    if len(request.request_id) > MAX_REQUEST_ID:
+        remedy = f"has {len(request.request_id)} characters; give at most {MAX_REQUEST_ID}"
+        faults.append(("request_id", remedy))
+    if isinstance(request, pb.StylizeRequest) and request.HasField("linger"):
+        linger = seconds(request.linger)
+        if not 0 <= linger <= MAX_LINGER:
+            faults.append(("linger", f"is {linger:g} s; give 0 s to {MAX_LINGER:g} s"))
 
     is_texture = spec.HasField("texture")
     canvas_size = _check_texture(spec, faults) if is_texture else _check_content(spec, faults)
@@ -73,6 +85,20 @@ def check_stylize(request: pb.StylizeRequest) -> CheckedRequest:
     assert recipe.longest_side is not None
     width, height = result_size(*canvas_size, recipe.longest_side)
     return CheckedRequest(recipe, width, height)
+
+
+def check_title(title: str, path: str) -> list[tuple[str, str]]:
+    """What is wrong with a title."""
+    if len(title) <= MAX_TITLE:
+        return []
+    return [(path, f"has {len(title)} characters; give at most {MAX_TITLE}")]
+
+
+def check_priority(priority: int, path: str) -> list[tuple[str, str]]:
+    """What is wrong with a priority."""
+    if -MAX_PRIORITY <= priority <= MAX_PRIORITY:
+        return []
+    return [(path, f"is {priority}; give {-MAX_PRIORITY} to {MAX_PRIORITY}")]
 
 
 def _check_image(image: pb.Image, path: str, faults: list[tuple[str, str]]) -> tuple[int, int] | None:

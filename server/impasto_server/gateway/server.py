@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import ipaddress
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -22,8 +23,14 @@ from grpc_reflection.v1alpha import reflection
 from impasto.v1 import style_transfer_pb2, style_transfer_pb2_grpc
 from impasto_server.fleet.fleet import Fleet
 from impasto_server.fleet.worker_process import ConfigurationError
+from impasto_server.gateway.access import Access
 from impasto_server.gateway.images import limit_pillow
+from impasto_server.gateway.listening import check_protection, listen
+from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.service import MAX_REQUEST_BYTES, StyleTransfer
+from impasto_server.gateway.settings import Settings
+from impasto_server.gateway.styles import StyleLibrary
+from impasto_server.jobs.store import Store, StoreError
 
 _log = logging.getLogger(__name__)
 
@@ -45,90 +52,103 @@ _OPTIONS = [
 ]
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How a server is run.
-
-    Attributes:
-        host, port: where to listen; port 0 takes a free one.
-        devices: as `Fleet` takes them.
-        worker_arguments: as `Fleet` takes them.
-        insecure: listen on an address that others can reach, though nothing is encrypted.
-        ends_with_stdin: end when stdin is closed.
-        max_jobs: jobs accepted and not finished.
-    """
-
-    host: str
-    port: int
-    devices: Sequence[str]
-    worker_arguments: Sequence[str]
-    insecure: bool
-    ends_with_stdin: bool
-    max_jobs: int
-
-
 async def serve(settings: Settings) -> None:
-    """Serves until SIGTERM, SIGINT or, if so set, the end of stdin; prints its address on stdout as JSON.
+    """Serves until SIGTERM, SIGINT or, if private, the end of stdin; prints its address on stdout as JSON.
 
     Raises:
         ConfigurationError: it cannot be run like this.
     """
-    if not settings.insecure and not await _is_loopback(settings.host):
-        raise ConfigurationError(
-            f"{settings.host} can be reached from other machines, and the calls are not encrypted; "
-            "listen on 127.0.0.1, or add --insecure if the network is trusted"
-        )
     limit_pillow()
-    async with Fleet(settings.devices, settings.worker_arguments) as fleet:
-        server = grpc.aio.server(options=_OPTIONS)
-        service = StyleTransfer(fleet, max_jobs=settings.max_jobs)
-        style_transfer_pb2_grpc.add_StyleTransferServicer_to_server(service, server)
-        servicer = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-        await _tell_health(servicer, serving=False)
-
-        address = _listen(server, settings.host, settings.port)
-        stop = _stop_event(fleet)
-        if settings.ends_with_stdin:
-            _on_stdin_end(stop.set)
-        await server.start()
-        print(json.dumps({"address": address}), flush=True)
-        _log.info("listening address=%s", address)
-
-        health_updates = asyncio.create_task(_follow_fleet(servicer, fleet))
-        fleet.failed.add_done_callback(lambda _: stop.set())
-        try:
-            await stop.wait()
-            if fleet.failed.done():
-                fleet.failed.result()
-        finally:
-            _log.info("shutting down")
-            health_updates.cancel()
-            await servicer.enter_graceful_shutdown()
-            service.shut_down()
-            await server.stop(_GRACE_SECONDS)
+    metrics = Metrics()
+    access = Access(settings, metrics)
+    await check_protection(settings, uses_tokens=access.uses_tokens)
+    with _store(settings) as store, _metrics_port(settings, metrics):
+        async with Fleet(settings.devices, _worker_arguments(settings)) as fleet:
+            await _serve(settings, store, fleet, access, metrics)
     _log.info("ended")
 
 
-def _listen(server: grpc.aio.Server, host: str, port: int) -> str:
-    authority = f"[{host}]" if ":" in host else host
+async def _serve(settings: Settings, store: Store, fleet: Fleet, access: Access, metrics: Metrics) -> None:
+    server = grpc.aio.server(interceptors=[access], options=_OPTIONS)
+    service = StyleTransfer(settings, fleet, store, access, metrics, StyleLibrary(settings.styles_dir))
+    style_transfer_pb2_grpc.add_StyleTransferServicer_to_server(service, server)
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    await _tell_health(servicer, serving=False)
+
+    address = listen(server, settings)
+    stop = _stop_event(fleet)
+    if settings.private:
+        _on_stdin_end(stop.set)
+    await service.start()
+    await server.start()
+    print(json.dumps({"address": address}), flush=True)
+    _log.info("listening address=%s data=%s", address, store.folder)
+    tell_systemd("READY=1")
+
+    health_updates = asyncio.create_task(_follow_fleet(servicer, fleet))
+    fleet.failed.add_done_callback(lambda _: stop.set())
     try:
-        bound = server.add_insecure_port(f"{authority}:{port}")
-    except RuntimeError as error:
-        raise ConfigurationError(
-            f"cannot listen on {authority}:{port} ({error}); is another server running there?"
-        ) from error
-    return f"{authority}:{bound}"
+        await stop.wait()
+        if fleet.failed.done():
+            fleet.failed.result()
+    finally:
+        _log.info("shutting down")
+        tell_systemd("STOPPING=1")
+        health_updates.cancel()
+        await servicer.enter_graceful_shutdown()
+        await service.drain()
+        await server.stop(_GRACE_SECONDS)
 
 
-async def _is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the host's addresses."""
+@contextlib.contextmanager
+def _store(settings: Settings) -> Iterator[Store]:
+    """The store, in the data folder; that of a private server goes with it."""
+    folder = Path(tempfile.mkdtemp(prefix="impasto-data-")) if settings.private else settings.data_folder
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None)
-    except socket.gaierror as error:
-        raise ConfigurationError(f"there is no host {host} ({error.strerror}); give an address") from error
-    return all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
+        try:
+            store = Store(folder)
+        except StoreError as error:
+            raise ConfigurationError(str(error)) from error
+        try:
+            yield store
+        finally:
+            store.close()
+    finally:
+        if settings.private:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _metrics_port(settings: Settings, metrics: Metrics) -> Iterator[None]:
+    if settings.metrics_port is None:
+        yield
+        return
+    port, end = metrics.serve(settings.metrics_host, settings.metrics_port)
+    _log.info("metrics address=%s:%d", settings.metrics_host, port)
+    try:
+        yield
+    finally:
+        end()
+
+
+def _worker_arguments(settings: Settings) -> list[str]:
+    arguments = ["--max-resident", str(settings.max_resident)]
+    arguments += ["--log-level", settings.log_level, "--log-format", settings.log_format]
+    arguments += ["--cpu-share", str(max(1, settings.devices.count("cpu")))]
+    arguments += [] if settings.memory is None else ["--memory", str(max(1, settings.memory >> 20))]
+    arguments += [] if settings.weights is None else ["--weights", settings.weights]
+    arguments += [] if settings.private else ["--download"]
+    return arguments
+
+
+def tell_systemd(state: str) -> None:
+    """Tells the service manager, if there is one that wants to know (sd_notify)."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if path:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
 
 
 def _stop_event(fleet: Fleet) -> asyncio.Event:

@@ -53,9 +53,48 @@ def unavailable(reason: str, message: str, retry_after: float) -> status_pb2.Sta
 def queue_full(limit: int, retry_after: float) -> status_pb2.Status:
     """RESOURCE_EXHAUSTED: the server has as many jobs as it accepts."""
     message = f"the server has {limit} jobs and accepts no more; try again when some are done"
+    return exhausted("QUEUE_FULL", "server", message, retry_after)
+
+
+def exhausted(reason: str, subject: str, message: str, retry_after: float | None = None) -> status_pb2.Status:
+    """RESOURCE_EXHAUSTED with a `QuotaFailure`: whose quota, and what to do.
+
+    Args:
+        subject: "server", or "tenant:NAME".
+        retry_after: seconds after which waiting helps; None if it does not.
+    """
     quota = error_details_pb2.QuotaFailure()
-    quota.violations.add(subject="server", description=message)
-    return status(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", message, quota, _retry_info(retry_after))
+    quota.violations.add(subject=subject, description=message)
+    details: list[Message] = [quota]
+    if retry_after is not None:
+        details.append(_retry_info(retry_after))
+    return status(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, message, *details)
+
+
+def internal(
+    reason: str = "INTERNAL", message: str = "the server met an error of its own; its log says more"
+) -> status_pb2.Status:
+    """INTERNAL."""
+    return status(grpc.StatusCode.INTERNAL, reason, message)
+
+
+def reason_of(status: status_pb2.Status) -> str:
+    """The reason in a status's `ErrorInfo`; empty if it has none."""
+    info = error_details_pb2.ErrorInfo()
+    return next((info.reason for detail in status.details if detail.Unpack(info)), "")
+
+
+def not_found(name: str) -> status_pb2.Status:
+    """NOT_FOUND: there is no such thing, or it is another tenant's."""
+    message = f"there is no {name}" if name else "the name is missing"
+    return status(grpc.StatusCode.NOT_FOUND, "NOT_FOUND", message)
+
+
+def failed_precondition(reason: str, subject: str, message: str) -> status_pb2.Status:
+    """FAILED_PRECONDITION with a `PreconditionFailure`: what about which thing is not as it needs to be."""
+    failure = error_details_pb2.PreconditionFailure()
+    failure.violations.add(type=reason, subject=subject, description=message)
+    return status(grpc.StatusCode.FAILED_PRECONDITION, reason, message, failure)
 
 
 def status(code: grpc.StatusCode, reason: str, message: str, *details: Message) -> status_pb2.Status:

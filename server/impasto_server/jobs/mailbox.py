@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """Items for one reader of the same event loop, read by `async for`.
+    """Items for one reader of the same event loop, read by `async for` or `next`.
 
     An item of a kind replaces an unread item of the same kind and takes its place at the end; an
     item without a kind is never dropped. So a stalled reader costs one item for each kind, and what
@@ -40,11 +40,24 @@ class Mailbox(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
+        return await self.next()
+
+    async def next(self, timeout: float | None = None) -> T:
+        """The next item.
+
+        Args:
+            timeout: seconds to wait for it at most; None for no limit.
+
+        Raises:
+            asyncio.TimeoutError: none came in time.
+            StopAsyncIteration: the mailbox is closed and read to its end.
+        """
         while self._error is None:
             if self._items:
                 return self._items.pop(next(iter(self._items)))
             if self._closed:
                 raise StopAsyncIteration
             self._changed.clear()
-            await self._changed.wait()
+            # Only the waiting may be cut short: an item that was taken out could get lost.
+            await asyncio.wait_for(self._changed.wait(), timeout)
         raise self._error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from google.protobuf.duration_pb2 import Duration
+
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.engine.recipe import RecipeError
 from impasto_server.jobs.formats import PREVIEWS
@@ -38,7 +40,7 @@ def preview_wish(options: pb.PreviewOptions) -> PreviewWish:
     if options.HasField("max_bytes"):
         wish = dataclasses.replace(wish, max_bytes=options.max_bytes)
     if options.HasField("min_interval"):
-        wish = dataclasses.replace(wish, min_interval=_seconds(options))
+        wish = dataclasses.replace(wish, min_interval=seconds(options.min_interval))
     return wish
 
 
@@ -51,10 +53,13 @@ def preview_faults(options: pb.PreviewOptions) -> list[RecipeError]:
         faults.append(RecipeError("max_side", f"is {options.max_side} px; give 16 to 2048"))
     if options.HasField("max_bytes") and not 4096 <= options.max_bytes <= 524_288:
         faults.append(RecipeError("max_bytes", f"is {options.max_bytes}; give 4096 to 524288"))
-    if options.HasField("min_interval") and not 0.1 <= _seconds(options) <= 60:
-        faults.append(RecipeError("min_interval", f"is {_seconds(options):g} s; give 0.1 s to 60 s"))
+    if options.HasField("min_interval") and not 0.1 <= seconds(options.min_interval) <= 60:
+        faults.append(
+            RecipeError("min_interval", f"is {seconds(options.min_interval):g} s; give 0.1 s to 60 s")
+        )
     return faults
 
 
-def _seconds(options: pb.PreviewOptions) -> float:
-    return options.min_interval.seconds + options.min_interval.nanos / 1e9
+def seconds(duration: Duration) -> float:
+    """A duration of the contract in seconds."""
+    return duration.seconds + duration.nanos / 1e9

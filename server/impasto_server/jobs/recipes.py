@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.engine.recipe import Recipe, RecipeError
+from impasto_server.engine.recipe import DEFAULTS, Recipe, RecipeError
 
 # For each enum field of the contract's Recipe: what its numbers mean to the engine. Number 0 is "not set".
 _NAMES: Mapping[str, Mapping[int, str]] = {
@@ -79,6 +79,13 @@ def recipe_to_proto(recipe: Recipe) -> pb.Recipe:
         elif value is not None:
             setattr(message, field, _NUMBERS[field][value] if field in _NUMBERS else value)
     return message
+
+
+def is_draft(job: pb.Job) -> bool:
+    """Whether a job is a quick look: no more work than the effort "draft" of its objective."""
+    name = _NAMES["objective"].get(job.recipe.objective)
+    most = [defaults.evaluations["draft"] for objective, defaults in DEFAULTS.items() if objective == name]
+    return bool(most) and job.recipe.evaluations <= most[0]
 
 
 def _values(message: pb.Recipe) -> tuple[dict[str, Any], list[RecipeError]]:

@@ -22,9 +22,10 @@ from impasto_server.engine.memory import available_memory
 from impasto_server.engine.network import Network
 from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
 from impasto_server.engine.weights import Weights, WeightsError, load_vgg19_or_builtin, load_weights
-from impasto_server.logs import LEVELS, log_to_stderr
+from impasto_server.logs import FORMATS, LEVELS, log_to_stderr
 from impasto_server.worker.painter import Painter
 from impasto_server.worker.service import WorkerService
+from impasto_server.worker.turn_file import TurnFile
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ _PRECISIONS = {"float32": pb.PRECISION_FLOAT32, "bfloat16": pb.PRECISION_BFLOAT1
 def main() -> None:
     """Loads the network, paints on this thread and answers calls on another, until stdin closes."""
     arguments = _parse_arguments()
-    log_to_stderr("worker", arguments.log_level)
+    log_to_stderr("worker", arguments.log_level, arguments.log_format)
     _end_with_stdin(arguments.socket)
     PIL.Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
     torch.set_num_threads(max(1, torch.get_num_threads() // arguments.cpu_share))
@@ -66,7 +67,9 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--memory", type=int, metavar="MIB", help="memory that jobs may use, at most; else all that is free"
     )
+    parser.add_argument("--turn-file", type=Path, help="file to name in whose job has the device")
     parser.add_argument("--log-level", choices=LEVELS, default="info")
+    parser.add_argument("--log-format", choices=FORMATS, default="text")
     return parser.parse_args()
 
 
@@ -99,7 +102,8 @@ def _painter_and_service(arguments: argparse.Namespace) -> tuple[Painter, Worker
     memory_bytes = available_memory(torch.device(device)) // arguments.cpu_share
     if arguments.memory is not None:
         memory_bytes = min(memory_bytes, arguments.memory << 20)
-    painter = Painter(memory_bytes)
+    turn_file = None if arguments.turn_file is None else TurnFile(arguments.turn_file)
+    painter = Painter(memory_bytes, turn_file)
     service = WorkerService(
         painter,
         device=pb.Device(

@@ -11,29 +11,33 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import grpc
 import grpc.aio
-import PIL.Image
 import torch
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import status_pb2
+from grpc_status import rpc_status
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2, worker_pb2_grpc
 from impasto_server.engine.memory import DoesNotFit
 from impasto_server.engine.network import Network
-from impasto_server.engine.recipe import Recipe, RecipeError, result_size
-from impasto_server.engine.session import Region, Session, Style
+from impasto_server.engine.recipe import DEFAULTS, Recipe, RecipeError
 from impasto_server.engine.targets import TargetCache
 from impasto_server.jobs.errors import does_not_fit, invalid_argument, status
-from impasto_server.jobs.previews import PreviewWish, preview_wish
-from impasto_server.jobs.recipes import recipe_from_proto
-from impasto_server.worker.images import DamagedImage, Mask, Picture, decode, decode_mask
-from impasto_server.worker.painter import Painted, Painter, Painting, Snapshot
-from impasto_server.worker.pictures import code_preview, code_result, resized_alpha
+from impasto_server.jobs.previews import preview_wish
+from impasto_server.jobs.recipes import recipe_from_proto, recipe_to_proto
+from impasto_server.worker.commission import Commission, Device
+from impasto_server.worker.handover import BadHandover, receive_begin, receive_rest
+from impasto_server.worker.material import Material, decoded
+from impasto_server.worker.painter import NotHere, Painter
+from impasto_server.worker.painting import Painted, Painting, Snapshot, Suspended
+from impasto_server.worker.pictures import code_preview, code_result
+from impasto_server.worker.scheduler import Claim
 
 if TYPE_CHECKING:
     RunContext = grpc.aio.ServicerContext[worker_pb2.RunRequest, worker_pb2.RunResponse]
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 256 * 1024
+CHECKPOINT_CHUNK_BYTES = 1 << 20
 
 _STOP_REASONS: dict[str, pb.StopReason] = {
     "completed": pb.STOP_REASON_COMPLETED,
@@ -51,25 +56,37 @@ _STOP_REASONS: dict[str, pb.StopReason] = {
 _RECIPE_FIELDS = frozenset(field.name for field in dataclasses.fields(Recipe))
 
 
-@dataclasses.dataclass(frozen=True)
-class Material:
-    """What a painting is made from, decoded.
+class _Writer:
+    """The responses of one call: several tasks may write, one after the other."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._turn = asyncio.Lock()
+
+    async def write(self, response: worker_pb2.RunResponse) -> None:
+        async with self._turn:
+            await self._context.write(response)
+
+
+class _Run:
+    """A call of Run that has not ended.
 
     Attributes:
-        content: its alpha is already of the result's size; None for a texture.
-        texture: width and height in pixels; None if there is a content.
-        made_from: for the result's metadata: the SHA-256 of the images as they were sent, and what they
-            were sent for.
+        begin: its first request.
+        painted: all its work.
+        painting: None until the images are decoded.
+        prepared: set once there is a painting, or never will be.
+        gave_way: whether it was suspended before there was one.
+        ended: set at the end.
     """
 
-    recipe: Recipe
-    content: Picture | None
-    texture: tuple[int, int] | None
-    styles: list[Style]
-    regions: list[Region]
-    selection: PIL.Image.Image | None
-    start_image: PIL.Image.Image | None
-    made_from: dict[str, Any]
+    def __init__(self, begin: worker_pb2.Begin) -> None:
+        self.begin = begin
+        self.painted: asyncio.Task[None] | None = None
+        self.painting: Painting | None = None
+        self.prepared = asyncio.Event()
+        self.gave_way = False
+        self.ended = asyncio.Event()
 
 
 class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
@@ -95,12 +112,11 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             max_resident: jobs that hold memory on the device at a time; the others wait.
         """
         self._device = device
-        self._network = network
-        self._auto_precision: Literal["float32", "bfloat16"] = auto_precision
+        self._painted_with = Device(network, auto_precision, TargetCache())
         self._other_devices = other_devices
         self._places = asyncio.Semaphore(max_resident)
         self._painter = painter
-        self._style_targets = TargetCache()
+        self._runs: dict[str, _Run] = {}
         # Decoding and coding would keep the event loop from its calls.
         self._images = ThreadPoolExecutor(2, thread_name_prefix="images")
 
@@ -112,10 +128,10 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         device = pb.Device(resident_jobs=self._painter.resident)
         device.MergeFrom(self._device)
         network = pb.FeatureNetwork(
-            architecture=self._network.architecture,
-            weights=self._network.weights_name,
-            origin=self._network.origin,
-            sha256=self._network.sha256,
+            architecture=self._painted_with.network.architecture,
+            weights=self._painted_with.network.weights_name,
+            origin=self._painted_with.network.origin,
+            sha256=self._painted_with.network.sha256,
         )
         return worker_pb2.GetWorkerInfoResponse(
             device=device, network=network, process_id=os.getpid(), other_devices=self._other_devices
@@ -124,85 +140,171 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     # A coroutine that writes, not an async generator, whose clean-up a cancelled call might not reach.
     async def Run(  # type: ignore[override]
         self,
-        request: worker_pb2.RunRequest,
+        request_iterator: AsyncIterator[worker_pb2.RunRequest],
         context: RunContext,
     ) -> None:
+        try:
+            run = _Run(await receive_begin(request_iterator))
+            name = run.begin.job_name
+            # The gateway may have given up the one before already.
+            while name in self._runs:
+                await self._runs[name].ended.wait()
+            self._runs[name] = run
+            writer = _Writer(context)
+            run.painted = asyncio.ensure_future(self._paint(run, request_iterator, writer))
+            try:
+                await run.painted
+            except asyncio.CancelledError:
+                if not run.gave_way:
+                    raise
+                await writer.write(worker_pb2.RunResponse(suspended=worker_pb2.Suspended()))
+            finally:
+                del self._runs[name]
+                run.prepared.set()
+                run.ended.set()
+        except BadHandover as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+
+    async def UpdateRun(
+        self,
+        request: worker_pb2.UpdateRunRequest,
+        context: grpc.aio.ServicerContext[worker_pb2.UpdateRunRequest, worker_pb2.UpdateRunResponse],
+    ) -> worker_pb2.UpdateRunResponse:
+        run = await self._run_of(request.job_name, context)
+        await run.prepared.wait()
+        try:
+            if run.painting is None:
+                raise NotHere
+            update = self._painter.update(
+                run.painting,
+                recipe=recipe_from_proto(request.recipe) if request.HasField("recipe") else None,
+                wish=preview_wish(request.preview) if request.HasField("preview") else None,
+                watched=request.watched if request.HasField("watched") else None,
+                priority=request.priority if request.HasField("priority") else None,
+            )
+            recipe = await asyncio.wrap_future(update)
+        except NotHere:
+            await _abort_not_here(request.job_name, context)
+        except RecipeError as error:
+            await _abort(context, invalid_argument([(_path(error), error.remedy)]))
+        except Exception as error:
+            await _abort(context, _refusal(error))
+        return worker_pb2.UpdateRunResponse(recipe=recipe_to_proto(recipe))
+
+    async def SuspendRun(
+        self,
+        request: worker_pb2.SuspendRunRequest,
+        context: grpc.aio.ServicerContext[worker_pb2.SuspendRunRequest, worker_pb2.SuspendRunResponse],
+    ) -> worker_pb2.SuspendRunResponse:
+        run = await self._run_of(request.job_name, context)
+        if run.painting is not None:
+            self._painter.suspend(run.painting)
+        elif run.painted is not None and not run.gave_way:
+            run.gave_way = True
+            run.painted.cancel()
+        return worker_pb2.SuspendRunResponse()
+
+    async def _run_of(self, job_name: str, context: grpc.aio.ServicerContext[Any, Any]) -> _Run:
+        if job_name not in self._runs:
+            await _abort_not_here(job_name, context)
+        return self._runs[job_name]
+
+    async def _paint(
+        self, run: _Run, requests: AsyncIterator[worker_pb2.RunRequest], writer: _Writer
+    ) -> None:
+        """A job from its images to its result."""
+        begin = run.begin
+        handover = await receive_rest(requests, begin)
         async with self._places:
             try:
-                material = await self._in_images_thread(_decoded, request.spec)
+                material = await self._in_images_thread(decoded, begin.spec, handover.images)
+            except KeyError as error:
+                raise BadHandover(f"the image {error} is missing") from error
             except RecipeError as error:
-                await context.write(_failed(_refusal(error)))
+                await writer.write(_failed(_refusal(error)))
                 return
-            wish = preview_wish(request.preview)
-            painting = Painting(functools.partial(self._open_session, material), wish)
-            _log.info("job admitted job=%s", request.job_name)
+            painting = run.painting = Painting(
+                begin.job_name,
+                Commission(begin.job_name, material, handover.checkpoint, self._painted_with),
+                _claim(begin, material.recipe),
+                preview_wish(begin.preview),
+                checkpoint_interval=_seconds(begin.checkpoint_interval),
+            )
+            # Decoded they are in the material, which is all that has to wait in memory.
+            del handover
+            _log.info("job admitted job=%s", begin.job_name)
             self._painter.admit(painting)
+            run.prepared.set()
             try:
-                painted = await self._relay(painting, wish, request.job_name, context)
+                painted = await self._relay(painting, writer)
             finally:
                 await asyncio.to_thread(self._painter.drop, painting)
                 _log.info(
                     "job off the device job=%s style_targets_computed=%d style_targets_reused=%d",
-                    request.job_name,
-                    self._style_targets.misses,
-                    self._style_targets.hits,
+                    begin.job_name,
+                    self._painted_with.style_targets.misses,
+                    self._painted_with.style_targets.hits,
                 )
         if painted is not None:
-            await self._deliver(painted, material, context)
+            await self._deliver(painted, material, writer)
 
-    def _open_session(self, material: Material, memory_bytes: int) -> Session:
-        return Session(
-            material.recipe,
-            content=material.content.rgb if material.content else None,
-            texture=material.texture,
-            styles=material.styles,
-            regions=material.regions,
-            selection=material.selection,
-            network=self._network,
-            start_image=material.start_image,
-            auto_precision=self._auto_precision,
-            cache=self._style_targets,
-            memory_bytes=memory_bytes,
+    async def _relay(self, painting: Painting, writer: _Writer) -> Painted | None:
+        """Sends what happens until the painting ends; None if it was not finished."""
+        unwanted = asyncio.Event()
+        saving = asyncio.ensure_future(self._send_checkpoints(painting, writer, unwanted))
+        try:
+            async for event in painting.events:
+                if isinstance(event, worker_pb2.RunResponse):
+                    await writer.write(event)
+                elif isinstance(event, Snapshot):
+                    await writer.write(await self._preview(painting, event))
+                elif isinstance(event, Suspended):
+                    await saving
+                    await writer.write(worker_pb2.RunResponse(suspended=worker_pb2.Suspended()))
+                    return None
+                else:
+                    unwanted.set()
+                    await saving
+                    if isinstance(event, Painted):
+                        return event
+                    _log.error("job failed job=%s error=%r", painting.job_name, str(event.error))
+                    await writer.write(_failed(_refusal(event.error)))
+                    return None
+        finally:
+            saving.cancel()
+        raise AssertionError("a painting's events end with Painted, Suspended or Broken")
+
+    async def _preview(self, painting: Painting, snapshot: Snapshot) -> worker_pb2.RunResponse:
+        begin = time.monotonic()
+        wish = painting.wish
+        data, width, height = await self._in_images_thread(code_preview, snapshot.picture, wish)
+        painting.preview_coded(time.monotonic() - begin)
+        preview = pb.Preview(
+            data=data,
+            format=wish.format,
+            width=width,
+            height=height,
+            evaluation=snapshot.evaluation,
+            scale=snapshot.scale,
         )
+        return worker_pb2.RunResponse(preview=preview)
 
-    async def _relay(
-        self,
-        painting: Painting,
-        wish: PreviewWish,
-        job_name: str,
-        context: RunContext,
-    ) -> Painted | None:
-        """Sends what happens until the painting ends; None if it failed."""
-        async for event in painting.events:
-            if isinstance(event, worker_pb2.RunResponse):
-                await context.write(event)
-            elif isinstance(event, Snapshot):
-                begin = time.monotonic()
-                data, width, height = await self._in_images_thread(code_preview, event.picture, wish)
-                painting.preview_coded(time.monotonic() - begin)
-                preview = pb.Preview(
-                    data=data,
-                    format=wish.format,
-                    width=width,
-                    height=height,
-                    evaluation=event.evaluation,
-                    scale=event.scale,
+    async def _send_checkpoints(self, painting: Painting, writer: _Writer, unwanted: asyncio.Event) -> None:
+        """Sends each checkpoint, until there are no more or they are unwanted."""
+        async for saved in painting.checkpoints:
+            # Its header, which sums up all the bytes.
+            size = await self._in_images_thread(lambda checkpoint: checkpoint.size_bytes, saved.checkpoint)
+            offset = 0
+            for data in saved.checkpoint.pieces(CHECKPOINT_CHUNK_BYTES):
+                if unwanted.is_set():
+                    return
+                chunk = worker_pb2.CheckpointChunk(
+                    evaluation=saved.evaluation, size_bytes=size, offset=offset, data=data
                 )
-                await context.write(worker_pb2.RunResponse(preview=preview))
-            elif isinstance(event, Painted):
-                return event
-            else:
-                _log.error("job failed job=%s error=%r", job_name, str(event.error))
-                await context.write(_failed(_refusal(event.error)))
-                return None
-        raise AssertionError("a painting's events end with Painted or Broken")
+                await writer.write(worker_pb2.RunResponse(checkpoint=chunk))
+                offset += len(data)
 
-    async def _deliver(
-        self,
-        painted: Painted,
-        material: Material,
-        context: RunContext,
-    ) -> None:
+    async def _deliver(self, painted: Painted, material: Material, writer: _Writer) -> None:
         """Codes the result and sends it."""
         data = await self._in_images_thread(
             code_result,
@@ -214,9 +316,9 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         finished = worker_pb2.Finished(
             stop_reason=_STOP_REASONS[painted.stop_reason], stop_message=painted.stop_message
         )
-        await context.write(worker_pb2.RunResponse(finished=finished))
+        await writer.write(worker_pb2.RunResponse(finished=finished))
         for chunk in _chunks(data, *painted.picture.size):
-            await context.write(worker_pb2.RunResponse(result=chunk))
+            await writer.write(worker_pb2.RunResponse(result=chunk))
 
     def _metadata(self, painted: Painted, material: Material) -> dict[str, Any]:
         return {
@@ -224,10 +326,10 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             "torch": torch.__version__,
             "device": self._device.description,
             "network": {
-                "architecture": self._network.architecture,
-                "weights": self._network.weights_name,
-                "origin": self._network.origin,
-                "sha256": self._network.sha256,
+                "architecture": self._painted_with.network.architecture,
+                "weights": self._painted_with.network.weights_name,
+                "origin": self._painted_with.network.origin,
+                "sha256": self._painted_with.network.sha256,
             },
             "recipe": dataclasses.asdict(painted.recipe),
             **material.made_from,
@@ -245,81 +347,21 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         return await asyncio.get_running_loop().run_in_executor(self._images, work)
 
 
-def _decoded(spec: pb.JobSpec) -> Material:
-    """
-    Raises:
-        RecipeError: an image's pixels cannot be decoded, or the recipe does not suit the content.
-    """
-    recipe = recipe_from_proto(spec.recipe)
-    content, texture = None, None
-    made_from: dict[str, Any] = {}
-    if spec.HasField("texture"):
-        texture = spec.texture.width, spec.texture.height
-        recipe = recipe.resolve(*texture, texture=True)
-        size = texture
-        made_from["texture"] = {"width": texture[0], "height": texture[1]}
-    else:
-        content = _decoded_image(spec.content, "content")
-        recipe = recipe.resolve(*content.rgb.size)
-        assert recipe.longest_side is not None
-        size = result_size(*content.rgb.size, recipe.longest_side)
-        if content.alpha is not None:
-            # As small as it will be: a large one would wait in memory until the end.
-            content = dataclasses.replace(content, alpha=resized_alpha(content.alpha, size))
-        made_from["content_sha256"] = content.sha256
-
-    styles = []
-    made_from["styles"] = []
-    for i, style in enumerate(spec.styles):
-        picture = _decoded_image(style.image, f"styles[{i}].image")
-        weight = style.weight if style.HasField("weight") else 1.0
-        styles.append(Style(picture.rgb, weight))
-        made_from["styles"].append({"sha256": picture.sha256, "weight": weight})
-
-    regions = []
-    for i, region in enumerate(spec.regions):
-        mask = _decoded_mask(region.content_mask, f"regions[{i}].content_mask", size)
-        entry = {"content_mask_sha256": mask.sha256, "style": region.style}
-        style_mask = None
-        if region.HasField("style_mask"):
-            path = f"regions[{i}].style_mask"
-            of_style = _decoded_mask(region.style_mask, path, styles[region.style].image.size)
-            style_mask = of_style.levels
-            entry["style_mask_sha256"] = of_style.sha256
-        regions.append(Region(mask.levels, region.style, style_mask))
-        made_from.setdefault("regions", []).append(entry)
-
-    selection = None
-    if spec.HasField("selection"):
-        selected = _decoded_mask(spec.selection, "selection", size)
-        selection = selected.levels
-        made_from["selection_sha256"] = selected.sha256
-
-    start_image = None
-    if recipe.start == "image":
-        start = _decoded_image(spec.start_image, "start_image")
-        start_image = start.rgb
-        made_from["start_image_sha256"] = start.sha256
-    return Material(recipe, content, texture, styles, regions, selection, start_image, made_from)
+def _claim(begin: worker_pb2.Begin, recipe: Recipe) -> Claim:
+    draft = DEFAULTS[recipe.objective].evaluations["draft"]
+    return Claim(
+        tenant=begin.tenant,
+        weight=begin.tenant_weight,
+        priority=begin.priority,
+        created=begin.create_time_ns,
+        watched=begin.watched,
+        # The gateway may have put a number in the effort's place.
+        draft=recipe.evaluations is not None and recipe.evaluations <= draft,
+    )
 
 
-def _decoded_image(image: pb.Image, field: str) -> Picture:
-    try:
-        return decode(image)
-    except DamagedImage as error:
-        raise RecipeError(field, str(error)) from error
-
-
-def _decoded_mask(image: pb.Image, field: str, size: tuple[int, int]) -> Mask:
-    """A mask, no larger than the (width, height) it is for: there may be many, and they wait in memory."""
-    try:
-        mask = decode_mask(image)
-    except DamagedImage as error:
-        raise RecipeError(field, str(error)) from error
-    if mask.levels.width > size[0] and mask.levels.height > size[1]:
-        levels = mask.levels.resize(size, PIL.Image.Resampling.BOX)
-        mask = dataclasses.replace(mask, levels=levels)
-    return mask
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9
 
 
 def _failed(error: status_pb2.Status) -> worker_pb2.RunResponse:
@@ -329,11 +371,9 @@ def _failed(error: status_pb2.Status) -> worker_pb2.RunResponse:
 def _refusal(error: Exception) -> status_pb2.Status:
     """What the caller is told of an error that ended a painting."""
     if isinstance(error, RecipeError):
-        top = re.split(r"[.\[]", error.field)[0]
-        field = f"spec.recipe.{error.field}" if top in _RECIPE_FIELDS else f"spec.{error.field}"
         if isinstance(error.__cause__, DoesNotFit):
-            return does_not_fit(field, error.remedy)
-        return invalid_argument([(field, error.remedy)])
+            return does_not_fit(_path(error), error.remedy)
+        return invalid_argument([(_path(error), error.remedy)])
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "memory" in str(error):
         return status(
             grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -344,6 +384,21 @@ def _refusal(error: Exception) -> status_pb2.Status:
     return status(
         grpc.StatusCode.INTERNAL, "PAINTING_FAILED", "the painting failed; the server's log says more"
     )
+
+
+def _path(error: RecipeError) -> str:
+    """The field at fault as callers name it."""
+    top = re.split(r"[.\[]", error.field)[0]
+    return f"spec.recipe.{error.field}" if top in _RECIPE_FIELDS else f"spec.{error.field}"
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: status_pb2.Status) -> NoReturn:
+    ending = rpc_status.to_status(error)
+    await context.abort(ending.code, ending.details, ending.trailing_metadata)
+
+
+async def _abort_not_here(job_name: str, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
+    await _abort(context, status(grpc.StatusCode.NOT_FOUND, "NO_SUCH_RUN", f"{job_name} does not run here"))
 
 
 def _chunks(data: bytes, width: int, height: int) -> Iterator[pb.ImageChunk]:

@@ -1,0 +1,260 @@
+"""Which jobs are on which device: the slow half of sharing, decided over seconds.
+
+Pure: no clock, no processes. What is on one device together shares it by the worker's own scheduler, one
+evaluation at a time; this is about who is there at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+TURN_SECONDS = 10.0
+"""Device time over weight that a tenant must be ahead of another before it makes room for it, where each
+has as few places as the other."""
+
+SETTLED_SECONDS = 2.0
+"""Seconds for which a job that has just been placed stays."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A job that has a place or wants one.
+
+    Attributes:
+        name: of the job.
+        tenant: whose it is.
+        weight: the tenant's.
+        priority: higher first, among the tenant's own.
+        created: nanoseconds since the epoch.
+        interactive: whether someone waits for its first preview: a draft, or watched, and not begun.
+        watched: whether someone watches it.
+        alone: whether it must have a device to itself.
+        too_small: names of devices that it is known not to fit on.
+    """
+
+    name: str
+    tenant: str
+    weight: float = 1.0
+    priority: int = 0
+    created: int = 0
+    interactive: bool = False
+    watched: bool = False
+    alone: bool = False
+    too_small: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Placed:
+    """A job on a device.
+
+    Attributes:
+        claim: the job.
+        seconds: for how long it has been there.
+        leaving: whether it has been told to make room.
+    """
+
+    claim: Claim
+    seconds: float
+    leaving: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+    """A device whose worker takes jobs.
+
+    Attributes:
+        device: its name.
+        slots: jobs on it at a time.
+        jobs: those on it.
+        free_bytes: memory that is not planned for them.
+    """
+
+    device: str
+    slots: int
+    jobs: Sequence[Placed]
+    free_bytes: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to do now.
+
+    Attributes:
+        start: (job, device) pairs.
+        suspend: jobs that are to make room.
+    """
+
+    start: Sequence[tuple[str, str]]
+    suspend: Sequence[str]
+
+
+class Served:
+    """Device time that each tenant has had, over its weight.
+
+    One that comes, or comes back, starts level with the least of those that are there: nobody saves up time
+    by asking for none.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    def keep(self, tenants: Iterable[str]) -> None:
+        """Says who is there: newcomers are entered, the others forgotten."""
+        there = set(tenants)
+        least = min((self._seconds[t] for t in there if t in self._seconds), default=0.0)
+        self._seconds = {tenant: self._seconds.get(tenant, least) for tenant in there}
+
+    def charge(self, tenant: str, seconds: float, weight: float) -> None:
+        if tenant in self._seconds:
+            self._seconds[tenant] += seconds / weight
+
+    def __getitem__(self, tenant: str) -> float:
+        return self._seconds.get(tenant, 0.0)
+
+
+def plan(waiting: Sequence[Claim], places: Sequence[Place], served: Served) -> Plan:
+    """Fills the free slots, fairly over tenants, and names who is to make room for whom.
+
+    A tenant with fewer places over its weight goes first, then the one that has been served less; among
+    one's own jobs interactive ones, then higher priority, then age.
+    """
+    board = _Board(places)
+    start: list[tuple[str, str]] = []
+    suspend: list[str] = []
+    left = list(waiting)
+    while left:
+        claim = min(left, key=lambda claim: _order(claim, board, served))
+        left.remove(claim)
+        device = board.device_for(claim)
+        if device is not None:
+            board.place(claim, device)
+            start.append((claim.name, device))
+            continue
+        if claim.alone:
+            suspend += board.clear_for(claim)
+        elif board.promised(claim):
+            continue
+        elif victim := board.victim_for(claim, served):
+            suspend.append(victim)
+            board.promise(victim, claim)
+    return Plan(start, suspend)
+
+
+def _order(claim: Claim, board: _Board, served: Served) -> tuple[float, float, bool, int, int]:
+    places = board.places_of(claim.tenant) / claim.weight
+    return places, served[claim.tenant], not claim.interactive, -claim.priority, claim.created
+
+
+class _Board:
+    """The places while a plan is made."""
+
+    def __init__(self, places: Sequence[Place]) -> None:
+        self._places = places
+        self._jobs: dict[str, list[Placed]] = {place.device: list(place.jobs) for place in places}
+        self._reserved: set[str] = set()
+        self._count: dict[str, int] = {}
+        # Jobs that are on their way out: their places are for the first that find none.
+        self._leaving = 0
+        for place in places:
+            for job in place.jobs:
+                if job.leaving:
+                    self._leaving += 1
+                else:
+                    self._add(job.claim.tenant, 1)
+
+    def _add(self, tenant: str, number: int) -> None:
+        self._count[tenant] = self._count.get(tenant, 0) + number
+
+    def places_of(self, tenant: str) -> int:
+        return self._count.get(tenant, 0)
+
+    def device_for(self, claim: Claim) -> str | None:
+        """Where it can go now: the emptiest place, and of those the one with most memory."""
+        open_places = [
+            place
+            for place in self._places
+            if place.device not in claim.too_small
+            and place.device not in self._reserved
+            and (not self._jobs[place.device] if claim.alone else self._takes_another(place))
+        ]
+        if not open_places:
+            return None
+        best = min(open_places, key=lambda place: (len(self._jobs[place.device]), -place.free_bytes))
+        return best.device
+
+    def _takes_another(self, place: Place) -> bool:
+        jobs = self._jobs[place.device]
+        return len(jobs) < place.slots and not any(job.claim.alone for job in jobs)
+
+    def place(self, claim: Claim, device: str) -> None:
+        self._jobs[device].append(Placed(claim=claim, seconds=0.0))
+        self._add(claim.tenant, 1)
+
+    def clear_for(self, claim: Claim) -> list[str]:
+        """Keeps a device from taking more, and has those on it make room."""
+        candidates = [
+            place
+            for place in self._places
+            if place.device not in claim.too_small and place.device not in self._reserved
+        ]
+        if not candidates:
+            return []
+        device = min(candidates, key=lambda place: len(self._jobs[place.device])).device
+        self._reserved.add(device)
+        return [job.claim.name for job in self._jobs[device] if not job.leaving and not job.claim.alone]
+
+    def victim_for(self, claim: Claim, served: Served) -> str | None:
+        """Who is to make room for it, if it has a better right."""
+        candidates = [
+            job
+            for place in self._places
+            if place.device not in claim.too_small and place.device not in self._reserved
+            for job in self._jobs[place.device]
+            if not job.leaving
+            and job.seconds >= SETTLED_SECONDS
+            and self._has_better_right(claim, job, served)
+        ]
+        if not candidates:
+            return None
+
+        def cheapest(job: Placed) -> tuple[float, float, bool, int, int]:
+            other = job.claim
+            over = self.places_of(other.tenant) / other.weight
+            return -over, -served[other.tenant], other.watched, other.priority, -other.created
+
+        return min(candidates, key=cheapest).claim.name
+
+    def _has_better_right(self, claim: Claim, job: Placed, served: Served) -> bool:
+        other = job.claim
+        if other.alone:
+            return False
+        if other.tenant == claim.tenant:
+            if claim.priority != other.priority:
+                return claim.priority > other.priority
+            return claim.interactive and not other.interactive and not other.watched
+        after_mine = (self.places_of(claim.tenant) + 1) / claim.weight
+        its = self.places_of(other.tenant) / other.weight
+        if its > after_mine:
+            return True
+        mine = self.places_of(claim.tenant) / claim.weight
+        # Whoever waits for a first look at a picture need not wait for the others to run up their time.
+        ahead = 0.0 if claim.interactive and not other.interactive else TURN_SECONDS
+        return its > mine and served[other.tenant] - served[claim.tenant] >= ahead
+
+    def promised(self, claim: Claim) -> bool:
+        """Whether a place is being made already, which this claim is then to get."""
+        if not self._leaving:
+            return False
+        self._leaving -= 1
+        self._add(claim.tenant, 1)
+        return True
+
+    def promise(self, victim: str, claim: Claim) -> None:
+        """The victim's place goes to the claim."""
+        for jobs in self._jobs.values():
+            for index, job in enumerate(jobs):
+                if job.claim.name == victim:
+                    jobs[index] = dataclasses.replace(job, leaving=True)
+                    self._add(job.claim.tenant, -1)
+                    self._add(claim.tenant, 1)

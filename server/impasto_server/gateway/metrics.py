@@ -1,0 +1,115 @@
+"""What is counted, for Prometheus to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import prometheus_client as prometheus
+
+from impasto_server.fleet.worker_process import ConfigurationError
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+
+
+class Metrics:
+    """The counts of one server, in a registry of their own.
+
+    Tenants are told apart only where the device's time is: other labels would multiply.
+    """
+
+    def __init__(self) -> None:
+        self.registry = registry = prometheus.CollectorRegistry()
+        self._jobs = prometheus.Gauge(
+            "impasto_jobs", "Jobs that are not over, by state", ["state"], registry=registry
+        )
+        self._ended = prometheus.Counter(
+            "impasto_jobs_ended", "Jobs that ended, by state and reason", ["state", "reason"],
+            registry=registry,
+        )  # fmt: skip
+        self._queue = prometheus.Gauge(
+            "impasto_queue_length", "Jobs that wait for a device", registry=registry
+        )
+        self._waited = self._histogram("impasto_queue_seconds", "Time until a job got a device first")
+        self._preview = self._histogram(
+            "impasto_first_preview_seconds", "Time from there to its first preview"
+        )
+        self._evaluation = prometheus.Histogram(
+            "impasto_evaluation_seconds", "Time of an evaluation, by device", ["device"],
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._device_seconds = prometheus.Counter(
+            "impasto_device_seconds", "Time of the devices, by tenant", ["tenant"], registry=registry
+        )
+        self._previews = prometheus.Counter(
+            "impasto_previews", "Previews sent to watchers, and skipped", ["what"], registry=registry
+        )
+        self._watchers = prometheus.Gauge("impasto_watchers", "Streams that watch a job", registry=registry)
+        self._restarts = prometheus.Gauge(
+            "impasto_worker_restarts", "Times that a worker had to be started again", registry=registry
+        )
+        self._calls = prometheus.Histogram(
+            "impasto_call_seconds", "Calls by method and code", ["method", "code"],
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+
+    def _histogram(self, name: str, help: str) -> prometheus.Histogram:
+        return prometheus.Histogram(name, help, buckets=_SECONDS, registry=self.registry)
+
+    def job_states(self, count: Callable[[str], int], states: tuple[str, ...]) -> None:
+        """Counts the jobs that are not over whenever it is read: `count` of each state."""
+        for state in states:
+            self._jobs.labels(state).set_function(lambda state=state: count(state))  # type: ignore[misc]
+
+    def worker_restarts(self, count: Callable[[], int]) -> None:
+        """Counts the restarts of workers whenever it is read."""
+        self._restarts.set_function(count)
+
+    def job_ended(self, state: str, reason: str) -> None:
+        self._ended.labels(state, reason).inc()
+
+    def queue_waited(self, seconds: float) -> None:
+        self._waited.observe(seconds)
+
+    def first_preview(self, seconds: float) -> None:
+        self._preview.observe(seconds)
+
+    def evaluation(self, seconds: float, device: str) -> None:
+        self._evaluation.labels(device).observe(seconds)
+
+    def device_seconds(self, tenant: str, seconds: float) -> None:
+        self._device_seconds.labels(tenant).inc(seconds)
+
+    def queue_length(self, jobs: int) -> None:
+        self._queue.set(jobs)
+
+    def preview_sent(self) -> None:
+        self._previews.labels("sent").inc()
+
+    def previews_skipped(self, number: int) -> None:
+        self._previews.labels("skipped").inc(number)
+
+    def watchers(self, more: int) -> None:
+        self._watchers.inc(more)
+
+    def call(self, method: str, code: str, seconds: float) -> None:
+        self._calls.labels(method.rpartition("/")[2], code).observe(seconds)
+
+    def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
+        """Lets them be read at http://HOST:PORT/metrics; returns the port and what ends it.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on.
+        """
+        try:
+            server, thread = prometheus.start_http_server(port, addr=host, registry=self.registry)
+        except OSError as error:
+            raise ConfigurationError(
+                f"metrics cannot be served at {host}:{port} ({error.strerror}); give another --metrics-port"
+            ) from error
+
+        def end() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        return int(server.server_port), end

@@ -1,0 +1,352 @@
+"""Every setting of a server: its default, its help, and the ways to give it.
+
+A setting is given as a flag of `impasto-server serve`, as an environment variable, or in a TOML file; the
+first of these that gives it counts. All three, and the table in server/README.md, are made from the fields
+of `Settings`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from impasto_server.logs import FORMATS, LEVELS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_PORT = 50051
+
+
+class SettingsError(Exception):
+    """A setting that makes no sense. The message names it and says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What a setting's values are.
+
+    Attributes:
+        metavar: how help shows one.
+        read: a value from a flag's or a variable's text, or from TOML; raises ValueError with a sentence.
+        show: a value as one would write it.
+    """
+
+    metavar: str
+    read: Callable[[Any], Any]
+    show: Callable[[Any], str] = str
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZES = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_SIZES |= {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+
+
+def _duration(value: Any) -> float:
+    found = re.fullmatch(r"\s*([\d.]+)\s*([a-z]*)\s*", str(value).lower())
+    try:
+        assert found is not None
+        return float(found[1]) * _UNITS[found[2] or "s"]
+    except (AssertionError, KeyError, ValueError):
+        raise ValueError("give a time such as 15s, 2h or 7d") from None
+
+
+def _show_duration(seconds: float) -> str:
+    for unit in ("d", "h", "min"):
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{seconds / _UNITS[unit]:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def _size(value: Any) -> int:
+    found = re.fullmatch(r"\s*([\d.]+)\s*([a-z]*)\s*", str(value).lower())
+    try:
+        assert found is not None
+        return int(float(found[1]) * _SIZES[found[2]])
+    except (AssertionError, KeyError, ValueError):
+        raise ValueError("give a size such as 500MiB or 20GiB") from None
+
+
+def _show_size(size: int) -> str:
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size and size % _SIZES[unit.lower()] == 0:
+            return f"{size // _SIZES[unit.lower()]}{unit}"
+    return str(size)
+
+
+def _whole(least: int, most: float = math.inf) -> Kind:
+    def read(value: Any) -> int:
+        wanted = f"give a whole number from {least}" + (f" to {most:g}" if most < math.inf else " up")
+        try:
+            number = int(str(value))
+        except ValueError:
+            raise ValueError(wanted) from None
+        if isinstance(value, bool) or not least <= number <= most:
+            raise ValueError(wanted)
+        return number
+
+    return Kind("N", read)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("give a text")
+    return value
+
+
+def _yes(value: Any) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False}
+    words |= {"off": False}
+    try:
+        return words[str(value).lower()]
+    except KeyError:
+        raise ValueError("give true or false") from None
+
+
+def _one_of(*words: str) -> Kind:
+    def read(value: Any) -> str:
+        if value not in words:
+            raise ValueError(f"give one of {', '.join(words)}")
+        return str(value)
+
+    return Kind("|".join(words), read)
+
+
+def _bounded(kind: Kind, least: float, most: float) -> Kind:
+    def read(value: Any) -> Any:
+        amount = kind.read(value)
+        if not least <= amount <= most:
+            raise ValueError(f"give {kind.show(least)} to {kind.show(most)}")
+        return amount
+
+    return dataclasses.replace(kind, read=read)
+
+
+TEXT = Kind("TEXT", _text)
+PATH = Kind("PATH", lambda value: Path(_text(value)).expanduser())
+DURATION = Kind("TIME", _duration, _show_duration)
+SIZE = Kind("SIZE", _size, _show_size)
+YES = Kind("", _yes, lambda value: "yes" if value else "no")
+
+
+def _setting(default: Any, kind: Kind, help: str, *, shown: str = "", hidden: bool = False) -> Any:
+    """
+    Args:
+        shown: the default in words, where its value does not speak for itself.
+        hidden: for the command line alone: not in files, the environment and the table.
+    """
+    metadata = {"kind": kind, "help": help, "shown": shown, "hidden": hidden}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a server is run."""
+
+    host: str = _setting(
+        "127.0.0.1",
+        TEXT,
+        "Address to listen on. One that other machines can reach needs TLS and tokens, or --insecure.",
+    )
+    port: int | None = _setting(
+        None, _whole(0, 65535), "Port to listen on; 0 takes a free one.", shown=f"{DEFAULT_PORT}"
+    )
+    device: str = _setting(
+        "auto",
+        TEXT,
+        "What to paint on: auto (every GPU, else the CPU), or names with commas: cuda:0,cuda:1; mps; cpu.",
+    )
+    weights: str | None = _setting(
+        None,
+        TEXT,
+        "Weights of the feature network: vgg19, builtin or a file.",
+        shown="VGG-19, downloaded if need be; the built-in VGG-16 where it cannot be had",
+    )
+    data_dir: Path | None = _setting(
+        None, PATH, "Folder for jobs, images and results.", shown="the user's data folder"
+    )
+    styles_dir: Path | None = _setting(
+        None, PATH, "Folder of paintings that callers may name as styles.", shown="none"
+    )
+    max_jobs: int = _setting(1000, _whole(1), "Jobs accepted and not finished, of all tenants.")
+    max_jobs_per_tenant: int = _setting(200, _whole(1), "The same for one tenant.")
+    max_resident: int = _setting(
+        8, _whole(1), "Jobs that share a device at a time; the others wait or take turns with them."
+    )
+    memory: int | None = _setting(
+        None, SIZE, "Memory that jobs may use on each device.", shown="all that is free at the start"
+    )
+    max_stored_bytes_per_tenant: int = _setting(
+        0, SIZE, "Images, checkpoints and results kept for one tenant; 0 for no limit."
+    )
+    keep_results_for: float | None = _setting(
+        7 * 86400.0, DURATION, "How long a job is kept once it is over."
+    )
+    keep_bytes: int | None = _setting(
+        None,
+        SIZE,
+        "Everything kept, at most: beyond it, the jobs that ended first are deleted.",
+        shown="no limit",
+    )
+    checkpoint_interval: float = _setting(
+        5.0,
+        _bounded(DURATION, 0.05, 3600.0),
+        "Device time between two checkpoints of a job, at least: what a crash may cost.",
+    )
+    heartbeat_interval: float = _setting(
+        15.0, _bounded(DURATION, 0.1, 15.0), "Watchers are told that nothing happened so often."
+    )
+    max_deadline: float = _setting(
+        86400.0, _bounded(DURATION, 60.0, 30 * 86400.0), "After so long a stream is ended."
+    )
+    drain: float = _setting(
+        25.0,
+        _bounded(DURATION, 0.0, 600.0),
+        "Time that jobs have at SIGTERM to write their checkpoints.",
+    )
+    tls_cert: Path | None = _setting(None, PATH, "Certificate chain (PEM) of the server.", shown="none")
+    tls_key: Path | None = _setting(None, PATH, "Its private key (PEM).", shown="none")
+    tls_client_ca: Path | None = _setting(
+        None,
+        PATH,
+        "Certificates (PEM) that sign callers' certificates: only such callers get in (mTLS).",
+        shown="none",
+    )
+    tokens_file: Path | None = _setting(
+        None,
+        PATH,
+        "File of the callers' tokens, written by `impasto-server token`.",
+        shown="tokens.json in the data folder, if it is there",
+    )
+    insecure: bool = _setting(
+        False, YES, "Allow an address that other machines can reach without TLS and tokens."
+    )
+    metrics_host: str = _setting("127.0.0.1", TEXT, "Address for Prometheus to read metrics from.")
+    metrics_port: int | None = _setting(
+        None, _whole(0, 65535), "Port for Prometheus to read metrics from.", shown="no metrics"
+    )
+    log_level: str = _setting("info", _one_of(*LEVELS), "From which level up events are logged.")
+    log_format: str = _setting("text", _one_of(*FORMATS), "How events are logged, one a line.")
+    private: bool = _setting(
+        False,
+        YES,
+        "For one caller that started this server: ends when stdin closes, downloads nothing, keeps nothing.",
+        hidden=True,
+    )
+
+    @property
+    def devices(self) -> list[str]:
+        """Names of devices, or "auto" alone."""
+        return self.device.split(",")
+
+    @property
+    def listening_port(self) -> int:
+        """What to listen on; 0 for any free one."""
+        if self.port is not None:
+            return self.port
+        return 0 if self.private else DEFAULT_PORT
+
+    @property
+    def data_folder(self) -> Path:
+        """Where to keep things. A private server has another one, which goes with it."""
+        return self.data_dir or default_data_dir()
+
+    @property
+    def tokens_path(self) -> Path:
+        """Where the tokens are, if there are any."""
+        return self.tokens_file or self.data_folder / "tokens.json"
+
+
+def default_data_dir() -> Path:
+    """The user's data folder for this program."""
+    return Path(platformdirs.user_data_dir("impasto", appauthor=False))
+
+
+def fields() -> list[dataclasses.Field[Any]]:
+    """The settings, in the order of their table."""
+    return list(dataclasses.fields(Settings))
+
+
+def flag(field: dataclasses.Field[Any]) -> str:
+    """How it is given on the command line."""
+    return "--" + field.name.replace("_", "-")
+
+
+def variable(field: dataclasses.Field[Any]) -> str:
+    """How it is given in the environment."""
+    return "IMPASTO_" + field.name.upper()
+
+
+def shown_default(field: dataclasses.Field[Any]) -> str:
+    """The default in words."""
+    kind: Kind = field.metadata["kind"]
+    return field.metadata["shown"] or kind.show(field.default)
+
+
+def gather(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Settings:
+    """The settings from everywhere; a flag counts before a variable, and that before the file.
+
+    Args:
+        flags: by field; None is not given.
+        environment: variables by name.
+        file: TOML with the fields' names as keys, "-" or "_" alike.
+
+    Raises:
+        SettingsError: something is unknown or makes no sense; says where it stands.
+    """
+    from_file = _read_file(file) if file is not None else {}
+    values: dict[str, Any] = {}
+    for field in fields():
+        name = field.name
+        hidden = field.metadata["hidden"]
+        if flags.get(name) is not None:
+            values[name] = _read(field, flags[name], flag(field))
+        elif not hidden and environment.get(variable(field)):
+            values[name] = _read(field, environment[variable(field)], variable(field))
+        elif not hidden and name in from_file:
+            values[name] = _read(field, from_file[name], f"{file}: {name}")
+    return Settings(**values)
+
+
+def table() -> str:
+    """The settings as a table in Markdown."""
+    rows = ["| flag | default | what |", "| --- | --- | --- |"]
+    rows += [
+        f"| `{flag(field)}` | {shown_default(field)} | {field.metadata['help']} |"
+        for field in fields()
+        if not field.metadata["hidden"]
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def _read(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
+    kind: Kind = field.metadata["kind"]
+    try:
+        return kind.read(value)
+    except ValueError as error:
+        raise SettingsError(f"{where} is {value!r}; {error}") from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        read = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read ({error.strerror}); give another file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from None
+    known = {field.name for field in fields() if not field.metadata["hidden"]}
+    values = {key.replace("-", "_"): value for key, value in read.items()}
+    if unknown := sorted(values.keys() - known):
+        raise SettingsError(
+            f"{path}: {', '.join(unknown)} is no setting; `impasto-server settings` lists them"
+        )
+    return values

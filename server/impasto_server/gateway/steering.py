@@ -1,0 +1,104 @@
+"""What `UpdateJob` may change of a job, and the job with it changed."""
+
+from __future__ import annotations
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.engine.recipe import RecipeError
+from impasto_server.gateway.checks import check_priority, check_title
+from impasto_server.jobs.errors import CallError, invalid_argument
+from impasto_server.jobs.previews import preview_faults
+from impasto_server.jobs.recipes import recipe_faults, recipe_from_proto, recipe_to_proto
+
+STEERABLE = (
+    "content_weight",
+    "style_weight",
+    "tv_weight",
+    "optimizer",
+    "learning_rate",
+    "effort",
+    "evaluations",
+    "precision",
+    "color",
+    "content_layers",
+    "style_layers",
+    "averaging",
+    "stop_on_plateau",
+)
+"""Fields of a recipe that may change while the job is painted."""
+
+_PREVIEW = tuple(field.name for field in pb.PreviewOptions.DESCRIPTOR.fields)
+_PATHS = (
+    "title",
+    "priority",
+    *(f"recipe.{field}" for field in STEERABLE),
+    "preview",
+    *(f"preview.{field}" for field in _PREVIEW),
+)
+
+# What is the default of one field may depend on another.
+_FOLLOWS = {"optimizer": ("learning_rate", "averaging")}
+
+
+def changed_job(job: pb.Job, request: pb.UpdateJobRequest) -> pb.Job:
+    """The job as the request wants it: recipe whole and resolved, preview, priority and title.
+
+    Raises:
+        CallError: INVALID_ARGUMENT: a path cannot be changed, or a value is out of range.
+    """
+    paths = list(request.update_mask.paths)
+    faults = [
+        ("update_mask", f"names {path!r}, which cannot be changed; give some of {', '.join(_PATHS)}")
+        for path in paths
+        if path not in _PATHS
+    ]
+    if not paths:
+        faults.append(("update_mask", "is empty; name what to change, such as recipe.content_weight"))
+    if faults:
+        raise CallError(invalid_argument(faults))
+    changed = pb.Job()
+    changed.CopyFrom(job)
+    for path in paths:
+        _take(changed, request.job, path)
+    faults += check_title(changed.title, "job.title") + check_priority(changed.priority, "job.priority")
+    faults += [(f"job.preview.{fault.field}", fault.remedy) for fault in preview_faults(changed.preview)]
+    recipe_fields = {path.partition(".")[2] for path in paths if path.startswith("recipe.")}
+    if recipe_fields:
+        faults += _settle_recipe(changed, recipe_fields)
+    if faults:
+        raise CallError(invalid_argument(faults))
+    return changed
+
+
+def _take(changed: pb.Job, given: pb.Job, path: str) -> None:
+    """One path's value; its default if it is not set."""
+    *parents, field = path.split(".")
+    for parent in parents:
+        changed, given = getattr(changed, parent), getattr(given, parent)
+    changed.ClearField(field)
+    if field in ("effort", "evaluations"):
+        changed.ClearField("duration")
+    one = type(given)()
+    one.CopyFrom(given)
+    for descriptor, _ in given.ListFields():
+        if descriptor.name != field:
+            one.ClearField(descriptor.name)
+    changed.MergeFrom(one)
+
+
+def _settle_recipe(changed: pb.Job, fields: set[str]) -> list[tuple[str, str]]:
+    for field, followers in _FOLLOWS.items():
+        if field in fields:
+            for follower in followers:
+                if follower not in fields:
+                    changed.recipe.ClearField(follower)
+    faults = recipe_faults(changed.recipe)
+    if not faults:
+        is_texture = changed.spec.HasField("texture")
+        try:
+            recipe = recipe_from_proto(changed.recipe)
+            resolved = recipe.resolve(changed.width, changed.height, texture=is_texture)
+        except RecipeError as fault:
+            faults = [fault]
+        else:
+            changed.recipe.CopyFrom(recipe_to_proto(resolved))
+    return [(f"job.recipe.{fault.field}", fault.remedy) for fault in faults]

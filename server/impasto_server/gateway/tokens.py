@@ -1,0 +1,176 @@
+"""The callers' tokens: who they belong to, kept in a file so that none can be read back from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import hmac
+import json
+import math
+import os
+import re
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+from impasto_server.jobs.blobs import write_whole
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_CHECK_SECONDS = 0.5
+
+
+class TokensError(Exception):
+    """The tokens cannot be read or changed. The message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tenant:
+    """Who calls.
+
+    Attributes:
+        name: of the token; empty on a server without tokens.
+        weight: share of the devices beside other tenants', above 0.
+    """
+
+    name: str
+    weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    sha256: str
+    tenant: Tenant
+    created: float
+
+
+class Tokens:
+    """The tokens of a file, read again whenever it changes. One tenant may have several."""
+
+    def __init__(self, path: Path) -> None:
+        """
+        Args:
+            path: need not exist: there are no tokens then.
+        """
+        self._path = path
+        self._entries: list[_Entry] = []
+        self._stamp: object = None
+        self._next_check = 0.0
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    def tenant_of(self, token: str) -> Tenant | None:
+        """Whose token it is; None if it is none.
+
+        Raises:
+            TokensError: the file cannot be read.
+        """
+        digest = _digest(token)
+        found = None
+        for entry in self._current():
+            # Each is compared, and in constant time: how long it takes tells nothing of any.
+            if hmac.compare_digest(entry.sha256, digest):
+                found = entry.tenant
+        return found
+
+    def weight_of(self, name: str) -> float:
+        """A tenant's weight; 1 if it has no token any more."""
+        return next((e.tenant.weight for e in self._entries if e.tenant.name == name), 1.0)
+
+    def tenants(self) -> list[tuple[Tenant, float]]:
+        """The tenants of the tokens, with the time (seconds since the epoch) when each was made.
+
+        Raises:
+            TokensError: the file cannot be read.
+        """
+        return [(entry.tenant, entry.created) for entry in self._current(at_once=True)]
+
+    def add(self, name: str, weight: float = 1.0) -> str:
+        """Makes a token and returns it. It is told here and never again.
+
+        Raises:
+            TokensError: the name or the weight will not do, the name has a token already, or the file cannot
+                be written.
+        """
+        if not _NAME.fullmatch(name):
+            raise TokensError(
+                f"{name!r} will not do as a name; give up to 64 letters, digits, dots, hyphens, _ or @"
+            )
+        if not 0 < weight < math.inf:
+            raise TokensError(f"the weight is {weight:g}; give a number above 0")
+        entries = list(self._current(at_once=True))
+        if any(entry.tenant.name == name for entry in entries):
+            raise TokensError(f"{name} has a token already; remove that one first")
+        # 256 random bits cannot be guessed, so that a slow hash, which passwords need, would add nothing.
+        token = secrets.token_urlsafe(32)
+        self._write([*entries, _Entry(_digest(token), Tenant(name, weight), time.time())])
+        return token
+
+    def remove(self, name: str) -> None:
+        """Ends a token's access.
+
+        Raises:
+            TokensError: there is none of that name, or the file cannot be written.
+        """
+        entries = list(self._current(at_once=True))
+        left = [entry for entry in entries if entry.tenant.name != name]
+        if len(left) == len(entries):
+            raise TokensError(f"there is no token of the name {name}; `impasto-server token list` lists them")
+        self._write(left)
+
+    def _current(self, *, at_once: bool = False) -> list[_Entry]:
+        now = time.monotonic()
+        if at_once or now >= self._next_check:
+            self._next_check = now + _CHECK_SECONDS
+            stamp = _stamp(self._path)
+            if stamp != self._stamp:
+                self._entries = self._read()
+                self._stamp = stamp
+        return self._entries
+
+    def _read(self) -> list[_Entry]:
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise TokensError(f"{self._path} cannot be read ({error.strerror})") from error
+        try:
+            return [_entry(item) for item in json.loads(text)["tokens"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise TokensError(
+                f"{self._path} is no file of tokens; write it with `impasto-server token`"
+            ) from error
+
+    def _write(self, entries: list[_Entry]) -> None:
+        items = [
+            {"name": e.tenant.name, "weight": e.tenant.weight, "sha256": e.sha256, "created": e.created}
+            for e in entries
+        ]
+        try:
+            # For this user alone, which is how it is made.
+            write_whole(self._path, json.dumps({"tokens": items}, indent=1).encode())
+        except OSError as error:
+            raise TokensError(f"{self._path} cannot be written ({error.strerror})") from error
+        self._entries, self._stamp = entries, _stamp(self._path)
+
+
+def _entry(item: dict[str, Any]) -> _Entry:
+    return _Entry(
+        str(item["sha256"]), Tenant(str(item["name"]), float(item["weight"])), float(item["created"])
+    )
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()
+
+
+def _stamp(path: Path) -> object:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size

@@ -1,0 +1,188 @@
+"""Who is on which device, on a simulated clock."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from impasto_server.fleet.placement import SETTLED_SECONDS, TURN_SECONDS, Claim, Place, Placed, Served, plan
+
+_names = itertools.count()
+
+
+def claim(tenant: str = "a", **fields: object) -> Claim:
+    number = next(_names)
+    return Claim(name=f"jobs/{number}", tenant=tenant, created=number, **fields)  # type: ignore[arg-type]
+
+
+def placed(claim: Claim, seconds: float = 60.0, **fields: object) -> Placed:
+    return Placed(claim=claim, seconds=seconds, **fields)  # type: ignore[arg-type]
+
+
+def served(**seconds: float) -> Served:
+    made = Served()
+    made.keep(seconds)
+    for tenant, amount in seconds.items():
+        made.charge(tenant, amount, 1.0)
+    return made
+
+
+def test_free_slots_are_filled_evenly_over_tenants() -> None:
+    waiting = [claim("a") for _ in range(6)] + [claim("b") for _ in range(6)]
+    todo = plan(waiting, [Place(device="cpu", slots=4, jobs=[])], served(a=0, b=0))
+    tenants = {job.name: job.tenant for job in waiting}
+    assert sorted(tenants[name] for name, _ in todo.start) == ["a", "a", "b", "b"]
+    assert not todo.suspend
+
+
+def test_several_devices_are_filled_evenly_and_the_roomier_first() -> None:
+    waiting = [claim() for _ in range(3)]
+    places = [
+        Place(device="cuda:0", slots=4, jobs=[], free_bytes=10),
+        Place(device="cuda:1", slots=4, jobs=[], free_bytes=20),
+    ]
+    todo = plan(waiting, places, served(a=0))
+    assert [device for _, device in todo.start] == ["cuda:1", "cuda:0", "cuda:1"]
+
+
+def test_a_job_goes_only_where_it_may_fit() -> None:
+    waiting = [claim(too_small=frozenset({"cuda:0"}))]
+    assert not plan(waiting, [Place(device="cuda:0", slots=4, jobs=[])], served(a=0)).start
+    both = [Place(device="cuda:0", slots=4, jobs=[]), Place(device="cuda:1", slots=1, jobs=[])]
+    assert plan(waiting, both, served(a=0)).start == [(waiting[0].name, "cuda:1")]
+
+
+def test_a_tenant_with_none_gets_a_place_of_one_who_has_several() -> None:
+    jobs = [placed(claim("a")) for _ in range(4)]
+    newcomer = claim("b")
+    todo = plan([newcomer], [Place(device="cpu", slots=4, jobs=jobs)], served(a=0, b=0))
+    assert todo.suspend == [jobs[-1].claim.name], "the youngest makes room"
+    leaving = [dataclasses.replace(job, leaving=job.claim.name in todo.suspend) for job in jobs]
+    again = plan([newcomer], [Place(device="cpu", slots=4, jobs=leaving)], served(a=0, b=0))
+    assert not again.suspend, "one who makes room is enough"
+
+
+def test_who_is_watched_makes_room_last() -> None:
+    jobs = [placed(claim("a")), placed(claim("a", watched=True))]
+    todo = plan([claim("b")], [Place(device="cpu", slots=2, jobs=jobs)], served(a=0, b=0))
+    assert todo.suspend == [jobs[0].claim.name]
+
+
+def test_nobody_makes_room_who_has_only_just_come() -> None:
+    jobs = [placed(claim("a"), SETTLED_SECONDS / 2) for _ in range(2)]
+    assert not plan([claim("b")], [Place(device="cpu", slots=2, jobs=jobs)], served(a=0, b=0)).suspend
+
+
+def test_equals_take_turns_but_not_for_little() -> None:
+    place = [Place(device="cpu", slots=1, jobs=[placed(claim("a"))])]
+    assert not plan([claim("b")], place, served(a=TURN_SECONDS / 2, b=0)).suspend
+    assert plan([claim("b")], place, served(a=TURN_SECONDS, b=0)).suspend
+
+
+def test_a_first_look_does_not_wait_for_a_turn() -> None:
+    place = [Place(device="cpu", slots=1, jobs=[placed(claim("a"))])]
+    assert plan([claim("b", interactive=True)], place, served(a=0, b=0)).suspend
+    own = [Place(device="cpu", slots=1, jobs=[placed(claim("a"))])]
+    assert plan([claim("a", interactive=True)], own, served(a=0)).suspend
+    watched = [Place(device="cpu", slots=1, jobs=[placed(claim("a", watched=True))])]
+    assert not plan([claim("a", interactive=True)], watched, served(a=0)).suspend
+
+
+def test_priority_counts_among_ones_own_jobs_only() -> None:
+    low, high = claim("a"), claim("a", priority=5)
+    place = [Place(device="cpu", slots=1, jobs=[])]
+    assert plan([low, high], place, served(a=0)).start == [(high.name, "cpu")]
+    taken = [Place(device="cpu", slots=1, jobs=[placed(low)])]
+    assert plan([high], taken, served(a=0)).suspend == [low.name]
+    assert not plan([claim("b", priority=100)], taken, served(a=0, b=0)).suspend
+
+
+def test_a_suspect_gets_a_device_to_itself() -> None:
+    suspect = claim("a", alone=True)
+    jobs = [placed(claim("b")), placed(claim("c"))]
+    busy = [Place(device="cpu", slots=4, jobs=jobs)]
+    todo = plan([suspect, claim("d")], busy, served(a=0, b=0, c=0, d=5))
+    assert sorted(todo.suspend) == sorted(job.claim.name for job in jobs)
+    assert not todo.start, "the device is being cleared: nobody else comes"
+    assert plan([suspect], [Place(device="cpu", slots=4, jobs=[])], served(a=0)).start
+    alone = [Place(device="cpu", slots=4, jobs=[placed(suspect)])]
+    todo = plan([claim("b", interactive=True)], alone, served(a=99, b=0))
+    assert not todo.start
+    assert not todo.suspend
+
+
+class World:
+    """Devices that give every job on them the same share of their time, and jobs that never end."""
+
+    def __init__(self, tenants: dict[str, float], jobs_each: int, devices: int, slots: int) -> None:
+        self.weights = tenants
+        self.waiting = [claim(t, weight=w) for t, w in tenants.items() for _ in range(jobs_each)]
+        self.devices: dict[str, list[Placed]] = {f"cuda:{i}": [] for i in range(devices)}
+        self.slots = slots
+        self.served = Served()
+        self.had = dict.fromkeys(tenants, 0.0)
+        self.moves = 0
+
+    def tick(self, seconds: float = 1.0) -> None:
+        self.served.keep(self.weights)
+        # Who was told to leave has left by now.
+        for device, jobs in self.devices.items():
+            self.waiting += [job.claim for job in jobs if job.leaving]
+            self.devices[device] = [job for job in jobs if not job.leaving]
+        places = [Place(device=d, slots=self.slots, jobs=jobs) for d, jobs in self.devices.items()]
+        todo = plan(self.waiting, places, self.served)
+        claims = {claim.name: claim for claim in self.waiting}
+        for name, device in todo.start:
+            self.waiting.remove(claims[name])
+            self.devices[device].append(placed(claims[name], 0.0))
+        self.moves += len(todo.suspend)
+        free = sum(self.slots - len(jobs) for jobs in self.devices.values())
+        assert not (free and self.waiting), "a slot is free and a job waits"
+        for device, jobs in self.devices.items():
+            share = seconds / len(jobs) if jobs else 0.0
+            for job in jobs:
+                self.had[job.claim.tenant] += share
+                self.served.charge(job.claim.tenant, share, job.claim.weight)
+            self.devices[device] = [
+                dataclasses.replace(
+                    job, seconds=job.seconds + seconds, leaving=job.claim.name in todo.suspend
+                )
+                for job in jobs
+            ]
+
+
+@given(
+    tenants=st.integers(2, 12),
+    jobs_each=st.integers(1, 6),
+    devices=st.integers(1, 3),
+    slots=st.integers(1, 8),
+)
+@settings(max_examples=60, deadline=None)
+def test_backlogged_tenants_get_the_same_in_the_long_run(
+    tenants: int, jobs_each: int, devices: int, slots: int
+) -> None:
+    world = World({f"t{i}": 1.0 for i in range(tenants)}, jobs_each, devices, slots)
+    places = devices * slots
+    for _ in range(2000):
+        world.tick()
+    if tenants * jobs_each <= places:
+        assert world.moves == 0, "where all have room, nobody moves"
+    elif jobs_each >= places or tenants >= places:
+        # One turn each way is what they may differ by, whatever time it has been.
+        assert max(world.had.values()) - min(world.had.values()) <= 3 * TURN_SECONDS
+    assert min(world.had.values()) > 0, "nobody starves"
+
+
+def test_a_newcomer_has_no_claim_on_the_past() -> None:
+    counts = Served()
+    counts.keep(["a"])
+    counts.charge("a", 1000.0, 1.0)
+    counts.keep(["a", "b"])
+    assert counts["b"] == counts["a"]
+    counts.keep(["b"])
+    counts.charge("b", 50.0, 1.0)
+    counts.keep(["a", "b"])
+    assert counts["a"] == counts["b"]

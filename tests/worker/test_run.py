@@ -1,0 +1,396 @@
+"""The worker's calls, spoken to a real worker on its socket."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto.worker.v1 import worker_pb2
+from samples import coded, mask, photo
+from server_process import PATIENCE, until
+from worker_process import (
+    CONTENT,
+    IMAGES,
+    STYLE,
+    Outcome,
+    WorkerProcess,
+    job,
+    named,
+    run_requests,
+    running_worker,
+)
+
+# "auto" is what was the faster when the worker started, and may be another the next time.
+RECIPE = pb.Recipe(evaluations=14, precision=pb.PRECISION_FLOAT32)
+LONG = pb.Recipe(evaluations=100_000, precision=pb.PRECISION_FLOAT32, stop_on_plateau=False)
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[WorkerProcess]:
+    with running_worker() as running:
+        yield running
+
+
+def is_idle(worker: WorkerProcess) -> bool:
+    return worker.info().device.resident_jobs == 0
+
+
+def details(error: status_pb2.Status | None) -> list[str]:
+    """The fields that a status names."""
+    assert error is not None
+    bad = error_details_pb2.BadRequest()
+    return [v.field for detail in error.details if detail.Unpack(bad) for v in bad.field_violations]
+
+
+def refused(call: Any) -> status_pb2.Status:
+    """The status that a call ends with."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    status: status_pb2.Status | None = rpc_status.from_call(caught.value)
+    assert status is not None
+    return status
+
+
+def test_a_job_starts_tells_its_numbers_and_ends_with_its_picture(worker: WorkerProcess) -> None:
+    outcome = Outcome().read(worker.run(job(recipe=RECIPE), IMAGES))
+    assert outcome.kinds == ["started", "progress", "finished", "result"]
+    assert outcome.started is not None
+    assert (outcome.started.width, outcome.started.height, outcome.started.evaluation) == (32, 24, 0)
+    assert outcome.progress[-1].evaluation == 14
+    assert outcome.picture.size == (32, 24)
+    assert outcome.metadata["content_sha256"] == named(CONTENT).sha256
+    assert outcome.metadata["styles"] == [{"sha256": named(STYLE).sha256, "weight": 1.0}]
+    until(lambda: is_idle(worker), bool)
+
+
+def test_an_image_used_several_times_is_sent_once(worker: WorkerProcess) -> None:
+    masks = coded(mask())
+    begin = job(recipe=pb.Recipe(evaluations=2))
+    begin.spec.styles[0].image.CopyFrom(named(CONTENT))
+    begin.spec.regions.add(content_mask=named(masks), style_mask=named(masks))
+    begin.spec.selection.CopyFrom(named(masks))
+    outcome = Outcome().read(worker.run(begin, [masks, CONTENT]))
+    assert outcome.finished is not None
+    assert not outcome.finished.HasField("error")
+    assert outcome.metadata["styles"] == [{"sha256": named(CONTENT).sha256, "weight": 1.0}]
+    assert outcome.metadata["selection_sha256"] == named(masks).sha256
+
+
+def test_raw_pixels_and_small_chunks(worker: WorkerProcess) -> None:
+    rgba = photo().convert("RGBA").tobytes()
+    raw = pb.RawPixels(width=32, height=24, rgba=rgba).SerializeToString()
+    begin = job(recipe=pb.Recipe(evaluations=2))
+    begin.spec.content.CopyFrom(named(raw))
+    call = worker.stub.Run(run_requests(begin, [raw, STYLE], chunk_bytes=100), timeout=PATIENCE)
+    outcome = Outcome().read(call)
+    assert outcome.picture.mode == "RGBA"
+    # Of the pixels, as they were sent to the gateway, not of the message around them.
+    assert outcome.metadata["content_sha256"] == named(rgba).sha256
+
+
+def test_a_damaged_image_fails_the_job_not_the_call(worker: WorkerProcess) -> None:
+    damaged = CONTENT[: len(CONTENT) // 2]
+    begin = job()
+    begin.spec.content.CopyFrom(named(damaged))
+    outcome = Outcome().read(worker.run(begin, [damaged, STYLE]))
+    assert outcome.finished is not None
+    assert outcome.finished.error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert details(outcome.finished.error) == ["spec.content"]
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        [],
+        list(run_requests(job(), IMAGES))[1:],
+        list(run_requests(job(), IMAGES))[:-1],
+        list(run_requests(job(), IMAGES, chunk_bytes=50))[:-1],
+        list(run_requests(job(), IMAGES, chunk_bytes=50))[::2],
+        list(run_requests(job(), IMAGES, b"checkpoint"))[:-1],
+        list(run_requests(job(), [*IMAGES])) * 2,
+    ],
+    ids=["nothing", "no begin", "no style", "cut off", "gaps", "no checkpoint", "two begins"],
+)
+def test_what_is_not_handed_over_whole_is_refused(
+    worker: WorkerProcess, requests: list[worker_pb2.RunRequest]
+) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        list(worker.stub.Run(iter(requests), timeout=PATIENCE))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    until(lambda: is_idle(worker), bool)
+
+
+def test_previews_come_only_while_someone_watches(worker: WorkerProcess) -> None:
+    call = worker.run(job(recipe=LONG), IMAGES)
+    outcome = Outcome()
+    while len(outcome.progress) < 5:
+        outcome.read(call, "progress")
+    assert outcome.previews == []
+    worker.update("jobs/1", watched=True)
+    outcome.read(call, "preview")
+    assert outcome.previews[0].width == 32
+    worker.update("jobs/1", watched=False)
+    # One may have been on its way.
+    seen = len(outcome.previews) + 1
+    numbers = len(outcome.progress) + 20
+    while len(outcome.progress) < numbers:
+        outcome.read(call, "progress")
+    assert len(outcome.previews) <= seen
+    call.cancel()
+
+
+def test_a_cancelled_job_is_off_the_device_at_once(worker: WorkerProcess) -> None:
+    call = worker.run(job(recipe=LONG), IMAGES)
+    Outcome().read(call, "progress")
+    assert worker.info().device.resident_jobs == 1
+    call.cancel()
+    until(lambda: is_idle(worker), bool)
+    assert refused(lambda: worker.update("jobs/1", watched=True)).code == 5
+    until(lambda: worker.turn_file.read_bytes().strip(b"\0"), lambda name: name == b"")
+
+
+def test_an_update_takes_hold_at_once(worker: WorkerProcess) -> None:
+    call = worker.run(job(recipe=LONG), IMAGES)
+    outcome = Outcome().read(call, "progress")
+    recipe = pb.Recipe(evaluations=30, style_weight=3.0, precision=pb.PRECISION_FLOAT32)
+    answer = worker.update("jobs/1", recipe=recipe)
+    assert answer.recipe.style_weight == 3.0
+    assert answer.recipe.content_weight == pytest.approx(0.3)
+    outcome.read(call)
+    assert outcome.metadata["recipe"]["style_weight"] == 3.0
+    assert outcome.progress[-1].evaluation <= max(31, outcome.progress[0].evaluation + 300)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "field"),
+    [
+        (pb.Recipe(seed=7), "spec.recipe.seed"),
+        (pb.Recipe(objective=pb.OBJECTIVE_GATYS), "spec.recipe.objective"),
+        (pb.Recipe(learning_rate=-1.0), "spec.recipe.learning_rate"),
+        (pb.Recipe(style_layers=[pb.LayerWeight(layer="x", weight=1)]), "spec.recipe.style_layers[0].layer"),
+    ],
+)
+def test_an_update_that_cannot_be_taken_up_changes_nothing(
+    worker: WorkerProcess, recipe: pb.Recipe, field: str
+) -> None:
+    call = worker.run(job(recipe=LONG), IMAGES)
+    Outcome().read(call, "progress")
+    error = refused(lambda: worker.update("jobs/1", recipe=recipe, watched=True))
+    assert error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert details(error) == [field]
+    assert worker.update("jobs/1", priority=1).recipe.evaluations == 100_000
+    call.cancel()
+
+
+def test_updates_and_suspending_of_jobs_that_wait(worker: WorkerProcess) -> None:
+    # 450 MiB hold one job, not two: the second waits for memory.
+    with running_worker("--memory", "300") as small:
+        first = small.run(job("jobs/1", recipe=LONG), IMAGES)
+        Outcome().read(first, "progress")
+        second, third = (small.run(job(name, recipe=LONG), IMAGES) for name in ("jobs/2", "jobs/3"))
+        until(lambda: small.log, lambda log: "jobs/2" in log and "jobs/3" in log)
+        answer = small.update("jobs/2", recipe=pb.Recipe(evaluations=3, tv_weight=0.5))
+        assert answer.recipe.tv_weight == 0.5
+        assert details(refused(lambda: small.update("jobs/2", recipe=pb.Recipe(seed=7)))) == [
+            "spec.recipe.seed"
+        ]
+        small.suspend("jobs/3")
+        assert Outcome().read(third).kinds == ["suspended"]
+        first.cancel()
+        outcome = Outcome().read(second)
+        assert outcome.progress[-1].evaluation == 3
+        assert outcome.metadata["recipe"]["tv_weight"] == 0.5
+
+
+def test_a_job_suspended_before_it_has_a_place_or_all_its_images(worker: WorkerProcess) -> None:
+    with running_worker(max_resident=1) as narrow:
+        first = narrow.run(job("jobs/1", recipe=LONG), IMAGES)
+        Outcome().read(first, "progress")
+        second = narrow.run(job("jobs/2"), IMAGES)
+        may_go_on = threading.Event()
+
+        def stalled() -> Iterator[worker_pb2.RunRequest]:
+            yield from list(run_requests(job("jobs/3"), IMAGES))[:2]
+            may_go_on.wait()
+
+        third = narrow.stub.Run(stalled(), timeout=PATIENCE)
+
+        def suspended(name: str) -> bool:
+            try:
+                narrow.suspend(name)
+            except grpc.RpcError:
+                return False
+            return True
+
+        for call, name in ((second, "jobs/2"), (third, "jobs/3")):
+            until(lambda name=name: suspended(name), bool)  # type: ignore[misc]
+            assert Outcome().read(call).kinds == ["suspended"]
+        may_go_on.set()
+        # The place that was waited for is not lost.
+        fourth = narrow.run(job("jobs/4"), IMAGES)
+        first.cancel()
+        assert Outcome().read(fourth).kinds[-1] == "result"
+
+
+def test_one_that_can_never_fit_is_refused_with_the_numbers() -> None:
+    with running_worker("--memory", "1") as tiny:
+        outcome = Outcome().read(tiny.run(job(), IMAGES))
+    assert outcome.finished is not None
+    assert outcome.finished.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    assert details(outcome.finished.error) == ["spec.recipe.longest_side"]
+    assert "1 MiB" in outcome.finished.error.message
+
+
+def test_a_name_that_still_runs_is_waited_for(worker: WorkerProcess) -> None:
+    first = worker.run(job(recipe=LONG), IMAGES)
+    Outcome().read(first, "progress")
+    second = worker.run(job(recipe=RECIPE), IMAGES)
+    time.sleep(0.1)
+    first.cancel()
+    assert Outcome().read(second).kinds[-1] == "result"
+
+
+def test_nothing_runs_here_by_another_name(worker: WorkerProcess) -> None:
+    for call in (lambda: worker.suspend("jobs/none"), lambda: worker.update("jobs/none", watched=True)):
+        assert refused(call).code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
+def suspended_at(worker: WorkerProcess, begin: worker_pb2.Begin, evaluation: int) -> Outcome:
+    """A job run until it has told of so many evaluations, then suspended."""
+    call = worker.run(begin, IMAGES)
+    outcome = Outcome()
+    for response in call:
+        if outcome.take(response) == "progress" and outcome.progress[-1].evaluation >= evaluation:
+            worker.suspend(begin.job_name)
+            break
+    return outcome.read(call)
+
+
+RECIPES = {
+    "lbfgs": RECIPE,
+    "adam": pb.Recipe(
+        evaluations=14, optimizer=pb.OPTIMIZER_ADAM, averaging=0.9, precision=pb.PRECISION_FLOAT32
+    ),
+    "scales": pb.Recipe(evaluations=10, longest_side=256, precision=pb.PRECISION_FLOAT32),
+    "bfloat16": pb.Recipe(evaluations=14, precision=pb.PRECISION_BFLOAT16),
+}
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_a_job_resumed_in_another_process_ends_in_the_same_bytes(worker: WorkerProcess, kind: str) -> None:
+    recipe = RECIPES[kind]
+    undisturbed = Outcome().read(worker.run(job(recipe=recipe), IMAGES))
+    stop = random.randint(1, recipe.evaluations - 2)
+    outcome = suspended_at(worker, job(recipe=recipe), stop)
+    if outcome.kinds[-1] != "suspended":
+        pytest.skip("it was over before it could be suspended")
+    assert outcome.kinds[-2:] == ["checkpoint", "suspended"]
+    assert outcome.evaluations_saved[-1] >= stop
+    with running_worker() as other:
+        resumed = Outcome().read(other.run(job(recipe=recipe), IMAGES, outcome.checkpoints[-1]))
+    assert resumed.started is not None
+    assert resumed.started.evaluation == outcome.evaluations_saved[-1]
+    assert resumed.result == undisturbed.result
+
+
+def test_a_job_whose_worker_was_killed_ends_in_the_same_bytes(worker: WorkerProcess) -> None:
+    recipe = pb.Recipe(evaluations=60, precision=pb.PRECISION_FLOAT32)
+    undisturbed = Outcome().read(worker.run(job(recipe=recipe), IMAGES))
+    begin = job(recipe=recipe, checkpoint_interval=Duration(nanos=100_000_000))
+    checkpoint: bytes | None = None
+    starts = []
+    for _ in range(4):
+        with running_worker() as victim:
+            outcome = Outcome()
+            deaths = random.randint(1, 3)
+            try:
+                for response in victim.run(begin, IMAGES, checkpoint):
+                    outcome.take(response)
+                    if len(outcome.checkpoints) == deaths and not outcome.finished:
+                        assert victim.turn_file.read_bytes().strip(b"\0") in (b"jobs/1", b"")
+                        victim.process.send_signal(signal.SIGKILL)
+                        deaths = -1
+            except grpc.RpcError as error:
+                assert error.code() == grpc.StatusCode.UNAVAILABLE
+        assert outcome.started is not None
+        starts.append(outcome.started.evaluation)
+        if outcome.finished:
+            break
+        checkpoint = outcome.checkpoints[-1]
+    if not outcome.finished:
+        outcome = Outcome().read(worker.run(begin, IMAGES, checkpoint))
+    assert starts == sorted(starts)
+    assert len(starts) > 1
+    assert outcome.result == undisturbed.result
+
+
+def test_a_killed_worker_leaves_the_name_of_the_job_whose_turn_it_was() -> None:
+    with running_worker() as victim:
+        call = victim.run(job("jobs/poison", recipe=LONG), IMAGES)
+        Outcome().read(call, "progress")
+        os.kill(victim.process.pid, signal.SIGKILL)
+        victim.process.wait()
+        assert victim.turn_file.read_bytes() == b"jobs/poison".ljust(256, b"\0")
+
+
+def damaged(checkpoint: bytes) -> bytes:
+    """With one bit of a tensor the other way round."""
+    at = len(checkpoint) - 1000
+    return checkpoint[:at] + bytes([checkpoint[at] ^ 1]) + checkpoint[at + 1 :]
+
+
+@pytest.mark.parametrize("harm", ["cut", "bit", "rubbish", "other size", "other objective"])
+def test_a_checkpoint_that_cannot_be_used_means_beginning_anew(worker: WorkerProcess, harm: str) -> None:
+    undisturbed = Outcome().read(worker.run(job(recipe=RECIPE), IMAGES))
+    other = {
+        "other size": pb.Recipe(longest_side=48, evaluations=10_000),
+        "other objective": pb.Recipe(objective=pb.OBJECTIVE_GATYS, evaluations=10_000),
+    }.get(harm, LONG)
+    (checkpoint,) = suspended_at(worker, job(recipe=other), 3).checkpoints
+    checkpoint = {
+        "cut": checkpoint[:-7],
+        "bit": damaged(checkpoint),
+        "rubbish": b"rubbish",
+    }.get(harm, checkpoint)
+    logged = worker.log.count("checkpoint cannot be used")
+    outcome = Outcome().read(worker.run(job(recipe=RECIPE), IMAGES, checkpoint))
+    assert outcome.started is not None
+    assert outcome.started.evaluation == 0
+    assert outcome.result == undisturbed.result
+    assert worker.log.count("checkpoint cannot be used") == logged + 1
+
+
+def test_a_recipe_newer_than_the_checkpoint_is_taken_up(worker: WorkerProcess) -> None:
+    outcome = suspended_at(worker, job(recipe=LONG), 5)
+    newer = pb.Recipe(evaluations=outcome.evaluations_saved[-1] + 10, style_weight=5.0)
+    resumed = Outcome().read(worker.run(job(recipe=newer), IMAGES, outcome.checkpoints[-1]))
+    assert resumed.started is not None
+    assert resumed.started.evaluation == outcome.evaluations_saved[-1]
+    assert resumed.metadata["recipe"]["style_weight"] == 5.0
+    # What it leaves to the device stays as it was.
+    assert resumed.metadata["recipe"]["precision"] == "float32"
+
+
+def test_a_job_resumed_and_suspended_before_it_went_on_sends_no_checkpoint(worker: WorkerProcess) -> None:
+    outcome = suspended_at(worker, job(recipe=LONG), 3)
+    # Of the same tenant and ahead of it: the resumed one does not get a turn.
+    ahead = worker.run(job("jobs/ahead", recipe=LONG, priority=1), IMAGES)
+    Outcome().read(ahead, "progress")
+    call = worker.run(job(recipe=LONG), IMAGES, outcome.checkpoints[-1])
+    resumed = Outcome().read(call, "started")
+    worker.suspend("jobs/1")
+    assert resumed.read(call).kinds == ["started", "suspended"]
+    ahead.cancel()
+    until(lambda: is_idle(worker), bool)

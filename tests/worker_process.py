@@ -1,0 +1,207 @@
+"""A real worker for tests: `python -m impasto_server.worker` in a process of its own, on a Unix socket."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import PIL.Image
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto.worker.v1 import worker_pb2, worker_pb2_grpc
+from samples import coded, photo
+from server_process import PATIENCE
+
+RunCall = Iterator[worker_pb2.RunResponse]
+
+
+class WorkerProcess:
+    """A running worker.
+
+    Attributes:
+        process: its process; its stdin is a pipe.
+        stub: a connection to it.
+        turn_file: whose turn it is.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], channel: grpc.Channel, folder: Path) -> None:
+        self.process = process
+        self.stub = worker_pb2_grpc.WorkerServiceStub(channel)
+        self.turn_file = folder / "turn"
+        self._log = folder / "log"
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def info(self) -> worker_pb2.GetWorkerInfoResponse:
+        request = worker_pb2.GetWorkerInfoRequest()
+        return self.stub.GetWorkerInfo(request, timeout=PATIENCE, wait_for_ready=True)
+
+    def run(self, begin: worker_pb2.Begin, images: Iterable[bytes], checkpoint: bytes | None = None) -> Any:
+        """The call; iterate it for its responses."""
+        return self.stub.Run(iter(run_requests(begin, images, checkpoint)), timeout=PATIENCE)
+
+    def update(self, name: str, **fields: Any) -> worker_pb2.UpdateRunResponse:
+        return self.stub.UpdateRun(worker_pb2.UpdateRunRequest(job_name=name, **fields), timeout=PATIENCE)
+
+    def suspend(self, name: str) -> None:
+        self.stub.SuspendRun(worker_pb2.SuspendRunRequest(job_name=name), timeout=PATIENCE)
+
+
+class Outcome:
+    """What a call of Run told, taken together.
+
+    Attributes:
+        kinds: the payloads, in order, each once where several follow one another.
+        progress: all numbers.
+        previews: all previews.
+        checkpoints: all whole ones.
+        result: the picture's bytes.
+    """
+
+    def __init__(self) -> None:
+        self.kinds: list[str] = []
+        self.started: worker_pb2.Started | None = None
+        self.progress: list[pb.Progress] = []
+        self.previews: list[pb.Preview] = []
+        self.checkpoints: list[bytes] = []
+        self.evaluations_saved: list[int] = []
+        self.finished: worker_pb2.Finished | None = None
+        self.result = b""
+        self._checkpoint = bytearray()
+
+    def take(self, response: worker_pb2.RunResponse) -> str:
+        kind = response.WhichOneof("payload")
+        assert kind is not None
+        if self.kinds[-1:] != [kind]:
+            self.kinds.append(kind)
+        if kind == "started":
+            self.started = response.started
+        elif kind == "progress":
+            self.progress.append(response.progress)
+        elif kind == "preview":
+            self.previews.append(response.preview)
+        elif kind == "finished":
+            self.finished = response.finished
+        elif kind == "result":
+            assert response.result.offset == len(self.result)
+            self.result += response.result.data
+        elif kind == "checkpoint":
+            chunk = response.checkpoint
+            assert chunk.offset == len(self._checkpoint)
+            assert len(chunk.data) <= 1 << 20
+            self._checkpoint += chunk.data
+            if len(self._checkpoint) == chunk.size_bytes:
+                self.checkpoints.append(bytes(self._checkpoint))
+                self.evaluations_saved.append(chunk.evaluation)
+                self._checkpoint.clear()
+        return kind
+
+    def read(self, call: RunCall, until: str | None = None) -> Outcome:
+        """Reads up to a payload of a kind, or to the end."""
+        for response in call:
+            if self.take(response) == until:
+                break
+        return self
+
+    @property
+    def picture(self) -> PIL.Image.Image:
+        return PIL.Image.open(io.BytesIO(self.result))
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        metadata: dict[str, Any] = json.loads(self.picture.info["impasto"])
+        return metadata
+
+
+def named(image: bytes) -> pb.Image:
+    """An image named by its digest."""
+    return pb.Image(sha256=hashlib.sha256(image).hexdigest())
+
+
+CONTENT = coded(photo())
+STYLE = coded(photo(20, 28))
+IMAGES = (CONTENT, STYLE)
+
+
+def job(name: str = "jobs/1", recipe: pb.Recipe | None = None, **fields: Any) -> worker_pb2.Begin:
+    """A job with the content `CONTENT` and the style `STYLE`, of one tenant."""
+    spec = pb.JobSpec(
+        content=named(CONTENT),
+        styles=[pb.Style(image=named(STYLE))],
+        recipe=recipe or pb.Recipe(evaluations=6),
+    )
+    return worker_pb2.Begin(**{"job_name": name, "spec": spec, "tenant": "a", "tenant_weight": 1.0} | fields)
+
+
+def run_requests(
+    begin: worker_pb2.Begin,
+    images: Iterable[bytes],
+    checkpoint: bytes | None = None,
+    *,
+    chunk_bytes: int = 256 << 10,
+) -> Iterator[worker_pb2.RunRequest]:
+    """The requests of a Run. An image that is a `RawPixels` message is sent as raw pixels."""
+    message = worker_pb2.Begin()
+    message.CopyFrom(begin)
+    message.resumes = checkpoint is not None
+    yield worker_pb2.RunRequest(begin=message)
+    for image in images:
+        raw = not image.startswith((b"\x89PNG", b"\xff\xd8"))
+        for chunk in _chunks(image, chunk_bytes):
+            chunk.raw = raw
+            chunk.sha256 = hashlib.sha256(image).hexdigest()
+            yield worker_pb2.RunRequest(image=chunk)
+    for chunk in _chunks(checkpoint or b"", chunk_bytes):
+        yield worker_pb2.RunRequest(checkpoint=chunk)
+
+
+@contextlib.contextmanager
+def running_worker(*arguments: str, max_resident: int = 16) -> Iterator[WorkerProcess]:
+    """Starts a worker on the CPU with the built-in weights, and ends it by closing its stdin."""
+    with tempfile.TemporaryDirectory() as name, (Path(name) / "log").open("wb") as log:
+        folder = Path(name)
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "impasto_server.worker"),
+                *("--socket", str(folder / "worker.sock"), "--turn-file", str(folder / "turn")),
+                *("--device", "cpu", "--weights", "builtin", "--max-resident", str(max_resident)),
+                *arguments,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
+        assert process.stdin is not None
+        options = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.max_reconnect_backoff_ms", 200),
+        ]
+        try:
+            with grpc.insecure_channel(f"unix:{folder / 'worker.sock'}", options) as channel:
+                worker = WorkerProcess(process, channel, folder)
+                worker.info()
+                yield worker
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _chunks(data: bytes, length: int) -> Iterator[worker_pb2.InputChunk]:
+    for offset in range(0, len(data), length):
+        yield worker_pb2.InputChunk(size_bytes=len(data), offset=offset, data=data[offset : offset + length])
