@@ -53,6 +53,17 @@ struct RemoteError {
   }
   explicit RemoteError(const google::rpc::Status& job) : status(job) {}
 
+  // Whether the server is away. UNAVAILABLE says so; a connection that breaks may also show as another
+  // code, but not with an ErrorInfo, which every error of the server has.
+  bool is_away() const {
+    google::rpc::ErrorInfo info;
+    switch (status.code()) {
+      case grpc::UNAVAILABLE: return true;
+      case grpc::CANCELLED: case grpc::INTERNAL: case grpc::UNKNOWN: return !unpack(&info);
+      default: return false;
+    }
+  }
+
   template <typename Detail>
   bool unpack(Detail* detail) const {
     return std::any_of(status.details().begin(), status.details().end(),
@@ -178,7 +189,8 @@ class Client {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
-    stub_ = pb::StyleTransfer::NewStub(grpc::CreateCustomChannel(server, credentials, arguments));
+    channel_ = grpc::CreateCustomChannel(server, credentials, arguments);
+    stub_ = pb::StyleTransfer::NewStub(channel_);
   }
 
   pb::Job create(const pb::CreateJobRequest& request) {
@@ -276,7 +288,7 @@ class Client {
     return reader->Finish();
   }
 
-  // Tries again while the server is away. UNAVAILABLE is the only code worth that.
+  // Tries again while the server is away.
   template <typename Attempt>
   void persist(Attempt attempt) {
     for (;;) {
@@ -285,10 +297,12 @@ class Client {
       if (status.ok()) return heard();
       if (interrupt_.came()) throw Interrupted();
       RemoteError error(status);
-      if (status.error_code() != grpc::UNAVAILABLE || Clock::now() - last_heard_ > patience_) throw error;
+      if (!error.is_away() || Clock::now() - last_heard_ > patience_) throw error;
       google::rpc::RetryInfo retry;
       print(error.status.message() + "; trying again");
-      interrupt_.sleep(error.unpack(&retry) ? seconds(retry.retry_delay()) : Seconds(1));
+      interrupt_.sleep(error.unpack(&retry) ? seconds(retry.retry_delay()) : Seconds(0.5));
+      // A channel connects only while someone waits on it.
+      channel_->WaitForConnected(std::chrono::system_clock::now() + std::chrono::milliseconds(500));
     }
   }
 
@@ -298,6 +312,7 @@ class Client {
     write_file(folder / (number + word(pb::ImageFormat_Name(preview.format()))), preview.data());
   }
 
+  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<pb::StyleTransfer::Stub> stub_;
   std::string token_;
   Interrupt& interrupt_;

@@ -77,16 +77,24 @@ async function receive (stream, take) {
   }
 }
 
-// Tries again while the server is away. UNAVAILABLE is the only code worth that.
+// Whether the server is away. UNAVAILABLE says so; a connection that breaks may also show as another
+// code, but not with an ErrorInfo, which every error of the server has.
+function isAway (error) {
+  const { CANCELLED, INTERNAL, UNAVAILABLE, UNKNOWN } = grpc.status
+  return error.code === UNAVAILABLE || ([CANCELLED, INTERNAL, UNKNOWN].includes(error.code) && !explain(error).ErrorInfo)
+}
+
+// Tries again while the server is away.
 async function persist (attempt) {
   for (;;) {
-    interrupt.signal.throwIfAborted()
     try {
+      interrupt.signal.throwIfAborted()
       const answer = await attempt()
       heard()
       return answer
     } catch (error) {
-      if (error.code !== grpc.status.UNAVAILABLE || Date.now() - lastHeard > patience) throw error
+      interrupt.signal.throwIfAborted()
+      if (!isAway(error) || Date.now() - lastHeard > patience) throw error
       const { message, RetryInfo: retry } = explain(error)
       print(`${message}; trying again`)
       await sleep(retry ? milliseconds(retry.retry_delay) : 1000, null, interrupt)

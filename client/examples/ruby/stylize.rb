@@ -39,6 +39,15 @@ def detail(error, kind)
   status&.details&.find { |any| any.is(kind) }&.unpack(kind)
 end
 
+# Whether the server is away. UNAVAILABLE says so; a connection that breaks may also show as another code,
+# but not with an ErrorInfo, which every error of the server has.
+def away?(error)
+  case error
+  when GRPC::Unavailable then true
+  when GRPC::Cancelled, GRPC::Internal, GRPC::Unknown then detail(error, Google::Rpc::ErrorInfo).nil?
+  end
+end
+
 def explain(error)
   bad = detail(error, Google::Rpc::BadRequest)
   return bad.field_violations.map { |fault| "#{fault.field} #{fault.description}" } if bad
@@ -122,11 +131,11 @@ class Client
     @patience = PATIENCE
   end
 
-  # Tries again while the server is away. UNAVAILABLE is the only code worth that.
+  # Tries again while the server is away.
   def persist
     yield.tap { heard }
-  rescue GRPC::Unavailable => e
-    raise if now - @last_heard > @patience
+  rescue GRPC::BadStatus => e
+    raise if !away?(e) || now - @last_heard > @patience
 
     print_line("#{explain(e).first}; trying again")
     retry_info = detail(e, Google::Rpc::RetryInfo)
