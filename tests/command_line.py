@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,8 @@ Impasto = Callable[..., Outcome]
 def impasto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Impasto:
     """The command line, run in a folder of its own that has a content.png and a style.png."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("IMPASTO_SERVER", raising=False)
+    for name in [name for name in os.environ if name.startswith("IMPASTO_")]:
+        monkeypatch.delenv(name)
     for name in ("content.png", "style.png"):
         Path(name).write_bytes(png())
 
@@ -47,6 +49,12 @@ def impasto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         return Outcome(code, out, re.sub(r"^[IWE]\d{4} .*\.cc:\d+\] .*\n", "", err, flags=re.MULTILINE))
 
     return run
+
+
+@pytest.fixture
+def at_fake(impasto: Impasto, fake: FakeServer) -> Impasto:
+    """The command line on the fake server."""
+    return lambda *arguments: impasto(*arguments, "--server", fake.address)
 
 
 @pytest.fixture

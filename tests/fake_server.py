@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import json
+import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import pytest
+from google.protobuf import empty_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -222,32 +226,238 @@ def bad_request(**fields: str) -> error_details_pb2.BadRequest:
     return told
 
 
+WatchScript = Callable[[pb.WatchJobRequest, grpc.ServicerContext], Iterator[pb.JobEvent]]
+
+
+def events(*responses: pb.StylizeResponse) -> list[pb.JobEvent]:
+    """The events of a stream of `Stylize`, numbered from 1; without the picture."""
+    found = [response.event for response in responses if response.WhichOneof("payload") == "event"]
+    for number, event in enumerate(found, 1):
+        event.sequence = number
+    return found
+
+
+def course() -> list[pb.JobEvent]:
+    """All that happens to a job that succeeds, numbered."""
+    return events(*begin(), succeeded())
+
+
+def heartbeat(sequence: int) -> pb.JobEvent:
+    return pb.JobEvent(sequence=sequence, heartbeat=pb.Heartbeat())
+
+
+def resume(sequence: int, milliseconds: int = 0) -> pb.JobEvent:
+    """The event that the server ends the stream and wants to be called again."""
+    told = pb.JobEvent(sequence=sequence)
+    told.resume.retry_delay.FromMilliseconds(milliseconds)
+    return told
+
+
+def snapshot(log: list[pb.JobEvent]) -> pb.JobEvent:
+    """What a stream begins with after these events: the job as it is."""
+    newest = next(event for event in reversed(log) if event.HasField("job"))
+    return pb.JobEvent(sequence=log[-1].sequence, job=newest.job)
+
+
 class FakeServer(pb_grpc.StyleTransferServicer):
     """Answers as its script says.
 
     Attributes:
         address: where it listens.
-        script: makes the answers of the next `Stylize`.
-        requests: what was asked of it.
+        script: makes the answers of the next `Stylize`; events without a sequence are numbered.
+        watch_script: makes the answers of the next `WatchJob`; by default what `log` has.
+        log: what happens to the job.
+        requests: what was asked of `Stylize`.
+        calls: every call: its name, its request (for an upload the list of them) and its metadata.
+        faults: for calls by their name, how the next ones end instead of being answered.
+        token: what callers must show, if anything.
+        jobs: what there is, by name, the oldest first.
+        images: what was uploaded whole, by digest; `parts`: what was not.
+        result: the picture that is downloaded.
+        breaks: after how many bytes the next uploads or downloads break off.
         left: set when a caller has left a `Stylize` before its end, or it has ended.
+        cancelled: set when a job was cancelled by name.
     """
 
     def __init__(self) -> None:
         self.address = ""
         self.script: Script = paint
+        self.watch_script: WatchScript = self._watch
+        self.log: list[pb.JobEvent] = course()
         self.requests: list[pb.StylizeRequest] = []
+        self.calls: list[tuple[str, Any, dict[str, str]]] = []
+        self.faults: dict[str, list[status_pb2.Status]] = {}
+        self.token: str | None = None
+        self.jobs: dict[str, pb.Job] = {}
+        self.images: dict[str, bytes] = {}
+        self.parts: dict[str, bytearray] = {}
+        self.result = png()
+        self.breaks: list[int] = []
         self.left = threading.Event()
+        self.cancelled = threading.Event()
+
+    def called(self, name: str) -> list[Any]:
+        """The requests of a call."""
+        return [request for called, request, _ in list(self.calls) if called == name]
 
     def Stylize(
         self, request: pb.StylizeRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.StylizeResponse]:
+        self._enter("Stylize", request, context)
         self.requests.append(request)
         context.add_callback(self.left.set)
-        yield from self.script(request, context)
+        sequence = 0
+        for response in self.script(request, context):
+            if response.WhichOneof("payload") == "event":
+                sequence = response.event.sequence = response.event.sequence or sequence + 1
+            yield response
+
+    def WatchJob(self, request: pb.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
+        self._enter("WatchJob", request, context)
+        yield from self.watch_script(request, context)
+
+    def _watch(self, request: pb.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
+        done = [event for event in self.log if event.sequence <= request.after_sequence]
+        yield snapshot(done or self.log[:1])
+        yield from self.log[max(1, len(done)) :]
+
+    def CreateJob(self, request: pb.CreateJobRequest, context: grpc.ServicerContext) -> pb.Job:
+        self._enter("CreateJob", request, context)
+        made = pb.Job(
+            name=f"jobs/{len(self.jobs):04}fake",
+            state=pb.JOB_STATE_QUEUED,
+            title=request.title,
+            priority=request.priority,
+            recipe=request.spec.recipe,
+            queue_position=len(self.jobs) + 1,
+        )
+        made.create_time.GetCurrentTime()
+        self.jobs[made.name] = made
+        return made
+
+    def GetJob(self, request: pb.GetJobRequest, context: grpc.ServicerContext) -> pb.Job:
+        self._enter("GetJob", request, context)
+        return self._job(request.name, context)
+
+    def ListJobs(self, request: pb.ListJobsRequest, context: grpc.ServicerContext) -> pb.ListJobsResponse:
+        self._enter("ListJobs", request, context)
+        jobs = [
+            job for job in reversed(self.jobs.values()) if not request.states or job.state in request.states
+        ]
+        # Two to a page, whatever is asked for: there may be fewer.
+        start = int(request.page_token or 0)
+        return pb.ListJobsResponse(
+            jobs=jobs[start : start + 2], next_page_token=str(start + 2) if start + 2 < len(jobs) else ""
+        )
+
+    def UpdateJob(self, request: pb.UpdateJobRequest, context: grpc.ServicerContext) -> pb.Job:
+        self._enter("UpdateJob", request, context)
+        job = self._job(request.job.name, context)
+        request.update_mask.MergeMessage(request.job, job)
+        return job
+
+    def PauseJob(self, request: pb.PauseJobRequest, context: grpc.ServicerContext) -> pb.Job:
+        self._enter("PauseJob", request, context)
+        return self._moved(request.name, pb.JOB_STATE_PAUSED, context)
+
+    def ResumeJob(self, request: pb.ResumeJobRequest, context: grpc.ServicerContext) -> pb.Job:
+        self._enter("ResumeJob", request, context)
+        return self._moved(request.name, pb.JOB_STATE_QUEUED, context)
+
+    def CancelJob(self, request: pb.CancelJobRequest, context: grpc.ServicerContext) -> pb.Job:
+        self._enter("CancelJob", request, context)
+        self.cancelled.set()
+        if request.name == "jobs/fake":
+            return pb.Job(name=request.name, state=pb.JOB_STATE_CANCELLED)
+        return self._moved(request.name, pb.JOB_STATE_CANCELLED, context)
+
+    def DeleteJob(self, request: pb.DeleteJobRequest, context: grpc.ServicerContext) -> empty_pb2.Empty:
+        self._enter("DeleteJob", request, context)
+        del self.jobs[self._job(request.name, context).name]
+        return empty_pb2.Empty()
+
+    def GetPreview(
+        self, request: pb.GetPreviewRequest, context: grpc.ServicerContext
+    ) -> pb.GetPreviewResponse:
+        self._enter("GetPreview", request, context)
+        answer = pb.GetPreviewResponse(job=self._job(request.name, context), sequence=request.after_sequence)
+        newest = next(event for event in reversed(self.log) if event.HasField("preview"))
+        if newest.sequence > request.after_sequence:
+            answer.preview.CopyFrom(newest.preview)
+            answer.sequence = newest.sequence
+        return answer
+
+    def UploadImage(
+        self, requests: Iterator[pb.UploadImageRequest], context: grpc.ServicerContext
+    ) -> pb.UploadImageResponse:
+        taken: list[pb.UploadImageRequest] = []
+        self._enter("UploadImage", taken, context)
+        first = next(requests)
+        taken.append(first)
+        if first.sha256 in self.images:
+            return pb.UploadImageResponse(committed_bytes=first.size_bytes, complete=True)
+        part = self.parts.setdefault(first.sha256, bytearray())
+        break_at = self.breaks.pop(0) if self.breaks and first.data else None
+        for request in itertools.chain([first], requests):
+            if request is not first:
+                taken.append(request)
+            if request.data and request.offset != len(part):
+                self._abort(context, status(grpc.StatusCode.FAILED_PRECONDITION, "not there"))
+            part += request.data
+            if break_at is not None and len(part) >= break_at:
+                self._abort(context, status(grpc.StatusCode.UNAVAILABLE, "the line broke"))
+        complete = len(part) == first.size_bytes
+        if complete:
+            data = bytes(self.parts.pop(first.sha256))
+            if hashlib.sha256(data).hexdigest() != first.sha256:
+                self._abort(context, status(grpc.StatusCode.INVALID_ARGUMENT, "is not what it says"))
+            self.images[first.sha256] = data
+        return pb.UploadImageResponse(
+            committed_bytes=first.size_bytes if complete else len(part), complete=complete
+        )
+
+    def DownloadImage(
+        self, request: pb.DownloadImageRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.ImageChunk]:
+        self._enter("DownloadImage", request, context)
+        data = self.images.get(request.sha256, self.result)
+        break_at = self.breaks.pop(0) if self.breaks else None
+        whole = chunks(data)[0].info
+        if request.offset > len(data):
+            self._abort(context, status(grpc.StatusCode.INVALID_ARGUMENT, "beyond the end"))
+        for offset in range(request.offset, len(data), 500):
+            if break_at is not None and offset >= break_at:
+                self._abort(context, status(grpc.StatusCode.UNAVAILABLE, "the line broke"))
+            piece = pb.ImageChunk(offset=offset, data=data[offset : offset + 500])
+            if offset == request.offset:
+                piece.info.CopyFrom(whole)
+                piece.info.format = request.format or pb.IMAGE_FORMAT_PNG
+            yield piece
+
+    def ListStyles(
+        self, request: pb.ListStylesRequest, context: grpc.ServicerContext
+    ) -> pb.ListStylesResponse:
+        self._enter("ListStyles", request, context)
+        names = ["great-wave", "starry-night", "the-scream"]
+        start = int(request.page_token or 0)
+        return pb.ListStylesResponse(
+            styles=[
+                pb.NamedStyle(
+                    name=f"styles/{name}",
+                    title=name.replace("-", " ").title(),
+                    width=400,
+                    height=300,
+                    thumbnail=jpeg(40, 30),
+                )
+                for name in names[start : start + 2]
+            ],
+            next_page_token="2" if not start else "",
+        )
 
     def GetServerInfo(
         self, request: pb.GetServerInfoRequest, context: grpc.ServicerContext
     ) -> pb.GetServerInfoResponse:
+        self._enter("GetServerInfo", request, context)
         return pb.GetServerInfoResponse(
             version="9.9",
             devices=[
@@ -261,24 +471,162 @@ class FakeServer(pb_grpc.StyleTransferServicer):
             ],
             network=NETWORK,
             accepted_formats=[pb.IMAGE_FORMAT_PNG, pb.IMAGE_FORMAT_JPEG],
-            limits=pb.Limits(max_longest_side=4096, max_styles=8, max_unfinished_jobs=3, max_regions=7),
+            limits=pb.Limits(
+                max_longest_side=4096,
+                max_styles=8,
+                max_unfinished_jobs=3,
+                max_regions=7,
+                max_upload_bytes=2**28,
+            ),
             unfinished_jobs=1,
+            tenant="a tenant" if self.token else "",
         )
+
+    def _enter(self, name: str, request: Any, context: grpc.ServicerContext) -> None:
+        metadata = dict(context.invocation_metadata())
+        self.calls.append((name, request, metadata))
+        if self.token is not None and metadata.get("authorization") != f"Bearer {self.token}":
+            self._abort(context, status(grpc.StatusCode.UNAUTHENTICATED, "no token, or none that is known"))
+        if self.faults.get(name):
+            self._abort(context, self.faults[name].pop(0))
+
+    def _abort(self, context: grpc.ServicerContext, told: status_pb2.Status) -> NoReturn:
+        context.abort_with_status(rpc_status.to_status(told))
+        raise AssertionError
+
+    def _job(self, name: str, context: grpc.ServicerContext) -> pb.Job:
+        if name not in self.jobs:
+            self._abort(context, status(grpc.StatusCode.NOT_FOUND, f"there is no job {name}"))
+        return self.jobs[name]
+
+    def _moved(self, name: str, state: pb.JobState.ValueType, context: grpc.ServicerContext) -> pb.Job:
+        job = self._job(name, context)
+        if job.state in (pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED):
+            unmet = error_details_pb2.PreconditionFailure()
+            unmet.violations.add(type="JOB_STATE", subject=name, description="the job has ended")
+            self._abort(context, status(grpc.StatusCode.FAILED_PRECONDITION, f"{name} has ended", unmet))
+        job.state = state
+        return job
+
+
+class Running:
+    """A server on a port that it keeps, to be stopped and started again.
+
+    Args:
+        credentials: of TLS; None for plaintext.
+    """
+
+    def __init__(
+        self, fake: FakeServer, address: str, credentials: grpc.ServerCredentials | None = None
+    ) -> None:
+        self._fake = fake
+        self._credentials = credentials
+        self._address = address
+        self.start()
+
+    def start(self) -> None:
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(16),
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 4 * 2**20)],
+        )
+        pb_grpc.add_StyleTransferServicer_to_server(self._fake, self._server)
+        if self._credentials is None:
+            port = self._server.add_insecure_port(self._address)
+        else:
+            port = self._server.add_secure_port(self._address, self._credentials)
+        if not self._address.startswith("unix:"):
+            self._address = f"127.0.0.1:{port}"
+        self._fake.address = self._address
+        self._server.start()
+
+    def stop(self) -> None:
+        """Cuts off whoever is calling."""
+        self._server.stop(None).wait()
 
 
 @contextlib.contextmanager
-def serving(address: str = "127.0.0.1:0") -> Iterator[FakeServer]:
-    """A fake server, by default on a free port of this machine."""
+def running(
+    address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None
+) -> Iterator[tuple[FakeServer, Running]]:
+    """A fake server that can be stopped and started again, by default on a free port of this machine."""
     fake = FakeServer()
-    server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
-    pb_grpc.add_StyleTransferServicer_to_server(fake, server)
-    port = server.add_insecure_port(address)
-    fake.address = address if address.startswith("unix:") else f"127.0.0.1:{port}"
-    server.start()
+    server = Running(fake, address, credentials)
     try:
-        yield fake
+        yield fake, server
     finally:
-        server.stop(None).wait()
+        server.stop()
+
+
+@contextlib.contextmanager
+def serving(
+    address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None
+) -> Iterator[FakeServer]:
+    """A fake server, by default on a free port of this machine."""
+    with running(address, credentials) as (fake, _):
+        yield fake
+
+
+class Line:
+    """A line between callers and a server that can be cut, or fall silent.
+
+    Attributes:
+        address: for callers.
+    """
+
+    def __init__(self, server: str) -> None:
+        host, _, port = server.rpartition(":")
+        self._server = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._sockets: list[socket.socket] = []
+        self._flows = threading.Event()
+        self._flows.set()
+        self._closed = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                caller, _ = self._listener.accept()
+                try:
+                    server = socket.create_connection(self._server)
+                except OSError:
+                    caller.close()
+                    continue
+                self._sockets += [caller, server]
+                for source, target in ((caller, server), (server, caller)):
+                    threading.Thread(target=self._carry, args=(source, target), daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self._flows.wait()
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        """Breaks every connection there is, with no more said on either side."""
+        sockets, self._sockets = self._sockets, []
+        for end in sockets:
+            with contextlib.suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                end.shutdown(socket.SHUT_RDWR)
+                end.close()
+
+    def silence(self) -> None:
+        """Carries nothing any more, and breaks nothing."""
+        self._flows.clear()
+
+    def flow(self) -> None:
+        """Carries again."""
+        self._flows.set()
+
+    def close(self) -> None:
+        self._listener.close()
+        self._flows.set()
+        self.cut()
 
 
 @pytest.fixture
@@ -286,3 +634,11 @@ def fake() -> Iterator[FakeServer]:
     """A fake server for one test."""
     with serving() as server:
         yield server
+
+
+@pytest.fixture
+def line(fake: FakeServer) -> Iterator[Line]:
+    """A line to the fake server."""
+    laid = Line(fake.address)
+    yield laid
+    laid.close()

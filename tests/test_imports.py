@@ -15,12 +15,19 @@ SERVER = ROOT / "server" / "impasto_server"
 CLIENT = ROOT / "client" / "impasto"
 
 RECIPE = "impasto_server.engine.recipe"
-# `logs` is for processes to set up; `engine.recipe` is plain data.
+# `logs` is for processes to set up, and says how; `engine.recipe` is plain data.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "engine": ("impasto_server.engine",),
     "jobs": ("impasto_server.jobs", RECIPE, "impasto"),
     "fleet": ("impasto_server.fleet", "impasto_server.jobs", "impasto"),
-    "gateway": ("impasto_server.gateway", "impasto_server.fleet", "impasto_server.jobs", RECIPE, "impasto"),
+    "gateway": (
+        "impasto_server.gateway",
+        "impasto_server.fleet",
+        "impasto_server.jobs",
+        "impasto_server.logs",
+        RECIPE,
+        "impasto",
+    ),
     "worker": (
         "impasto_server.worker",
         "impasto_server.engine",

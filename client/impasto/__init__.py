@@ -9,6 +9,9 @@
                 print(f"{event.evaluation}/{event.evaluations}")
         painting.result().save("painted.png")
 
+A job can also be left and come back to: `Client.create_job` makes one that goes on by itself, and `watch`,
+`jobs`, `update_job`, `pause`, `cancel` and `download` work on any, from any client.
+
 Without a server of your own, `impasto.PrivateServer` starts one on this machine for as long as needed.
 Neither gRPC nor protobuf nor Pillow is imported before it is used.
 """
@@ -43,6 +46,8 @@ from impasto.job import (
     JobChanged,
     Limits,
     MemoryPlan,
+    NamedStyle,
+    NewestPreview,
     Preview,
     Progress,
     ServerInfo,
@@ -55,18 +60,23 @@ from impasto.recipe import (
     Recipe,
     Region,
     Style,
+    StyleName,
     StyleSource,
+    UploadedImage,
 )
+from impasto.security import Tls
 
 if TYPE_CHECKING:
     from impasto.client import Client
-    from impasto.painting import Painting, Picture
+    from impasto.painting import Painting
+    from impasto.picture import CodedImage, Picture
     from impasto.private_server import PrivateServer
 
     __version__: str
 
 __all__ = [
     "Client",
+    "CodedImage",
     "DataLoss",
     "DeadlineExceeded",
     "Device",
@@ -83,6 +93,8 @@ __all__ = [
     "LayerWeights",
     "Limits",
     "MemoryPlan",
+    "NamedStyle",
+    "NewestPreview",
     "NotFound",
     "Painting",
     "PermissionDenied",
@@ -99,16 +111,20 @@ __all__ = [
     "ServerError",
     "ServerInfo",
     "Style",
+    "StyleName",
     "StyleSource",
+    "Tls",
     "Unauthenticated",
     "Unavailable",
     "Unreachable",
+    "UploadedImage",
 ]
 
 _LAZY = {
     "Client": "impasto.client",
+    "CodedImage": "impasto.picture",
     "Painting": "impasto.painting",
-    "Picture": "impasto.painting",
+    "Picture": "impasto.picture",
     "PrivateServer": "impasto.private_server",
 }
 

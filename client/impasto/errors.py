@@ -25,6 +25,8 @@ class ImpastoError(Exception):
         code: the canonical gRPC code's name, as "INVALID_ARGUMENT".
         fields: pairs of a field's path in the request ("spec.recipe.longest_side") and a sentence that
             says what is wrong with it and what to do.
+        violations: pairs of a subject ("job", an image's digest, a quota's name) and a sentence, for a
+            precondition that is not met or a quota that is full.
         reason: the server's own word for the cause, as "WORKER_DIED"; empty where the error was not told by
             an Impasto server, as when none could be reached.
         retry_after: seconds after which trying again may help; None if nothing was said.
@@ -38,6 +40,7 @@ class ImpastoError(Exception):
         *,
         code: str | None = None,
         fields: Sequence[tuple[str, str]] = (),
+        violations: Sequence[tuple[str, str]] = (),
         reason: str = "",
         retry_after: float | None = None,
     ) -> None:
@@ -45,6 +48,7 @@ class ImpastoError(Exception):
         self.message = message
         self.code = code or self.default_code
         self.fields = tuple(fields)
+        self.violations = tuple(violations)
         self.reason = reason
         self.retry_after = retry_after
 
@@ -66,19 +70,19 @@ class InvalidRequest(ImpastoError):
 
 
 class FailedPrecondition(ImpastoError):
-    """The server is not in the state that the call needs."""
+    """The job or the server is not in the state that the call needs, or an image is not there yet."""
 
     default_code = "FAILED_PRECONDITION"
 
 
 class NotFound(ImpastoError):
-    """There is no such thing on the server, or not for this caller."""
+    """There is no such job, image or style on the server, or not for this caller."""
 
     default_code = "NOT_FOUND"
 
 
 class Unauthenticated(ImpastoError):
-    """The server wants to know who calls."""
+    """The server wants a token, or does not know the one that was given."""
 
     default_code = "UNAUTHENTICATED"
 
@@ -192,15 +196,27 @@ def from_job(status: Status) -> ImpastoError:
 
 def _error(kind: type[ImpastoError], code: str, message: str, status: Status) -> ImpastoError:
     from google.protobuf.message import DecodeError
-    from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+    from google.rpc.error_details_pb2 import (
+        BadRequest,
+        ErrorInfo,
+        PreconditionFailure,
+        QuotaFailure,
+        RetryInfo,
+    )
 
     fields: list[tuple[str, str]] = []
+    violations: list[tuple[str, str]] = []
     reason, retry_after = "", None
     for detail in status.details:
         bad, info, retry = BadRequest(), ErrorInfo(), RetryInfo()
+        unmet, full = PreconditionFailure(), QuotaFailure()
         try:
             if detail.Unpack(bad):
                 fields += [(violation.field, violation.description) for violation in bad.field_violations]
+            elif detail.Unpack(unmet):
+                violations += [(violation.subject, violation.description) for violation in unmet.violations]
+            elif detail.Unpack(full):
+                violations += [(violation.subject, violation.description) for violation in full.violations]
             elif detail.Unpack(info):
                 reason = info.reason
             elif detail.Unpack(retry) and retry.HasField("retry_delay"):
@@ -208,5 +224,8 @@ def _error(kind: type[ImpastoError], code: str, message: str, status: Status) ->
         except DecodeError:
             continue
     if not message:
-        message = "; ".join(f"{field}: {sentence}" for field, sentence in fields) or f"the server says {code}"
-    return kind(message, code=code, fields=fields, reason=reason, retry_after=retry_after)
+        said = [f"{subject}: {sentence}" for subject, sentence in (*fields, *violations)]
+        message = "; ".join(said) or f"the server says {code}"
+    return kind(
+        message, code=code, fields=fields, violations=violations, reason=reason, retry_after=retry_after
+    )

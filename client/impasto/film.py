@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 from impasto.job import Preview
-from impasto.painting import Picture
+from impasto.picture import Picture
 
 MAX_FRAMES = 120
 MAX_SIDE = 800

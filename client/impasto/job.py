@@ -109,7 +109,7 @@ class Job:
 
     Attributes:
         name: "jobs/" and an identifier.
-        state: "queued", "running", "succeeded", "failed" or "cancelled".
+        state: "queued", "running", "paused", "succeeded", "failed" or "cancelled".
         recipe: the recipe as it is run, every field set.
         width, height: size of the result in pixels.
         progress: the newest numbers; None before the first evaluation.
@@ -122,6 +122,10 @@ class Job:
         device: the device that paints it; empty before work has begun.
         bfloat16: whether the network runs in bfloat16.
         memory_plan: how its largest scale fits into memory; None before work has begun.
+        title: for people.
+        priority: among the jobs of one tenant, higher goes first.
+        queue_position: its place among the tenant's queued jobs, from 1; None unless it is queued.
+        expire_time: when the server will delete it (UTC) once it is final; None for never.
     """
 
     name: str
@@ -140,11 +144,53 @@ class Job:
     device: str
     bfloat16: bool
     memory_plan: MemoryPlan | None
+    title: str = ""
+    priority: int = 0
+    queue_position: int | None = None
+    expire_time: datetime | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has ended, one way or another."""
+        return self.state in FINAL_STATES
+
+
+@dataclasses.dataclass(frozen=True)
+class NewestPreview:
+    """What there is to see of a job now.
+
+    Attributes:
+        job: the job as it now is.
+        preview: the newest preview; None if there is none newer than was asked for.
+        sequence: to ask with for a newer one.
+    """
+
+    job: Job
+    preview: Preview | None
+    sequence: int
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedStyle:
+    """A style that a server offers by name.
+
+    Attributes:
+        name: "styles/" and an identifier; `impasto.StyleName(name)` paints with it.
+        title: for people.
+        width, height: size of the painting in pixels.
+        thumbnail: a JPEG of at most 128 pixels.
+    """
+
+    name: str
+    title: str
+    width: int
+    height: int
+    thumbnail: bytes = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class JobChanged:
-    """The job was accepted or changed its state.
+    """The job was accepted, changed its state, or was steered.
 
     Attributes:
         job: the job as it now is.
@@ -192,6 +238,10 @@ class Limits:
         max_evaluations: `Recipe.evaluations`.
         max_unfinished_jobs: jobs accepted and not finished.
         max_regions: regions of a job.
+        max_upload_bytes: size of an uploaded image in bytes.
+        max_unfinished_jobs_of_tenant: jobs of one tenant accepted and not finished.
+        max_stored_bytes_of_tenant: images and results kept for one tenant, in bytes; 0 for no limit but the
+            disk.
     """
 
     max_request_bytes: int
@@ -201,6 +251,9 @@ class Limits:
     max_evaluations: int
     max_unfinished_jobs: int
     max_regions: int
+    max_upload_bytes: int
+    max_unfinished_jobs_of_tenant: int
+    max_stored_bytes_of_tenant: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,6 +267,7 @@ class ServerInfo:
         accepted_formats: coded images it takes: "png", "jpeg", …
         limits: what it refuses to go beyond.
         unfinished_jobs: jobs accepted and not finished.
+        tenant: the caller's: the name of its token; empty where the server has none.
     """
 
     version: str
@@ -222,6 +276,7 @@ class ServerInfo:
     accepted_formats: tuple[str, ...]
     limits: Limits
     unfinished_jobs: int
+    tenant: str
 
 
 def decode(data: bytes) -> Image:

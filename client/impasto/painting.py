@@ -1,63 +1,68 @@
-"""A painting in the making, and the picture it becomes."""
+"""A painting in the making."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-import os
+import contextlib
+import threading
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
 
-from impasto import wire
-from impasto.errors import DataLoss, ImpastoError, JobCancelled, JobFailed, Unavailable, from_call
-from impasto.files import write_whole
-from impasto.job import FINAL_STATES, Event, Job, JobChanged, Progress, decode
-from impasto.provenance import png_text
-from impasto.transport import Stream, TransportError
-from impasto.v1 import style_transfer_pb2 as pb
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from impasto.calls import Calls, Following
+from impasto.driver import Driver, Interrupted
+from impasto.errors import ImpastoError, JobCancelled, Unavailable
+from impasto.job import Event, Job, Progress
+from impasto.picture import Picture
+from impasto.transport import Transport
+from impasto.watching import Watched
 
 
 class Painting:
     """A painting in the making: iterate over it to watch, ask for the `result` when it is to be done.
 
-    Iterating gives `JobChanged`, `Progress` and `Preview` events as they come and raises an `ImpastoError`
-    if the job fails, is cancelled, or the connection breaks. Used as a context manager it cancels the job
-    when it is left before the end; an exception while waiting, Ctrl-C above all, cancels it too.
-
-    Attributes:
-        progress: the newest numbers; None before the first evaluation.
-        skipped_previews: previews that newer ones replaced on the way, so far.
+    Iterating gives `JobChanged`, `Progress` and `Preview` events as they come and raises an `ImpastoError` if
+    the job fails, is cancelled, or the server is out of reach for too long; a connection that breaks, or a
+    server that is started anew, only makes it wait. From `Client.stylize`, without `keep_running`, the job is
+    the caller's own: leaving the `with` block before the end cancels it, and an exception while waiting,
+    Ctrl-C above all, does too. Otherwise that only stops watching.
     """
 
-    def __init__(self, stream: Stream[pb.StylizeResponse]) -> None:
-        self._stream = stream
-        self._job: Job | None = None
-        self._chunks: _Chunks | None = None
+    def __init__(
+        self, calls: Calls, transport: Transport, watched: Watched, following: Following, *, owned: bool
+    ) -> None:
+        self._calls = calls
+        self._transport = transport
+        self._watched = watched
+        self._following = following
+        self._driver = Driver(transport)
+        self._owned = owned
         self._picture: Picture | None = None
         self._error: ImpastoError | None = None
-        self.progress: Progress | None = None
-        self.skipped_previews = 0
-        self._accepted: Event | None = self._next_event()
-        if not isinstance(self._accepted, JobChanged):
-            self.cancel()
-            raise DataLoss("the server's stream does not begin with the job")
+        self._cancelling = threading.Lock()
+        self._abandoned = False
+        self._given_up: ImpastoError | None = None
+        self._first: Event | None = self._next_event(first=True)
 
     @property
     def job(self) -> Job:
         """The job as the server last told."""
-        assert self._job is not None
-        return self._job
+        assert self._watched.job is not None
+        return self._watched.job
+
+    @property
+    def progress(self) -> Progress | None:
+        """The newest numbers; None before the first evaluation."""
+        return self._watched.progress
+
+    @property
+    def skipped_previews(self) -> int:
+        """Previews that newer ones replaced on the way, so far."""
+        return self._watched.skipped_previews
 
     def __iter__(self) -> Iterator[Event]:
         return self
 
     def __next__(self) -> Event:
-        event, self._accepted = self._accepted, None
+        event, self._first = self._first, None
         event = event or self._next_event()
         if event is None:
             raise StopIteration
@@ -68,7 +73,7 @@ class Painting:
 
         Raises:
             JobCancelled: the job was cancelled.
-            ImpastoError: the job failed or the connection broke.
+            ImpastoError: the job failed, or the server was out of reach for too long.
         """
         for _ in self:
             pass
@@ -76,8 +81,25 @@ class Painting:
         return self._picture
 
     def cancel(self) -> None:
-        """Cancels the job, from any thread. Harmless when it has ended."""
-        self._stream.cancel()
+        """Cancels the job, from any thread. Harmless when it has ended.
+
+        Returns once the server knows, or after a few seconds without an answer; a job of `stylize` that
+        nobody watches is then cancelled by the server itself.
+        """
+        self._give_up(JobCancelled("the job was cancelled"))
+        # Whoever closed the transport has to say himself that its jobs are to end.
+        with self._cancelling, contextlib.suppress(ValueError, OSError):
+            # What could not be told within the time for it cannot be told a second time either.
+            if self._picture is None and not self._abandoned and not isinstance(self._error, Unavailable):
+                self._abandoned = True
+                Driver(self._transport).run(self._calls.abandon(self._watched))
+
+    def leave(self) -> None:
+        """Stops watching, from any thread; the job goes on.
+
+        One of `stylize`, without `keep_running`, goes on for half a minute if nobody else watches it.
+        """
+        self._give_up(ImpastoError("the job is not watched any more", code="CANCELLED"))
 
     def __enter__(self) -> Painting:
         return self
@@ -85,123 +107,45 @@ class Painting:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.cancel()
+        self.close()
 
-    def _next_event(self) -> Event | None:
+    def close(self) -> None:
+        """As leaving the `with` block: cancels the job if it is the caller's own, else stops watching."""
+        if self._owned:
+            self.cancel()
+        else:
+            self.leave()
+
+    def _give_up(self, why: ImpastoError) -> None:
+        if self._given_up is None:
+            self._given_up = why
+        self._driver.interrupt()
+
+    def _next_event(self, *, first: bool = False) -> Event | None:
         """The next event; None after the last."""
         if self._error is not None:
             raise self._error
         if self._picture is not None:
             return None
         try:
-            for response in self._stream:
-                event = self._take(response)
-                if event is not None:
-                    return event
-            self._picture = self._finish()
-        except TransportError as error:
-            self._error = from_call(error.code, error.message, error.details)
-            if isinstance(self._error, Unavailable) and not self._error.reason and self._job is not None:
-                self._error = Unavailable(f"the connection to the server broke ({error.message})")
+            return self._driver.advance(self._following, first=first)
+        except StopIteration as done:
+            picture: Picture = done.value
+            self._picture = picture
+            self._driver.leave()
+            return None
+        except Interrupted:
+            assert self._given_up is not None
+            self._error = self._given_up
             raise self._error from None
         except ImpastoError as error:
             self._error = error
-            self.cancel()
+            # A server that refused the job, or cannot be reached, has nothing to cancel or cannot be asked.
+            if self._watched.name and not isinstance(error, Unavailable):
+                self.close()
+            else:
+                self._driver.leave()
             raise
         except BaseException:
-            self.cancel()
+            self.close()
             raise
-        return None
-
-    def _take(self, response: pb.StylizeResponse) -> Event | None:
-        """The event in a response; None for a piece of the result and for what this client does not know."""
-        if response.WhichOneof("payload") == "result":
-            if self._chunks is None:
-                self._chunks = _Chunks(response.result)
-            self._chunks.add(response.result)
-            return None
-        self.skipped_previews = max(self.skipped_previews, response.event.skipped_previews)
-        kind = response.event.WhichOneof("event")
-        if kind == "job":
-            self._job = wire.job(response.event.job)
-            return JobChanged(self._job)
-        if kind == "progress":
-            self.progress = wire.progress(response.event.progress)
-            return self.progress
-        if kind == "preview":
-            return wire.preview(response.event.preview)
-        return None
-
-    def _finish(self) -> Picture:
-        job = self._job
-        if job is None or job.state not in FINAL_STATES:
-            raise DataLoss("the server's stream ended before the job did")
-        if job.state == "failed":
-            raise job.error or JobFailed("the job failed and the server did not say why")
-        if job.state == "cancelled":
-            raise JobCancelled(job.stop_message or "the job was cancelled")
-        if self._chunks is None:
-            raise DataLoss("the server's stream ended before the picture came")
-        return self._chunks.picture(job)
-
-
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A finished picture.
-
-    Attributes:
-        data: the coded picture, a PNG.
-        width, height: its size in pixels.
-        sha256: of `data`, in hexadecimal.
-        job: the job that made it, with the recipe as it was run and why it stopped.
-    """
-
-    data: bytes = dataclasses.field(repr=False)
-    width: int
-    height: int
-    sha256: str
-    job: Job
-
-    @property
-    def image(self) -> Image:
-        """The picture decoded; needs Pillow."""
-        return decode(self.data)
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """How it was made, as the PNG itself says; empty if it does not."""
-        text = png_text(self.data, "impasto")
-        return dict(json.loads(text)) if text else {}
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the PNG: whole, or not at all.
-
-        Raises:
-            OSError: it cannot be written; whatever stood there before still does.
-        """
-        write_whole(path, self.data)
-
-
-class _Chunks:
-    """The pieces of the result, checked as they come."""
-
-    def __init__(self, first: pb.ImageChunk) -> None:
-        if not first.HasField("info"):
-            raise DataLoss("the server's first piece of the picture does not describe it")
-        self._info = first.info
-        self._data = bytearray()
-
-    def add(self, chunk: pb.ImageChunk) -> None:
-        if chunk.offset != len(self._data):
-            raise DataLoss(f"a piece of the picture is for byte {chunk.offset}, not {len(self._data)}")
-        self._data += chunk.data
-        if len(self._data) > self._info.size_bytes:
-            raise DataLoss(f"the picture is longer than the {self._info.size_bytes} bytes announced")
-
-    def picture(self, job: Job) -> Picture:
-        data, info = bytes(self._data), self._info
-        if len(data) != info.size_bytes:
-            raise DataLoss(f"only {len(data)} of the picture's {info.size_bytes} bytes came")
-        if hashlib.sha256(data).hexdigest() != info.sha256:
-            raise DataLoss("the picture does not match its SHA-256: it was damaged on the way")
-        return Picture(data=data, width=info.width, height=info.height, sha256=info.sha256, job=job)

@@ -138,8 +138,30 @@ class RawPixels:
     rgba: bytes = dataclasses.field(repr=False)
 
 
-ImageSource = Union[str, "os.PathLike[str]", bytes, "Image", RawPixels]
-"""A file's path, a coded image (PNG, JPEG, WebP, TIFF), a Pillow image, or raw pixels."""
+@dataclasses.dataclass(frozen=True)
+class StyleName:
+    """A style that the server offers by name, as `Client.styles` lists them.
+
+    Attributes:
+        name: "styles/starry-night".
+    """
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class UploadedImage:
+    """An image that the server has already, from `Client.upload` or an earlier job.
+
+    Attributes:
+        sha256: of the image's file, 64 lower-case hexadecimal digits.
+    """
+
+    sha256: str
+
+
+ImageSource = Union[str, "os.PathLike[str]", bytes, "Image", RawPixels, StyleName, UploadedImage]
+"""A path, a coded image (PNG, JPEG, WebP, TIFF), a Pillow image, raw pixels, or one that the server has."""
 
 
 @dataclasses.dataclass(frozen=True)

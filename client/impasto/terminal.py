@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,10 +15,11 @@ from impasto.job import Event, JobChanged, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from impasto.errors import ImpastoError
-    from impasto.job import ServerInfo
-    from impasto.painting import Picture
+    from impasto.job import Job, NamedStyle, ServerInfo
+    from impasto.picture import Picture
 
 
 class Display(Protocol):
@@ -34,7 +35,7 @@ class Display(Protocol):
         """Something happened; `path` is where a preview was written, if it was."""
 
     def finished(self, picture: Picture, paths: dict[str, str]) -> None:
-        """The picture is on disk; `paths` has "path" and, if they were written, "film" and "sidecar"."""
+        """The picture is done; `paths` has "path", "film" and "sidecar" as far as they were written."""
 
     def compared(self, path: str, other: str, difference: int | None) -> None:
         """How the picture differs from another: by so many grey levels at most; None if the sizes differ."""
@@ -114,7 +115,7 @@ class Lines:
 
     def finished(self, picture: Picture, paths: dict[str, str]) -> None:
         if not self._quiet:
-            print(summary(picture, paths["path"]))
+            print(summary(picture, paths.get("path", picture.job.name)))
 
     def compared(self, path: str, other: str, difference: int | None) -> None:
         if self._quiet:
@@ -158,7 +159,10 @@ class Bar(Lines):
 
     def event(self, event: Event, path: str | None) -> None:
         if isinstance(event, JobChanged) and event.job.state == "queued":
-            self._bar.update(self._task, description="waiting for a device")
+            place = f" (number {event.job.queue_position})" if event.job.queue_position else ""
+            self._bar.update(self._task, description=f"waiting for a device{place}")
+        elif isinstance(event, JobChanged) and event.job.state == "paused":
+            self._bar.update(self._task, description="paused")
         elif isinstance(event, Progress):
             left = f", {_duration(event.time_left)} left" if event.time_left is not None else ""
             self._bar.update(
@@ -246,7 +250,77 @@ def server_table(info: ServerInfo) -> None:
     table.add_row("request", f"at most {limits.max_request_bytes / 2**20:,.0f} MiB")
     table.add_row("styles", f"at most {limits.max_styles}")
     table.add_row("regions", f"at most {limits.max_regions}")
+    if info.tenant:
+        table.add_row("tenant", _escaped(info.tenant))
     table.add_row("jobs", f"{info.unfinished_jobs} of at most {limits.max_unfinished_jobs}")
+    Console().print(table)
+
+
+def jobs_table(jobs: Sequence[Job], now: datetime, note: str = "") -> Table:
+    """Jobs as a table.
+
+    Args:
+        now: to tell the jobs' age, with a time zone.
+        note: what to say below it.
+    """
+    from rich.table import Table
+
+    table = Table(box=None, caption=_escaped(note) or None, caption_justify="left")
+    for heading in ("job", "state", "title", "progress", "left", "device", "age"):
+        table.add_column(heading, overflow="ellipsis" if heading == "title" else "fold", no_wrap=True)
+    for job, name in zip(jobs, short_names([job.name for job in jobs]), strict=True):
+        done = job.progress
+        progress = f"{done.evaluation}/{done.evaluations}" if done else ""
+        if job.queue_position:
+            progress = f"number {job.queue_position}"
+        left = done.time_left if done and not job.is_final else None
+        age = (now - job.create_time).total_seconds() if job.create_time else None
+        table.add_row(
+            name,
+            f"[{_STATE_STYLES.get(job.state, '')}]{job.state}[/]"
+            if job.state in _STATE_STYLES
+            else job.state,
+            _escaped(job.title),
+            progress,
+            _duration(left) if left is not None else "",
+            job.device,
+            _duration(max(0.0, age)) if age is not None else "",
+        )
+    return table
+
+
+_STATE_STYLES = {"running": "cyan", "succeeded": "green", "failed": "red"}
+SHORTEST_NAME = 8
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Jobs' identifiers, each as short as tells it from the others, but not shorter than `SHORTEST_NAME`."""
+    identifiers = [name.removeprefix("jobs/") for name in names]
+    ordered = sorted(set(identifiers))
+    lengths = {}
+    for i, identifier in enumerate(ordered):
+        neighbours = ordered[max(0, i - 1) : i] + ordered[i + 1 : i + 2]
+        alike = max((_alike(identifier, other) for other in neighbours), default=0)
+        lengths[identifier] = max(SHORTEST_NAME, alike + 1)
+    return [identifier[: lengths[identifier]] for identifier in identifiers]
+
+
+def _alike(one: str, other: str) -> int:
+    """How many letters two texts begin with in common."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def styles_table(styles: Sequence[NamedStyle]) -> None:
+    """Prints a server's styles."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None)
+    for heading in ("style", "title", "size"):
+        table.add_column(heading, overflow="fold")
+    for style in styles:
+        table.add_row(style.name, _escaped(style.title), f"{style.width} × {style.height}")
     Console().print(table)
 
 
@@ -273,7 +347,7 @@ def _plain(value: Any) -> Any:
         return plain_error(value)
     if dataclasses.is_dataclass(value):
         return plain(value)
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     if isinstance(value, datetime):
         return value.isoformat()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timezone
 from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.empty_pb2 import Empty
 
+from impasto import png
 from impasto.errors import InvalidRequest, from_job
 from impasto.job import (
     Device,
@@ -20,6 +23,8 @@ from impasto.job import (
     Job,
     Limits,
     MemoryPlan,
+    NamedStyle,
+    NewestPreview,
     Preview,
     Progress,
     ServerInfo,
@@ -32,7 +37,9 @@ from impasto.recipe import (
     Recipe,
     Region,
     Style,
+    StyleName,
     StyleSource,
+    UploadedImage,
 )
 from impasto.transport import Method
 from impasto.v1 import style_transfer_pb2 as pb
@@ -44,10 +51,24 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
     from PIL.Image import Image
 
-STYLIZE = Method("/impasto.v1.StyleTransfer/Stylize", pb.StylizeRequest, pb.StylizeResponse)
-GET_SERVER_INFO = Method(
-    "/impasto.v1.StyleTransfer/GetServerInfo", pb.GetServerInfoRequest, pb.GetServerInfoResponse
-)
+    from impasto.recipe import Settings
+
+_SERVICE = "/impasto.v1.StyleTransfer/"
+STYLIZE = Method(_SERVICE + "Stylize", pb.StylizeRequest, pb.StylizeResponse)
+CREATE_JOB = Method(_SERVICE + "CreateJob", pb.CreateJobRequest, pb.Job)
+GET_JOB = Method(_SERVICE + "GetJob", pb.GetJobRequest, pb.Job)
+LIST_JOBS = Method(_SERVICE + "ListJobs", pb.ListJobsRequest, pb.ListJobsResponse)
+UPDATE_JOB = Method(_SERVICE + "UpdateJob", pb.UpdateJobRequest, pb.Job)
+PAUSE_JOB = Method(_SERVICE + "PauseJob", pb.PauseJobRequest, pb.Job)
+RESUME_JOB = Method(_SERVICE + "ResumeJob", pb.ResumeJobRequest, pb.Job)
+CANCEL_JOB = Method(_SERVICE + "CancelJob", pb.CancelJobRequest, pb.Job)
+DELETE_JOB = Method(_SERVICE + "DeleteJob", pb.DeleteJobRequest, Empty)
+WATCH_JOB = Method(_SERVICE + "WatchJob", pb.WatchJobRequest, pb.JobEvent)
+GET_PREVIEW = Method(_SERVICE + "GetPreview", pb.GetPreviewRequest, pb.GetPreviewResponse)
+UPLOAD_IMAGE = Method(_SERVICE + "UploadImage", pb.UploadImageRequest, pb.UploadImageResponse)
+DOWNLOAD_IMAGE = Method(_SERVICE + "DownloadImage", pb.DownloadImageRequest, pb.ImageChunk)
+LIST_STYLES = Method(_SERVICE + "ListStyles", pb.ListStylesRequest, pb.ListStylesResponse)
+GET_SERVER_INFO = Method(_SERVICE + "GetServerInfo", pb.GetServerInfoRequest, pb.GetServerInfoResponse)
 
 _RECIPE_ENUMS: dict[str, EnumTypeWrapper] = {
     "objective": pb.Objective,
@@ -62,7 +83,7 @@ _RECIPE_ENUMS: dict[str, EnumTypeWrapper] = {
 # What is sent.
 
 
-def stylize_request(
+def job_spec(
     content: ImageSource | None,
     styles: StyleSource | Sequence[StyleSource],
     *,
@@ -71,9 +92,8 @@ def stylize_request(
     texture: tuple[int, int] | None = None,
     regions: Sequence[Region] = (),
     selection: ImageSource | None = None,
-    previews: Previews | bool = True,
-) -> pb.StylizeRequest:
-    """The request of `Stylize`. Reads the files it names. What is None is not set.
+) -> pb.JobSpec:
+    """What to paint. Reads the files it names. What is None is not set.
 
     Raises:
         InvalidRequest: something cannot even be said in a message.
@@ -82,24 +102,163 @@ def stylize_request(
     """
     if start_image is not None and recipe.start is None:
         recipe = dataclasses.replace(recipe, start="image")
-    spec = pb.JobSpec(
-        content=_image_if_given(content),
+    return pb.JobSpec(
+        content=_image_if_given(content, "spec.content"),
         styles=[style_message(style, f"spec.styles[{i}]") for i, style in enumerate(_each_style(styles))],
         recipe=recipe_message(recipe),
-        start_image=_image_if_given(start_image),
+        start_image=_image_if_given(start_image, "spec.start_image"),
         texture=None if texture is None else texture_message(texture),
         regions=[region_message(region, f"spec.regions[{i}]") for i, region in enumerate(regions)],
-        selection=_image_if_given(selection),
+        selection=_image_if_given(selection, "spec.selection"),
     )
-    return pb.StylizeRequest(spec=spec, preview=previews_message(previews))
 
 
-def recipe_message(recipe: Recipe) -> pb.Recipe:
-    """A recipe with only those fields set that are not None."""
+def images(spec: pb.JobSpec) -> list[pb.Image]:
+    """Every image of a specification; a change to one changes the specification."""
+    found = [style.image for style in spec.styles]
+    found += [getattr(spec, part) for part in ("content", "start_image", "selection") if spec.HasField(part)]
+    for region in spec.regions:
+        found.append(region.content_mask)
+        if region.HasField("style_mask"):
+            found.append(region.style_mask)
+    return found
+
+
+def stylize_request(
+    spec: pb.JobSpec,
+    *,
+    previews: Previews | bool = True,
+    request_id: str = "",
+    title: str = "",
+    priority: int = 0,
+    keep_running: bool = False,
+    linger: float = 0,
+) -> pb.StylizeRequest:
+    """The request of `Stylize`; `linger` in seconds.
+
+    Raises:
+        InvalidRequest: something cannot even be said in a message.
+    """
+    message = pb.StylizeRequest(spec=spec, preview=previews_message(previews), keep_running=keep_running)
+    if linger:
+        message.linger.CopyFrom(_duration(linger))
+    for name, value in (("request_id", request_id), ("title", title), ("priority", priority)):
+        _set_field(message, name, value, "")
+    return message
+
+
+def create_job_request(
+    spec: pb.JobSpec, *, previews: Previews | bool, request_id: str, title: str, priority: int
+) -> pb.CreateJobRequest:
+    """The request of `CreateJob`.
+
+    Raises:
+        InvalidRequest: something cannot even be said in a message.
+    """
+    message = pb.CreateJobRequest(spec=spec, preview=previews_message(previews))
+    for name, value in (("request_id", request_id), ("title", title), ("priority", priority)):
+        _set_field(message, name, value, "")
+    return message
+
+
+def update_job_request(
+    name: str,
+    settings: Settings,
+    *,
+    title: str | None = None,
+    priority: int | None = None,
+    previews: Previews | bool | None = None,
+) -> pb.UpdateJobRequest:
+    """The request of `UpdateJob` that changes what is given: a setting that is None back to its default.
+
+    Raises:
+        InvalidRequest: nothing is given, or something cannot even be said in a message.
+        TypeError: a setting is none of a recipe's.
+    """
+    job = pb.Job(name=name, recipe=recipe_message(Recipe(**settings), "job.recipe"))
+    paths = [f"recipe.{setting}" for setting in settings]
+    for field, value in (("title", title), ("priority", priority)):
+        if value is not None:
+            _set_field(job, field, value, "job")
+            paths.append(field)
+    if previews is not None:
+        job.preview.CopyFrom(previews_message(previews))
+        paths.append("preview.disabled")
+        paths += [
+            f"preview.{field.name}" for field, _ in job.preview.ListFields() if field.name != "disabled"
+        ]
+    if not paths:
+        raise _invalid(
+            "update_mask", "names nothing to change; give a setting, a title, a priority or previews"
+        )
+    request = pb.UpdateJobRequest(job=job)
+    request.update_mask.paths.extend(paths)
+    return request
+
+
+def list_jobs_request(states: Sequence[str]) -> pb.ListJobsRequest:
+    """The request of `ListJobs` for jobs in these states; none for all.
+
+    Raises:
+        InvalidRequest: there is no such state.
+    """
+    request = pb.ListJobsRequest(page_size=200)
+    for state in states:
+        try:
+            request.states.append(_number(pb.JobState, state))  # type: ignore[arg-type]
+        except ValueError:
+            choice = ", ".join(_words(pb.JobState))
+            raise _invalid("states", f"cannot be {state!r}; give one of {choice}") from None
+    return request
+
+
+def get_preview_request(name: str, after_sequence: int, wait: float) -> pb.GetPreviewRequest:
+    """The request of `GetPreview`; `wait` in seconds."""
+    return pb.GetPreviewRequest(name=name, after_sequence=after_sequence, wait=_duration(wait))
+
+
+def download_request(
+    *,
+    result_of: str | None = None,
+    preview_of: str | None = None,
+    sha256: str | None = None,
+    format: str | None = None,
+) -> pb.DownloadImageRequest:
+    """The request of `DownloadImage`, from the first byte on.
+
+    Raises:
+        InvalidRequest: not exactly one source is given, or there is no such format.
+    """
+    sources = {"result_of": result_of, "preview_of": preview_of, "sha256": sha256}
+    given = {name: value for name, value in sources.items() if value is not None}
+    if len(given) != 1:
+        raise _invalid("source", f"is {' and '.join(given) or 'missing'}; give one of {', '.join(sources)}")
+    request = pb.DownloadImageRequest(**given)  # type: ignore[arg-type]
+    if format is not None:
+        _set_field(request, "format", format, "", pb.ImageFormat)
+    return request
+
+
+def upload_requests(
+    data: bytes, sha256: str, offset: int, *, length: int, piece: int
+) -> Iterator[pb.UploadImageRequest]:
+    """The messages that send `length` bytes of an image, from `offset` on, in pieces."""
+    end = min(offset + length, len(data))
+    first = pb.UploadImageRequest(sha256=sha256, size_bytes=len(data), offset=offset)
+    if offset >= end:
+        yield first
+    for start in range(offset, end, piece):
+        message = first if start == offset else pb.UploadImageRequest(offset=start)
+        message.data = data[start : min(start + piece, end)]
+        yield message
+
+
+def recipe_message(recipe: Recipe, path: str = "spec.recipe") -> pb.Recipe:
+    """A recipe with only those fields set that are not None; `path` is where it stands in the request."""
     if recipe.effort is not None and recipe.evaluations is not None:
-        raise _invalid("spec.recipe.effort", "is given and evaluations too; give one of them")
+        raise _invalid(f"{path}.effort", "is given and evaluations too; give one of them")
     message = pb.Recipe()
-    _set_fields(message, recipe, "spec.recipe", _RECIPE_ENUMS, besides=LAYER_FIELDS)
+    _set_fields(message, recipe, path, _RECIPE_ENUMS, besides=LAYER_FIELDS)
     for field in LAYER_FIELDS:
         for layer, weight in getattr(recipe, field) or ():
             getattr(message, field).add(layer=layer, weight=weight)
@@ -121,7 +280,8 @@ def texture_message(size: tuple[int, int]) -> pb.TextureSize:
 def region_message(region: Region, path: str) -> pb.Region:
     """A region; `path` is where it stands in the request."""
     message = pb.Region(
-        content_mask=image_message(region.content_mask), style_mask=_image_if_given(region.style_mask)
+        content_mask=image_message(region.content_mask, f"{path}.content_mask"),
+        style_mask=_image_if_given(region.style_mask, f"{path}.style_mask"),
     )
     _set_field(message, "style", region.style, path)
     return message
@@ -137,8 +297,25 @@ def previews_message(previews: Previews | bool) -> pb.PreviewOptions:
     return message
 
 
-def image_message(source: ImageSource) -> pb.Image:
-    """An image as it is sent: files and coded bytes as they are, a Pillow image coded without loss."""
+def image_message(source: ImageSource, path: str = "image") -> pb.Image:
+    """An image as it is sent: files and coded bytes as they are, a Pillow image coded without loss.
+
+    Args:
+        path: where it stands in the request.
+
+    Raises:
+        InvalidRequest: it is named, but by no name or digest.
+        OSError: it is a file that cannot be read.
+        TypeError: it is of a type not accepted.
+    """
+    if isinstance(source, StyleName):
+        if not isinstance(source.name, str) or not re.fullmatch("styles/[a-z0-9-]+", source.name):
+            raise _invalid(path, f"cannot be the style {source.name!r}; give a name as 'styles/starry-night'")
+        return pb.Image(style=source.name)
+    if isinstance(source, UploadedImage):
+        if not isinstance(source.sha256, str) or not re.fullmatch("[0-9a-f]{64}", source.sha256):
+            raise _invalid(path, f"cannot be the image {source.sha256!r}; give its SHA-256, 64 digits")
+        return pb.Image(sha256=source.sha256)
     if isinstance(source, RawPixels):
         return pb.Image(raw=pb.RawPixels(width=source.width, height=source.height, rgba=source.rgba))
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -151,19 +328,39 @@ def image_message(source: ImageSource) -> pb.Image:
     if pillow is not None and isinstance(source, pillow.Image):
         return pb.Image(encoded=_encoded(source))
     raise TypeError(
-        f"an image is a path, bytes, impasto.RawPixels or a Pillow image, not {type(source).__name__}"
+        "an image is a path, bytes, a Pillow image, impasto.RawPixels, StyleName or UploadedImage, not "
+        f"{type(source).__name__}"
     )
 
 
-def _image_if_given(source: ImageSource | None) -> pb.Image | None:
-    return None if source is None else image_message(source)
+def image_file(source: ImageSource) -> bytes:
+    """An image as the file that it is, or is coded as: raw pixels as a PNG.
+
+    Raises:
+        InvalidRequest: the server has it already, or there are more or fewer pixels than its size says.
+        OSError, TypeError: as `image_message`.
+    """
+    message = image_message(source)
+    kind = message.WhichOneof("source")
+    if kind == "encoded":
+        return message.encoded
+    if kind != "raw":
+        raise _invalid("image", f"is on the server already ({source!r}); give one that is not")
+    try:
+        return png.encode(RawPixels(message.raw.width, message.raw.height, message.raw.rgba))
+    except ValueError as error:
+        raise _invalid("image", str(error)) from None
+
+
+def _image_if_given(source: ImageSource | None, path: str) -> pb.Image | None:
+    return None if source is None else image_message(source, path)
 
 
 def style_message(source: StyleSource, path: str) -> pb.Style:
     """A style and its weight; `path` is where it stands in the request."""
     if not isinstance(source, Style):
         source = Style(*source) if isinstance(source, tuple) else Style(source)
-    message = pb.Style(image=image_message(source.image))
+    message = pb.Style(image=image_message(source.image, f"{path}.image"))
     if source.weight is not None:
         _set_field(message, "weight", source.weight, path)
     return message
@@ -188,6 +385,8 @@ def _encoded(image: Image) -> bytes:
 
 
 _CHOICES = {
+    FieldDescriptor.TYPE_STRING: "a text",
+    FieldDescriptor.TYPE_INT32: "a whole number",
     FieldDescriptor.TYPE_UINT32: f"a whole number from 0 to {2**32 - 1}",
     FieldDescriptor.TYPE_DOUBLE: "a number",
     FieldDescriptor.TYPE_BOOL: "True or False",
@@ -217,7 +416,8 @@ def _set_field(message: Any, name: str, value: Any, path: str, enum: EnumTypeWra
             choice = _CHOICES[message.DESCRIPTOR.fields_by_name[name].type]
         else:
             choice = f"one of {', '.join(_words(enum))}"
-        raise _invalid(f"{path}.{name}", f"cannot be {value!r}; give {choice}") from None
+        field = f"{path}.{name}" if path else name
+        raise _invalid(field, f"cannot be {value!r}; give {choice}") from None
 
 
 def _invalid(field: str, remedy: str) -> InvalidRequest:
@@ -252,7 +452,23 @@ def job(message: pb.Job) -> Job:
         device=message.device,
         bfloat16=message.bfloat16,
         memory_plan=memory_plan(message.memory_plan) if message.HasField("memory_plan") else None,
+        title=message.title,
+        priority=message.priority,
+        queue_position=message.queue_position or None,
+        expire_time=_time(message.expire_time) if message.HasField("expire_time") else None,
     )
+
+
+def newest_preview(message: pb.GetPreviewResponse) -> NewestPreview:
+    """What there is to see of a job, as plain data."""
+    return NewestPreview(
+        job(message.job), preview(message.preview) if message.HasField("preview") else None, message.sequence
+    )
+
+
+def named_style(message: pb.NamedStyle) -> NamedStyle:
+    """A style that the server offers, as plain data."""
+    return NamedStyle(message.name, message.title, message.width, message.height, message.thumbnail)
 
 
 def recipe(message: pb.Recipe) -> Recipe:
@@ -337,13 +553,17 @@ def server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
             max_evaluations=limits.max_evaluations,
             max_unfinished_jobs=limits.max_unfinished_jobs,
             max_regions=limits.max_regions,
+            max_upload_bytes=limits.max_upload_bytes,
+            max_unfinished_jobs_of_tenant=limits.max_unfinished_jobs_of_tenant,
+            max_stored_bytes_of_tenant=limits.max_stored_bytes_of_tenant,
         ),
         unfinished_jobs=message.unfinished_jobs,
+        tenant=message.tenant,
     )
 
 
 def image_format(number: int) -> str:
-    """ "png", "jpeg", "webp" or "tiff"."""
+    """ "png", "jpeg", "webp", "tiff" or "rgba8"."""
     return _word(pb.ImageFormat, number)
 
 

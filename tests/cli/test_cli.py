@@ -18,7 +18,7 @@ from PIL import Image
 import fake_server
 from command_line import Impasto, Outcome
 from fake_server import FakeServer, bad_request, job, png, refuse
-from impasto import private_server
+from impasto import calls, private_server
 from impasto.v1 import style_transfer_pb2 as pb
 
 
@@ -295,7 +295,8 @@ def test_a_server_error(stylize: Impasto, fake: FakeServer) -> None:
     assert stylize().code == 1
 
 
-def test_a_server_that_goes_away(stylize: Impasto, fake: FakeServer) -> None:
+def test_a_server_that_goes_away(stylize: Impasto, fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "DEFAULT_PATIENCE", 0.5)
     fake.script = refuse(
         grpc.StatusCode.UNAVAILABLE, "shutting down", error_details_pb2.ErrorInfo(reason="BYE")
     )
@@ -319,6 +320,7 @@ def test_longer_than_allowed(stylize: Impasto, fake: FakeServer) -> None:
     outcome = stylize("--timeout", 0.5)
     assert outcome.code == 3
     assert "not done within --timeout 0.5" in outcome.err
+    assert fake.cancelled.wait(10)
     assert fake.left.wait(10)
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 import fake_server
 from fake_server import FakeServer
+from impasto.v1 import style_transfer_pb2 as pb
 
 COMMAND = [sys.executable, "-c", "from impasto.cli import main; main()"]
 
@@ -54,6 +59,76 @@ def test_ctrl_c_while_painting(endless: FakeServer, tmp_path: Path, output: list
         assert err.splitlines()[-1] == "cancelled"
     assert {path.name for path in tmp_path.iterdir()} <= {"previews"}
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_ctrl_c_before_the_job_is_accepted(endless: FakeServer, tmp_path: Path) -> None:
+    asked = threading.Event()
+
+    def slow(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
+        if not asked.is_set():
+            asked.set()
+            time.sleep(2)
+        yield from fake_server.paint_forever(request, context)
+
+    endless.script = slow
+    process = subprocess.Popen(
+        [*COMMAND, "demo", "--server", endless.address], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    assert asked.wait(20)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "cancelled\n")
+    assert [request.name for request in endless.called("CancelJob")] == ["jobs/fake"]
+    first, second = endless.requests
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "arguments", [["watch", "jobs/fake"], ["stylize", "a.png", "a.png", "-o", "out.png", "--keep-running"]]
+)
+def test_ctrl_c_where_the_job_goes_on(endless: FakeServer, tmp_path: Path, arguments: list[str]) -> None:
+    def forever(request: pb.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
+        yield fake_server.course()[0]
+        while context.is_active():
+            time.sleep(0.05)
+            yield fake_server.heartbeat(1)
+
+    endless.watch_script = forever
+    (tmp_path / "a.png").write_bytes(fake_server.png())
+    process = subprocess.Popen(
+        [*COMMAND, *arguments, "--server", endless.address], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    until(lambda: endless.calls)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == (
+        "stopped watching; jobs/fake goes on, `impasto watch jobs/fake` comes back to it"
+    )
+    assert not endless.called("CancelJob")
+
+
+def test_the_live_table(endless: FakeServer, tmp_path: Path) -> None:
+    endless.jobs["jobs/abcdefghij"] = pb.Job(name="jobs/abcdefghij", state=pb.JOB_STATE_RUNNING, title="sky")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "jobs", "--server", endless.address],
+        cwd=tmp_path,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "100", "TERM": "xterm"},
+    )
+    os.close(theirs)
+    until(lambda: len(endless.called("ListJobs")) >= 3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert (process.returncode, err) == (130, "cancelled\n")
+    assert "abcdefgh" in shown
+    assert shown.count("running") >= 2
 
 
 def test_ctrl_c_while_a_private_server_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

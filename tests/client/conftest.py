@@ -7,6 +7,7 @@ import pytest
 import impasto
 from fake_server import FakeServer
 from fake_server import fake as fake
+from fake_server import line as line
 
 
 @pytest.fixture

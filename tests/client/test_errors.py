@@ -79,7 +79,7 @@ def test_a_detail_that_cannot_be_read_does_not_hide_the_others() -> None:
     assert from_call("UNAVAILABLE", "", told.SerializeToString()).reason == "KNOWN"
 
 
-DETAIL_TYPES = ["BadRequest", "ErrorInfo", "RetryInfo", "QuotaFailure", ""]
+DETAIL_TYPES = ["BadRequest", "ErrorInfo", "RetryInfo", "QuotaFailure", "PreconditionFailure", ""]
 
 
 @given(

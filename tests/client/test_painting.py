@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +14,80 @@ from hypothesis import strategies as st
 import fake_server
 import impasto
 from fake_server import chunks, job, paint, png, succeeded
+from impasto import patience
 from impasto.painting import Painting
 from impasto.transport import TransportError
 from impasto.v1 import style_transfer_pb2 as pb
 
 
 class Messages:
-    """A stream of messages made beforehand; an exception among them is raised."""
+    """A transport whose streams are messages made beforehand; an exception among them is raised.
 
-    def __init__(self, *messages: pb.StylizeResponse | BaseException) -> None:
+    Attributes:
+        called: the names of the calls made, in their order.
+        streams: what each stream that is begun gives.
+    """
+
+    def __init__(self, *streams: list[Any]) -> None:
+        self.streams = list(streams)
+        self.called: list[str] = []
+
+    def unary(self, method: Any, request: Any, *, timeout: float) -> Any:
+        self.called.append(method.path.rpartition("/")[2])
+        assert isinstance(request, pb.CancelJobRequest)
+        return pb.Job(name=request.name, state=pb.JOB_STATE_CANCELLED)
+
+    def upload(self, method: Any, requests: Any, *, timeout: float) -> Any:
+        raise AssertionError
+
+    def stream(self, method: Any, request: Any, *, timeout: float | None) -> Any:
+        self.called.append(method.path.rpartition("/")[2])
+        if not self.streams:
+            raise AssertionError("no more streams are expected")
+        return Scripted(self.streams.pop(0))
+
+    def close(self) -> None:
+        pass
+
+
+class Scripted:
+    def __init__(self, messages: list[Any]) -> None:
         self._messages = iter(messages)
-        self.cancelled = False
+        self._cancelled = False
 
-    def __iter__(self) -> Iterator[pb.StylizeResponse]:
-        return self
-
-    def __next__(self) -> pb.StylizeResponse:
-        if self.cancelled:
+    def receive(self, timeout: float | None) -> Any:
+        if self._cancelled:
             raise TransportError("CANCELLED", "by the caller")
-        message = next(self._messages)
+        message = next(self._messages, None)
         if isinstance(message, BaseException):
             raise message
         return message
 
     def cancel(self) -> None:
-        self.cancelled = True
+        self._cancelled = True
+
+
+def numbered(messages: Iterable[Any]) -> list[Any]:
+    """The messages, with a sequence for each event that has none."""
+    numbered, sequence = [], 0
+    for message in messages:
+        if isinstance(message, pb.StylizeResponse) and message.HasField("event"):
+            copy = pb.StylizeResponse()
+            copy.CopyFrom(message)
+            sequence = copy.event.sequence = copy.event.sequence or sequence + 1
+            message = copy
+        numbered.append(message)
+    return numbered
+
+
+def painting_of(
+    *messages: Any, then: Sequence[list[Any]] = (), transport: Messages | None = None
+) -> Painting:
+    """A painting whose first stream has these messages; the streams after it are `then`."""
+    transport = transport or Messages()
+    transport.streams = [numbered(messages), *then]
+    client = impasto.Client("127.0.0.1:1", transport=lambda endpoint: transport, patience=0.5)
+    return client.stylize(png(), png())
 
 
 def result(*pieces: pb.ImageChunk) -> list[pb.StylizeResponse]:
@@ -49,7 +98,7 @@ QUEUED = job(pb.JOB_STATE_QUEUED)
 
 
 def test_events_then_the_picture() -> None:
-    painting = Painting(Messages(*paint()))
+    painting = painting_of(*paint())
     assert painting.job.state == "queued"
     events = list(painting)
     assert [type(event).__name__ for event in events] == [
@@ -70,18 +119,18 @@ def test_events_then_the_picture() -> None:
 
 
 def test_previews_are_pictures() -> None:
-    previews = [event for event in Painting(Messages(*paint())) if isinstance(event, impasto.Preview)]
+    previews = [event for event in painting_of(*paint()) if isinstance(event, impasto.Preview)]
     assert [preview.image.size for preview in previews] == [(24, 16), (24, 16), (48, 32), (48, 32)]
 
 
 def test_result_alone_waits_to_the_end() -> None:
-    assert Painting(Messages(*paint())).result().data == png()
+    assert painting_of(*paint()).result().data == png()
 
 
 def test_what_a_newer_server_sends_is_passed_over() -> None:
     newer_job = job(17)  # type: ignore[arg-type]
-    painting = Painting(
-        Messages(QUEUED, pb.StylizeResponse(), pb.StylizeResponse(event=pb.JobEvent()), newer_job, *paint())
+    painting = painting_of(
+        QUEUED, pb.StylizeResponse(), pb.StylizeResponse(event=pb.JobEvent()), newer_job, *paint()
     )
     states = [event.job.state for event in painting if isinstance(event, impasto.JobChanged)]
     assert states == ["queued", "unknown (17)", "queued", "running", "succeeded"]
@@ -91,24 +140,18 @@ def test_what_a_newer_server_sends_is_passed_over() -> None:
     "messages",
     [
         [],
-        [QUEUED],
-        [*fake_server.begin()],
-        [QUEUED, succeeded()],
-        [QUEUED, succeeded(), *result(*chunks(png())[:-1])],
         [QUEUED, succeeded(), *result(*chunks(png(200, 200))[1:])],
         [QUEUED, succeeded(), *result(chunks(png())[0], chunks(png())[0])],
-        [QUEUED, succeeded(), *result(chunks(png())[0], pb.ImageChunk(offset=500, data=b"more"))],
+        [QUEUED, succeeded(), *result(*chunks(png())[:-1], pb.ImageChunk(offset=9, data=b"more"))],
+        [QUEUED, succeeded(), *result(*chunks(png()), pb.ImageChunk(offset=len(png()), data=b"more"))],
         [fake_server.preview(1), *paint()],
         result(*chunks(png())),
     ],
     ids=[
         "nothing",
-        "only accepted",
-        "no end",
-        "no picture",
-        "last piece missing",
         "first piece missing",
         "a piece twice",
+        "a piece of elsewhere",
         "too long",
         "not begun with the job",
         "picture without a job",
@@ -116,7 +159,30 @@ def test_what_a_newer_server_sends_is_passed_over() -> None:
 )
 def test_a_stream_that_is_not_whole(messages: list[pb.StylizeResponse]) -> None:
     with pytest.raises(impasto.DataLoss):
-        Painting(Messages(*messages)).result()
+        painting_of(*messages).result()
+
+
+@pytest.mark.parametrize("there", range(len(chunks(png(), size=100))))
+def test_the_rest_of_a_picture_is_fetched(there: int) -> None:
+    pieces = chunks(png(), size=100)
+    rest = [
+        pb.ImageChunk(info=pieces[0].info, offset=piece.offset, data=piece.data) for piece in pieces[there:]
+    ]
+    transport = Messages()
+    painting = painting_of(
+        QUEUED, succeeded(), *result(*pieces[:there]), then=[rest[:1], rest[1:]], transport=transport
+    )
+    assert painting.result().data == png()
+    assert set(transport.called[1:]) == {"DownloadImage"}
+
+
+def test_a_server_that_ends_its_streams_early_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FIRST_DELAY", 0)
+    transport = Messages()
+    again = [[event.event for event in numbered([QUEUED])] for _ in range(8)]
+    with pytest.raises(impasto.DataLoss, match="ended before the job did"):
+        painting_of(QUEUED, then=again, transport=transport).result()
+    assert transport.called == ["Stylize", *["WatchJob"] * 8, "CancelJob"]
 
 
 @given(st.data())
@@ -128,12 +194,12 @@ def test_no_damage_goes_unnoticed(data: st.DataObject) -> None:
     damaged[where] ^= data.draw(st.integers(1, 255))
     piece.data = bytes(damaged)
     with pytest.raises(impasto.DataLoss, match="SHA-256"):
-        Painting(Messages(QUEUED, succeeded(), *result(*pieces))).result()
+        painting_of(QUEUED, succeeded(), *result(*pieces)).result()
 
 
 def test_a_failed_job_raises_from_the_tree_and_goes_on_doing_so() -> None:
     failure = status_pb2.Status(code=3, message="spec.content cannot be decoded")
-    painting = Painting(Messages(QUEUED, job(pb.JOB_STATE_FAILED, error=failure)))
+    painting = painting_of(QUEUED, job(pb.JOB_STATE_FAILED, error=failure))
     for _ in range(2):
         with pytest.raises(impasto.InvalidRequest, match="cannot be decoded"):
             painting.result()
@@ -141,54 +207,73 @@ def test_a_failed_job_raises_from_the_tree_and_goes_on_doing_so() -> None:
     assert isinstance(painting.job.error, impasto.InvalidRequest)
 
 
-def test_the_connection_breaks() -> None:
-    painting = Painting(Messages(QUEUED, TransportError("UNAVAILABLE", "Socket closed")))
+def test_the_connection_breaks_for_good() -> None:
+    broken = TransportError("UNAVAILABLE", "Socket closed")
+    painting = painting_of(QUEUED, broken, then=[[broken]] * 20)
     with pytest.raises(
-        impasto.Unavailable, match=r"connection to the server broke \(Socket closed\)"
+        impasto.Unavailable, match=r"connection to 127.0.0.1:1 broke \(Socket closed\)"
     ) as caught:
         painting.result()
     assert not isinstance(caught.value, impasto.Unreachable)
 
 
 def test_a_job_cancelled_by_someone_else() -> None:
-    painting = Painting(Messages(QUEUED, job(pb.JOB_STATE_CANCELLED, stop_message="the operator said so")))
+    painting = painting_of(QUEUED, job(pb.JOB_STATE_CANCELLED, stop_message="the operator said so"))
     with pytest.raises(impasto.JobCancelled, match="operator"):
         painting.result()
 
 
 def test_cancel() -> None:
-    stream = Messages(*paint())
-    painting = Painting(stream)
+    transport = Messages()
+    painting = painting_of(*paint(), transport=transport)
+    painting.cancel()
     painting.cancel()
     with pytest.raises(impasto.JobCancelled):
         painting.result()
-    assert stream.cancelled
+    assert transport.called == ["Stylize", "CancelJob"]
+    assert painting.job.state == "cancelled"
 
 
 def test_leaving_early_cancels() -> None:
-    stream = Messages(*paint())
-    with Painting(stream) as painting:
+    transport = Messages()
+    with painting_of(*paint(), transport=transport) as painting:
         next(painting)
-    assert stream.cancelled
+    assert transport.called == ["Stylize", "CancelJob"]
+
+
+def test_leaving_at_the_end_does_not() -> None:
+    transport = Messages()
+    with painting_of(*paint(), transport=transport) as painting:
+        painting.result()
+    assert transport.called == ["Stylize"]
+
+
+def test_not_watching_any_more() -> None:
+    transport = Messages()
+    painting = painting_of(*paint(), transport=transport)
+    painting.leave()
+    with pytest.raises(impasto.ImpastoError, match="not watched any more"):
+        painting.result()
+    assert transport.called == ["Stylize"]
 
 
 def test_ctrl_c_cancels() -> None:
-    stream = Messages(QUEUED, KeyboardInterrupt())
-    painting = Painting(stream)
+    transport = Messages()
+    painting = painting_of(QUEUED, KeyboardInterrupt(), transport=transport)
     with pytest.raises(KeyboardInterrupt):
         painting.result()
-    assert stream.cancelled
+    assert transport.called == ["Stylize", "CancelJob"]
 
 
-def test_ctrl_c_before_the_job_is_accepted_cancels() -> None:
-    stream = Messages(KeyboardInterrupt())
+def test_ctrl_c_before_the_job_is_accepted_asks_for_its_name_and_cancels() -> None:
+    transport = Messages()
     with pytest.raises(KeyboardInterrupt):
-        Painting(stream)
-    assert stream.cancelled
+        painting_of(KeyboardInterrupt(), then=[[QUEUED]], transport=transport)
+    assert transport.called == ["Stylize", "Stylize", "CancelJob"]
 
 
 def test_save_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = Painting(Messages(*paint())).result()
+    picture = painting_of(*paint()).result()
     target = tmp_path / "out.png"
     target.write_bytes(b"older")
 
@@ -206,7 +291,7 @@ def test_save_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_save_follows_a_link_and_keeps_to_the_umask(tmp_path: Path) -> None:
-    picture = Painting(Messages(*paint())).result()
+    picture = painting_of(*paint()).result()
     link, target = tmp_path / "link.png", tmp_path / "target.png"
     link.symlink_to(target)
     picture.save(link)

@@ -15,11 +15,13 @@ from fake_server import png
 from impasto import provenance, wire
 
 REQUEST = wire.stylize_request(
-    png(),
-    [(png(3, 3), 2.0)],
-    recipe=impasto.Recipe(style_layers={"relu3_1": 0.5}, seed=7),
-    regions=[impasto.Region(png(4, 4), 0, png(5, 5)), impasto.Region(png(4, 4))],
-    selection=png(6, 6),
+    wire.job_spec(
+        png(),
+        [(png(3, 3), 2.0)],
+        recipe=impasto.Recipe(style_layers={"relu3_1": 0.5}, seed=7),
+        regions=[impasto.Region(png(4, 4), 0, png(5, 5)), impasto.Region(png(4, 4))],
+        selection=png(6, 6),
+    )
 )
 
 

@@ -143,3 +143,91 @@ def test_how_it_fits_into_memory_is_told(client: impasto.Client) -> None:
     info = client.info()
     assert info.devices[0].memory_bytes
     assert info.limits.max_regions >= 1
+
+
+def test_a_job_from_beginning_to_end(client: impasto.Client) -> None:
+    content = client.upload(photo(40, 30))
+    assert client.upload(photo(40, 30)) == content
+    made = client.create_job(content, photo(20, 28), evaluations=6, title="a test's", priority=3)
+    assert (made.state, made.title, made.priority) in [
+        ("queued", "a test's", 3),
+        ("running", "a test's", 3),
+    ]
+    assert made.name in {job.name for job in client.jobs()}
+    with client.watch(made.name) as painting:
+        picture = painting.result()
+    assert client.job(made.name).state == picture.job.state == "succeeded"
+    assert picture.job.name == made.name
+    assert client.download(result_of=made.name).data == picture.data
+    smaller = client.download(result_of=made.name, format="jpeg")
+    assert (smaller.format, smaller.image.size) == ("jpeg", (40, 30))
+    assert client.download(sha256=content.sha256).data == coded(photo(40, 30), compress_level=1)
+    # Watched once more, it tells no more than how it ended.
+    assert client.watch(made.name).result().data == picture.data
+    client.delete(made.name)
+    with pytest.raises(impasto.NotFound):
+        client.job(made.name)
+
+
+def test_the_same_request_twice_is_one_job(client: impasto.Client) -> None:
+    request = {"evaluations": 1, "request_id": "a test's own"}
+    first = client.create_job(photo(), photo(), **request)  # type: ignore[arg-type]
+    assert client.create_job(photo(), photo(), **request).name == first.name  # type: ignore[arg-type]
+    with pytest.raises(impasto.InvalidRequest) as caught:
+        client.create_job(photo(), photo(), evaluations=2, request_id="a test's own")
+    assert caught.value.field == "request_id"
+    client.watch(first.name).result()
+    client.delete(first.name)
+
+
+def test_steering_pausing_and_cancelling(client: impasto.Client) -> None:
+    name = client.create_job(photo(), photo(), evaluations=100_000).name
+    with client.watch(name) as painting:
+        next(event for event in painting if isinstance(event, impasto.Progress))
+        steered = client.update_job(name, content_weight=0.25, evaluations=20_000, title="steered")
+        assert (steered.recipe.content_weight, steered.recipe.evaluations) == (0.25, 20_000)
+        changed = next(
+            event
+            for event in painting
+            if isinstance(event, impasto.JobChanged) and event.job.title == "steered"
+        )
+        assert changed.job.recipe.content_weight == 0.25
+        assert client.pause(name).state == client.pause(name).state == "paused"
+        assert client.resume(name).state in ("queued", "running")
+        newest = client.preview(name, wait=10)
+        assert newest.preview is not None
+        with pytest.raises(impasto.FailedPrecondition) as unmet:
+            client.download(result_of=name)
+        assert unmet.value.violations
+        assert client.cancel(name).state == client.cancel(name).state == "cancelled"
+        with pytest.raises(impasto.JobCancelled):
+            painting.result()
+    with pytest.raises(impasto.FailedPrecondition):
+        client.update_job(name, content_weight=1.0)
+    client.delete(name)
+
+
+def test_one_that_keeps_running_is_found_again(client: impasto.Client) -> None:
+    with client.stylize(photo(), photo(), evaluations=20, keep_running=True) as painting:
+        name = painting.job.name
+    assert client.watch(name).result().job.name == name
+
+
+def test_nothing_is_known_of_what_there_is_not(client: impasto.Client) -> None:
+    for call in (client.job, client.pause, client.resume, client.cancel, client.delete, client.watch):
+        with pytest.raises(impasto.NotFound):
+            call("jobs/none")
+    with pytest.raises(impasto.FailedPrecondition):
+        client.create_job(impasto.UploadedImage("0" * 64), photo())
+    with pytest.raises(impasto.NotFound):
+        client.create_job(photo(), impasto.StyleName("styles/no-such-style"))
+    with pytest.raises(impasto.InvalidRequest):
+        client.upload(b"no image")
+
+
+def test_named_styles(client: impasto.Client) -> None:
+    for style in client.styles():
+        assert style.name.startswith("styles/")
+        picture = client.stylize(photo(), impasto.StyleName(style.name), evaluations=1).result()
+        assert picture.width == 32
+        break

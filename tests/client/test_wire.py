@@ -131,15 +131,15 @@ def test_styles_alone_weighted_and_several() -> None:
         (data, data),
         [(data, 2.0), impasto.Style(data, weight=3.0)],
     ):
-        request = wire.stylize_request(data, styles, recipe=impasto.Recipe())  # type: ignore[arg-type]
-        assert all(style.image.encoded == data for style in request.spec.styles)
-    assert [style.weight for style in request.spec.styles] == [2.0, 3.0]
+        spec = wire.job_spec(data, styles, recipe=impasto.Recipe())  # type: ignore[arg-type]
+        assert all(style.image.encoded == data for style in spec.styles)
+    assert [style.weight for style in spec.styles] == [2.0, 3.0]
 
 
 def test_a_start_image_sets_the_start() -> None:
-    request = wire.stylize_request(png(), png(), recipe=impasto.Recipe(), start_image=png())
-    assert request.spec.recipe.start == pb.START_IMAGE
-    assert request.spec.start_image.encoded == png()
+    spec = wire.job_spec(png(), png(), recipe=impasto.Recipe(), start_image=png())
+    assert spec.recipe.start == pb.START_IMAGE
+    assert spec.start_image.encoded == png()
 
 
 def test_layers_are_kept_as_pairs() -> None:
@@ -151,7 +151,7 @@ def test_layers_are_kept_as_pairs() -> None:
 
 
 def test_a_texture_has_no_content() -> None:
-    spec = wire.stylize_request(None, png(), recipe=impasto.Recipe(), texture=(64, 48)).spec
+    spec = wire.job_spec(None, png(), recipe=impasto.Recipe(), texture=(64, 48))
     assert not spec.HasField("content")
     assert spec.texture == pb.TextureSize(width=64, height=48)
 
@@ -159,9 +159,9 @@ def test_a_texture_has_no_content() -> None:
 def test_regions_and_a_selection() -> None:
     mask, other = png(4, 4), png(5, 5)
     regions = [impasto.Region(mask), impasto.Region(other, 1, style_mask=mask)]
-    spec = wire.stylize_request(
+    spec = wire.job_spec(
         png(), png(), recipe=impasto.Recipe(), regions=regions, selection=Image.new("L", (3, 2), 255)
-    ).spec
+    )
     assert list(spec.regions) == [
         pb.Region(content_mask=pb.Image(encoded=mask)),
         pb.Region(content_mask=pb.Image(encoded=other), style=1, style_mask=pb.Image(encoded=mask)),
@@ -182,7 +182,7 @@ def test_regions_and_a_selection() -> None:
 def test_parts_that_cannot_be_said_name_their_field(fields: dict[str, Any], field: str) -> None:
     styles = [fields.pop("styles")] if "styles" in fields else png()
     with pytest.raises(impasto.InvalidRequest) as caught:
-        wire.stylize_request(png(), styles, recipe=impasto.Recipe(), **fields)
+        wire.job_spec(png(), styles, recipe=impasto.Recipe(), **fields)
     assert caught.value.field == field
 
 

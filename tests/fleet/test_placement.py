@@ -107,7 +107,11 @@ def test_a_suspect_gets_a_device_to_itself() -> None:
     todo = plan([suspect, claim("d")], busy, served(a=0, b=0, c=0, d=5))
     assert sorted(todo.suspend) == sorted(job.claim.name for job in jobs)
     assert not todo.start, "the device is being cleared: nobody else comes"
-    assert plan([suspect], [Place(device="cpu", slots=4, jobs=[])], served(a=0)).start
+    empty = [Place(device="cpu", slots=4, jobs=[])]
+    assert plan([suspect], empty, served(a=0)).start
+    todo = plan([claim("b"), suspect], empty, served(a=9, b=0))
+    assert todo.start == [(suspect.name, "cpu")], "before those who would have to go again"
+    assert not todo.suspend
     alone = [Place(device="cpu", slots=4, jobs=[placed(suspect)])]
     todo = plan([claim("b", interactive=True)], alone, served(a=99, b=0))
     assert not todo.start

@@ -197,7 +197,7 @@ def test_the_plan_for_memory_is_told(server: ServerProcess) -> None:
 
 def test_jobs_wait_until_there_is_memory_for_them(server: ServerProcess) -> None:
     needed = paint(server, stylize_request())[0].memory_plan.estimated_bytes >> 20
-    arguments = ("--private", "--device", "cpu", "--weights", "builtin", "--memory", str(needed * 3 // 2))
+    arguments = ("--private", "--device", "cpu", "--weights", "builtin", "--memory", f"{needed * 3 // 2}MiB")
     with running_server(*arguments) as small:
         first = small.stub.Stylize(stylize_request(recipe=pb.Recipe(evaluations=100_000)), timeout=PATIENCE)
         assert any(response.event.HasField("progress") for response in first)
@@ -211,7 +211,7 @@ def test_jobs_wait_until_there_is_memory_for_them(server: ServerProcess) -> None
 
 
 def test_a_job_larger_than_the_memory_is_refused_with_what_it_would_need() -> None:
-    arguments = ("--private", "--device", "cpu", "--weights", "builtin", "--memory", "300")
+    arguments = ("--private", "--device", "cpu", "--weights", "builtin", "--memory", "300MiB")
     with running_server(*arguments) as server:
         (device,) = server.ready().devices
         assert device.memory_bytes == 300 << 20

@@ -11,54 +11,47 @@ from typing import Annotated
 
 import typer
 
+from impasto.cli import jobs
 from impasto.cli.again import Given, paint_again
+from impasto.cli.grouped import grouped
 from impasto.cli.options import (
-    OPTION_OF_FIELD,
-    Animate,
     Averaging,
-    ColorName,
-    ContentLayers,
-    ContentWeight,
-    Device,
+    Connection,
     EffortName,
     Evaluations,
-    Json,
+    KeepRunning,
+    Kept,
     LearningRate,
     ObjectiveName,
     OptimizerName,
     Out,
+    Painted,
     Plateau,
     PrecisionName,
-    PreviewDir,
-    Quiet,
+    Priority,
     RegionOption,
-    Regions,
     RegionsAgain,
+    Run,
     Seed,
-    Selection,
     SelectionAgain,
-    Server,
     Shares,
-    Sidecar,
     Size,
     StartAgain,
-    StartFrom,
     StyleLayers,
     StyleScale,
     StyleWeight,
     TextureSize,
     TextureStartFrom,
-    Timeout,
+    Title,
     TvWeight,
-    Verbose,
-    Weights,
+    parse_image,
     parse_layers,
     parse_region,
     parse_shares,
     parse_size,
     parse_start,
 )
-from impasto.cli.running import Output, Run, Spec, info_once_ready, outcome, paint, serving
+from impasto.cli.running import Output, Spec, connected, info_once_ready, outcome, paint, serving, submit
 from impasto.errors import InvalidRequest
 from impasto.recipe import Recipe, Region, Style
 
@@ -106,97 +99,73 @@ def _options(
     pass
 
 
+Content = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONTENT",
+        help="The photograph: a file, or an image that was uploaded as sha256:DIGEST.",
+        show_default=False,
+    ),
+]
+Styles = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="STYLE",
+        help="The painting, or several to share the style: files, styles/NAME of the server, or "
+        "sha256:DIGEST of what was uploaded.",
+        show_default=False,
+    ),
+]
+
+
 @app.command(epilog=EPILOG)
+@grouped
 def stylize(
-    content: Annotated[Path, typer.Argument(metavar="CONTENT", help="The photograph.", show_default=False)],
-    styles: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="STYLE", help="The painting, or several to share the style.", show_default=False
-        ),
-    ],
+    content: Content,
+    styles: Styles,
     out: Out,
-    size: Size = None,
-    recipe: ObjectiveName = None,
-    content_weight: ContentWeight = None,
-    style_scale: StyleScale = None,
-    color: ColorName = None,
-    effort: EffortName = None,
-    evaluations: Evaluations = None,
-    start: StartFrom = None,
-    seed: Seed = None,
-    shares: Shares = None,
-    region: Regions = None,
-    selection: Selection = None,
-    style_weight: StyleWeight = None,
-    tv_weight: TvWeight = None,
-    content_layer: ContentLayers = None,
-    style_layer: StyleLayers = None,
-    optimizer: OptimizerName = None,
-    learning_rate: LearningRate = None,
-    averaging: Averaging = None,
-    plateau: Plateau = None,
-    precision: PrecisionName = None,
-    sidecar: Sidecar = False,
-    preview_dir: PreviewDir = None,
-    animate: Animate = None,
-    server: Server = None,
-    weights: Weights = None,
-    device: Device = None,
-    timeout: Timeout = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    painted: Painted,
+    kept: Kept,
+    run: Run,
+    title: Title = None,
+    priority: Priority = None,
+    keep_running: KeepRunning = False,
 ) -> None:
     """Paint the photograph CONTENT in the style of the painting STYLE."""
-    run = Run(server, weights, device, timeout, json, quiet, verbose)
-    names = {"spec.content": str(content), "spec.start_image": f"--start {start}"}
+    names: dict[str, str] = {}
     with outcome(run, names) as display:
-        regions = [parse_region(text) for text in region or ()]
-        named_start, start_file = parse_start(start)
-        settings = Recipe(
-            objective=recipe,
-            content_weight=content_weight,
-            style_weight=style_weight,
-            tv_weight=tv_weight,
-            optimizer=optimizer,
-            learning_rate=learning_rate,
-            effort=effort,
-            evaluations=evaluations,
-            longest_side=size,
-            start=named_start,
-            seed=seed,
-            precision=precision,
-            style_scale=style_scale,
-            color=color,
-            content_layers=_layers("content_layers", content_layer, names),
-            style_layers=_layers("style_layers", style_layer, names),
-            averaging=averaging,
-            stop_on_plateau=plateau,
-        )
-        spec = Spec(
-            content,
-            _styles(styles, shares, names),
-            settings,
-            start_image=start_file,
-            regions=_regions(regions, len(styles), names),
-            selection=selection,
-        )
-        output = Output.at(out, previews=preview_dir, film=animate, sidecar=sidecar)
-        output.check([content, *styles, start_file, *_masks(regions), selection])
-        paint(spec, output, run, display)
+        spec = _spec(content, styles, painted, names, title=title, priority=priority)
+        output = Output.at(out, previews=kept.preview_dir, film=kept.animate, sidecar=kept.sidecar)
+        output.check(spec.files())
+        paint(spec, output, run, display, keep_running=keep_running)
+
+
+@app.command(name="submit", epilog=EPILOG)
+@grouped
+def submit_job(
+    content: Content,
+    styles: Styles,
+    painted: Painted,
+    connection: Connection,
+    title: Title = None,
+    priority: Priority = None,
+) -> None:
+    """Have CONTENT painted in the style of STYLE, do not wait for it, and print the job's name."""
+    names: dict[str, str] = {}
+    with outcome(connection, names) as display:
+        spec = _spec(content, styles, painted, names, title=title, priority=priority)
+        Output.check_readable(spec.files())
+        submit(spec, connection, display)
 
 
 @app.command(epilog=EPILOG)
+@grouped
 def texture(
-    styles: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="STYLE", help="The painting, or several to share the style.", show_default=False
-        ),
-    ],
+    styles: Styles,
     size: TextureSize,
     out: Out,
+    kept: Kept,
+    run: Run,
     recipe: ObjectiveName = None,
     style_scale: StyleScale = None,
     effort: EffortName = None,
@@ -212,19 +181,11 @@ def texture(
     averaging: Averaging = None,
     plateau: Plateau = None,
     precision: PrecisionName = None,
-    sidecar: Sidecar = False,
-    preview_dir: PreviewDir = None,
-    animate: Animate = None,
-    server: Server = None,
-    weights: Weights = None,
-    device: Device = None,
-    timeout: Timeout = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    title: Title = None,
+    priority: Priority = None,
+    keep_running: KeepRunning = False,
 ) -> None:
     """Make a texture in the manner of the painting STYLE, of any size, without a photograph."""
-    run = Run(server, weights, device, timeout, json, quiet, verbose)
     names = {"spec.start_image": f"--start {start}"}
     with outcome(run, names) as display:
         named_start, start_file = parse_start(start)
@@ -240,7 +201,7 @@ def texture(
             seed=seed,
             precision=precision,
             style_scale=style_scale,
-            style_layers=_layers("style_layers", style_layer, names),
+            style_layers=parse_layers("style_layers", style_layer, names),
             averaging=averaging,
             stop_on_plateau=plateau,
         )
@@ -250,13 +211,16 @@ def texture(
             settings,
             start_image=start_file,
             texture=parse_size(size),
+            title=title,
+            priority=priority,
         )
-        output = Output.at(out, previews=preview_dir, film=animate, sidecar=sidecar)
-        output.check([*styles, start_file])
-        paint(spec, output, run, display)
+        output = Output.at(out, previews=kept.preview_dir, film=kept.animate, sidecar=kept.sidecar)
+        output.check(spec.files())
+        paint(spec, output, run, display, keep_running=keep_running)
 
 
 @app.command(epilog=EPILOG)
+@grouped
 def again(
     result: Annotated[
         Path,
@@ -273,6 +237,8 @@ def again(
         ),
     ],
     out: Out,
+    kept: Kept,
+    run: Run,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Paint even if these are not the images it was painted from.")
     ] = False,
@@ -286,46 +252,28 @@ def again(
     start: StartAgain = None,
     region: RegionsAgain = None,
     selection: SelectionAgain = None,
-    sidecar: Sidecar = False,
-    preview_dir: PreviewDir = None,
-    animate: Animate = None,
-    server: Server = None,
-    weights: Weights = None,
-    device: Device = None,
-    timeout: Timeout = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Paint the picture RESULT again, as it says that it was made, and compare the two."""
-    run = Run(server, weights, device, timeout, json, quiet, verbose)
     names: dict[str, str] = {}
     with outcome(run, names) as display:
         regions = [parse_region(text) for text in region or ()]
-        output = Output.at(out, previews=preview_dir, film=animate, sidecar=sidecar)
+        output = Output.at(out, previews=kept.preview_dir, film=kept.animate, sidecar=kept.sidecar)
         output.check([result, *images, start, *_masks(regions), selection])
         given = Given(images, start, regions, selection)
         paint_again(result, given, output, run, display, names, anyway=anyway, strict=strict)
 
 
 @app.command(epilog=EPILOG)
+@grouped
 def demo(
+    kept: Kept,
+    run: Run,
     out: Out = Path("impasto-demo.png"),
     size: Size = None,
     effort: EffortName = None,
     evaluations: Evaluations = None,
     seed: Seed = None,
     precision: PrecisionName = None,
-    sidecar: Sidecar = False,
-    preview_dir: PreviewDir = None,
-    animate: Animate = None,
-    server: Server = None,
-    weights: Weights = None,
-    device: Device = None,
-    timeout: Timeout = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Paint an astronaut in the style of Van Gogh's The Starry Night; both come with Impasto."""
     from importlib.resources import files
@@ -334,56 +282,68 @@ def demo(
     settings = Recipe(
         effort=effort, evaluations=evaluations, longest_side=size, seed=seed, precision=precision
     )
-    run = Run(server, weights, device, timeout, json, quiet, verbose)
     with outcome(run, {}) as display:
         spec = Spec(
             (images / "astronaut.jpg").read_bytes(), [(images / "starry_night.jpg").read_bytes()], settings
         )
-        output = Output.at(out, previews=preview_dir, film=animate, sidecar=sidecar)
+        output = Output.at(out, previews=kept.preview_dir, film=kept.animate, sidecar=kept.sidecar)
         output.check([])
         paint(spec, output, run, display)
 
 
 @app.command(epilog=EPILOG)
-def info(
-    server: Server = None,
-    weights: Weights = None,
-    device: Device = None,
-    timeout: Timeout = None,
-    json: Json = False,
-    verbose: Verbose = False,
-) -> None:
+@grouped
+def info(run: Run) -> None:
     """Say what a server is: its devices, feature network and limits."""
-    run = Run(server, weights, device, timeout, json, False, verbose)
     with outcome(run, {}) as display, serving(run, display) as address:
-        from impasto.client import DEFAULT_TIMEOUT, Client
         from impasto.terminal import plain, print_json, server_table
 
-        with Client(address(), timeout=timeout or DEFAULT_TIMEOUT) as client:
-            said = client.info() if server else info_once_ready(client, client.timeout)
+        with connected(run, address(), timeout=run.timeout) as client:
+            said = client.info() if run.server else info_once_ready(client, client.timeout)
         display.close()
-        if json:
+        if run.json:
             print_json("info", plain(said))
         else:
             server_table(said)
 
 
+jobs.add_commands(app, EPILOG)
+
 # What is noted in `names` is what the user calls the fields of the request.
 
 
-def _styles(files: Sequence[Path], shares: str | None, names: dict[str, str]) -> list[Style]:
-    for i, file in enumerate(files):
-        names[f"spec.styles[{i}]"] = str(file)
-        names[f"spec.styles[{i}].weight"] = f"--shares {shares}: the share of {file}"
-    return [Style(file, share) for file, share in zip(files, parse_shares(shares, len(files)), strict=True)]
+def _spec(
+    content: str,
+    styles: Sequence[str],
+    painted: Painted,
+    names: dict[str, str],
+    *,
+    title: str | None,
+    priority: int | None,
+) -> Spec:
+    names |= {"spec.content": content, "spec.start_image": f"--start {painted.start}"}
+    regions = [parse_region(text) for text in painted.region or ()]
+    _, start_file = parse_start(painted.start)
+    return Spec(
+        parse_image(content),
+        _styles(styles, painted.shares, names),
+        Recipe(**painted.settings(names)),
+        start_image=start_file,
+        regions=_regions(regions, len(styles), names),
+        selection=painted.selection,
+        title=title,
+        priority=priority,
+    )
 
 
-def _layers(field: str, texts: list[str] | None, names: dict[str, str]) -> list[tuple[str, float]] | None:
-    if not texts:
-        return None
-    option = OPTION_OF_FIELD[f"spec.recipe.{field}"]
-    names.update({f"spec.recipe.{field}[{i}]": f"{option} {text}" for i, text in enumerate(texts)})
-    return parse_layers(option, texts)
+def _styles(texts: Sequence[str], shares: str | None, names: dict[str, str]) -> list[Style]:
+    for i, text in enumerate(texts):
+        names[f"spec.styles[{i}]"] = text
+        names[f"spec.styles[{i}].weight"] = f"--shares {shares}: the share of {text}"
+    return [
+        Style(parse_image(text), share)
+        for text, share in zip(texts, parse_shares(shares, len(texts)), strict=True)
+    ]
 
 
 def _regions(options: Sequence[RegionOption], count: int, names: dict[str, str]) -> list[Region]:

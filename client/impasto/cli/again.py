@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from impasto.cli.options import RegionOption
-from impasto.cli.running import Output, Run, Spec, info_once_ready, paint
+from impasto.cli.options import RegionOption, Run
+from impasto.cli.running import Output, Spec, info_once_ready, paint
 from impasto.errors import FailedPrecondition, ImpastoError, InvalidRequest
 from impasto.provenance import PNG_SIGNATURE, Provenance, read
 from impasto.recipe import Recipe, Region, Style

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
-from typing import Annotated, NamedTuple, cast
+from typing import Annotated, Any, ClassVar, NamedTuple, cast
 
 import typer
 
 from impasto.errors import InvalidRequest
-from impasto.recipe import Color, Effort, Objective, Optimizer, Precision, Start
+from impasto.recipe import (
+    Color,
+    Effort,
+    Objective,
+    Optimizer,
+    Precision,
+    Start,
+    StyleName,
+    UploadedImage,
+)
 
 PAINTING, PARTS, LOSSES, KEEPING, RUNNING = (
     "How to paint",
@@ -216,6 +226,12 @@ Out = Annotated[
         rich_help_panel=KEEPING,
     ),
 ]
+OutIfAny = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", "-o", metavar="OUT.png", help="Where to write the picture.", rich_help_panel=KEEPING
+    ),
+]
 Sidecar = Annotated[
     bool,
     typer.Option(
@@ -253,6 +269,120 @@ Server = Annotated[
         envvar="IMPASTO_SERVER",
         help="The server that paints. Without one, a private server is started for this call.",
         rich_help_panel=RUNNING,
+    ),
+]
+NamedServer = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="HOST:PORT",
+        envvar="IMPASTO_SERVER",
+        help="The server that has the jobs.",
+        rich_help_panel=RUNNING,
+    ),
+]
+UseTls = Annotated[
+    bool,
+    typer.Option(
+        "--tls",
+        envvar="IMPASTO_TLS",
+        help="Connect with TLS, and trust what the system trusts.",
+        rich_help_panel=RUNNING,
+    ),
+]
+Ca = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        metavar="FILE",
+        envvar="IMPASTO_CA",
+        help="Connect with TLS, and trust the certificates in this file (PEM).",
+        rich_help_panel=RUNNING,
+    ),
+]
+Cert = Annotated[
+    Path | None,
+    typer.Option(
+        "--cert",
+        metavar="FILE",
+        envvar="IMPASTO_CERT",
+        help="Own certificate (PEM), for a server that asks for one.",
+        rich_help_panel=RUNNING,
+    ),
+]
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        envvar="IMPASTO_KEY",
+        help="The private key of --cert (PEM).",
+        rich_help_panel=RUNNING,
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        envvar="IMPASTO_TOKEN_FILE",
+        help="File that has the token to show to the server; else IMPASTO_TOKEN is shown, if it is set.",
+        rich_help_panel=RUNNING,
+    ),
+]
+PlaintextToken = Annotated[
+    bool,
+    typer.Option(
+        "--allow-plaintext-token",
+        help="Send the token without TLS, over a network that is protected itself.",
+        rich_help_panel=RUNNING,
+    ),
+]
+KeepRunning = Annotated[
+    bool,
+    typer.Option(
+        "--keep-running",
+        help="Let the job go on when this command ends, however it does; `impasto watch` comes back to it.",
+        rich_help_panel=RUNNING,
+    ),
+]
+Title = Annotated[
+    str | None,
+    typer.Option("--title", metavar="TEXT", help="What lists call the job.", rich_help_panel=RUNNING),
+]
+Priority = Annotated[
+    int | None,
+    typer.Option(
+        "--priority",
+        metavar="N",
+        help="Among one's own jobs higher goes first, -100 to 100.",
+        rich_help_panel=RUNNING,
+    ),
+]
+PreviewInterval = Annotated[
+    float | None,
+    typer.Option(
+        "--preview-interval",
+        metavar="SECONDS",
+        help="Shortest time between two previews.",
+        rich_help_panel=RUNNING,
+    ),
+]
+PreviewSide = Annotated[
+    int | None,
+    typer.Option(
+        "--preview-side",
+        metavar="PIXELS",
+        help="Longer side of the previews at most.",
+        rich_help_panel=RUNNING,
+    ),
+]
+JobName = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB",
+        help="A job's name or the beginning of it, as `impasto jobs` shows it, or `last` for the newest.",
+        show_default=False,
     ),
 ]
 Weights = Annotated[
@@ -317,8 +447,115 @@ OPTION_OF_FIELD = {
     "spec.texture": "--size",
     "spec.regions": "--region",
     "spec.selection": "--selection",
+    "title": "--title",
+    "priority": "--priority",
+    "preview.min_interval": "--preview-interval",
+    "preview.max_side": "--preview-side",
+}
+# UpdateJob has the same fields of a job.
+OPTION_OF_FIELD |= {
+    f"job.{field.removeprefix('spec.')}": option
+    for field, option in OPTION_OF_FIELD.items()
+    if field.startswith("spec.recipe.") or not field.startswith("spec.")
 }
 """What the command line calls a field of the request, by the field's path."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Connection:
+    """How to reach a server."""
+
+    server: NamedServer = None
+    tls: UseTls = False
+    ca: Ca = None
+    cert: Cert = None
+    key: Key = None
+    token_file: TokenFile = None
+    allow_plaintext_token: PlaintextToken = False
+    timeout: Timeout = None
+    json: Json = False
+
+    quiet: ClassVar[bool] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Connection):
+    """Where a picture is painted and what is shown of it."""
+
+    server: Server = None
+    weights: Weights = None
+    device: Device = None
+    quiet: Quiet = False  # type: ignore[misc]
+    verbose: Verbose = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Steered:
+    """What can be changed of a job while it runs."""
+
+    content_weight: ContentWeight = None
+    style_weight: StyleWeight = None
+    tv_weight: TvWeight = None
+    content_layer: ContentLayers = None
+    style_layer: StyleLayers = None
+    optimizer: OptimizerName = None
+    learning_rate: LearningRate = None
+    averaging: Averaging = None
+    plateau: Plateau = None
+    color: ColorName = None
+    effort: EffortName = None
+    evaluations: Evaluations = None
+    precision: PrecisionName = None
+
+    def settings(self, names: dict[str, str]) -> dict[str, Any]:
+        """The recipe's fields that are given; notes in `names` what the user calls the layers."""
+        given = {
+            **{name: getattr(self, name) for name in vars(self) if name not in _UNLIKE_THE_RECIPE},
+            "content_layers": parse_layers("content_layers", self.content_layer, names),
+            "style_layers": parse_layers("style_layers", self.style_layer, names),
+            "stop_on_plateau": self.plateau,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+_UNLIKE_THE_RECIPE = frozenset(
+    {
+        *("content_layer", "style_layer", "plateau"),
+        *("recipe", "size", "start", "shares", "region", "selection"),
+    }
+)
+"""Options that are not called as the recipe's field is, or are not of the recipe."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Painted(Steered):
+    """How a photograph is painted."""
+
+    size: Size = None
+    recipe: ObjectiveName = None
+    style_scale: StyleScale = None
+    start: StartFrom = None
+    seed: Seed = None
+    shares: Shares = None
+    region: Regions = None
+    selection: Selection = None
+
+    def settings(self, names: dict[str, str]) -> dict[str, Any]:
+        named_start, _ = parse_start(self.start)
+        given = {"objective": self.recipe, "longest_side": self.size, "start": named_start}
+        return {
+            **super().settings(names),
+            **{name: value for name, value in given.items() if value is not None},
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """What a painting leaves on disk beside the picture."""
+
+    sidecar: Sidecar = False
+    preview_dir: PreviewDir = None
+    animate: Animate = None
 
 
 class RegionOption(NamedTuple):
@@ -351,8 +588,26 @@ def parse_region(text: str) -> RegionOption:
     )
 
 
-def parse_layers(option: str, texts: list[str]) -> list[tuple[str, float]]:
-    """What several `--content-layer` or `--style-layer` mean: names and weights."""
+def parse_image(text: str) -> Path | StyleName | UploadedImage:
+    """What a CONTENT or STYLE means: a file, or if there is none a style by name, or an uploaded image."""
+    path = Path(text)
+    if not path.exists():
+        if re.fullmatch("styles/[a-z0-9-]+", text):
+            return StyleName(text)
+        if text.startswith("sha256:"):
+            return UploadedImage(text.removeprefix("sha256:"))
+    return path
+
+
+def parse_layers(
+    field: str, texts: list[str] | None, names: dict[str, str]
+) -> list[tuple[str, float]] | None:
+    """What several `--content-layer` or `--style-layer` mean: names and weights; None if there are none."""
+    if not texts:
+        return None
+    option = OPTION_OF_FIELD[f"spec.recipe.{field}"]
+    for i, text in enumerate(texts):
+        names[f"spec.recipe.{field}[{i}]"] = names[f"job.recipe.{field}[{i}]"] = f"{option} {text}"
     layers = []
     for text in texts:
         name, _, weight = text.partition("=")

@@ -11,43 +11,37 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from impasto.address import parse
-from impasto.cli.options import OPTION_OF_FIELD
+from impasto.cli.options import OPTION_OF_FIELD, Connection, Run
 from impasto.errors import (
     DeadlineExceeded,
     ImpastoError,
     InvalidRequest,
     PrivateServerError,
+    ResourceExhausted,
+    Unauthenticated,
     Unavailable,
     Unreachable,
 )
-from impasto.recipe import Recipe, Region
+from impasto.recipe import Recipe, Region, Style
+from impasto.security import Tls
 
 if TYPE_CHECKING:
     from impasto.client import Client
     from impasto.job import ServerInfo
-    from impasto.painting import Picture
+    from impasto.painting import Painting
+    from impasto.picture import Picture
     from impasto.recipe import ImageSource, StyleSource
     from impasto.terminal import Display
 
 FAILED, WRONG, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """Where a command runs and what it shows."""
-
-    server: str | None
-    weights: str | None
-    device: str | None
-    timeout: float | None
-    json: bool
-    quiet: bool
-    verbose: bool
+PRIVATE_PATIENCE = 5.0
+"""Seconds that a private server is given to answer again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +55,27 @@ class Spec:
     texture: tuple[int, int] | None = None
     regions: Sequence[Region] = ()
     selection: ImageSource | None = None
+    title: str | None = None
+    priority: int | None = None
+
+    def files(self) -> list[Path]:
+        """The files to paint from."""
+        images = [self.content, self.start_image, self.selection]
+        images += [style.image if isinstance(style, Style) else None for style in self.styles]
+        images += [mask for region in self.regions for mask in (region.content_mask, region.style_mask)]
+        return [image for image in images if isinstance(image, Path)]
+
+    def keywords(self) -> dict[str, Any]:
+        """What `Client.stylize` and `Client.create_job` call the parts."""
+        return {
+            "recipe": self.recipe,
+            "start_image": self.start_image,
+            "texture": self.texture,
+            "regions": self.regions,
+            "selection": self.selection,
+            "title": self.title or "",
+            "priority": self.priority or 0,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,21 +83,40 @@ class Output:
     """What a painting leaves on disk.
 
     Attributes:
-        picture: the result's file.
+        picture: the result's file; None if it is not kept.
         previews: folder for the previews, if they are kept.
         film: file of the film, if there is to be one.
         sidecar: file of the metadata, if there is to be one.
     """
 
-    picture: Path
+    picture: Path | None
     previews: Path | None
     film: Path | None
     sidecar: Path | None
 
     @classmethod
-    def at(cls, picture: Path, *, previews: Path | None, film: Path | None, sidecar: bool) -> Output:
+    def at(cls, picture: Path | None, *, previews: Path | None, film: Path | None, sidecar: bool) -> Output:
         """With a sidecar beside the picture, or without."""
-        return cls(picture, previews, film, picture.with_suffix(".json") if sidecar else None)
+        return cls(picture, previews, film, picture.with_suffix(".json") if picture and sidecar else None)
+
+    @staticmethod
+    def check_readable(inputs: Iterable[Path]) -> None:
+        """Refuses files to paint from that cannot be read.
+
+        Raises:
+            InvalidRequest: with the file at fault.
+        """
+        for file in inputs:
+            _check_readable(file)
+
+    @staticmethod
+    def check_folder_of(file: Path) -> None:
+        """Refuses a file that cannot be written.
+
+        Raises:
+            InvalidRequest: with the file or folder at fault.
+        """
+        _check_writable(file, file.suffix.lower(), "")
 
     def check(self, inputs: Iterable[Path | None]) -> None:
         """Refuses what could not be read, or not be written at the end, before any work.
@@ -100,7 +134,8 @@ class Output:
             for written in (self.picture, self.film, self.sidecar):
                 if written is not None and written.exists() and written.samefile(file):
                     raise InvalidRequest(f"{written} is one of the files to paint from; give another name")
-        _check_writable(self.picture, ".png", "a result is a PNG")
+        if self.picture is not None:
+            _check_writable(self.picture, ".png", "a result is a PNG")
         if self.sidecar is not None:
             _check_writable(self.sidecar, ".json", "a sidecar is JSON")
         if self.film is not None:
@@ -120,63 +155,161 @@ def paint(
     display: Display,
     *,
     look_at: Callable[[Client], None] | None = None,
+    keep_running: bool = False,
 ) -> Picture:
     """Paints a picture, shows it being painted, and writes what is to be kept.
 
     Args:
         look_at: what to do with the server before it is asked to paint.
+        keep_running: the job goes on when it is left.
 
     Raises:
         ImpastoError: it failed; no picture is written.
     """
-    with serving(run, display) as address:
-        # Imported while a private server starts.
-        from impasto.client import Client
-        from impasto.film import Film
-        from impasto.job import Preview
+    if keep_running and run.server is None:
+        raise InvalidRequest("--keep-running is for a server that goes on itself; name it with --server")
+    with serving(run, display) as address, connected(run, address()) as client:
+        if look_at is not None:
+            look_at(client)
+        with client.stylize(
+            spec.content,
+            spec.styles,
+            **spec.keywords(),
+            previews=bool(output.film or output.previews or run.json),
+            keep_running=keep_running,
+            timeout=run.timeout,
+        ) as painting:
+            return follow(painting, output, display, goes_on=keep_running)
 
-        film = Film() if output.film else None
-        numbered = 0
-        with contextlib.ExitStack() as stack:
-            client = stack.enter_context(Client(address()))
-            if look_at is not None:
-                look_at(client)
-            painting = stack.enter_context(
-                client.stylize(
-                    spec.content,
-                    spec.styles,
-                    recipe=spec.recipe,
-                    start_image=spec.start_image,
-                    texture=spec.texture,
-                    regions=spec.regions,
-                    selection=spec.selection,
-                    previews=bool(film or output.previews or run.json),
-                    timeout=run.timeout,
-                )
-            )
-            for event in painting:
-                path = None
-                if isinstance(event, Preview):
-                    if film:
-                        film.add(event)
-                    if output.previews:
-                        numbered += 1
-                        path = output.previews / f"{numbered:04}.{event.format.replace('jpeg', 'jpg')}"
-                        _write(path, event.data)
-                display.event(event, str(path) if path else None)
-            picture = painting.result()
-    _write(output.picture, picture.data)
-    paths = {"path": str(output.picture)}
+
+def follow(painting: Painting, output: Output, display: Display, *, goes_on: bool) -> Picture:
+    """Shows a picture being painted, and writes what is to be kept.
+
+    Args:
+        goes_on: the job does when it is left.
+
+    Raises:
+        ImpastoError: it failed; no picture is written.
+        KeyboardInterrupt: Ctrl-C; its message is for the user.
+    """
+    from impasto.film import Film
+    from impasto.job import Preview
+
+    film = Film() if output.film else None
+    numbered = 0
+    try:
+        for event in painting:
+            path = None
+            if isinstance(event, Preview):
+                if film:
+                    film.add(event)
+                if output.previews:
+                    numbered += 1
+                    path = output.previews / f"{numbered:04}.{event.format.replace('jpeg', 'jpg')}"
+                    write(path, event.data)
+            display.event(event, str(path) if path else None)
+        picture = painting.result()
+    except KeyboardInterrupt:
+        if not goes_on:
+            raise
+        name = painting.job.name
+        raise KeyboardInterrupt(
+            f"stopped watching; {name} goes on, `impasto watch {name}` comes back to it"
+        ) from None
+    paths = {}
+    if output.picture:
+        write(output.picture, picture.data)
+        paths["path"] = str(output.picture)
     if film and output.film:
-        _write(output.film, film.webp(picture))
+        write(output.film, film.webp(picture))
         paths["film"] = str(output.film)
     if output.sidecar:
         if not picture.metadata:
             raise ImpastoError(f"{output.sidecar} is not written: the server does not say how it painted")
-        _write(output.sidecar, json.dumps(picture.metadata, indent=2, ensure_ascii=False).encode() + b"\n")
+        write(output.sidecar, json.dumps(picture.metadata, indent=2, ensure_ascii=False).encode() + b"\n")
         paths["sidecar"] = str(output.sidecar)
     display.finished(picture, paths)
     return picture
+
+
+def submit(spec: Spec, connection: Connection, display: Display) -> None:
+    """Makes a job and prints its name.
+
+    Raises:
+        ImpastoError: it is refused.
+    """
+    from impasto.terminal import plain, print_json
+
+    with connected(connection, named_server(connection), timeout=connection.timeout) as client:
+        job = client.create_job(spec.content, spec.styles, **spec.keywords())
+    display.close()
+    if connection.json:
+        print_json("job", plain(job))
+    else:
+        print(job.name)
+
+
+def named_server(connection: Connection) -> str:
+    """The address of the server that has the jobs.
+
+    Raises:
+        InvalidRequest: there is none, or it is no address.
+    """
+    if connection.server is None:
+        raise InvalidRequest("no server is named; give --server HOST:PORT, or set IMPASTO_SERVER")
+    try:
+        return parse(connection.server)
+    except ValueError as error:
+        raise InvalidRequest(f"--server: {error}") from None
+
+
+@contextlib.contextmanager
+def connected(connection: Connection, address: str, *, timeout: float | None = None) -> Iterator[Client]:
+    """A client of the server that is named, with what the user says of TLS and token, or of a private server.
+
+    Raises:
+        InvalidRequest: what the user says cannot be.
+    """
+    # Imported while a private server starts.
+    from impasto.calls import DEFAULT_PATIENCE, DEFAULT_TIMEOUT
+    from impasto.client import Client
+
+    given = connection if connection.server is not None else Connection()
+    token = os.environ.get("IMPASTO_TOKEN") if connection.server is not None else None
+    try:
+        if given.token_file is not None:
+            token = given.token_file.read_text(encoding="ascii").strip()
+        tls: Tls | bool = given.tls
+        if given.ca or given.cert or given.key:
+            tls = Tls(ca=given.ca, cert=given.cert, key=given.key)
+        client = Client(
+            address,
+            token=token or None,
+            tls=tls,
+            timeout=timeout or DEFAULT_TIMEOUT,
+            # A private server that is gone does not come back.
+            patience=DEFAULT_PATIENCE if connection.server is not None else PRIVATE_PATIENCE,
+            allow_plaintext_token=given.allow_plaintext_token,
+        )
+    except OSError as error:
+        raise InvalidRequest(f"{error.filename} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"--token-file {given.token_file} has no token in it") from None
+    except ValueError as error:
+        words = str(error)
+        for python, option in _IN_OPTIONS.items():
+            words = words.replace(python, option)
+        raise InvalidRequest(words) from None
+    with client:
+        yield client
+
+
+_IN_OPTIONS = {
+    "tls=True": "--tls",
+    "allow_plaintext_token=True": "--allow-plaintext-token",
+    "cert is given without key": "--cert is given without --key",
+    "key is given without cert": "--key is given without --cert",
+}
 
 
 @contextlib.contextmanager
@@ -189,10 +322,7 @@ def serving(run: Run, display: Display) -> Iterator[Callable[[], str]]:
                     f"{option} is for a private server, but {run.server} is to paint (--server or "
                     "IMPASTO_SERVER), with what it was started with; leave out one of the two"
                 )
-        try:
-            server = parse(run.server)
-        except ValueError as error:
-            raise InvalidRequest(f"--server: {error}") from None
+        server = named_server(run)
         yield lambda: server
         return
 
@@ -214,7 +344,7 @@ def serving(run: Run, display: Display) -> Iterator[Callable[[], str]]:
 
 
 @contextlib.contextmanager
-def outcome(run: Run, names: Mapping[str, str]) -> Iterator[Display]:
+def outcome(connection: Connection, names: Mapping[str, str], *, quiet: bool = False) -> Iterator[Display]:
     """Shows how a command ends and turns it into the exit code.
 
     Args:
@@ -223,15 +353,16 @@ def outcome(run: Run, names: Mapping[str, str]) -> Iterator[Display]:
     """
     from impasto import terminal
 
-    with terminal.display(json_lines=run.json, quiet=run.quiet) as display:
+    with terminal.display(json_lines=connection.json, quiet=quiet or connection.quiet) as display:
         try:
             yield display
-        except KeyboardInterrupt:
-            display.error(ImpastoError("cancelled", code="CANCELLED"), "cancelled", INTERRUPTED)
+        except KeyboardInterrupt as interrupt:
+            words = str(interrupt) or "cancelled"
+            display.error(ImpastoError(words, code="CANCELLED"), words, INTERRUPTED)
             raise typer.Exit(INTERRUPTED) from None
         except ImpastoError as error:
             code = _exit_code(error)
-            display.error(error, _in_words(error, run, names), code)
+            display.error(error, _in_words(error, connection, names), code)
             raise typer.Exit(code) from None
         except BrokenPipeError:
             # Whoever read stdout has gone; nothing more can be said there, not even on closing it.
@@ -239,7 +370,7 @@ def outcome(run: Run, names: Mapping[str, str]) -> Iterator[Display]:
             raise typer.Exit(FAILED) from None
 
 
-def _in_words(error: ImpastoError, run: Run, names: Mapping[str, str]) -> str:
+def _in_words(error: ImpastoError, connection: Connection, names: Mapping[str, str]) -> str:
     """An error in the words of the command line: options for fields, and what to do next."""
     if error.fields:
         known = {**OPTION_OF_FIELD, **names}
@@ -249,11 +380,17 @@ def _in_words(error: ImpastoError, run: Run, names: Mapping[str, str]) -> str:
             name = max((path for path in known if field.startswith(path)), key=len, default=None)
             sentences.append(f"{known[name] if name else field} {sentence}")
         return "; ".join(sentences)
-    if isinstance(error, Unreachable) and run.server:
+    if isinstance(error, Unreachable) and connection.server:
         return f"{error.message}. Start one with `impasto-server serve`, or leave out --server to paint here"
-    if isinstance(error, DeadlineExceeded) and run.timeout:
-        return f"not done within --timeout {run.timeout:g}"
-    return error.message
+    if isinstance(error, DeadlineExceeded) and connection.timeout:
+        return f"not done within --timeout {connection.timeout:g}"
+    unsaid = [sentence for _, sentence in error.violations if sentence not in error.message]
+    message = "; ".join([error.message, *unsaid])
+    if isinstance(error, Unauthenticated):
+        return f"{message}. Give a token with --token-file or IMPASTO_TOKEN"
+    if isinstance(error, ResourceExhausted) and error.retry_after is not None:
+        return f"{message}; try again in {error.retry_after:.0f} s"
+    return message
 
 
 def _exit_code(error: ImpastoError) -> int:
@@ -291,7 +428,12 @@ def _check_folder(folder: Path) -> None:
         raise InvalidRequest(f"the folder {folder} is not writable")
 
 
-def _write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes) -> None:
+    """Writes a file: whole, or not at all.
+
+    Raises:
+        ImpastoError: it cannot be written.
+    """
     from impasto.files import write_whole
 
     try:

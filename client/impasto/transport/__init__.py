@@ -6,8 +6,10 @@ A transport moves messages and tells how a call ended; what an ending means is f
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from impasto.security import Tls
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -31,31 +33,58 @@ class Method(Generic[Request, Response]):
     response: type[Response]
 
 
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """The server at the other end, and how to speak to it.
+
+    Attributes:
+        address: in full, as `impasto.address.parse` gives it.
+        tls: how the connection is protected; None for plaintext.
+        metadata: pairs that go with every call; the keys in lower case.
+    """
+
+    address: str
+    tls: Tls | None = None
+    metadata: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)
+
+
 class TransportError(Exception):
     """A call ended with a code other than OK, whoever said so.
+
+    A connection that broke is always UNAVAILABLE here, whatever a gRPC stack makes of it.
 
     Attributes:
         code: the canonical gRPC code's name.
         message: the status message.
         details: the trailer "grpc-status-details-bin", if one came.
+        unreached: True if no connection came about, so that the call has certainly not been made.
     """
 
-    def __init__(self, code: str, message: str, details: bytes | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, details: bytes | None = None, *, unreached: bool = False
+    ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
         self.details = details
+        self.unreached = unreached
 
 
 class Stream(Protocol[Received]):
-    """The messages of a call as they come. `next` blocks; it raises `TransportError` if the call fails."""
+    """The messages of a call as they come."""
 
-    def __iter__(self) -> Iterator[Received]: ...
+    def receive(self, timeout: float | None) -> Received | None:
+        """Waits for the next message; None after the last.
 
-    def __next__(self) -> Received: ...
+        Args:
+            timeout: seconds after which the connection counts as broken; None to wait for ever.
+
+        Raises:
+            TransportError: the call failed; UNAVAILABLE if nothing came in time, CANCELLED after `cancel`.
+        """
 
     def cancel(self) -> None:
-        """Leaves the call, from any thread; a blocked `next` ends with CANCELLED. Harmless once over."""
+        """Leaves the call, from any thread; a blocked `receive` ends with CANCELLED. Harmless once over."""
 
 
 class Transport(Protocol):
@@ -65,6 +94,19 @@ class Transport(Protocol):
         """Makes a call with one answer.
 
         Args:
+            timeout: its deadline in seconds from now.
+
+        Raises:
+            TransportError: it did not end with OK.
+        """
+
+    def upload(
+        self, method: Method[Request, Response], requests: Iterable[Request], *, timeout: float
+    ) -> Response:
+        """Makes a call that takes several messages and gives one answer, maybe before it took them all.
+
+        Args:
+            requests: there without waiting, as a list or a generator that only computes.
             timeout: its deadline in seconds from now.
 
         Raises:
@@ -82,3 +124,7 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Ends what is under way and lets the connection go."""
+
+
+TransportFactory = Callable[[Endpoint], Transport]
+"""Makes a way to a server: the class of a transport."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Generic
 
 import grpc
 
 from impasto.address import is_local
 from impasto.errors import DETAILS_KEY
-from impasto.transport import Method, Request, Response, Stream, TransportError
+from impasto.security import Tls
+from impasto.transport import Endpoint, Method, Request, Response, Stream, TransportError
 
 CONNECT_TIMEOUT = 10.0
+RECONNECT_INTERVAL = 1.0
+"""Seconds between two attempts to connect at most; how often it is worth trying is for the caller to say."""
 KEEPALIVE_TIME = 30.0
 KEEPALIVE_TIMEOUT = 10.0
 
@@ -19,27 +26,36 @@ KEEPALIVE_TIMEOUT = 10.0
 class GrpcioTransport:
     """A channel of grpcio.
 
-    Args:
-        address: in full, as `impasto.address.parse` gives it.
+    Raises:
+        OSError: a file that the endpoint's TLS names cannot be read.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
+        options: list[tuple[str, int | str]] = [
+            # With the probe on, a reader that stalls leaves the server megabytes ahead: its previews
+            # are then seconds old.
+            ("grpc.http2.bdp_probe", 0),
+            ("grpc.keepalive_time_ms", int(KEEPALIVE_TIME * 1000)),
+            ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT * 1000)),
+            # A job that waits in the queue sends nothing for long; go on asking whether its server lives.
+            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.min_reconnect_backoff_ms", int(CONNECT_TIMEOUT * 1000)),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", int(RECONNECT_INTERVAL * 1000)),
+            # Another client of this process may hold a connection that waits for its next attempt.
+            ("grpc.use_local_subchannel_pool", 1),
+            # A proxy from the environment cannot reach this machine's own loopback.
+            ("grpc.enable_http_proxy", 0 if is_local(endpoint.address) else 1),
+        ]
         # grpcio's own types differ much from release to release; none of them leave this module.
-        self._channel: Any = grpc.insecure_channel(
-            address,
-            options=[
-                # With the probe on, a reader that stalls leaves the server megabytes ahead: its previews
-                # are then seconds old.
-                ("grpc.http2.bdp_probe", 0),
-                ("grpc.keepalive_time_ms", int(KEEPALIVE_TIME * 1000)),
-                ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT * 1000)),
-                # A job that waits in the queue sends nothing for long; go on asking whether its server lives.
-                ("grpc.http2.max_pings_without_data", 0),
-                ("grpc.min_reconnect_backoff_ms", int(CONNECT_TIMEOUT * 1000)),
-                # A proxy from the environment cannot reach this machine's own loopback.
-                ("grpc.enable_http_proxy", 0 if is_local(address) else 1),
-            ],
-        )
+        self._channel: Any
+        if endpoint.tls is None:
+            self._channel = grpc.insecure_channel(endpoint.address, options=options)
+        else:
+            if endpoint.tls.server_name is not None:
+                options.append(("grpc.ssl_target_name_override", endpoint.tls.server_name))
+            self._channel = grpc.secure_channel(endpoint.address, _credentials(endpoint.tls), options=options)
+        self._metadata = endpoint.metadata
 
     def unary(self, method: Method[Request, Response], request: Request, *, timeout: float) -> Response:
         call = self._channel.unary_unary(
@@ -48,7 +64,21 @@ class GrpcioTransport:
             response_deserializer=method.response.FromString,
         )
         try:
-            response: Response = call(request, timeout=timeout)
+            response: Response = call(request, timeout=timeout, metadata=self._metadata)
+            return response
+        except grpc.RpcError as error:
+            raise _transport_error(error) from None
+
+    def upload(
+        self, method: Method[Request, Response], requests: Iterable[Request], *, timeout: float
+    ) -> Response:
+        call = self._channel.stream_unary(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        try:
+            response: Response = call(iter(requests), timeout=timeout, metadata=self._metadata)
             return response
         except grpc.RpcError as error:
             raise _transport_error(error) from None
@@ -61,7 +91,7 @@ class GrpcioTransport:
             request_serializer=method.request.SerializeToString,
             response_deserializer=method.response.FromString,
         )
-        return _GrpcioStream(call(request, timeout=timeout))
+        return _GrpcioStream(call(request, timeout=timeout, metadata=self._metadata))
 
     def close(self) -> None:
         self._channel.close()
@@ -70,23 +100,101 @@ class GrpcioTransport:
 class _GrpcioStream(Generic[Response]):
     def __init__(self, call: Any) -> None:
         self._call = call
+        self._cancelled = False
+        self._alarm: _Alarm | None = None
 
-    def __iter__(self) -> Iterator[Response]:
-        return self
-
-    def __next__(self) -> Response:
+    def receive(self, timeout: float | None) -> Response | None:
+        if timeout is not None and self._alarm is None:
+            self._alarm = _Alarm(self._call)
+        if self._alarm is not None:
+            self._alarm.set(timeout)
+        over = True
         try:
             response: Response = next(self._call)
+            over = False
             return response
+        except StopIteration:
+            return None
         except grpc.RpcError as error:
-            raise _transport_error(error) from None
+            if self._alarm is not None and self._alarm.rang:
+                raise TransportError("UNAVAILABLE", f"nothing was heard for {timeout:g} s") from None
+            raise _transport_error(error, cancelled=self._cancelled) from None
+        finally:
+            if self._alarm is not None:
+                self._alarm.set(None)
+                if over:
+                    self._alarm.end()
 
     def cancel(self) -> None:
+        self._cancelled = True
         self._call.cancel()
+        if self._alarm is not None:
+            self._alarm.end()
+
+    def __del__(self) -> None:
+        if self._alarm is not None:
+            self._alarm.end()
 
 
-def _transport_error(error: grpc.RpcError) -> TransportError:
+class _Alarm:
+    """Cancels a call that stays silent: grpcio can wait for a message, but not for so long and no longer."""
+
+    def __init__(self, call: Any) -> None:
+        # The thread must not keep a call alive that nobody holds any more.
+        self._call = weakref.ref(call)
+        self._changed = threading.Condition()
+        self._at: float | None = None
+        self._over = False
+        self.rang = False
+        threading.Thread(target=self._watch, name="impasto-silence", daemon=True).start()
+
+    def set(self, timeout: float | None) -> None:
+        """Rings so many seconds from now; None for not at all."""
+        with self._changed:
+            earlier = self._at is None or (timeout is not None and time.monotonic() + timeout < self._at)
+            self._at = None if timeout is None else time.monotonic() + timeout
+            # A thread that wakes before the new time looks again by itself.
+            if earlier and timeout is not None:
+                self._changed.notify()
+
+    def end(self) -> None:
+        with self._changed:
+            self._over = True
+            self._changed.notify()
+
+    def _watch(self) -> None:
+        with self._changed:
+            while not self._over:
+                left = None if self._at is None else self._at - time.monotonic()
+                if left is None or left > 0:
+                    self._changed.wait(left)
+                    continue
+                self.rang = self._over = True
+                break
+            else:
+                return
+        call = self._call()
+        if call is not None:
+            call.cancel()
+
+
+def _credentials(tls: Tls) -> Any:
+    def pem(path: Any) -> bytes | None:
+        return None if path is None else Path(path).read_bytes()
+
+    return grpc.ssl_channel_credentials(pem(tls.ca), pem(tls.key), pem(tls.cert))
+
+
+def _transport_error(error: grpc.RpcError, *, cancelled: bool = False) -> TransportError:
     # Every RpcError that grpcio raises from a call is a grpc.Call too.
     call: Any = error
+    code, message = call.code().name, call.details() or ""
     details = dict(call.trailing_metadata() or ()).get(DETAILS_KEY)
-    return TransportError(call.code().name, call.details() or "", details)
+    # A server or proxy that goes away resets its streams; what that is called depends on which of them it is.
+    if details is None and not cancelled and (code == "CANCELLED" or "RST_STREAM" in message):
+        code = "UNAVAILABLE"
+    # DNS, connecting and the handshake end in these words.
+    unreached = code == "UNAVAILABLE" and (
+        message.startswith("failed to connect to all addresses") or "DNS resolution failed" in message
+    )
+    return TransportError(code, message, details, unreached=unreached)

@@ -195,9 +195,7 @@ class Dispatcher:
     def shown(self, record: Record) -> pb.Job:
         """A job of the store as it is now."""
         job = self._jobs.get(record.job.name)
-        message = pb.Job()
-        message.CopyFrom(job.message if job is not None else record.job)
-        return message
+        return _copied(job.message if job is not None else record.job)
 
     def finished_job(self, record: Record) -> Job:
         """A job that is over, to be watched: its last event comes again."""
@@ -288,8 +286,7 @@ class Dispatcher:
         """
         async with self._lock(job):
             _refuse_if_over(job)
-            before = pb.Job()
-            before.CopyFrom(job.message)
+            before = _copied(job.message)
             request = worker_pb2.UpdateRunRequest(job_name=job.name, priority=changed.priority)
             if changed.recipe != before.recipe:
                 request.recipe.CopyFrom(changed.recipe)
@@ -379,9 +376,9 @@ class Dispatcher:
         if not waiting:
             return
         now_ = time.monotonic()
-        workers = {worker.device: worker for worker in self._fleet.ready_workers}
+        workers = {worker.key: worker for worker in self._fleet.ready_workers}
         places = []
-        for device, worker in workers.items():
+        for key, worker in workers.items():
             runs = [run for run in self._runs.values() if run.worker is worker]
             placed = [
                 Placed(claim=self._claim(run.job), seconds=now_ - run.since, leaving=run.leaving)
@@ -390,7 +387,7 @@ class Dispatcher:
             planned = sum(run.job.message.memory_plan.estimated_bytes for run in runs if run.started)
             places.append(
                 Place(
-                    device=device,
+                    device=key,
                     slots=self._max_resident,
                     jobs=placed,
                     free_bytes=worker.memory_bytes - planned,
@@ -400,8 +397,8 @@ class Dispatcher:
         for name in todo.suspend:
             _log.info("job makes room job=%s", name)
             self._spawn(self._suspend(self._runs[name]))
-        for name, device in todo.start:
-            self._start(self._jobs[name], workers[device])
+        for name, key in todo.start:
+            self._start(self._jobs[name], workers[key])
 
     def _is_waiting(self, job: Job) -> bool:
         return job.message.state == pb.JOB_STATE_QUEUED and job.name not in self._runs
@@ -433,18 +430,17 @@ class Dispatcher:
     def _update_positions(self, jobs: Iterable[Job]) -> None:
         """Tells the watchers of queued jobs where these stand, if that has changed."""
         for job in jobs:
-            if not self._is_waiting(job):
-                continue
-            mine = self._rank(job)
-            ahead = sum(
-                other.record.tenant == job.record.tenant
-                and self._is_waiting(other)
-                and self._rank(other) < mine
-                for other in self._jobs.values()
-            )
-            if job.message.queue_position != ahead + 1:
-                job.message.queue_position = ahead + 1
+            if self._is_waiting(job) and job.message.queue_position != (position := self._position(job)):
+                job.message.queue_position = position
                 job.tell_changed()
+
+    def _position(self, job: Job) -> int:
+        """A queued job's place among its tenant's queued jobs, from 1."""
+        mine = self._rank(job)
+        return 1 + sum(
+            other.record.tenant == job.record.tenant and self._is_waiting(other) and self._rank(other) < mine
+            for other in self._jobs.values()
+        )
 
     @staticmethod
     def _rank(job: Job) -> tuple[int, int]:
@@ -579,7 +575,7 @@ class Dispatcher:
         if reason_of(finished.error) == "DOES_NOT_FIT" and self._has_larger_device(run.worker):
             _log.info("job needs a larger device job=%s device=%s", job.name, run.worker.device)
             known = self._too_small.get(job.name, frozenset())
-            self._too_small[job.name] = known | {run.worker.device}
+            self._too_small[job.name] = known | {run.worker.key}
             return
         async with self._lock(job):
             if not job.finished:
@@ -593,8 +589,7 @@ class Dispatcher:
         async with self._lock(job):
             if job.finished:
                 return
-            ended = dataclasses.replace(job.record, job=pb.Job())
-            ended.job.CopyFrom(job.message)
+            ended = dataclasses.replace(job.record, job=_copied(job.message))
             ended.job.MergeFrom(
                 pb.Job(
                     state=pb.JOB_STATE_SUCCEEDED,
@@ -659,23 +654,22 @@ class Dispatcher:
     async def _requeue(self, job: Job) -> None:
         self._queued_at[job.name] = time.monotonic()
         job.message.state = pb.JOB_STATE_QUEUED
+        job.message.queue_position = self._position(job)
         await self._save(job)
-        job.queue()
-        self._update_positions([job])
+        job.tell_changed()
         self._wake.set()
 
     async def _pause(self, job: Job) -> None:
         job.message.state = pb.JOB_STATE_PAUSED
         job.message.queue_position = 0
         await self._save(job)
-        job.pause()
+        job.tell_changed()
         _log.info("job paused job=%s", job.name)
 
     async def _end(self, job: Job, end: pb.Job) -> None:
         """Ends a job without a result; its lock must be held."""
         job.end(end)
         await self._save(job)
-        await self._store(self._files.drop_checkpoints, job.name)
         state = _word(pb.JobState.Name(end.state))
         self._observer.job_ended(state, reason_of(end.error))
         _log.info("job ended job=%s state=%s error=%r", job.name, state, end.error.message)
@@ -702,7 +696,9 @@ class Dispatcher:
             await asyncio.wait({run.task})
 
     async def _save(self, job: Job, *, durable: bool = True) -> None:
-        await self._store(functools.partial(self._files.save, durable=durable), job.record)
+        # A copy: the event loop goes on changing the job while the thread writes it.
+        record = dataclasses.replace(job.record, job=_copied(job.message))
+        await self._store(functools.partial(self._files.save, durable=durable), record)
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.ensure_future(coroutine)
@@ -758,6 +754,12 @@ def _refuse_if_over(job: Job) -> None:
 
 
 _ENDED = {"succeeded": "succeeded", "failed": "failed", "cancelled": "was cancelled"}
+
+
+def _copied(job: pb.Job) -> pb.Job:
+    copy = pb.Job()
+    copy.CopyFrom(job)
+    return copy
 
 
 def _word(state: str) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.fleet.worker_process import ConfigurationError, WorkerProcess
+from impasto_server.jobs.temporary import TemporaryFolder
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +38,7 @@ class Fleet:
             )
         self._wanted = list(devices)
         self._arguments = list(worker_arguments)
-        self._folder = Path(tempfile.gettempdir())
+        self._folder: TemporaryFolder | None = None
         self._workers: list[WorkerProcess] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._change = asyncio.Event()
@@ -56,14 +54,16 @@ class Fleet:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            self._folder.remove()
         self.failed.cancel()
 
     def kill(self) -> None:
         """Ends everything at once, for those who cannot wait for `__aexit__`."""
         for worker in self._workers:
             worker.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            self._folder.remove()
 
     @property
     def ready_workers(self) -> list[WorkerProcess]:
@@ -92,10 +92,11 @@ class Fleet:
                 await self._change.wait()
 
     def _add_worker(self, device: str) -> None:
+        assert self._folder is not None
         worker = WorkerProcess(
             device,
             arguments=self._arguments,
-            socket=self._folder / f"worker-{len(self._workers)}.sock",
+            socket=self._folder.path / f"worker-{len(self._workers)}.sock",
             changed=self._on_change,
         )
         self._workers.append(worker)
@@ -126,15 +127,15 @@ class Fleet:
         self._change = asyncio.Event()
 
 
-def _private_folder() -> Path:
+def _private_folder() -> TemporaryFolder:
     """A new folder for sockets that only this user may enter.
 
     Raises:
         ConfigurationError: the folder for temporary files has too long a name.
     """
     for parent in (None, "/tmp"):
-        folder = Path(tempfile.mkdtemp(prefix="impasto-", dir=parent))
-        if len(str(folder / "worker-999.sock").encode()) <= _MAX_SOCKET_PATH:
+        folder = TemporaryFolder("impasto-run-", parent)
+        if len(str(folder.path / "worker-999.sock").encode()) <= _MAX_SOCKET_PATH:
             return folder
-        folder.rmdir()
+        folder.remove()
     raise ConfigurationError("TMPDIR is too long a path for sockets; set it to a shorter one")

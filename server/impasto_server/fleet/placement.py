@@ -64,7 +64,7 @@ class Place:
     """A device whose worker takes jobs.
 
     Attributes:
-        device: its name.
+        device: a name of its own: of two that are called "cpu", each has one.
         slots: jobs on it at a time.
         jobs: those on it.
         free_bytes: memory that is not planned for them.
@@ -116,8 +116,9 @@ class Served:
 def plan(waiting: Sequence[Claim], places: Sequence[Place], served: Served) -> Plan:
     """Fills the free slots, fairly over tenants, and names who is to make room for whom.
 
-    A tenant with fewer places over its weight goes first, then the one that has been served less; among
-    one's own jobs interactive ones, then higher priority, then age.
+    A job that must be alone goes first: it soon is not alone any more, or is over. Else a tenant with fewer
+    places over its weight goes first, then the one that has been served less; among one's own jobs
+    interactive ones, then higher priority, then age.
     """
     board = _Board(places)
     start: list[tuple[str, str]] = []
@@ -141,9 +142,17 @@ def plan(waiting: Sequence[Claim], places: Sequence[Place], served: Served) -> P
     return Plan(start, suspend)
 
 
-def _order(claim: Claim, board: _Board, served: Served) -> tuple[float, float, bool, int, int]:
+def _order(claim: Claim, board: _Board, served: Served) -> tuple[bool, float, float, bool, int, int]:
     places = board.places_of(claim.tenant) / claim.weight
-    return places, served[claim.tenant], not claim.interactive, -claim.priority, claim.created
+    # Those first who need a device to themselves: nobody may be put there and then be sent away again.
+    return (
+        not claim.alone,
+        places,
+        served[claim.tenant],
+        not claim.interactive,
+        -claim.priority,
+        claim.created,
+    )
 
 
 class _Board:

@@ -113,6 +113,11 @@ class WorkerProcess:
         return self._info
 
     @property
+    def key(self) -> str:
+        """A name that no other worker has: two may have devices of the same name."""
+        return self._socket.stem
+
+    @property
     def network(self) -> pb.FeatureNetwork:
         assert self._info is not None
         return self._info.network

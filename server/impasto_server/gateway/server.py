@@ -7,14 +7,11 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -31,6 +28,7 @@ from impasto_server.gateway.service import MAX_REQUEST_BYTES, StyleTransfer
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.styles import StyleLibrary
 from impasto_server.jobs.store import Store, StoreError
+from impasto_server.jobs.temporary import TemporaryFolder
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +82,7 @@ async def _serve(settings: Settings, store: Store, fleet: Fleet, access: Access,
     await service.start()
     await server.start()
     print(json.dumps({"address": address}), flush=True)
-    _log.info("listening address=%s data=%s", address, store.folder)
+    _log.info("listening address=%s", address)
     tell_systemd("READY=1")
 
     health_updates = asyncio.create_task(_follow_fleet(servicer, fleet))
@@ -105,10 +103,10 @@ async def _serve(settings: Settings, store: Store, fleet: Fleet, access: Access,
 @contextlib.contextmanager
 def _store(settings: Settings) -> Iterator[Store]:
     """The store, in the data folder; that of a private server goes with it."""
-    folder = Path(tempfile.mkdtemp(prefix="impasto-data-")) if settings.private else settings.data_folder
+    temporary = TemporaryFolder("impasto-data-") if settings.private else None
     try:
         try:
-            store = Store(folder)
+            store = Store(settings.data_folder if temporary is None else temporary.path)
         except StoreError as error:
             raise ConfigurationError(str(error)) from error
         try:
@@ -116,8 +114,8 @@ def _store(settings: Settings) -> Iterator[Store]:
         finally:
             store.close()
     finally:
-        if settings.private:
-            shutil.rmtree(folder, ignore_errors=True)
+        if temporary is not None:
+            temporary.remove()
 
 
 @contextlib.contextmanager

@@ -105,6 +105,9 @@ def _call(
             ending = exhausted("STORAGE", "server", str(error), _QUEUE_RETRY_SECONDS)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
+        except grpc.aio.InternalError:
+            # What could not be written: the caller is gone, and its cancellation on the way.
+            raise asyncio.CancelledError from None
         except Exception:
             _log.exception("call failed method=%s", method.__name__)
             ending = internal()
@@ -206,7 +209,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         tenant = self._access.tenant()
         # Told only once in what order: by the store, of what it has.
         listing = functools.partial(
-            self._store.page,
+            self._store.list,
             tenant.name,
             states=list(request.states),
             page_size=size,

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from impasto_server.jobs.blobs import write_whole
+from impasto_server.jobs.blobs import NewFile, make_folder
+from impasto_server.jobs.store_errors import StoreError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _CHECK_SECONDS = 0.5
@@ -151,10 +152,14 @@ class Tokens:
             for e in entries
         ]
         try:
-            # For this user alone, which is how it is made.
-            write_whole(self._path, json.dumps({"tokens": items}, indent=1).encode())
-        except OSError as error:
-            raise TokensError(f"{self._path} cannot be written ({error.strerror})") from error
+            make_folder(self._path.parent)
+            # For this user alone, which is how a new file is made.
+            with NewFile(self._path.parent) as file:
+                file.write(json.dumps({"tokens": items}, indent=1).encode())
+                file.flush()
+                file.publish(self._path)
+        except StoreError as error:
+            raise TokensError(str(error)) from error
         self._entries, self._stamp = entries, _stamp(self._path)
 
 

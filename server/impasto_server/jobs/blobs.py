@@ -1,88 +1,142 @@
-"""Files that are whole or not there at all."""
+"""Files that are there whole or not at all, and images addressed by their content."""
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
-TEMPORARY = ".tmp"
-"""Ending of the names of files that are not whole yet."""
+from impasto_server.jobs.store_errors import StoreError, storage_errors
 
 
-class WholeFile:
-    """A file that gets its name once it is whole and on the disk: `commit` it, or `abort`."""
+class NewFile:
+    """A file being written under a temporary name; it appears at its place once it is whole.
 
-    def __init__(self, path: Path) -> None:
-        """
+    Used as a context manager it is discarded at the end unless it was published. After an error of
+    writing it is discarded already.
+    """
+
+    def __init__(self, temporary: Path) -> None:
+        """Begins a file in the folder for temporary ones, on the file system of its later place.
+
         Raises:
-            OSError: no file can be made there.
+            StoreError: it cannot be made.
         """
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        number, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=TEMPORARY)
-        self._temporary = Path(name)
-        self._file: BinaryIO | None = os.fdopen(number, "wb")
+        with storage_errors(temporary):
+            self._descriptor, name = tempfile.mkstemp(suffix=".tmp", dir=temporary)
+        self._path = Path(name)
         self.size_bytes = 0
 
     def write(self, data: bytes) -> None:
-        assert self._file is not None
-        self._file.write(data)
+        """Appends.
+
+        Raises:
+            StoreError: it cannot be written; `DiskFull` if there is no room.
+        """
+        if self._descriptor < 0:
+            raise StoreError("the file is not being written any more; begin it anew")
+        try:
+            with storage_errors(self._path):
+                write_all(self._descriptor, data)
+        except StoreError:
+            self.discard()
+            raise
         self.size_bytes += len(data)
 
-    def commit(self) -> None:
-        """
+    def flush(self) -> None:
+        """Makes what was written durable; nothing can be written any more.
+
         Raises:
-            OSError: it cannot be written; nothing is left of it, and what had its name still has.
+            StoreError: it cannot be made so.
         """
-        assert self._file is not None
+        if self._descriptor < 0:
+            raise StoreError("the file is not being written any more; begin it anew")
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._temporary.replace(self._path)
-            sync_folder(self._path.parent)
-        except BaseException:
-            self.abort()
+            with storage_errors(self._path):
+                os.fsync(self._descriptor)
+        except StoreError:
+            self.discard()
             raise
-        self._file = None
+        self._close()
 
-    def abort(self) -> None:
-        """Leaves nothing behind. Harmless after `commit`, or again."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._file.close()
-            with contextlib.suppress(OSError):
-                self._temporary.unlink(missing_ok=True)
-            self._file = None
+    def publish(self, path: Path) -> None:
+        """Puts the flushed file in its place, durably; replaces what is there.
+
+        Raises:
+            StoreError: it cannot be put there.
+        """
+        assert self._descriptor < 0, "to be flushed first"
+        with storage_errors(path):
+            os.replace(self._path, path)
+            sync_folder(path.parent)
+
+    def discard(self) -> None:
+        """Forgets it; harmless once it is published."""
+        self._close()
+        self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> NewFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """
+class Blobs:
+    """A folder of files named after the SHA-256 of their content, 64 hexadecimal digits."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, sha256: str) -> Path:
+        """Where the file of a digest is, if it is there. Only for digests that are known to be ones."""
+        return self._folder / sha256
+
+    def has(self, sha256: str) -> bool:
+        return self.path(sha256).is_file()
+
+    def remove(self, sha256: str) -> None:
+        self.path(sha256).unlink(missing_ok=True)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the files there are."""
+        return iter(os.listdir(self._folder))
+
+
+def digest(data: bytes) -> str:
+    """SHA-256, 64 lower-case hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder for this user alone, durably, if it is not there.
+
     Raises:
-        OSError: it cannot be written; what was there still is.
+        StoreError: it cannot be made.
     """
-    file = WholeFile(path)
-    try:
-        file.write(data)
-        file.commit()
-    except BaseException:
-        file.abort()
-        raise
+    with storage_errors(path):
+        if not path.is_dir():
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_folder(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder outlive a power cut."""
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync_folder(path: Path) -> None:
+    """Makes the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(number)
+        os.fsync(descriptor)
     finally:
-        os.close(number)
+        os.close(descriptor)
 
 
-def leftovers(folder: Path) -> Iterator[Path]:
-    """Files that a process which died had not made whole."""
-    yield from folder.rglob(f"*{TEMPORARY}")
+def write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -12,7 +12,7 @@ from google.rpc import code_pb2, status_pb2
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
 from impasto_server.jobs.mailbox import Mailbox
-from impasto_server.jobs.store import FINAL_STATES, Record
+from impasto_server.jobs.records import FINAL_STATES, Record
 
 
 def new_name() -> str:
@@ -157,11 +157,6 @@ class Job:
             self._watchers.remove(watcher)
             self._watching_changed(self)
 
-    def queue(self) -> None:
-        """The job waits for a device: again, if it had one."""
-        self.message.state = pb.JOB_STATE_QUEUED
-        self.tell_changed()
-
     def start(self, started: worker_pb2.Started, network: pb.FeatureNetwork, device: str) -> None:
         """The job has got a device."""
         self.message.MergeFrom(
@@ -180,11 +175,6 @@ class Job:
         self.message.recipe.CopyFrom(started.recipe)
         if not self.message.HasField("start_time"):
             self.message.start_time.CopyFrom(now())
-        self.tell_changed()
-
-    def pause(self) -> None:
-        """The job is off its device and stays so."""
-        self.message.state = pb.JOB_STATE_PAUSED
         self.tell_changed()
 
     def progress(self, progress: pb.Progress) -> None:

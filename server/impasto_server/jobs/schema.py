@@ -1,74 +1,145 @@
-"""The tables of the store, and how older ones become today's."""
+"""The database of jobs: its tables, how older ones become the present ones, and how it is opened.
+
+Files are the truth about images, results and checkpoints only where a row names them.
+"""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
 
-MIGRATIONS: Sequence[str] = (
-    """
-    CREATE TABLE counter (generation INTEGER NOT NULL);
-    INSERT INTO counter VALUES (0);
+from impasto_server.jobs.blobs import sync_folder
+from impasto_server.jobs.store_errors import StoreError, damaged, storage_errors
 
-    CREATE TABLE job (
-        id INTEGER PRIMARY KEY,
-        name TEXT NOT NULL UNIQUE,
-        tenant TEXT NOT NULL,
-        request_id TEXT,
-        request_digest BLOB NOT NULL,
-        state INTEGER NOT NULL,
-        final INTEGER NOT NULL,
-        created INTEGER NOT NULL,
-        ended INTEGER,
-        message BLOB NOT NULL,
-        spec BLOB NOT NULL,
-        linger REAL,
-        deaths INTEGER NOT NULL,
-        furthest INTEGER NOT NULL,
-        checkpoint INTEGER,
-        checkpoint_bytes INTEGER NOT NULL DEFAULT 0,
-        result_bytes INTEGER NOT NULL DEFAULT 0,
-        UNIQUE (tenant, request_id)
-    );
-    CREATE INDEX job_of_tenant ON job (tenant, created DESC, id DESC);
-    CREATE INDEX job_unfinished ON job (created) WHERE NOT final;
-    CREATE INDEX job_ended ON job (ended) WHERE final;
+APPLICATION_ID = 0x1A9A570
+"""Marks a SQLite file as ours."""
 
-    CREATE TABLE image (
-        tenant TEXT NOT NULL,
-        sha256 TEXT NOT NULL,
-        size INTEGER NOT NULL,
-        raw INTEGER NOT NULL,
-        used REAL NOT NULL,
-        PRIMARY KEY (tenant, sha256)
-    );
-    CREATE INDEX image_file ON image (sha256);
+BUSY_SECONDS = 10.0
+"""How long to wait for someone who reads or copies the database meanwhile."""
 
-    CREATE TABLE job_image (
-        job INTEGER NOT NULL REFERENCES job ON DELETE CASCADE,
-        tenant TEXT NOT NULL,
-        sha256 TEXT NOT NULL,
-        PRIMARY KEY (job, sha256),
-        FOREIGN KEY (tenant, sha256) REFERENCES image (tenant, sha256)
-    );
-    CREATE INDEX job_image_image ON job_image (tenant, sha256);
-    """,
+Migration = Sequence[str]
+
+# In tables without row ids the key's columns come first, in its order: else SQLite 3.40 calls them damaged.
+MIGRATIONS: Sequence[Migration] = (
+    (
+        "CREATE TABLE settings (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+        "INSERT INTO settings VALUES ('generation', 0), ('page_key', randomblob(32))",
+        # One row for each file, whoever owns it.
+        """CREATE TABLE blobs (
+            sha256 TEXT PRIMARY KEY,
+            size_bytes INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        # Who may name which image.
+        """CREATE TABLE images (
+            tenant TEXT NOT NULL,
+            sha256 TEXT NOT NULL REFERENCES blobs,
+            raw INTEGER NOT NULL,
+            used_time REAL NOT NULL,
+            PRIMARY KEY (tenant, sha256)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX images_by_blob ON images (sha256)",
+        # `final`, `create_ns` and `end_ns` repeat what `message` says, for the indexes.
+        """CREATE TABLE jobs (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            name TEXT NOT NULL UNIQUE,
+            tenant TEXT NOT NULL,
+            request_id TEXT NOT NULL,
+            request_digest BLOB NOT NULL,
+            state INTEGER NOT NULL,
+            final INTEGER NOT NULL,
+            create_ns INTEGER NOT NULL,
+            end_ns INTEGER NOT NULL,
+            message BLOB NOT NULL,
+            spec BLOB NOT NULL,
+            linger REAL,
+            deaths INTEGER NOT NULL,
+            furthest INTEGER NOT NULL,
+            checkpoint INTEGER,
+            checkpoint_bytes INTEGER NOT NULL DEFAULT 0,
+            result_bytes INTEGER
+        )""",
+        "CREATE UNIQUE INDEX jobs_by_request ON jobs (tenant, request_id) WHERE request_id != ''",
+        "CREATE INDEX jobs_by_age ON jobs (tenant, create_ns, id, state)",
+        "CREATE INDEX jobs_unfinished ON jobs (create_ns, id) WHERE final = 0",
+        "CREATE INDEX jobs_by_end ON jobs (end_ns, id) WHERE final = 1",
+        "CREATE INDEX jobs_by_bytes ON jobs (tenant, checkpoint_bytes, result_bytes)",
+        """CREATE TABLE job_images (
+            job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+            sha256 TEXT NOT NULL,
+            tenant TEXT NOT NULL,
+            PRIMARY KEY (job, sha256),
+            FOREIGN KEY (tenant, sha256) REFERENCES images
+        ) WITHOUT ROWID""",
+        "CREATE INDEX job_images_by_image ON job_images (tenant, sha256)",
+    ),
 )
-"""Each leads from the version before it to its own, counted from 1. Only ever added to."""
+"""Number n makes version n + 1 of version n, of nothing at first. Released ones are never changed."""
 
 
-class TooNew(Exception):
-    """The database was written by a later version of this program."""
-
-
-def migrate(database: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
-    """Brings a database to today's version: each step whole, or not at all.
+def open_database(path: Path) -> sqlite3.Connection:
+    """The database in its present version, made if it is not there. Every commit is durable.
 
     Raises:
-        TooNew: it is beyond that.
+        StoreError: it cannot be opened, is damaged, or is none of ours or of a newer program; then it is
+            as it was.
     """
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version > len(migrations):
-        raise TooNew(f"version {version}, and this program knows {len(migrations)}")
-    for number, script in enumerate(migrations[version:], start=version + 1):
-        database.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
+    with storage_errors(path):
+        if path.exists():
+            _check(path)
+        else:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+            sync_folder(path.parent)
+        database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            database.row_factory = sqlite3.Row
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+            migrate(database)
+            database.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            database.close()
+            raise
+    return database
+
+
+def migrate(database: sqlite3.Connection) -> None:
+    """Brings the tables to the present version, a version at a time, each whole or not at all."""
+    for version in range(_number(database, "user_version"), len(MIGRATIONS)):
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in MIGRATIONS[version]:
+                database.execute(statement)
+            database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            database.execute(f"PRAGMA user_version = {version + 1}")
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+
+
+def _check(path: Path) -> None:
+    # By a connection that cannot write: even opening for writing would change a damaged file further.
+    database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+    try:
+        finding = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if finding != "ok":
+            raise damaged(path, finding.splitlines()[-1])
+        version = _number(database, "user_version")
+        tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if tables and _number(database, "application_id") != APPLICATION_ID:
+            raise StoreError(f"{path} is another program's database; give another folder")
+        if version > len(MIGRATIONS):
+            raise StoreError(
+                f"{path} was written by a newer version of this program (its version is {version}, this "
+                f"program knows up to {len(MIGRATIONS)}); run the newer version, or give another folder"
+            )
+    finally:
+        database.close()
+
+
+def _number(database: sqlite3.Connection, pragma: str) -> int:
+    return int(database.execute(f"PRAGMA {pragma}").fetchone()[0])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import os
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -79,9 +79,8 @@ def _end_with_stdin(socket: Path) -> None:
     def wait() -> None:
         while os.read(sys.stdin.fileno(), 4096):
             pass
-        with contextlib.suppress(OSError):
-            socket.unlink(missing_ok=True)
-            socket.parent.rmdir()
+        # The fleet's folder, which it cannot remove any more if it was killed.
+        shutil.rmtree(socket.parent, ignore_errors=True)
         os._exit(0)
 
     threading.Thread(target=wait, name="stdin", daemon=True).start()

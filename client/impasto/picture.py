@@ -1,0 +1,157 @@
+"""Pictures as they come from a server: whole, checked, still coded."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from impasto.errors import DataLoss
+from impasto.files import write_whole
+from impasto.job import Job, decode
+from impasto.provenance import png_text
+from impasto.wire import image_format
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from impasto.v1 import style_transfer_pb2 as pb
+
+
+@dataclasses.dataclass(frozen=True)
+class CodedImage:
+    """An image as a server sent it.
+
+    Attributes:
+        data: the coded image.
+        format: how it is coded: "png", "jpeg", "webp", "tiff", or "rgba8" for rows of bare pixels.
+        width, height: its size in pixels.
+        sha256: of `data`, in hexadecimal.
+    """
+
+    data: bytes = dataclasses.field(repr=False)
+    format: str
+    width: int
+    height: int
+    sha256: str
+
+    @property
+    def image(self) -> Image:
+        """The image decoded; needs Pillow."""
+        if self.format == "rgba8":
+            from PIL import Image
+
+            return Image.frombytes("RGBA", (self.width, self.height), self.data)
+        return decode(self.data)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """How it was made, as a result that is a PNG says itself; empty if it does not."""
+        text = png_text(self.data, "impasto") if self.format == "png" else None
+        return dict(json.loads(text)) if text else {}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `data` to a file: whole, or not at all.
+
+        Raises:
+            OSError: it cannot be written; whatever stood there before still does.
+        """
+        write_whole(path, self.data)
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture(CodedImage):
+    """A finished picture, a PNG.
+
+    Attributes:
+        job: the job that made it, with the recipe as it was run and why it stopped.
+    """
+
+    job: Job
+
+
+class Pieces:
+    """The pieces of an image, checked as they come, over as many calls as it takes.
+
+    Attributes:
+        received: bytes that are there, from the beginning on.
+    """
+
+    def __init__(self) -> None:
+        self._info: pb.ImageInfo | None = None
+        self._data = bytearray()
+        self._described = False
+
+    @property
+    def received(self) -> int:
+        return len(self._data)
+
+    @property
+    def complete(self) -> bool:
+        return self._info is not None and len(self._data) == self._info.size_bytes
+
+    def begin(self) -> None:
+        """A call begins that sends the pieces from `received` on."""
+        self._described = False
+
+    def forget(self) -> None:
+        """Begins anew: what comes is of another image."""
+        self._info, self._data, self._described = None, bytearray(), False
+
+    def add(self, chunk: pb.ImageChunk) -> bool:
+        """Takes the next piece; False if it is of another image than those before, which are then forgotten.
+
+        Raises:
+            DataLoss: it does not belong here.
+        """
+        if not self._described:
+            if not chunk.HasField("info"):
+                raise DataLoss("the server's first piece of the picture does not describe it")
+            if self._info is not None and self._info.sha256 != chunk.info.sha256:
+                self.forget()
+                return False
+            self._info, self._described = chunk.info, True
+        assert self._info is not None
+        if chunk.offset != len(self._data):
+            raise DataLoss(f"a piece of the picture is for byte {chunk.offset}, not {len(self._data)}")
+        if len(self._data) + len(chunk.data) > self._info.size_bytes:
+            raise DataLoss(f"the picture is longer than the {self._info.size_bytes} bytes announced")
+        self._data += chunk.data
+        return True
+
+    def missing(self) -> str:
+        """How much has not come, in words."""
+        if self._info is None:
+            return "nothing of the picture came"
+        return f"only {len(self._data)} of the picture's {self._info.size_bytes} bytes came"
+
+    def image(self) -> CodedImage:
+        """The whole.
+
+        Raises:
+            DataLoss: it is not what was sent.
+        """
+        info = self._info
+        if info is None or not self.complete:
+            raise DataLoss(self.missing())
+        data = bytes(self._data)
+        if hashlib.sha256(data).hexdigest() != info.sha256:
+            raise DataLoss("the picture does not match its SHA-256: it was damaged on the way")
+        return CodedImage(
+            data=data,
+            format=image_format(info.format),
+            width=info.width,
+            height=info.height,
+            sha256=info.sha256,
+        )
+
+    def picture(self, job: Job) -> Picture:
+        """The whole as the result of a job.
+
+        Raises:
+            DataLoss: it is not what was sent.
+        """
+        image = self.image()
+        return Picture(image.data, image.format, image.width, image.height, image.sha256, job)

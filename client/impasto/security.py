@@ -1,0 +1,59 @@
+"""Who the server is and who calls: TLS and tokens, as plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+from impasto.address import is_local
+
+
+@dataclasses.dataclass(frozen=True)
+class Tls:
+    """How a connection is protected.
+
+    Attributes:
+        ca: file of the certificates (PEM) that vouch for the server; None for those the system trusts.
+        cert, key: files of the caller's own certificate and its private key (PEM), where the server asks
+            for one (mTLS); both or none.
+        server_name: the name in the server's certificate, where it is not the address's.
+
+    Raises:
+        ValueError: only one of `cert` and `key` is given.
+    """
+
+    ca: str | os.PathLike[str] | None = None
+    cert: str | os.PathLike[str] | None = None
+    key: str | os.PathLike[str] | None = None
+    server_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.cert is None) != (self.key is None):
+            given, missing = ("cert", "key") if self.key is None else ("key", "cert")
+            raise ValueError(f"{given} is given without {missing}; give both, or none of them")
+
+
+def call_metadata(
+    token: str | None, address: str, *, encrypted: bool, allow_plaintext_token: bool
+) -> tuple[tuple[str, str], ...]:
+    """What goes with every call to show who calls: nothing without a token.
+
+    Args:
+        token: the bearer token, as `impasto-server token add` showed it.
+        address: in full, as `impasto.address.parse` gives it.
+        encrypted: whether the connection is protected by TLS.
+        allow_plaintext_token: send the token over an unprotected network all the same.
+
+    Raises:
+        ValueError: the token is none, or anyone on the way could read it.
+    """
+    if token is None:
+        return ()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError("the token is not one: it is empty, or has spaces or other signs that no token has")
+    if not encrypted and not allow_plaintext_token and not is_local(address):
+        raise ValueError(
+            f"a token is not sent to {address} in plaintext, where anyone on the way can read it; use TLS "
+            "(tls=True), or say allow_plaintext_token=True if the network itself is protected"
+        )
+    return (("authorization", f"Bearer {token}"),)

@@ -1,0 +1,40 @@
+"""Folders that go with the process that made them, even if it is killed: the next one sees to that."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+_OWNER = "owner"
+
+
+class TemporaryFolder:
+    """A new folder for this user alone, until `remove`.
+
+    Attributes:
+        path: where it is.
+    """
+
+    def __init__(self, prefix: str, parent: str | None = None) -> None:
+        """
+        Args:
+            prefix: of its name. Folders of the same prefix whose processes were killed are removed.
+            parent: where to make it; None for the usual place.
+        """
+        where = Path(parent or tempfile.gettempdir())
+        for old in where.glob(f"{prefix}*"):
+            with contextlib.suppress(OSError), (old / _OWNER).open("rb") as owner:
+                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(old, ignore_errors=True)
+        self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=where))
+        self._owner: BinaryIO = (self.path / _OWNER).open("ab")
+        fcntl.flock(self._owner, fcntl.LOCK_EX)
+
+    def remove(self) -> None:
+        """Removes it with all that is in it. Harmless when it is gone."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._owner.close()

@@ -1,0 +1,360 @@
+"""The commands about jobs, against a fake server."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from PIL import Image
+
+import fake_server
+from command_line import Impasto, Outcome
+from fake_server import FakeServer, bad_request, course, heartbeat, png, status
+from impasto import calls
+from impasto.terminal import short_names
+from impasto.v1 import style_transfer_pb2 as pb
+
+
+@pytest.fixture
+def submitted(at_fake: Impasto) -> Impasto:
+    """The command line on the fake server, which has the jobs 0000fake, 0001fake and, newest, 0002fake."""
+    for title in ("first", "second", "third"):
+        outcome = at_fake("submit", "content.png", "style.png", "--title", title)
+        assert outcome.code == 0, outcome.err
+    return at_fake
+
+
+def test_submit_prints_the_name(at_fake: Impasto, fake: FakeServer) -> None:
+    outcome = at_fake(
+        *("submit", "content.png", "styles/starry-night", "--shares", "2", "--size", 64, "--plateau"),
+        *("--title", "t", "--priority", 7, "--selection", "style.png", "--region", "style.png"),
+        *("--start", "noise", "--recipe", "gatys", "--style-layer", "relu1_1=2"),
+    )
+    assert outcome == Outcome(0, "jobs/0000fake\n", "")
+    (request,) = fake.called("CreateJob")
+    spec = request.spec
+    assert (request.title, request.priority, spec.styles[0].weight) == ("t", 7, 2)
+    assert spec.styles[0].image.style == "styles/starry-night"
+    assert spec.selection.encoded == spec.regions[0].content_mask.encoded == png()
+    assert spec.recipe == pb.Recipe(
+        longest_side=64,
+        stop_on_plateau=True,
+        start=pb.START_NOISE,
+        objective=pb.OBJECTIVE_GATYS,
+        style_layers=[pb.LayerWeight(layer="relu1_1", weight=2)],
+    )
+
+
+def test_submit_in_json(at_fake: Impasto) -> None:
+    (line,) = at_fake("submit", "content.png", "style.png", "--json").lines
+    assert (line["event"], line["name"], line["state"]) == ("job", "jobs/0000fake", "queued")
+
+
+def test_submit_refuses_as_stylize_does(at_fake: Impasto, fake: FakeServer) -> None:
+    outcome = at_fake("submit", "none.png", "style.png")
+    assert (outcome.code, outcome.err) == (2, "Error: there is no file none.png\n")
+    assert not fake.calls
+
+
+def test_an_uploaded_image_and_a_file_of_a_styles_name(at_fake: Impasto, fake: FakeServer) -> None:
+    outcome = at_fake("upload", "content.png")
+    digest = hashlib.sha256(png()).hexdigest()
+    assert outcome == Outcome(0, f"sha256:{digest}\n", "")
+    assert fake.images == {digest: png()}
+    Path("styles").mkdir()
+    Path("styles/mine").write_bytes(png(3, 3))
+    assert at_fake("submit", f"sha256:{digest}", "styles/mine").code == 0
+    spec = fake.called("CreateJob")[0].spec
+    assert (spec.content.sha256, spec.styles[0].image.encoded) == (digest, png(3, 3))
+    assert at_fake("upload", "content.png", "--json").lines[0]["sha256"] == digest
+    outcome = at_fake("submit", "sha256:abc", "style.png")
+    assert outcome.code == 2
+    assert "sha256:abc cannot be the image" in outcome.err
+
+
+def test_the_table(submitted: Impasto, fake: FakeServer) -> None:
+    job = fake.jobs["jobs/0001fake"]
+    job.state, job.device = pb.JOB_STATE_RUNNING, "cuda:0"
+    job.progress.CopyFrom(fake_server.numbers(2, 40))
+    job.queue_position = 0
+    outcome = submitted("jobs", "--once")
+    header, *rows = [line.split() for line in outcome.out.splitlines() if line.strip()]
+    assert header == ["job", "state", "title", "progress", "left", "device", "age"]
+    assert [row[:3] for row in rows] == [
+        ["0002fake", "queued", "third"],
+        ["0001fake", "running", "second"],
+        ["0000fake", "queued", "first"],
+    ]
+    assert rows[1][3:7] == ["2/40", "3.8", "s", "cuda:0"]
+    assert rows[0][3:5] == ["number", "3"]
+
+
+def test_the_table_in_json_and_by_state(submitted: Impasto, fake: FakeServer) -> None:
+    submitted("pause", "0001")
+    lines = submitted("jobs", "--json", "--state", "paused").lines
+    assert [(line["event"], line["name"], line["title"]) for line in lines] == [
+        ("job", "jobs/0001fake", "second")
+    ]
+    outcome = submitted("jobs", "--state", "asleep")
+    assert outcome.code == 2
+    assert "--state cannot be 'asleep'; give one of queued, running, paused" in outcome.err
+
+
+def test_a_title_is_not_markup(at_fake: Impasto) -> None:
+    at_fake("submit", "content.png", "style.png", "--title", "[red]x[/] [bold")
+    assert "[red]x[/] [bold" in at_fake("jobs", "--once").out
+
+
+def test_names_are_as_short_as_tells_them_apart() -> None:
+    assert short_names([]) == []
+    assert short_names(["jobs/abc"]) == ["abc"]
+    assert short_names(["jobs/abcdefghijkl", "jobs/abcdefghijxx", "jobs/zbcdefghijkl"]) == [
+        "abcdefghijk",
+        "abcdefghijx",
+        "zbcdefgh",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("last", "jobs/0002fake"),
+        ("0001", "jobs/0001fake"),
+        ("0000fake", "jobs/0000fake"),
+        ("jobs/0000fake", "jobs/0000fake"),
+    ],
+)
+def test_names_may_be_short(submitted: Impasto, fake: FakeServer, said: str, meant: str) -> None:
+    outcome = submitted("pause", said)
+    assert outcome == Outcome(0, f"{meant}: paused\n", "")
+    assert fake.jobs[meant].state == pb.JOB_STATE_PAUSED
+
+
+def test_names_that_are_none(submitted: Impasto) -> None:
+    outcome = submitted("pause", "000")
+    assert outcome.code == 2
+    assert "000 may be any of 0002fake, 0001fake, 0000fake; give more of the name" in outcome.err
+    outcome = submitted("pause", "x")
+    assert outcome.code == 1
+    assert "there is no job that begins with x" in outcome.err
+    outcome = submitted("pause", "jobs/none")
+    assert (outcome.code, outcome.err) == (1, "Error: there is no job jobs/none\n")
+
+
+def test_there_is_no_last_job(at_fake: Impasto) -> None:
+    assert at_fake("get", "last", "-o", "out.png").err == "Error: there is no job\n"
+
+
+def test_a_life(submitted: Impasto, fake: FakeServer) -> None:
+    assert submitted("pause", "last").out == "jobs/0002fake: paused\n"
+    assert submitted("resume", "last").out == "jobs/0002fake: queued\n"
+    assert submitted("cancel", "last").out == "jobs/0002fake: cancelled\n"
+    assert submitted("cancel", "last", "--json").lines[0]["state"] == "cancelled"
+    assert submitted("delete", "last").out == "jobs/0002fake: deleted\n"
+    assert submitted("delete", "last", "--json").lines == [{"event": "deleted", "name": "jobs/0001fake"}]
+    assert set(fake.jobs) == {"jobs/0000fake"}
+
+
+def test_a_state_that_does_not_allow_it(submitted: Impasto, fake: FakeServer) -> None:
+    fake.jobs["jobs/0002fake"].state = pb.JOB_STATE_SUCCEEDED
+    outcome = submitted("pause", "last")
+    assert (outcome.code, outcome.err) == (1, "Error: jobs/0002fake has ended; the job has ended\n")
+
+
+def test_steer(submitted: Impasto, fake: FakeServer) -> None:
+    outcome = submitted(
+        *("steer", "last", "--content-weight", 0.5, "--style-weight", 2, "--tv-weight", 0),
+        *("--optimizer", "adam", "--learning-rate", 0.1, "--evaluations", 9, "--precision", "float32"),
+        *("--color", "matched", "--content-layer", "relu4_2", "--style-layer", "relu1_1=2"),
+        *("--averaging", 0.5, "--no-plateau", "--title", "new", "--priority", 3),
+        *("--preview-interval", 2, "--preview-side", 128),
+    )
+    assert outcome == Outcome(0, "jobs/0002fake: steered\n", "")
+    (request,) = fake.called("UpdateJob")
+    assert set(request.update_mask.paths) == {
+        *("title", "priority", "preview.disabled", "preview.min_interval", "preview.max_side"),
+        *("recipe.content_weight", "recipe.style_weight", "recipe.tv_weight", "recipe.optimizer"),
+        *("recipe.learning_rate", "recipe.evaluations", "recipe.precision", "recipe.color"),
+        *("recipe.content_layers", "recipe.style_layers", "recipe.averaging", "recipe.stop_on_plateau"),
+    }
+    assert request.job.recipe.content_weight == 0.5
+    assert request.job.preview.min_interval.seconds == 2
+    assert fake.jobs["jobs/0002fake"].title == "new"
+
+
+def test_what_the_server_does_not_let_be_steered(submitted: Impasto, fake: FakeServer) -> None:
+    outcome = submitted("steer", "last")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "Error: nothing to change; give an option, as --content-weight 0.5\n",
+    )
+    refused = bad_request(job__recipe__content_weight="is -1; give 0 or more", job__title="is too long")
+    fake.faults["UpdateJob"] = [status(grpc.StatusCode.INVALID_ARGUMENT, "no", refused)]
+    outcome = submitted("steer", "last", "--content-weight", -1)
+    assert (outcome.code, outcome.err) == (
+        2,
+        "Error: --content-weight is -1; give 0 or more; --title is too long\n",
+    )
+    assert submitted("steer", "last", "--size", 9).code == 2
+
+
+def test_watch(submitted: Impasto, fake: FakeServer) -> None:
+    outcome = submitted("watch", "last", "-o", "out.png", "--preview-dir", "previews", "--sidecar")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith("out.png: 48 × 32, 0.4 s of painting")
+    assert "scale 2/2 48×32, evaluation 3/4" in outcome.err
+    assert Path("out.png").read_bytes() == png()
+    assert Path("out.json").exists()
+    assert len(list(Path("previews").iterdir())) == 4
+    assert not fake.called("WatchJob")[0].omit_previews
+    outcome = submitted("watch", "jobs/fake")
+    assert outcome.out.startswith("jobs/fake: 48 × 32")
+    assert fake.called("WatchJob")[1].omit_previews
+
+
+def test_watch_in_json(submitted: Impasto) -> None:
+    lines = submitted("watch", "last", "--json").lines
+    assert [line["event"] for line in lines] == ["job", "job", *["progress", "preview"] * 4, "job", "result"]
+    assert "path" not in lines[-1]
+
+
+def test_watch_a_job_that_fails(submitted: Impasto, fake: FakeServer) -> None:
+    failed = pb.Job(name="jobs/fake", state=pb.JOB_STATE_FAILED)
+    failed.error.CopyFrom(status(grpc.StatusCode.INTERNAL, "the device melted"))
+    fake.log = [pb.JobEvent(sequence=1, job=failed)]
+    outcome = submitted("watch", "last", "-o", "out.png")
+    assert (outcome.code, outcome.err) == (1, "Error: the device melted\n")
+    assert not Path("out.png").exists()
+
+
+def test_watch_for_so_long(submitted: Impasto, fake: FakeServer) -> None:
+    def forever(request: pb.WatchJobRequest, context: grpc.ServicerContext) -> object:
+        yield course()[0]
+        while context.is_active():
+            yield heartbeat(1)
+
+    fake.watch_script = forever  # type: ignore[assignment]
+    outcome = submitted("watch", "last", "--timeout", 0.5)
+    assert (outcome.code, outcome.err) == (3, "Error: not done within --timeout 0.5\n")
+    assert not fake.called("CancelJob")
+
+
+@pytest.mark.parametrize(("name", "format"), [("o.png", "png"), ("o.jpg", "jpeg"), ("o.webp", "webp")])
+def test_get(submitted: Impasto, fake: FakeServer, name: str, format: str) -> None:
+    outcome = submitted("get", "last", "-o", name)
+    assert outcome == Outcome(0, f"{name}: 48 × 32\n", "")
+    (request,) = fake.called("DownloadImage")
+    assert (request.result_of, request.format) == (
+        "jobs/0002fake",
+        getattr(pb, f"IMAGE_FORMAT_{format.upper()}"),
+    )
+    assert Path(name).read_bytes() == fake.result
+    (line,) = submitted("get", "last", "-o", name, "--format", format, "--json").lines
+    assert (line["path"], line["format"], line["size_bytes"]) == (name, format, len(fake.result))
+
+
+def test_get_a_preview(submitted: Impasto, fake: FakeServer) -> None:
+    assert submitted("get", "last", "-o", "o.png", "--preview").code == 0
+    assert fake.called("DownloadImage")[0].preview_of == "jobs/0002fake"
+    outcome = submitted("get", "last", "-o", "o.jpg", "--preview")
+    assert (outcome.code, outcome.err) == (2, "Error: the preview is a png; give o.png\n")
+
+
+def test_get_what_cannot_be_had(submitted: Impasto, fake: FakeServer) -> None:
+    asked = len(fake.calls)
+    for arguments, message in (
+        (["-o", "o.gif"], "o.gif does not end in .png, .jpg, .jpeg, .webp"),
+        (["-o", "o.png", "--format", "webp"], "o.png does not end in .webp"),
+        (["-o", "none/o.png"], "there is no folder none"),
+        (["-o", "o.png", "--preview", "--format", "png"], "--format is for results"),
+    ):
+        outcome = submitted("get", "last", *arguments)
+        assert outcome.code == 2
+        assert message in outcome.err
+    assert len(fake.calls) == asked
+    unmet = error_details_pb2.PreconditionFailure()
+    unmet.violations.add(subject="jobs/0002fake", description="it is still queued")
+    fake.faults["DownloadImage"] = [status(grpc.StatusCode.FAILED_PRECONDITION, "no result", unmet)]
+    outcome = submitted("get", "last", "-o", "o.png")
+    assert (outcome.code, outcome.err) == (1, "Error: no result; it is still queued\n")
+
+
+def test_styles(at_fake: Impasto) -> None:
+    outcome = at_fake("styles", "--save-thumbnails", "thumbnails")
+    assert outcome.code == 0
+    for word in ("styles/great-wave", "Starry Night", "400 × 300"):
+        assert word in outcome.out
+    names = ["great-wave.jpg", "starry-night.jpg", "the-scream.jpg"]
+    assert sorted(path.name for path in Path("thumbnails").iterdir()) == names
+    assert Image.open("thumbnails/the-scream.jpg").size == (40, 30)
+    lines = at_fake("styles", "--json").lines
+    assert [line["name"] for line in lines] == [f"styles/{name[:-4]}" for name in names]
+    assert lines[0]["thumbnail"] is None
+
+
+@pytest.mark.parametrize("command", [["jobs"], ["pause", "last"], ["submit", "content.png", "style.png"]])
+def test_jobs_need_a_server(impasto: Impasto, command: list[str]) -> None:
+    outcome = impasto(*command)
+    assert outcome.code == 2
+    assert "no server is named; give --server HOST:PORT, or set IMPASTO_SERVER" in outcome.err
+
+
+def test_keeping_it_running(stylize: Impasto, impasto: Impasto, fake: FakeServer) -> None:
+    assert stylize("--keep-running", "--title", "t").code == 0
+    assert (fake.requests[0].keep_running, fake.requests[0].title) == (True, "t")
+    outcome = impasto("stylize", "content.png", "style.png", "-o", "out.png", "--keep-running")
+    assert outcome.code == 2
+    assert "--keep-running is for a server that goes on itself" in outcome.err
+
+
+def test_a_token_from_a_file_and_from_the_environment(
+    at_fake: Impasto, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.token = "s3cret"
+    outcome = at_fake("jobs")
+    assert outcome.code == 1
+    assert "Give a token with --token-file or IMPASTO_TOKEN" in outcome.err
+    Path("token").write_text("s3cret\n")
+    outcome = at_fake("info", "--token-file", "token")
+    assert outcome.code == 0
+    assert "a tenant" in outcome.out
+    monkeypatch.setenv("IMPASTO_TOKEN", "s3cret")
+    assert at_fake("jobs", "--once").code == 0
+    monkeypatch.setenv("IMPASTO_TOKEN", "wrong")
+    assert at_fake("jobs", "--once").code == 1
+    assert at_fake("jobs", "--once", "--token-file", "token").code == 0
+
+
+def test_a_connection_that_cannot_be(impasto: Impasto) -> None:
+    Path("token").write_text("s3cret")
+    for arguments, message in (
+        (["--token-file", "none"], "none cannot be read: No such file"),
+        (["--token-file", "content.png"], "has no token in it"),
+        (["--token-file", "token"], "in plaintext, where anyone on the way can read it; use TLS (--tls)"),
+        (["--ca", "none.crt"], "none.crt cannot be read"),
+        (["--cert", "token"], "--cert is given without --key; give both"),
+    ):
+        outcome = impasto("jobs", "--server", "10.1.2.3:4", *arguments)
+        assert outcome.code == 2, outcome
+        assert message in outcome.err
+        assert "s3cret" not in outcome.err
+
+
+def test_a_quota_says_when_to_try_again(
+    at_fake: Impasto, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, retry = error_details_pb2.QuotaFailure(), error_details_pb2.RetryInfo()
+    full.violations.add(subject="jobs", description="3 of 3 jobs are under way")
+    retry.retry_delay.FromSeconds(9)
+    fake.faults["CreateJob"] = [status(grpc.StatusCode.RESOURCE_EXHAUSTED, "the quota is full", full, retry)]
+    outcome = at_fake("submit", "content.png", "style.png")
+    assert (outcome.code, outcome.err) == (
+        1,
+        "Error: the quota is full; 3 of 3 jobs are under way; try again in 9 s\n",
+    )
+    monkeypatch.setattr(calls, "DEFAULT_TIMEOUT", 0.3)
+    fake.faults["ListJobs"] = [status(grpc.StatusCode.UNAVAILABLE, "starting")] * 50
+    assert at_fake("jobs", "--once").code == 3

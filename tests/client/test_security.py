@@ -1,0 +1,190 @@
+"""Tokens and TLS, with certificates made on the spot."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+import fake_server
+import impasto
+from fake_server import FakeServer, png
+from impasto.security import call_metadata
+from impasto.transport import Endpoint
+
+NOW = datetime.datetime.now(datetime.timezone.utc)
+DAY = datetime.timedelta(days=1)
+
+
+class Authority:
+    """Vouches for certificates; each is written as NAME.crt and NAME.key, its own as ca.crt."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test's authority")])
+        constraints = x509.BasicConstraints(ca=True, path_length=0)
+        self._write("ca", self._key, self._signed(self._name, self._key, constraints))
+
+    def issue(self, name: str, *, host: str) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        try:
+            alternative: Any = x509.IPAddress(ipaddress.ip_address(host))
+        except ValueError:
+            alternative = x509.DNSName(host)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self._write(name, key, self._signed(subject, key, x509.SubjectAlternativeName([alternative])))
+
+    def _signed(self, subject: x509.Name, key: Any, extension: Any) -> x509.Certificate:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(NOW - DAY)
+            .not_valid_after(NOW + DAY)
+            .add_extension(extension, critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+
+    def _write(self, name: str, key: Any, certificate: x509.Certificate) -> None:
+        pem = serialization.Encoding.PEM
+        (self._folder / f"{name}.crt").write_bytes(certificate.public_bytes(pem))
+        private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        (self._folder / f"{name}.key").write_bytes(private)
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    authority = Authority(tmp_path)
+    authority.issue("server", host="127.0.0.1")
+    authority.issue("elsewhere", host="painter.example")
+    authority.issue("caller", host="caller.example")
+    return tmp_path
+
+
+def credentials(folder: Path, name: str = "server", *, mutual: bool = False) -> grpc.ServerCredentials:
+    pair = ((folder / f"{name}.key").read_bytes(), (folder / f"{name}.crt").read_bytes())
+    return grpc.ssl_server_credentials(
+        [pair], (folder / "ca.crt").read_bytes() if mutual else None, require_client_auth=mutual
+    )
+
+
+@pytest.fixture
+def protected(certificates: Path) -> Iterator[FakeServer]:
+    with fake_server.serving(credentials=credentials(certificates)) as fake:
+        yield fake
+
+
+def test_every_call_shows_the_token(fake: FakeServer) -> None:
+    fake.token = "s3cret"
+    with impasto.Client(fake.address, token="s3cret") as client:
+        assert client.info().tenant == "a tenant"
+        client.stylize(png(), png()).result()
+        client.watch("jobs/fake").result()
+        client.upload(png())
+        list(client.jobs())
+    assert len(fake.calls) >= 7
+    assert {metadata.get("authorization") for _, _, metadata in fake.calls} == {"Bearer s3cret"}
+
+
+def test_no_token_and_a_wrong_one(fake: FakeServer) -> None:
+    fake.token = "s3cret"
+    with impasto.Client(fake.address) as client:
+        for call in (client.info, lambda: client.stylize(png(), png()), lambda: client.upload(png())):
+            with pytest.raises(impasto.Unauthenticated, match=r"asks for a token") as caught:
+                call()
+            assert caught.value.code == "UNAUTHENTICATED"
+    with (
+        impasto.Client(fake.address, token="wrong") as client,
+        pytest.raises(impasto.Unauthenticated, match="none that is known") as caught,
+    ):
+        client.info()
+    assert "asks for" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3", "painter.example:5", "[2001:db8::1]:5"])
+def test_a_token_is_not_sent_in_plaintext(address: str) -> None:
+    with pytest.raises(ValueError, match=r"not sent to .* in plaintext.*tls=True"):
+        impasto.Client(address, token="s3cret")
+    for allowed in ({"tls": True}, {"allow_plaintext_token": True}):
+        impasto.Client(address, token="s3cret", **allowed).close()  # type: ignore[arg-type]
+    impasto.Client(address).close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:5", "localhost:5", "[::1]:5", "unix:/a"])
+def test_this_machine_may_be_told_in_plaintext(address: str) -> None:
+    told = call_metadata("t", address, encrypted=False, allow_plaintext_token=False)
+    assert told == (("authorization", "Bearer t"),)
+
+
+@pytest.mark.parametrize("token", ["", "two words", "line\n", "tökén"])
+def test_what_is_no_token(token: str) -> None:
+    with pytest.raises(ValueError, match="token is not one") as caught:
+        impasto.Client("127.0.0.1", token=token)
+    assert not token or token not in str(caught.value)
+
+
+def test_a_token_is_not_shown() -> None:
+    endpoint = Endpoint("127.0.0.1:1", metadata=(("authorization", "Bearer s3cret"),))
+    assert "s3cret" not in repr(endpoint)
+
+
+def test_tls(protected: FakeServer, certificates: Path) -> None:
+    tls = impasto.Tls(ca=certificates / "ca.crt")
+    with impasto.Client(protected.address, tls=tls, token="t") as client:
+        assert client.stylize(png(), png()).result().data == png()
+    assert {metadata["authorization"] for _, _, metadata in protected.calls} == {"Bearer t"}
+
+
+def test_tls_to_a_server_that_nobody_vouches_for(protected: FakeServer) -> None:
+    with impasto.Client(protected.address, tls=True) as client, pytest.raises(impasto.Unreachable):
+        client.info()
+
+
+def test_plaintext_to_a_server_with_tls(protected: FakeServer) -> None:
+    with impasto.Client(protected.address, timeout=2) as client, pytest.raises(impasto.Unavailable):
+        client.info()
+
+
+def test_the_name_in_the_certificate(certificates: Path) -> None:
+    with fake_server.serving(credentials=credentials(certificates, "elsewhere")) as fake:
+        ca = certificates / "ca.crt"
+        with (
+            impasto.Client(fake.address, tls=impasto.Tls(ca=ca)) as client,
+            pytest.raises(impasto.Unreachable),
+        ):
+            client.info()
+        named = impasto.Tls(ca=ca, server_name="painter.example")
+        with impasto.Client(fake.address, tls=named) as client:
+            assert client.info().version == "9.9"
+
+
+def test_a_server_that_asks_for_a_certificate(certificates: Path) -> None:
+    with fake_server.serving(credentials=credentials(certificates, mutual=True)) as fake:
+        ca = certificates / "ca.crt"
+        own = impasto.Tls(ca=ca, cert=certificates / "caller.crt", key=certificates / "caller.key")
+        with impasto.Client(fake.address, tls=own) as client:
+            assert client.info().version == "9.9"
+        with (
+            impasto.Client(fake.address, tls=impasto.Tls(ca=ca), timeout=2) as client,
+            pytest.raises(impasto.Unavailable),
+        ):
+            client.info()
+
+
+def test_files_that_do_not_suit(certificates: Path) -> None:
+    with pytest.raises(ValueError, match="cert is given without key"):
+        impasto.Tls(cert=certificates / "caller.crt")
+    with pytest.raises(FileNotFoundError):
+        impasto.Client("127.0.0.1", tls=impasto.Tls(ca=certificates / "none.crt"))

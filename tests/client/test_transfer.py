@@ -1,0 +1,206 @@
+"""Images there and back, in pieces, over lines that break."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from random import Random
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import impasto
+from fake_server import FakeServer, png, status
+from impasto import calls
+from impasto import png as own_png
+from impasto.v1 import style_transfer_pb2 as pb
+
+BIG = os.urandom(1_000_000)
+SHA = hashlib.sha256(BIG).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "UPLOAD_STRETCH", 600_000)
+
+
+def sent(fake: FakeServer) -> int:
+    """Bytes of images that the server was sent."""
+    return sum(len(message.data) for messages in fake.called("UploadImage") for message in messages)
+
+
+def test_an_upload(client: impasto.Client, fake: FakeServer) -> None:
+    assert client.upload(BIG) == impasto.UploadedImage(SHA)
+    assert fake.images == {SHA: BIG}
+    asked, *stretches = fake.called("UploadImage")
+    assert asked == [pb.UploadImageRequest(sha256=SHA, size_bytes=len(BIG))]
+    assert [messages[0].offset for messages in stretches] == [0, 600_000]
+    assert max(len(message.data) for messages in stretches for message in messages) == 256 * 1024
+    assert all(not message.sha256 for messages in stretches for message in messages[1:])
+
+
+def test_an_image_that_is_there_is_not_sent(client: impasto.Client, fake: FakeServer) -> None:
+    client.upload(BIG)
+    before = sent(fake)
+    client.upload(BIG)
+    assert sent(fake) == before == len(BIG)
+
+
+def test_an_upload_goes_on_where_it_broke_off(client: impasto.Client, fake: FakeServer) -> None:
+    fake.breaks = [300_000, 700_000]
+    client.upload(BIG)
+    assert fake.images == {SHA: BIG}
+    # What had arrived before a break is asked for, and not sent again.
+    assert len(BIG) <= sent(fake) <= len(BIG) + 2 * 256 * 1024
+
+
+def test_an_upload_begun_by_another(client: impasto.Client, fake: FakeServer) -> None:
+    fake.parts[SHA] = bytearray(BIG[:900_000])
+    client.upload(BIG)
+    assert fake.images == {SHA: BIG}
+    assert sent(fake) == 100_000
+
+
+def test_an_offset_that_has_moved_is_asked_for_again(client: impasto.Client, fake: FakeServer) -> None:
+    # After the first question, and one stretch, somebody else sends a part.
+    real, count = fake._enter, [0]
+
+    def meddle(name: str, request: object, context: grpc.ServicerContext) -> None:
+        real(name, request, context)
+        count[0] += 1
+        if count[0] == 3:
+            fake.parts[SHA] = bytearray(BIG[:700_000])
+
+    fake._enter = meddle  # type: ignore[method-assign]
+    client.upload(BIG)
+    assert fake.images == {SHA: BIG}
+
+
+def test_a_refused_upload(client: impasto.Client, fake: FakeServer) -> None:
+    fake.faults["UploadImage"] = [status(grpc.StatusCode.RESOURCE_EXHAUSTED, "the disk is full")]
+    with pytest.raises(impasto.ResourceExhausted, match="disk is full"):
+        client.upload(BIG)
+
+
+def test_an_upload_that_gets_nowhere_ends(fake: FakeServer) -> None:
+    fake.faults["UploadImage"] = [status(grpc.StatusCode.FAILED_PRECONDITION, "not there")] * 100
+    with (
+        impasto.Client(fake.address, patience=0.5) as client,
+        pytest.raises(impasto.FailedPrecondition, match="not there"),
+    ):
+        client.upload(BIG)
+
+
+def test_large_images_go_first(client: impasto.Client, fake: FakeServer) -> None:
+    large = os.urandom(calls.INLINE_BYTES)
+    client.stylize(large, [large, png()], selection=impasto.RawPixels(2, 1, bytes(8))).result()
+    (request,) = fake.requests
+    digest = hashlib.sha256(large).hexdigest()
+    assert fake.images == {digest: large}
+    assert request.spec.content.sha256 == request.spec.styles[0].image.sha256 == digest
+    assert request.spec.styles[1].image.encoded == png()
+    assert request.spec.selection.raw.width == 2
+    client.create_job(large, png())
+    assert fake.called("CreateJob")[0].spec.content.sha256 == digest
+    assert sent(fake) == len(large)
+
+
+def test_large_raw_pixels_go_as_a_png(client: impasto.Client, fake: FakeServer) -> None:
+    rgba = os.urandom(1000 * 1000 * 4)
+    client.stylize(impasto.RawPixels(1000, 1000, rgba), png()).result()
+    (file,) = fake.images.values()
+    assert Image.open(io.BytesIO(file)).tobytes() == rgba
+    assert fake.requests[0].spec.content.sha256 == hashlib.sha256(file).hexdigest()
+
+
+def test_what_the_server_has_is_named(client: impasto.Client, fake: FakeServer) -> None:
+    named = impasto.StyleName("styles/starry-night")
+    client.stylize(client.upload(png()), [named, (named, 2.0)]).result()
+    spec = fake.requests[0].spec
+    assert spec.content.sha256 == hashlib.sha256(png()).hexdigest()
+    assert [style.image.style for style in spec.styles] == ["styles/starry-night"] * 2
+    with pytest.raises(impasto.InvalidRequest, match="on the server already"):
+        client.upload(named)
+
+
+@pytest.mark.parametrize("name", [impasto.StyleName("starry night"), impasto.UploadedImage("ABC")])
+def test_what_is_no_name_is_refused(client: impasto.Client, fake: FakeServer, name: object) -> None:
+    with pytest.raises(impasto.InvalidRequest) as caught:
+        client.stylize(png(), name)  # type: ignore[arg-type]
+    assert caught.value.field == "spec.styles[0].image"
+    assert not fake.calls
+
+
+def test_a_download(client: impasto.Client, fake: FakeServer, tmp_path: Path) -> None:
+    fake.result = png(300, 200)
+    image = client.download(result_of="jobs/fake")
+    assert image.data == fake.result
+    assert image.metadata["weights"] == "builtin"
+    assert image.image.size == (300, 200)
+    image.save(tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes() == fake.result
+    assert client.download(preview_of="jobs/fake", format=None).sha256 == image.sha256
+    assert client.download(result_of="jobs/fake", format="webp").format == "webp"
+    fake.images["0" * 64] = png()
+    assert client.download(sha256="0" * 64).data == png()
+
+
+@pytest.mark.parametrize("breaks", [[0], [500], [1000, 1500], [0, 0, 2000]])
+def test_a_download_goes_on_where_it_broke_off(
+    client: impasto.Client, fake: FakeServer, breaks: list[int]
+) -> None:
+    fake.result, fake.breaks = BIG[:5000], list(breaks)
+    assert client.download(result_of="jobs/fake").data == fake.result
+    assert [request.offset for request in fake.called("DownloadImage")] == [0, *breaks]
+
+
+def test_another_image_than_before_is_taken_from_its_beginning(
+    client: impasto.Client, fake: FakeServer
+) -> None:
+    fake.result, fake.breaks = BIG[:5000], [2000]
+    real = fake._enter
+
+    def newer(name: str, request: object, context: grpc.ServicerContext) -> None:
+        real(name, request, context)
+        if len(fake.called("DownloadImage")) == 2:
+            fake.result = BIG[5000:9000]
+
+    fake._enter = newer  # type: ignore[method-assign]
+    assert client.download(preview_of="jobs/fake").data == BIG[5000:9000]
+    assert [request.offset for request in fake.called("DownloadImage")] == [0, 2000, 0]
+
+
+def test_a_shorter_image_than_before(client: impasto.Client, fake: FakeServer) -> None:
+    fake.result, fake.breaks = BIG[:5000], [4000]
+    real = fake._enter
+
+    def newer(name: str, request: object, context: grpc.ServicerContext) -> None:
+        real(name, request, context)
+        if len(fake.called("DownloadImage")) == 2:
+            fake.result = png()
+
+    fake._enter = newer  # type: ignore[method-assign]
+    assert client.download(preview_of="jobs/fake").data == png()
+
+
+@pytest.mark.parametrize("sources", [{}, {"result_of": "jobs/a", "sha256": "0" * 64}])
+def test_a_download_has_one_source(client: impasto.Client, sources: dict[str, str]) -> None:
+    with pytest.raises(impasto.InvalidRequest, match="give one of result_of"):
+        client.download(**sources)  # type: ignore[arg-type]
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.randoms())
+def test_our_own_png(width: int, height: int, random: Random) -> None:
+    rgba = random.randbytes(4 * width * height)
+    image = Image.open(io.BytesIO(own_png.encode(impasto.RawPixels(width, height, rgba))))
+    assert (image.size, image.mode, image.tobytes()) == ((width, height), "RGBA", rgba)
+
+
+def test_raw_pixels_that_are_too_few(client: impasto.Client) -> None:
+    with pytest.raises(impasto.InvalidRequest, match="has 8 bytes for 2 × 2 pixels"):
+        client.upload(impasto.RawPixels(2, 2, bytes(8)))

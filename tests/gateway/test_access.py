@@ -1,0 +1,266 @@
+"""Who gets in, and what they see of each other: real servers, real TLS."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_status import rpc_status
+
+from certificates import Authority
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto.v1 import style_transfer_pb2_grpc
+from impasto_server.gateway.tokens import Tokens
+from samples import stylize_request
+from server_process import PATIENCE, ServerProcess, running_server, until
+
+CPU = ("--port", "0", "--device", "cpu", "--weights", "builtin")
+ENDLESS = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=100_000)
+
+
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),)
+
+
+class Tenanted:
+    """A server with two tenants, and their tokens."""
+
+    def __init__(self, server: ServerProcess, tokens: Tokens, alice: str, bob: str) -> None:
+        self.server, self.tokens, self.alice, self.bob = server, tokens, alice, bob
+
+    def create(self, token: str, recipe: pb.Recipe | None = None) -> pb.Job:
+        spec = stylize_request(recipe=recipe).spec
+        request = pb.CreateJobRequest(spec=spec)
+        return self.server.stub.CreateJob(request, timeout=PATIENCE, metadata=bearer(token))
+
+
+@pytest.fixture(scope="module")
+def tenanted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenanted]:
+    tokens = Tokens(tmp_path_factory.mktemp("tokens") / "tokens.json")
+    alice, bob = tokens.add("alice"), tokens.add("bob", weight=3)
+    more = ("--tokens-file", str(tokens.path), "--max-jobs-per-tenant", "3")
+    with running_server(*CPU, *more) as server:
+        yield Tenanted(server, tokens, alice, bob)
+
+
+def ending(call: object, *arguments: object, **options: object) -> tuple[grpc.StatusCode, str]:
+    def answered() -> None:
+        answer = call(*arguments, timeout=PATIENCE, **options)  # type: ignore[operator]
+        if hasattr(answer, "__next__"):
+            list(answer)
+
+    with pytest.raises(grpc.RpcError) as caught:
+        answered()
+    status = rpc_status.from_call(caught.value)
+    info = error_details_pb2.ErrorInfo()
+    assert status is not None
+    assert any(detail.Unpack(info) for detail in status.details)
+    return caught.value.code(), info.reason
+
+
+def calls(stub: style_transfer_pb2_grpc.StyleTransferStub, job: str) -> dict[str, tuple[object, object]]:
+    """Every call of the service, about a job where it is about one."""
+    return {
+        "Stylize": (stub.Stylize, stylize_request()),
+        "CreateJob": (stub.CreateJob, pb.CreateJobRequest(spec=stylize_request().spec)),
+        "GetJob": (stub.GetJob, pb.GetJobRequest(name=job)),
+        "ListJobs": (stub.ListJobs, pb.ListJobsRequest()),
+        "UpdateJob": (
+            stub.UpdateJob,
+            pb.UpdateJobRequest(job=pb.Job(name=job), update_mask=FieldMask(paths=["title"])),
+        ),
+        "PauseJob": (stub.PauseJob, pb.PauseJobRequest(name=job)),
+        "ResumeJob": (stub.ResumeJob, pb.ResumeJobRequest(name=job)),
+        "CancelJob": (stub.CancelJob, pb.CancelJobRequest(name=job)),
+        "DeleteJob": (stub.DeleteJob, pb.DeleteJobRequest(name=job)),
+        "WatchJob": (stub.WatchJob, pb.WatchJobRequest(name=job)),
+        "GetPreview": (stub.GetPreview, pb.GetPreviewRequest(name=job)),
+        "UploadImage": (stub.UploadImage, iter([pb.UploadImageRequest(sha256="a" * 64, size_bytes=1)])),
+        "DownloadImage": (stub.DownloadImage, pb.DownloadImageRequest(result_of=job)),
+        "ListStyles": (stub.ListStyles, pb.ListStylesRequest()),
+        "GetServerInfo": (stub.GetServerInfo, pb.GetServerInfoRequest()),
+    }
+
+
+def test_these_are_all_the_calls() -> None:
+    service = pb.DESCRIPTOR.services_by_name["StyleTransfer"]
+    with grpc.insecure_channel("localhost:1") as channel:
+        stub = style_transfer_pb2_grpc.StyleTransferStub(channel)
+        assert set(calls(stub, "")) == {method.name for method in service.methods}
+
+
+@pytest.mark.parametrize("metadata", [(), bearer("wrong"), bearer(""), (("authorization", "Basic abc"),)])
+def test_no_call_is_answered_without_a_token(
+    tenanted: Tenanted, metadata: tuple[tuple[str, str], ...]
+) -> None:
+    for call, request in calls(tenanted.server.stub, "jobs/any").values():
+        assert ending(call, request, metadata=metadata) == (grpc.StatusCode.UNAUTHENTICATED, "NO_TOKEN")
+
+
+def test_reflection_wants_a_token_and_health_does_not(tenanted: Tenanted) -> None:
+    reflection = reflection_pb2_grpc.ServerReflectionStub(tenanted.server.channel)
+    requests = [reflection_pb2.ServerReflectionRequest(list_services="")]
+    with pytest.raises(grpc.RpcError) as caught:
+        list(reflection.ServerReflectionInfo(iter(requests), timeout=PATIENCE))
+    assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    answers = list(
+        reflection.ServerReflectionInfo(iter(requests), timeout=PATIENCE, metadata=bearer(tenanted.alice))
+    )
+    assert answers[0].list_services_response.service
+    health = health_pb2_grpc.HealthStub(tenanted.server.channel)
+    assert health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE).status
+
+
+def test_to_another_tenant_a_job_does_not_exist(tenanted: Tenanted) -> None:
+    job = tenanted.create(tenanted.alice, ENDLESS).name
+    stub = tenanted.server.stub
+    about_jobs = set(calls(stub, job)) - {
+        "Stylize", "CreateJob", "ListJobs", "UploadImage", "ListStyles", "GetServerInfo",
+    }  # fmt: skip
+    for name in about_jobs:
+        call, request = calls(stub, job)[name]
+        code, _ = ending(call, request, metadata=bearer(tenanted.bob))
+        assert code == grpc.StatusCode.NOT_FOUND, name
+    listed = stub.ListJobs(pb.ListJobsRequest(), timeout=PATIENCE, metadata=bearer(tenanted.bob)).jobs
+    assert job not in {listed_job.name for listed_job in listed}
+    mine = stub.GetJob(pb.GetJobRequest(name=job), timeout=PATIENCE, metadata=bearer(tenanted.alice))
+    assert mine.state in (pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING)
+
+    # An image too is its tenant's alone, whoever else knows its digest.
+    digest = mine.spec.content.sha256
+    download = pb.DownloadImageRequest(sha256=digest)
+    assert ending(stub.DownloadImage, download, metadata=bearer(tenanted.bob))[0] == grpc.StatusCode.NOT_FOUND
+    borrowed = pb.CreateJobRequest(spec=stylize_request().spec)
+    borrowed.spec.content.sha256 = digest
+    code, reason = ending(stub.CreateJob, borrowed, metadata=bearer(tenanted.bob))
+    assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "IMAGE_MISSING")
+    stub.DeleteJob(pb.DeleteJobRequest(name=job), timeout=PATIENCE, metadata=bearer(tenanted.alice))
+
+
+def test_each_tenant_has_a_quota_of_jobs(tenanted: Tenanted) -> None:
+    names = [tenanted.create(tenanted.alice, ENDLESS).name for _ in range(3)]
+    stub = tenanted.server.stub
+    request = pb.CreateJobRequest(spec=stylize_request().spec)
+    code, reason = ending(stub.CreateJob, request, metadata=bearer(tenanted.alice))
+    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_JOBS")
+    other = tenanted.create(tenanted.bob)
+    for name, token in [*((name, tenanted.alice) for name in names), (other.name, tenanted.bob)]:
+        stub.DeleteJob(pb.DeleteJobRequest(name=name), timeout=PATIENCE, metadata=bearer(token))
+
+
+def test_the_server_says_whose_token_it_is(tenanted: Tenanted) -> None:
+    for token, name in ((tenanted.alice, "alice"), (tenanted.bob, "bob")):
+        info = tenanted.server.stub.GetServerInfo(
+            pb.GetServerInfoRequest(), timeout=PATIENCE, metadata=bearer(token)
+        )
+        assert info.tenant == name
+
+
+def test_tokens_come_and_go_without_a_restart(tenanted: Tenanted) -> None:
+    def is_in(token: str) -> bool:
+        try:
+            tenanted.server.stub.GetServerInfo(
+                pb.GetServerInfoRequest(), timeout=PATIENCE, metadata=bearer(token)
+            )
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.UNAUTHENTICATED  # type: ignore[attr-defined]
+            return False
+        return True
+
+    token = tenanted.tokens.add("carol")
+    until(lambda: is_in(token), bool)
+    tenanted.tokens.remove("carol")
+    begin = time.monotonic()
+    until(lambda: is_in(token), lambda yes: not yes)
+    assert time.monotonic() - begin < 5
+    assert is_in(tenanted.alice)
+
+
+def secure(server: ServerProcess, authority: Authority, **files: Path) -> grpc.Channel:
+    read = {
+        "private_key": files["key"].read_bytes() if "key" in files else None,
+        "certificate_chain": files["cert"].read_bytes() if "cert" in files else None,
+    }
+    credentials = grpc.ssl_channel_credentials(authority.cert.read_bytes(), **read)
+    return grpc.secure_channel(server.address, credentials)
+
+
+def info_over(channel: grpc.Channel, **options: object) -> pb.GetServerInfoResponse:
+    stub = style_transfer_pb2_grpc.StyleTransferStub(channel)
+    return stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=10, **options)  # type: ignore[arg-type]
+
+
+def test_tls_and_a_renewed_certificate(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.issue("server")
+    tls = ("--tls-cert", str(pair.cert), "--tls-key", str(pair.key))
+    with running_server(*CPU, *tls) as server:
+        with secure(server, authority) as channel:
+            assert info_over(channel).version
+        with grpc.insecure_channel(server.address) as plain, pytest.raises(grpc.RpcError):
+            info_over(plain)
+        stranger = Authority(tmp_path, "Somebody else")
+        with secure(server, stranger) as channel, pytest.raises(grpc.RpcError):
+            info_over(channel)
+        successor = Authority(tmp_path, "The next one")
+        successor.issue("server")
+        with secure(server, successor) as channel:
+            assert info_over(channel).version
+
+
+def test_with_mtls_the_certificate_says_who_calls(tmp_path: Path) -> None:
+    authority, stranger = Authority(tmp_path), Authority(tmp_path, "Somebody else")
+    pair, dora = authority.issue("server"), authority.issue("dora")
+    mallory = stranger.issue("mallory")
+    tls = ("--tls-cert", str(pair.cert), "--tls-key", str(pair.key), "--tls-client-ca", str(authority.cert))
+    with running_server(*CPU, *tls) as server:
+        with secure(server, authority, cert=dora.cert, key=dora.key) as channel:
+            assert info_over(channel).tenant == "dora"
+        for files in ({}, {"cert": mallory.cert, "key": mallory.key}):
+            with secure(server, authority, **files) as channel, pytest.raises(grpc.RpcError):
+                info_over(channel)
+
+
+def refused(*arguments: str) -> str:
+    command = [sys.executable, "-m", "impasto_server", "serve", "--port", "0", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    return ended.stderr.splitlines()[-1]
+
+
+def test_an_unprotected_public_address_is_refused(tmp_path: Path) -> None:
+    pair = Authority(tmp_path).issue("server")
+    data = ("--data-dir", str(tmp_path / "data"))
+    said = refused("--host", "0.0.0.0", *data)
+    assert "--tls-cert" in said
+    assert "token add" in said
+    said = refused("--host", "0.0.0.0", *data, "--tls-cert", str(pair.cert), "--tls-key", str(pair.key))
+    assert "token add" in said
+    assert "encryption" not in said
+
+
+def test_certificates_that_will_not_do_are_refused(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    good, other = authority.issue("server"), authority.issue("other")
+    old = authority.issue("old", days=(-10, -1))
+    early = authority.issue("early", days=(2, 10))
+    data = ("--data-dir", str(tmp_path / "data"))
+    for arguments, sentence in (
+        (("--tls-cert", str(good.cert)), "--tls-key is missing"),
+        (("--tls-cert", "/nowhere.pem", "--tls-key", str(good.key)), "cannot be read"),
+        (("--tls-cert", str(good.cert), "--tls-key", str(other.key)), "no certificate and its key"),
+        (("--tls-cert", str(old.cert), "--tls-key", str(old.key)), "expired"),
+        (("--tls-cert", str(early.cert), "--tls-key", str(early.key)), "is not valid before"),
+        (("--tls-client-ca", str(good.cert)), "needs --tls-cert"),
+    ):
+        assert sentence in refused(*data, *arguments)

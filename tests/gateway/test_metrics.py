@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import re
+import urllib.request
+
+from impasto.v1 import style_transfer_pb2 as pb
+from samples import stylize_request
+from server_process import PATIENCE, running_server, until
+
+CPU = ("--private", "--device", "cpu", "--weights", "builtin", "--metrics-port", "0")
+
+
+def test_metrics_tell_what_happened() -> None:
+    with running_server(*CPU) as server:
+        address = until(lambda: re.search(r"event=metrics address=(\S+)", server.log), bool)
+        assert address is not None
+
+        def value(sample: str) -> float | None:
+            with urllib.request.urlopen(f"http://{address[1]}/metrics", timeout=PATIENCE) as answer:
+                text = answer.read().decode()
+            found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
+            return float(found[1]) if found else None
+
+        list(server.stub.Stylize(stylize_request(), timeout=PATIENCE))
+        assert value('impasto_jobs_ended_total{reason="",state="succeeded"}') == 1
+        assert value('impasto_jobs{state="running"}') == 0
+        assert (value('impasto_device_seconds_total{tenant=""}') or 0) > 0
+        assert value("impasto_queue_seconds_count") == 1
+        assert value("impasto_first_preview_seconds_count") == 1
+        assert (value('impasto_previews_total{what="sent"}') or 0) >= 1
+        assert value("impasto_watchers") == 0
+        assert value("impasto_worker_restarts") == 0
+        assert value('impasto_call_seconds_count{code="OK",method="Stylize"}') == 1
+        call = server.stub.Stylize(pb.StylizeRequest(), timeout=PATIENCE)
+        assert call.code().name == "INVALID_ARGUMENT"
+        assert value('impasto_call_seconds_count{code="INVALID_ARGUMENT",method="Stylize"}') == 1

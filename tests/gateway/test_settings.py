@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impasto_server.gateway.settings import DURATION, SIZE, Settings, SettingsError, fields, gather, table
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_flag_counts_before_a_variable_and_that_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "impasto.toml"
+    file.write_text('host = "a"\ndevice = "cpu"\nmax-jobs = 5\nkeep_results_for = "2h"\n')
+    settings = gather(
+        {"host": "c", "port": None}, {"IMPASTO_HOST": "b", "IMPASTO_DEVICE": "mps", "IMPASTO_PORT": ""}, file
+    )
+    assert (settings.host, settings.device, settings.max_jobs) == ("c", "mps", 5)
+    assert settings.keep_results_for == 7200
+    assert settings.port is None
+    assert gather({}, {}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("colour = 1", "colour is no setting"),
+        ("private = true", "private is no setting"),
+        ("max_jobs = 0", "from 1 up"),
+        ("max_jobs = true", "whole number"),
+        ('max_jobs = "many"', "whole number"),
+        ("host = 3", "give a text"),
+        ('log_level = "loud"', "debug, info, warning, error"),
+        ('drain = "soon"', "15s, 2h or 7d"),
+        ('drain = "11min"', "10min"),
+        ('memory = "lots"', "20GiB"),
+        ('insecure = "perhaps"', "true or false"),
+        ("host = ", "is not TOML"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_where_it_stands(tmp_path: Path, text: str, sentence: str) -> None:
+    file = tmp_path / "impasto.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        gather({}, {}, file)
+    assert sentence in str(caught.value)
+    assert str(file) in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        gather({}, {}, tmp_path / "none.toml")
+    with pytest.raises(SettingsError, match="IMPASTO_PORT is '99999'; give a whole number from 0 to 65535"):
+        gather({}, {"IMPASTO_PORT": "99999"})
+
+
+@given(st.integers(0, 10**10))
+def test_times_are_read_as_they_are_shown(milliseconds: int) -> None:
+    assert DURATION.read(DURATION.show(milliseconds / 1000)) == pytest.approx(milliseconds / 1000)
+
+
+@given(st.integers(0, 1 << 50))
+def test_sizes_are_read_as_they_are_shown(size: int) -> None:
+    assert SIZE.read(SIZE.show(size)) == size
+
+
+def test_the_readme_has_the_table() -> None:
+    assert table() in (ROOT / "server" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_has_every_setting_with_its_default() -> None:
+    text = (ROOT / "server" / "impasto.toml").read_text(encoding="utf-8")
+    for field in fields():
+        assert field.metadata["hidden"] != (f"# {field.name} = " in text), field.name
+
+
+def test_the_command_lists_them() -> None:
+    command = [sys.executable, "-m", "impasto_server", "settings"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == table()

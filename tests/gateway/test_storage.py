@@ -1,0 +1,96 @@
+"""Disks that are full, or cannot be written, or have damaged files, under a real server."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from impasto.v1 import style_transfer_pb2 as pb
+from samples import stylize_request
+from server_process import PATIENCE, running_server
+
+CPU = ("--port", "0", "--device", "cpu", "--weights", "builtin")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of a few MiB."""
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system cannot be mounted here: that needs root and CAP_SYS_ADMIN")
+    yield tmp_path
+    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+def _fill(path: Path) -> None:
+    """Writes to a file until there is no room left."""
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(64 * 1024))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+
+
+def test_a_full_disk_is_an_error_of_the_call_and_loses_nothing(small_disk: Path) -> None:
+    with running_server(*CPU, "--data-dir", str(small_disk / "data")) as server:
+        server.ready()
+        steady = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=200)
+        first = server.stub.CreateJob(
+            pb.CreateJobRequest(spec=stylize_request(recipe=steady).spec), timeout=PATIENCE
+        )
+        ballast = small_disk / "ballast"
+        _fill(ballast)
+        request = pb.CreateJobRequest(spec=stylize_request().spec)
+        request.spec.content.raw.CopyFrom(pb.RawPixels(width=500, height=400, rgba=os.urandom(800_000)))
+        with pytest.raises(grpc.RpcError) as caught:
+            server.stub.CreateJob(request, timeout=PATIENCE)
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        status = rpc_status.from_call(caught.value)
+        info = error_details_pb2.ErrorInfo()
+        assert status is not None
+        assert any(detail.Unpack(info) for detail in status.details)
+        assert info.reason == "STORAGE"
+        assert "room" in caught.value.details()
+
+        ballast.unlink()
+        assert server.stub.CreateJob(request, timeout=PATIENCE).name
+        *_, last = server.stub.WatchJob(pb.WatchJobRequest(name=first.name), timeout=PATIENCE)
+        assert last.job.state == pb.JOB_STATE_SUCCEEDED
+        assert not list(small_disk.rglob("*.tmp"))
+
+
+def refused(*arguments: str) -> str:
+    command = [sys.executable, "-m", "impasto_server", "serve", *CPU, *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    return ended.stderr.splitlines()[-1]
+
+
+def test_a_damaged_database_ends_the_server_with_a_sentence_and_is_left_alone(tmp_path: Path) -> None:
+    with running_server(*CPU, "--data-dir", str(tmp_path)) as server:
+        server.stub.CreateJob(pb.CreateJobRequest(spec=stylize_request().spec), timeout=PATIENCE)
+    (database,) = tmp_path.glob("*.sqlite*")
+    data = bytearray(database.read_bytes())
+    data[: len(data) // 2] = os.urandom(len(data) // 2)
+    database.write_bytes(data)
+    said = refused("--data-dir", str(tmp_path))
+    assert "damaged" in said
+    assert database.name in said
+    assert database.read_bytes() == data
+
+
+def test_a_folder_that_cannot_be_written_ends_the_server_with_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    assert str(file) in refused("--data-dir", str(file / "data"))

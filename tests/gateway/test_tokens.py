@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from impasto_server.gateway.tokens import Tenant, Tokens, TokensError
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Tokens:
+    return Tokens(tmp_path / "tokens.json")
+
+
+def test_a_token_leads_to_its_tenant_and_is_not_kept(tokens: Tokens) -> None:
+    token = tokens.add("studio", weight=2.5)
+    assert tokens.tenant_of(token) == Tenant("studio", 2.5)
+    assert tokens.tenant_of(token + "x") is None
+    assert tokens.tenant_of("") is None
+    assert token not in tokens.path.read_text()
+    assert tokens.path.stat().st_mode & 0o777 == 0o600
+    assert len(token) >= 43
+    assert tokens.weight_of("studio") == 2.5
+    assert tokens.weight_of("nobody") == 1
+
+
+def test_another_process_sees_what_is_added_and_removed(tokens: Tokens) -> None:
+    other = Tokens(tokens.path)
+    token = tokens.add("a")
+    assert [tenant.name for tenant, _ in other.tenants()] == ["a"]
+    assert other.tenant_of(token) == Tenant("a")
+    other.remove("a")
+    assert tokens.tenants() == []
+    assert tokens.tenant_of(token) is None
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x" * 65, "-a", "a/b", "ä"])
+def test_names_that_will_not_do_are_refused(tokens: Tokens, name: str) -> None:
+    with pytest.raises(TokensError, match="will not do"):
+        tokens.add(name)
+
+
+def test_what_cannot_be_done_is_said(tokens: Tokens) -> None:
+    tokens.add("a")
+    with pytest.raises(TokensError, match="has a token already"):
+        tokens.add("a")
+    with pytest.raises(TokensError, match="above 0"):
+        tokens.add("b", weight=0)
+    with pytest.raises(TokensError, match="no token of the name c"):
+        tokens.remove("c")
+    tokens.path.write_text("[]")
+    with pytest.raises(TokensError, match="no file of tokens"):
+        tokens.tenants()
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "impasto_server", "token", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_command(tmp_path: Path) -> None:
+    file = ("--tokens-file", str(tmp_path / "t.json"))
+    added = run("add", "studio", "--weight", "3", *file)
+    assert added.returncode == 0
+    assert Tokens(tmp_path / "t.json").tenant_of(added.stdout.strip()) == Tenant("studio", 3)
+    assert "studio" in run("list", *file).stdout
+    assert run("remove", "studio", *file).returncode == 0
+    assert json.loads((tmp_path / "t.json").read_text()) == {"tokens": []}
+    again = run("remove", "studio", *file)
+    assert again.returncode == 2
+    assert again.stderr.startswith("impasto-server: there is no token")

@@ -1,0 +1,278 @@
+"""The store on disks that are full, broken, read-only or someone else's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.jobs import schema
+from impasto_server.jobs.store import DATABASE, DiskFull, Record, Store, StoreError
+from stored_jobs import ended, files_in, new_record, write_checkpoint
+
+
+@contextlib.contextmanager
+def mounted(place: Path, *options: str) -> Iterator[None]:
+    place.mkdir(exist_ok=True)
+    try:
+        run = subprocess.run(["mount", *options, place], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("NOT TESTED: there is no `mount` here")
+    if run.returncode:
+        pytest.skip(f"NOT TESTED: this user may not mount: {run.stderr.strip()}")
+    try:
+        yield
+    finally:
+        # Lazily: a test that failed may have left its store open.
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MiB."""
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=6m", "tmpfs"):
+        yield tmp_path / "disk"
+
+
+def fill(disk: Path) -> Path:
+    """Fills a file system to its last byte, by a file."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return filler
+
+
+def create_until_full(store: Store) -> list[str]:
+    """Creates large jobs until there is no room; their names."""
+    created: list[str] = []
+    while len(created) < 1000:
+        record = new_record()
+        record.job.title = "x" * 50_000
+        try:
+            created.append(store.create(record).job.name)
+        except DiskFull:
+            return created
+    raise AssertionError("there was always room")
+
+
+def fail_all_writing(store: Store, record: Record) -> None:
+    """Every call that needs room for what it stores."""
+    calls = (
+        lambda: store.put_image("anna", os.urandom(100_000)),
+        lambda: store.append_upload("anna", "0" * 64, 100_000, 0, bytes(100_000)),
+        lambda: write_checkpoint(store, record.job.name, 9, bytes(100_000)),
+        lambda: store.finish(ended(record, pb.JOB_STATE_SUCCEEDED), bytes(100_000)),
+    )
+    for call in calls:
+        with pytest.raises(DiskFull, match="make room"):
+            call()
+    record.job.state = pb.JOB_STATE_RUNNING
+
+
+def test_a_full_disk_fails_the_call_and_nothing_else(small_disk: Path) -> None:
+    store = Store(small_disk / "store")
+    record = store.create(new_record([store.put_image("anna", b"content")]))
+    write_checkpoint(store, record.job.name, 1, b"checkpoint")
+    before = files_in(small_disk / "store")
+    filler = fill(small_disk)
+    fail_all_writing(store, record)
+    created = create_until_full(store)
+    assert files_in(small_disk / "store") == before
+    assert store.upload_offset("anna", "0" * 64, 100_000) == (0, False)
+    assert [unfinished.job.name for unfinished in store.unfinished()] == [record.job.name, *created]
+    path = store.checkpoint_path(record.job.name)
+    assert path is not None
+    assert path.read_bytes() == b"checkpoint"
+
+    filler.unlink()
+    assert write_checkpoint(store, record.job.name, 9, bytes(100_000))
+    assert store.finish(ended(record, pb.JOB_STATE_SUCCEEDED), bytes(100_000))
+    store.close()
+    store = Store(small_disk / "store")
+    assert store.missing == ()
+    assert store.result_path(record.job.name) is not None
+    store.close()
+
+
+def test_a_full_disk_is_swept(small_disk: Path) -> None:
+    """Even where SQLite has no room to write down what is deleted."""
+    folder = small_disk / "store"
+    store = Store(folder)
+    records = [store.create(new_record()) for _ in range(40)]
+    for record in records:
+        store.finish(ended(record, pb.JOB_STATE_SUCCEEDED), bytes(20_000))
+    store.close()
+    # Opened anew, the database has no log whose room it could use again.
+    store = Store(folder)
+    fill(small_disk)
+    create_until_full(store)
+    assert store.sweep(time.time(), max_age=10, max_bytes=None) == [record.job.name for record in records]
+    assert store.put_image("anna", bytes(100_000))
+    store.close()
+
+
+def test_a_disk_that_is_full_from_the_beginning_is_refused(small_disk: Path) -> None:
+    (small_disk / "store").mkdir()
+    filler = fill(small_disk)
+    with pytest.raises(DiskFull, match="make room"):
+        Store(small_disk / "store")
+    filler.unlink()
+    store = Store(small_disk / "store")
+    assert store.create(new_record())
+    store.close()
+
+
+def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    record = store.create(new_record([store.put_image("anna", b"content")]))
+    before = files_in(tmp_path / "store")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        fail_all_writing(store, record)
+        big = new_record()
+        big.job.title = "x" * 200_000
+        with pytest.raises(StoreError):
+            store.create(big)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert files_in(tmp_path / "store") == before
+    assert store.get(big.job.name) is None
+    assert store.create(big)
+    assert store.put_image("anna", bytes(100_000))
+    store.close()
+
+
+def test_a_file_whose_row_cannot_be_written_is_taken_away(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    kept = {f"images/{store.put_image('anna', b'content')}"}
+    assert store._database is not None
+    store._database.execute("PRAGMA max_page_count = 1")
+    images = (f"images/{store.put_image('anna', b'%d' % number)}" for number in range(1000))
+    with pytest.raises(DiskFull):
+        kept.update(images)
+    assert files_in(tmp_path / "store") == kept
+    store._database.execute("PRAGMA max_page_count = 1000000")
+    assert store.put_image("anna", b"another")
+    store.close()
+
+
+def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
+    Store(tmp_path / "store").close()
+    with mounted(tmp_path / "view", "--bind", str(tmp_path / "store")):
+        subprocess.run(["mount", "-o", "remount,ro,bind", tmp_path / "view"], check=True)
+        with pytest.raises(StoreError, match=r"view.*give a folder that this user can write to"):
+            Store(tmp_path / "view")
+        with pytest.raises(StoreError, match="give a folder"):
+            Store(tmp_path / "view" / "new")
+
+
+def test_one_folder_serves_one_server(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with pytest.raises(StoreError, match=rf"in use by another server \(process {os.getpid()}\); stop it"):
+        Store(tmp_path / "store")
+    program = f"""
+from pathlib import Path
+from impasto_server.jobs.store import Store, StoreError
+try:
+    Store(Path({str(tmp_path / "store")!r}))
+except StoreError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "is in use by another server" in run.stdout
+    assert store.create(new_record())
+    store.close()
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not run.stdout
+    store = Store(tmp_path / "store")
+    assert store.generation == 3
+    store.close()
+
+
+@pytest.mark.parametrize("damage", ["header", "pages", "cut"])
+def test_a_damaged_database_is_refused_and_left_as_it_is(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "store"
+    store = Store(folder)
+    image = store.put_image("anna", b"content")
+    for _ in range(200):
+        store.create(new_record([image]))
+    store.close()
+    database = folder / DATABASE
+    whole = bytearray(database.read_bytes())
+    if damage == "header":
+        whole[:100] = os.urandom(100)
+    elif damage == "pages":
+        whole[8192:] = os.urandom(len(whole) - 8192)
+    else:
+        del whole[len(whole) // 2 :]
+    database.write_bytes(whole)
+    for _ in range(2):
+        with pytest.raises(StoreError, match=rf"{DATABASE} is damaged .*left as it is.*another folder"):
+            Store(folder)
+        assert database.read_bytes() == whole
+        assert (folder / "images" / image).is_file()
+
+
+def test_files_without_their_database_are_not_taken_for_leftovers(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    image = store.put_image("anna", b"content")
+    store.close()
+    (tmp_path / DATABASE).unlink()
+    with pytest.raises(StoreError, match="put a copy of it back"):
+        Store(tmp_path)
+    assert (tmp_path / "images" / image).is_file()
+
+
+def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as database:
+        database.execute("CREATE TABLE something (name)")
+    with pytest.raises(StoreError, match="another program's"):
+        Store(tmp_path)
+
+
+def test_an_older_database_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    record = store.create(new_record([store.put_image("anna", b"content")]))
+    store.close()
+    newer = (
+        *schema.MIGRATIONS,
+        ("ALTER TABLE jobs ADD COLUMN hue INTEGER NOT NULL DEFAULT 7", "UPDATE jobs SET deaths = hue"),
+        ("CREATE TABLE palettes (name TEXT)",),
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", newer)
+        store = Store(tmp_path)
+        migrated = store.get(record.job.name)
+        assert migrated is not None
+        assert (migrated.job, migrated.deaths) == (record.job, 7)
+        store.close()
+    with pytest.raises(StoreError, match=r"newer version .*\(its version is 3, this program knows up to 1\)"):
+        Store(tmp_path)
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    record = store.create(new_record())
+    store.close()
+    failing = (*schema.MIGRATIONS, ("UPDATE jobs SET deaths = 9", "CREATE TABLE jobs (again)"))
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", failing)
+        with pytest.raises(StoreError, match="already exists"):
+            Store(tmp_path)
+    store = Store(tmp_path)
+    assert store.get(record.job.name) == record
+    store.close()

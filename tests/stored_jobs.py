@@ -1,0 +1,45 @@
+"""Jobs for the tests of the store."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.jobs.store import Record, Store
+
+_clock = itertools.count(1_700_000_000_000_000_000, 1_000_000)
+
+
+def new_record(
+    images: Sequence[str] = (), *, tenant: str = "anna", request_id: str = "", request_digest: bytes = b""
+) -> Record:
+    """A job just made, each a millisecond later than the one before; its images: content, then styles."""
+    job = pb.Job(name=f"jobs/{secrets.token_urlsafe(16)}", state=pb.JOB_STATE_QUEUED, width=4, height=3)
+    job.create_time.FromNanoseconds(next(_clock))
+    spec = pb.JobSpec(styles=[pb.Style(image=pb.Image(sha256=sha256)) for sha256 in images[1:]])
+    if images:
+        spec.content.sha256 = images[0]
+    return Record(job, spec, tenant, request_id, request_digest)
+
+
+def ended(record: Record, state: pb.JobState, end_time: float = 1_700_000_000.0) -> Record:
+    """The record's job in a final state, `end_time` in seconds since the epoch."""
+    record.job.state = state
+    record.job.end_time.FromNanoseconds(int(end_time * 1e9))
+    return record
+
+
+def write_checkpoint(store: Store, name: str, evaluation: int, data: bytes) -> bool:
+    with store.checkpoint_writer(name, evaluation) as writer:
+        writer.write(data[:3])
+        writer.write(data[3:])
+        return writer.commit()
+
+
+def files_in(folder: Path) -> set[str]:
+    """Every file there is in a store's folder, but for its database, lock and reserve."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name for name in names if "/" in name}
