@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import itertools
 import threading
 from collections.abc import Iterator
@@ -103,9 +102,7 @@ class JobServer(pb_grpc.StyleTransferServicer):
             job.state = pb.JOB_STATE_CANCELLED
         return job
 
-    def WatchJob(
-        self, request: pb.WatchJobRequest, context: grpc.ServicerContext
-    ) -> Iterator[pb.JobEvent]:
+    def WatchJob(self, request: pb.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
         self._check_token(context)
         self.jobs.watches.append(request)
         job = self._job(request.name, context)
@@ -171,10 +168,10 @@ class JobServer(pb_grpc.StyleTransferServicer):
             yield chunk
 
     def _job(self, name: str, context: grpc.ServicerContext) -> pb.Job:
-        for job in self.jobs.made.values():
-            if job.name == name:
-                return job
-        context.abort(grpc.StatusCode.NOT_FOUND, f"there is no job {name!r}")
+        named = {job.name: job for job in self.jobs.made.values()}
+        if name not in named:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no job {name!r}")
+        return named[name]
 
     def _check_token(self, context: grpc.ServicerContext) -> None:
         shown = dict(context.invocation_metadata()).get("authorization", "")

@@ -1,21 +1,15 @@
 from __future__ import annotations
 
-import dataclasses
-import os
-import re
+import contextlib
 import shutil
-import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from example_programs import COMMANDS, EXAMPLES, Program, block, skip
 from samples import coded, photo
-from server_process import PATIENCE
-
-EXAMPLES = Path(__file__).parents[2] / "client" / "examples"
 
 NEEDED: dict[str, tuple[str, ...]] = {
     "node": ("node",),
@@ -24,91 +18,6 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "shell": ("bash", "buf"),
 }
 """The commands that each example needs; what else it needs, `_missing` finds out."""
-
-
-@dataclasses.dataclass
-class Run:
-    """A program that was started: what it has said so far is in `said`."""
-
-    process: subprocess.Popen[bytes]
-    _errors: Path
-
-    @property
-    def said(self) -> str:
-        return self._errors.read_text()
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """Waits until it has said something."""
-        deadline = time.monotonic() + PATIENCE
-        while (match := re.search(pattern, self.said)) is None:
-            assert self.process.poll() is None, f"it ended:\n{self.said}"
-            assert time.monotonic() < deadline, f"no {pattern!r} in:\n{self.said}"
-            time.sleep(0.02)
-        return match
-
-    def interrupt(self) -> None:
-        """Ctrl-C, as a terminal does it: to all of the group."""
-        os.killpg(self.process.pid, signal.SIGINT)
-
-    def end(self) -> int:
-        """Waits for its end; its exit code."""
-        try:
-            return self.process.wait(PATIENCE)
-        finally:
-            self.kill()
-
-    def kill(self) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """An example, built, in a folder that has a content.png and a style.png."""
-
-    name: str
-    command: tuple[str, ...]
-    folder: Path
-    started: list[Run]
-
-    def start(self, *arguments: object, **environment: str) -> Run:
-        """Starts it; `environment` is added to what is set, without our own variables."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("IMPASTO_")}
-        errors = self.folder / "stderr"
-        with errors.open("wb") as file:
-            process = subprocess.Popen(
-                [*self.command, *map(str, arguments)],
-                cwd=self.folder,
-                env={**inherited, **environment},
-                stdin=subprocess.DEVNULL,
-                stderr=file,
-                start_new_session=True,
-            )
-        run = Run(process, errors)
-        self.started.append(run)
-        return run
-
-    def paint(self, server: str, *arguments: object, **environment: str) -> Run:
-        """Starts it painting `out.png`."""
-        images = ("content.png", "style.png", "out.png")
-        return self.start(*images, "--server", server, *arguments, **environment)
-
-
-def skip(reason: str) -> None:
-    """Skips a test; where examples have to be tested, CI above all, fails it."""
-    if os.environ.get("IMPASTO_REQUIRE_EXAMPLES"):
-        pytest.fail(f"{reason} (IMPASTO_REQUIRE_EXAMPLES is set)", pytrace=False)
-    pytest.skip(reason)
-
-
-def block(readme: Path, heading: str) -> str:
-    """The shell commands under a heading of a README."""
-    section = re.search(rf"^## {heading}$(.*?)(^## |\Z)", readme.read_text(), re.MULTILINE | re.DOTALL)
-    assert section, f"{readme} has no {heading!r}"
-    commands = re.search(r"^```sh\n(.*?)^```$", section[1], re.MULTILINE | re.DOTALL)
-    assert commands, f"{readme} has no commands under {heading!r}"
-    return commands[1]
 
 
 Build = Callable[[str], None]
@@ -148,21 +57,28 @@ def _missing(name: str) -> str | None:
     return None
 
 
-COMMANDS: dict[str, tuple[str, ...]] = {
-    "node": ("node", str(EXAMPLES / "node" / "stylize.mjs")),
-    "cpp": (str(EXAMPLES / "cpp" / "build" / "stylize"),),
-    "ruby": ("ruby", str(EXAMPLES / "ruby" / "stylize.rb")),
-    "shell": (str(EXAMPLES / "shell" / "stylize"),),
-}
-
-
 @pytest.fixture(params=COMMANDS)
 def program(request: pytest.FixtureRequest, build: Build, tmp_path: Path) -> Iterator[Program]:
     """Each example in turn."""
     build(request.param)
-    (tmp_path / "content.png").write_bytes(coded(photo()))
-    (tmp_path / "style.png").write_bytes(coded(photo(20, 28)))
-    started: list[Run] = []
-    yield Program(request.param, COMMANDS[request.param], tmp_path, started)
-    for run in started:
-        run.kill()
+    with contextlib.closing(program_in(tmp_path, request.param)) as program:
+        yield program
+
+
+@pytest.fixture
+def programs(build: Build, tmp_path: Path) -> Iterator[list[Program]]:
+    """All of them."""
+    for name in COMMANDS:
+        build(name)
+    programs = [program_in(tmp_path / name, name) for name in COMMANDS]
+    yield programs
+    for program in programs:
+        program.close()
+
+
+def program_in(folder: Path, name: str) -> Program:
+    """An example in a folder that has a content.png and a style.png."""
+    folder.mkdir(exist_ok=True)
+    (folder / "content.png").write_bytes(coded(photo()))
+    (folder / "style.png").write_bytes(coded(photo(20, 28)))
+    return Program(name, COMMANDS[name], folder, folder)

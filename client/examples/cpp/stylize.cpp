@@ -15,6 +15,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <random>
@@ -128,9 +129,9 @@ Seconds seconds(const google::protobuf::Duration& time) {
 
 std::string read_file(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
-  std::ostringstream bytes;
-  if (!file || !(bytes << file.rdbuf())) throw std::runtime_error("cannot read " + path.string());
-  return bytes.str();
+  std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  if (!file) throw std::runtime_error("cannot read " + path.string());
+  return bytes;
 }
 
 void write_file(const fs::path& path, const std::string& bytes) {
