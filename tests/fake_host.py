@@ -53,9 +53,15 @@ class FakeHost:
         assert threading.get_ident() == self.main
         heapq.heappush(self._timers, (self.now + seconds, next(self._order), call))
 
-    def decode(self, preview: Preview) -> str:
+    def decode(self, preview: Preview, place: dict[str, Any]) -> str:
         assert threading.get_ident() != self.main
+        assert place
         return f"decoded {preview.evaluation}"
+
+    def decode_result(self, image: CodedImage, place: dict[str, Any]) -> CodedImage:
+        assert threading.get_ident() != self.main
+        assert place
+        return image
 
     def place(self, painted: Painted) -> None:
         assert threading.get_ident() == self.main

@@ -341,7 +341,7 @@ class Run:
         watching = self._watching = _Watching()
         slots: dict[str, Any] = {}
         lock = threading.Lock()
-        errands, host, name = self._tools.errands, self._tools.host, self.name
+        errands, host, name, place = self._tools.errands, self._tools.host, self.name, self.place
 
         def show(kind: str, value: Any) -> None:
             # The main thread may be busy: what it has not taken yet, the newer replaces.
@@ -375,7 +375,7 @@ class Run:
                     if isinstance(event, Progress):
                         show("progress", event)
                     elif isinstance(event, Preview):
-                        show("preview", host.decode(event))
+                        show("preview", host.decode(event, place))
                     elif isinstance(event, JobChanged):
                         errands.hand(lambda job=event.job: tell(job))  # type: ignore[misc]
                         if event.job.is_final:
@@ -435,11 +435,15 @@ class Run:
         self._fetching = True
         tools, name = self._tools, self.name
 
-        def done(image: Any) -> None:
+        def work() -> Any:
+            image = client.download(result_of=name, format=tools.result_format)
+            return tools.host.decode_result(image, self.place)
+
+        def done(picture: Any) -> None:
             self._fetching = False
             if not self.is_final:
                 assert self.job is not None
-                self._put_in_place(Painted(image, self.job, self.style, self.choices, self.place))
+                self._put_in_place(Painted(picture, self.job, self.style, self.choices, self.place))
 
         def failed(error: Exception) -> None:
             self._fetching = False
@@ -450,7 +454,7 @@ class Run:
             elif self.in_contact:
                 self._fetch()
 
-        tools.errands.start(lambda: client.download(result_of=name, format=tools.result_format), done, failed)
+        tools.errands.start(work, done, failed)
 
     def _put_in_place(self, painted: Painted) -> None:
         why = _finished(painted.job)
