@@ -100,9 +100,7 @@ def test_a_server_killed_and_started_again(programs: list[Program], tmp_path: Pa
     data = ("--data-dir", str(tmp_path / "data"))
     with running_server(*SERVE, "--port", "0", *data) as server:
         port = server.address.rpartition(":")[2]
-        runs = [
-            program.paint(f"localhost:{port}", "--size", 32, "--evaluations", 100) for program in programs
-        ]
+        runs = [program.paint(f"localhost:{port}", "--size", 32, "--evaluations", 40) for program in programs]
         for run in runs:
             run.wait_for("queued|running|evaluation")
         # The oldest job goes first: the others may not have begun.
