@@ -144,25 +144,25 @@ class Result:
         self._layer: Any = None
         self._was_modified = True
 
-    def show(self, bgra: bytes) -> None:
+    def show(self, bgra: QtCore.QByteArray) -> None:
         """Shows the picture as it now is, in pixels of the box's size. Not if its layer was deleted."""
         if self._layer is None or self._layer.parentNode() is not None:
             self._write(bgra)
 
-    def _write(self, bgra: bytes) -> None:
+    def _write(self, bgra: QtCore.QByteArray) -> None:
         if self._layer is None or self._layer.parentNode() is None:
             self._was_modified = self.document.modified()
             layer = self.document.createNode(self._name, "paintlayer")
             layer.setColorSpace(*SRGB)
-            layer.setPixelData(QtCore.QByteArray(bgra), *self._place["box"])
+            layer.setPixelData(bgra, *self._place["box"])
             parent, above = self._where()
             parent.addChildNode(layer, above)
             self._layer = layer
         else:
-            self._layer.setPixelData(QtCore.QByteArray(bgra), *self._place["box"])
+            self._layer.setPixelData(bgra, *self._place["box"])
         self.document.refreshProjection()
 
-    def finish(self, bgra: bytes, name: str, about: dict[str, Any]) -> None:
+    def finish(self, bgra: QtCore.QByteArray, name: str, about: dict[str, Any]) -> None:
         """Shows the finished picture, and notes at the document how it was made."""
         self._name = name
         self._write(bgra)

@@ -436,7 +436,7 @@ class ImpastoDocker(DockWidget):
         menu.clear()
         menu.addAction("From a file …").triggered.connect(self._ask_style_file)
         document = self._document()
-        layer = document.activeNode() if document is not None else None
+        layer = self._active(document) if document is not None else None
         if layer is not None:
             menu.addAction(f"From the layer “{layer.name()}”").triggered.connect(
                 lambda: self.add_style_document(document, layer)
@@ -463,7 +463,7 @@ class ImpastoDocker(DockWidget):
         if not self._controller.recents:
             menu.addAction("None yet").setEnabled(False)
         document = self._document()
-        notes = canvas.notes_of(document, document.activeNode()) if document is not None else None
+        notes = canvas.notes_of(document, self._active(document)) if document is not None else None
         if notes is not None:
             menu.addSeparator()
             menu.addAction("As the active layer was painted").triggered.connect(lambda: self.use_notes(notes))
@@ -482,7 +482,10 @@ class ImpastoDocker(DockWidget):
         return Krita.instance().activeDocument()
 
     def _layer(self, document: Any) -> Any:
-        return document.activeNode() if self.content.value == "layer" else None
+        return self._active(document) if self.content.value == "layer" else None
+
+    def _active(self, document: Any) -> Any:
+        return document.activeNode()
 
     def _most(self) -> int | None:
         info = self._controller.connection.info

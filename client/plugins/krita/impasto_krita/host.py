@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,10 @@ from impasto_krita.qt import QtCore, QtGui
 
 FIRST_SERVER = Server("localhost:50051")
 """Where a server is looked for before any was entered."""
+
+
+CANVAS_REST = 3.0
+"""Large previews for the canvas are rare: none is made for so many times as long as the last one took."""
 
 
 class MainThread(QtCore.QObject):
@@ -40,7 +45,7 @@ class Shown:
 
     image: QtGui.QImage
     evaluation: int
-    on_canvas: bytes | None
+    on_canvas: QtCore.QByteArray | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Developed:
     """
 
     image: QtGui.QImage
-    bgra: bytes
+    bgra: QtCore.QByteArray
 
 
 class KritaHost:
@@ -69,7 +74,7 @@ class KritaHost:
         self._main = MainThread()
         self._results: dict[str, canvas.Result] = {}
         self._documents: dict[str, Any] = {}
-        self._shown: Shown | None = None
+        self._canvas_due = 0.0
         self.on_canvas = False
         self.finished: QtGui.QImage | None = None
         self.controller = Controller(self, FolderStorage(folder), **options)
@@ -85,7 +90,11 @@ class KritaHost:
 
     def decode(self, preview: Any, place: dict[str, Any]) -> Shown:
         image = pixels.from_file(preview.data)
-        on_canvas = _in_box(image, place) if self.on_canvas else None
+        on_canvas, begun = None, time.monotonic()
+        if self.on_canvas and begun >= self._canvas_due:
+            on_canvas = _in_box(image, place)
+            now = time.monotonic()
+            self._canvas_due = now + CANVAS_REST * (now - begun)
         return Shown(image, preview.evaluation, on_canvas)
 
     def decode_result(self, image: Any, place: dict[str, Any]) -> Developed:
@@ -139,10 +148,9 @@ class KritaHost:
         self._results[run.id].show(shown.on_canvas)
 
 
-def _in_box(image: QtGui.QImage, place: dict[str, Any]) -> bytes:
+def _in_box(image: QtGui.QImage, place: dict[str, Any]) -> QtCore.QByteArray:
     width, height = place["box"][2:]
-    mask = pixels.unpacked(place["mask"], width * height)
-    return pixels.to_krita(pixels.cut(pixels.scaled(image, width, height), mask))
+    return pixels.in_box(image, width, height, pixels.unpacked(place["mask"], width * height))
 
 
 def _layer_name(painted: Painted) -> str:

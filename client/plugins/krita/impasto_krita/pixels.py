@@ -18,6 +18,10 @@ IGNORE_RATIO = QtCore.Qt.AspectRatioMode.IgnoreAspectRatio
 KEEP_RATIO = QtCore.Qt.AspectRatioMode.KeepAspectRatio
 
 
+BAND = 2**18
+"""Pixels that are worked on in one go, where there are many."""
+
+
 def from_krita(bgra: bytes, width: int, height: int) -> QImage:
     """Krita's pixels as an image of their own."""
     # QImage does not keep the bytes alive.
@@ -87,17 +91,28 @@ def thumbnail(image: QImage) -> bytes:
     return encoded(flat, "JPEG", 85)
 
 
-def cut(image: QImage, mask: bytes) -> QImage:
-    """An image with its alpha multiplied by a mask of its size, one byte for each pixel; b"" for none."""
-    if not mask:
-        return image
-    width, height = image.width(), image.height()
-    image = image.convertToFormat(QImage.Format.Format_ARGB32_Premultiplied)
-    painter = QPainter(image)
-    painter.setCompositionMode(QPainter.CompositionMode.CompositionMode_DestinationIn)
-    painter.drawImage(0, 0, QImage(mask, width, height, width, QImage.Format.Format_Alpha8))
-    painter.end()
-    return image
+def in_box(image: QImage, width: int, height: int, mask: bytes) -> QtCore.QByteArray:
+    """An image as Krita's pixels at a size, its alpha multiplied by a mask of that size; b"" for none.
+
+    Band by band: PyQt holds Python's lock through each call, and a long one would stop the host's window.
+    """
+    data = QtCore.QByteArray()
+    data.reserve(4 * width * height)
+    rows = max(1, BAND // width)
+    for top in range(0, height, rows):
+        count = min(rows, height - top)
+        band = QImage(width, count, QImage.Format.Format_ARGB32_Premultiplied)
+        band.fill(0)
+        painter = QPainter(band)
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        painter.drawImage(QtCore.QRectF(0, -top, width, height), image)
+        if mask:
+            painter.setCompositionMode(QPainter.CompositionMode.CompositionMode_DestinationIn)
+            rows_of_mask = mask[top * width : (top + count) * width]
+            painter.drawImage(0, 0, QImage(rows_of_mask, width, count, width, QImage.Format.Format_Alpha8))
+        painter.end()
+        data.append(to_krita(band))
+    return data
 
 
 def packed(mask: bytes) -> str:
