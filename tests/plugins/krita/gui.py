@@ -77,9 +77,9 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     pixels.scaled(photo, 512, 512).save(path)
     document = opened(path)
     yield from until(lambda: controller.connection.state == "connected" and docker.styles.count())
+    undo, redo = krita.action("edit_undo"), krita.action("edit_redo")
     results["step_texts"] = [undo.text(), redo.text()]
     results["installed"] = os.path.dirname(os.path.abspath(canvas.__file__))
-    undo, redo = krita.action("edit_undo"), krita.action("edit_redo")
 
     # A run with a feathered selection is one undo step.
     selection = Selection()

@@ -510,7 +510,7 @@ def check_the_dialog() -> None:
 
 
 targets: list[Any] = []
-"""Documents that were opened or made for a picture. Without a window to show them, Krita closes those that nobody
+"""Documents that were opened or made for a picture. Without a window, Krita closes those that nobody
 holds here."""
 
 
