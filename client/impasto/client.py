@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from impasto import address as addresses
+from impasto import transport as transports
 from impasto import wire
 from impasto.calls import DEFAULT_PATIENCE, DEFAULT_TIMEOUT, LINGER, Calls, Following
 from impasto.driver import Driver
@@ -18,7 +19,7 @@ from impasto.picture import CodedImage
 from impasto.recipe import ImageSource, Previews, Recipe, Region, StyleSource, UploadedImage
 from impasto.security import Tls, call_metadata
 from impasto.steps import Steps
-from impasto.transport import Endpoint, TransportFactory
+from impasto.transport import Endpoint, Stack, TransportFactory
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.watching import Watched
 
@@ -47,7 +48,8 @@ class Client:
         patience: how long a painting, an upload or a download goes on without contact to the server, in
             seconds.
         allow_plaintext_token: send the token over a network without TLS; for one that is protected itself.
-        transport: how calls travel; grpcio if not given.
+        transport: how calls travel: "grpcio", "grpclib" (which is all Python), or a transport's class; by
+            default grpcio, or grpclib where that is missing.
 
     Raises:
         ValueError: the address or the token is none, or the token would go over a network in plaintext.
@@ -63,7 +65,7 @@ class Client:
         timeout: float = DEFAULT_TIMEOUT,
         patience: float = DEFAULT_PATIENCE,
         allow_plaintext_token: bool = False,
-        transport: TransportFactory | None = None,
+        transport: TransportFactory | Stack | None = None,
     ) -> None:
         self.address = addresses.parse(address)
         self.timeout = timeout
@@ -73,10 +75,9 @@ class Client:
             token, self.address, encrypted=bool(tls), allow_plaintext_token=allow_plaintext_token
         )
         if transport is None:
-            from impasto.transport.grpcio import GrpcioTransport
-
-            transport = GrpcioTransport
-        self._transport = transport(Endpoint(self.address, tls or None, metadata))
+            transport = transports.installed()
+        factory = transports.of(transport) if isinstance(transport, str) else transport
+        self._transport = factory(Endpoint(self.address, tls or None, metadata))
         self._calls = Calls(self.address, timeout=timeout, patience=patience, has_token=token is not None)
         self._paintings: weakref.WeakSet[Painting] = weakref.WeakSet()
 

@@ -66,7 +66,7 @@ DELETE_JOB = Method(_SERVICE + "DeleteJob", pb.DeleteJobRequest, Empty)
 WATCH_JOB = Method(_SERVICE + "WatchJob", pb.WatchJobRequest, pb.JobEvent)
 GET_PREVIEW = Method(_SERVICE + "GetPreview", pb.GetPreviewRequest, pb.GetPreviewResponse)
 UPLOAD_IMAGE = Method(_SERVICE + "UploadImage", pb.UploadImageRequest, pb.UploadImageResponse)
-DOWNLOAD_IMAGE = Method(_SERVICE + "DownloadImage", pb.DownloadImageRequest, pb.ImageChunk)
+DOWNLOAD_IMAGE = Method(_SERVICE + "DownloadImage", pb.DownloadImageRequest, pb.ImageChunk, bulk=True)
 LIST_STYLES = Method(_SERVICE + "ListStyles", pb.ListStylesRequest, pb.ListStylesResponse)
 GET_SERVER_INFO = Method(_SERVICE + "GetServerInfo", pb.GetServerInfoRequest, pb.GetServerInfoResponse)
 

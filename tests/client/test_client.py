@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -16,6 +14,8 @@ import fake_server
 import impasto
 from fake_server import FakeServer, bad_request, png, refuse
 from impasto.v1 import style_transfer_pb2 as pb
+
+pytestmark = pytest.mark.usefixtures("way")
 
 SAID = error_details_pb2.ErrorInfo(domain="impasto", reason="SHUTTING_DOWN")
 
@@ -158,31 +158,3 @@ def test_a_proxy_from_the_environment_is_not_asked_for_this_machine(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with impasto.Client(fake.address) as client:
         assert client.info().version == "9.9"
-
-
-@pytest.mark.parametrize("name", ["grpc", "google.protobuf", "PIL", "torch", "typer", "impasto_server"])
-def test_importing_impasto_imports_nothing_heavy(name: str) -> None:
-    check = f"import sys, impasto; impasto.Recipe; sys.exit({name!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check]).returncode == 0
-
-
-@pytest.mark.parametrize("name", ["grpc", "PIL", "typer", "rich"])
-def test_all_but_the_transport_does_without_grpcio(name: str) -> None:
-    check = f"import sys, impasto.client, impasto.painting; sys.exit({name!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check]).returncode == 0
-
-
-def test_painting_needs_no_pillow(fake: FakeServer, tmp_path: Path) -> None:
-    picture = tmp_path / "a.png"
-    picture.write_bytes(png())
-    program = f"""
-import sys
-sys.modules["PIL"] = None
-import impasto
-with impasto.Client({fake.address!r}) as client:
-    painting = client.stylize({str(picture)!r}, {str(picture)!r})
-    assert any(isinstance(event, impasto.Preview) and event.data for event in painting)
-    assert painting.result().metadata
-assert "impasto_server" not in sys.modules and "torch" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)

@@ -13,6 +13,8 @@ import impasto
 from fake_server import FakeServer, jpeg, png, status
 from impasto.v1 import style_transfer_pb2 as pb
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 def test_a_job_is_made(client: impasto.Client, fake: FakeServer) -> None:
     job = client.create_job(png(), png(), title="t", priority=-2, seed=4, previews=False)

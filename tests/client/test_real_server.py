@@ -13,9 +13,11 @@ import impasto
 from samples import coded, photo
 from server_process import ServerProcess
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 @pytest.fixture
-def client(server: ServerProcess) -> Iterator[impasto.Client]:
+def client(way: str, server: ServerProcess) -> Iterator[impasto.Client]:
     with impasto.Client(server.address) as client:
         yield client
 

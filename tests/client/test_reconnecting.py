@@ -16,6 +16,8 @@ from fake_server import FakeServer, Line, course, heartbeat, png, refuse, resume
 from impasto import calls
 from impasto.v1 import style_transfer_pb2 as pb
 
+pytestmark = pytest.mark.usefixtures("way")
+
 PIECE = 50
 KINDS = ["JobChanged", "JobChanged", *["Progress", "Preview"] * 4, "JobChanged"]
 REASON = error_details_pb2.ErrorInfo(domain="impasto", reason="SHUTTING_DOWN")

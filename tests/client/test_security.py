@@ -21,6 +21,8 @@ from fake_server import FakeServer, png
 from impasto.security import call_metadata
 from impasto.transport import Endpoint
 
+pytestmark = pytest.mark.usefixtures("way")
+
 NOW = datetime.datetime.now(datetime.timezone.utc)
 DAY = datetime.timedelta(days=1)
 

@@ -6,19 +6,17 @@ import hashlib
 import io
 import os
 from pathlib import Path
-from random import Random
 
 import grpc
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 import impasto
 from fake_server import FakeServer, png, status
 from impasto import calls
-from impasto import png as own_png
 from impasto.v1 import style_transfer_pb2 as pb
+
+pytestmark = pytest.mark.usefixtures("way")
 
 BIG = os.urandom(1_000_000)
 SHA = hashlib.sha256(BIG).hexdigest()
@@ -192,13 +190,6 @@ def test_a_shorter_image_than_before(client: impasto.Client, fake: FakeServer) -
 def test_a_download_has_one_source(client: impasto.Client, sources: dict[str, str]) -> None:
     with pytest.raises(impasto.InvalidRequest, match="give one of result_of"):
         client.download(**sources)  # type: ignore[arg-type]
-
-
-@given(st.integers(1, 40), st.integers(1, 40), st.randoms())
-def test_our_own_png(width: int, height: int, random: Random) -> None:
-    rgba = random.randbytes(4 * width * height)
-    image = Image.open(io.BytesIO(own_png.encode(impasto.RawPixels(width, height, rgba))))
-    assert (image.size, image.mode, image.tobytes()) == ((width, height), "RGBA", rgba)
 
 
 def test_raw_pixels_that_are_too_few(client: impasto.Client) -> None:

@@ -6,8 +6,9 @@ A transport moves messages and tells how a call ended; what an ending means is f
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 from impasto.security import Tls
 
@@ -18,6 +19,13 @@ Request = TypeVar("Request", bound="Message")
 Response = TypeVar("Response", bound="Message")
 Received = TypeVar("Received", bound="Message", covariant=True)
 
+CONNECT_TIMEOUT = 10.0
+"""Seconds that connecting may take, the handshake included."""
+KEEPALIVE_TIME = 30.0
+"""Seconds after which a server is asked whether it still lives."""
+KEEPALIVE_TIMEOUT = 10.0
+"""Seconds that it may take to say so."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Method(Generic[Request, Response]):
@@ -26,11 +34,14 @@ class Method(Generic[Request, Response]):
     Attributes:
         path: as it stands on the wire: "/package.Service/Method".
         request, response: the classes of its messages.
+        bulk: its answers are pieces of one large thing, which may come far ahead of the reader. All others
+            are news, which are to be fresh when they are read.
     """
 
     path: str
     request: type[Request]
     response: type[Response]
+    bulk: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,3 +139,91 @@ class Transport(Protocol):
 
 TransportFactory = Callable[[Endpoint], Transport]
 """Makes a way to a server: the class of a transport."""
+
+
+class AsyncStream(Protocol[Received]):
+    """A `Stream` for asyncio."""
+
+    async def receive(self, timeout: float | None) -> Received | None:
+        """As `Stream.receive`."""
+
+    def cancel(self) -> None:
+        """Leaves the call; a `receive` that waits ends with CANCELLED. Harmless once over."""
+
+
+class AsyncTransport(Protocol):
+    """A `Transport` for the event loop that it is made in. Cancelling a task that makes a call leaves it."""
+
+    async def unary(self, method: Method[Request, Response], request: Request, *, timeout: float) -> Response:
+        """As `Transport.unary`."""
+
+    async def upload(
+        self, method: Method[Request, Response], requests: Iterable[Request], *, timeout: float
+    ) -> Response:
+        """As `Transport.upload`."""
+
+    def stream(
+        self, method: Method[Request, Response], request: Request, *, timeout: float | None
+    ) -> AsyncStream[Response]:
+        """As `Transport.stream`."""
+
+    async def close(self) -> None:
+        """Ends what is under way and lets the connection go."""
+
+
+AsyncTransportFactory = Callable[[Endpoint], AsyncTransport]
+"""Makes a way to a server in the running event loop: the class of a transport."""
+
+Stack = Literal["grpcio", "grpclib"]
+"""A gRPC stack by its name: the C++ implementation, or one that is all Python, for where only that runs."""
+
+
+def installed() -> Stack:
+    """The stack to use where none is named: grpcio, or grpclib where that is missing.
+
+    Raises:
+        ImportError: both are.
+    """
+    try:
+        import grpc  # noqa: F401
+    except ImportError:
+        if importlib.util.find_spec("grpclib") is None:
+            raise ImportError("no gRPC is installed; give pip install grpcio, or grpclib") from None
+        return "grpclib"
+    return "grpcio"
+
+
+def of(stack: Stack) -> TransportFactory:
+    """The transport over a stack.
+
+    Raises:
+        ValueError: there is no such stack.
+        ImportError: it is not installed.
+    """
+    if stack == "grpcio":
+        from impasto.transport.grpcio import GrpcioTransport
+
+        return GrpcioTransport
+    if stack == "grpclib":
+        from impasto.transport.grpclib import GrpclibTransport
+
+        return GrpclibTransport
+    raise ValueError(f'{stack!r} is no transport; give "grpcio" or "grpclib"')
+
+
+def async_of(stack: Stack) -> AsyncTransportFactory:
+    """The transport for asyncio over a stack.
+
+    Raises:
+        ValueError: there is no such stack.
+        ImportError: it is not installed.
+    """
+    if stack == "grpcio":
+        from impasto.transport.grpcio_aio import GrpcioAsyncTransport
+
+        return GrpcioAsyncTransport
+    if stack == "grpclib":
+        from impasto.transport.grpclib import GrpclibAsyncTransport
+
+        return GrpclibAsyncTransport
+    raise ValueError(f'{stack!r} is no transport; give "grpcio" or "grpclib"')

@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic
 
 import grpc
@@ -14,13 +15,20 @@ import grpc
 from impasto.address import is_local
 from impasto.errors import DETAILS_KEY
 from impasto.security import Tls
-from impasto.transport import Endpoint, Method, Request, Response, Stream, TransportError
+from impasto.transport import (
+    CONNECT_TIMEOUT,
+    KEEPALIVE_TIME,
+    KEEPALIVE_TIMEOUT,
+    Endpoint,
+    Method,
+    Request,
+    Response,
+    Stream,
+    TransportError,
+)
 
-CONNECT_TIMEOUT = 10.0
 RECONNECT_INTERVAL = 1.0
 """Seconds between two attempts to connect at most; how often it is worth trying is for the caller to say."""
-KEEPALIVE_TIME = 30.0
-KEEPALIVE_TIMEOUT = 10.0
 
 
 class GrpcioTransport:
@@ -31,30 +39,7 @@ class GrpcioTransport:
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
-        options: list[tuple[str, int | str]] = [
-            # With the probe on, a reader that stalls leaves the server megabytes ahead: its previews
-            # are then seconds old.
-            ("grpc.http2.bdp_probe", 0),
-            ("grpc.keepalive_time_ms", int(KEEPALIVE_TIME * 1000)),
-            ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT * 1000)),
-            # A job that waits in the queue sends nothing for long; go on asking whether its server lives.
-            ("grpc.http2.max_pings_without_data", 0),
-            ("grpc.min_reconnect_backoff_ms", int(CONNECT_TIMEOUT * 1000)),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", int(RECONNECT_INTERVAL * 1000)),
-            # Another client of this process may hold a connection that waits for its next attempt.
-            ("grpc.use_local_subchannel_pool", 1),
-            # A proxy from the environment cannot reach this machine's own loopback.
-            ("grpc.enable_http_proxy", 0 if is_local(endpoint.address) else 1),
-        ]
-        # grpcio's own types differ much from release to release; none of them leave this module.
-        self._channel: Any
-        if endpoint.tls is None:
-            self._channel = grpc.insecure_channel(endpoint.address, options=options)
-        else:
-            if endpoint.tls.server_name is not None:
-                options.append(("grpc.ssl_target_name_override", endpoint.tls.server_name))
-            self._channel = grpc.secure_channel(endpoint.address, _credentials(endpoint.tls), options=options)
+        self._channel = open_channel(endpoint, grpc)
         self._metadata = endpoint.metadata
 
     def unary(self, method: Method[Request, Response], request: Request, *, timeout: float) -> Response:
@@ -67,7 +52,7 @@ class GrpcioTransport:
             response: Response = call(request, timeout=timeout, metadata=self._metadata)
             return response
         except grpc.RpcError as error:
-            raise _transport_error(error) from None
+            raise transport_error(error) from None
 
     def upload(
         self, method: Method[Request, Response], requests: Iterable[Request], *, timeout: float
@@ -81,7 +66,7 @@ class GrpcioTransport:
             response: Response = call(iter(requests), timeout=timeout, metadata=self._metadata)
             return response
         except grpc.RpcError as error:
-            raise _transport_error(error) from None
+            raise transport_error(error) from None
 
     def stream(
         self, method: Method[Request, Response], request: Request, *, timeout: float | None
@@ -118,7 +103,7 @@ class _GrpcioStream(Generic[Response]):
         except grpc.RpcError as error:
             if self._alarm is not None and self._alarm.rang:
                 raise TransportError("UNAVAILABLE", f"nothing was heard for {timeout:g} s") from None
-            raise _transport_error(error, cancelled=self._cancelled) from None
+            raise transport_error(error, cancelled=self._cancelled) from None
         finally:
             if self._alarm is not None:
                 self._alarm.set(None)
@@ -178,6 +163,38 @@ class _Alarm:
             call.cancel()
 
 
+def open_channel(endpoint: Endpoint, api: ModuleType) -> Any:
+    """A channel of grpcio; of its own types, which differ much from release to release, none leave here.
+
+    Args:
+        api: `grpc` or `grpc.aio`.
+
+    Raises:
+        OSError: a file that the endpoint's TLS names cannot be read.
+    """
+    options: list[tuple[str, int | str]] = [
+        # With the probe on, a reader that stalls leaves the server megabytes ahead: its previews
+        # are then seconds old.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.keepalive_time_ms", int(KEEPALIVE_TIME * 1000)),
+        ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT * 1000)),
+        # A job that waits in the queue sends nothing for long; go on asking whether its server lives.
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.min_reconnect_backoff_ms", int(CONNECT_TIMEOUT * 1000)),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", int(RECONNECT_INTERVAL * 1000)),
+        # Another client of this process may hold a connection that waits for its next attempt.
+        ("grpc.use_local_subchannel_pool", 1),
+        # A proxy from the environment cannot reach this machine's own loopback.
+        ("grpc.enable_http_proxy", 0 if is_local(endpoint.address) else 1),
+    ]
+    if endpoint.tls is None:
+        return api.insecure_channel(endpoint.address, options=options)
+    if endpoint.tls.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", endpoint.tls.server_name))
+    return api.secure_channel(endpoint.address, _credentials(endpoint.tls), options=options)
+
+
 def _credentials(tls: Tls) -> Any:
     def pem(path: Any) -> bytes | None:
         return None if path is None else Path(path).read_bytes()
@@ -185,7 +202,12 @@ def _credentials(tls: Tls) -> Any:
     return grpc.ssl_channel_credentials(pem(tls.ca), pem(tls.key), pem(tls.cert))
 
 
-def _transport_error(error: grpc.RpcError, *, cancelled: bool = False) -> TransportError:
+def transport_error(error: grpc.RpcError, *, cancelled: bool = False) -> TransportError:
+    """How a call of grpcio ended.
+
+    Args:
+        cancelled: whether the caller himself left it.
+    """
     # Every RpcError that grpcio raises from a call is a grpc.Call too.
     call: Any = error
     code, message = call.code().name, call.details() or ""

@@ -1,0 +1,497 @@
+"""The transport that is all Python, for hosts that bring a Python of their own: grpclib.
+
+It needs no compiled module, and neither NumPy nor Pillow. grpclib is made for asyncio: where the caller is
+not, its event loop runs in a thread of its own. A proxy that the environment names is not used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import ssl
+import threading
+import weakref
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from typing import Any, Generic, TypeVar
+
+import grpclib.client
+import h2.events
+import h2.exceptions
+from google.protobuf.message import DecodeError
+from grpclib.config import Configuration
+from grpclib.const import Cardinality, Status
+from grpclib.encoding.base import StatusDetailsCodecBase
+from grpclib.encoding.proto import ProtoCodec
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.protocol import H2Protocol
+
+from impasto.security import Tls
+from impasto.transport import (
+    CONNECT_TIMEOUT,
+    KEEPALIVE_TIME,
+    KEEPALIVE_TIMEOUT,
+    AsyncStream,
+    Endpoint,
+    Method,
+    Request,
+    Response,
+    Stream,
+    TransportError,
+)
+
+WINDOW = 16 * 2**20
+"""Bytes that may be under way on a connection, and on a stream of bulk."""
+NEWS_WINDOW = 256 * 2**10
+"""Bytes that may be under way on any other stream: no more previews than a reader who stalls can catch up."""
+
+T = TypeVar("T")
+
+
+class GrpclibAsyncTransport:
+    """A channel of grpclib, in the running event loop.
+
+    Raises:
+        OSError: a file that the endpoint's TLS names cannot be read.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._channel = _Channel(endpoint, None if endpoint.tls is None else _context(endpoint.tls))
+        self._metadata = endpoint.metadata
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    async def unary(self, method: Method[Request, Response], request: Request, *, timeout: float) -> Response:
+        return await self._answer(method, [request], Cardinality.UNARY_UNARY, timeout)
+
+    async def upload(
+        self, method: Method[Request, Response], requests: Iterable[Request], *, timeout: float
+    ) -> Response:
+        return await self._answer(method, requests, Cardinality.STREAM_UNARY, timeout)
+
+    def stream(
+        self, method: Method[Request, Response], request: Request, *, timeout: float | None
+    ) -> AsyncStream[Response]:
+        slot: _Slot[Response] = _Slot()
+        return _GrpclibAsyncStream(slot, self._start(self._feed(slot, method, request, timeout)))
+
+    async def close(self) -> None:
+        self._closed = True
+        for task in list(self._calls):
+            task.cancel()
+        if self._calls:
+            await asyncio.wait(self._calls)
+        self._channel.close()
+
+    def _start(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        if self._closed:
+            call.close()
+            raise ValueError("the connection is closed")
+        # grpclib ends a call by cancelling the task that waits for it, so that has to be a task of ours.
+        task = asyncio.ensure_future(call)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        return task
+
+    async def _answer(
+        self,
+        method: Method[Request, Response],
+        requests: Iterable[Request],
+        cardinality: Cardinality,
+        timeout: float,
+    ) -> Response:
+        async def call() -> Response:
+            async with self._call(method, requests, cardinality, timeout) as stream:
+                response: Response | None = await stream.recv_message()
+                if response is None:
+                    # What is wrong stands in the trailers, which are read on the way out.
+                    await stream.recv_trailing_metadata()
+                    raise TransportError("INTERNAL", "the server sent no answer")
+                return response
+
+        task = self._start(call())
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self._closed:
+                raise TransportError("CANCELLED", "the connection was closed") from None
+            raise
+
+    async def _feed(
+        self,
+        slot: _Slot[Response],
+        method: Method[Request, Response],
+        request: Request,
+        timeout: float | None,
+    ) -> None:
+        try:
+            async with self._call(method, [request], Cardinality.UNARY_STREAM, timeout) as stream:
+                while (message := await stream.recv_message()) is not None:
+                    await slot.put(message)
+            slot.end(None)
+        except TransportError as error:
+            slot.end(error)
+        except asyncio.CancelledError:
+            slot.end(TransportError("CANCELLED", "by the caller"))
+        except BaseException:
+            slot.end(TransportError("INTERNAL", "the call could not be carried out"))
+            raise
+
+    @contextlib.asynccontextmanager
+    async def _call(
+        self,
+        method: Method[Any, Any],
+        requests: Iterable[Any],
+        cardinality: Cardinality,
+        timeout: float | None,
+    ) -> AsyncIterator[grpclib.client.Stream[Any, Any]]:
+        """A call, with its requests on their way; what goes wrong comes out as a `TransportError`."""
+        call = self._channel.request(
+            method.path,
+            cardinality,
+            method.request,
+            method.response,
+            timeout=timeout,
+            metadata=self._metadata,
+        )
+        try:
+            async with call as stream:
+                await stream.send_request()
+                if method.bulk:
+                    _widen(stream)
+                # An answer may come before all is sent, and a refusal then is the only one.
+                sending = asyncio.ensure_future(_send(stream, requests))
+                try:
+                    yield stream
+                finally:
+                    sending.cancel()
+                    await asyncio.wait({sending})
+        except GRPCError as error:
+            raise _told(error) from None
+        except asyncio.TimeoutError:
+            raise TransportError("DEADLINE_EXCEEDED", "the deadline passed") from None
+        except DecodeError:
+            raise TransportError("INTERNAL", "the server's answer is not a message of its kind") from None
+        except (StreamTerminatedError, h2.exceptions.H2Error, OSError, AssertionError) as error:
+            # grpclib asserts that a stream does not end within a message.
+            raise TransportError("UNAVAILABLE", str(error) or "the stream broke off") from None
+
+
+class GrpclibTransport:
+    """A channel of grpclib, whose event loop runs in a thread of its own.
+
+    Raises:
+        OSError: a file that the endpoint's TLS names cannot be read.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        loop = asyncio.new_event_loop()
+        self._loop = loop
+        threading.Thread(target=_run_loop, args=(loop,), name="impasto-grpclib", daemon=True).start()
+        # Where nobody closes it, its thread ends all the same.
+        self._stop = weakref.finalize(self, _stop_loop, loop)
+
+        async def make() -> GrpclibAsyncTransport:
+            return GrpclibAsyncTransport(endpoint)
+
+        try:
+            self._async = self._wait(make())
+        except BaseException:
+            self._stop()
+            raise
+
+    def unary(self, method: Method[Request, Response], request: Request, *, timeout: float) -> Response:
+        return self._wait(self._async.unary(method, request, timeout=timeout))
+
+    def upload(
+        self, method: Method[Request, Response], requests: Iterable[Request], *, timeout: float
+    ) -> Response:
+        return self._wait(self._async.upload(method, requests, timeout=timeout))
+
+    def stream(
+        self, method: Method[Request, Response], request: Request, *, timeout: float | None
+    ) -> Stream[Response]:
+        async def begin() -> AsyncStream[Response]:
+            return self._async.stream(method, request, timeout=timeout)
+
+        return _GrpclibStream(self, self._loop, self._wait(begin()))
+
+    def close(self) -> None:
+        if self._stop.alive:
+            self._wait(self._async.close())
+            self._stop()
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        if not self._stop.alive:
+            work.close()
+            raise ValueError("the connection is closed")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Ctrl-C: the call is left as well.
+            future.cancel()
+            raise
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _stop_loop(loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(loop.stop)
+
+
+class _Slot(Generic[Response]):
+    """Room for one message between a call and its reader; the rest waits where flow control sees it."""
+
+    def __init__(self) -> None:
+        self._message: Response | None = None
+        self._over = False
+        self._error: TransportError | None = None
+        self._filled = asyncio.Event()
+        self._free = asyncio.Event()
+        self._free.set()
+
+    async def put(self, message: Response) -> None:
+        await self._free.wait()
+        self._message = message
+        self._free.clear()
+        self._filled.set()
+
+    def end(self, error: TransportError | None) -> None:
+        """There is no more, because of an error or because it is all."""
+        self._over, self._error = True, error
+        self._filled.set()
+
+    async def take(self, timeout: float | None) -> Response | None:
+        if not self._filled.is_set():
+            filled = asyncio.ensure_future(self._filled.wait())
+            try:
+                await asyncio.wait({filled}, timeout=timeout)
+            finally:
+                filled.cancel()
+        if not self._filled.is_set():
+            raise TransportError("UNAVAILABLE", f"nothing was heard for {timeout:g} s")
+        message, self._message = self._message, None
+        if message is not None:
+            self._free.set()
+            if not self._over:
+                self._filled.clear()
+        elif self._error is not None:
+            raise self._error.with_traceback(None)
+        return message
+
+
+class _GrpclibAsyncStream(Generic[Response]):
+    def __init__(self, slot: _Slot[Response], feeding: asyncio.Task[None]) -> None:
+        self._slot = slot
+        self._feeding = feeding
+
+    async def receive(self, timeout: float | None) -> Response | None:
+        try:
+            return await self._slot.take(timeout)
+        except TransportError:
+            self._feeding.cancel()
+            raise
+
+    def cancel(self) -> None:
+        self._feeding.cancel()
+
+    def __del__(self) -> None:
+        if not self._feeding.get_loop().is_closed():
+            self._feeding.cancel()
+
+
+class _GrpclibStream(Generic[Response]):
+    def __init__(
+        self,
+        transport: GrpclibTransport,
+        loop: asyncio.AbstractEventLoop,
+        stream: AsyncStream[Response],
+    ) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._stream = stream
+
+    def receive(self, timeout: float | None) -> Response | None:
+        try:
+            return self._transport._wait(self._stream.receive(timeout))
+        except ValueError:
+            raise TransportError("CANCELLED", "the connection was closed") from None
+
+    def cancel(self) -> None:
+        # After the end of the loop there is nothing left to cancel.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._stream.cancel)
+
+    def __del__(self) -> None:
+        self.cancel()
+
+
+class _Channel(grpclib.client.Channel):
+    """A channel whose connection counts as made once the server has spoken, as with grpcio."""
+
+    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext | None) -> None:
+        host, port, path = _target(endpoint.address)
+        name = None if endpoint.tls is None else endpoint.tls.server_name
+        config = Configuration(
+            http2_connection_window_size=WINDOW,
+            http2_stream_window_size=NEWS_WINDOW,
+            ssl_target_name_override=name or ("localhost" if path is not None else None),
+            _keepalive_time=KEEPALIVE_TIME,
+            _keepalive_timeout=KEEPALIVE_TIMEOUT,
+            # A job that waits in the queue sends nothing for long; go on asking whether its server lives.
+            _http2_max_pings_without_data=0,
+            _http2_min_sent_ping_interval_without_data=KEEPALIVE_TIME / 2,
+        )
+        super().__init__(
+            host,
+            port,
+            path=path,
+            ssl=context,
+            codec=ProtoCodec(),
+            status_details_codec=_RawDetails(),
+            config=config,
+        )
+
+    def _protocol_factory(self) -> H2Protocol:
+        return _Connection(grpclib.client.Handler(), self._config, self._h2_config)
+
+    @property
+    def _connected(self) -> bool:
+        # One that is only about to close takes no more calls.
+        return (
+            self._protocol is not None and super()._connected and not self._protocol.connection.is_closing()
+        )
+
+    async def _create_connection(self) -> H2Protocol:
+        try:
+            return await asyncio.wait_for(self._greeted(), CONNECT_TIMEOUT)
+        except asyncio.TimeoutError:
+            cause = f"no answer within {CONNECT_TIMEOUT:g} s"
+        except OSError as error:
+            cause = _cause(error)
+        raise TransportError("UNAVAILABLE", f"failed to connect: {cause}", unreached=True)
+
+    async def _greeted(self) -> H2Protocol:
+        protocol = await super()._create_connection()
+        assert isinstance(protocol, _Connection)
+        try:
+            await protocol.greeting
+        except BaseException:
+            protocol.connection.close()
+            raise
+        return protocol
+
+    def __del__(self) -> None:
+        # The one of grpclib complains; who leaves a client to be collected leaves its connection too.
+        if self._protocol is not None and not self._loop.is_closed():
+            self.close()
+
+
+class _Connection(H2Protocol):
+    """A connection, with what grpclib leaves out.
+
+    Attributes:
+        greeting: done once the server has sent its settings; fails if the connection breaks before.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.greeting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        processor = self.processor
+        settings, reset = processor.process_remote_settings_changed, processor.process_stream_reset
+
+        def greet(event: h2.events.RemoteSettingsChanged) -> None:
+            if not self.greeting.done():
+                self.greeting.set_result(None)
+            settings(event)
+
+        def end(event: h2.events.StreamReset) -> None:
+            # A server that has answered and needs no more of the request resets the stream. It counts.
+            stream = processor.streams.get(event.stream_id)
+            if stream is None or not (stream.trailers or "grpc-status" in dict(stream.headers or ())):
+                reset(event)
+
+        processor.processors[h2.events.RemoteSettingsChanged] = greet
+        processor.processors[h2.events.StreamReset] = end
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if not self.greeting.done():
+            self.greeting.set_exception(
+                exc if isinstance(exc, OSError) else ConnectionResetError("the server closed the connection")
+            )
+            # Where nobody waits for it any more, nobody has to hear of it.
+            self.greeting.exception()
+
+
+class _RawDetails(StatusDetailsCodecBase):
+    """Leaves a call's details as they are on the wire."""
+
+    def encode(self, status: Status, message: str | None, details: Any) -> bytes:
+        raise NotImplementedError("a client sends no status")
+
+    def decode(self, status: Status, message: str | None, data: bytes) -> Any:
+        return data
+
+
+async def _send(stream: grpclib.client.Stream[Any, Any], requests: Iterable[Any]) -> None:
+    # Why a stream takes no more is for its reader to be told.
+    with contextlib.suppress(
+        StreamTerminatedError, GRPCError, asyncio.TimeoutError, h2.exceptions.H2Error, OSError
+    ):
+        waiting = list(requests)
+        for i, request in enumerate(waiting, 1):
+            await stream.send_message(request, end=i == len(waiting))
+
+
+def _widen(stream: grpclib.client.Stream[Any, Any]) -> None:
+    connection = stream._stream.connection
+    connection._connection.increment_flow_control_window(WINDOW - NEWS_WINDOW, stream._stream.id)
+    connection.flush()
+
+
+def _told(error: GRPCError) -> TransportError:
+    code, details = error.status.name, error.details
+    # A server or proxy that goes away may call it so; the caller's own leaving is not heard from here.
+    if details is None and code == "CANCELLED":
+        code = "UNAVAILABLE"
+    return TransportError(code, error.message or "", details)
+
+
+def _target(address: str) -> tuple[str | None, int | None, str | None]:
+    """Host and port, or path, of an address from `impasto.address.parse`."""
+    if address.startswith("unix:"):
+        return None, None, address[len("unix:") :]
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port), None
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=None if tls.ca is None else os.fspath(tls.ca))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    if tls.cert is not None:
+        context.load_cert_chain(tls.cert, tls.key)
+    return context
+
+
+def _cause(error: OSError) -> str:
+    """Why connecting failed, in a few words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, ssl.SSLError):
+        return error.reason or str(error)
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

@@ -1,0 +1,212 @@
+"""What a transport has to do beyond carrying messages, over real sockets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+import impasto
+from fake_server import FakeServer, Line, course, preview, refuse
+from impasto import transport as transports
+from impasto import wire
+from impasto.transport import Endpoint, Stack, Transport, TransportError
+from impasto.v1 import style_transfer_pb2 as pb
+
+LARGE = 100_000
+
+
+@pytest.fixture(params=["grpcio", "grpclib"])
+def stack(request: pytest.FixtureRequest) -> Stack:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def transport(stack: Stack, fake: FakeServer) -> Iterator[Transport]:
+    transport = transports.of(stack)(Endpoint(fake.address))
+    yield transport
+    transport.close()
+
+
+def begun(transport: Transport) -> transports.Stream[pb.StylizeResponse]:
+    return transport.stream(wire.STYLIZE, pb.StylizeRequest(), timeout=None)
+
+
+def test_a_reader_that_stalls_is_not_sent_more(transport: Transport, fake: FakeServer) -> None:
+    sent = 0
+
+    def flood(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
+        nonlocal sent
+        yield pb.StylizeResponse(event=course()[0])
+        while context.is_active() and sent < 300:
+            sent += 1
+            large = preview(1)
+            large.event.preview.data = bytes(LARGE)
+            yield large
+
+    fake.script = flood
+    stream = begun(transport)
+    assert stream.receive(10) is not None
+    time.sleep(1)
+    ahead = sent
+    assert ahead * LARGE < 2**20
+    for _ in range(2 * ahead):
+        assert stream.receive(10) is not None
+    assert sent > ahead
+    stream.cancel()
+    assert fake.left.wait(10)
+
+
+def test_a_bulk_runs_ahead_and_all_of_it_comes(transport: Transport, fake: FakeServer) -> None:
+    fake.result = bytes(range(256)) * 8000
+    stream = transport.stream(wire.DOWNLOAD_IMAGE, pb.DownloadImageRequest(result_of="jobs/a"), timeout=30)
+    data = bytearray()
+    while (chunk := stream.receive(10)) is not None:
+        data += chunk.data
+    assert data == fake.result
+    assert stream.receive(10) is None
+
+
+def test_cancelling_from_another_thread(transport: Transport, fake: FakeServer) -> None:
+    def quiet(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
+        yield pb.StylizeResponse(event=course()[0])
+        while context.is_active():
+            time.sleep(0.01)
+
+    fake.script = quiet
+    stream = begun(transport)
+    stream.receive(10)
+    threading.Timer(0.2, stream.cancel).start()
+    began = time.monotonic()
+    with pytest.raises(TransportError) as caught:
+        stream.receive(10)
+    assert caught.value.code == "CANCELLED"
+    assert time.monotonic() - began < 5
+    assert fake.left.wait(10)
+    stream.cancel()
+
+
+def test_silence(transport: Transport, fake: FakeServer) -> None:
+    def quiet(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
+        yield pb.StylizeResponse(event=course()[0])
+        while context.is_active():
+            time.sleep(0.01)
+
+    fake.script = quiet
+    stream = begun(transport)
+    stream.receive(10)
+    with pytest.raises(TransportError, match=r"nothing was heard for 0\.2 s") as caught:
+        stream.receive(0.2)
+    assert caught.value.code == "UNAVAILABLE"
+    assert fake.left.wait(10)
+
+
+def test_a_stream_that_nobody_holds_is_left(transport: Transport, fake: FakeServer) -> None:
+    def quiet(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
+        yield pb.StylizeResponse(event=course()[0])
+        while context.is_active():
+            time.sleep(0.01)
+
+    fake.script = quiet
+    stream = begun(transport)
+    stream.receive(10)
+    del stream
+    assert fake.left.wait(10)
+
+
+def test_a_stream_has_a_deadline(transport: Transport, fake: FakeServer) -> None:
+    def quiet(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
+        yield pb.StylizeResponse(event=course()[0])
+        while context.is_active():
+            time.sleep(0.01)
+
+    fake.script = quiet
+    stream = transport.stream(wire.STYLIZE, pb.StylizeRequest(), timeout=0.3)
+    stream.receive(10)
+    with pytest.raises(TransportError) as caught:
+        stream.receive(10)
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+
+
+def test_details_come_as_they_are(transport: Transport, fake: FakeServer) -> None:
+    fake.script = refuse(grpc.StatusCode.ABORTED, "größer: 100 %")
+    with pytest.raises(TransportError) as caught:
+        begun(transport).receive(10)
+    assert (caught.value.code, caught.value.message) == ("ABORTED", "größer: 100 %")
+    assert caught.value.details is not None
+    assert b"gr\xc3\xb6\xc3\x9fer" in caught.value.details
+
+
+def test_an_answer_before_all_is_sent(transport: Transport, fake: FakeServer) -> None:
+    # The server has the image, and does not read on after the first piece.
+    for attempt in range(20):
+        sha256 = f"{attempt:064}"
+        fake.images[sha256] = b""
+        pieces = [
+            pb.UploadImageRequest(sha256=sha256, size_bytes=16 * LARGE, offset=i * LARGE, data=bytes(LARGE))
+            for i in range(16)
+        ]
+        answer = transport.upload(wire.UPLOAD_IMAGE, pieces, timeout=10)
+        assert answer.complete
+
+
+def test_nobody_is_reached(stack: Stack) -> None:
+    transport = transports.of(stack)(Endpoint("127.0.0.1:1"))
+    with pytest.raises(TransportError, match="Connection refused") as caught:
+        transport.unary(wire.GET_SERVER_INFO, pb.GetServerInfoRequest(), timeout=5)
+    assert (caught.value.code, caught.value.unreached) == ("UNAVAILABLE", True)
+    transport.close()
+
+
+def test_a_line_that_breaks_is_no_other_code(stack: Stack, fake: FakeServer, line: Line) -> None:
+    def cut(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
+        yield pb.StylizeResponse(event=course()[0])
+        time.sleep(0.1)
+        line.cut()
+
+    fake.script = cut
+    transport = transports.of(stack)(Endpoint(line.address))
+    stream = begun(transport)
+    assert stream.receive(10) is not None
+    with pytest.raises(TransportError) as caught:
+        stream.receive(10)
+    assert (caught.value.code, caught.value.unreached) == ("UNAVAILABLE", False)
+    transport.close()
+
+
+def test_after_closing_there_are_no_calls(transport: Transport, fake: FakeServer) -> None:
+    transport.close()
+    transport.close()
+    with pytest.raises(ValueError, match="closed"):
+        transport.unary(wire.GET_SERVER_INFO, pb.GetServerInfoRequest(), timeout=5)
+
+
+def test_closing_ends_what_is_under_way(transport: Transport, fake: FakeServer) -> None:
+    def quiet(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
+        yield pb.StylizeResponse(event=course()[0])
+        while context.is_active():
+            time.sleep(0.01)
+
+    fake.script = quiet
+    stream = begun(transport)
+    stream.receive(10)
+    threading.Timer(0.2, transport.close).start()
+    with pytest.raises(TransportError):
+        stream.receive(10)
+    assert fake.left.wait(10)
+
+
+def test_threads_end_with_their_client(fake: FakeServer) -> None:
+    before = threading.active_count()
+    for _ in range(3):
+        client = impasto.Client(fake.address, transport="grpclib")
+        client.info()
+        client.close()
+        impasto.Client(fake.address, transport="grpclib").info()
+    deadline = time.monotonic() + 10
+    while any(thread.name == "impasto-grpclib" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline, before
+        time.sleep(0.01)
