@@ -6,8 +6,11 @@ import os
 import secrets
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
+def write_whole(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o666) -> None:
     """Writes a file by way of a temporary one beside it, so that nobody ever sees half of it.
+
+    Args:
+        mode: its permissions, less the process's umask.
 
     Raises:
         OSError: it cannot be written; whatever stood there before still does.
@@ -16,7 +19,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     folder, name = os.path.split(target)
     part = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.part")
     try:
-        with open(part, "xb") as file:
+        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

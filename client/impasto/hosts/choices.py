@@ -1,0 +1,79 @@
+"""What an artist chooses, and what of it the server is told."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+EFFORTS = ("draft", "standard", "fine")
+COLORS = ("style", "luminance", "matched")
+LONGEST_SIDES = (512, 768, 1024, 1536, 2048, 3072)
+MIDDLE_CONTENT_WEIGHT = 0.3
+"""Of the objective "balanced", the server's default."""
+STRENGTH_SPAN = 8.0
+"""How many times the middle weight the content has at strength 0; a fraction of as much at 100."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """How to paint, in an artist's terms.
+
+    Attributes:
+        strength: of the style against the content, 0 to 100. The content's weight in the loss is
+            `MIDDLE_CONTENT_WEIGHT` · `STRENGTH_SPAN` ^ ((50 - strength) / 50): 2.4 at 0, where the photograph
+            is hardly touched, 0.3 at 50, 0.0375 at 100, where nearly all is style.
+        effort: "draft", "standard" or "fine".
+        color: whose colours the result has: "style"; or the content's, by painting its lightness only
+            ("luminance") or by matching the style's colours to it first ("matched").
+        longest_side: the longer side at which is painted at most, in pixels; what is larger is enlarged.
+        seed: of everything random.
+    """
+
+    strength: int = 50
+    effort: str = "standard"
+    color: str = "style"
+    longest_side: int = 1024
+    seed: int = 0
+
+    @property
+    def content_weight(self) -> float:
+        """What the strength is in the recipe."""
+        weight = MIDDLE_CONTENT_WEIGHT * STRENGTH_SPAN ** ((50 - self.strength) / 50)
+        return float(f"{weight:.4g}")
+
+    def settings(self) -> dict[str, Any]:
+        """Fields of the recipe, but for the size."""
+        return {
+            "content_weight": self.content_weight,
+            "effort": self.effort,
+            "color": self.color,
+            "seed": self.seed,
+        }
+
+    def steering(self, before: Choices) -> dict[str, Any]:
+        """Fields of the recipe that can be changed in a running job, and are other than they were."""
+        now, then = self.settings(), before.settings()
+        return {field: now[field] for field in STEERABLE if now[field] != then[field]}
+
+
+STEERABLE = ("content_weight", "effort", "color")
+
+
+def from_json(values: Any) -> Choices:
+    """Choices as they were kept; whatever of them cannot be understood is the default."""
+    default = Choices()
+    if not isinstance(values, dict):
+        return default
+
+    def whole(name: str, least: int, most: int) -> int:
+        value = values.get(name)
+        usable = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+        return value if usable else getattr(default, name)  # type: ignore[return-value]
+
+    return Choices(
+        strength=whole("strength", 0, 100),
+        effort=values["effort"] if values.get("effort") in EFFORTS else default.effort,
+        color=values["color"] if values.get("color") in COLORS else default.color,
+        longest_side=whole("longest_side", 16, 2**20),
+        seed=whole("seed", 0, 2**32 - 1),
+    )

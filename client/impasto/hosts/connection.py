@@ -1,0 +1,238 @@
+"""The connection to a server: there, not there, or being looked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from impasto.hosts import words
+from impasto.hosts.errands import Errands
+from impasto.hosts.host import Host
+
+if TYPE_CHECKING:
+    from impasto.client import Client
+    from impasto.job import ServerInfo
+
+STATES = ("disconnected", "connecting", "connected", "refused", "reconnecting")
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """Which server, and how to speak to it.
+
+    Attributes:
+        address: "host:port", "host" or "unix:/path".
+        token: shows who calls; empty for none.
+        tls: whether the connection is encrypted.
+        ca: file of the certificates (PEM) that vouch for the server; empty for those the system trusts.
+        allow_plaintext_token: send the token over a network without TLS.
+    """
+
+    address: str
+    token: str = dataclasses.field(default="", repr=False)
+    tls: bool = False
+    ca: str = ""
+    allow_plaintext_token: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """How long things wait, in seconds.
+
+    Attributes:
+        call: for the answer to a call.
+        patience: for contact to come back by itself before it counts as lost.
+        first_retry, longest_retry: between two attempts to connect; it doubles.
+        check: between two looks whether the server is still there.
+        steer: from a change of a setting until the server is told.
+    """
+
+    call: float = 10.0
+    patience: float = 3.0
+    first_retry: float = 1.0
+    longest_retry: float = 30.0
+    check: float = 10.0
+    steer: float = 0.15
+
+
+ClientFactory = Callable[[Server, Timing], "Client"]
+
+
+def open_client(server: Server, timing: Timing) -> Client:
+    """A client of a server. Raises as `impasto.Client` does."""
+    from impasto.client import Client
+    from impasto.security import Tls
+
+    return Client(
+        server.address,
+        token=server.token or None,
+        tls=Tls(ca=server.ca or None) if server.tls else None,
+        timeout=timing.call,
+        patience=timing.patience,
+        allow_plaintext_token=server.allow_plaintext_token,
+    )
+
+
+class Connection:
+    """Keeps the connection to a server, and finds it again by itself.
+
+        disconnected --connect--> connecting --> connected --lost--> reconnecting --> connected
+                                  connecting --> refused         (until the settings are changed)
+                                  connecting --> reconnecting    (nobody there: tried again and again)
+
+    All on the host's main thread.
+
+    Args:
+        changed: called when any attribute is another.
+
+    Attributes:
+        state: one of `STATES`.
+        sentence: the state for people, with what to do.
+        server: which server; None before the first `connect`.
+        client: to call it with; None unless connected.
+        info: what the server is; None until it was connected.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        errands: Errands,
+        *,
+        open_client: ClientFactory,
+        timing: Timing,
+        changed: Callable[[], None],
+    ) -> None:
+        self.state = "disconnected"
+        self.sentence = "Not connected."
+        self.server: Server | None = None
+        self.client: Client | None = None
+        self.info: ServerInfo | None = None
+        self._host = host
+        self._errands = errands
+        self._open_client = open_client
+        self._timing = timing
+        self._changed = changed
+        self._attempt = 0
+        self._failures = 0
+
+    @property
+    def address(self) -> str:
+        """Of the server; empty if there is none."""
+        return self.server.address if self.server else ""
+
+    def connect(self, server: Server) -> None:
+        """Connects to a server, from now on by itself; lets go of another one."""
+        self._let_go()
+        self.server = server
+        self.info = None
+        self._failures = 0
+        self._set("connecting", f"Connecting to {server.address} …")
+        self._try()
+
+    def disconnect(self) -> None:
+        """Lets go of the server, and tries no more."""
+        self._let_go()
+        self._set("disconnected", "Not connected.")
+
+    def try_now(self) -> None:
+        """Does not wait for the next attempt. Harmless unless it is waiting."""
+        if self.state == "reconnecting":
+            self._attempt += 1
+            self._set("reconnecting", f"Connecting to {self.address} …")
+            self._try()
+
+    def lost(self, client: Client | None, error: Exception) -> None:
+        """A call met an error that says the server is not there. Harmless if that is known already."""
+        if client is not None and client is self.client:
+            self._failed(error)
+
+    def refused(self, client: Client | None, error: Exception) -> None:
+        """A call was refused because of who we are. Harmless if it was another connection."""
+        if client is not None and client is self.client:
+            self._let_go()
+            self._set("refused", words.sentence(error, self.address))
+
+    def _try(self) -> None:
+        server, attempt = self.server, self._attempt
+        assert server is not None
+
+        def work() -> tuple[Client, ServerInfo]:
+            client = self._open_client(server, self._timing)
+            try:
+                return client, client.info()
+            except BaseException:
+                client.close()
+                raise
+
+        def done(found: tuple[Client, ServerInfo]) -> None:
+            client, info = found
+            if attempt != self._attempt:
+                self._errands.start(client.close)
+                return
+            self.client, self.info = client, info
+            self._failures = 0
+            self._set("connected", _connected(server, info))
+            self._check_later(client)
+
+        def failed(error: Exception) -> None:
+            if attempt == self._attempt:
+                self._failed(error)
+
+        self._errands.start(work, done, failed)
+
+    def _failed(self, error: Exception) -> None:
+        self._let_go()
+        told = words.sentence(error, self.address)
+        if not isinstance(error, words.RETRIABLE):
+            self._set("refused", told)
+            return
+        delay = min(self._timing.first_retry * 2.0**self._failures, self._timing.longest_retry)
+        self._failures += 1
+        attempt = self._attempt
+
+        def again() -> None:
+            if attempt == self._attempt:
+                self._try()
+
+        self._set("reconnecting", f"{told} Trying again by itself.")
+        self._host.later(delay, again)
+
+    def _check_later(self, client: Client) -> None:
+        def check() -> None:
+            if client is self.client:
+                self._errands.start(client.info, done, failed)
+
+        def done(info: ServerInfo) -> None:
+            if client is self.client:
+                self.info = info
+                self._check_later(client)
+
+        def failed(error: Exception) -> None:
+            if client is not self.client:
+                return
+            if isinstance(error, words.RETRIABLE):
+                self._failed(error)
+            else:
+                self.refused(client, error)
+
+        self._host.later(self._timing.check, check)
+
+    def _let_go(self) -> None:
+        self._attempt += 1
+        client, self.client = self.client, None
+        if client is not None:
+            self._errands.start(client.close)
+
+    def _set(self, state: str, sentence: str) -> None:
+        self.state, self.sentence = state, sentence
+        self._changed()
+
+
+def _connected(server: Server, info: ServerInfo) -> str:
+    devices = " and ".join(dict.fromkeys(device.description or device.name for device in info.devices))
+    tenant = f" as {info.tenant}" if info.tenant else ""
+    said = f"Connected to {server.address}{tenant}"
+    if any(device.state == "starting" for device in info.devices):
+        return f"{said}: {devices}, still starting."
+    return f"{said}: {devices}." if devices else f"{said}."

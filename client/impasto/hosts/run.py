@@ -1,0 +1,604 @@
+"""A painting from the order to its place in the host."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from impasto.errors import DataLoss, FailedPrecondition, JobCancelled, NotFound, Unauthenticated
+from impasto.hosts import words
+from impasto.hosts.choices import Choices
+from impasto.hosts.connection import Connection, Timing
+from impasto.hosts.errands import Errands
+from impasto.hosts.host import CannotPlace, Host, Painted
+from impasto.hosts.memory import Memory, Remembered
+from impasto.hosts.sizes import Size
+from impasto.hosts.steering import Steering
+from impasto.hosts.styles import StyleItem, StyleLibrary
+from impasto.job import FINAL_STATES, Job, JobChanged, Preview, Progress
+
+if TYPE_CHECKING:
+    from impasto.client import Client
+    from impasto.painting import Painting
+    from impasto.recipe import Previews, RawPixels
+
+STATES = ("submitting", "queued", "running", "paused", "fetching", "succeeded", "failed", "cancelled")
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What is to be painted, and how.
+
+    Attributes:
+        content: makes the pixels, at the painted size; called on a worker thread, so that the host can scale
+            them there. May raise ValueError with a sentence for people.
+        style: one of the library's.
+        size: as `sizes.plan` gave it.
+        choices: how to paint.
+        place: the host's own notes on where the picture goes, as JSON has it; given back with the result,
+            even after the host was closed in between.
+        subject: what is painted, for people: the document's name.
+    """
+
+    content: Callable[[], RawPixels]
+    style: StyleItem
+    size: Size
+    choices: Choices
+    place: dict[str, Any]
+    subject: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tools:
+    """What a run works with."""
+
+    host: Host
+    errands: Errands
+    connection: Connection
+    library: StyleLibrary
+    memory: Memory
+    timing: Timing
+    previews: Previews
+    result_format: str
+
+
+class Run:
+    """A painting under way, or over. All on the host's main thread.
+
+        submitting → queued → running ⇄ paused → fetching → succeeded
+                     any of them → failed, cancelled
+
+    Contact may be lost in any of them (`in_contact`): the server goes on painting, and the run goes on where
+    it was once the connection is back.
+
+    Args:
+        changed: called with "run" when an attribute is another, with "preview" when it is the preview.
+
+    Attributes:
+        id: of our own.
+        state: one of `STATES`.
+        choices: as they are now, steering included.
+        style: as it was chosen.
+        place: the host's own notes.
+        job: as the server last told; None before it did.
+        progress: the newest numbers; None before the first.
+        preview: the newest preview as `Host.decode` made it; None before the first.
+        notice: a sentence about something that went wrong and does not end the painting; else empty.
+        asking: "pause" or "resume" while the server is asked to; else empty.
+    """
+
+    def __init__(
+        self, tools: Tools, memo: Remembered, order: Order | None, changed: Callable[[str], None]
+    ) -> None:
+        self.id = memo.id
+        self.state = "submitting" if order else "queued"
+        self.choices = memo.choices
+        self.style = memo.style
+        self.place = memo.place
+        self.job: Job | None = None
+        self.progress: Progress | None = None
+        self.preview: Any = None
+        self.notice = ""
+        self.asking = ""
+        self._tools = tools
+        self._memo = memo
+        self._order = order
+        self._changed = changed
+        self._why = ""
+        self._pixels: RawPixels | None = None
+        self._submitting = self._fetching = False
+        self._watching: _Watching | None = None
+        self._steering = Steering(
+            tools.host.later,
+            tools.timing.steer,
+            is_ready=lambda: bool(self.name) and self.in_contact and not self.is_final,
+            send=self._send_settings,
+        )
+
+    @property
+    def name(self) -> str:
+        """The job's, empty before the server told it."""
+        return self._memo.name
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is over."""
+        return self.state in FINAL_STATES
+
+    @property
+    def in_contact(self) -> bool:
+        """Whether its server is there."""
+        connection = self._tools.connection
+        return connection.client is not None and connection.address == self._memo.address
+
+    @property
+    def fraction(self) -> float | None:
+        """How much is done, 0 to 1; None if that cannot be told."""
+        if self.state in ("fetching", "succeeded"):
+            return 1.0
+        if self.progress is None or not self.progress.evaluations:
+            return None
+        return min(1.0, self.progress.evaluation / self.progress.evaluations)
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until the picture is there, as far as can be told."""
+        return self.progress.time_left if self.progress is not None and self.state == "running" else None
+
+    @property
+    def queue_position(self) -> int | None:
+        """Place in the queue, from 1; None unless it is queued."""
+        return self.job.queue_position if self.job is not None and self.state == "queued" else None
+
+    @property
+    def can_pause(self) -> bool:
+        """Whether `pause` makes sense."""
+        return self.state in ("queued", "running") and self._can_ask
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether `resume` makes sense."""
+        return self.state == "paused" and self._can_ask
+
+    @property
+    def _can_ask(self) -> bool:
+        return bool(self.name) and self.in_contact and not self.asking
+
+    @property
+    def sentence(self) -> str:
+        """How it stands, for people."""
+        if not self.is_final and not self.in_contact:
+            if self._tools.connection.address != self._memo.address:
+                return f"Painted by {self._memo.address}. Connect to it again to see how it goes."
+            if self.name:
+                return "No connection. The server goes on painting; the picture comes when it is back."
+            return "No connection. The picture is sent when it is back."
+        if self.state == "submitting":
+            return "Sending the picture …"
+        if self.state == "queued":
+            place = self.queue_position
+            return (
+                "Waiting for a free device …" if place is None else f"Waiting, number {place} in the queue …"
+            )
+        if self.state == "running":
+            return self._running()
+        if self.state == "paused":
+            return "Paused. The server keeps the work."
+        if self.state == "fetching":
+            return "Fetching the picture …"
+        return self._why
+
+    def _running(self) -> str:
+        progress = self.progress
+        if progress is None:
+            return "Beginning …"
+        left = "" if progress.time_left is None else f", {words.duration(progress.time_left)} left"
+        return f"Painting, {progress.evaluation} of {progress.evaluations}{left}"
+
+    # What the artist does.
+
+    def begin(self) -> None:
+        """Sends the order, or takes up a job that there is."""
+        self.contact_changed()
+
+    def steer(self, choices: Choices) -> None:
+        """Other choices from now on: strength, effort and colours take hold while it is painted."""
+        if self.is_final:
+            return
+        choices = dataclasses.replace(choices, seed=self.choices.seed, longest_side=self.choices.longest_side)
+        settings = choices.steering(self.choices)
+        self.choices = choices
+        if settings:
+            self._steering.want(settings)
+
+    def pause(self) -> None:
+        """Takes it off the device. Harmless unless `can_pause`."""
+        if self.can_pause:
+            self._ask("pause")
+
+    def resume(self) -> None:
+        """Lets it go on. Harmless unless `can_resume`."""
+        if self.can_resume:
+            self._ask("resume")
+
+    def cancel(self) -> None:
+        """Ends it, at once as far as the artist is concerned. Harmless if it is over."""
+        if self.is_final:
+            return
+        unsure = self._submitting and not self.name
+        self._end("cancelled", "Cancelled.")
+        self._tools.memory.forget(self.id)
+        # A job that is just being made is cancelled when its name is known.
+        if self.name:
+            cancel_job(self._tools, self._memo.address, self.name)
+        elif unsure:
+            self._tools.memory.to_cancel(self._memo.address, self._memo.title)
+        elif self._pixels is not None:
+            # Its answer may have been lost.
+            cancel_job(self._tools, self._memo.address, self._memo.title)
+
+    def leave(self) -> None:
+        """The host closes: the server goes on, and the job is remembered."""
+        self._stop_watching()
+
+    # The connection.
+
+    def contact_changed(self) -> None:
+        """The connection is another than before."""
+        if self.is_final:
+            return
+        if not self.in_contact:
+            self._stop_watching()
+        elif not self.name:
+            self._submit()
+        elif self.state == "fetching":
+            self._fetch()
+        else:
+            self._watch()
+        self._steering.flush()
+        self._changed("run")
+
+    def _is_lost(self, client: Client, error: Exception) -> bool:
+        """Whether an error only says that contact was lost; then the connection knows it, too."""
+        connection = self._tools.connection
+        if isinstance(error, Unauthenticated):
+            connection.refused(client, error)
+            return True
+        if isinstance(error, words.RETRIABLE):
+            connection.lost(client, error)
+            return True
+        # What a client says that was let go meanwhile says nothing about the job.
+        return client is not connection.client
+
+    # Sending.
+
+    def _submit(self) -> None:
+        client, order = self._tools.connection.client, self._order
+        if self._submitting or client is None or order is None:
+            return
+        self._submitting = True
+        tools, memo = self._tools, self._memo
+        tools.memory.remember(memo)
+
+        def work() -> Job:
+            if self._pixels is None:
+                self._pixels = order.content()
+            for again in (False, True):
+                source = tools.library.source(order.style, client, memo.address, again=again)
+                try:
+                    return client.create_job(
+                        self._pixels,
+                        source,
+                        title=memo.title,
+                        request_id=memo.id,
+                        previews=tools.previews,
+                        longest_side=order.size.longest_side,
+                        **order.choices.settings(),
+                    )
+                except FailedPrecondition:
+                    # An own style that the server has forgotten.
+                    if again or not order.style.own:
+                        raise
+            raise AssertionError
+
+        def done(job: Job) -> None:
+            self._submitting = False
+            self._memo = dataclasses.replace(memo, name=job.name)
+            self._pixels = None
+            if self.is_final:
+                tools.memory.told(memo.address, memo.title)
+                cancel_job(tools, memo.address, job.name)
+                return
+            self._remember()
+            self._job_changed(job)
+            self.contact_changed()
+
+        def failed(error: Exception) -> None:
+            self._submitting = False
+            lost = self._is_lost(client, error)
+            if self.is_final:
+                if lost:
+                    cancel_job(tools, memo.address, memo.title)
+                else:
+                    tools.memory.told(memo.address, memo.title)
+            elif not lost:
+                self._fail(error, forget=True)
+            elif self.in_contact:
+                self._submit()
+
+        tools.errands.start(work, done, failed)
+
+    # Watching.
+
+    def _watch(self) -> None:
+        client = self._tools.connection.client
+        if self._watching is not None or client is None:
+            return
+        watching = self._watching = _Watching()
+        slots: dict[str, Any] = {}
+        lock = threading.Lock()
+        errands, host, name, place = self._tools.errands, self._tools.host, self.name, self.place
+
+        def show(kind: str, value: Any) -> None:
+            # The main thread may be busy: what it has not taken yet, the newer replaces.
+            with lock:
+                waiting = kind in slots
+                slots[kind] = value
+            if not waiting:
+                errands.hand(lambda: take(kind))
+
+        def take(kind: str) -> None:
+            with lock:
+                value = slots.pop(kind)
+            if self._watching is not watching or self.is_final:
+                return
+            if kind == "progress":
+                self.progress = value
+                self._changed("run")
+            else:
+                self.preview = value
+                self._changed("preview")
+
+        def tell(job: Job) -> None:
+            if self._watching is watching:
+                self._job_changed(job)
+
+        def work() -> None:
+            painting = client.watch(name)
+            watching.begin(painting)
+            try:
+                for event in painting:
+                    if isinstance(event, Progress):
+                        show("progress", event)
+                    elif isinstance(event, Preview):
+                        show("preview", host.decode(event, place))
+                    elif isinstance(event, JobChanged):
+                        errands.hand(lambda job=event.job: tell(job))  # type: ignore[misc]
+                        if event.job.is_final:
+                            return
+            finally:
+                painting.leave()
+            raise DataLoss("the server told no end of the painting")
+
+        def failed(error: Exception) -> None:
+            if self._watching is not watching or self.is_final:
+                return
+            self._watching = None
+            if self._is_lost(client, error):
+                if self.in_contact:
+                    self._watch()
+                self._changed("run")
+            elif isinstance(error, JobCancelled):
+                self._tools.memory.forget(self.id)
+                self._end("cancelled", "Cancelled on the server.")
+            else:
+                self._fail(error, forget=isinstance(error, NotFound))
+
+        errands.start(work, failed=failed)
+
+    def _stop_watching(self) -> None:
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.leave()
+
+    def _job_changed(self, job: Job) -> None:
+        if self.is_final or self.state == "fetching":
+            return
+        self.job = job
+        self.progress = job.progress or self.progress
+        if job.state == "succeeded":
+            self.state = "fetching"
+            self._stop_watching()
+            self._fetch()
+        elif job.state == "failed":
+            self._tools.memory.forget(self.id)
+            self._end("failed", _why_failed(job, self._memo.address))
+            return
+        elif job.state == "cancelled":
+            self._tools.memory.forget(self.id)
+            self._end("cancelled", "Cancelled on the server.")
+            return
+        elif job.state in STATES:
+            self.state = job.state
+        self._changed("run")
+
+    # The picture.
+
+    def _fetch(self) -> None:
+        client = self._tools.connection.client
+        if self._fetching or client is None:
+            return
+        self._fetching = True
+        tools, name = self._tools, self.name
+
+        def work() -> Any:
+            image = client.download(result_of=name, format=tools.result_format)
+            return tools.host.decode_result(image, self.place)
+
+        def done(picture: Any) -> None:
+            self._fetching = False
+            if not self.is_final:
+                assert self.job is not None
+                self._put_in_place(Painted(picture, self.job, self.style, self.choices, self.place))
+
+        def failed(error: Exception) -> None:
+            self._fetching = False
+            if self.is_final:
+                return
+            if not self._is_lost(client, error):
+                self._fail(error, forget=isinstance(error, (NotFound, FailedPrecondition)))
+            elif self.in_contact:
+                self._fetch()
+
+        tools.errands.start(work, done, failed)
+
+    def _put_in_place(self, painted: Painted) -> None:
+        why = _finished(painted.job)
+        try:
+            self._tools.host.place(painted)
+        except CannotPlace as error:
+            why = str(error)
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
+            why = words.sentence(error)
+        else:
+            self._tools.memory.forget(self.id)
+        self._end("succeeded", why)
+
+    # Asking the server.
+
+    def _ask(self, what: str) -> None:
+        client = self._tools.connection.client
+        assert client is not None
+        self.asking, self.notice = what, ""
+        name = self.name
+
+        def done(job: Job) -> None:
+            self.asking = ""
+            self._job_changed(job)
+            self._changed("run")
+
+        def failed(error: Exception) -> None:
+            self.asking = ""
+            # A job that has just ended says so itself.
+            if not isinstance(error, FailedPrecondition) and not self.is_final:
+                self._is_lost(client, error)
+                self.notice = f"Could not {what}. {words.sentence(error, self._memo.address)}"
+            self._changed("run")
+
+        call = client.pause if what == "pause" else client.resume
+        self._tools.errands.start(lambda: call(name), done, failed)
+        self._changed("run")
+
+    def _send_settings(self, settings: dict[str, Any], finished: Callable[[bool], None]) -> None:
+        client = self._tools.connection.client
+        assert client is not None
+        name = self.name
+        self._remember()
+
+        def done(job: Job) -> None:
+            self.notice = ""
+            finished(False)
+            self._changed("run")
+
+        def failed(error: Exception) -> None:
+            lost = self._is_lost(client, error)
+            if not lost and not isinstance(error, FailedPrecondition) and not self.is_final:
+                self.notice = words.sentence(error, self._memo.address)
+                self._changed("run")
+            finished(lost)
+            if lost:
+                self._steering.flush()
+
+        self._tools.errands.start(lambda: client.update_job(name, **settings), done, failed)
+
+    # Endings.
+
+    def _remember(self) -> None:
+        self._memo = dataclasses.replace(self._memo, choices=self.choices)
+        self._tools.memory.remember(self._memo)
+
+    def _fail(self, error: Exception, *, forget: bool) -> None:
+        if self.is_final:
+            return
+        if forget:
+            self._tools.memory.forget(self.id)
+        self._end("failed", words.sentence(error, self._memo.address))
+
+    def _end(self, state: str, why: str) -> None:
+        self.state, self._why = state, why
+        self.asking = self.notice = ""
+        self._stop_watching()
+        self._changed("run")
+
+
+class _Watching:
+    """A watcher, to be left from the main thread, whether it has begun or not."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._painting: Painting | None = None
+        self._left = False
+
+    def begin(self, painting: Painting) -> None:
+        with self._lock:
+            self._painting = painting
+            left = self._left
+        if left:
+            painting.leave()
+
+    def leave(self) -> None:
+        with self._lock:
+            self._left = True
+            painting = self._painting
+        if painting is not None:
+            painting.leave()
+
+
+def cancel_job(tools: Tools, address: str, which: str) -> None:
+    """Has a job cancelled: now, or when its server is there.
+
+    Args:
+        which: its name, or its title where the name is not known.
+    """
+    tools.memory.to_cancel(address, which)
+    client = tools.connection.client
+    if client is None or tools.connection.address != address:
+        return
+
+    def work() -> None:
+        names = [which] if which.startswith("jobs/") else _names_of(client, which)
+        for name in names:
+            try:
+                client.cancel(name)
+            except (NotFound, FailedPrecondition):
+                continue
+
+    def failed(error: Exception) -> None:
+        if isinstance(error, words.RETRIABLE):
+            tools.connection.lost(client, error)
+
+    tools.errands.start(work, lambda _: tools.memory.told(address, which), failed)
+
+
+def _names_of(client: Client, title: str) -> list[str]:
+    return [job.name for job in client.jobs(["queued", "running", "paused"]) if job.title == title]
+
+
+def _why_failed(job: Job, address: str) -> str:
+    if job.error is None:
+        return "The painting failed, and the server did not say why. Try again."
+    if isinstance(job.error, words.RETRIABLE):
+        # It is the job's worker that was not there, not the server.
+        return f"The painting failed: {job.error.message}. Try again."
+    return words.sentence(job.error, address)
+
+
+def _finished(job: Job) -> str:
+    begun, ended = job.start_time, job.end_time
+    took = f" in {words.duration((ended - begun).total_seconds())}" if begun and ended else ""
+    return f"Finished{took}."

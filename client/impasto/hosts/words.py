@@ -1,0 +1,83 @@
+"""Errors in an artist's words: what happened, and what to do."""
+
+from __future__ import annotations
+
+import math
+
+from impasto.errors import (
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    ImpastoError,
+    InvalidRequest,
+    JobCancelled,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+    Unreachable,
+)
+
+RETRIABLE = (Unavailable, DeadlineExceeded)
+"""Errors after which the same may go well a little later."""
+
+
+def sentence(error: Exception, address: str = "") -> str:
+    """An error as a sentence or two.
+
+    Args:
+        address: of the server.
+    """
+    where = address or "the server"
+    if isinstance(error, Unreachable):
+        return (
+            f"No server answers at {where}. Is it running, and is the address right? "
+            "If it uses encryption (TLS), switch that on in Settings."
+        )
+    if isinstance(error, Unavailable):
+        return f"The connection to {where} is lost or the server is restarting. Nothing has to be done."
+    if isinstance(error, DeadlineExceeded):
+        return f"{_begun(where)} takes too long to answer. It may be very busy, or the network slow."
+    if isinstance(error, Unauthenticated):
+        return f"{_begun(where)} does not know your token. Ask its keeper for one, and enter it in Settings."
+    if isinstance(error, PermissionDenied):
+        return f"{_begun(where)} does not let you do this. Ask its keeper."
+    if isinstance(error, ResourceExhausted):
+        wait = "" if error.retry_after is None else f" Try again in {duration(error.retry_after)}."
+        advice = wait or " Try a smaller longest side, or wait until other pictures are finished."
+        return f"The server has no room for this: {_ended(error.message)}{advice}"
+    if isinstance(error, InvalidRequest):
+        return f"The server cannot paint this: {_ended(error.message)}"
+    if isinstance(error, NotFound):
+        return f"The server does not have this any more: {_ended(error.message)} Start it again."
+    if isinstance(error, FailedPrecondition):
+        return f"That is not possible now: {_ended(error.message)}"
+    if isinstance(error, DataLoss):
+        return f"The picture was damaged on the way: {_ended(error.message)} Try again."
+    if isinstance(error, JobCancelled):
+        return "The painting was cancelled."
+    if isinstance(error, ImpastoError):
+        return f"The server made an error: {_ended(error.message)} Try again; if it stays, tell its keeper."
+    if isinstance(error, (OSError, ValueError)):
+        return _ended(str(error))
+    return f"The plug-in made an error ({type(error).__name__}: {error}). Please report it."
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: "8 s", "about 3 min", "about 2 h"."""
+    if seconds < 90:
+        return f"{max(1, math.ceil(seconds))} s"
+    if seconds < 90 * 60:
+        return f"about {round(seconds / 60)} min"
+    return f"about {round(seconds / 3600)} h"
+
+
+def _begun(text: str) -> str:
+    return f"The server at {text}" if text != "the server" else "The server"
+
+
+def _ended(text: str) -> str:
+    text = text.strip()
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else f"{text}."

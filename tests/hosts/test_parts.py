@@ -1,0 +1,122 @@
+"""The controller's parts that need no service: sizes, choices, storage, words."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impasto import errors
+from impasto.hosts import Choices, FolderStorage, plan, words
+from impasto.hosts.choices import MIDDLE_CONTENT_WEIGHT, from_json
+from impasto_server.engine import recipe as engine_recipe
+
+SIDES = st.integers(1, 20_000)
+
+
+@given(SIDES, SIDES, st.integers(16, 4096), st.none() | st.integers(16, 4096))
+def test_a_size_keeps_the_proportions_and_the_limits(
+    width: int, height: int, longest: int, most: int | None
+) -> None:
+    if max(width, height) < 16:
+        with pytest.raises(ValueError, match="too few"):
+            plan(width, height, longest, most=most)
+        return
+    size = plan(width, height, longest, most=most)
+    limit = min(longest, most or longest)
+    assert 1 <= size.painted_width <= width
+    assert 1 <= size.painted_height <= height
+    assert 16 <= size.longest_side <= limit
+    assert size.longest_side == min(limit, max(width, height))
+    assert abs(size.painted_width * height - size.painted_height * width) <= max(width, height)
+    assert size.enlarged == (max(width, height) > limit)
+
+
+def test_a_size_is_told_in_words() -> None:
+    assert plan(800, 600, 1024).sentence == "Painted at 800 × 600."
+    assert plan(8000, 6000, 1024).sentence == "Painted at 1024 × 768, enlarged to 8000 × 6000."
+
+
+def test_the_middle_strength_is_the_servers_own_default() -> None:
+    assert Choices(strength=50).content_weight == MIDDLE_CONTENT_WEIGHT
+    assert engine_recipe.DEFAULTS["balanced"].content_weight == MIDDLE_CONTENT_WEIGHT
+
+
+def test_more_strength_is_less_content() -> None:
+    weights = [Choices(strength=strength).content_weight for strength in range(101)]
+    assert weights == sorted(weights, reverse=True)
+    assert (weights[0], weights[100]) == (2.4, 0.0375)
+
+
+def test_only_what_changed_is_steered() -> None:
+    assert Choices().steering(Choices()) == {}
+    assert Choices(seed=4, longest_side=99).steering(Choices()) == {}
+    assert Choices(effort="fine", strength=0).steering(Choices()) == {"content_weight": 2.4, "effort": "fine"}
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["strength", "effort", "color", "longest_side", "seed", "other"]),
+        st.none() | st.booleans() | st.integers() | st.text() | st.floats(),
+    )
+    | st.none()
+    | st.lists(st.integers())
+)
+def test_kept_choices_are_always_usable(values: object) -> None:
+    choices = from_json(values)
+    assert 0 <= choices.strength <= 100
+    assert 0 <= choices.seed < 2**32
+    assert choices.settings()
+
+
+def test_a_folder_only_its_user_can_read(tmp_path: Path) -> None:
+    storage = FolderStorage(tmp_path / "impasto")
+    assert storage.read("server.json") is None
+    storage.remove("server.json")
+    storage.write("server.json", b"token")
+    storage.write("styles/abc", b"style")
+    assert (storage.read("server.json"), storage.read("styles/abc")) == (b"token", b"style")
+    for path in (tmp_path / "impasto").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+    assert stat.S_IMODE((tmp_path / "impasto").stat().st_mode) == 0o700
+    storage.remove("styles/abc")
+    assert storage.read("styles/abc") is None
+
+
+def test_every_error_is_a_sentence_with_what_to_do() -> None:
+    kinds = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.ImpastoError)
+    ]
+    assert len(kinds) > 10
+    for kind in kinds:
+        said = words.sentence(kind("something is wrong"), "studio:50051")
+        assert said[0].isupper() or said[0].isdigit()
+        assert said.endswith(".")
+        assert ".." not in said
+    for error in (OSError("disk full"), ValueError("odd"), RuntimeError("bug")):
+        assert words.sentence(error).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.2, "1 s"), (59.5, "60 s"), (89, "89 s"), (95, "about 2 min"), (7200, "about 2 h")],
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert words.duration(seconds) == said
+
+
+def test_importing_it_needs_nothing_but_python() -> None:
+    program = (
+        "import sys, impasto.hosts\n"
+        "found = [m for m in ('grpc', 'google.protobuf', 'numpy', 'PIL', 'PyQt5', 'gi', 'torch')"
+        " if m in sys.modules]\n"
+        "sys.exit(' '.join(found) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
