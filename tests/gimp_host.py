@@ -50,16 +50,18 @@ class Gimp:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        install(folder / "home" / ".config" / "GIMP" / "3.0" / "plug-ins" / "impasto")
+        profile = folder / "home" / ".config" / "GIMP" / "3.0"
+        install(profile / "plug-ins" / "impasto")
+        (profile / "gimprc").write_text("(show-welcome-dialog no)\n")
 
     def console(self, program: str, **given: Any) -> dict[str, Any]:
         """Runs a program of `tests/hosts` in GIMP's own Python, without a window.
 
         Args:
-            given: what it finds as `GIVEN`.
+            given: what it finds as `exchange.GIVEN`.
 
         Returns:
-            What it left in `TOLD`.
+            What it left in `exchange.TOLD`.
         """
         return self._run(
             program, given, ["gimp-console", "-idf", "--quit", "--batch-interpreter=python-fu-eval", "-b"]
@@ -77,7 +79,7 @@ class Gimp:
         told = self.folder / "told.json"
         told.unlink(missing_ok=True)
         (self.folder / "given.json").write_text(json.dumps(given))
-        for name in (program, "screen"):
+        for name in (program, "exchange.py", "screen"):
             shutil.copy(PROGRAMS / name, self.folder / name)
         # GIMP's own exit status says nothing: what counts is what the program left.
         done = subprocess.run(
@@ -94,14 +96,14 @@ class Gimp:
 
 
 _WRAPPED = """
-import json, traceback
-GIVEN = json.load(open("/share/given.json"))
-TOLD = {{}}
+import runpy, sys, traceback
+sys.path.insert(0, "/share")
+import exchange
 try:
-    exec(compile(open("/share/{program}").read(), "{program}", "exec"))
+    runpy.run_path("/share/{program}")
 except BaseException:
-    TOLD["error"] = traceback.format_exc()
-json.dump(TOLD, open("/share/told.json", "w"))
+    exchange.TOLD["error"] = traceback.format_exc()
+exchange.send()
 """
 
 

@@ -1,6 +1,9 @@
-# Runs in GIMP's Python (python-fu-eval): GIVEN in, TOLD out.
+"""Runs in GIMP's own Python: calls of the plug-in as a script makes them."""
+
+import sys
 import time
 
+from exchange import GIVEN, TOLD
 from gi.repository import Gegl, Gimp, Gio
 
 Gegl.init(None)
@@ -58,7 +61,7 @@ def stylize(image, layers=None, **settings):
     return told
 
 
-TOLD["python"] = __import__("sys").version
+TOLD["python"] = sys.version
 TOLD["gimp"] = Gimp.version()
 
 image = opened("photo.png")

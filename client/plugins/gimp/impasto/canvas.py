@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 from gi.repository import GdkPixbuf, Gegl, Gimp, GLib
+
 from impasto.recipe import RawPixels
 
 FORMAT = "R'G'B'A u8"
@@ -119,9 +120,7 @@ def place(part, painted):
         picture = picture.scale_simple(part.width, part.height, GdkPixbuf.InterpType.BILINEAR)
     grey = image.get_base_type() == Gimp.ImageBaseType.GRAY
     kind = Gimp.ImageType.GRAYA_IMAGE if grey else Gimp.ImageType.RGBA_IMAGE
-    layer = Gimp.Layer.new(
-        image, painted.name, part.width, part.height, kind, 100.0, Gimp.LayerMode.NORMAL
-    )
+    layer = Gimp.Layer.new(image, painted.name, part.width, part.height, kind, 100.0, Gimp.LayerMode.NORMAL)
     buffer = layer.get_buffer()
     buffer.set(Gegl.Rectangle.new(0, 0, part.width, part.height), FORMAT, rows(picture))
     buffer.flush()

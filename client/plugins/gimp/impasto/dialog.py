@@ -6,14 +6,14 @@ import gi
 
 gi.require_version("Gtk", "3.0")
 gi.require_version("GimpUi", "3.0")
+import canvas  # noqa: E402
+import order as orders  # noqa: E402
 from gi.repository import GdkPixbuf, GimpUi, GLib, Gtk  # noqa: E402
+
 from impasto.errors import JobCancelled  # noqa: E402
 from impasto.hosts import Connection, Timing, open_client  # noqa: E402
 from impasto.hosts.errands import Errands  # noqa: E402
 from impasto.job import Preview  # noqa: E402
-
-import canvas  # noqa: E402
-import order as orders  # noqa: E402
 
 PREVIEW_BOX = 400
 """Side of the square in which the picture is shown, in pixels."""
@@ -115,7 +115,7 @@ class Dialog:
 
     def _build(self, procedure):
         self._dialog = dialog = GimpUi.ProcedureDialog.new(procedure, self._config, "Paint in a Style")
-        dialog.set_ok_label("_Stylize")
+        dialog.set_ok_label("_Paint")
         dialog.get_scale_entry("strength", 1.0)
         style = dialog.fill_box("style-box", ["style"])
         choices = dialog.fill_box("choices-box", ["strength", "effort", "color", "longest-side", "seed"])
@@ -130,13 +130,13 @@ class Dialog:
         pictures = Gtk.ScrolledWindow(min_content_height=190, hexpand=True, vexpand=True)
         pictures.set_shadow_type(Gtk.ShadowType.IN)
         pictures.add(self._icons)
-        from_file = Gtk.Button(label="From a _File…", use_underline=True)
+        from_file = Gtk.Button(label="From a F_ile…", use_underline=True)
         from_file.connect("clicked", self._choose_file)
         style.set_orientation(Gtk.Orientation.HORIZONTAL)
         style.pack_end(from_file, False, False, 0)
 
         self._light = Gtk.Label(xalign=0, wrap=True, max_width_chars=44)
-        settings = Gtk.Expander(label="Se_ttings of the server", use_underline=True)
+        settings = Gtk.Expander(label="Settin_gs of the server", use_underline=True)
         settings.add(server)
         self._settings = settings
         self._choices = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=8)
@@ -297,13 +297,22 @@ class Dialog:
                 self._cancelling.append(cancelling)
                 loop.quit()
 
+        def escaped(dialog):
+            # Of a painting, Escape leaves only the painting.
+            dialog.stop_emission_by_name("close")
+            dialog.response(Gtk.ResponseType.CANCEL)
+
         self._begin()
-        handler = self._dialog.connect("response", responded)
+        handlers = [
+            self._dialog.connect("response", responded),
+            self._dialog.connect("close", escaped),
+        ]
         self._errands.start(lambda: attempt.run(show), done, failed)
         try:
             loop.run()
         finally:
-            self._dialog.disconnect(handler)
+            for handler in handlers:
+                self._dialog.disconnect(handler)
             self._end()
         return outcome[0]
 

@@ -71,15 +71,15 @@ def add_arguments(procedure):
     effort.add("draft", 0, "Draft", "A quick look")
     effort.add("standard", 1, "Standard", "A good picture")
     effort.add("fine", 2, "Fine", "The last bit of quality, in more than twice the time")
-    procedure.add_choice_argument("effort", "_Effort", "How much work is done", effort, "standard", kept)
+    procedure.add_choice_argument("effort", "E_ffort", "How much work is done", effort, "standard", kept)
     color = Gimp.Choice.new()
     color.add("style", 0, "The style's", "The colours of the painting")
     color.add("luminance", 1, "The picture's, light and dark painted", "Only lightness is painted")
     color.add("matched", 2, "The picture's, matched", "The painting's colours are matched to the picture's")
-    procedure.add_choice_argument("color", "_Colours", "Whose colours the result has", color, "style", kept)
+    procedure.add_choice_argument("color", "Colo_urs", "Whose colours the result has", color, "style", kept)
     procedure.add_int_argument(
         "longest-side",
-        "_Longest side",
+        "Longest si_de",
         "Of what is painted at most, in pixels; what is larger is enlarged afterwards",
         16,
         LONGEST_SIDE_AT_MOST,
@@ -87,24 +87,24 @@ def add_arguments(procedure):
         kept,
     )
     procedure.add_int_argument(
-        "seed", "See_d", "Another number gives a slightly other picture", 0, 2**31 - 1, 0, kept
+        "seed", "Seed _number", "Another number gives a slightly other picture", 0, 2**31 - 1, 0, kept
     )
     procedure.add_string_argument(
         "server", "Ser_ver", "Address of the Impasto server: host or host:port", "127.0.0.1", kept
     )
     procedure.add_string_argument(
         "token-file",
-        "T_oken file",
+        "To_ken file",
         "A file with the token that the server's keeper gave you; empty for none",
         "",
         kept,
     )
     procedure.add_boolean_argument(
-        "tls", "Encr_ypted (TLS)", "Whether the server uses encryption", False, kept
+        "tls", "_Encrypted (TLS)", "Whether the server uses encryption", False, kept
     )
     procedure.add_string_argument(
         "ca-file",
-        "Ce_rtificate file",
+        "Certific_ate file",
         "Certificates that vouch for the server; empty for those that this computer trusts",
         "",
         kept,
@@ -120,11 +120,10 @@ def run(procedure, run_mode, image, drawables, config, data):
 
     status = Gimp.PDBStatusType
     try:
-        import impasto.client
+        import canvas
+        import order
     except ImportError as error:
         return outcome(status.EXECUTION_ERROR, f"The plug-in is not complete ({error}). Install it anew.")
-    import canvas
-    import order
 
     Gegl.init(None)
     try:

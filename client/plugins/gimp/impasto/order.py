@@ -5,13 +5,13 @@ import os
 import pathlib
 import threading
 
+from canvas import Painted
 from gi.repository import Gimp
+
 from impasto.errors import JobCancelled, NotFound, Unavailable, Unreachable
 from impasto.hosts import Choices, Server, Timing, open_client, plan, words
 from impasto.job import Progress
 from impasto.recipe import Previews, StyleName
-
-from canvas import Painted
 
 PREVIEW_SIDE = 512
 """Longer side of the previews in pixels."""
