@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""Impasto in GIMP 3: the procedure plug-in-impasto-stylize, "Filters > Artistic > Paint in a Style…".
+
+GIMP starts this file as a process of its own, so a call may take its time here without GIMP standing still.
+"""
+
+import os
+import sys
+
+import gi
+
+gi.require_version("Gimp", "3.0")
+gi.require_version("Gegl", "0.4")
+gi.require_version("GdkPixbuf", "2.0")
+from gi.repository import Gegl, Gimp, GLib, GObject  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+# The client comes first: this file has its name.
+sys.path[:0] = [os.path.join(HERE, "_vendor"), HERE]
+
+PROCEDURE = "plug-in-impasto-stylize"
+LONGEST_SIDE_AT_MOST = 16384
+
+
+class Plugin(Gimp.PlugIn):
+    """What GIMP asks for when it starts, and when the procedure is called."""
+
+    def do_set_i18n(self, name):
+        return False
+
+    def do_query_procedures(self):
+        return [PROCEDURE]
+
+    def do_create_procedure(self, name):
+        procedure = Gimp.ImageProcedure.new(self, name, Gimp.PDBProcType.PLUGIN, run, None)
+        procedure.set_image_types("RGB*, GRAY*")
+        procedure.set_sensitivity_mask(Gimp.ProcedureSensitivityMask.DRAWABLE)
+        procedure.set_menu_label("_Paint in a Style…")
+        procedure.add_menu_path("<Image>/Filters/Artistic")
+        procedure.set_documentation(
+            "Paints the layer in the style of a painting, on an Impasto server",
+            "Paints the layer, or the selected part of it, in the style of a painting. The result is a new "
+            "layer above it, with the selection as its mask.",
+            name,
+        )
+        procedure.set_attribution("Impasto", "Impasto, Apache-2.0", "2025")
+        add_arguments(procedure)
+        return procedure
+
+
+def add_arguments(procedure):
+    """What can be chosen; a script gives the same by these names."""
+    kept = GObject.ParamFlags.READWRITE
+    procedure.add_string_argument(
+        "style",
+        "St_yle",
+        "A file (PNG, JPEG, WebP or TIFF), or the name of one of the server's styles",
+        "",
+        kept,
+    )
+    procedure.add_int_argument(
+        "strength",
+        "S_trength",
+        "Of the style: at 0 the picture is hardly touched, at 100 nearly all is style",
+        0,
+        100,
+        50,
+        kept,
+    )
+    effort = Gimp.Choice.new()
+    effort.add("draft", 0, "Draft", "A quick look")
+    effort.add("standard", 1, "Standard", "A good picture")
+    effort.add("fine", 2, "Fine", "The last bit of quality, in more than twice the time")
+    procedure.add_choice_argument("effort", "E_ffort", "How much work is done", effort, "standard", kept)
+    color = Gimp.Choice.new()
+    color.add("style", 0, "The style's", "The colours of the painting")
+    color.add("luminance", 1, "The picture's, light and dark painted", "Only lightness is painted")
+    color.add("matched", 2, "The picture's, matched", "The painting's colours are matched to the picture's")
+    procedure.add_choice_argument("color", "Colo_urs", "Whose colours the result has", color, "style", kept)
+    procedure.add_int_argument(
+        "longest-side",
+        "Longest si_de",
+        "Of what is painted at most, in pixels; what is larger is enlarged afterwards",
+        16,
+        LONGEST_SIDE_AT_MOST,
+        1024,
+        kept,
+    )
+    procedure.add_int_argument(
+        "seed", "Seed _number", "Another number gives a slightly other picture", 0, 2**31 - 1, 0, kept
+    )
+    procedure.add_string_argument(
+        "server", "Ser_ver", "Address of the Impasto server: host or host:port", "127.0.0.1", kept
+    )
+    procedure.add_string_argument(
+        "token-file",
+        "To_ken file",
+        "A file with the token that the server's keeper gave you; empty for none",
+        "",
+        kept,
+    )
+    procedure.add_boolean_argument(
+        "tls", "_Encrypted (TLS)", "Whether the server uses encryption", False, kept
+    )
+    procedure.add_string_argument(
+        "ca-file",
+        "Certific_ate file",
+        "Certificates that vouch for the server; empty for those that this computer trusts",
+        "",
+        kept,
+    )
+    procedure.add_layer_return_value("layer", "Layer", "The new layer", True, kept)
+
+
+def run(procedure, run_mode, image, drawables, config, data):
+    """Paints; tells GIMP what came of it."""
+
+    def outcome(status, sentence=None):
+        return procedure.new_return_values(status, GLib.Error(sentence) if sentence else GLib.Error())
+
+    status = Gimp.PDBStatusType
+    try:
+        import canvas
+        import order
+    except ImportError as error:
+        return outcome(status.EXECUTION_ERROR, f"The plug-in is not complete ({error}). Install it anew.")
+
+    Gegl.init(None)
+    try:
+        part = canvas.Part.of(image, drawables)
+    except ValueError as error:
+        return outcome(status.CALLING_ERROR, str(error))
+    if run_mode == Gimp.RunMode.INTERACTIVE:
+        import dialog
+
+        painted = dialog.paint(procedure, config, part)
+        if painted is None:
+            return outcome(status.CANCEL)
+    else:
+        try:
+            painted = order.paint_for_script(config, part)
+        except Exception as error:
+            return outcome(status.EXECUTION_ERROR, order.sentence(error, config.get_property("server")))
+    layer = canvas.place(part, painted)
+    values = outcome(status.SUCCESS)
+    values.remove(1)
+    values.insert(1, GObject.Value(Gimp.Layer, layer))
+    return values
+
+
+Gimp.main(Plugin.__gtype__, sys.argv)

@@ -1,0 +1,206 @@
+"""What is asked of the server, and how it is told in an artist's words."""
+
+import dataclasses
+import os
+import pathlib
+import threading
+
+from canvas import Painted
+from gi.repository import Gimp
+
+from impasto.errors import JobCancelled, NotFound, Unavailable, Unreachable
+from impasto.hosts import Choices, Server, Timing, open_client, plan, words
+from impasto.job import Progress
+from impasto.recipe import Previews, StyleName
+
+PREVIEW_SIDE = 512
+"""Longer side of the previews in pixels."""
+PATIENCE = 60.0
+"""How long a painting waits for a server that is gone, in seconds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What to paint with.
+
+    Attributes:
+        style: a file, or the name of one of the server's.
+    """
+
+    server: Server
+    style: str
+    choices: Choices
+
+
+def order(config):
+    """What was chosen.
+
+    Raises:
+        ValueError: something is missing; the message is a sentence for people.
+    """
+    chosen = {
+        name: config.get_property(name) for name in ("strength", "effort", "color", "longest-side", "seed")
+    }
+    style = (config.get_property("style") or "").strip()
+    if not style:
+        raise ValueError("Choose a style: a picture file, or one of the server's styles by its name.")
+    choices = Choices(**{name.replace("-", "_"): value for name, value in chosen.items()})
+    return Order(server(config), style, choices)
+
+
+def server(config):
+    """Which server was chosen.
+
+    Raises:
+        ValueError: its address is missing, or the token cannot be read.
+    """
+    address = (config.get_property("server") or "").strip()
+    if not address:
+        raise ValueError("Enter the address of an Impasto server, as its keeper told you.")
+    token, token_file = "", (config.get_property("token-file") or "").strip()
+    if token_file:
+        try:
+            token = pathlib.Path(token_file).expanduser().read_text().strip()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise ValueError(f"The token file {token_file} cannot be read: {why}.") from None
+        if not token:
+            raise ValueError(f"The token file {token_file} is empty.")
+    ca = (config.get_property("ca-file") or "").strip()
+    return Server(address, token, config.get_property("tls"), os.path.expanduser(ca))
+
+
+def style_source(style):
+    """What a job is told of a style: a file if there is one, else the server's with that name.
+
+    Raises:
+        ValueError: it can only be a file, and there is none.
+    """
+    path = pathlib.Path(style).expanduser()
+    if path.is_file():
+        return path
+    if style.startswith("styles/"):
+        return StyleName(style)
+    if path.name != style or path.suffix:
+        raise ValueError(f"There is no style file {style}. Choose another one.")
+    return StyleName(f"styles/{style}")
+
+
+class Attempt:
+    """One go at a painting, which another thread may cancel.
+
+    Args:
+        part: what is painted.
+    """
+
+    def __init__(self, order, part):
+        self._order = order
+        self._part = part
+        self._lock = threading.Lock()
+        self._painting = None
+        self._cancelled = False
+
+    def run(self, show):
+        """Paints, and waits for it. On any thread.
+
+        Args:
+            show: called with the painting and each of its events.
+
+        Raises:
+            JobCancelled: it was cancelled.
+            ImpastoError, OSError, ValueError: it went wrong; `sentence` says it in words.
+        """
+        order, part = self._order, self._part
+        source = style_source(order.style)
+        with open_client(order.server, Timing(patience=PATIENCE)) as client:
+            most = client.info().limits.max_longest_side
+            size = plan(part.width, part.height, order.choices.longest_side, most=most)
+            pixels = part.scaled(size.painted_width, size.painted_height)
+            self._check()
+            try:
+                painting = client.stylize(
+                    pixels,
+                    source,
+                    title=part.title,
+                    previews=Previews(format="jpeg", max_side=PREVIEW_SIDE),
+                    longest_side=size.longest_side,
+                    **order.choices.settings(),
+                )
+            except NotFound:
+                offered = ", ".join(style.name.removeprefix("styles/") for style in client.styles())
+                there = f"It has: {offered}." if offered else "It has none; choose a picture file."
+                raise ValueError(f"The server has no style “{order.style}”. {there}") from None
+            with painting:
+                with self._lock:
+                    self._painting = painting
+                self._check()
+                for event in painting:
+                    show(painting, event)
+                return self._painted(painting.result())
+
+    def cancel(self):
+        """Cancels it, and tells the server, which may take a few seconds. From any thread."""
+        with self._lock:
+            self._cancelled = True
+            painting = self._painting
+        if painting is not None:
+            painting.cancel()
+
+    def _check(self):
+        with self._lock:
+            if self._cancelled:
+                raise JobCancelled("the painting was cancelled")
+
+    def _painted(self, picture):
+        order = self._order
+        title = order.style.removeprefix("styles/")
+        if os.path.sep in title or "." in title:
+            title = pathlib.Path(title).stem
+        choices = order.choices
+        name = f"{title}, strength {choices.strength}, seed {choices.seed}"
+        made = {"style": order.style, "choices": dataclasses.asdict(choices), "job": picture.metadata}
+        return Painted(picture.data, name, made)
+
+
+def paint_for_script(config, part):
+    """Paints without a dialog, in GIMP's own progress bar.
+
+    Raises:
+        ImpastoError, OSError, ValueError: it went wrong; `sentence` says it in words.
+    """
+    attempt = Attempt(order(config), part)
+    Gimp.progress_init("Painting …")
+
+    def show(painting, event):
+        if isinstance(event, Progress):
+            Gimp.progress_set_text(stands(painting))
+            Gimp.progress_update(event.evaluation / event.evaluations)
+
+    try:
+        return attempt.run(show)
+    finally:
+        Gimp.progress_end()
+
+
+def stands(painting):
+    """How a painting stands, for people."""
+    job, progress = painting.job, painting.progress
+    if job.state == "queued":
+        place = job.queue_position
+        return "Waiting for a free device …" if place is None else f"Waiting, number {place} in the queue …"
+    if job.state == "paused":
+        return "Paused by someone at the server, which keeps the work."
+    if progress is None:
+        return "Beginning …"
+    left = "" if progress.time_left is None else f", {words.duration(progress.time_left)} left"
+    return f"Painting, {progress.evaluation} of {progress.evaluations}{left}"
+
+
+def sentence(error, address):
+    """What went wrong, for people."""
+    if isinstance(error, Unavailable) and not isinstance(error, Unreachable):
+        return (
+            f"The connection to {address} was lost and did not come back. Your image is as it was; "
+            "try again when the server is there."
+        )
+    return words.sentence(error, address)

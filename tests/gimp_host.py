@@ -1,0 +1,121 @@
+"""The real GIMP 3, in a chroot of its own, with the plug-in in a fresh profile."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CHROOT = ROOT / "tests" / "hosts" / "gimp_chroot"
+PROGRAMS = ROOT / "tests" / "hosts"
+CANNOT = 77
+PURE = (
+    "googleapis-common-protos",
+    "grpclib",
+    "h2",
+    "hpack",
+    "hyperframe",
+    "multidict",
+    "protobuf",
+    "typing-extensions",
+)
+"""What the client needs over grpclib; without their compiled files, all of them are Python."""
+SETTING_UP = 900.0
+"""Seconds for making the chroot; done once on a machine."""
+PATIENCE = 240.0
+"""Seconds for one run of GIMP; far more than any takes."""
+
+
+def set_up() -> None:
+    """Makes the chroot if it is not there; skips the test where that cannot be, unless hosts are required."""
+    made = subprocess.run([CHROOT, "make"], capture_output=True, text=True, timeout=SETTING_UP)
+    if made.returncode == CANNOT and os.environ.get("IMPASTO_REQUIRE_HOSTS") != "1":
+        pytest.skip(made.stderr.strip())
+    assert made.returncode == 0, made.stderr
+
+
+class Gimp:
+    """A profile of GIMP's with the plug-in in it.
+
+    Attributes:
+        folder: seen by GIMP as /share.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        profile = folder / "home" / ".config" / "GIMP" / "3.0"
+        install(profile / "plug-ins" / "impasto")
+        (profile / "gimprc").write_text("(show-welcome-dialog no)\n")
+
+    def console(self, program: str, **given: Any) -> dict[str, Any]:
+        """Runs a program of `tests/hosts` in GIMP's own Python, without a window.
+
+        Args:
+            given: what it finds as `exchange.GIVEN`.
+
+        Returns:
+            What it left in `exchange.TOLD`.
+        """
+        return self._run(
+            program, given, ["gimp-console", "-idf", "--quit", "--batch-interpreter=python-fu-eval", "-b"]
+        )
+
+    def window(self, program: str, **given: Any) -> dict[str, Any]:
+        """Runs a program of `tests/hosts` beside GIMP's window, on a screen of its own."""
+        return self._run(
+            program,
+            given,
+            ["sh", "/share/screen", "gimp", "-ns", "--quit", "--batch-interpreter=python-fu-eval", "-b"],
+        )
+
+    def _run(self, program: str, given: dict[str, Any], command: list[str]) -> dict[str, Any]:
+        told = self.folder / "told.json"
+        told.unlink(missing_ok=True)
+        (self.folder / "given.json").write_text(json.dumps(given))
+        for name in (program, "exchange.py", "screen"):
+            shutil.copy(PROGRAMS / name, self.folder / name)
+        # GIMP's own exit status says nothing: what counts is what the program left.
+        done = subprocess.run(
+            [CHROOT, "run", "env", "HOME=/share/home", *command, _WRAPPED.format(program=program)],
+            env={**os.environ, "GIMP_SHARE": str(self.folder)},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert told.exists(), f"{done.stdout}\n{done.stderr}"
+        answer: dict[str, Any] = json.loads(told.read_text())
+        assert "error" not in answer, f"{answer['error']}\n{done.stdout}\n{done.stderr}"
+        return answer
+
+
+_WRAPPED = """
+import runpy, sys, traceback
+sys.path.insert(0, "/share")
+import exchange
+try:
+    runpy.run_path("/share/{program}")
+except BaseException:
+    exchange.TOLD["error"] = traceback.format_exc()
+exchange.send()
+"""
+
+
+def install(folder: Path) -> None:
+    """Puts the plug-in into a folder, with what it needs, all of it Python."""
+    shutil.copytree(ROOT / "client" / "plugins" / "gimp" / "impasto", folder)
+    vendored = folder / "_vendor"
+    ignored = shutil.ignore_patterns("__pycache__", "cli", "data", "worker")
+    shutil.copytree(ROOT / "client" / "impasto", vendored / "impasto", ignore=ignored)
+    for name in PURE:
+        for file in importlib.metadata.distribution(name).files or ():
+            if file.suffix in (".py", ".typed") and ".." not in file.parts:
+                target = vendored / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(str(file.locate()), target)

@@ -1,0 +1,199 @@
+"""Runs in GIMP's own Python beside its window: the dialog is used by keys, as people do."""
+
+import glob
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+from exchange import GIVEN, TOLD
+from gi.repository import Gegl, Gimp, Gio
+
+sys.path[:0] = glob.glob("/share/home/.config/GIMP/3.0/plug-ins/impasto/_vendor")
+import impasto  # noqa: E402
+
+Gegl.init(None)
+TITLE = "^Paint in a Style$"
+PATIENCE = 60
+client = impasto.Client(GIVEN["server"], token=pathlib.Path("/share/token").read_text().strip())
+
+
+def until(look, what):
+    deadline = time.monotonic() + PATIENCE
+    while not (seen := look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"never: {what}")
+        time.sleep(0.1)
+    return seen
+
+
+def x(*command):
+    return subprocess.run(["xdotool", *command], capture_output=True, text=True).stdout.split()
+
+
+def dialog():
+    found = x("search", "--onlyvisible", "--name", TITLE)
+    return found[0] if found else ""
+
+
+def key(*names):
+    window = until(dialog, "the dialog is there")
+    x("windowactivate", "--sync", window)
+    for name in names:
+        x("key", "--clearmodifiers", name)
+        time.sleep(0.1)
+
+
+def picture(name):
+    time.sleep(0.4)
+    subprocess.run(
+        ["import", "-window", until(dialog, "the dialog is there"), f"/share/{name}.png"], check=True
+    )
+
+
+def newest():
+    return next(client.jobs(), None)
+
+
+def begun(before):
+    """Waits until another job than this one has come so far that there is something to see."""
+
+    def look():
+        job = newest()
+        new = job is not None and job.name != before and job.progress is not None
+        return job if new and job.progress.evaluation >= 12 else None
+
+    return until(look, "the painting has begun")
+
+
+def cancelled(job):
+    until(lambda: client.job(job.name).is_final, "the server knows that it is cancelled")
+    return client.job(job.name).state
+
+
+def interact(image, steps, mode=Gimp.RunMode.INTERACTIVE, **settings):
+    """Calls the plug-in as the menu does, while the steps use its dialog."""
+    procedure = Gimp.get_pdb().lookup_procedure("plug-in-impasto-stylize")
+    config = procedure.create_config()
+    config.set_property("run-mode", mode)
+    config.set_property("image", image)
+    config.set_core_object_array("drawables", image.get_layers()[:1])
+    for name, value in settings.items():
+        config.set_property(name, value)
+    wrong = []
+
+    def use():
+        try:
+            steps()
+        except BaseException:
+            wrong.append(traceback.format_exc())
+            subprocess.run(["import", "-window", "root", "/share/wrong.png"])
+            while dialog():
+                key("Escape")
+                time.sleep(1)
+
+    user = threading.Thread(target=use)
+    user.start()
+    values = procedure.run(config)
+    user.join()
+    if wrong:
+        raise AssertionError(wrong[0])
+    return values.index(0).value_nick
+
+
+def names(image):
+    return [layer.get_name() for layer in image.get_layers()]
+
+
+def pixels(layer):
+    box = Gegl.Rectangle.new(0, 0, layer.get_width(), layer.get_height())
+    return bytes(layer.get_buffer().get(box, 1.0, "R'G'B'A u8", Gegl.AbyssPolicy.NONE))
+
+
+image = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path("/share/subject.jpg"))
+Gimp.Display.new(image)
+until(lambda: x("search", "--onlyvisible", "--name", "GIMP$"), "GIMP's window is there")
+was = pixels(image.get_layers()[0])
+chosen = {
+    "server": GIVEN["server"],
+    "token-file": "/share/token",
+    "style": GIVEN["style"],
+    "longest-side": 256,
+    "strength": 60,
+}
+
+# Cancel, look again, and let it paint to the end.
+seen = {}
+
+
+def cancel_then_paint():
+    time.sleep(1.5)
+    picture("ready")
+    key("alt+p")
+    seen["first"] = begun("")
+    picture("painting")
+    key("Escape")
+    TOLD["after cancel"] = cancelled(seen["first"])
+    picture("cancelled")
+    key("alt+p")
+    until(lambda: not dialog(), "the dialog is gone")
+
+
+TOLD["painted"] = interact(image, cancel_then_paint, **chosen)
+TOLD["layers"] = names(image)
+TOLD["own layer as it was"] = pixels(image.get_layers()[-1]) == was
+painted = pixels(image.get_layers()[0])
+
+# One step back, and forth.
+window = x("search", "--onlyvisible", "--name", "GIMP$")[0]
+
+
+def press(keys):
+    x("windowactivate", "--sync", window)
+    x("key", "--clearmodifiers", keys)
+    time.sleep(1)
+
+
+press("ctrl+z")
+TOLD["undone"] = names(image)
+TOLD["own layer after undo"] = pixels(image.get_layers()[0]) == was
+press("ctrl+y")
+TOLD["redone"] = names(image)
+TOLD["result after redo"] = pixels(image.get_layers()[0]) == painted
+press("ctrl+z")
+
+# What was chosen last is chosen again.
+TOLD["again"] = interact(image, lambda: None, Gimp.RunMode.WITH_LAST_VALS)
+TOLD["again layers"] = names(image)
+
+# Closing the window cancels, too.
+count = len(names(image))
+
+
+def close_while_painting():
+    last = newest().name
+    key("alt+p")
+    seen["closed"] = begun(last)
+    key("alt+F4")
+    until(lambda: not dialog(), "the dialog is gone")
+    TOLD["after closing"] = cancelled(seen["closed"])
+
+
+TOLD["closed"] = interact(image, close_while_painting, **chosen)
+
+# Nobody there: the dialog says so, and stays.
+
+
+def nobody():
+    time.sleep(2)
+    key("alt+p")
+    time.sleep(2)
+    picture("nobody")
+    key("Escape")
+
+
+TOLD["nobody"] = interact(image, nobody, **{**chosen, "server": GIVEN["stopped"]})
+TOLD["layers at the end"] = len(names(image)) - count
+client.close()

@@ -1,0 +1,139 @@
+"""The plug-in in the real GIMP 3, against a real server.
+
+One run of GIMP takes 10 to 30 seconds, mostly for its start, so that few runs do much each.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gimp_host import Gimp, set_up
+from impasto_server.gateway.tokens import Tokens
+from samples import photo
+from server_process import ServerProcess, running_server
+
+WIDTH, HEIGHT = 48, 32
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+@pytest.fixture(scope="module")
+def gimp(tmp_path_factory: pytest.TempPathFactory) -> Gimp:
+    set_up()
+    folder = tmp_path_factory.mktemp("gimp")
+    photo(WIDTH, HEIGHT).save(folder / "photo.png")
+    photo(32, 32).rotate(90).save(folder / "style.png")
+    (folder / "wrong").write_text("imp_wrong\n")
+    return Gimp(folder)
+
+
+@pytest.fixture(scope="module")
+def studio(gimp: Gimp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that asks for tokens and has a style named waves; the token is in GIMP's folder."""
+    folder = tmp_path_factory.mktemp("studio")
+    (folder / "styles").mkdir()
+    photo(40, 30).rotate(180).save(folder / "styles" / "waves.png")
+    tokens = Tokens(folder / "tokens.json")
+    (gimp.folder / "token").write_text(tokens.add("artist") + "\n")
+    with running_server(
+        *("--device", "cpu", "--weights", "builtin", "--port", "0"),
+        *("--styles-dir", str(folder / "styles"), "--tokens-file", str(tokens.path)),
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def told(gimp: Gimp, studio: ServerProcess) -> dict[str, Any]:
+    """What came of a script's calls, all in one run of GIMP."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        stopped = f"127.0.0.1:{free.getsockname()[1]}"
+    return gimp.console("gimp_batch.py", server=studio.address, stopped=stopped)
+
+
+def test_a_layer_is_painted_in_the_style_of_a_file(told: dict[str, Any]) -> None:
+    whole = told["whole"]
+    assert whole["status"] == "success", whole["sentence"]
+    layer = whole["layer"]
+    assert layer["box"] == [0, 0, WIDTH, HEIGHT]
+    assert layer["mask"] is None
+    assert whole["layers"] == [layer["name"], "Background"]
+    assert layer["name"] == "style, strength 50, seed 0"
+    painted = bytes.fromhex(layer["pixels"])
+    was = photo(WIDTH, HEIGHT).convert("RGBA").tobytes()
+    off = sum(abs(a - b) for a, b in zip(painted, was, strict=True)) / len(was)
+    # Painted, and still the same picture.
+    assert 1 < off < 80
+    assert set(painted[3::4]) == {255}
+
+
+def test_the_layer_says_how_it_was_made(told: dict[str, Any]) -> None:
+    kept = json.loads(told["selection"]["layer"]["kept"])
+    assert kept["style"] == "waves"
+    assert kept["choices"]["strength"] == 80
+    recipe = kept["job"]["recipe"]
+    assert recipe["seed"] == 3
+    assert recipe["content_weight"] == pytest.approx(0.3 * 8**-0.6, rel=1e-3)
+
+
+def test_the_selection_is_the_mask(told: dict[str, Any]) -> None:
+    selection = told["selection"]
+    assert selection["status"] == "success", selection["sentence"]
+    layer = selection["layer"]
+    assert layer["box"] == told["bounds"]
+    mask = layer["mask"]
+    width, height = layer["box"][2:]
+    assert len(mask) == width * height
+    assert mask[0] < 10
+    assert mask[height // 2 * width + width // 2] > 200
+    # Feathered.
+    assert len(set(mask)) > 20
+
+
+def test_a_grey_deep_layer_beyond_the_image_painted_smaller(told: dict[str, Any]) -> None:
+    grey = told["grey"]
+    assert grey["status"] == "success", grey["sentence"]
+    assert told["grey precision"] == "u16-non-linear"
+    assert grey["layer"]["grey"]
+    kept = json.loads(grey["layer"]["kept"])
+    assert kept["job"]["recipe"]["longest_side"] == 24
+    assert kept["job"]["recipe"]["color"] == "luminance"
+    x, y, width, height = grey["layer"]["box"]
+    assert (x + width, y, height) == (WIDTH - 8, 4, HEIGHT)
+
+
+@pytest.mark.parametrize(
+    ("case", "status", "says"),
+    [
+        ("no style", "execution-error", "Choose a style"),
+        ("no file", "execution-error", "There is no style file /share/none.png."),
+        ("no image", "execution-error", "cannot paint this"),
+        ("no such name", "execution-error", "has no style “sunflowers”. It has: waves."),
+        ("no server", "execution-error", "No server answers at"),
+        ("no address", "execution-error", "Enter the address"),
+        ("no port", "execution-error", "port"),
+        ("no token", "execution-error", "token"),
+        ("wrong token", "execution-error", "does not know your token"),
+        ("no token file", "execution-error", "The token file /share/none cannot be read"),
+        ("plaintext", "execution-error", "plaintext"),
+        ("certificates", "execution-error", "/share/none.pem"),
+        ("beside", "calling-error", "Nothing of this layer is selected"),
+        ("mask", "calling-error", "Choose one layer"),
+    ],
+)
+def test_what_goes_wrong_is_said_in_words(told: dict[str, Any], case: str, status: str, says: str) -> None:
+    refused = told["refused"][case]
+    assert refused["status"] == status
+    assert says in refused["sentence"], refused["sentence"]
+    assert "Traceback" not in refused["sentence"]
+    assert refused["layers"] == ["Background"]
+    assert refused["seconds"] < 15
+
+
+@pytest.mark.parametrize("case", ["whole", "selection", "grey"])
+def test_the_artists_own_layer_is_never_written(told: dict[str, Any], case: str) -> None:
+    assert told[case]["untouched"]
