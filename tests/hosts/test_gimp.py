@@ -6,6 +6,7 @@ One run of GIMP takes 10 to 30 seconds, mostly for its start, so that few runs d
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +20,13 @@ from server_process import ServerProcess, running_server
 
 WIDTH, HEIGHT = 48, 32
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(
+        not os.environ.get("IMPASTO_REQUIRE_HOSTS"),
+        reason="runs in the real host, which takes minutes: set IMPASTO_REQUIRE_HOSTS=1",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,13 @@ PICTURES = (
     "dialog.png",
 )
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(
+        not os.environ.get("IMPASTO_REQUIRE_HOSTS"),
+        reason="runs in the real host, which takes minutes: set IMPASTO_REQUIRE_HOSTS=1",
+    ),
+]
 
 
 @pytest.fixture(scope="session")
