@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import Literal
@@ -52,6 +54,36 @@ def fastest_precision(device: str) -> Literal["float32", "bfloat16"]:
         return "float32"
     seconds = {dtype: _convolution_seconds(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
     return "bfloat16" if seconds[torch.bfloat16] < seconds[torch.float32] else "float32"
+
+
+def keep_freed_memory() -> None:
+    """Makes this process keep what it frees for its next allocation; for one that does little but paint.
+
+    By default glibc hands each large tensor back to the system, which clears every page anew for the next:
+    80,000 page faults, and 10 % of the time, for an evaluation at 512 px on two cores. What is kept is in
+    pieces that do not always fit: for tensors above `_KEPT_AT_MOST`, which are those of images much above
+    512 px, it cost 40 % more memory, and they are handed back as before. Does nothing without glibc.
+    """
+    if libc := _glibc():
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_AT_MOST)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def return_freed_memory() -> None:
+    """Hands memory that this process keeps for itself back to the system: after a painting."""
+    if libc := _glibc():
+        libc.malloc_trim(0)
+
+
+_KEPT_AT_MOST = 80 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "gnu_get_libc_version") else None
 
 
 def _convolution_seconds(device: str, dtype: torch.dtype) -> float:
