@@ -77,10 +77,10 @@ def read(document: Any, box: Box, layer: Any = None) -> QtGui.QImage:
     space = source.colorModel(), source.colorDepth(), source.colorProfile()
     if space != SRGB:
         with _sheet(space) as sheet:
-            layer = sheet.createNode("impasto", "paintlayer")
-            layer.setPixelData(data, 0, 0, width, height)
-            layer.setColorSpace(*SRGB)
-            data = layer.pixelData(0, 0, width, height)
+            converted = sheet.createNode("impasto", "paintlayer")
+            converted.setPixelData(data, 0, 0, width, height)
+            converted.setColorSpace(*SRGB)
+            data = converted.pixelData(0, 0, width, height)
     return pixels.from_krita(bytes(data), width, height)
 
 
