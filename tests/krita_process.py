@@ -21,7 +21,7 @@ INSIDE = ROOT / "tests" / "plugins" / "krita"
 """What runs inside Krita."""
 IMPORTER = Path("/usr/share/krita/pykrita/plugin_importer")
 DATA = CLIENT / "impasto" / "data"
-LIMIT = 280.0
+LIMIT = 500.0
 """Seconds after which Krita is ended, whatever it does."""
 
 

@@ -16,7 +16,7 @@ from krita import Krita, Selection
 
 from impasto.hosts import Choices, Server
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 
 class Gaps:
@@ -64,22 +64,27 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     window = krita.activeWindow().qwindow()
     yield 500
     docker = next(docker for docker in krita.dockers() if isinstance(docker, ImpastoDocker))
-    docker.show()
-    docker.raise_()
+    for other in krita.dockers():
+        if other.objectName() not in ("KisLayerBox", "ToolBox"):
+            other.setVisible(other is docker)
+    window.showMaximized()
+    yield 300
     window.resizeDocks([docker], [310], QtCore.Qt.Orientation.Horizontal)
+    layer_docker = next(other for other in krita.dockers() if other.objectName() == "KisLayerBox")
+    window.resizeDocks([layer_docker, docker], [160, 740], QtCore.Qt.Orientation.Vertical)
     controller = host().controller
     # Before anything was entered, it looks on this machine.
     assert controller.connection.address == "localhost:50051"
     docker.connect_to(Server(settings["address"]))
-    docker.longest_side.addItem("96 pixels", 96)
     photo = QtGui.QImage(settings["photo"])
     path = os.path.join(settings["out"], "photo.png")
     pixels.scaled(photo, 512, 512).save(path)
     document = opened(path)
     yield from until(lambda: controller.connection.state == "connected" and docker.styles.count())
+    krita.action("toggle_zoom_to_fit").trigger()
+    results["installed"] = os.path.dirname(os.path.abspath(canvas.__file__))
     undo, redo = krita.action("edit_undo"), krita.action("edit_redo")
     results["step_texts"] = [undo.text(), redo.text()]
-    results["installed"] = os.path.dirname(os.path.abspath(canvas.__file__))
 
     # A run with a feathered selection is one undo step.
     selection = Selection()
@@ -88,7 +93,7 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     document.setSelection(selection)
     yield 300
     steps_before = undo.text()
-    docker._set_choices(Choices(strength=60, effort="draft", longest_side=96, seed=3))
+    docker._set_choices(Choices(strength=60, effort="draft", longest_side=512, seed=3))
     docker.on_canvas.setChecked(True)
     docker.styles.choose("styles/starry-night")
     names, before = layers(document), projection(document)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from krita import Krita
@@ -74,13 +76,25 @@ def read(document: Any, box: Box, layer: Any = None) -> QtGui.QImage:
     width, height = box[2:]
     space = source.colorModel(), source.colorDepth(), source.colorProfile()
     if space != SRGB:
-        # A layer that is never added converts without touching the document.
-        converter = document.createNode("impasto", "paintlayer")
-        converter.setColorSpace(*space)
-        converter.setPixelData(data, 0, 0, width, height)
-        converter.setColorSpace(*SRGB)
-        data = converter.pixelData(0, 0, width, height)
+        with _sheet(space) as sheet:
+            converted = sheet.createNode("impasto", "paintlayer")
+            converted.setPixelData(data, 0, 0, width, height)
+            converted.setColorSpace(*SRGB)
+            data = converted.pixelData(0, 0, width, height)
     return pixels.from_krita(bytes(data), width, height)
+
+
+@contextlib.contextmanager
+def _sheet(space: tuple[str, str, str]) -> Iterator[Any]:
+    """A document that nobody sees, to make layers in. What Krita does to a layer's colour space is a step in
+    its document's undo history, whether the layer was added or not: it must not be the artist's document.
+    """
+    sheet = Krita.instance().createDocument(1, 1, "impasto", *space, 72.0)
+    try:
+        yield sheet
+    finally:
+        sheet.setModified(False)
+        sheet.close()
 
 
 def place_of(document: Any, region: Region, layer: Any = None) -> dict[str, Any]:
@@ -152,12 +166,13 @@ class Result:
     def _write(self, bgra: QtCore.QByteArray) -> None:
         if self._layer is None or self._layer.parentNode() is None:
             self._was_modified = self.document.modified()
-            layer = self.document.createNode(self._name, "paintlayer")
-            layer.setColorSpace(*SRGB)
-            layer.setPixelData(bgra, *self._place["box"])
+            with _sheet(SRGB) as sheet:
+                drawn = sheet.createNode(self._name, "paintlayer")
+                drawn.setPixelData(bgra, *self._place["box"])
+                self._layer = drawn.duplicate()
+            self._layer.setName(self._name)
             parent, above = self._where()
-            parent.addChildNode(layer, above)
-            self._layer = layer
+            parent.addChildNode(self._layer, above)
         else:
             self._layer.setPixelData(bgra, *self._place["box"])
         self.document.refreshProjection()

@@ -19,6 +19,14 @@ COLORS = {
 STYLE_SIDE = 64
 
 
+def _number(flag: Any) -> int:
+    """A flag as QPainter takes it: in PyQt5 flags are numbers, in PyQt6 they have them."""
+    return int(getattr(flag, "value", flag))
+
+
+CENTER, WRAP = _number(Qt.AlignmentFlag.AlignCenter), _number(Qt.TextFlag.TextWordWrap)
+
+
 class Light(QtWidgets.QWidget):
     """A dot in the colour of the connection's state."""
 
@@ -95,15 +103,8 @@ class PictureView(QtWidgets.QWidget):
         area = self.rect()
         painter.fillRect(area, self.palette().color(QtGui.QPalette.ColorRole.Base))
         if self._image is None:
-            painter.setPen(self.palette().color(QtGui.QPalette.ColorRole.Mid))
             painter.setPen(_faint(self.palette()))
-            painter.drawText(
-                area.adjusted(16, 8, -16, -8),
-                int(Qt.AlignmentFlag.AlignCenter) | int(Qt.TextFlag.TextWordWrap)
-                if not hasattr(Qt.AlignmentFlag.AlignCenter, "value")
-                else Qt.AlignmentFlag.AlignCenter.value | Qt.TextFlag.TextWordWrap.value,
-                self._hint,
-            )
+            painter.drawText(area.adjusted(16, 8, -16, -8), CENTER | WRAP, self._hint)
             painter.end()
             return
         if self._fitted is None:
@@ -133,7 +134,7 @@ def _label(painter: QtGui.QPainter, area: QtCore.QRect, word: str) -> None:
     painter.setBrush(QtGui.QColor(0, 0, 0, 150))
     painter.drawRoundedRect(box, 4, 4)
     painter.setPen(QtGui.QColor(255, 255, 255))
-    painter.drawText(box, Qt.AlignmentFlag.AlignCenter, word)
+    painter.drawText(box, CENTER, word)
 
 
 def _faint(palette: QtGui.QPalette) -> QtGui.QColor:
@@ -158,7 +159,8 @@ class StylePicker(QtWidgets.QListWidget):
         self.setUniformItemSizes(True)
         self.setSpacing(0)
         font = self.font()
-        font.setPointSizeF(font.pointSizeF() * 0.85)
+        if font.pointSizeF() > 0:
+            font.setPointSizeF(font.pointSizeF() * 0.85)
         self.setFont(font)
         self._text_height = QtGui.QFontMetrics(font).height()
         self.setMinimumHeight(STYLE_SIDE + self._text_height + 18)
