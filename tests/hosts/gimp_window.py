@@ -16,7 +16,7 @@ import impasto  # noqa: E402
 
 Gegl.init(None)
 TITLE = "^Paint in a Style$"
-PATIENCE = 60
+PATIENCE = 120
 client = impasto.Client(GIVEN["server"], token=pathlib.Path("/share/token").read_text().strip())
 
 
@@ -57,13 +57,13 @@ def newest():
     return next(client.jobs(), None)
 
 
-def begun(before):
-    """Waits until another job than this one has come so far that there is something to see."""
+def begun(before, evaluations=1):
+    """Waits until another job than this one has come so far."""
 
     def look():
         job = newest()
         new = job is not None and job.name != before and job.progress is not None
-        return job if new and job.progress.evaluation >= 12 else None
+        return job if new and job.progress.evaluation >= evaluations else None
 
     return until(look, "the painting has begun")
 
@@ -87,6 +87,7 @@ def interact(image, steps, mode=Gimp.RunMode.INTERACTIVE, **settings):
     def use():
         try:
             steps()
+            until(lambda: not dialog(), "the dialog is gone")
         except BaseException:
             wrong.append(traceback.format_exc())
             subprocess.run(["import", "-window", "root", "/share/wrong.png"])
@@ -107,6 +108,11 @@ def names(image):
     return [layer.get_name() for layer in image.get_layers()]
 
 
+def kept(image):
+    """How the uppermost layer was made."""
+    return bytes(image.get_layers()[0].get_parasite("impasto").get_data()).decode()
+
+
 def pixels(layer):
     box = Gegl.Rectangle.new(0, 0, layer.get_width(), layer.get_height())
     return bytes(layer.get_buffer().get(box, 1.0, "R'G'B'A u8", Gegl.AbyssPolicy.NONE))
@@ -122,7 +128,22 @@ chosen = {
     "style": GIVEN["style"],
     "longest-side": 256,
     "strength": 60,
+    "effort": "draft",
 }
+
+# Nobody there: the dialog says so, and stays.
+
+
+def nobody():
+    time.sleep(2)
+    key("alt+p")
+    time.sleep(2)
+    picture("nobody")
+    key("Escape")
+
+
+TOLD["nobody"] = interact(image, nobody, **{**chosen, "server": GIVEN["stopped"]})
+TOLD["nobody layers"] = names(image)
 
 # Cancel, look again, and let it paint to the end.
 seen = {}
@@ -132,17 +153,20 @@ def cancel_then_paint():
     time.sleep(1.5)
     picture("ready")
     key("alt+p")
-    seen["first"] = begun("")
+    seen["first"] = begun("", evaluations=12)
     picture("painting")
     key("Escape")
     TOLD["after cancel"] = cancelled(seen["first"])
     picture("cancelled")
-    key("alt+p")
-    until(lambda: not dialog(), "the dialog is gone")
+    # Smaller, so that it is done soon.
+    key("alt+d", "ctrl+a")
+    x("type", str(GIVEN["small"]))
+    key("Tab", "alt+p")
 
 
 TOLD["painted"] = interact(image, cancel_then_paint, **chosen)
 TOLD["layers"] = names(image)
+TOLD["kept"] = kept(image)
 TOLD["own layer as it was"] = pixels(image.get_layers()[-1]) == was
 painted = pixels(image.get_layers()[0])
 
@@ -167,33 +191,22 @@ press("ctrl+z")
 # What was chosen last is chosen again.
 TOLD["again"] = interact(image, lambda: None, Gimp.RunMode.WITH_LAST_VALS)
 TOLD["again layers"] = names(image)
+TOLD["again kept"] = kept(image)
 
 # Closing the window cancels, too.
 count = len(names(image))
 
 
 def close_while_painting():
+    # What was chosen last stands in the dialog.
     last = newest().name
     key("alt+p")
     seen["closed"] = begun(last)
     key("alt+F4")
-    until(lambda: not dialog(), "the dialog is gone")
     TOLD["after closing"] = cancelled(seen["closed"])
 
 
-TOLD["closed"] = interact(image, close_while_painting, **chosen)
+TOLD["closed"] = interact(image, close_while_painting)
 
-# Nobody there: the dialog says so, and stays.
-
-
-def nobody():
-    time.sleep(2)
-    key("alt+p")
-    time.sleep(2)
-    picture("nobody")
-    key("Escape")
-
-
-TOLD["nobody"] = interact(image, nobody, **{**chosen, "server": GIVEN["stopped"]})
 TOLD["layers at the end"] = len(names(image)) - count
 client.close()

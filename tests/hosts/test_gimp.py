@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 
+import impasto
 from gimp_host import Gimp, set_up
 from impasto_server.gateway.tokens import Tokens
 from samples import photo
 from server_process import ServerProcess, running_server
 
 WIDTH, HEIGHT = 48, 32
+SMALL = 32
+DATA = Path(impasto.__file__).parent / "data"
+PICTURES = ("ready", "painting", "cancelled", "nobody")
 
 pytestmark = [
     pytest.mark.timeout(1200),
@@ -54,12 +61,16 @@ def studio(gimp: Gimp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         yield running
 
 
+def nobodys_address() -> str:
+    """An address where nobody answers."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
 @pytest.fixture(scope="module")
 def told(gimp: Gimp, studio: ServerProcess) -> dict[str, Any]:
     """What came of a script's calls, all in one run of GIMP."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        stopped = f"127.0.0.1:{free.getsockname()[1]}"
-    return gimp.console("gimp_batch.py", server=studio.address, stopped=stopped)
+    return gimp.console("gimp_batch.py", server=studio.address, stopped=nobodys_address())
 
 
 def test_a_layer_is_painted_in_the_style_of_a_file(told: dict[str, Any]) -> None:
@@ -119,7 +130,7 @@ def test_a_grey_deep_layer_beyond_the_image_painted_smaller(told: dict[str, Any]
         ("no style", "execution-error", "Choose a style"),
         ("no file", "execution-error", "There is no style file /share/none.png."),
         ("no image", "execution-error", "cannot paint this"),
-        ("no such name", "execution-error", "has no style “sunflowers”. It has: waves."),
+        ("no such name", "execution-error", "has no style “sunflowers”. waves."),
         ("no server", "execution-error", "No server answers at"),
         ("no address", "execution-error", "Enter the address"),
         ("no port", "execution-error", "port"),
@@ -144,3 +155,63 @@ def test_what_goes_wrong_is_said_in_words(told: dict[str, Any], case: str, statu
 @pytest.mark.parametrize("case", ["whole", "selection", "grey"])
 def test_the_artists_own_layer_is_never_written(told: dict[str, Any], case: str) -> None:
     assert told[case]["untouched"]
+
+
+@pytest.fixture(scope="module")
+def used(gimp: Gimp, studio: ServerProcess) -> dict[str, Any]:
+    """What came of using the dialog, all in one run of GIMP."""
+    shutil.copy(DATA / "astronaut.jpg", gimp.folder / "subject.jpg")
+    return gimp.window(
+        "gimp_window.py",
+        server=studio.address,
+        stopped=nobodys_address(),
+        style="starry-night",
+        small=SMALL,
+    )
+
+
+def test_cancel_ends_the_painting_and_leaves_the_dialog(used: dict[str, Any]) -> None:
+    assert used["after cancel"] == "cancelled"
+
+
+def test_the_dialog_paints_one_layer_above_the_artists_own(used: dict[str, Any]) -> None:
+    assert used["painted"] == "success"
+    assert used["layers"] == ["starry-night, strength 60, seed 0", "Background"]
+    assert used["own layer as it was"]
+    # Painted with what was typed after the first go was cancelled.
+    assert json.loads(used["kept"])["choices"]["longest_side"] == SMALL
+
+
+def test_one_undo_takes_it_away_and_redo_brings_it_back(used: dict[str, Any]) -> None:
+    assert used["undone"] == ["Background"]
+    assert used["own layer after undo"]
+    assert used["redone"] == used["layers"]
+    assert used["result after redo"]
+
+
+def test_what_was_chosen_last_is_remembered(used: dict[str, Any]) -> None:
+    assert used["again"] == "success"
+    assert used["again layers"] == used["layers"]
+    assert json.loads(used["again kept"])["choices"] == json.loads(used["kept"])["choices"]
+
+
+def test_closing_the_dialog_cancels_the_painting(used: dict[str, Any]) -> None:
+    assert used["closed"] == "cancel"
+    assert used["after closing"] == "cancelled"
+    assert used["layers at the end"] == 0
+
+
+def test_without_a_server_the_dialog_stays_and_nothing_happens(used: dict[str, Any]) -> None:
+    assert used["nobody"] == "cancel"
+    assert used["nobody layers"] == ["Background"]
+
+
+def test_there_are_pictures_of_the_dialog(used: dict[str, Any], gimp: Gimp) -> None:
+    pictures = {name: PIL.Image.open(gimp.folder / f"{name}.png").convert("RGB") for name in PICTURES}
+    for picture in pictures.values():
+        assert min(picture.size) > 400
+    # The picture changes while it is painted, and is as it was once that is cancelled.
+    assert len({picture.tobytes() for picture in pictures.values()}) == len(PICTURES)
+    if keep := os.environ.get("IMPASTO_KEEP_PICTURES"):
+        for name, picture in pictures.items():
+            picture.save(f"{keep}/gimp-{name}.png", optimize=True)
