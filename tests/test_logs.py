@@ -31,7 +31,7 @@ def json_of(template: str, *arguments: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("template", "arguments", "event", "pairs"),
     [
-        ("job ended job=%s state=%s", ("jobs/1", "failed"), "job ended", {"job": "jobs/1", "state": "failed"}),
+        ("job left job=%s state=%s", ("jobs/1", "failed"), "job left", {"job": "jobs/1", "state": "failed"}),
         ("worker died restarts=%d", (3,), "worker died", {"restarts": 3}),
         ("job accepted size=%dx%d", (3, 4), "job accepted", {"size": "3x4"}),
         ("style path=%s error=%r", ("/My Styles/a", 'it\'s "x"\n'), "style", {

@@ -400,8 +400,8 @@ def example_file() -> str:
     """A file of settings (TOML) that has every one of them, as a comment with its default."""
     lines = [
         "# Settings of impasto-server: `impasto-server serve --config impasto.toml`.",
-        "# Each line shows a default, or an example where there is none; take away the # to set it. Flags and",
-        "# variables go before.",
+        "# Each line shows a default, or an example where there is none; take away the # to set it.",
+        "# Flags and variables go before.",
     ]
     for field in fields():
         about = field.metadata
