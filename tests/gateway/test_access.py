@@ -230,6 +230,38 @@ def test_with_mtls_the_certificate_says_who_calls(tmp_path: Path) -> None:
                 info_over(channel)
 
 
+def test_with_mtls_the_nameless_are_refused(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair, nameless = authority.issue("server"), authority.issue("nameless", common_name="")
+    ugly = authority.issue("ugly", common_name="a\nlevel=ERROR")
+    tls = ("--tls-cert", str(pair.cert), "--tls-key", str(pair.key), "--tls-client-ca", str(authority.cert))
+    with running_server(*CPU, *tls) as server:
+        for who in (nameless, ugly):
+            with secure(server, authority, cert=who.cert, key=who.key) as channel:
+                stub = style_transfer_pb2_grpc.StyleTransferStub(channel)
+                ended = ending(stub.GetServerInfo, pb.GetServerInfoRequest())
+                assert ended == (grpc.StatusCode.UNAUTHENTICATED, "NO_COMMON_NAME")
+
+
+def test_a_watcher_whose_token_is_removed_is_gone_and_the_job_is_not(tenanted: Tenanted) -> None:
+    stub = tenanted.server.stub
+    token = tenanted.tokens.add("eve")
+    job = tenanted.create(token, ENDLESS).name
+    watch = stub.WatchJob(pb.WatchJobRequest(name=job), timeout=PATIENCE, metadata=bearer(token))
+    next(watch)
+    begin = time.monotonic()
+    tenanted.tokens.remove("eve")
+    with pytest.raises(grpc.RpcError) as caught:
+        list(watch)
+    assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    assert time.monotonic() - begin < 5
+    again = tenanted.tokens.add("eve")
+    seen = stub.GetJob(pb.GetJobRequest(name=job), timeout=PATIENCE, metadata=bearer(again))
+    assert seen.state in (pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING)
+    stub.DeleteJob(pb.DeleteJobRequest(name=job), timeout=PATIENCE, metadata=bearer(again))
+    tenanted.tokens.remove("eve")
+
+
 def refused(*arguments: str) -> str:
     command = [sys.executable, "-m", "impasto_server", "serve", "--port", "0", *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -254,6 +286,19 @@ def test_certificates_that_will_not_do_are_refused(tmp_path: Path) -> None:
     good, other = authority.issue("server"), authority.issue("other")
     old = authority.issue("old", days=(-10, -1))
     early = authority.issue("early", days=(2, 10))
+    encrypted = tmp_path / "encrypted.key"
+    command = [
+        "openssl",
+        "pkcs8",
+        "-topk8",
+        "-in",
+        str(good.key),
+        "-out",
+        str(encrypted),
+        "-passout",
+        "pass:x",
+    ]
+    subprocess.run(command, check=True)
     data = ("--data-dir", str(tmp_path / "data"))
     for arguments, sentence in (
         (("--tls-cert", str(good.cert)), "--tls-key is missing"),
@@ -262,5 +307,6 @@ def test_certificates_that_will_not_do_are_refused(tmp_path: Path) -> None:
         (("--tls-cert", str(old.cert), "--tls-key", str(old.key)), "expired"),
         (("--tls-cert", str(early.cert), "--tls-key", str(early.key)), "is not valid before"),
         (("--tls-client-ca", str(good.cert)), "needs --tls-cert"),
+        (("--tls-cert", str(good.cert), "--tls-key", str(encrypted)), "is encrypted"),
     ):
         assert sentence in refused(*data, *arguments)

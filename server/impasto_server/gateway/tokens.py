@@ -148,11 +148,12 @@ class Tokens:
     def _current(self, *, at_once: bool = False) -> list[_Entry]:
         now = time.monotonic()
         if at_once or now >= self._next_check:
-            self._next_check = now + CHECK_SECONDS
             stamp = _stamp(self._path)
             if stamp != self._stamp:
                 self._entries = self._read()
                 self._stamp = stamp
+            # Not before: as long as the file cannot be read, nobody is known by what it once said.
+            self._next_check = now + CHECK_SECONDS
         return self._entries
 
     def _read(self) -> list[_Entry]:
