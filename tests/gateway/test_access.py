@@ -165,24 +165,31 @@ def test_the_server_says_whose_token_it_is(tenanted: Tenanted) -> None:
         assert info.tenant == name
 
 
-def test_tokens_come_and_go_without_a_restart(tenanted: Tenanted) -> None:
-    def is_in(token: str) -> bool:
-        try:
-            tenanted.server.stub.GetServerInfo(
-                pb.GetServerInfoRequest(), timeout=PATIENCE, metadata=bearer(token)
-            )
-        except grpc.RpcError as error:
-            assert error.code() == grpc.StatusCode.UNAUTHENTICATED  # type: ignore[attr-defined]
-            return False
-        return True
+def is_in(tenanted: Tenanted, token: str) -> bool:
+    """Whether the server answers to a token."""
+    stub = tenanted.server.stub
+    try:
+        stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=PATIENCE, metadata=bearer(token))
+    except grpc.RpcError as error:
+        assert error.code() == grpc.StatusCode.UNAUTHENTICATED  # type: ignore[attr-defined]
+        return False
+    return True
 
-    token = tenanted.tokens.add("carol")
-    until(lambda: is_in(token), bool)
+
+def known(tenanted: Tenanted, name: str) -> str:
+    """A new token that the server knows already."""
+    token = tenanted.tokens.add(name)
+    until(lambda: is_in(tenanted, token), bool)
+    return token
+
+
+def test_tokens_come_and_go_without_a_restart(tenanted: Tenanted) -> None:
+    token = known(tenanted, "carol")
     tenanted.tokens.remove("carol")
     begin = time.monotonic()
-    until(lambda: is_in(token), lambda yes: not yes)
+    until(lambda: is_in(tenanted, token), lambda yes: not yes)
     assert time.monotonic() - begin < 5
-    assert is_in(tenanted.alice)
+    assert is_in(tenanted, tenanted.alice)
 
 
 def secure(server: ServerProcess, authority: Authority, **files: Path) -> grpc.Channel:
@@ -245,7 +252,7 @@ def test_with_mtls_the_nameless_are_refused(tmp_path: Path) -> None:
 
 def test_a_watcher_whose_token_is_removed_is_gone_and_the_job_is_not(tenanted: Tenanted) -> None:
     stub = tenanted.server.stub
-    token = tenanted.tokens.add("eve")
+    token = known(tenanted, "eve")
     job = tenanted.create(token, ENDLESS).name
     watch = stub.WatchJob(pb.WatchJobRequest(name=job), timeout=PATIENCE, metadata=bearer(token))
     next(watch)
@@ -255,7 +262,7 @@ def test_a_watcher_whose_token_is_removed_is_gone_and_the_job_is_not(tenanted: T
         list(watch)
     assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
     assert time.monotonic() - begin < 5
-    again = tenanted.tokens.add("eve")
+    again = known(tenanted, "eve")
     seen = stub.GetJob(pb.GetJobRequest(name=job), timeout=PATIENCE, metadata=bearer(again))
     assert seen.state in (pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING)
     stub.DeleteJob(pb.DeleteJobRequest(name=job), timeout=PATIENCE, metadata=bearer(again))
