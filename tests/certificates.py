@@ -37,10 +37,16 @@ class Authority:
         self.cert = folder / f"{name.replace(' ', '-').lower()}.pem"
         self.cert.write_bytes(_pem(own.sign(self._key, hashes.SHA256())))
 
-    def issue(self, name: str, *, days: tuple[float, float] = (-1, 30)) -> Pair:
-        """A certificate for this machine's loopback, valid from and to so many days from now."""
+    def issue(
+        self, name: str, *, days: tuple[float, float] = (-1, 30), common_name: str | None = None
+    ) -> Pair:
+        """A certificate for this machine's loopback, valid from and to so many days from now.
+
+        Its common name is that of its files, or another one; none if that is empty.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        common = name if common_name is None else common_name
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)] if common else [])
         addresses = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
         builder = self._builder(subject, key, days).add_extension(
             x509.SubjectAlternativeName(addresses), critical=False

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 import typer
 
 from impasto_server.bench.commands import bench, contact_sheet
-from impasto_server.gateway.settings import DEFAULT_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,6 +63,10 @@ _CONFIG = typer.Option(
 )
 
 
+def _pem(help: str) -> Any:
+    return typer.Option(help=f"{help} (PEM)", exists=True, dir_okay=False, readable=True)
+
+
 def _with_settings(command: Callable[..., None], name: str, help: str) -> None:
     """Adds a command that takes every setting as a flag."""
     from impasto_server.gateway.settings import fields, flag, shown_default, variable
@@ -108,27 +111,55 @@ _with_settings(
 
 
 @app.command("settings")
-def list_settings() -> None:
+def list_settings(
+    toml: Annotated[bool, typer.Option("--toml", help="As a file for --config.")] = False,
+) -> None:
     """Lists every setting of a server, as the table in server/README.md."""
-    from impasto_server.gateway.settings import table
+    from impasto_server.gateway.settings import example_file, table
 
-    typer.echo(table(), nl=False)
+    typer.echo(example_file() if toml else table(), nl=False)
 
 
 @app.command("health")
 def tell_health(
-    address: Annotated[str, typer.Argument(metavar="HOST:PORT")] = f"127.0.0.1:{DEFAULT_PORT}",
-    ca: Annotated[Path | None, typer.Option(help="Certificate (PEM) to trust: calls with TLS.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait at most.")] = 5.0,
+    address: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="HOST:PORT",
+            help="Default: this machine's server, as the settings say.",
+            show_default=False,
+        ),
+    ] = None,
+    ca: Annotated[Path | None, _pem("Certificates to trust: calls with TLS.")] = None,
+    cert: Annotated[Path | None, _pem("Certificate of one's own, for a server that wants one.")] = None,
+    key: Annotated[Path | None, _pem("Its private key.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait at most.")] = 5.0,
+    config: Annotated[Path | None, _CONFIG] = None,
 ) -> None:
-    """Says whether a server at an address takes jobs: exit code 0 if it does, 1 if not."""
+    """Says whether a server takes jobs: exit code 0 if it does, 1 if not, 2 if that cannot be asked.
+
+    Without an address it asks the server that the variables and --config describe, TLS included.
+    """
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    if ca is None:
+    from impasto_server.fleet.worker_process import ConfigurationError
+    from impasto_server.gateway.listening import own_channel
+
+    if (cert is None) != (key is None) or (cert is not None and ca is None):
+        _exit_with(ValueError("--cert and --key go together, and with --ca; give all three"))
+    if address is None:
+        if ca is not None:
+            _exit_with(ValueError("--ca needs HOST:PORT; without it the server's settings say what to trust"))
+        try:
+            channel = own_channel(_settings(config, {}))
+        except ConfigurationError as error:
+            _exit_with(error)
+    elif ca is None:
         channel = grpc.insecure_channel(address)
     else:
-        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(ca.read_bytes()))
+        read = [None if file is None else file.read_bytes() for file in (ca, key, cert)]
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(*read))
     with channel:
         try:
             request = health_pb2.HealthCheckRequest()

@@ -165,24 +165,31 @@ def test_the_server_says_whose_token_it_is(tenanted: Tenanted) -> None:
         assert info.tenant == name
 
 
-def test_tokens_come_and_go_without_a_restart(tenanted: Tenanted) -> None:
-    def is_in(token: str) -> bool:
-        try:
-            tenanted.server.stub.GetServerInfo(
-                pb.GetServerInfoRequest(), timeout=PATIENCE, metadata=bearer(token)
-            )
-        except grpc.RpcError as error:
-            assert error.code() == grpc.StatusCode.UNAUTHENTICATED  # type: ignore[attr-defined]
-            return False
-        return True
+def is_in(tenanted: Tenanted, token: str) -> bool:
+    """Whether the server answers to a token."""
+    stub = tenanted.server.stub
+    try:
+        stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=PATIENCE, metadata=bearer(token))
+    except grpc.RpcError as error:
+        assert error.code() == grpc.StatusCode.UNAUTHENTICATED  # type: ignore[attr-defined]
+        return False
+    return True
 
-    token = tenanted.tokens.add("carol")
-    until(lambda: is_in(token), bool)
+
+def known(tenanted: Tenanted, name: str) -> str:
+    """A new token that the server knows already."""
+    token = tenanted.tokens.add(name)
+    until(lambda: is_in(tenanted, token), bool)
+    return token
+
+
+def test_tokens_come_and_go_without_a_restart(tenanted: Tenanted) -> None:
+    token = known(tenanted, "carol")
     tenanted.tokens.remove("carol")
     begin = time.monotonic()
-    until(lambda: is_in(token), lambda yes: not yes)
+    until(lambda: is_in(tenanted, token), lambda yes: not yes)
     assert time.monotonic() - begin < 5
-    assert is_in(tenanted.alice)
+    assert is_in(tenanted, tenanted.alice)
 
 
 def secure(server: ServerProcess, authority: Authority, **files: Path) -> grpc.Channel:
@@ -230,6 +237,38 @@ def test_with_mtls_the_certificate_says_who_calls(tmp_path: Path) -> None:
                 info_over(channel)
 
 
+def test_with_mtls_the_nameless_are_refused(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair, nameless = authority.issue("server"), authority.issue("nameless", common_name="")
+    ugly = authority.issue("ugly", common_name="a\nlevel=ERROR")
+    tls = ("--tls-cert", str(pair.cert), "--tls-key", str(pair.key), "--tls-client-ca", str(authority.cert))
+    with running_server(*CPU, *tls) as server:
+        for who in (nameless, ugly):
+            with secure(server, authority, cert=who.cert, key=who.key) as channel:
+                stub = style_transfer_pb2_grpc.StyleTransferStub(channel)
+                ended = ending(stub.GetServerInfo, pb.GetServerInfoRequest())
+                assert ended == (grpc.StatusCode.UNAUTHENTICATED, "NO_COMMON_NAME")
+
+
+def test_a_watcher_whose_token_is_removed_is_gone_and_the_job_is_not(tenanted: Tenanted) -> None:
+    stub = tenanted.server.stub
+    token = known(tenanted, "eve")
+    job = tenanted.create(token, ENDLESS).name
+    watch = stub.WatchJob(pb.WatchJobRequest(name=job), timeout=PATIENCE, metadata=bearer(token))
+    next(watch)
+    begin = time.monotonic()
+    tenanted.tokens.remove("eve")
+    with pytest.raises(grpc.RpcError) as caught:
+        list(watch)
+    assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    assert time.monotonic() - begin < 5
+    again = known(tenanted, "eve")
+    seen = stub.GetJob(pb.GetJobRequest(name=job), timeout=PATIENCE, metadata=bearer(again))
+    assert seen.state in (pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING)
+    stub.DeleteJob(pb.DeleteJobRequest(name=job), timeout=PATIENCE, metadata=bearer(again))
+    tenanted.tokens.remove("eve")
+
+
 def refused(*arguments: str) -> str:
     command = [sys.executable, "-m", "impasto_server", "serve", "--port", "0", *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -254,6 +293,19 @@ def test_certificates_that_will_not_do_are_refused(tmp_path: Path) -> None:
     good, other = authority.issue("server"), authority.issue("other")
     old = authority.issue("old", days=(-10, -1))
     early = authority.issue("early", days=(2, 10))
+    encrypted = tmp_path / "encrypted.key"
+    command = [
+        "openssl",
+        "pkcs8",
+        "-topk8",
+        "-in",
+        str(good.key),
+        "-out",
+        str(encrypted),
+        "-passout",
+        "pass:x",
+    ]
+    subprocess.run(command, check=True)
     data = ("--data-dir", str(tmp_path / "data"))
     for arguments, sentence in (
         (("--tls-cert", str(good.cert)), "--tls-key is missing"),
@@ -262,5 +314,6 @@ def test_certificates_that_will_not_do_are_refused(tmp_path: Path) -> None:
         (("--tls-cert", str(old.cert), "--tls-key", str(old.key)), "expired"),
         (("--tls-cert", str(early.cert), "--tls-key", str(early.key)), "is not valid before"),
         (("--tls-client-ca", str(good.cert)), "needs --tls-cert"),
+        (("--tls-cert", str(good.cert), "--tls-key", str(encrypted)), "is encrypted"),
     ):
         assert sentence in refused(*data, *arguments)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impasto_server.gateway.settings import DURATION, SIZE, Settings, SettingsError, fields, gather, table
+from impasto_server.gateway.settings import (
+    DURATION,
+    SIZE,
+    Settings,
+    SettingsError,
+    example_file,
+    fields,
+    gather,
+    table,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +48,9 @@ def test_a_flag_counts_before_a_variable_and_that_before_the_file(tmp_path: Path
         ('drain = "soon"', "15s, 2h or 7d"),
         ('drain = "11min"', "10min"),
         ('memory = "lots"', "20GiB"),
+        ("memory = 4096", "give 64MiB or more"),
+        ('keep_results_for = "0s"', "give 1s to"),
+        ("max_jobs = 3\nmax-jobs = 4", "max-jobs is there twice"),
         ('insecure = "perhaps"', "true or false"),
         ("host = ", "is not TOML"),
     ],
@@ -72,10 +85,28 @@ def test_the_readme_has_the_table() -> None:
     assert table() in (ROOT / "server" / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_example_has_every_setting_with_its_default() -> None:
+def test_the_example_is_what_the_settings_make_and_each_of_its_lines_will_do(tmp_path: Path) -> None:
     text = (ROOT / "server" / "impasto.toml").read_text(encoding="utf-8")
+    assert text == example_file()
+    lines = [line.removeprefix("# ") for line in text.splitlines() if re.match(r"# \w+ = ", line)]
+    assert [line.split(" = ")[0] for line in lines] == [f.name for f in fields() if not f.metadata["hidden"]]
+    file = tmp_path / "all.toml"
+    file.write_text("\n".join(lines))
+    settings = gather({}, {}, file)
     for field in fields():
-        assert field.metadata["hidden"] != (f"# {field.name} = " in text), field.name
+        if not field.metadata["example"]:
+            assert getattr(settings, field.name) == field.default, field.name
+
+
+def test_a_private_server_is_reached_as_its_flags_say_alone(tmp_path: Path) -> None:
+    file = tmp_path / "impasto.toml"
+    file.write_text('tls_cert = "/c.pem"\nmetrics_port = 9464\nmax_resident = 2\n')
+    environment = {"IMPASTO_HOST": "0.0.0.0", "IMPASTO_TLS_KEY": "/k.pem", "IMPASTO_DEVICE": "cpu"}
+    private = gather({"private": True, "metrics_port": "0"}, environment, file)
+    assert (private.host, private.tls_cert, private.tls_key) == ("127.0.0.1", None, None)
+    assert (private.metrics_port, private.max_resident, private.device) == (0, 2, "cpu")
+    other = gather({}, environment, file)
+    assert (other.host, other.tls_cert, other.metrics_port) == ("0.0.0.0", Path("/c.pem"), 9464)
 
 
 def test_the_command_lists_them() -> None:

@@ -66,5 +66,12 @@ def test_a_token_of_nobodys_is_refused(token: str) -> None:
         names(StyleLibrary(None), 5, token)
 
 
+def test_a_16_bit_picture_is_shown_as_it_is(tmp_path: Path) -> None:
+    PIL.Image.new("I;16", (64, 48), 20_000).save(tmp_path / "grey.png")
+    styles, _ = asyncio.run(StyleLibrary(tmp_path).page(50))
+    low, high = PIL.Image.open(io.BytesIO(styles[0].thumbnail)).convert("L").getextrema()
+    assert 76 <= low <= high <= 80
+
+
 def test_a_folder_that_is_not_there_is_no_harm(tmp_path: Path) -> None:
     assert names(StyleLibrary(tmp_path / "none"))[0] == ["styles/starry-night"]

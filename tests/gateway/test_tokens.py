@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import concurrent.futures
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +56,37 @@ def test_what_cannot_be_done_is_said(tokens: Tokens) -> None:
     tokens.path.write_text("[]")
     with pytest.raises(TokensError, match="no file of tokens"):
         tokens.tenants()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("weight", 0), ("weight", float("nan")), ("name", ""), ("sha256", "ä" * 64), ("sha256", "")],
+)
+def test_a_file_that_someone_spoilt_is_said(tokens: Tokens, field: str, value: object) -> None:
+    token = tokens.add("a")
+    read = json.loads(tokens.path.read_text())
+    read["tokens"][0][field] = value
+    tokens.path.write_text(json.dumps(read))
+    other = Tokens(tokens.path)
+    for _ in range(2):
+        with pytest.raises(TokensError, match="no file of tokens"):
+            other.tenant_of(token)
+
+
+def test_of_tokens_made_at_once_none_is_lost(tmp_path: Path) -> None:
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        names = [f"t{number}" for number in range(40)]
+        made = list(pool.map(lambda name: Tokens(tmp_path / "t.json").add(name), names))
+    tokens = Tokens(tmp_path / "t.json")
+    assert [tokens.tenant_of(token) for token in made] == [Tenant(name) for name in names]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_writes_the_folders_owner_can_read(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12345)
+    Tokens(tmp_path / "t.json").add("a")
+    found = (tmp_path / "t.json").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (12345, 12345, 0o600)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ipaddress
+import logging
 import socket
 import ssl
 from pathlib import Path
@@ -15,6 +16,8 @@ from cryptography import x509
 
 from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 async def check_protection(settings: Settings, *, uses_tokens: bool) -> None:
@@ -58,6 +61,36 @@ def listen(server: grpc.aio.Server, settings: Settings) -> str:
     return f"{authority}:{port}"
 
 
+def own_channel(settings: Settings) -> grpc.Channel:
+    """A channel to the server that these settings run, from its own machine.
+
+    With TLS the server has to show the certificate of the settings; with mTLS the same is shown to it.
+
+    Raises:
+        ConfigurationError: the certificates will not do.
+    """
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    address = f"[{host}]:{settings.listening_port}" if ":" in host else f"{host}:{settings.listening_port}"
+    cert, key = settings.tls_cert, settings.tls_key
+    if cert is None or key is None:
+        return grpc.insecure_channel(address)
+    chain, private = _read(cert, "--tls-cert"), _read(key, "--tls-key")
+    own = (private, chain) if settings.tls_client_ca is not None else (None, None)
+    credentials = grpc.ssl_channel_credentials(chain, *own)
+    return grpc.secure_channel(address, credentials, [("grpc.ssl_target_name_override", _a_name(chain))])
+
+
+def _a_name(chain: bytes) -> str:
+    """One that a certificate is for."""
+    certificate = x509.load_pem_x509_certificates(chain)[0]
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return str(certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
+    dns = names.get_values_for_type(x509.DNSName)
+    return dns[0].replace("*", "any", 1) if dns else str(names.get_values_for_type(x509.IPAddress)[0])
+
+
 async def _is_loopback(host: str) -> bool:
     """Whether only this machine can reach the host's addresses."""
     try:
@@ -87,10 +120,13 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
             return None
         latest = now
         try:
-            return _configuration(cert, key, client_ca)
-        except ConfigurationError:
-            # Half of a renewal; the rest changes the files again. Until then the old one serves.
+            configuration = _configuration(cert, key, client_ca)
+        except ConfigurationError as error:
+            # Perhaps half of a renewal; the rest changes the files again. Until then the old one serves.
+            _log.warning("certificate not renewed error=%r", str(error))
             return None
+        _log.info("certificate renewed path=%s", cert)
+        return configuration
 
     return grpc.dynamic_ssl_server_credentials(
         configuration,
@@ -102,6 +138,12 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
 def _configuration(cert: Path, key: Path, client_ca: Path | None) -> grpc.ServerCertificateConfiguration:
     chain, private = _read(cert, "--tls-cert"), _read(key, "--tls-key")
     authorities = None if client_ca is None else _read(client_ca, "--tls-client-ca")
+    if b"ENCRYPTED" in private:
+        # OpenSSL would ask for its password at the terminal.
+        raise ConfigurationError(
+            f"--tls-key {key} is encrypted, and nobody is there to give its password at each start; give it "
+            f"without: openssl pkey -in {key} -out NEW.key"
+        )
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
     except (ssl.SSLError, OSError) as error:

@@ -34,7 +34,8 @@ _log = logging.getLogger(__name__)
 
 SERVICE = style_transfer_pb2.DESCRIPTOR.services_by_name["StyleTransfer"].full_name
 
-_GRACE_SECONDS = 2.0
+# With the 25 seconds of a drain and the 3 that a worker has, less than 30.
+_GRACE_SECONDS = 1.0
 
 _OPTIONS = [
     # With it, a second server on the same port is not refused but gets a random half of the calls.

@@ -121,11 +121,12 @@ def _one_of(*words: str) -> Kind:
     return Kind("|".join(words), read)
 
 
-def _bounded(kind: Kind, least: float, most: float) -> Kind:
+def _bounded(kind: Kind, least: float, most: float = math.inf) -> Kind:
     def read(value: Any) -> Any:
         amount = kind.read(value)
         if not least <= amount <= most:
-            raise ValueError(f"give {kind.show(least)} to {kind.show(most)}")
+            upward = f" to {kind.show(most)}" if most < math.inf else " or more"
+            raise ValueError(f"give {kind.show(least)}{upward}")
         return amount
 
     return dataclasses.replace(kind, read=read)
@@ -138,13 +139,31 @@ SIZE = Kind("SIZE", _size, _show_size)
 YES = Kind("", _yes, lambda value: "yes" if value else "no")
 
 
-def _setting(default: Any, kind: Kind, help: str, *, shown: str = "", hidden: bool = False) -> Any:
+def _setting(
+    default: Any,
+    kind: Kind,
+    help: str,
+    *,
+    shown: str = "",
+    example: str = "",
+    public: bool = False,
+    hidden: bool = False,
+) -> Any:
     """
     Args:
         shown: the default in words, where its value does not speak for itself.
+        example: a value for the example file, where the default is none that could be written.
+        public: says how others reach the server: on a private one it counts as a flag only.
         hidden: for the command line alone: not in files, the environment and the table.
     """
-    metadata = {"kind": kind, "help": help, "shown": shown, "hidden": hidden}
+    metadata = {
+        "kind": kind,
+        "help": help,
+        "shown": shown,
+        "example": example,
+        "public": public,
+        "hidden": hidden,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -156,9 +175,15 @@ class Settings:
         "127.0.0.1",
         TEXT,
         "Address to listen on. One that other machines can reach needs TLS and tokens, or --insecure.",
+        public=True,
     )
     port: int | None = _setting(
-        None, _whole(0, 65535), "Port to listen on; 0 takes a free one.", shown=f"{DEFAULT_PORT}"
+        None,
+        _whole(0, 65535),
+        "Port to listen on; 0 takes a free one.",
+        shown=f"{DEFAULT_PORT}",
+        example=f"{DEFAULT_PORT}",
+        public=True,
     )
     device: str = _setting(
         "auto",
@@ -170,12 +195,21 @@ class Settings:
         TEXT,
         "Weights of the feature network: vgg19, builtin or a file.",
         shown="VGG-19, downloaded if need be; the built-in VGG-16 where it cannot be had",
+        example="vgg19",
     )
     data_dir: Path | None = _setting(
-        None, PATH, "Folder for jobs, images and results.", shown="the user's data folder"
+        None,
+        PATH,
+        "Folder for jobs, images and results.",
+        shown="the user's data folder",
+        example="/var/lib/impasto",
     )
     styles_dir: Path | None = _setting(
-        None, PATH, "Folder of paintings that callers may name as styles.", shown="none"
+        None,
+        PATH,
+        "Folder of paintings that callers may name as styles.",
+        shown="none",
+        example="/srv/impasto/styles",
     )
     max_jobs: int = _setting(1000, _whole(1), "Jobs accepted and not finished, of all tenants.")
     max_jobs_per_tenant: int = _setting(200, _whole(1), "The same for one tenant.")
@@ -183,19 +217,26 @@ class Settings:
         8, _whole(1), "Jobs that share a device at a time; the others wait or take turns with them."
     )
     memory: int | None = _setting(
-        None, SIZE, "Memory that jobs may use on each device.", shown="all that is free at the start"
+        None,
+        _bounded(SIZE, 64 << 20),
+        "Memory that jobs may use on each device.",
+        shown="all that is free at the start",
+        example="20GiB",
     )
     max_stored_bytes_per_tenant: int = _setting(
         0, SIZE, "Images, checkpoints and results kept for one tenant; 0 for no limit."
     )
-    keep_results_for: float | None = _setting(
-        7 * 86400.0, DURATION, "How long a job is kept once it is over."
+    keep_results_for: float = _setting(
+        7 * 86400.0,
+        _bounded(DURATION, 1.0, 36500 * 86400.0),
+        "How long a job is kept once it is over.",
     )
     keep_bytes: int | None = _setting(
         None,
-        SIZE,
+        _bounded(SIZE, 1 << 20),
         "Everything kept, at most: beyond it, the jobs that ended first are deleted.",
         shown="no limit",
+        example="500GiB",
     )
     checkpoint_interval: float = _setting(
         5.0,
@@ -213,26 +254,51 @@ class Settings:
         _bounded(DURATION, 0.0, 600.0),
         "Time that jobs have at SIGTERM to write their checkpoints.",
     )
-    tls_cert: Path | None = _setting(None, PATH, "Certificate chain (PEM) of the server.", shown="none")
-    tls_key: Path | None = _setting(None, PATH, "Its private key (PEM).", shown="none")
+    tls_cert: Path | None = _setting(
+        None,
+        PATH,
+        "Certificate chain (PEM) of the server.",
+        shown="none",
+        example="/etc/impasto/server.pem",
+        public=True,
+    )
+    tls_key: Path | None = _setting(
+        None,
+        PATH,
+        "Its private key (PEM).",
+        shown="none",
+        example="/etc/impasto/server.key",
+        public=True,
+    )
     tls_client_ca: Path | None = _setting(
         None,
         PATH,
         "Certificates (PEM) that sign callers' certificates: only such callers get in (mTLS).",
         shown="none",
+        example="/etc/impasto/callers.pem",
+        public=True,
     )
     tokens_file: Path | None = _setting(
         None,
         PATH,
         "File of the callers' tokens, written by `impasto-server token`.",
         shown="tokens.json in the data folder, if it is there",
+        example="/var/lib/impasto/tokens.json",
+        public=True,
     )
     insecure: bool = _setting(
-        False, YES, "Allow an address that other machines can reach without TLS and tokens."
+        False, YES, "Allow an address that other machines can reach without TLS and tokens.", public=True
     )
-    metrics_host: str = _setting("127.0.0.1", TEXT, "Address for Prometheus to read metrics from.")
+    metrics_host: str = _setting(
+        "127.0.0.1", TEXT, "Address for Prometheus to read metrics from.", public=True
+    )
     metrics_port: int | None = _setting(
-        None, _whole(0, 65535), "Port for Prometheus to read metrics from.", shown="no metrics"
+        None,
+        _whole(0, 65535),
+        "Port for Prometheus to read metrics from.",
+        shown="no metrics",
+        example="9464",
+        public=True,
     )
     log_level: str = _setting("info", _one_of(*LEVELS), "From which level up events are logged.")
     log_format: str = _setting("text", _one_of(*FORMATS), "How events are logged, one a line.")
@@ -295,6 +361,8 @@ def shown_default(field: dataclasses.Field[Any]) -> str:
 def gather(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Settings:
     """The settings from everywhere; a flag counts before a variable, and that before the file.
 
+    What is said there of how others reach a server is not meant for a private one, and left aside.
+
     Args:
         flags: by field; None is not given.
         environment: variables by name.
@@ -307,12 +375,12 @@ def gather(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path 
     values: dict[str, Any] = {}
     for field in fields():
         name = field.name
-        hidden = field.metadata["hidden"]
+        flag_only = field.metadata["hidden"] or (flags.get("private") and field.metadata["public"])
         if flags.get(name) is not None:
             values[name] = _read(field, flags[name], flag(field))
-        elif not hidden and environment.get(variable(field)):
+        elif not flag_only and environment.get(variable(field)):
             values[name] = _read(field, environment[variable(field)], variable(field))
-        elif not hidden and name in from_file:
+        elif not flag_only and name in from_file:
             values[name] = _read(field, from_file[name], f"{file}: {name}")
     return Settings(**values)
 
@@ -326,6 +394,28 @@ def table() -> str:
         if not field.metadata["hidden"]
     ]
     return "\n".join(rows) + "\n"
+
+
+def example_file() -> str:
+    """A file of settings (TOML) that has every one of them, as a comment with its default."""
+    lines = [
+        "# Settings of impasto-server: `impasto-server serve --config impasto.toml`.",
+        "# Each line shows a default, or an example where there is none; take away the # to set it.",
+        "# Flags and variables go before.",
+    ]
+    for field in fields():
+        about = field.metadata
+        if about["hidden"]:
+            continue
+        kind: Kind = about["kind"]
+        default = f" Default: {shown_default(field)}." if about["example"] else ""
+        text = about["example"] or kind.show(field.default)
+        if kind is YES:
+            text = str(field.default).lower()
+        elif kind.metavar != "N":
+            text = f'"{text}"'
+        lines += ["", f"# {about['help']}{default}", f"# {field.name} = {text}"]
+    return "\n".join(lines) + "\n"
 
 
 def _read(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
@@ -345,6 +435,9 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not TOML: {error}") from None
     known = {field.name for field in fields() if not field.metadata["hidden"]}
     values = {key.replace("-", "_"): value for key, value in read.items()}
+    if len(values) < len(read):
+        twice = next(key for key in read if "-" in key and key.replace("-", "_") in read)
+        raise SettingsError(f"{path}: {twice} is there twice, with - and with _; take one away")
     if unknown := sorted(values.keys() - known):
         raise SettingsError(
             f"{path}: {', '.join(unknown)} is no setting; `impasto-server settings` lists them"

@@ -17,7 +17,7 @@ import PIL.Image
 from PIL import ImageOps
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.gateway.images import ImageFault, upright_size
+from impasto_server.gateway.images import upright_size
 from impasto_server.jobs.formats import ACCEPTED
 
 _log = logging.getLogger(__name__)
@@ -101,9 +101,15 @@ class StyleLibrary:
             while name in taken:
                 number += 1
                 name = f"{base}-{number}"
+            try:
+                found = path.stat()
+            except OSError:
+                continue  # Taken away since the folder was read.
             taken.add(name)
-            found = path.stat()
             styles.append(_Style(name, title, path, (str(path), found.st_mtime_ns, found.st_size)))
+        with self._lock:
+            current = {(style.name, style.stamp) for style in styles}
+            self._shown = {key: shown for key, shown in self._shown.items() if key in current}
         return sorted(styles, key=lambda style: style.name)
 
     def _files(self) -> list[Path]:
@@ -122,7 +128,8 @@ class StyleLibrary:
             if key not in self._shown:
                 try:
                     self._shown[key] = _describe(style)
-                except (ImageFault, OSError, ValueError, SyntaxError) as error:
+                except Exception as error:
+                    # Pillow raises nearly every kind of exception for files that are damaged.
                     _log.warning("style cannot be read path=%s error=%r", style.path, str(error))
                     self._shown[key] = None
             return self._shown[key]
@@ -140,7 +147,7 @@ def _describe(style: _Style) -> pb.NamedStyle:
     width, height = upright_size(pb.Image(encoded=data))
     with PIL.Image.open(io.BytesIO(data), formats=list(ACCEPTED.values())) as opened:
         opened.draft("RGB", (4 * _THUMBNAIL_SIDE, 4 * _THUMBNAIL_SIDE))
-        picture = ImageOps.exif_transpose(opened).convert("RGB")
+        picture = _eight_bits(ImageOps.exif_transpose(opened))
     picture.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), PIL.Image.Resampling.LANCZOS)
     for quality in (85, 70, 50, 30):
         output = io.BytesIO()
@@ -150,6 +157,13 @@ def _describe(style: _Style) -> pb.NamedStyle:
     return pb.NamedStyle(
         name=style.name, title=style.title, width=width, height=height, thumbnail=output.getvalue()
     )
+
+
+def _eight_bits(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """In mode RGB. Pillow's own conversion makes nearly all of a 16-bit picture white."""
+    if picture.mode.startswith("I"):
+        picture = picture.convert("I").point(lambda level: level * (1 / 257)).convert("L")
+    return picture.convert("RGB")
 
 
 def _slug(text: str) -> str:

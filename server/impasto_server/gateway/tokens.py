@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import hmac
 import json
@@ -11,6 +13,7 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,9 @@ from impasto_server.jobs.blobs import NewFile, make_folder
 from impasto_server.jobs.store_errors import StoreError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-_CHECK_SECONDS = 0.5
+
+CHECK_SECONDS = 0.25
+"""Seconds after which a change of the file is known at the latest."""
 
 
 class TokensError(Exception):
@@ -46,7 +51,7 @@ class _Entry:
 
 
 class Tokens:
-    """The tokens of a file, read again whenever it changes. One tenant may have several."""
+    """The tokens of a file, read again whenever it changes."""
 
     def __init__(self, path: Path) -> None:
         """
@@ -102,12 +107,12 @@ class Tokens:
             )
         if not 0 < weight < math.inf:
             raise TokensError(f"the weight is {weight:g}; give a number above 0")
-        entries = list(self._current(at_once=True))
-        if any(entry.tenant.name == name for entry in entries):
-            raise TokensError(f"{name} has a token already; remove that one first")
         # 256 random bits cannot be guessed, so that a slow hash, which passwords need, would add nothing.
         token = secrets.token_urlsafe(32)
-        self._write([*entries, _Entry(_digest(token), Tenant(name, weight), time.time())])
+        with self._changing() as entries:
+            if any(entry.tenant.name == name for entry in entries):
+                raise TokensError(f"{name} has a token already; remove that one first")
+            self._write([*entries, _Entry(_digest(token), Tenant(name, weight), time.time())])
         return token
 
     def remove(self, name: str) -> None:
@@ -116,20 +121,39 @@ class Tokens:
         Raises:
             TokensError: there is none of that name, or the file cannot be written.
         """
-        entries = list(self._current(at_once=True))
-        left = [entry for entry in entries if entry.tenant.name != name]
-        if len(left) == len(entries):
-            raise TokensError(f"there is no token of the name {name}; `impasto-server token list` lists them")
-        self._write(left)
+        with self._changing() as entries:
+            left = [entry for entry in entries if entry.tenant.name != name]
+            if len(left) == len(entries):
+                raise TokensError(
+                    f"there is no token of the name {name}; `impasto-server token list` lists them"
+                )
+            self._write(left)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[list[_Entry]]:
+        """The entries, which nobody else changes in the meantime: two changes at once would lose one."""
+        try:
+            make_folder(self._path.parent)
+            lock = os.open(self._path.parent, os.O_RDONLY)
+        except StoreError as error:
+            raise TokensError(str(error)) from error
+        except OSError as error:
+            raise TokensError(f"{self._path.parent} cannot be read ({error.strerror})") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield list(self._current(at_once=True))
+        finally:
+            os.close(lock)
 
     def _current(self, *, at_once: bool = False) -> list[_Entry]:
         now = time.monotonic()
         if at_once or now >= self._next_check:
-            self._next_check = now + _CHECK_SECONDS
             stamp = _stamp(self._path)
             if stamp != self._stamp:
                 self._entries = self._read()
                 self._stamp = stamp
+            # Not before: as long as the file cannot be read, nobody is known by what it once said.
+            self._next_check = now + CHECK_SECONDS
         return self._entries
 
     def _read(self) -> list[_Entry]:
@@ -152,21 +176,29 @@ class Tokens:
             for e in entries
         ]
         try:
-            make_folder(self._path.parent)
             # For this user alone, which is how a new file is made.
             with NewFile(self._path.parent) as file:
                 file.write(json.dumps({"tokens": items}, indent=1).encode())
                 file.flush()
                 file.publish(self._path)
+            if os.geteuid() == 0:
+                # The administrator's change of a file that the server's own user has to read.
+                folder = self._path.parent.stat()
+                os.chown(self._path, folder.st_uid, folder.st_gid)
         except StoreError as error:
             raise TokensError(str(error)) from error
+        except OSError as error:
+            raise TokensError(f"{self._path} cannot be given to its user ({error.strerror})") from error
         self._entries, self._stamp = entries, _stamp(self._path)
 
 
 def _entry(item: dict[str, Any]) -> _Entry:
-    return _Entry(
-        str(item["sha256"]), Tenant(str(item["name"]), float(item["weight"])), float(item["created"])
-    )
+    tenant = Tenant(str(item["name"]), float(item["weight"]))
+    entry = _Entry(str(item["sha256"]), tenant, float(item["created"]))
+    is_digest = re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
+    if not is_digest or not _NAME.fullmatch(tenant.name) or not 0 < tenant.weight < math.inf:
+        raise ValueError(f"{tenant} will not do")
+    return entry
 
 
 def _digest(token: str) -> str:

@@ -1,0 +1,284 @@
+"""What `Access` does to every kind of handler, on a small server of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from impasto_server.fleet.worker_process import ConfigurationError
+from impasto_server.gateway.access import Access
+from impasto_server.gateway.metrics import Metrics
+from impasto_server.gateway.settings import Settings
+from impasto_server.gateway.tokens import Tokens
+
+
+class Echo:
+    """Answers with the tenant's name; streams do it for ever, and count those that have not been left."""
+
+    def __init__(self) -> None:
+        self.access: Access
+        self.open = 0
+
+    def _name(self) -> bytes:
+        tenant = self.access.tenant()
+        return f"{tenant.name}:{tenant.weight:g}".encode()
+
+    async def unary(self, request: bytes, context: Any) -> bytes:
+        await asyncio.sleep(0)
+        return self._name()
+
+    async def generator(self, request: Any, context: Any) -> AsyncIterator[bytes]:
+        self.open += 1
+        try:
+            while True:
+                yield self._name()
+                await asyncio.sleep(0.02)
+        finally:
+            self.open -= 1
+
+    async def writer(self, request: Any, context: Any) -> None:
+        self.open += 1
+        try:
+            while True:
+                await context.write(self._name())
+                await asyncio.sleep(0.02)
+        finally:
+            self.open -= 1
+
+    async def upload(self, requests: Any, context: Any) -> bytes:
+        self.open += 1
+        try:
+            async for _ in requests:
+                pass
+            return self._name()
+        finally:
+            self.open -= 1
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[tuple[Echo, Metrics, grpc.aio.Channel]]:
+    echo, metrics = Echo(), Metrics()
+    echo.access = Access(settings, metrics)
+    handlers = {
+        "Unary": grpc.unary_unary_rpc_method_handler(echo.unary),
+        "Generator": grpc.unary_stream_rpc_method_handler(echo.generator),
+        "Writer": grpc.unary_stream_rpc_method_handler(echo.writer),
+        "Both": grpc.stream_stream_rpc_method_handler(echo.generator),
+        "Upload": grpc.stream_unary_rpc_method_handler(echo.upload),
+    }
+    server = grpc.aio.server(interceptors=[echo.access])
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.Echo", handlers)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield echo, metrics, channel
+    await server.stop(None)
+
+
+async def endless() -> AsyncIterator[bytes]:
+    while True:
+        yield b"x"
+        await asyncio.sleep(0.05)
+
+
+def begun(channel: grpc.aio.Channel, method: str, **options: Any) -> Any:
+    path = f"/test.Echo/{method}"
+    if method == "Unary":
+        return channel.unary_unary(path)(b"", **options)
+    if method == "Upload":
+        return channel.stream_unary(path)(endless(), **options)
+    if method == "Both":
+        return channel.stream_stream(path)(endless(), **options)
+    return channel.unary_stream(path)(b"", **options)
+
+
+async def error_of(call: Any) -> tuple[grpc.StatusCode, str]:
+    """Code and reason of the error that a call ends with."""
+
+    async def taken() -> None:
+        if not hasattr(call, "read"):
+            await call
+            return
+        async for _ in call:
+            pass
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await taken()
+    status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]
+    assert status is not None
+    info = error_details_pb2.ErrorInfo()
+    assert any(detail.Unpack(info) for detail in status.details)
+    assert info.domain == "impasto"
+    return caught.value.code(), info.reason
+
+
+async def until_so(is_so: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if is_so():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never was so")
+
+
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),)
+
+
+KINDS = ["Unary", "Generator", "Writer", "Both", "Upload"]
+STREAMS = KINDS[1:]
+
+
+@pytest.mark.parametrize("method", ["Unary", "Generator", "Writer", "Both"])
+def test_each_kind_of_handler_knows_who_calls(method: str, tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path / "tokens.json")
+    callers = {f"tenant{n}:{n + 1}": tokens.add(f"tenant{n}", n + 1) for n in range(4)}
+
+    async def run() -> None:
+        async with serving(Settings(tokens_file=tokens.path)) as (_, _, channel):
+
+            async def asked(token: str) -> set[bytes]:
+                call = begun(channel, method, metadata=bearer(token))
+                if method == "Unary":
+                    return {await call}
+                seen = {await call.read() for _ in range(10)}
+                call.cancel()
+                return seen
+
+            for _ in range(3):
+                # All at once: none may see another's name.
+                answers = await asyncio.gather(*(asked(token) for token in callers.values()))
+                assert answers == [{name.encode()} for name in callers]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("method", KINDS)
+def test_a_stranger_gets_nowhere(method: str, tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path / "tokens.json")
+    tokens.add("a")
+
+    async def run() -> None:
+        async with serving(Settings(tokens_file=tokens.path)) as (echo, _, channel):
+            for metadata in ((), bearer("x"), (("authorization", "Bearer"),)):
+                ended = await error_of(begun(channel, method, metadata=metadata))
+                assert ended == (grpc.StatusCode.UNAUTHENTICATED, "NO_TOKEN")
+            assert echo.open == 0
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("method", STREAMS)
+def test_the_streams_of_a_removed_token_end_within_a_second(method: str, tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path / "tokens.json")
+    gone, stays = tokens.add("gone"), tokens.add("stays")
+
+    async def run() -> None:
+        async with serving(Settings(tokens_file=tokens.path)) as (echo, metrics, channel):
+            calls = [begun(channel, method, metadata=bearer(token)) for token in (gone, stays)]
+            await until_so(lambda: echo.open == 2)
+            await asyncio.sleep(0.6)
+            assert echo.open == 2
+            begin = time.monotonic()
+            # By another process, as `impasto-server token remove` does it.
+            Tokens(tokens.path).remove("gone")
+            assert await error_of(calls[0]) == (grpc.StatusCode.UNAUTHENTICATED, "NO_TOKEN")
+            assert time.monotonic() - begin < 1
+            await until_so(lambda: echo.open == 1)
+            assert not calls[1].done()
+            calls[1].cancel()
+            await until_so(lambda: echo.open == 0)
+            count = {"method": method, "code": "UNAUTHENTICATED"}
+            assert metrics.registry.get_sample_value("impasto_call_seconds_count", count) == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("with_tokens", [False, True])
+@pytest.mark.parametrize("method", STREAMS)
+def test_a_stream_ends_at_the_longest_deadline(method: str, with_tokens: bool, tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path / "tokens.json")
+    metadata = bearer(tokens.add("a")) if with_tokens else ()
+    settings = Settings(max_deadline=0.3, **({"tokens_file": tokens.path} if with_tokens else {}))
+
+    async def run() -> None:
+        async with serving(settings) as (echo, _, channel):
+            begin = time.monotonic()
+            call = begun(channel, method, metadata=metadata, timeout=3600)
+            assert await error_of(call) == (grpc.StatusCode.DEADLINE_EXCEEDED, "MAX_DEADLINE")
+            assert 0.25 < time.monotonic() - begin < 2
+            await until_so(lambda: echo.open == 0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("method", STREAMS)
+def test_nothing_is_left_of_a_caller_that_leaves(method: str, tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path / "tokens.json")
+    metadata = bearer(tokens.add("a"))
+
+    async def run() -> None:
+        async with serving(Settings(tokens_file=tokens.path)) as (echo, _, channel):
+            await begun(channel, "Unary", metadata=metadata)
+            before = len(asyncio.all_tasks())
+            for timeout in (None, 0.1):
+                calls = [begun(channel, method, metadata=metadata, timeout=timeout) for _ in range(5)]
+                if timeout is None:
+                    await until_so(lambda: echo.open == 5)
+                    for call in calls:
+                        call.cancel()
+                await until_so(lambda: echo.open == 0)
+                await asyncio.gather(*(call.code() for call in calls))
+                del calls
+                await until_so(lambda: len(asyncio.all_tasks()) <= before)
+
+    asyncio.run(run())
+
+
+def test_a_token_file_that_breaks_ends_no_stream(tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path / "tokens.json")
+    token = tokens.add("a")
+    good = tokens.path.read_bytes()
+
+    async def run() -> None:
+        async with serving(Settings(tokens_file=tokens.path)) as (echo, _, channel):
+            call = begun(channel, "Writer", metadata=bearer(token))
+            await until_so(lambda: echo.open == 1)
+            tokens.path.write_text("{")
+            await asyncio.sleep(0.7)
+            assert (await error_of(begun(channel, "Unary", metadata=bearer(token))))[1] == "INTERNAL"
+            assert echo.open == 1
+            tokens.path.write_bytes(good)
+            await asyncio.sleep(0.4)
+            assert await begun(channel, "Unary", metadata=bearer(token)) == b"a:1"
+            assert echo.open == 1
+            call.cancel()
+            await until_so(lambda: echo.open == 0)
+
+    asyncio.run(run())
+
+
+def test_without_tokens_there_is_one_tenant(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(Settings(data_dir=tmp_path)) as (_, _, channel):
+            assert await begun(channel, "Unary") == b":1"
+
+    asyncio.run(run())
+
+
+def test_a_file_that_has_no_tokens_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "tokens.json").write_text("[]")
+    for settings in (Settings(data_dir=tmp_path), Settings(tokens_file=tmp_path / "tokens.json")):
+        with pytest.raises(ConfigurationError, match="no file of tokens"):
+            Access(settings, Metrics())
+    # A private server has nothing to do with the tokens of one for others.
+    assert not Access(Settings(data_dir=tmp_path, private=True), Metrics()).uses_tokens

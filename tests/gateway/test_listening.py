@@ -1,0 +1,139 @@
+"""What those who run a server see of it: its service manager, `impasto-server health`, its last seconds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from certificates import Authority
+from impasto.v1 import style_transfer_pb2 as pb
+from samples import stylize_request
+from server_process import PATIENCE, ServerProcess, is_alive, running_server, until
+
+CPU = ("--port", "0", "--device", "cpu", "--weights", "builtin")
+ENDLESS = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=100_000)
+
+
+@pytest.fixture
+def notified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The service manager's end of the socket that it is told through."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        yield manager
+
+
+def test_the_service_manager_is_told(notified: socket.socket) -> None:
+    with running_server(*CPU) as server:
+        assert notified.recv(100) == b"READY=1"
+        assert server.info().version
+        server.process.send_signal(signal.SIGTERM)
+        assert notified.recv(100) == b"STOPPING=1"
+        assert server.process.wait(PATIENCE) == 0
+
+
+def health(*arguments: str, **variables: str) -> tuple[int, str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("IMPASTO_")}
+    command = [sys.executable, "-m", "impasto_server", "health", *arguments]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE, check=False, env=environment | variables
+    )
+    return ended.returncode, (ended.stdout or ended.stderr).strip()
+
+
+def as_variables(server: ServerProcess, **more: Path) -> dict[str, str]:
+    port = server.address.rpartition(":")[2]
+    return {"IMPASTO_PORT": port} | {f"IMPASTO_{name.upper()}": str(path) for name, path in more.items()}
+
+
+def test_health_says_whether_jobs_are_taken() -> None:
+    with running_server(*CPU) as server:
+        server.ready()
+        assert health(server.address) == (0, "SERVING")
+        # As in a container: the server's own variables say where it is.
+        assert health(**as_variables(server), IMPASTO_HOST="0.0.0.0") == (0, "SERVING")
+        (worker,) = server.worker_pids()
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: health(server.address), lambda said: said == (1, "NOT_SERVING"))
+    code, said = health(server.address, "--timeout", "2")
+    assert code == 1
+    assert said.startswith(("UNAVAILABLE", "DEADLINE_EXCEEDED"))
+
+
+def test_health_over_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.issue("server")
+    flags = ("--tls-cert", str(pair.cert), "--tls-key", str(pair.key))
+    with running_server(*CPU, *flags) as server:
+        variables = as_variables(server, tls_cert=pair.cert, tls_key=pair.key)
+        until(lambda: health(**variables), lambda said: said == (0, "SERVING"))
+        assert health(server.address, "--ca", str(authority.cert)) == (0, "SERVING")
+        assert health(server.address, "--timeout", "2")[0] == 1
+        # Another server in its place is not taken for it.
+        other = Authority(tmp_path, "Other").issue("other")
+        assert health(**as_variables(server, tls_cert=other.cert, tls_key=other.key))[0] == 1
+    more = (*flags, "--tls-client-ca", str(authority.cert))
+    with running_server(*CPU, *more) as server:
+        mutual = as_variables(server, tls_cert=pair.cert, tls_key=pair.key, tls_client_ca=authority.cert)
+        until(lambda: health(**mutual), lambda said: said == (0, "SERVING"))
+        own = ("--cert", str(pair.cert), "--key", str(pair.key))
+        assert health(server.address, "--ca", str(authority.cert), *own) == (0, "SERVING")
+        assert health(server.address, "--ca", str(authority.cert), "--timeout", "2")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("localhost:1", "--ca", "/nowhere.pem"), "does not exist"),
+        (("localhost:1", "--cert", __file__), "go together"),
+        (("--ca", __file__), "needs HOST:PORT"),
+    ],
+)
+def test_what_health_cannot_ask_is_said(arguments: tuple[str, ...], sentence: str) -> None:
+    code, said = health(*arguments)
+    assert code == 2
+    assert sentence in said
+
+
+def test_a_drain_ends_in_time_though_a_worker_does_not_answer() -> None:
+    with running_server(*CPU, "--drain", "1s") as server:
+        server.ready()
+        request = pb.CreateJobRequest(spec=stylize_request(recipe=ENDLESS).spec)
+        job = server.stub.CreateJob(request, timeout=PATIENCE)
+        watch = server.stub.WatchJob(pb.WatchJobRequest(name=job.name), timeout=PATIENCE)
+        assert any(event.HasField("progress") for event in watch)
+        (worker,) = server.worker_pids()
+        os.kill(worker, signal.SIGSTOP)
+        begin = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE) == 0
+        # Of 30 seconds, 25 are for the drain by default.
+        assert time.monotonic() - begin < 1 + 5
+        until(lambda: is_alive(worker), lambda alive: not alive)
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    with running_server(*CPU) as server:
+        server.ready()
+        request = pb.CreateJobRequest(spec=stylize_request(recipe=ENDLESS).spec)
+        job = server.stub.CreateJob(request, timeout=PATIENCE)
+        watch = server.stub.WatchJob(pb.WatchJobRequest(name=job.name), timeout=PATIENCE)
+        assert any(event.HasField("progress") for event in watch)
+        (worker,) = server.worker_pids()
+        os.kill(worker, signal.SIGSTOP)
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: server.log, lambda log: "shutting down" in log)
+        begin = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE) == 128 + signal.SIGTERM
+        assert time.monotonic() - begin < 2
+        until(lambda: is_alive(worker), lambda alive: not alive)
