@@ -81,6 +81,7 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     pixels.scaled(photo, 512, 512).save(path)
     document = opened(path)
     yield from until(lambda: controller.connection.state == "connected" and docker.styles.count())
+    yield 1000
     krita.action("toggle_zoom_to_fit").trigger()
     results["installed"] = os.path.dirname(os.path.abspath(canvas.__file__))
     undo, redo = krita.action("edit_undo"), krita.action("edit_redo")

@@ -169,10 +169,12 @@ class Result:
             with _sheet(SRGB) as sheet:
                 drawn = sheet.createNode(self._name, "paintlayer")
                 drawn.setPixelData(bgra, *self._place["box"])
-                self._layer = drawn.duplicate()
-            self._layer.setName(self._name)
+                made = drawn.duplicate()
+            made.setName(self._name)
             parent, above = self._where()
-            parent.addChildNode(self._layer, above)
+            parent.addChildNode(made, above)
+            # What made it still believes that it is the sheet's, and would end Krita when it is removed.
+            self._layer = next(node for node in parent.childNodes() if node.uniqueId() == made.uniqueId())
         else:
             self._layer.setPixelData(bgra, *self._place["box"])
         self.document.refreshProjection()

@@ -41,6 +41,7 @@ CONTENTS = [
     ("layer", "Active layer", "Only the layer that is selected in the Layers docker"),
 ]
 STYLE_FORMATS = {b"png": "PNG", b"jpeg": "JPEG", b"jpg": "JPEG", b"webp": "WebP"}
+KRITA_FILES = {".kra", ".krz", ".ora", ".psd", ".xcf", ".tif", ".tiff", ".exr", ".webp", ".heic", ".avif"}
 MOST_STYLE_SIDE = 2048
 LARGEST_STYLE_FILE = 20 * 2**20
 LOOK_INTERVAL = 500
@@ -423,9 +424,11 @@ class ImpastoDocker(DockWidget):
 
     def _opened(self, path: str) -> QtGui.QImage:
         """A picture that only Krita can open."""
-        document = Krita.instance().openDocument(path)
+        # Of a file that is none of its own, Krita complains in a dialog.
+        kind = os.path.splitext(path)[1].lower()
+        document = Krita.instance().openDocument(path) if kind in KRITA_FILES else None
         if document is None:
-            raise ValueError("it is no picture that Krita can open.")
+            raise ValueError("it is no picture that can be read here.")
         try:
             return canvas.read(document, (0, 0, document.width(), document.height()))
         finally:
