@@ -27,6 +27,7 @@ PURE = (
     "typing-extensions",
 )
 """What the client needs over grpclib; without their compiled files, all of them are Python."""
+PYTHON = ("--batch-interpreter=python-fu-eval", "-b")
 SETTING_UP = 900.0
 """Seconds for making the chroot; done once on a machine."""
 PATIENCE = 600.0
@@ -61,16 +62,14 @@ class Gimp:
         Returns:
             What it left in `exchange.TOLD`.
         """
-        return self._run(
-            program, given, ["gimp-console", "-idf", "--quit", "--batch-interpreter=python-fu-eval", "-b"]
-        )
+        return self._run(program, given, ["gimp-console", "-idf", "--quit", *PYTHON])
 
-    def window(self, program: str, **given: Any) -> dict[str, Any]:
-        """Runs a program of `tests/hosts` beside GIMP's window, on a screen of its own."""
+    def window(self, program: str, image: str, **given: Any) -> dict[str, Any]:
+        """As `console`, beside GIMP's window with an image of the folder opened, on a screen of its own."""
         return self._run(
             program,
             given,
-            ["sh", "/share/screen", "gimp", "-ns", "--quit", "--batch-interpreter=python-fu-eval", "-b"],
+            ["sh", "/share/screen", "gimp", "-ns", f"/share/{image}", "--quit", *PYTHON],
         )
 
     def _run(self, program: str, given: dict[str, Any], command: list[str]) -> dict[str, Any]:
