@@ -30,7 +30,7 @@ PURE = (
 PYTHON = ("--batch-interpreter=python-fu-eval", "-b")
 SETTING_UP = 900.0
 """Seconds for making the chroot; done once on a machine."""
-PATIENCE = 600.0
+PATIENCE = 400.0
 """Seconds for one run of GIMP; far more than any takes."""
 
 

@@ -30,7 +30,12 @@ def until(look, what):
 
 
 def x(*command):
-    return subprocess.run(["xdotool", *command], capture_output=True, text=True).stdout.split()
+    """What xdotool prints; nothing where it waits in vain, as for a window that has just gone."""
+    try:
+        done = subprocess.run(["xdotool", *command], capture_output=True, text=True, timeout=10)
+    except subprocess.TimeoutExpired:
+        return []
+    return done.stdout.split()
 
 
 def dialog():
@@ -91,8 +96,8 @@ def interact(image, steps, mode=Gimp.RunMode.INTERACTIVE, **settings):
         except BaseException:
             wrong.append(traceback.format_exc())
             subprocess.run(["import", "-window", "root", "/share/wrong.png"])
-            while dialog():
-                key("Escape")
+            while window := dialog():
+                x("windowactivate", "--sync", window, "key", "Escape")
                 time.sleep(1)
 
     user = threading.Thread(target=use)
