@@ -47,9 +47,16 @@ class WorkerProcess:
         request = worker_pb2.GetWorkerInfoRequest()
         return self.stub.GetWorkerInfo(request, timeout=PATIENCE, wait_for_ready=True)
 
-    def run(self, begin: worker_pb2.Begin, images: Iterable[bytes], checkpoint: bytes | None = None) -> Any:
+    def run(
+        self,
+        begin: worker_pb2.Begin,
+        images: Iterable[bytes],
+        checkpoint: bytes | None = None,
+        *,
+        timeout: float = PATIENCE,
+    ) -> Any:
         """The call; iterate it for its responses."""
-        return self.stub.Run(iter(run_requests(begin, images, checkpoint)), timeout=PATIENCE)
+        return self.stub.Run(iter(run_requests(begin, images, checkpoint)), timeout=timeout)
 
     def update(self, name: str, **fields: Any) -> worker_pb2.UpdateRunResponse:
         return self.stub.UpdateRun(worker_pb2.UpdateRunRequest(job_name=name, **fields), timeout=PATIENCE)

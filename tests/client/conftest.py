@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import asyncio_client
 import impasto
 from fake_server import FakeServer
 from fake_server import fake as fake
@@ -11,10 +12,13 @@ from fake_server import line as line
 from impasto import transport as transports
 
 
-@pytest.fixture(params=["grpcio", "grpclib"])
+@pytest.fixture(params=["grpcio", "grpclib", "grpcio-asyncio", "grpclib-asyncio"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How the calls of a client travel that is not told: each test is run over all."""
-    monkeypatch.setattr(transports, "installed", lambda: request.param)
+    """Which client is meant by `impasto.Client`, and how its calls travel: a test is run over all of them."""
+    stack, _, loop = request.param.partition("-")
+    monkeypatch.setattr(transports, "installed", lambda: stack)
+    if loop:
+        monkeypatch.setattr(impasto, "Client", asyncio_client.Client)
     return str(request.param)
 
 

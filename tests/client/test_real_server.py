@@ -13,7 +13,7 @@ import impasto
 from samples import coded, photo
 from server_process import ServerProcess
 
-pytestmark = pytest.mark.usefixtures("way")
+pytestmark = pytest.mark.parametrize("way", ["grpcio", "grpclib"], indirect=True)
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ def begin(server: ServerProcess, request: pb.StylizeRequest = ENDLESS) -> grpc.C
 def test_a_worker_that_is_killed_is_restarted_and_its_job_goes_on() -> None:
     with running_server(*CPU) as server:
         server.ready()
-        request = stylize_request(recipe=pb.Recipe(evaluations=300, stop_on_plateau=False))
+        recipe = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=300)
+        request = stylize_request(recipe=recipe)
         call = begin(server, request)
         (worker,) = server.worker_pids()
         os.kill(worker, signal.SIGKILL)

@@ -182,7 +182,7 @@ class Caller(threading.Thread):
             with contextlib.suppress(grpc.RpcError):
                 list(self._stub.DownloadImage(pb.DownloadImageRequest(result_of=name), timeout=10))
         # Not more than the machine can paint between two kills.
-        time.sleep(self._random.uniform(0, 3))
+        time.sleep(self._random.uniform(0, 6))
 
     def _watch(self, job: Acknowledged, most: float) -> None:
         deadline, after = time.monotonic() + most, 0
@@ -236,6 +236,8 @@ class Caller(threading.Thread):
                     grpc.StatusCode.DEADLINE_EXCEEDED,
                     # What grpc makes of a server that is killed while it answers.
                     grpc.StatusCode.CANCELLED,
+                    # As many jobs as one may have: the worker is dead too often to keep up.
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
                 )
                 if not lost and not (code == grpc.StatusCode.UNKNOWN and "Stream removed" in str(error)):
                     raise

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import statistics
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -15,21 +18,20 @@ from impasto.v1 import style_transfer_pb2 as pb
 from worker_process import IMAGES, Outcome, WorkerProcess, job, running_worker
 
 
+def still(side: int) -> pb.Recipe:
+    """Adam at one size, without end."""
+    return pb.Recipe(
+        objective=pb.OBJECTIVE_REPORT, evaluations=100_000, longest_side=side, precision=pb.PRECISION_FLOAT32
+    )
+
+
 class Reader:
     """A job that runs beside others, its responses read by a thread."""
 
-    def __init__(self, worker: WorkerProcess, name: str, side: int, **fields: object) -> None:
-        recipe = pb.Recipe(
-            objective=pb.OBJECTIVE_REPORT,
-            evaluations=100_000,
-            longest_side=side,
-            precision=pb.PRECISION_FLOAT32,
-        )
+    def __init__(self, worker: WorkerProcess, name: str, recipe: pb.Recipe, **fields: Any) -> None:
         self.outcome = Outcome()
-        self.begin = time.monotonic()
-        self.call = worker.run(job(name, recipe, **fields), IMAGES)
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
+        self.call = worker.run(job(name, recipe, **fields), IMAGES, timeout=300)
+        threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
         try:
@@ -51,8 +53,8 @@ class Reader:
 
 def ratio(weight: float) -> None:
     with running_worker() as worker:
-        one = Reader(worker, "jobs/a", 128, tenant="a")
-        other = Reader(worker, "jobs/b", 64, tenant="b", tenant_weight=weight)
+        one = Reader(worker, "jobs/a", still(128), tenant="a")
+        other = Reader(worker, "jobs/b", still(64), tenant="b", tenant_weight=weight)
         time.sleep(3)
         before = one.device_seconds, other.device_seconds
         time.sleep(60)
@@ -62,7 +64,9 @@ def ratio(weight: float) -> None:
 
 def draft() -> None:
     with running_worker() as worker:
-        long = [Reader(worker, f"jobs/{i}", 512, tenant="ab"[i % 2], watched=i % 3 == 0) for i in range(8)]
+        long = [
+            Reader(worker, f"jobs/{i}", still(512), tenant="ab"[i % 2], watched=i % 3 == 0) for i in range(8)
+        ]
         time.sleep(20)
         each = sum(j.device_seconds for j in long) / max(1, sum(j.evaluations for j in long))
         print(f"8 jobs of 512 px run, {each:.2f} s an evaluation")
@@ -82,43 +86,65 @@ def draft() -> None:
 
 
 def switching() -> None:
+    # By turns of 8 s, because the machine's own pace varies: one alone, by its priority, and all eight.
+    # The processor's time of the worker, because others may have the processor as well.
     with running_worker() as worker:
-        for count in (1, 8, 1, 8):
-            jobs = [Reader(worker, f"jobs/{count}-{i}", 256, tenant=f"t{i}") for i in range(count)]
-            time.sleep(2 + 2 * count)
-            begin, before = time.monotonic(), sum(j.evaluations for j in jobs)
-            time.sleep(30)
-            seconds = time.monotonic() - begin
+        jobs = [Reader(worker, f"jobs/{i}", still(256), watched=True) for i in range(8)]
+        for i in range(8):
+            worker.update(f"jobs/{i}", preview=pb.PreviewOptions(disabled=True))
+        while not all(j.evaluations > 1 for j in jobs):
+            time.sleep(0.1)
+        each: dict[str, list[float]] = {"alone": [], "in turn": []}
+        for window in range(20):
+            worker.update("jobs/0", priority=1 - window % 2)
+            begin, before = processor_seconds(worker), sum(j.evaluations for j in jobs)
+            while sum(j.evaluations for j in jobs) < before + 16:
+                time.sleep(0.005)
             made = sum(j.evaluations for j in jobs) - before
-            print(f"{count} jobs of 256 px: {seconds / made:.4f} s an evaluation", flush=True)
-            for j in jobs:
-                j.call.cancel()
-            time.sleep(2)
+            each["in turn" if window % 2 else "alone"].append((processor_seconds(worker) - begin) / made)
+        alone, in_turn = (statistics.median(seconds) for seconds in each.values())
+        print(
+            f"256 px: {alone:.4f} s an evaluation alone, {in_turn:.4f} s with 8 in turn: "
+            f"{100 * (in_turn / alone - 1):+.1f} % (quartiles alone {quartiles(each['alone'])}, in turn "
+            f"{quartiles(each['in turn'])})"
+        )
+
+
+def processor_seconds(worker: WorkerProcess) -> float:
+    """Time of all its threads."""
+    fields = Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def quartiles(seconds: list[float]) -> str:
+    low, _, high = statistics.quantiles(seconds)
+    return f"{low:.4f} to {high:.4f}"
 
 
 def checkpoints() -> None:
-    for side in (128, 512):
-        with running_worker() as worker:
-            for interval in (0, 5, 0, 5):
-                recipe = pb.Recipe(evaluations=100_000, longest_side=side, stop_on_plateau=False)
-                recipe.precision = pb.PRECISION_FLOAT32
-                fields = {"checkpoint_interval": Duration(seconds=interval)}
-                reader = Reader.__new__(Reader)
-                reader.outcome = Outcome()
-                reader.call = worker.run(job("jobs/1", recipe, **fields), IMAGES)
-                thread = threading.Thread(target=reader._read, daemon=True)
-                thread.start()
-                time.sleep(5)
-                begin, before = time.monotonic(), reader.evaluations
-                time.sleep(22)
-                made = reader.evaluations - before
-                print(
-                    f"{side} px, checkpoint every {interval} s: {(time.monotonic() - begin) / made:.4f} s an "
-                    f"evaluation, {len(reader.outcome.checkpoints)} checkpoints",
-                    flush=True,
-                )
-                reader.call.cancel()
-                time.sleep(1)
+    # One size, L-BFGS with all its memory: five times as often as usual is as many bytes as at 570 px. The
+    # processor's time counts what sending them costs, too.
+    recipe = pb.Recipe(
+        evaluations=100_000, longest_side=255, stop_on_plateau=False, precision=pb.PRECISION_FLOAT32
+    )
+    with running_worker() as worker:
+        for interval in (0, 1, 0, 1):
+            reader = Reader(worker, "jobs/1", recipe, checkpoint_interval=Duration(seconds=interval))
+            while reader.evaluations < 16:
+                time.sleep(0.01)
+            begin, before = processor_seconds(worker), reader.evaluations
+            saved = len(reader.outcome.checkpoints)
+            while reader.evaluations < before + 40:
+                time.sleep(0.005)
+            seconds = (processor_seconds(worker) - begin) / (reader.evaluations - before)
+            checkpoints = reader.outcome.checkpoints[saved:]
+            print(
+                f"every {interval} s: {seconds:.4f} s an evaluation, {len(checkpoints)} checkpoints"
+                + (f" of {len(checkpoints[-1]) / 1e6:.0f} MB" if checkpoints else ""),
+                flush=True,
+            )
+            reader.call.cancel()
+            time.sleep(1)
 
 
 if __name__ == "__main__":
@@ -127,4 +153,5 @@ if __name__ == "__main__":
         "weighted": lambda: ratio(3.0),
         "draft": draft,
         "switching": switching,
+        "checkpoints": checkpoints,
     }[sys.argv[1]]()

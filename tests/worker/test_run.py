@@ -119,9 +119,10 @@ def test_a_damaged_image_fails_the_job_not_the_call(worker: WorkerProcess) -> No
         list(run_requests(job(), IMAGES, chunk_bytes=50))[:-1],
         list(run_requests(job(), IMAGES, chunk_bytes=50))[::2],
         list(run_requests(job(), IMAGES, b"checkpoint"))[:-1],
-        list(run_requests(job(), [*IMAGES])) * 2,
+        list(run_requests(job(), IMAGES)) * 2,
+        list(run_requests(job(tenant_weight=0.0), IMAGES)),
     ],
-    ids=["nothing", "no begin", "no style", "cut off", "gaps", "no checkpoint", "two begins"],
+    ids=["nothing", "no begin", "no style", "cut off", "gaps", "no checkpoint", "two begins", "no weight"],
 )
 def test_what_is_not_handed_over_whole_is_refused(
     worker: WorkerProcess, requests: list[worker_pb2.RunRequest]

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from impasto.cli import jobs
+from impasto.cli import jobs, plugin
 from impasto.cli.again import Given, paint_again
 from impasto.cli.grouped import grouped
 from impasto.cli.options import (
@@ -308,6 +308,7 @@ def info(run: Run) -> None:
 
 
 jobs.add_commands(app, EPILOG)
+app.add_typer(plugin.app, name="plugin")
 
 # What is noted in `names` is what the user calls the fields of the request.
 

@@ -6,10 +6,11 @@
     controller.stylize(Order(content, style, size, choices, place))
 
 A host implements five methods (`Host`): two to get back to its main thread, two that decode previews and
-results, one that puts a finished picture in place. Everything else is here, on the host's main thread, with the calls made
-in threads of their own: connecting and reconnecting, styles, queueing, steering, pausing, cancelling,
-fetching, and finding a job again after the host was closed. What people are told are whole sentences, ready
-to be shown: `Connection.sentence`, `Run.sentence`, `Run.notice`, `Size.sentence`, the messages of ValueError.
+results, one that puts a finished picture in place. Everything else is here, on the host's main thread, with
+the calls made in threads of their own: connecting and reconnecting, styles, queueing, steering, pausing,
+cancelling, fetching, and finding a job again after the host was closed. What people are told are whole
+sentences, ready to be shown: `Connection.sentence`, `Run.sentence`, `Run.notice`, `Size.sentence`,
+`Found.sentence`, and the messages of ValueError.
 
 Pure Python from 3.10 on; no toolkit, numpy or Pillow. Hosts with an older Python are out.
 """

@@ -26,7 +26,10 @@ Conventions
     ("spec.recipe.longest_side") and says what to do; for FAILED_PRECONDITION a
     PreconditionFailure; for RESOURCE_EXHAUSTED a QuotaFailure where a quota or the
     queue is full; for UNAVAILABLE and RESOURCE_EXHAUSTED a RetryInfo where waiting
-    helps. UNAVAILABLE is the only code worth retrying unchanged.
+    helps. UNAVAILABLE is the only code worth retrying unchanged. CANCELLED,
+    INTERNAL and UNKNOWN without an ErrorInfo are not the server's words but the
+    connection's, which broke: treat them as UNAVAILABLE.
+  * A token is sent as the metadata "authorization: Bearer TOKEN".
   * Any call may end with UNAUTHENTICATED (no token, or none that is known; only
     where the server asks for tokens), RESOURCE_EXHAUSTED (a quota) or UNAVAILABLE
     (the server is shutting down), whatever else its comment lists.

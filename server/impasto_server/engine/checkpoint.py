@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import safetensors
@@ -56,18 +56,17 @@ class Checkpoint:
     @functools.cached_property
     def _header(self) -> bytes:
         text = json.dumps({"format": _FORMAT, **self.values})
-        check = zlib.crc32(text.encode())
         entries: dict[str, Any] = {}
         offset = 0
         for name, tensor in self.tensors.items():
-            check = zlib.crc32(_bytes_of(tensor), check)
             entries[name] = {
                 "dtype": _DTYPES[tensor.dtype],
                 "shape": list(tensor.shape),
                 "data_offsets": [offset, offset + tensor.nbytes],
             }
             offset += tensor.nbytes
-        entries["__metadata__"] = {_KEY: text, _CHECK: str(check)}
+        check = _checksum(entries, text, map(_bytes_of, self.tensors.values()))
+        entries["__metadata__"] = {_KEY: text, _CHECK: check}
         header = json.dumps(entries).encode()
         header += b" " * (-len(header) % 8)
         return len(header).to_bytes(8, "little") + header
@@ -77,7 +76,8 @@ def take(tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> Checkpoint
     """A checkpoint of tensors that will change; copies them to the host."""
     on_host = {
         name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
-        for name, tensor in tensors.items()
+        # In one order, so that what was restored gives the same bytes again.
+        for name, tensor in sorted(tensors.items())
     }
     return Checkpoint(on_host, values)
 
@@ -90,20 +90,28 @@ def load(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """
     try:
         length = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        entries = json.loads(data[8 : 8 + length])
+        metadata = entries.pop("__metadata__")
         text = metadata[_KEY]
         values = json.loads(text)
         if values["format"] != _FORMAT:
             raise CheckpointError(f"the checkpoint has the format {values['format']}, not {_FORMAT}")
-        check = zlib.crc32(memoryview(data)[8 + length :], zlib.crc32(text.encode()))
-        if str(check) != metadata[_CHECK]:
+        if _checksum(entries, text, [memoryview(data)[8 + length :]]) != metadata[_CHECK]:
             raise CheckpointError("the checkpoint is damaged: its checksum is not that of its bytes")
         tensors = safetensors.torch.load(data)
     except CheckpointError:
         raise
-    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
         raise CheckpointError("the bytes are not a checkpoint of a painting, or are damaged") from error
     return tensors, values
+
+
+def _checksum(entries: dict[str, Any], text: str, parts: Iterable[memoryview]) -> str:
+    """Of what the header says of the tensors, the values, and the tensors' bytes."""
+    check = zlib.crc32(json.dumps([entries, text]).encode())
+    for part in parts:
+        check = zlib.crc32(part, check)
+    return str(check)
 
 
 def _bytes_of(tensor: torch.Tensor) -> memoryview:

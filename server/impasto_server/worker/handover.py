@@ -25,10 +25,12 @@ async def receive_begin(requests: AsyncIterator[worker_pb2.RunRequest]) -> worke
     """The first request.
 
     Raises:
-        BadHandover: it is something else.
+        BadHandover: it is something else, or its weight is not above 0.
     """
     async for request in requests:
         if request.WhichOneof("payload") == "begin":
+            if not request.begin.tenant_weight > 0:
+                raise BadHandover("tenant_weight is not above 0")
             return request.begin
         break
     raise BadHandover("the first request is not begin")

@@ -1,0 +1,99 @@
+"""Carries steps out in an event loop, over a transport that does not block."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Generator
+from typing import Any, Generic, TypeVar
+
+from impasto.driver import Interrupted
+from impasto.job import Event
+from impasto.steps import AnyStep, Begin, Call, Receive, Send, Sleep, Step, Steps
+from impasto.transport import AsyncStream, AsyncTransport, TransportError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Done(Generic[T]):
+    """The steps' result."""
+
+    result: T
+
+
+class AsyncDriver:
+    """Carries out the steps of one errand, one after the other; the twin of `impasto.driver.Driver`."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+        self._interrupted = asyncio.Event()
+        self._stream: AsyncStream[Any] | None = None
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Carries out all the steps.
+
+        Raises:
+            ImpastoError: as the steps do.
+        """
+        try:
+            done: Done[T] | Event = await self.advance(steps)
+        finally:
+            self.leave()
+        if not isinstance(done, Done):
+            raise TypeError("steps of a single result have no events")
+        return done.result
+
+    async def advance(self, steps: Generator[AnyStep | Event, Any, T]) -> Done[T] | Event:
+        """Carries out steps up to the next event, or to the result.
+
+        Raises:
+            Interrupted: `interrupt` was called.
+            ImpastoError: as the steps do.
+        """
+        try:
+            step = next(steps)
+            while isinstance(step, Step):
+                try:
+                    outcome = await self._carry_out(step)
+                except TransportError as error:
+                    if self._interrupted.is_set():
+                        raise Interrupted from None
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(outcome)
+        except StopIteration as done:
+            return Done(done.value)
+        return step
+
+    def interrupt(self) -> None:
+        """Ends what is under way."""
+        self._interrupted.set()
+        self.leave()
+
+    def leave(self) -> None:
+        """Leaves the stream, if there is one."""
+        if self._stream is not None:
+            self._stream.cancel()
+
+    async def _carry_out(self, step: AnyStep) -> Any:
+        if self._interrupted.is_set():
+            raise Interrupted
+        if isinstance(step, Receive):
+            assert self._stream is not None
+            return await self._stream.receive(step.timeout)
+        if isinstance(step, Call):
+            return await self._transport.unary(step.method, step.request, timeout=step.timeout)
+        if isinstance(step, Send):
+            return await self._transport.upload(step.method, step.requests, timeout=step.timeout)
+        if isinstance(step, Begin):
+            self.leave()
+            self._stream = self._transport.stream(step.method, step.request, timeout=step.timeout)
+            return None
+        assert isinstance(step, Sleep)
+        interrupted = asyncio.ensure_future(self._interrupted.wait())
+        try:
+            await asyncio.wait({interrupted}, timeout=step.seconds)
+        finally:
+            interrupted.cancel()
+        return None

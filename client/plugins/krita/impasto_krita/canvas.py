@@ -1,0 +1,248 @@
+"""Krita's documents: what is read from them, and the layer that a picture becomes. Main thread only."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from krita import Krita
+
+from impasto.hosts import Painted
+from impasto_krita import pixels
+from impasto_krita.qt import QtCore, QtGui
+
+SRGB = ("RGBA", "U8", "sRGB-elle-V2-srgbtrc.icc")
+ANNOTATION = "impasto"
+
+Box = tuple[int, int, int, int]
+"""x, y, width and height in pixels of the document."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """A part of a document.
+
+    Attributes:
+        box: where it is.
+        mask: how much of each pixel is selected, 0 to 255, row by row; empty if nothing is selected, which
+            means all.
+    """
+
+    box: Box
+    mask: bytes = dataclasses.field(default=b"", repr=False)
+
+
+def region(document: Any, layer: Any = None) -> Region:
+    """What would be painted: what is selected, else all of the document, or of a layer.
+
+    Raises:
+        ValueError: nothing of it is in the picture; the message is a sentence for people.
+    """
+    whole = QtCore.QRect(0, 0, document.width(), document.height())
+    selection = document.selection()
+    if selection is not None:
+        selected = QtCore.QRect(selection.x(), selection.y(), selection.width(), selection.height())
+        box = _box(selected & whole)
+        mask = bytes(selection.pixelData(*box)) if box[2] > 0 and box[3] > 0 else b""
+        if not mask.strip(b"\0"):
+            raise ValueError("Nothing in the picture is selected. Select something, or deselect all.")
+        return Region(box, mask)
+    bounds = whole if layer is None else layer.bounds() & whole
+    if bounds.isEmpty():
+        raise ValueError("The layer is empty. Paint on it, or choose the visible picture.")
+    return Region(_box(bounds))
+
+
+def selected_box(document: Any, layer: Any = None) -> Box | None:
+    """Where `region` would be, without its mask; None if it is nowhere."""
+    whole = QtCore.QRect(0, 0, document.width(), document.height())
+    selection = document.selection()
+    if selection is not None:
+        bounds = QtCore.QRect(selection.x(), selection.y(), selection.width(), selection.height()) & whole
+    else:
+        bounds = whole if layer is None else layer.bounds() & whole
+    return None if bounds.isEmpty() else _box(bounds)
+
+
+def read(document: Any, box: Box, layer: Any = None) -> QtGui.QImage:
+    """What a part of the document, or of a layer, shows: in 8-bit sRGB, whatever its colour model."""
+    document.waitForDone()
+    source = document if layer is None else layer
+    data = document.pixelData(*box) if layer is None else layer.projectionPixelData(*box)
+    width, height = box[2:]
+    space = source.colorModel(), source.colorDepth(), source.colorProfile()
+    if space != SRGB:
+        with _sheet(space) as sheet:
+            converted = sheet.createNode("impasto", "paintlayer")
+            converted.setPixelData(data, 0, 0, width, height)
+            converted.setColorSpace(*SRGB)
+            data = converted.pixelData(0, 0, width, height)
+    return pixels.from_krita(bytes(data), width, height)
+
+
+@contextlib.contextmanager
+def _sheet(space: tuple[str, str, str]) -> Iterator[Any]:
+    """A document that nobody sees, to make layers in. What Krita does to a layer's colour space is a step in
+    its document's undo history, whether the layer was added or not: it must not be the artist's document.
+    """
+    sheet = Krita.instance().createDocument(1, 1, "impasto", *space, 72.0)
+    try:
+        yield sheet
+    finally:
+        sheet.setModified(False)
+        sheet.close()
+
+
+def place_of(document: Any, region: Region, layer: Any = None) -> dict[str, Any]:
+    """Where a picture of a region goes, as notes that outlive Krita."""
+    return {
+        "path": document.fileName() or "",
+        "document": name_of(document),
+        "size": [document.width(), document.height()],
+        "box": list(region.box),
+        "mask": pixels.packed(region.mask),
+        "above": "" if layer is None else layer.uniqueId().toString(),
+    }
+
+
+def name_of(document: Any) -> str:
+    """A document's name for people."""
+    return os.path.basename(document.fileName() or "") or document.name() or "Untitled"
+
+
+def is_open(document: Any) -> bool:
+    """Whether a document is still open."""
+    return document is not None and any(other == document for other in Krita.instance().documents())
+
+
+def open_at(path: str) -> Any:
+    """The open document of a file; None if there is none."""
+    for document in Krita.instance().documents():
+        if path and document.fileName() and os.path.abspath(document.fileName()) == os.path.abspath(path):
+            return document
+    return None
+
+
+def target(place: dict[str, Any]) -> Any:
+    """The document that a picture of an earlier time goes into: opened again, or a new one of its size."""
+    krita = Krita.instance()
+    document = open_at(place["path"])
+    if document is not None:
+        return document
+    document = krita.openDocument(place["path"]) if os.path.isfile(place["path"]) else None
+    if document is None:
+        document = krita.createDocument(*place["size"], place["document"], *SRGB, 72.0)
+    window = krita.activeWindow()
+    if window is not None:
+        window.addView(document)
+    return document
+
+
+class Result:
+    """The layer that a picture becomes: added once, so that it is one undo step, and rewritten in place.
+
+    Args:
+        document: where it goes.
+        place: the notes that `place_of` made.
+        name: of the layer.
+    """
+
+    def __init__(self, document: Any, place: dict[str, Any], name: str) -> None:
+        self.document = document
+        self._place = place
+        self._name = name
+        self._layer: Any = None
+        self._was_modified = True
+
+    def show(self, bgra: QtCore.QByteArray) -> None:
+        """Shows the picture as it now is, in pixels of the box's size. Not if its layer was deleted."""
+        if self._layer is None or self._layer.parentNode() is not None:
+            self._write(bgra)
+
+    def _write(self, bgra: QtCore.QByteArray) -> None:
+        if self._layer is None or self._layer.parentNode() is None:
+            self._was_modified = self.document.modified()
+            with _sheet(SRGB) as sheet:
+                drawn = sheet.createNode(self._name, "paintlayer")
+                drawn.setPixelData(bgra, *self._place["box"])
+                self._layer = drawn.duplicate()
+            self._layer.setName(self._name)
+            parent, above = self._where()
+            parent.addChildNode(self._layer, above)
+        else:
+            self._layer.setPixelData(bgra, *self._place["box"])
+        self.document.refreshProjection()
+
+    def finish(self, bgra: QtCore.QByteArray, name: str, about: dict[str, Any]) -> None:
+        """Shows the finished picture, and notes at the document how it was made."""
+        self._name = name
+        self._write(bgra)
+        if self._layer.name() != name:
+            self._layer.setName(name)
+        notes = _notes(self.document)
+        notes[self._layer.uniqueId().toString()] = about
+        self.document.setAnnotation(
+            ANNOTATION, "Impasto: how layers were painted", QtCore.QByteArray(json.dumps(notes).encode())
+        )
+        self.document.setActiveNode(self._layer)
+
+    def take_away(self) -> None:
+        """Leaves the document as it was."""
+        layer, self._layer = self._layer, None
+        if layer is not None and is_open(self.document) and layer.parentNode() is not None:
+            layer.remove()
+            self.document.waitForDone()
+            if not self._was_modified:
+                self.document.setModified(False)
+
+    def _where(self) -> tuple[Any, Any]:
+        """The parent, and the layer to go above; None for the top."""
+        wanted = self._place["above"]
+        stack = [self.document.rootNode()] if wanted else []
+        while stack:
+            parent = stack.pop()
+            for node in parent.childNodes():
+                if node.uniqueId().toString() == wanted:
+                    return parent, node
+                stack.append(node)
+        return self.document.rootNode(), None
+
+
+def about(painted: Painted) -> dict[str, Any]:
+    """How a picture was made, to be kept with it and used again."""
+    job = painted.job
+    recipe = {
+        name: value for name, value in dataclasses.asdict(job.recipe).items() if value not in (None, ())
+    }
+    return {
+        "style": {"key": painted.style.key, "title": painted.style.title},
+        "choices": dataclasses.asdict(painted.choices),
+        "recipe": recipe,
+        "job": job.name,
+        "network": job.network.sha256 if job.network else "",
+        "device": job.device,
+    }
+
+
+def notes_of(document: Any, layer: Any) -> dict[str, Any] | None:
+    """What `about` said of a layer; None if it is none of ours."""
+    found = _notes(document).get(layer.uniqueId().toString()) if layer is not None else None
+    return found if isinstance(found, dict) else None
+
+
+def _notes(document: Any) -> dict[str, Any]:
+    if ANNOTATION not in document.annotationTypes():
+        return {}
+    try:
+        notes = json.loads(bytes(document.annotation(ANNOTATION)))
+    except ValueError:
+        return {}
+    return notes if isinstance(notes, dict) else {}
+
+
+def _box(rect: QtCore.QRect) -> Box:
+    return rect.x(), rect.y(), rect.width(), rect.height()

@@ -1,0 +1,508 @@
+"""The docker."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any
+
+from krita import DockWidget, Krita
+
+from impasto.hosts import LONGEST_SIDES, Choices, Order, Server, StyleItem, plan
+from impasto.hosts import choices as choosing
+from impasto_krita import canvas, pixels
+from impasto_krita.host import FIRST_SERVER, KritaHost
+from impasto_krita.qt import MAJOR, QtCore, QtGui, QtWidgets
+from impasto_krita.server_dialog import ServerDialog
+from impasto_krita.widgets import (
+    Choice,
+    Elided,
+    Light,
+    NumberSlider,
+    PictureView,
+    StylePicker,
+    button,
+    tool_button,
+    wrapped,
+)
+
+EFFORTS = [
+    ("draft", "Draft", "A quick look"),
+    ("standard", "Standard", "A good picture"),
+    ("fine", "Fine", "The last bit of quality, at two and a half times the work or more"),
+]
+COLORS = [
+    ("style", "Of the style", "The palette is the painting's"),
+    ("luminance", "My own (lightness painted)", "Only lightness is painted; your colours are put back"),
+    ("matched", "My own (style matched)", "The style's colours are first matched to yours"),
+]
+CONTENTS = [
+    ("visible", "Visible picture", "All layers as they are seen"),
+    ("layer", "Active layer", "Only the layer that is selected in the Layers docker"),
+]
+STYLE_FORMATS = {b"png": "PNG", b"jpeg": "JPEG", b"jpg": "JPEG", b"webp": "WebP"}
+MOST_STYLE_SIDE = 2048
+LARGEST_STYLE_FILE = 20 * 2**20
+LOOK_INTERVAL = 500
+"""Milliseconds between two looks at what is selected, while the docker is seen."""
+HINT = "Choose a style and press Stylize. The picture appears here while it is painted."
+
+
+class ImpastoDocker(DockWidget):
+    """Shows the controller, and does what the artist says."""
+
+    def __init__(self, host: KritaHost) -> None:
+        super().__init__()
+        self.setWindowTitle("Impasto")
+        self._host = host
+        self._controller = host.controller
+        self._seen: Any = None
+        self._build()
+        self._set_choices(self._controller.choices())
+        self._stop_listening = self._controller.listen(self._heard)
+        self.destroyed.connect(lambda: self._stop_listening())
+        self._timer = QtCore.QTimer(self)
+        self._timer.timeout.connect(self._look)
+        self._timer.start(LOOK_INTERVAL)
+        for what in ("connection", "styles", "recents", "found", "run"):
+            self._heard(what)
+
+    # How it looks.
+
+    def _build(self) -> None:
+        self.light = Light()
+        self.where = Elided()
+        self.settings = tool_button("⚙", "Server, token and encryption")
+        self.settings.clicked.connect(self.ask_server)
+        head = QtWidgets.QHBoxLayout()
+        head.addWidget(self.light)
+        head.addWidget(self.where, 1)
+        head.addWidget(self.settings)
+        self.trouble = wrapped()
+        self.found = QtWidgets.QVBoxLayout()
+
+        self.picture = PictureView()
+        self.styles = StylePicker()
+        self.styles.chosen.connect(self._style_chosen)
+        self.styles.removal_wanted.connect(self._controller.library.remove)
+        self.add = tool_button("Add ▾", "Add a style of your own")
+        self.add.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.add.setMenu(QtWidgets.QMenu(self.add))
+        self.add.menu().aboutToShow.connect(self._fill_add)
+        self.recent = tool_button("Recent ▾", "Recipes used lately")
+        self.recent.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.recent.setMenu(QtWidgets.QMenu(self.recent))
+        self.recent.menu().aboutToShow.connect(self._fill_recent)
+        for tool in (self.add, self.recent):
+            tool.setStyleSheet("QToolButton::menu-indicator { image: none; }")
+        style_head = QtWidgets.QHBoxLayout()
+        self.style_name = Elided()
+        style_head.addWidget(self.style_name, 1)
+        style_head.addWidget(self.add)
+        style_head.addWidget(self.recent)
+
+        self.strength = NumberSlider()
+        self.strength.setToolTip("How much of the style: 0 keeps your picture, 100 is nearly all style")
+        self.effort = Choice(EFFORTS)
+        self.color = Choice(COLORS)
+        self.longest_side = Choice([(side, f"{side} pixels", "") for side in LONGEST_SIDES])
+        self.longest_side.setToolTip("Longer side that is painted at most; what is larger is enlarged")
+        self.seed = QtWidgets.QSpinBox()
+        self.seed.setRange(0, 2**31 - 1)
+        self.seed.setToolTip("The same seed and choices give the same picture")
+        dice = tool_button("New", "Another seed")
+        dice.clicked.connect(lambda: self.seed.setValue(random.randrange(1_000_000)))
+        seed = QtWidgets.QHBoxLayout()
+        seed.addWidget(self.seed, 1)
+        seed.addWidget(dice)
+        self.content = Choice(CONTENTS)
+        self.size = wrapped()
+        self.on_canvas = QtWidgets.QCheckBox("Previews on the canvas, too")
+        self.on_canvas.setChecked(self._host.on_canvas)
+        self.on_canvas.toggled.connect(self._canvas_toggled)
+        form = QtWidgets.QFormLayout()
+        form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.setVerticalSpacing(4)
+        form.addRow("Strength", self.strength)
+        form.addRow("Effort", self.effort)
+        form.addRow("Colours", self.color)
+        form.addRow("Paint", self.content)
+        form.addRow("Up to", self.longest_side)
+        form.addRow("Seed", seed)
+        for changed in (
+            self.strength.changed,
+            self.effort.currentIndexChanged,
+            self.color.currentIndexChanged,
+        ):
+            changed.connect(lambda *_: self._steer())
+        for changed in (self.longest_side.currentIndexChanged, self.content.currentIndexChanged):
+            changed.connect(lambda *_: self._look(anew=True))
+
+        self.status = wrapped()
+        self.notice = wrapped()
+        self.bar = QtWidgets.QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(8)
+        self.go = button("Stylize", "Paint the picture, or what is selected of it", self.stylize)
+        font = self.go.font()
+        font.setBold(True)
+        self.go.setFont(font)
+        self.pause = button("Pause", "The server keeps the work", self.pause_or_resume)
+        self.stop = button("Cancel", "Leave the document as it was", self.cancel)
+        buttons = QtWidgets.QHBoxLayout()
+        buttons.addWidget(self.go, 2)
+        buttons.addWidget(self.pause, 1)
+        buttons.addWidget(self.stop, 1)
+
+        controls = QtWidgets.QWidget()
+        middle = QtWidgets.QVBoxLayout(controls)
+        middle.setContentsMargins(0, 0, 4, 0)
+        middle.setSpacing(4)
+        middle.addWidget(self.picture, 3)
+        middle.addLayout(style_head)
+        middle.addWidget(self.styles, 2)
+        middle.addLayout(form)
+        middle.addWidget(self.size)
+        middle.addWidget(self.on_canvas)
+        scroll = QtWidgets.QScrollArea()
+        scroll.setWidget(controls)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+        body = QtWidgets.QWidget()
+        column = QtWidgets.QVBoxLayout(body)
+        column.setContentsMargins(6, 4, 6, 6)
+        column.setSpacing(4)
+        column.addLayout(head)
+        column.addWidget(self.trouble)
+        column.addLayout(self.found)
+        column.addWidget(scroll, 1)
+        column.addWidget(self.status)
+        column.addWidget(self.notice)
+        column.addWidget(self.bar)
+        column.addLayout(buttons)
+        body.setMinimumWidth(200)
+        self.setWidget(body)
+
+    # What is new.
+
+    def canvasChanged(self, canvas: Any) -> None:
+        self._look(anew=True)
+
+    def _heard(self, what: str) -> None:
+        if what == "connection":
+            self._show_connection()
+        elif what == "styles":
+            library = self._controller.library
+            self.styles.show_styles([*library.own, *library.offered])
+        elif what == "recents":
+            self.recent.setEnabled(True)
+        elif what == "found":
+            self._show_found()
+        elif what == "preview":
+            self._show_picture()
+        if what in ("connection", "styles", "run"):
+            self._show_run()
+
+    def _show_connection(self) -> None:
+        connection = self._controller.connection
+        self.light.show_state(connection.state)
+        self.light.setToolTip(connection.sentence)
+        connected = connection.state == "connected"
+        self.where.set_text(
+            connection.sentence.rstrip(".") if connected else connection.address or "No server"
+        )
+        self.where.setToolTip(connection.sentence)
+        self.trouble.setText("" if connected else connection.sentence)
+        self.trouble.setVisible(not connected)
+
+    def _show_found(self) -> None:
+        while self.found.count():
+            old = self.found.takeAt(0).widget()
+            old.hide()
+            old.deleteLater()
+        for found in self._controller.found:
+            frame = QtWidgets.QFrame()
+            frame.setFrameShape(QtWidgets.QFrame.Shape.StyledPanel)
+            take = button(
+                "Place" if found.ready else "Watch",
+                "Put it into its document, as a new layer" if found.ready else "See how it goes",
+                lambda found=found: self.take_up(found),
+            )
+            drop = button("Discard", "Forget it", lambda found=found: self._controller.dismiss(found))
+            row = QtWidgets.QHBoxLayout()
+            row.addWidget(take)
+            row.addWidget(drop)
+            box = QtWidgets.QVBoxLayout(frame)
+            box.setContentsMargins(6, 4, 6, 4)
+            box.addWidget(wrapped(found.sentence))
+            box.addLayout(row)
+            self.found.addWidget(frame)
+
+    def _show_run(self) -> None:
+        run = self._controller.run
+        painting = self._controller.is_painting
+        usable = self._controller.connection.state in ("connected", "connecting", "reconnecting")
+        self.go.setEnabled(not painting and usable and self.styles.style_item is not None)
+        self.stop.setEnabled(painting)
+        self.pause.setText("Resume" if run is not None and run.state == "paused" else "Pause")
+        self.pause.setEnabled(run is not None and (run.can_pause or run.can_resume))
+        self.status.setText(run.sentence if run is not None else "")
+        self.status.setVisible(run is not None)
+        self.notice.setText(run.notice if run is not None else "")
+        self.notice.setVisible(bool(run is not None and run.notice))
+        fraction = run.fraction if run is not None else 0.0
+        moving = painting and fraction is None and run is not None and run.state != "paused"
+        self.bar.setRange(0, 0 if moving else 1000)
+        if not moving:
+            done = run is not None and run.state in ("failed", "cancelled")
+            self.bar.setValue(0 if done else round(1000 * (fraction or 0.0)))
+        self.seed.setEnabled(not painting)
+        self.longest_side.setEnabled(not painting)
+        self.content.setEnabled(not painting)
+        self._show_picture()
+
+    def _show_picture(self) -> None:
+        run = self._controller.run
+        if run is not None and run.state == "succeeded" and self._host.finished is not None:
+            self._picture(self._host.finished, "")
+        elif run is not None and not run.is_final and run.preview is not None:
+            self._picture(run.preview.image, "Preview" if run.state != "paused" else "Preview (paused)")
+        else:
+            self._seen = None
+            self.picture.show_hint(HINT)
+
+    def _picture(self, image: QtGui.QImage, word: str) -> None:
+        if self._seen != (image.cacheKey(), word):
+            self._seen = (image.cacheKey(), word)
+            self.picture.show_picture(image, word)
+
+    def _style_chosen(self) -> None:
+        item = self.styles.style_item
+        self.style_name.set_text(item.title if item is not None else "No style yet: connect, or add one")
+        self._show_run()
+
+    def _look(self, *, anew: bool = False) -> None:
+        """Says at which size would be painted what is selected now."""
+        if not anew and not self.isVisible():
+            return
+        document = self._document()
+        if document is None:
+            self.size.setText("Open a picture to paint.")
+            return
+        box = canvas.selected_box(document, self._layer(document))
+        if box is None:
+            self.size.setText("Nothing in the picture is selected.")
+            return
+        try:
+            size = plan(box[2], box[3], self.longest_side.value, most=self._most())
+        except ValueError as error:
+            self.size.setText(str(error))
+            return
+        what = "The selection: " if document.selection() is not None else ""
+        self.size.setText(what + size.sentence)
+
+    # What the artist does.
+
+    @property
+    def choices(self) -> Choices:
+        """As they are set."""
+        return Choices(
+            strength=self.strength.value,
+            effort=self.effort.value,
+            color=self.color.value,
+            longest_side=self.longest_side.value,
+            seed=self.seed.value(),
+        )
+
+    def stylize(self) -> None:
+        """Has what is selected painted."""
+        document, style = self._document(), self.styles.style_item
+        try:
+            if document is None:
+                raise ValueError("Open a picture to paint.")
+            if style is None:
+                raise ValueError("Choose a style first.")
+            layer = self._layer(document)
+            region = canvas.region(document, layer)
+            size = plan(region.box[2], region.box[3], self.longest_side.value, most=self._most())
+            image = canvas.read(document, region.box, layer)
+            order = Order(
+                content=lambda: pixels.raw_pixels(image, size.painted_width, size.painted_height),
+                style=style,
+                size=size,
+                choices=self.choices,
+                place=canvas.place_of(document, region, layer),
+                subject=canvas.name_of(document),
+            )
+            self._host.stylize(order, document)
+        except ValueError as error:
+            self._say(str(error))
+
+    def cancel(self) -> None:
+        """Ends the painting."""
+        if self._controller.run is not None:
+            self._controller.run.cancel()
+
+    def pause_or_resume(self) -> None:
+        """Pauses the painting, or lets it go on."""
+        run = self._controller.run
+        if run is not None and run.can_resume:
+            run.resume()
+        elif run is not None:
+            run.pause()
+
+    def take_up(self, found: Any) -> None:
+        """Goes on with a painting of an earlier time."""
+        try:
+            self._controller.take_up(found)
+        except ValueError as error:
+            self._say(str(error))
+
+    def ask_server(self) -> None:
+        """Asks which server, and connects to it."""
+        server = self._controller.server or self._controller.connection.server or FIRST_SERVER
+        dialog = ServerDialog(self, server)
+        if dialog.exec() if MAJOR == 6 else dialog.exec_():
+            self.connect_to(dialog.server)
+
+    def connect_to(self, server: Server) -> None:
+        """Connects to a server, and keeps it."""
+        self._controller.connect(server)
+
+    def use(self, style: StyleItem, choices: Choices) -> None:
+        """Sets everything as it was once."""
+        self._set_choices(choices)
+        if not self.styles.choose(style.key):
+            self._say(f"The style “{style.title}” is not here any more. Choose another one.")
+
+    def _steer(self) -> None:
+        if self._controller.run is not None and self._controller.is_painting:
+            self._controller.run.steer(self.choices)
+
+    def _canvas_toggled(self, on: bool) -> None:
+        self._host.on_canvas = on
+
+    # Own styles.
+
+    def add_style_file(self, path: str) -> None:
+        """Adds a picture's file as a style."""
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+            image = QtGui.QImage.fromData(data)
+            kind = bytes(QtGui.QImageReader.imageFormat(path))
+            if image.isNull():
+                image = self._opened(path)
+                kind = b""
+            title = os.path.splitext(os.path.basename(path))[0]
+            as_it_is = kind in STYLE_FORMATS and len(data) <= LARGEST_STYLE_FILE
+            self._add(image, title, data if as_it_is else None)
+        except (OSError, ValueError) as error:
+            self._say(f"“{os.path.basename(path)}” cannot be a style: {error}")
+
+    def add_style_document(self, document: Any, layer: Any = None) -> None:
+        """Adds an open document as it is seen, or one of its layers, as a style."""
+        try:
+            whole = QtCore.QRect(0, 0, document.width(), document.height())
+            bounds = whole if layer is None else layer.bounds() & whole
+            if bounds.isEmpty():
+                raise ValueError("The layer is empty.")
+            box = (bounds.x(), bounds.y(), bounds.width(), bounds.height())
+            title = canvas.name_of(document) if layer is None else layer.name()
+            self._add(canvas.read(document, box, layer), os.path.splitext(title)[0] or title, None)
+        except (OSError, ValueError) as error:
+            self._say(f"That cannot be a style: {error}")
+
+    def _add(self, image: QtGui.QImage, title: str, data: bytes | None) -> None:
+        if data is None:
+            data = pixels.encoded(pixels.at_most(image, MOST_STYLE_SIDE), "PNG")
+        item = self._controller.library.add(data, title, pixels.thumbnail(image))
+        self.styles.choose(item.key)
+
+    def _opened(self, path: str) -> QtGui.QImage:
+        """A picture that only Krita can open."""
+        document = Krita.instance().openDocument(path)
+        if document is None:
+            raise ValueError("it is no picture that Krita can open.")
+        try:
+            return canvas.read(document, (0, 0, document.width(), document.height()))
+        finally:
+            document.close()
+
+    def _fill_add(self) -> None:
+        menu = self.add.menu()
+        menu.clear()
+        menu.addAction("From a file …").triggered.connect(self._ask_style_file)
+        document = self._document()
+        layer = self._active(document) if document is not None else None
+        if layer is not None:
+            menu.addAction(f"From the layer “{layer.name()}”").triggered.connect(
+                lambda: self.add_style_document(document, layer)
+            )
+        for other in Krita.instance().documents():
+            menu.addAction(f"From the document “{canvas.name_of(other)}”").triggered.connect(
+                lambda _=False, other=other: self.add_style_document(other)
+            )
+
+    def _ask_style_file(self) -> None:
+        path, _ = QtWidgets.QFileDialog.getOpenFileName(
+            self, "A picture to paint in the style of", "", "Pictures (*)"
+        )
+        if path:
+            self.add_style_file(path)
+
+    def _fill_recent(self) -> None:
+        menu = self.recent.menu()
+        menu.clear()
+        for recent in self._controller.recents:
+            menu.addAction(_described(recent.style, recent.choices)).triggered.connect(
+                lambda _=False, recent=recent: self.use(recent.style, recent.choices)
+            )
+        if not self._controller.recents:
+            menu.addAction("None yet").setEnabled(False)
+        document = self._document()
+        notes = canvas.notes_of(document, self._active(document)) if document is not None else None
+        if notes is not None:
+            menu.addSeparator()
+            menu.addAction("As the active layer was painted").triggered.connect(lambda: self.use_notes(notes))
+
+    def use_notes(self, notes: dict[str, Any]) -> None:
+        """Sets everything as it was for a layer."""
+        style = notes.get("style", {})
+        self.use(
+            StyleItem(str(style.get("key", "")), str(style.get("title", ""))),
+            choosing.from_json(notes.get("choices")),
+        )
+
+    # Small things.
+
+    def _document(self) -> Any:
+        return Krita.instance().activeDocument()
+
+    def _layer(self, document: Any) -> Any:
+        return self._active(document) if self.content.value == "layer" else None
+
+    def _active(self, document: Any) -> Any:
+        return document.activeNode()
+
+    def _most(self) -> int | None:
+        info = self._controller.connection.info
+        return info.limits.max_longest_side if info is not None else None
+
+    def _set_choices(self, choices: Choices) -> None:
+        self.strength.set_value(choices.strength)
+        self.effort.set_value(choices.effort)
+        self.color.set_value(choices.color)
+        self.longest_side.set_value(choices.longest_side)
+        self.seed.setValue(choices.seed)
+
+    def _say(self, sentence: str) -> None:
+        self.notice.setText(sentence)
+        self.notice.show()
+
+
+def _described(style: StyleItem, choices: Choices) -> str:
+    effort = next(word for value, word, _ in EFFORTS if value == choices.effort)
+    return f"{style.title} · {choices.strength} · {effort.lower()} · seed {choices.seed}"

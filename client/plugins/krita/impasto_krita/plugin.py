@@ -1,0 +1,36 @@
+"""Makes the docker known to Krita."""
+
+from __future__ import annotations
+
+from krita import DockWidgetFactory, DockWidgetFactoryBase, Krita
+
+from impasto_krita.docker import ImpastoDocker
+from impasto_krita.host import FIRST_SERVER, KritaHost, folder
+
+_host: KritaHost | None = None
+
+
+def host() -> KritaHost:
+    """The one host of all windows; connects when it is first asked for."""
+    global _host
+    if _host is None:
+        _host = KritaHost(folder())
+        notifier = Krita.instance().notifier()
+        notifier.setActive(True)
+        notifier.applicationClosing.connect(_host.close)
+        _host.controller.start(FIRST_SERVER)
+    return _host
+
+
+class Docker(ImpastoDocker):
+    """As Krita makes it: without arguments."""
+
+    def __init__(self) -> None:
+        super().__init__(host())
+
+
+def register() -> None:
+    """Offers the docker; Krita makes one for each window."""
+    Krita.instance().addDockWidgetFactory(
+        DockWidgetFactory("impasto", DockWidgetFactoryBase.DockPosition.DockRight, Docker)
+    )

@@ -1,0 +1,190 @@
+"""Packages of plugins, with a plugin made for the test; what is vendored is what pip fetches."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import impasto
+from fake_server import FakeServer, png
+from impasto import plugins
+from impasto.plugins import HostName, PluginError
+
+
+@pytest.fixture(scope="session")
+def vendored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        try:
+            folder = plugins.vendored_files()
+        except PluginError as error:
+            if "cannot be fetched" in str(error):
+                pytest.skip(str(error))
+            raise
+        assert plugins.vendored_files() == folder
+    return folder
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> dict[HostName, Path]:
+    made: dict[HostName, Path] = {}
+    for host, name in (("krita", "impasto_krita"), ("gimp", "impasto")):
+        folder = tmp_path / "sources" / host / name
+        (folder / "__pycache__").mkdir(parents=True)
+        (folder / "__pycache__" / "a.pyc").write_bytes(b"")
+        (folder / ("__init__.py" if host == "krita" else "impasto.py")).write_text("print('here')\n")
+        made[host] = folder.parent  # type: ignore[index]
+    (made["krita"] / "impasto_krita.desktop").write_text("[Desktop Entry]\n")
+    return made
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for variable in ("XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_zip_for_krita(sources: dict[HostName, Path], vendored: Path) -> None:
+    package = plugins.build("krita", sources=sources["krita"], vendored=vendored)
+    names = zipfile.ZipFile(io.BytesIO(package)).namelist()
+    assert {name.split("/")[0] for name in names} == {"impasto_krita.desktop", "impasto_krita"}
+    for needed in (
+        "impasto/client.py",
+        "impasto/transport/grpclib.py",
+        "google/protobuf/message.py",
+        "h2/config.py",
+    ):
+        assert f"impasto_krita/_vendor/{needed}" in names
+    unwanted = ("cli/", "grpcio", "terminal", "_grpc.", ".pyc", "__pycache__", "data/", *plugins.COMPILED)
+    assert not [
+        name for name in names if "_vendor/impasto/" in name and any(part in name for part in unwanted)
+    ]
+    assert not [name for name in names if name.endswith((".pyc", *plugins.COMPILED))]
+    assert len(package) < 2**20
+
+
+def test_the_same_sources_are_the_same_bytes(sources: dict[HostName, Path], vendored: Path) -> None:
+    first = plugins.build("gimp", sources=sources["gimp"], vendored=vendored)
+    os.utime(sources["gimp"] / "impasto" / "impasto.py", (1, 1))
+    (sources["gimp"] / "impasto" / "impasto.py").chmod(0o600)
+    assert plugins.build("gimp", sources=sources["gimp"], vendored=vendored) == first
+    modes = {
+        entry.filename: entry.external_attr >> 16 & 0o777
+        for entry in zipfile.ZipFile(io.BytesIO(first)).infolist()
+    }
+    assert modes["impasto/impasto.py"] == 0o755
+    assert set(modes.values()) == {0o755, 0o644}
+
+
+def test_what_is_in_the_zip_paints_alone(
+    sources: dict[HostName, Path], vendored: Path, tmp_path: Path, fake: FakeServer
+) -> None:
+    package = plugins.build("krita", sources=sources["krita"], vendored=vendored)
+    zipfile.ZipFile(io.BytesIO(package)).extractall(tmp_path / "host")
+    program = f"""
+import sys
+sys.path.insert(0, {str(tmp_path / "host" / "impasto_krita" / "_vendor")!r})
+import impasto
+with impasto.Client({fake.address!r}) as client:
+    assert client.stylize({png()!r}, {png()!r}).result().data == {png()!r}
+    try:
+        client.watch("jobs/fake", timeout=0.0001).result()
+    except impasto.DeadlineExceeded:
+        pass
+assert impasto.__version__ == {impasto.__version__!r}
+"""
+    # -S: nothing that is installed can be found; -I: nor what the environment names.
+    subprocess.run([sys.executable, "-S", "-I", "-c", program], check=True)
+
+
+def test_what_is_compiled_is_refused(sources: dict[HostName, Path], tmp_path: Path) -> None:
+    vendored = tmp_path / "vendored"
+    (vendored / "h2").mkdir(parents=True)
+    (vendored / "h2" / "fast.so").write_bytes(b"")
+    with pytest.raises(PluginError, match=r"fast\.so is compiled"):
+        plugins.build("krita", sources=sources["krita"], vendored=vendored)
+    with pytest.raises(PluginError, match=r"fast\.so is compiled"):
+        plugins.check_pure(vendored)
+
+
+def install(host: HostName, sources: dict[HostName, Path], vendored: Path) -> list[plugins.Installed]:
+    return plugins.install(host, sources=sources[host], vendored=vendored)
+
+
+def test_krita(sources: dict[HostName, Path], vendored: Path, home: Path) -> None:
+    settings = home / ".config" / "kritarc"
+    settings.parent.mkdir()
+    settings.write_text("theme=dark\n\n[python]\nenable_other=false\n\n[tools]\nsize=3\n")
+    (done,) = install("krita", sources, vendored)
+    assert done.folder == home / ".local/share/krita/pykrita/impasto_krita"
+    assert (done.replaced, done.enabled) == (None, settings)
+    assert (done.folder / "_vendor" / "impasto" / "client.py").is_file()
+    assert (done.folder.parent / "impasto_krita.desktop").is_file()
+    told = "theme=dark\n\n[python]\nenable_impasto_krita=true\nenable_other=false\n\n[tools]\nsize=3\n"
+    assert settings.read_text() == told
+    (sources["krita"] / "impasto_krita" / "gone.py").write_text("")
+    install("krita", sources, vendored)
+    (sources["krita"] / "impasto_krita" / "gone.py").unlink()
+    (again,) = install("krita", sources, vendored)
+    assert again.replaced == impasto.__version__
+    assert not (done.folder / "gone.py").exists()
+    assert settings.read_text() == told
+    assert sorted(path.name for path in done.folder.parent.iterdir()) == [
+        "impasto_krita",
+        "impasto_krita.desktop",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "[python]\nenable_a=true\n"),
+        ("[tools]\nsize=3", "[tools]\nsize=3\n\n[python]\nenable_a=true\n"),
+        ("[python]\nenable_a=false\nx=1\n", "[python]\nenable_a=true\nx=1\n"),
+        ("[tools]\nenable_a=false\n[python]\n", "[tools]\nenable_a=false\n[python]\nenable_a=true\n"),
+    ],
+)
+def test_a_setting(before: str, after: str) -> None:
+    assert plugins._with_setting(before, "python", "enable_a", "true") == after
+
+
+def test_gimp(sources: dict[HostName, Path], vendored: Path, home: Path) -> None:
+    (done,) = install("gimp", sources, vendored)
+    assert done.folder == home / ".config/GIMP/3.0/plug-ins/impasto"
+    assert os.access(done.folder / "impasto.py", os.X_OK)
+    (home / ".config/GIMP/3.2").mkdir()
+    assert [one.folder.parts[-3] for one in install("gimp", sources, vendored)] == ["3.0", "3.2"]
+
+
+@pytest.mark.parametrize("there", ["impasto_krita", "impasto_krita.desktop", "link"])
+def test_what_is_not_ours_stays(
+    sources: dict[HostName, Path], vendored: Path, home: Path, there: str
+) -> None:
+    folder = home / ".local/share/krita/pykrita"
+    folder.mkdir(parents=True)
+    if there == "link":
+        (folder / "impasto_krita").symlink_to(home / "elsewhere")
+    elif there.endswith(".desktop"):
+        (folder / there).write_text("mine")
+    else:
+        (folder / there).mkdir()
+        (folder / there / "mine.py").write_text("mine")
+    with pytest.raises(PluginError, match="was not put there by Impasto; move it away"):
+        install("krita", sources, vendored)
+    assert len(list(folder.iterdir())) == 1
+    assert not (home / ".config" / "kritarc").exists()
+
+
+def test_sources_that_are_none(tmp_path: Path, vendored: Path) -> None:
+    with pytest.raises(PluginError, match="no sources of a plugin for krita"):
+        plugins.build("krita", sources=tmp_path / "none", vendored=vendored)
+    with pytest.raises(PluginError, match="has 0 folders"):
+        plugins.build("krita", sources=tmp_path, vendored=vendored)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+import safetensors.torch
+import torch
+
+from impasto_server.engine import Recipe, RecipeError, Session, Style, checkpoint
+from random_networks import picture
+
+TENSORS = {"image": torch.randn(1, 3, 5, 7), "step": torch.tensor(3.0), "wide": torch.randn(2, 4)}
+VALUES = {"loss": 0.1 + 0.2, "bests": [float("inf"), 1e-300], "name": "ü"}
+
+
+def test_what_was_saved_is_loaded_exactly():
+    data = checkpoint.take(TENSORS, VALUES).dump()
+    tensors, values = checkpoint.load(data)
+    assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
+        name: tensor.tolist() for name, tensor in TENSORS.items()
+    }
+    assert {**values, **VALUES} == values
+    assert set(safetensors.torch.load(data)) == set(TENSORS)
+
+
+@pytest.mark.parametrize("length", [1, 7, 64, 1 << 20])
+def test_pieces_are_the_whole(length):
+    saved = checkpoint.take(TENSORS, VALUES)
+    pieces = list(saved.pieces(length))
+    assert b"".join(pieces) == saved.dump()
+    assert max(map(len, pieces)) <= length
+    assert saved.size_bytes == sum(map(len, pieces))
+
+
+def test_every_flipped_bit_is_noticed():
+    data = checkpoint.take(TENSORS, VALUES).dump()
+    for at in range(len(data)):
+        flipped = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        try:
+            tensors, values = checkpoint.load(flipped)
+        except checkpoint.CheckpointError:
+            continue
+        # Blanks in the header, and the like, mean nothing.
+        assert values == checkpoint.load(data)[1]
+        assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
+
+
+def test_a_snapshot_stays_as_it_was_while_the_session_goes_on(network):
+    for optimizer in ("adam", "lbfgs"):
+        recipe = Recipe(optimizer=optimizer, evaluations=12, averaging=0.5, precision="float32")
+        arguments = {
+            "content": picture(20, 16),
+            "styles": [Style(picture(20, 16, seed=1))],
+            "network": network,
+        }
+        session = Session(recipe, **arguments)
+        for _ in range(5):
+            session.step()
+        at_once, later = session.state(), session.snapshot()
+        for _ in session:
+            pass
+        assert later.dump() == at_once
+        resumed = Session.restore(at_once, **arguments)
+        assert resumed.evaluation == 5
+        for _ in resumed:
+            pass
+        assert resumed.picture().tobytes() == session.picture().tobytes()
+
+
+def test_an_update_that_does_not_fit_changes_nothing(network):
+    recipe = Recipe(optimizer="adam", evaluations=12, precision="float32")
+    session = Session(
+        recipe, content=picture(20, 16), styles=[Style(picture(20, 16, seed=1))], network=network
+    )
+    session.step()
+    before = session.state()
+    with pytest.raises(RecipeError, match="longest_side"):
+        session.update(Recipe(optimizer="lbfgs", evaluations=12, precision="float32"), memory_bytes=1000)
+    assert session.state() == before
+    session.step()

@@ -1,0 +1,121 @@
+"""The programs in client/examples, run as their users run them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from server_process import PATIENCE
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "client" / "examples"
+
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "node": ("node", str(EXAMPLES / "node" / "stylize.mjs")),
+    "cpp": (str(EXAMPLES / "cpp" / "build" / "stylize"),),
+    "ruby": ("ruby", str(EXAMPLES / "ruby" / "stylize.rb")),
+    "shell": (str(EXAMPLES / "shell" / "stylize"),),
+}
+"""The command line of each example."""
+
+
+@dataclasses.dataclass
+class Run:
+    """A program that was started: what it has said so far is in `said`."""
+
+    process: subprocess.Popen[bytes]
+    _errors: Path
+
+    @property
+    def said(self) -> str:
+        return self._errors.read_bytes().decode()
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Waits until it has said something."""
+        deadline = time.monotonic() + PATIENCE
+        while (match := re.search(pattern, self.said)) is None:
+            assert self.process.poll() is None, f"it ended:\n{self.said}"
+            assert time.monotonic() < deadline, f"no {pattern!r} in:\n{self.said}"
+            time.sleep(0.02)
+        return match
+
+    def interrupt(self) -> None:
+        """Ctrl-C, as a terminal does it: to all of the group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def end(self) -> int:
+        """Waits for its end; its exit code."""
+        try:
+            return self.process.wait(PATIENCE)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """An example, built, in a folder that has a content.png and a style.png.
+
+    Attributes:
+        logs: where what it says is kept.
+        started: what was started, to be ended by `close`.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    folder: Path
+    logs: Path
+    started: list[Run] = dataclasses.field(default_factory=list)
+
+    def start(self, *arguments: object, **environment: str) -> Run:
+        """Starts it; `environment` is added to what is set, without our own variables."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("IMPASTO_")}
+        errors = self.logs / "stderr"
+        with errors.open("wb") as file:
+            process = subprocess.Popen(
+                [*self.command, *map(str, arguments)],
+                cwd=self.folder,
+                env={**inherited, **environment},
+                stdin=subprocess.DEVNULL,
+                stderr=file,
+                start_new_session=True,
+            )
+        run = Run(process, errors)
+        self.started.append(run)
+        return run
+
+    def close(self) -> None:
+        for run in self.started:
+            run.kill()
+
+    def paint(self, server: str, *arguments: object, **environment: str) -> Run:
+        """Starts it painting `out.png`."""
+        images = ("content.png", "style.png", "out.png")
+        return self.start(*images, "--server", server, *arguments, **environment)
+
+
+def skip(reason: str) -> None:
+    """Skips a test; where examples have to be tested, CI above all, fails it."""
+    if os.environ.get("IMPASTO_REQUIRE_EXAMPLES"):
+        pytest.fail(f"{reason} (IMPASTO_REQUIRE_EXAMPLES is set)", pytrace=False)
+    pytest.skip(reason)
+
+
+def block(readme: Path, heading: str) -> str:
+    """The first shell commands under a heading of a README."""
+    section = re.search(rf"^## {heading}$(.*?)(^## |\Z)", readme.read_text(), re.MULTILINE | re.DOTALL)
+    assert section, f"{readme} has no {heading!r}"
+    commands = re.search(r"^```sh\n(.*?)^```$", section[1], re.MULTILINE | re.DOTALL)
+    assert commands, f"{readme} has no commands under {heading!r}"
+    return commands[1]

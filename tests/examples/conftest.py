@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from example_programs import COMMANDS, EXAMPLES, Program, block, skip
+from samples import coded, photo
+
+NEEDED: dict[str, tuple[str, ...]] = {
+    "node": ("node",),
+    "cpp": ("cmake", "g++", "protoc", "grpc_cpp_plugin"),
+    "ruby": ("ruby", "rake", "grpc_tools_ruby_protoc"),
+    "shell": ("bash", "buf"),
+}
+"""The commands that each example needs; what else it needs, `_missing` finds out."""
+
+
+Build = Callable[[str], None]
+
+
+@pytest.fixture(scope="session")
+def build() -> Build:
+    """Builds an example as its README says, once."""
+    outcomes: dict[str, str] = {}
+
+    def build(name: str) -> None:
+        if name not in outcomes:
+            outcomes[name] = _missing(name) or ""
+            readme = EXAMPLES / name / "README.md"
+            if not outcomes[name] and "\n## Build\n" in readme.read_text():
+                subprocess.run(
+                    ["bash", "-euc", block(readme, "Build")], cwd=EXAMPLES / name, check=True, timeout=280
+                )
+        if outcomes[name]:
+            skip(outcomes[name])
+
+    return build
+
+
+def _missing(name: str) -> str | None:
+    """What an example lacks on this machine, in a sentence."""
+    remedy = f"client/examples/{name}/README.md says how to install it"
+    for command in NEEDED[name]:
+        if shutil.which(command) is None:
+            return f"the {name} example needs {command}; {remedy}"
+    if name == "node" and not (EXAMPLES / "node" / "node_modules").is_dir():
+        return f"the node example needs node_modules; {remedy}"
+    if name == "ruby" and subprocess.run(["ruby", "-e", "require 'grpc'"], capture_output=True).returncode:
+        return f"the ruby example needs the library grpc; {remedy}"
+    if name == "cpp" and not Path("/usr/include/grpcpp/grpcpp.h").exists():
+        return f"the cpp example needs the library grpc++; {remedy}"
+    return None
+
+
+@pytest.fixture(params=COMMANDS)
+def program(request: pytest.FixtureRequest, build: Build, tmp_path: Path) -> Iterator[Program]:
+    """Each example in turn."""
+    build(request.param)
+    with contextlib.closing(program_in(tmp_path, request.param)) as program:
+        yield program
+
+
+@pytest.fixture
+def programs(build: Build, tmp_path: Path) -> Iterator[list[Program]]:
+    """All of them."""
+    for name in COMMANDS:
+        build(name)
+    programs = [program_in(tmp_path / name, name) for name in COMMANDS]
+    yield programs
+    for program in programs:
+        program.close()
+
+
+def program_in(folder: Path, name: str) -> Program:
+    """An example in a folder that has a content.png and a style.png."""
+    folder.mkdir(exist_ok=True)
+    (folder / "content.png").write_bytes(coded(photo()))
+    (folder / "style.png").write_bytes(coded(photo(20, 28)))
+    return Program(name, COMMANDS[name], folder, folder)

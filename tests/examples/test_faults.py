@@ -1,0 +1,172 @@
+"""The examples where something goes wrong, against a server that goes wrong as it is told."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+
+from certificates import Authority
+from example_programs import Program
+from fake_server import bad_request
+from impasto.v1 import style_transfer_pb2 as pb
+from job_server import Jobs, serving
+from server_process import until
+
+
+def test_an_answer_that_was_lost_makes_one_job(program: Program) -> None:
+    with serving(Jobs(lose_answers=2)) as server:
+        run = program.paint(server.address)
+        assert run.end() == 0, run.said
+        assert server.jobs.only().state == pb.JOB_STATE_SUCCEEDED
+        assert (program.folder / "out.png").read_bytes() == server.jobs.picture
+        assert "shutting down; trying again" in run.said
+
+
+def test_streams_that_break_are_taken_up_where_they_broke(program: Program) -> None:
+    with serving(Jobs(cut_watches=2, cut_downloads=1)) as server:
+        run = program.paint(server.address)
+        assert run.end() == 0, run.said
+        jobs = server.jobs
+        assert (program.folder / "out.png").read_bytes() == jobs.picture
+        sequences = [watch.after_sequence for watch in jobs.watches]
+        assert len(sequences) == 3
+        assert sequences[0] == 0
+        assert sequences == sorted(set(sequences))
+        assert [download.offset for download in jobs.downloads] == [0, 100]
+
+
+def test_a_server_that_drains_is_waited_for(program: Program) -> None:
+    with serving(Jobs(drain=True)) as server:
+        run = program.paint(server.address)
+        assert run.end() == 0, run.said
+        assert len(server.jobs.watches) == 2
+        assert server.jobs.watches[1].after_sequence > 0
+
+
+def test_a_server_killed_and_started_again(program: Program) -> None:
+    jobs = Jobs(pace=0.1)
+    with serving(jobs) as server:
+        run = program.paint(server.address, "--evaluations", 20)
+        run.wait_for("evaluation 3/20")
+    run.wait_for("trying again")
+    assert run.process.poll() is None
+    jobs.pace = 0.01
+    with serving(jobs, port=int(server.address.rpartition(":")[2])):
+        assert run.end() == 0, run.said
+    assert (program.folder / "out.png").read_bytes() == jobs.picture
+
+
+def test_a_picture_that_was_damaged_is_not_kept(program: Program) -> None:
+    with serving(Jobs(damage=True)) as server:
+        run = program.paint(server.address)
+        assert run.end() == 1
+        assert "damaged" in run.said
+        assert not (program.folder / "out.png").exists()
+
+
+def test_a_job_that_fails_says_what_to_change(program: Program) -> None:
+    error = bad_request(spec__recipe__longest_side='needs 9 GB; give "2048" or less')
+    with serving(Jobs(error=error)) as server:
+        run = program.paint(server.address)
+        assert run.end() == 1
+        assert 'stylize: spec.recipe.longest_side needs 9 GB; give "2048" or less\n' in run.said
+        assert not (program.folder / "out.png").exists()
+
+
+def test_a_job_that_fails_without_a_field_says_why(program: Program) -> None:
+    with serving(Jobs(error=error_details_pb2.ErrorInfo(reason="MEMORY", domain="impasto"))) as server:
+        run = program.paint(server.address)
+        assert run.end() == 1
+        assert "stylize: too large\n" in run.said
+
+
+def test_a_job_that_someone_else_cancels(program: Program) -> None:
+    with serving(Jobs(pace=0.1)) as server:
+        run = program.paint(server.address, "--evaluations", 1000)
+        run.wait_for("evaluation 1/1000")
+        server.jobs.only().state = pb.JOB_STATE_CANCELLED
+        assert run.end() == 1
+        assert "stylize: someone cancelled the job\n" in run.said
+
+
+def test_ctrl_c_while_the_server_is_away_says_which_job_goes_on(program: Program) -> None:
+    with serving(Jobs(pace=0.1)) as server:
+        run = program.paint(server.address, "--evaluations", 1000)
+        run.wait_for("evaluation 1/1000")
+    run.wait_for("trying again")
+    run.interrupt()
+    assert run.end() == 130
+    assert "could not cancel jobs/fake-1: " in run.said
+
+
+def test_tls_and_a_token_from_a_file(program: Program) -> None:
+    authority = Authority(program.folder)
+    pair = authority.issue("localhost")
+    credentials = grpc.ssl_server_credentials([(pair.key.read_bytes(), pair.cert.read_bytes())])
+    (program.folder / "token").write_text("secret-1\n")
+    with serving(Jobs(token="secret-1"), credentials=credentials) as server:
+        run = program.paint(server.address, "--tls", "--ca", authority.cert, "--token-file", "token")
+        assert run.end() == 0, run.said
+        assert (program.folder / "out.png").read_bytes() == server.jobs.picture
+        run = program.paint(server.address, "--tls", "--token-file", "token")
+        assert run.end() == 1, "the authority is not one that the system trusts"
+        assert len(server.jobs.made) == 1
+
+
+def test_a_token_that_is_not_known(program: Program) -> None:
+    with serving(Jobs(token="secret-1")) as server:
+        run = program.paint(server.address, IMPASTO_TOKEN="secret-2")
+        assert run.end() == 1
+        assert "stylize: the token is not known; ask for one\n" in run.said
+        run = program.paint(server.address, IMPASTO_TOKEN="secret-1")
+        assert run.end() == 0, run.said
+
+
+def test_a_token_is_on_no_command_line(program: Program) -> None:
+    with serving(Jobs(pace=0.1, token="secret-1")) as server:
+        run = program.paint(server.address, "--evaluations", 1000, IMPASTO_TOKEN="secret-1")
+        run.wait_for("evaluation 1/1000")
+        group = subprocess.run(
+            ["ps", "-e", "-o", "pgid=,args="], capture_output=True, text=True, check=True
+        ).stdout
+        lines = [line for line in group.splitlines() if line.split()[0] == str(os.getpgid(run.process.pid))]
+        assert lines
+        assert not any("secret-1" in line for line in lines)
+        run.interrupt()
+        assert run.end() == 130
+        until(lambda: server.jobs.only().state, lambda state: state == pb.JOB_STATE_CANCELLED)
+
+
+def test_a_server_that_is_not_there(program: Program) -> None:
+    with serving(Jobs()) as server:
+        address = server.address
+    run = program.paint(address)
+    assert run.end() == 1
+    assert re.search(r"(?i)stylize: .*refused", run.said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (("content.png", "style.png"), "give CONTENT, STYLE and OUT"),
+        (("content.png", "style.png", "out.png", "--size", "12x"), "--size 12x"),
+        (("content.png", "style.png", "out.png", "--effort", "great"), "--effort great"),
+        (("content.png", "style.png", "out.png", "--fast"), "usage"),
+    ],
+)
+def test_a_command_that_is_wrong(program: Program, arguments: tuple[str, ...], fault: str) -> None:
+    run = program.start(*arguments)
+    assert run.end() == 2
+    assert fault in run.said
+    assert "usage: " in run.said
+
+
+def test_a_file_that_is_not_there(program: Program) -> None:
+    run = program.start("nothing.png", "style.png", "out.png", "--server", "localhost:1")
+    assert run.end() == 1
+    assert "nothing.png" in run.said

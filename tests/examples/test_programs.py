@@ -1,0 +1,171 @@
+"""The examples against a real server."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import PIL.Image
+import pytest
+
+import impasto
+from certificates import Authority
+from example_programs import COMMANDS, EXAMPLES, Program, block
+from impasto.v1 import style_transfer_pb2 as pb
+from samples import photo
+from server_process import PATIENCE, ServerProcess, running_server, until
+
+SERVE = ("--device", "cpu", "--weights", "builtin")
+ENDLESS = ("--evaluations", 100_000, "--size", 32)
+
+
+def newest_job(server: ServerProcess) -> pb.Job:
+    (job,) = server.stub.ListJobs(pb.ListJobsRequest(page_size=1), timeout=PATIENCE).jobs
+    return job
+
+
+@pytest.fixture(scope="module")
+def expected(server: ServerProcess) -> PIL.Image.Image:
+    """What the Python client gets for the same images and settings."""
+    with impasto.Client(server.address) as client:
+        painting = client.stylize(photo(), photo(20, 28), longest_side=48, evaluations=12)
+        return painting.result().image
+
+
+def test_it_paints_the_picture(program: Program, server: ServerProcess, expected: PIL.Image.Image) -> None:
+    run = program.paint(server.address, "--size", 48, "--evaluations", 12, "--previews", "previews")
+    assert run.end() == 0, run.said
+    with PIL.Image.open(program.folder / "out.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.size == (48, 36)
+        assert picture.tobytes() == expected.tobytes()
+    assert "evaluation 12/12" in run.said
+    assert run.said.endswith("\r\x1b[Kout.png: 48 x 36\n")
+    previews = sorted((program.folder / "previews").iterdir())
+    assert previews
+    for preview in previews:
+        with PIL.Image.open(preview) as image:
+            assert image.format == "JPEG"
+            assert preview.name == f"{int(preview.stem):06}.jpeg"
+    assert not list(program.folder.glob("*.part"))
+
+
+def test_without_previews_none_is_asked_for(program: Program, server: ServerProcess) -> None:
+    assert program.paint(server.address, "--evaluations", 1).end() == 0
+    assert newest_job(server).preview.disabled
+
+
+@pytest.mark.parametrize("effort", ["draft", "standard", "fine"])
+def test_an_effort(program: Program, server: ServerProcess, effort: impasto.recipe.Effort) -> None:
+    run = program.paint(server.address, "--effort", effort, "--size", 32)
+    run.wait_for("evaluation 1/")
+    evaluations = newest_job(server).recipe.evaluations
+    run.interrupt()
+    assert run.end() in (0, 130)
+    images = (program.folder / "content.png", program.folder / "style.png")
+    with (
+        impasto.Client(server.address) as client,
+        client.stylize(*images, effort=effort, longest_side=32) as painting,
+    ):
+        assert painting.job.recipe.evaluations == evaluations
+
+
+def test_an_error_names_its_field_and_what_to_do(program: Program, server: ServerProcess) -> None:
+    (program.folder / "style.png").write_bytes(b"")
+    run = program.paint(server.address, "--size", 3)
+    assert run.end() == 1
+    lines = run.said.replace("\r\x1b[K", "").splitlines()
+    assert "stylize: spec.recipe.longest_side is 3 px; give 16 to 8192" in lines
+    assert any(line.startswith("stylize: spec.styles[0].image ") for line in lines)
+    assert not (program.folder / "out.png").exists()
+
+
+def test_ctrl_c_cancels_the_job_on_the_server(program: Program, server: ServerProcess) -> None:
+    run = program.paint(server.address, *ENDLESS)
+    run.wait_for("evaluation [1-9]")
+    name = newest_job(server).name
+    run.interrupt()
+    assert run.end() == 130
+    assert "cancelled" in run.said
+    job = server.stub.GetJob(pb.GetJobRequest(name=name), timeout=PATIENCE)
+    assert job.state == pb.JOB_STATE_CANCELLED
+    assert not (program.folder / "out.png").exists()
+
+
+def test_a_server_killed_and_started_again(programs: list[Program], tmp_path: Path) -> None:
+    """All at once: it is the server that takes its time."""
+    data = ("--data-dir", str(tmp_path / "data"))
+    with running_server(*SERVE, "--port", "0", *data) as server:
+        port = server.address.rpartition(":")[2]
+        runs = [program.paint(f"localhost:{port}", "--size", 32, "--evaluations", 40) for program in programs]
+        for run in runs:
+            run.wait_for("queued|running|evaluation")
+        # The oldest job goes first: the others may not have begun.
+        until(lambda: [run.said for run in runs], lambda said: any("evaluation" in text for text in said))
+        server.process.kill()
+        server.process.wait()
+        for run in runs:
+            run.wait_for("trying again")
+    with running_server(*SERVE, "--port", port, *data) as server:
+        for run in runs:
+            assert run.end() == 0, run.said
+        jobs = server.stub.ListJobs(pb.ListJobsRequest(), timeout=PATIENCE).jobs
+        assert [job.state for job in jobs] == [pb.JOB_STATE_SUCCEEDED] * len(programs)
+    for program in programs:
+        with PIL.Image.open(program.folder / "out.png") as picture:
+            assert picture.size == (32, 24)
+
+
+@contextlib.contextmanager
+def guarded_server(folder: Path) -> Iterator[tuple[ServerProcess, Path, str]]:
+    """A server that speaks TLS and wants a token; the certificate to trust; a token."""
+    authority = Authority(folder)
+    pair = authority.issue("localhost")
+    tokens = folder / "tokens.json"
+    command = [sys.executable, "-m", "impasto_server", "token", "add", "painter", "--tokens-file", tokens]
+    token = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    tls = ("--tls-cert", str(pair.cert), "--tls-key", str(pair.key), "--tokens-file", str(tokens))
+    with running_server(*SERVE, "--port", "0", *tls) as server:
+        yield server, authority.cert, token
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, str]]:
+    with guarded_server(tmp_path_factory.mktemp("guarded")) as (server, certificate, token):
+        yield f"localhost:{server.address.rpartition(':')[2]}", certificate, token
+
+
+def test_tls_and_a_token(program: Program, guarded: tuple[str, Path, str]) -> None:
+    address, certificate, token = guarded
+    (program.folder / "token").write_text(token + "\n")
+    options = ("--tls", "--ca", certificate, "--evaluations", 2, "--size", 32)
+    run = program.paint(address, *options, "--token-file", "token")
+    assert run.end() == 0, run.said
+    (program.folder / "out.png").unlink()
+    run = program.paint(address, *options)
+    assert run.end() == 1
+    assert "stylize: " in run.said
+    assert "token" in run.said
+    run = program.paint(address, *options, IMPASTO_TOKEN=token)
+    assert run.end() == 0, run.said
+
+
+def test_what_its_readme_says(program: Program, server: ServerProcess) -> None:
+    """The command of the README, word for word, in its folder."""
+    folder = EXAMPLES / program.name
+    command = block(folder / "README.md", "Run")
+    (folder / "painted.png").unlink(missing_ok=True)
+    reader = Program(program.name, ("bash", "-euc", command), folder, program.folder, program.started)
+    run = reader.start(IMPASTO_SERVER=server.address)
+    assert run.end() == 0, run.said
+    with PIL.Image.open(folder / "painted.png") as picture:
+        assert picture.size == (96, 96)
+    assert list((folder / "previews").iterdir())
+
+
+def test_every_example_is_tested() -> None:
+    folders = {folder.name for folder in EXAMPLES.iterdir() if folder.is_dir()}
+    assert folders == {*COMMANDS, "python"}

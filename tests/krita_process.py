@@ -1,0 +1,108 @@
+"""The real Krita as a process, with a profile of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PLUGIN = ROOT / "client" / "plugins" / "krita"
+CLIENT = ROOT / "client"
+INSIDE = ROOT / "tests" / "plugins" / "krita"
+"""What runs inside Krita."""
+IMPORTER = Path("/usr/share/krita/pykrita/plugin_importer")
+DATA = CLIENT / "impasto" / "data"
+LIMIT = 500.0
+"""Seconds after which Krita is ended, whatever it does."""
+
+
+def require(*programs: str) -> None:
+    missing = [program for program in programs if shutil.which(program, path="/usr/bin:/bin") is None]
+    if missing:
+        reason = f"not installed: {', '.join(missing)}"
+        if os.environ.get("IMPASTO_REQUIRE_HOSTS"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ran:
+    """What a run of Krita left: its results, and pictures in a folder."""
+
+    results: dict[str, Any]
+    folder: Path
+
+
+def plugin_zip(path: Path) -> Path:
+    """The plug-in as a zip that Krita's importer takes, with the client in it."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(PLUGIN / "impasto_krita.desktop", "impasto_krita.desktop")
+        for folder, source in (
+            ("impasto_krita", PLUGIN / "impasto_krita"),
+            ("impasto_krita/_vendor/impasto", CLIENT / "impasto"),
+        ):
+            for file in sorted(source.rglob("*")):
+                if "__pycache__" not in file.parts and "_vendor" not in file.parts:
+                    archive.write(file, f"{folder}/{file.relative_to(source)}")
+            # The importer looks for the folder itself, too.
+            archive.mkdir(folder) if hasattr(archive, "mkdir") else archive.writestr(f"{folder}/", "")
+    return path
+
+
+def imported(archive: Path, resources: Path) -> None:
+    """Puts a plug-in into a profile, by Krita's own importer."""
+    resources.mkdir(parents=True)
+    program = (
+        f"import sys; sys.path.insert(0, {str(IMPORTER)!r}); from plugin_importer import PluginImporter\n"
+        f"print(PluginImporter({str(archive)!r}, {str(resources)!r}, lambda plugin: True).import_all())"
+    )
+    subprocess.run(["/usr/bin/python3", "-c", program], check=True)
+
+
+def environment(home: Path, settings: dict[str, Any], python_path: list[str]) -> dict[str, str]:
+    """Of a Krita with a profile of its own, and nothing of the environment that the tests run in."""
+    return {
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "HOME": str(home),
+        "XDG_RUNTIME_DIR": str(home),
+        "PYTHONPATH": os.pathsep.join(python_path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "IMPASTO_KRITA_TEST": json.dumps(settings),
+    }
+
+
+def site_packages() -> str:
+    return str(Path(grpc.__file__).parents[1])
+
+
+def run_krita(command: list[str], variables: dict[str, str], folder: Path) -> None:
+    with open(folder / "krita.log", "wb") as log:
+        krita = subprocess.Popen(
+            [f"/usr/bin/{command[0]}", *command[1:]],
+            env=variables,
+            cwd=folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            krita.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            krita.kill()
+            krita.wait()
+
+
+def results_of(path: Path, folder: Path) -> dict[str, Any]:
+    assert path.exists(), (folder / "krita.log").read_text(errors="replace")[-4000:]
+    results: dict[str, Any] = json.loads(path.read_text())
+    return results
