@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-CHROOT = ROOT / "tests" / "hosts" / "gimp_chroot"
-PROGRAMS = ROOT / "tests" / "hosts"
+from impasto import plugins
+
+PROGRAMS = Path(__file__).parent / "plugins" / "gimp"
+CHROOT = PROGRAMS / "chroot"
 CANNOT = 77
-PURE = (
-    "googleapis-common-protos",
-    "grpclib",
-    "h2",
-    "hpack",
-    "hyperframe",
-    "multidict",
-    "protobuf",
-    "typing-extensions",
-)
-"""What the client needs over grpclib; without their compiled files, all of them are Python."""
 PYTHON = ("--batch-interpreter=python-fu-eval", "-b")
 SETTING_UP = 900.0
 """Seconds for making the chroot; done once on a machine."""
@@ -35,11 +24,25 @@ PATIENCE = 400.0
 
 
 def set_up() -> None:
-    """Makes the chroot if it is not there; skips the test where that cannot be, unless hosts are required."""
+    """Makes the chroot if it is not there, and fetches what the plug-in needs.
+
+    Skips the test where that cannot be; with IMPASTO_REQUIRE_HOSTS=1 it fails.
+    """
     made = subprocess.run([CHROOT, "make"], capture_output=True, text=True, timeout=SETTING_UP)
-    if made.returncode == CANNOT and os.environ.get("IMPASTO_REQUIRE_HOSTS") != "1":
-        pytest.skip(made.stderr.strip())
+    if made.returncode == CANNOT:
+        cannot(made.stderr.strip())
     assert made.returncode == 0, made.stderr
+    try:
+        plugins.vendored_files()
+    except plugins.PluginError as error:
+        cannot(str(error))
+
+
+def cannot(why: str) -> NoReturn:
+    """The test cannot be run here."""
+    if os.environ.get("IMPASTO_REQUIRE_HOSTS"):
+        pytest.fail(why)
+    pytest.skip(why)
 
 
 class Gimp:
@@ -51,10 +54,10 @@ class Gimp:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        install(folder / "home" / ".config" / "GIMP" / "3.0" / "plug-ins" / "impasto")
+        plugins.install("gimp", folders=[folder / "home" / ".config" / "GIMP" / "3.0" / "plug-ins"])
 
     def console(self, program: str, **given: Any) -> dict[str, Any]:
-        """Runs a program of `tests/hosts` in GIMP's own Python, without a window.
+        """Runs a program of `tests/plugins/gimp` in GIMP's own Python, without a window.
 
         Args:
             given: what it finds as `exchange.GIVEN`.
@@ -102,17 +105,3 @@ except BaseException:
     exchange.TOLD["error"] = traceback.format_exc()
 exchange.send()
 """
-
-
-def install(folder: Path) -> None:
-    """Puts the plug-in into a folder, with what it needs, all of it Python."""
-    shutil.copytree(ROOT / "client" / "plugins" / "gimp" / "impasto", folder)
-    vendored = folder / "_vendor"
-    ignored = shutil.ignore_patterns("__pycache__", "cli", "data", "worker")
-    shutil.copytree(ROOT / "client" / "impasto", vendored / "impasto", ignore=ignored)
-    for name in PURE:
-        for file in importlib.metadata.distribution(name).files or ():
-            if file.suffix in (".py", ".typed") and ".." not in file.parts:
-                target = vendored / file
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(str(file.locate()), target)

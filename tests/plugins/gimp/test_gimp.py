@@ -69,7 +69,7 @@ def nobodys_address() -> str:
 @pytest.fixture(scope="module")
 def told(gimp: Gimp, studio: ServerProcess) -> dict[str, Any]:
     """What came of a script's calls, all in one run of GIMP."""
-    return gimp.console("gimp_batch.py", server=studio.address, stopped=nobodys_address())
+    return gimp.console("script.py", server=studio.address, stopped=nobodys_address())
 
 
 def test_a_layer_is_painted_in_the_style_of_a_file(told: dict[str, Any]) -> None:
@@ -162,7 +162,7 @@ def used(gimp: Gimp, studio: ServerProcess) -> dict[str, Any]:
     # Without its colour profile and orientation, about which GIMP asks before it opens an image.
     PIL.Image.open(DATA / "astronaut.jpg").save(gimp.folder / "subject.png", icc_profile=None)
     return gimp.window(
-        "gimp_window.py",
+        "people.py",
         "subject.png",
         server=studio.address,
         stopped=nobodys_address(),
