@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-CHROOT = ROOT / "tests" / "hosts" / "gimp_chroot"
-PROGRAMS = ROOT / "tests" / "hosts"
+from impasto import plugins
+
+PROGRAMS = Path(__file__).parent / "plugins" / "gimp"
+CHROOT = PROGRAMS / "chroot"
 CANNOT = 77
-PURE = (
-    "googleapis-common-protos",
-    "grpclib",
-    "h2",
-    "hpack",
-    "hyperframe",
-    "multidict",
-    "protobuf",
-    "typing-extensions",
-)
-"""What the client needs over grpclib; without their compiled files, all of them are Python."""
+PYTHON = ("--batch-interpreter=python-fu-eval", "-b")
 SETTING_UP = 900.0
 """Seconds for making the chroot; done once on a machine."""
-PATIENCE = 600.0
+PATIENCE = 400.0
 """Seconds for one run of GIMP; far more than any takes."""
 
 
 def set_up() -> None:
-    """Makes the chroot if it is not there; skips the test where that cannot be, unless hosts are required."""
+    """Makes the chroot if it is not there, and fetches what the plug-in needs.
+
+    Skips the test where that cannot be; with IMPASTO_REQUIRE_HOSTS=1 it fails.
+    """
     made = subprocess.run([CHROOT, "make"], capture_output=True, text=True, timeout=SETTING_UP)
-    if made.returncode == CANNOT and os.environ.get("IMPASTO_REQUIRE_HOSTS") != "1":
-        pytest.skip(made.stderr.strip())
+    if made.returncode == CANNOT:
+        cannot(made.stderr.strip())
     assert made.returncode == 0, made.stderr
+    try:
+        plugins.vendored_files()
+    except plugins.PluginError as error:
+        cannot(str(error))
+
+
+def cannot(why: str) -> NoReturn:
+    """The test cannot be run here."""
+    if os.environ.get("IMPASTO_REQUIRE_HOSTS"):
+        pytest.fail(why)
+    pytest.skip(why)
 
 
 class Gimp:
@@ -50,10 +54,10 @@ class Gimp:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        install(folder / "home" / ".config" / "GIMP" / "3.0" / "plug-ins" / "impasto")
+        plugins.install("gimp", folders=[folder / "home" / ".config" / "GIMP" / "3.0" / "plug-ins"])
 
     def console(self, program: str, **given: Any) -> dict[str, Any]:
-        """Runs a program of `tests/hosts` in GIMP's own Python, without a window.
+        """Runs a program of `tests/plugins/gimp` in GIMP's own Python, without a window.
 
         Args:
             given: what it finds as `exchange.GIVEN`.
@@ -61,16 +65,14 @@ class Gimp:
         Returns:
             What it left in `exchange.TOLD`.
         """
-        return self._run(
-            program, given, ["gimp-console", "-idf", "--quit", "--batch-interpreter=python-fu-eval", "-b"]
-        )
+        return self._run(program, given, ["gimp-console", "-idf", "--quit", *PYTHON])
 
-    def window(self, program: str, **given: Any) -> dict[str, Any]:
-        """Runs a program of `tests/hosts` beside GIMP's window, on a screen of its own."""
+    def window(self, program: str, image: str, **given: Any) -> dict[str, Any]:
+        """As `console`, beside GIMP's window with an image of the folder opened, on a screen of its own."""
         return self._run(
             program,
             given,
-            ["sh", "/share/screen", "gimp", "-ns", "--quit", "--batch-interpreter=python-fu-eval", "-b"],
+            ["sh", "/share/screen", "gimp", "-ns", f"/share/{image}", "--quit", *PYTHON],
         )
 
     def _run(self, program: str, given: dict[str, Any], command: list[str]) -> dict[str, Any]:
@@ -103,17 +105,3 @@ except BaseException:
     exchange.TOLD["error"] = traceback.format_exc()
 exchange.send()
 """
-
-
-def install(folder: Path) -> None:
-    """Puts the plug-in into a folder, with what it needs, all of it Python."""
-    shutil.copytree(ROOT / "client" / "plugins" / "gimp" / "impasto", folder)
-    vendored = folder / "_vendor"
-    ignored = shutil.ignore_patterns("__pycache__", "cli", "data", "worker")
-    shutil.copytree(ROOT / "client" / "impasto", vendored / "impasto", ignore=ignored)
-    for name in PURE:
-        for file in importlib.metadata.distribution(name).files or ():
-            if file.suffix in (".py", ".typed") and ".." not in file.parts:
-                target = vendored / file
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(str(file.locate()), target)

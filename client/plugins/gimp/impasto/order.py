@@ -8,6 +8,7 @@ import threading
 from canvas import Painted
 from gi.repository import Gimp
 
+from impasto.address import is_local, parse
 from impasto.errors import JobCancelled, NotFound, Unavailable, Unreachable
 from impasto.hosts import Choices, Server, Timing, open_client, plan, words
 from impasto.job import Progress
@@ -52,22 +53,39 @@ def server(config):
     """Which server was chosen.
 
     Raises:
-        ValueError: its address is missing, or the token cannot be read.
+        ValueError: its address is missing or none, or the token cannot be read, or would be seen by others.
     """
     address = (config.get_property("server") or "").strip()
     if not address:
         raise ValueError("Enter the address of an Impasto server, as its keeper told you.")
-    token, token_file = "", (config.get_property("token-file") or "").strip()
+    encrypted = config.get_property("tls")
+    token_file, ca = _file(config, "token-file"), _file(config, "ca-file")
+    token = ""
     if token_file:
-        try:
-            token = pathlib.Path(token_file).expanduser().read_text().strip()
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "it is no text"
-            raise ValueError(f"The token file {token_file} cannot be read: {why}.") from None
+        token = _text(token_file, "token").strip()
         if not token:
             raise ValueError(f"The token file {token_file} is empty.")
-    ca = (config.get_property("ca-file") or "").strip()
-    return Server(address, token, config.get_property("tls"), os.path.expanduser(ca))
+        if not encrypted and not is_local(parse(address)):
+            raise ValueError(
+                f"Your token would go to {address} unencrypted, where anyone on the way can read it. "
+                "Switch on Encrypted (TLS); if the server has none, ask its keeper."
+            )
+    if ca and encrypted:
+        _text(ca, "certificate")
+    return Server(address, token, encrypted, str(ca or ""))
+
+
+def _file(config, name):
+    path = (config.get_property(name) or "").strip()
+    return pathlib.Path(path).expanduser() if path else None
+
+
+def _text(path, what):
+    try:
+        return path.read_text()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise ValueError(f"The {what} file {path} cannot be read: {why}.") from None
 
 
 def style_source(style):

@@ -9,7 +9,7 @@ import time
 import traceback
 
 from exchange import GIVEN, TOLD
-from gi.repository import Gegl, Gimp, Gio
+from gi.repository import Gegl, Gimp
 
 sys.path[:0] = glob.glob("/share/home/.config/GIMP/3.0/plug-ins/impasto/_vendor")
 import impasto  # noqa: E402
@@ -30,7 +30,12 @@ def until(look, what):
 
 
 def x(*command):
-    return subprocess.run(["xdotool", *command], capture_output=True, text=True).stdout.split()
+    """What xdotool prints; nothing where it waits in vain, as for a window that has just gone."""
+    try:
+        done = subprocess.run(["xdotool", *command], capture_output=True, text=True, timeout=10)
+    except subprocess.TimeoutExpired:
+        return []
+    return done.stdout.split()
 
 
 def dialog():
@@ -91,8 +96,8 @@ def interact(image, steps, mode=Gimp.RunMode.INTERACTIVE, **settings):
         except BaseException:
             wrong.append(traceback.format_exc())
             subprocess.run(["import", "-window", "root", "/share/wrong.png"])
-            while dialog():
-                key("Escape")
+            while window := dialog():
+                x("windowactivate", "--sync", window, "key", "Escape")
                 time.sleep(1)
 
     user = threading.Thread(target=use)
@@ -118,8 +123,8 @@ def pixels(layer):
     return bytes(layer.get_buffer().get(box, 1.0, "R'G'B'A u8", Gegl.AbyssPolicy.NONE))
 
 
-image = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path("/share/subject.jpg"))
-Gimp.Display.new(image)
+# Opened by GIMP itself: what a script opens cannot be undone.
+(image,) = Gimp.get_images()
 until(lambda: x("search", "--onlyvisible", "--name", "GIMP$"), "GIMP's window is there")
 was = pixels(image.get_layers()[0])
 chosen = {
@@ -171,13 +176,18 @@ TOLD["own layer as it was"] = pixels(image.get_layers()[-1]) == was
 painted = pixels(image.get_layers()[0])
 
 # One step back, and forth.
+for welcome in x("search", "--onlyvisible", "--name", "^Welcome to GIMP"):
+    x("windowactivate", "--sync", welcome, "key", "--clearmodifiers", "alt+F4")
+time.sleep(1)
 window = x("search", "--onlyvisible", "--name", "GIMP$")[0]
 
 
 def press(keys):
     x("windowactivate", "--sync", window)
-    x("key", "--clearmodifiers", keys)
-    time.sleep(1)
+    # Escape: the keys are for the canvas.
+    for name in ("Escape", keys):
+        x("key", "--clearmodifiers", name)
+        time.sleep(1)
 
 
 press("ctrl+z")
