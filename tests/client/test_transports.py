@@ -199,6 +199,37 @@ def test_closing_ends_what_is_under_way(transport: Transport, fake: FakeServer) 
     assert fake.left.wait(10)
 
 
+def test_closing_in_several_threads_at_once_ends_for_all(stack: Stack, fake: FakeServer) -> None:
+    for _ in range(50):
+        transport = transports.of(stack)(Endpoint(fake.address))
+        stream = begun(transport)
+        ended = []
+
+        def use(transport: Transport = transport, ended: list[str] = ended) -> None:
+            with pytest.raises((TransportError, ValueError)):
+                while True:
+                    transport.unary(wire.GET_SERVER_INFO, pb.GetServerInfoRequest(), timeout=60)
+            ended.append("calls")
+
+        def read(stream: transports.Stream[pb.StylizeResponse] = stream, ended: list[str] = ended) -> None:
+            with pytest.raises(TransportError):
+                while stream.receive(60) is not None:
+                    pass
+                raise TransportError("OK", "the stream was over before")
+            ended.append("stream")
+
+        def close(transport: Transport = transport, ended: list[str] = ended) -> None:
+            transport.close()
+            ended.append("closing")
+
+        threads = [threading.Thread(target=work, daemon=True) for work in (use, read, close, close)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert sorted(ended) == ["calls", "closing", "closing", "stream"]
+
+
 def test_threads_end_with_their_client(fake: FakeServer) -> None:
     before = threading.active_count()
     for _ in range(3):

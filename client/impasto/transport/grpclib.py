@@ -7,6 +7,7 @@ not, its event loop runs in a thread of its own. A proxy that the environment na
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import os
 import ssl
@@ -187,6 +188,8 @@ class GrpclibTransport:
     def __init__(self, endpoint: Endpoint) -> None:
         loop = asyncio.new_event_loop()
         self._loop = loop
+        self._lock = threading.Lock()
+        self._closing: concurrent.futures.Future[None] | None = None
         threading.Thread(target=_run_loop, args=(loop,), name="impasto-grpclib", daemon=True).start()
         # Where nobody closes it, its thread ends all the same.
         self._stop = weakref.finalize(self, _stop_loop, loop)
@@ -217,17 +220,23 @@ class GrpclibTransport:
         return _GrpclibStream(self, self._loop, self._wait(begin()))
 
     def close(self) -> None:
-        if self._stop.alive:
-            self._wait(self._async.close())
-            self._stop()
+        with self._lock:
+            if self._closing is None:
+                self._closing = asyncio.run_coroutine_threadsafe(self._async.close(), self._loop)
+        self._closing.result()
+        self._stop()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        if not self._stop.alive:
-            work.close()
-            raise ValueError("the connection is closed")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        # Nothing is given to a loop that is about to stop: it would never be done.
+        with self._lock:
+            if self._closing is not None:
+                work.close()
+                raise ValueError("the connection is closed")
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise ValueError("the connection is closed") from None
         except BaseException:
             # Ctrl-C: the call is left as well.
             future.cancel()
@@ -239,6 +248,11 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
+        # Whoever waits for something that is still under way is told.
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.close()
 
 
@@ -371,12 +385,22 @@ class _Channel(grpclib.client.Channel):
         )
 
     async def _create_connection(self) -> H2Protocol:
+        # Not with `wait_for`: up to Python 3.11 it forgets a cancellation that comes at the last moment, and
+        # a call that was left would go on.
+        connecting = asyncio.ensure_future(self._greeted())
         try:
-            return await asyncio.wait_for(self._greeted(), CONNECT_TIMEOUT)
-        except asyncio.TimeoutError:
+            await asyncio.wait({connecting}, timeout=CONNECT_TIMEOUT)
+            if connecting.done():
+                return connecting.result()
             cause = f"no answer within {CONNECT_TIMEOUT:g} s"
         except OSError as error:
             cause = _cause(error)
+        except asyncio.CancelledError:
+            if connecting.done() and connecting.exception() is None:
+                connecting.result().connection.close()
+            raise
+        finally:
+            connecting.cancel()
         raise TransportError("UNAVAILABLE", f"failed to connect: {cause}", unreached=True)
 
     async def _greeted(self) -> H2Protocol:

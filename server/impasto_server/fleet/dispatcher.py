@@ -362,7 +362,7 @@ class Dispatcher:
 
     async def _keep_time(self) -> None:
         """What changes by itself: who has had how much, who is ready, positions in the queue."""
-        while True:
+        while not self._draining:
             change = self._fleet.change
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(change.wait(), _TICK_SECONDS)

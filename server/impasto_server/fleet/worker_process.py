@@ -192,6 +192,9 @@ class WorkerProcess:
             raise WorkerDied(self._death_notice(), turn_of=self.last_turn) from error
         except asyncio.CancelledError:
             inputs.check()
+            if exited.is_set():
+                # Closing the connection of a dead worker cancels a call that has not noticed yet.
+                raise WorkerDied(self._death_notice(), turn_of=self.last_turn) from None
             raise
         finally:
             # An abandoned grpc.aio call is not cancelled by itself.

@@ -1,0 +1,73 @@
+"""The gateway's side of one worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto.worker.v1 import worker_pb2
+from impasto_server.fleet.worker_process import WorkerDied, WorkerProcess
+from impasto_server.jobs.store import StoredImage
+from samples import stylize_request
+from worker_process import CONTENT, STYLE, named
+
+ARGUMENTS = ["--weights", "builtin", "--max-resident", "8", "--log-level", "info"]
+
+
+def begin(name: str) -> worker_pb2.Begin:
+    spec = stylize_request(recipe=pb.Recipe(evaluations=100_000)).spec
+    spec.content.CopyFrom(named(CONTENT))
+    spec.styles[0].image.CopyFrom(named(STYLE))
+    return worker_pb2.Begin(job_name=name, spec=spec, tenant="one", tenant_weight=1.0)
+
+
+def test_every_run_tells_that_its_worker_died_however_late_that_is_noticed(tmp_path: Path) -> None:
+    """As when the gateway is busy: the ends of process and calls are found together."""
+    images = []
+    for number, data in enumerate((CONTENT, STYLE)):
+        path = tmp_path / str(number)
+        path.write_bytes(data)
+        images.append((named(data).sha256, StoredImage(path, len(data), raw=False)))
+
+    async def check() -> None:
+        changed = asyncio.Event()
+        worker = WorkerProcess(
+            "cpu",
+            arguments=ARGUMENTS,
+            socket=tmp_path / "socket",
+            changed=changed.set,
+        )
+        keeper = asyncio.create_task(worker.keep_alive())
+        try:
+            for _ in range(2):
+                while worker.info is None:
+                    await changed.wait()
+                    changed.clear()
+                progressed = asyncio.Semaphore(0)
+
+                async def paint(name: str, progressed: asyncio.Semaphore = progressed) -> None:
+                    async for response in worker.run(begin(name), images, None):
+                        if response.HasField("progress"):
+                            progressed.release()
+
+                tasks = [asyncio.create_task(paint(f"jobs/{number}")) for number in range(4)]
+                for _ in range(8):
+                    await progressed.acquire()
+                process = worker._process
+                assert process is not None
+                os.kill(process.pid, signal.SIGKILL)
+                time.sleep(0.3)  # The event loop is busy meanwhile.
+                for ending in await asyncio.gather(*tasks, return_exceptions=True):
+                    assert isinstance(ending, WorkerDied), repr(ending)
+        finally:
+            keeper.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await keeper
+
+    asyncio.run(check())
