@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import copy
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -43,11 +47,73 @@ def test_it_is_frozen_and_cut_after_the_last_layer_needed(network, monkeypatch):
     """Trap 4: no gradient for weights, nothing run past the last layer needed."""
     assert list(network.parameters()) == []
     assert not any(buffer.requires_grad for buffer in network.buffers())
-    calls = []
-    convolve = nn.functional.conv2d
-    monkeypatch.setattr(nn.functional, "conv2d", lambda *a, **k: calls.append(1) or convolve(*a, **k))
-    network(torch.zeros(1, 3, 32, 32), ["relu1_1", "relu3_1"])
-    assert len(calls) == 5
+    convolved = []
+    convolve = Network._convolved
+    monkeypatch.setattr(
+        Network, "_convolved", lambda self, x, name, *a: convolved.append(name) or convolve(self, x, name, *a)
+    )
+    for image in (torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32, requires_grad=True)):
+        network(image, ["relu1_1", "relu3_1"])
+        assert convolved == ["conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"]
+        convolved.clear()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("layers", [["relu1_2", "relu3_1"], ["relu2_2", "relu4_2", "relu5_1"], ["relu1_1"]])
+def test_the_gradient_is_that_of_torchs_own_operators(network, dtype, layers):
+    """Layers before a pooling, after one and in between; odd sizes, whose last row no pooling sees."""
+    network = copy.deepcopy(network).to(dtype)
+    image = torch.randn(1, 3, 37, 51, dtype=dtype, requires_grad=True)
+    weights = [torch.randn_like(f) for f in network(image, layers).values()]
+    expected = _plainly(network, image, layers)
+    got = network(image, layers)
+    for layer in layers:
+        torch.testing.assert_close(got[layer], expected[layer])
+    gradients = [
+        torch.autograd.grad(
+            sum((f[layer] * w).sum() for layer, w in zip(layers, weights, strict=True)), image
+        )[0]
+        for f in (got, expected)
+    ]
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-4
+    assert (gradients[0] - gradients[1]).norm() <= tolerance * gradients[1].norm()
+
+
+def test_a_layer_that_has_no_part_in_the_loss_has_none_in_the_gradient(network):
+    image = torch.randn(1, 3, 32, 32, requires_grad=True)
+    both = network(image, ["relu1_1", "relu3_1"])
+    alone = network(image, ["relu1_1"])
+    got, expected = (torch.autograd.grad(f["relu1_1"].sum(), image)[0] for f in (both, alone))
+    torch.testing.assert_close(got, expected)
+
+
+def test_nothing_is_kept_of_an_evaluation_once_it_is_over(network):
+    """Not even until the collector of circles runs."""
+    image = torch.randn(1, 3, 32, 32, requires_grad=True)
+    features = network(image, ["relu2_1"])["relu2_1"]
+    node = weakref.ref(features.grad_fn)
+    gc.disable()
+    try:
+        del features
+        assert node() is None
+    finally:
+        gc.enable()
+
+
+def test_reflected_edges_have_no_gradient(network):
+    with pytest.raises(ValueError, match="no gradient"):
+        network(torch.zeros(1, 3, 32, 32, requires_grad=True), ["relu1_1"], padding="reflect")
+
+
+def _plainly(network, image, layers):
+    features, x = {}, image
+    for name in convolution_names(network.architecture)[:11]:
+        if name.endswith("_1") and name != "conv1_1":
+            x = nn.functional.max_pool2d(x, 2)
+        weight, bias = network.get_buffer(f"{name}_weight"), network.get_buffer(f"{name}_bias")
+        x = nn.functional.conv2d(x, weight, bias, padding=1).relu()
+        features[name.replace("conv", "relu")] = x
+    return {layer: features[layer] for layer in layers}
 
 
 def test_features_are_not_overwritten_by_later_layers(network):

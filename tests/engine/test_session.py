@@ -300,7 +300,7 @@ class TestTheBorder:
 
     def test_margins_are_cut_off(self, network):
         made = session(network, content=picture(48, 40, 1))
-        assert made._stage.image.shape == (1, 3, 40 + 64, 48 + 64)
+        assert made._stage.image.shape == (1, 3, 40 + 32, 48 + 32)
         assert made.picture().size == (48, 40)
         report = session(network, content=picture(48, 40, 1), objective="report")
         assert report._stage.image.shape == (1, 3, 40, 48)

@@ -23,7 +23,7 @@ from impasto_server.bench.report_program import ReportProgram, torchvision_featu
 from impasto_server.bench.service import service_figures
 from impasto_server.bench.timing import UNSTEADY, Timing, seconds
 from impasto_server.engine import Network, Recipe, Session, Style, load_weights, pixels
-from impasto_server.engine.devices import fastest_precision
+from impasto_server.engine.devices import fastest_precision, keep_freed_memory
 from impasto_server.engine.recipe import Objective, Precision
 from impasto_server.engine.weights import Architecture, Weights
 
@@ -60,6 +60,8 @@ def measure(
         ImpastoError: the private server failed.
     """
     begin = time.perf_counter()
+    # As a worker does.
+    keep_freed_memory()
     say("loading the network")
     bench = _Bench(plan, device, load_weights(weights), weights, say)
     stage = bench.standard_painting()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import Literal
@@ -52,6 +54,35 @@ def fastest_precision(device: str) -> Literal["float32", "bfloat16"]:
         return "float32"
     seconds = {dtype: _convolution_seconds(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
     return "bfloat16" if seconds[torch.bfloat16] < seconds[torch.float32] else "float32"
+
+
+def keep_freed_memory() -> None:
+    """Makes this process keep what it frees for its next allocation; for one that does little but paint.
+
+    By default glibc hands each large tensor back to the system, which clears every page anew for the next:
+    80,000 page faults, and 12 % of the time, for an evaluation at 512 px on two cores. `return_freed_memory`
+    hands it back when it is time. Does nothing where there is no glibc.
+    """
+    if libc := _glibc():
+        most = 2**31 - 1
+        libc.mallopt(_M_MMAP_THRESHOLD, most)
+        libc.mallopt(_M_TRIM_THRESHOLD, most)
+
+
+def return_freed_memory() -> None:
+    """Hands memory that this process keeps for itself back to the system: after a painting."""
+    if libc := _glibc():
+        libc.malloc_trim(0)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "gnu_get_libc_version") else None
 
 
 def _convolution_seconds(device: str, dtype: torch.dtype) -> float:

@@ -11,7 +11,7 @@ from impasto_server.engine.losses import WHOLE
 from impasto_server.engine.objectives import Losses, Objective
 from impasto_server.engine.windows import Tile, overlap, tiles
 
-Method = Literal["plain", "recomputed", "tiled"]
+Method = Literal["plain", "tiled"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,28 +35,27 @@ def evaluate(
     Args:
         objective: for images of this size.
         image: (1, 3, H, W).
-        method: "plain" keeps every feature until the gradient; "recomputed" computes those of the first
-            blocks twice; "tiled" sees the image tile by tile, twice. All give the same but for rounding.
+        method: "plain" sees the image at once; "tiled" sees it tile by tile, twice. Both give the same but
+            for rounding.
         tile_side: of a tile in pixels, a multiple of 16; with "tiled" only.
     """
     if method == "tiled":
         assert tile_side is not None
         return _tiled(objective, image, tile_side)
     image = image.detach().requires_grad_(True)
-    losses = loss(objective, image, recompute=method == "recomputed")
+    losses = loss(objective, image)
     (gradient,) = torch.autograd.grad(losses.total, image)
     return Evaluation(_stacked(losses), gradient)
 
 
-def loss(objective: Objective, image: torch.Tensor, *, recompute: bool = False) -> Losses:
+def loss(objective: Objective, image: torch.Tensor) -> Losses:
     """The loss of an image, differentiable.
 
     Args:
         objective: for images of this size.
         image: (1, 3, H, W).
-        recompute: as for `Network.forward`.
     """
-    features = objective.network(image, objective.layers, recompute=recompute)
+    features = objective.network(image, objective.layers)
     statistics = [term.statistic(features[term.layer], WHOLE) for term in objective.terms]
     return objective.losses(statistics, image)
 

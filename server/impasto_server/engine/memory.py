@@ -17,12 +17,10 @@ TILE_SIDES = (2048, 1536, 1024, 768, 512, 384, 256)
 
 _MIB = 1 << 20
 
-# Bytes per pixel that an evaluation keeps in float32; half of it in bfloat16. From the growth of resident
-# memory over three evaluations on one CPU, 512² and 1024², VGG-19 to relu5_1, less what the image's own
-# tensors take: plain 1940 to 2170 (one run each), recomputed 1200 to 2060 (two runs: how much the allocator
-# gives back varies). The upper ends count: a plan that is too small gets the process killed. Larger images
-# and GPUs were not measured.
-_KEPT: dict[Method, float] = {"plain": 2300.0, "recomputed": 2100.0}
+# Bytes per pixel that an evaluation keeps, by whether it is in bfloat16. From the growth of resident memory over
+# three evaluations at 1056² on one CPU, built-in VGG-16, less what the image's own tensors take: 2899 and 1851
+# (one run each). The upper ends count: a plan that is too small gets the process killed. GPUs were not measured.
+_KEPT = {False: 3000.0, True: 1950.0}
 _IMAGE = 3 * 4.0
 _FIXED = 192 * _MIB
 """Beside all this: workspaces of the convolutions, style targets."""
@@ -86,12 +84,11 @@ def memory_plans(
         images = (8 + 2 * pairs) * _IMAGE * pixels
         # The content's features at one layer of block 4: 512 channels at an 8th of each side.
         images += 8 * 4 * arithmetic * pixels
-        for method, kept in _KEPT.items():
-            plans.append(MemoryPlan(method, round(images + kept * arithmetic * pixels + _FIXED), None, pairs))
+        plans.append(MemoryPlan("plain", round(images + _KEPT[bfloat16] * pixels + _FIXED), None, pairs))
         for side in TILE_SIDES:
             # The last tile of a row may be half as large again.
             seen = min(width, side * 3 // 2 + 2 * overlap) * min(height, side * 3 // 2 + 2 * overlap)
-            estimate = images + _KEPT["plain"] * arithmetic * seen + _FIXED
+            estimate = images + _KEPT[bfloat16] * seen + _FIXED
             plans.append(MemoryPlan("tiled", round(estimate), side, pairs))
     fitting = [plan for plan in plans if available_bytes is None or plan.estimated_bytes <= available_bytes]
     if not fitting:

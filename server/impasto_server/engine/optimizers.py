@@ -47,13 +47,20 @@ class Adam:
 
 
 class LBFGS:
-    """L-BFGS (Nocedal, Wright: Numerical Optimization, algorithm 7.4) without a line search.
+    """L-BFGS (Nocedal, Wright: Numerical Optimization, section 7.2) without a line search.
 
     Full quasi-Newton steps need one evaluation each and nearly always lower these losses. One that makes
-    the loss much worse or not finite is taken back and halved.
+    the loss much worse or not finite is taken back and quartered.
+
+    The image is not moved pixel by pixel: it is x = A z, A = I + `COARSE_WEIGHT` · B, B the image's part that
+    a coarser grid can hold. In z, where all of this happens, large forms weigh more and settle sooner.
+
+    The inverse Hessian is kept as in Byrd, Nocedal, Schnabel 1994 (section 3): all products with the pairs are
+    two passes over them and one transfer from the device, where the usual recursion takes four passes and a
+    transfer for each pair.
 
     Args:
-        image: moved in place.
+        image: (1, 3, H, W), moved in place.
         learning_rate: factor of each step.
         history: pairs of steps and gradient changes remembered.
     """
@@ -67,17 +74,27 @@ class LBFGS:
 
     RETRIES = 8
 
+    COARSE_WEIGHT = 1.25
+    COARSE_GRID = 4
+    """Pixels between the points of the coarser grid."""
+
     def __init__(self, image: torch.Tensor, learning_rate: float, history: int) -> None:
         self._image = image
         self._learning_rate = learning_rate
         self._history = history
-        self._pairs: list[tuple[torch.Tensor, torch.Tensor, float]] = []
+        # Steps s and gradient changes y, (2, history, H·W·3), in turns overwritten; in use are the first
+        # `_count`, the oldest at `_count - 1` or, once all are, at `_next`.
+        self._pairs = image.new_empty((2, history, 0))
+        self._count = self._next = 0
+        # s_i · y_j and y_i · y_j by the pairs' places.
+        self._sy = torch.zeros((history, history), dtype=torch.float64)
+        self._yy = torch.zeros((history, history), dtype=torch.float64)
         self._before: tuple[torch.Tensor, torch.Tensor, float] | None = None
         self._move: torch.Tensor | None = None
         self._retries = 0
 
     def step(self, loss: float, gradient: torch.Tensor) -> bool:
-        gradient = gradient.flatten()
+        gradient = self._weighted(gradient).flatten()
         if self._before is not None and self._move is not None:
             image, last_gradient, last_loss = self._before
             if not (loss <= self.WORSE * last_loss and bool(gradient.isfinite().all())):
@@ -88,52 +105,81 @@ class LBFGS:
         self._move = self._direction(gradient)
         if self._move is None:
             return False
-        self._before = (self._image.detach().flatten().clone(), gradient, loss)
-        self._image.add_(self._move.view_as(self._image))
+        self._before = (self._image.detach().clone(), gradient, loss)
+        self._image.add_(self._weighted(self._move.view_as(self._image)))
         return True
+
+    def _weighted(self, image: torch.Tensor) -> torch.Tensor:
+        """A · image. A is symmetric: what takes z to x takes gradients for x to those for z."""
+        height, width = image.shape[2:]
+        coarse = [max(1, height // self.COARSE_GRID), max(1, width // self.COARSE_GRID)]
+        # B = W Wᵀ, W the interpolation from the coarser grid, with the sums of Wᵀ made means.
+        sums = torch.ops.aten.upsample_bilinear2d_backward(
+            image.contiguous(), [height, width], [*image.shape[:2], *coarse], False
+        )
+        factor = self.COARSE_WEIGHT * coarse[0] * coarse[1] / (height * width)
+        weighted: torch.Tensor = torch.ops.aten.upsample_bilinear2d(sums, [height, width], False)
+        return weighted.mul_(factor).add_(image)
 
     def _take_back(self, image: torch.Tensor) -> bool:
         """Goes back to where the last move began, and a quarter of it forward."""
         assert self._move is not None
         self._retries += 1
         # What was learnt on the way here does not hold.
-        self._pairs.clear()
+        self._count = self._next = 0
         self._move *= 0.25
-        self._image.copy_((image + self._move).view_as(self._image))
+        self._image.copy_(image + self._weighted(self._move.view_as(image)))
         return self._retries <= self.RETRIES
 
     def _learn(self, move: torch.Tensor, change: torch.Tensor) -> None:
-        curvature = float(change @ move)
-        if curvature > 1e-10 * float(move @ move):
-            self._pairs.append((move, change, curvature))
-            del self._pairs[: -self._history]
+        curvature, length = torch.stack([change @ move, move @ move]).tolist()
+        if not curvature > 1e-10 * length:
+            return
+        if not self._pairs.numel():
+            self._pairs = move.new_empty((2, self._history, len(move)))
+        place = self._next
+        self._pairs[0, place] = move
+        self._pairs[1, place] = change
+        self._next = (place + 1) % self._history
+        self._count = max(self._count, place + 1)
+        steps, changes = self._pairs[:, : self._count]
+        products = torch.stack([torch.mv(steps, change), torch.mv(changes, change)]).cpu().double()
+        self._sy[: self._count, place] = products[0]
+        self._yy[: self._count, place] = self._yy[place, : self._count] = products[1]
 
     def _direction(self, gradient: torch.Tensor) -> torch.Tensor | None:
-        """The move: the learning rate times −H g, H the inverse Hessian's estimate."""
-        if not self._pairs:
+        """The move: the learning rate times −H g, H the inverse Hessian's estimate:
+        γ I + [S γY] [[R⁻ᵀ (D + γ YᵀY) R⁻¹, −R⁻ᵀ], [−R⁻¹, 0]] [S γY]ᵀ, R the upper triangle of SᵀY, D its
+        diagonal."""
+        if not self._count:
             norm = float(gradient.norm())
             if not 0 < norm < float("inf"):
                 return None
             length = self._learning_rate * self.FIRST_STEP * gradient.numel() ** 0.5
             return gradient.mul(-length / norm)
-        direction = gradient.neg()
-        alphas = []
-        for s, y, ys in reversed(self._pairs):
-            alpha = float(s @ direction) / ys
-            direction.add_(y, alpha=-alpha)
-            alphas.append(alpha)
-        _, y, ys = self._pairs[-1]
-        direction.mul_(ys / float(y @ y))
-        for (s, y, ys), alpha in zip(self._pairs, reversed(alphas), strict=True):
-            beta = float(y @ direction) / ys
-            direction.add_(s, alpha=alpha - beta)
-        return direction.mul_(self._learning_rate)
+        steps, changes = self._pairs[:, : self._count]
+        sg, yg = torch.stack([torch.mv(steps, gradient), torch.mv(changes, gradient)]).cpu().double()
+        # Oldest first.
+        first = self._next if self._count == self._history else 0
+        order = (torch.arange(self._count) + first) % self._count
+        sy, yy = (matrix[order][:, order] for matrix in (self._sy, self._yy))
+        upper = sy.triu()
+        gamma = float(sy[-1, -1] / yy[-1, -1])
+        r_sg = torch.linalg.solve_triangular(upper, sg[order, None], upper=True)
+        inner = sy.diagonal()[:, None] * r_sg + gamma * (yy @ r_sg - yg[order, None])
+        of_steps = torch.linalg.solve_triangular(upper.T, inner, upper=False)
+        factors = torch.empty((2, self._count), dtype=torch.float64)
+        factors[0, order] = -of_steps[:, 0]
+        factors[1, order] = gamma * r_sg[:, 0]
+        of_steps, of_changes = (factors * self._learning_rate).to(gradient)
+        direction = torch.mv(steps.T, of_steps).add_(gradient, alpha=-gamma * self._learning_rate)
+        return direction.addmv_(changes.T, of_changes)
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        tensors: dict[str, torch.Tensor] = {}
-        for index, (s, y, _) in enumerate(self._pairs):
-            tensors |= {f"s{index}": s, f"y{index}": y}
-        values: dict[str, Any] = {"curvatures": [ys for _, _, ys in self._pairs], "retries": self._retries}
+        tensors = {"sy": self._sy, "yy": self._yy}
+        if self._count:
+            tensors["pairs"] = self._pairs[:, : self._count]
+        values: dict[str, Any] = {"next": self._next, "retries": self._retries}
         if self._before is not None and self._move is not None:
             image, gradient, loss = self._before
             tensors |= {"before": image, "gradient": gradient, "move": self._move}
@@ -141,8 +187,13 @@ class LBFGS:
         return tensors, values
 
     def restore(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
-        self._pairs = [(tensors[f"s{i}"], tensors[f"y{i}"], ys) for i, ys in enumerate(values["curvatures"])]
-        self._retries = values["retries"]
+        self._sy, self._yy = (tensors[name].cpu() for name in ("sy", "yy"))
+        self._next, self._retries = values["next"], values["retries"]
+        if "pairs" in tensors:
+            pairs = tensors["pairs"]
+            self._count = pairs.shape[1]
+            self._pairs = pairs.new_empty((2, self._history, pairs.shape[2]))
+            self._pairs[:, : self._count] = pairs
         if "move" in tensors:
             self._move = tensors["move"]
             self._before = (tensors["before"], tensors["gradient"], values["loss"])

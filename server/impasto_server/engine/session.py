@@ -35,14 +35,18 @@ StopReason = Literal["completed", "plateau", "converged", "not_finite"]
 COARSEST = 128
 """Longer side, in pixels, that a painting from coarse to fine begins at or a little above."""
 
-FINER_SHARE = 0.45
-"""Evaluations at one scale, in proportion to those at the scale before it."""
+FINER_SHARE = 0.42
+LEAST_SHARE = 0.3
+"""Evaluations at one scale, in proportion to those at the scale before it; and to those at the first scale at
+least, because strokes of its own take a scale some evaluations to settle."""
 
 MARGIN = 16
-"""Pixels painted around the picture and cut off, where a scale begins from a coarser one."""
+"""Pixels painted around the picture and cut off."""
 
-COARSEST_MARGIN = 32
-"""The same at the first scale, where large forms are laid down."""
+CONTENT_DETAIL = 0.5
+"""How much of the content's detail is put into the enlarged picture that a scale begins with, which has none
+of its own. Without any, an evaluation in three is spent on getting it back; all of it leaves a photograph
+under the strokes."""
 
 HISTORY = 12
 """Pairs of images that L-BFGS remembers, if there is room."""
@@ -577,12 +581,24 @@ class Session:
         """Begins a scale with an image (1, 3, H, W) of any size, without margin."""
         scale = self._scales[self._scale]
         if (image.shape[3], image.shape[2]) != scale.size:
-            image = pixels.resized(image, scale.size)
+            image = self._enlarged(image, scale)
         if self._shape.match_palette:
             image = self._with_palette(image, scale)
         image = pixels.with_margin(image, scale.margin).clone()
         average = image.clone() if self.recipe.averaging else None
         return _Stage(scale, image, self._optimizer(image), image.clone(), average)
+
+    def _enlarged(self, image: torch.Tensor, scale: Scale) -> torch.Tensor:
+        """The image at a scale's size, with some of what the content shows at that size only."""
+        enlarged = pixels.resized(image, scale.size)
+        if self.recipe.start != "content":
+            return enlarged
+        content = self._content_tensor(scale.size)
+        if self.recipe.color == "luminance":
+            content = colors.luminance(content)
+        height, width = image.shape[2:]
+        blurred = pixels.resized(pixels.resized(content, (width, height)), scale.size)
+        return enlarged + CONTENT_DETAIL * (content - blurred)
 
     def _with_palette(self, image: torch.Tensor, scale: Scale) -> torch.Tensor:
         """The image with the styles' colours, in each region those of its style."""
@@ -697,10 +713,10 @@ def plan_scales(recipe: Recipe, size: tuple[int, int]) -> list[Scale]:
             sides.insert(0, math.ceil(sides[0] / 2))
     # Every scale needs one evaluation.
     sides = sides[-recipe.evaluations :]
-    margins = [COARSEST_MARGIN if index == 0 else MARGIN for index in range(len(sides))]
+    margin = MARGIN if shape.margin else 0
     return [
-        Scale(*result_size(*size, side), margin if shape.margin else 0, count)
-        for side, margin, count in zip(sides, margins, _spread(recipe.evaluations, len(sides)), strict=True)
+        Scale(*result_size(*size, side), margin, count)
+        for side, count in zip(sides, _spread(recipe.evaluations, len(sides)), strict=True)
     ]
 
 
@@ -741,7 +757,7 @@ def recipe_from_dict(fields: dict[str, Any]) -> Recipe:
 def _spread(evaluations: int, scales: int) -> list[int]:
     """Evaluations for each scale, coarse to fine: the coarse ones are cheap, lay down the forms, and get
     more."""
-    shares = [FINER_SHARE**index for index in range(scales)]
+    shares = [max(FINER_SHARE**index, LEAST_SHARE) for index in range(scales)]
     counts = [max(1, math.floor(evaluations * share / sum(shares))) for share in shares]
     counts[0] = max(1, counts[0] + evaluations - sum(counts))
     return counts

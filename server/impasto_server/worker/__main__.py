@@ -17,7 +17,13 @@ import torch
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2_grpc
-from impasto_server.engine.devices import available_devices, check_device, describe_device, fastest_precision
+from impasto_server.engine.devices import (
+    available_devices,
+    check_device,
+    describe_device,
+    fastest_precision,
+    keep_freed_memory,
+)
 from impasto_server.engine.memory import available_memory
 from impasto_server.engine.network import Network
 from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
@@ -43,6 +49,7 @@ def main() -> None:
     log_to_stderr("worker", arguments.log_level, arguments.log_format)
     _end_with_stdin(arguments.socket)
     PIL.Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
+    keep_freed_memory()
     torch.set_num_threads(max(1, torch.get_num_threads() // arguments.cpu_share))
     try:
         painter, service = _painter_and_service(arguments)

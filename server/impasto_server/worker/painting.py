@@ -23,7 +23,6 @@ from impasto_server.worker.scheduler import Claim
 _PROGRESS_INTERVAL = 0.05
 _MEMORY_METHODS: dict[str, pb.MemoryMethod] = {
     "plain": pb.MEMORY_METHOD_PLAIN,
-    "recomputed": pb.MEMORY_METHOD_RECOMPUTED,
     "tiled": pb.MEMORY_METHOD_TILED,
 }
 _PREVIEW_SHARE = 0.02
