@@ -17,10 +17,12 @@ TILE_SIDES = (2048, 1536, 1024, 768, 512, 384, 256)
 
 _MIB = 1 << 20
 
-# Bytes per pixel that an evaluation keeps, by whether it is in bfloat16. From the growth of resident memory over
-# three evaluations at 1056² on one CPU, built-in VGG-16, less what the image's own tensors take: 2899 and 1851
-# (one run each). The upper ends count: a plan that is too small gets the process killed. GPUs were not measured.
-_KEPT = {False: 3000.0, True: 1950.0}
+# Bytes per pixel that an evaluation takes beside the image's own tensors, workspaces left out. From the peaks
+# of three evaluations on one CPU with `keep_freed_memory`, 512² and 1024², VGG-16 to relu5_1: 1620 to 1730 in
+# bfloat16 (1020 if freed memory is not kept), 2680 to 3290 in float32. The upper ends count, and the deeper
+# VGG-19: a plan that is too small gets the process killed. GPUs were not measured.
+_KEPT_BFLOAT16 = 1850.0
+_KEPT_FLOAT32 = 3500.0
 _IMAGE = 3 * 4.0
 _FIXED = 192 * _MIB
 """Beside all this: workspaces of the convolutions, style targets."""
@@ -76,19 +78,19 @@ def memory_plans(
     Raises:
         DoesNotFit: not even the smallest tiles do.
     """
-    arithmetic = 0.5 if bfloat16 else 1.0
+    kept = _KEPT_BFLOAT16 if bfloat16 else _KEPT_FLOAT32
     pixels = width * height
     plans = []
     for pairs in dict.fromkeys((history, math.ceil(history / 3))):
         # The image, its best, its average, its gradient and some in between; L-BFGS keeps pairs besides.
         images = (8 + 2 * pairs) * _IMAGE * pixels
         # The content's features at one layer of block 4: 512 channels at an 8th of each side.
-        images += 8 * 4 * arithmetic * pixels
-        plans.append(MemoryPlan("plain", round(images + _KEPT[bfloat16] * pixels + _FIXED), None, pairs))
+        images += 8 * (2 if bfloat16 else 4) * pixels
+        plans.append(MemoryPlan("plain", round(images + kept * pixels + _FIXED), None, pairs))
         for side in TILE_SIDES:
             # The last tile of a row may be half as large again.
             seen = min(width, side * 3 // 2 + 2 * overlap) * min(height, side * 3 // 2 + 2 * overlap)
-            estimate = images + _KEPT[bfloat16] * seen + _FIXED
+            estimate = images + kept * seen + _FIXED
             plans.append(MemoryPlan("tiled", round(estimate), side, pairs))
     fitting = [plan for plan in plans if available_bytes is None or plan.estimated_bytes <= available_bytes]
     if not fitting:

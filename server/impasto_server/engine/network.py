@@ -19,6 +19,8 @@ Padding = Literal["zeros", "reflect"]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+_HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
 
 class Network(nn.Module):
     """A frozen VGG whose layers are named as in the papers: relu1_1, relu1_2, relu2_1, …
@@ -196,6 +198,4 @@ def _begins_block(convolution: str) -> bool:
 
 
 def _onednn_convolves(x: torch.Tensor) -> bool:
-    if x.device.type != "cpu" or x.dtype == torch.float64:
-        return False
-    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return x.device.type == "cpu" and x.dtype != torch.float64 and _HAS_ONEDNN

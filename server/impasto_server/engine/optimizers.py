@@ -55,9 +55,9 @@ class LBFGS:
     The image is not moved pixel by pixel: it is x = A z, A = I + `COARSE_WEIGHT` · B, B the image's part that
     a coarser grid can hold. In z, where all of this happens, large forms weigh more and settle sooner.
 
-    The inverse Hessian is kept as in Byrd, Nocedal, Schnabel 1994 (section 3): all products with the pairs are
-    two passes over them and one transfer from the device, where the usual recursion takes four passes and a
-    transfer for each pair.
+    The inverse Hessian is kept as in Byrd, Nocedal, Schnabel 1994 (section 3): all products with the pairs
+    are two passes over them and one transfer from the device, where the usual recursion takes four passes
+    and a transfer for each pair.
 
     Args:
         image: (1, 3, H, W), moved in place.
