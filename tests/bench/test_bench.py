@@ -88,7 +88,7 @@ def test_speedup_and_share_are_of_the_figures_beside_them(figures: Figures) -> N
 
 def test_the_profile_says_where_the_time_went(figures: Figures) -> None:
     shares = list(figures.profile_512.values())
-    assert {"convolution", "convolution_backward"} <= figures.profile_512.keys()
+    assert any("convolution" in operator for operator in figures.profile_512)
     assert shares == sorted(shares, reverse=True)
     assert 0 < sum(shares) <= 1
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from impasto_server.bench import bench
 from impasto_server.bench.convolution_rate import convolution_rates
@@ -28,6 +28,10 @@ class Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
+        if "_convolution_pointwise" in str(function):
+            # oneDNN's, with the ReLU in it: torch has no formula for it.
+            self.of_convolutions += conv_flop_count(args[0].shape, args[1].shape, result.shape)
+            return result
         formula = flop_registry.get(function._overloadpacket)
         if formula is not None:
             flops = formula(*args, **(kwargs or {}), out_val=result)
