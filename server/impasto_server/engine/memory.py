@@ -17,8 +17,8 @@ TILE_SIDES = (2048, 1536, 1024, 768, 512, 384, 256)
 
 _MIB = 1 << 20
 
-# Bytes per pixel that an evaluation takes beside the image's own tensors, workspaces left out. From the peaks
-# of three evaluations on one CPU with `keep_freed_memory`, 512² and 1024², VGG-16 to relu5_1: 1620 to 1730 in
+# Bytes per pixel that an evaluation takes beside the image's own tensors and workspaces. From the peaks of
+# three evaluations on one CPU with `keep_freed_memory`, 512² and 1024², VGG-16 to relu5_1: 1620 to 1730 in
 # bfloat16 (1020 if freed memory is not kept), 2680 to 3290 in float32. The upper ends count, and the deeper
 # VGG-19: a plan that is too small gets the process killed. GPUs were not measured.
 _KEPT_BFLOAT16 = 1850.0

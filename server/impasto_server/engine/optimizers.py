@@ -56,8 +56,8 @@ class LBFGS:
     a coarser grid can hold. In z, where all of this happens, large forms weigh more and settle sooner.
 
     The inverse Hessian is kept as in Byrd, Nocedal, Schnabel 1994 (section 3): all products with the pairs
-    are two passes over them and one transfer from the device, where the usual recursion takes four passes
-    and a transfer for each pair.
+    take a few passes over them and a few transfers from the device, where the usual recursion has a transfer
+    for each product.
 
     Args:
         image: (1, 3, H, W), moved in place.
