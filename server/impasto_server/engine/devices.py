@@ -75,7 +75,7 @@ def return_freed_memory() -> None:
         libc.malloc_trim(0)
 
 
-_KEPT_AT_MOST = 80 << 20
+_KEPT_AT_MOST = 40 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 

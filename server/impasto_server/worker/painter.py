@@ -13,6 +13,7 @@ import PIL.Image
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
+from impasto_server.engine.devices import return_freed_memory
 from impasto_server.engine.memory import DoesNotFit, MemoryPlan
 from impasto_server.engine.recipe import Recipe, RecipeError
 from impasto_server.engine.session import Progress, Session
@@ -148,6 +149,7 @@ class Painting:
         """Lets go of everything on the device."""
         self._session = None
         del self._open_session
+        return_freed_memory()
 
     def _tell(self, event: Event, *, kind: str | None = None) -> None:
         self._loop.call_soon_threadsafe(lambda: self.events.put(event, kind=kind))
