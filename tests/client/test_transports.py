@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -206,16 +207,16 @@ def test_closing_in_several_threads_at_once_ends_for_all(stack: Stack, fake: Fak
         ended = []
 
         def use(transport: Transport = transport, ended: list[str] = ended) -> None:
-            with pytest.raises((TransportError, ValueError)):
+            try:
                 while True:
                     transport.unary(wire.GET_SERVER_INFO, pb.GetServerInfoRequest(), timeout=60)
-            ended.append("calls")
+            except (TransportError, ValueError):
+                ended.append("calls")
 
         def read(stream: transports.Stream[pb.StylizeResponse] = stream, ended: list[str] = ended) -> None:
-            with pytest.raises(TransportError):
+            with contextlib.suppress(TransportError):
                 while stream.receive(60) is not None:
                     pass
-                raise TransportError("OK", "the stream was over before")
             ended.append("stream")
 
         def close(transport: Transport = transport, ended: list[str] = ended) -> None:

@@ -62,7 +62,7 @@ def test_every_run_tells_that_its_worker_died_however_late_that_is_noticed(tmp_p
                 process = worker._process
                 assert process is not None
                 os.kill(process.pid, signal.SIGKILL)
-                time.sleep(0.3)  # The event loop is busy meanwhile.
+                time.sleep(0.3)  # noqa: ASYNC251 - the event loop is busy meanwhile
                 for ending in await asyncio.gather(*tasks, return_exceptions=True):
                     assert isinstance(ending, WorkerDied), repr(ending)
         finally:

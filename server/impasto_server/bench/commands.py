@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +67,7 @@ def bench(
         raise typer.BadParameter("a FILE is for JSON; give --json too", param_hint="FILE")
     from rich.console import Console
 
+    _be_like_a_worker()
     import impasto
     from impasto_server.bench.bench import measure
     from impasto_server.bench.figures import FULL, QUICK, table
@@ -118,10 +120,11 @@ def contact_sheet(
 ) -> None:
     """Paints every content in every style and puts the pictures on one sheet: contents down the side, styles
     along the top."""
+    _be_like_a_worker()
     from impasto_server.bench.contact_sheet import SheetError, lay_out, paint_all
     from impasto_server.bench.pictures import PictureError, demo_content, demo_style, read_picture
     from impasto_server.engine import Network, Recipe, WeightsError, load_weights
-    from impasto_server.engine.devices import fastest_precision
+    from impasto_server.engine.devices import fastest_precision, keep_freed_memory
 
     if out.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
         raise typer.BadParameter(f"{out} is not named .jpg, .png or .webp", param_hint="--out")
@@ -130,6 +133,7 @@ def contact_sheet(
             rows = [read_picture(path) for path in contents] if contents else [demo_content()]
             columns = [read_picture(path) for path in styles] if styles else [demo_style()]
             name = _checked(device)
+            keep_freed_memory()
             network = Network(load_weights(weights)).to(name)
 
             def on_progress(number: int, content: Picture, style: Picture, progress: Progress) -> None:
@@ -154,6 +158,14 @@ def contact_sheet(
     except OSError as error:
         _exit_with(error)
     typer.echo(f"{out}: {sheet.width} × {sheet.height}, {len(rows) * len(columns)} paintings")
+
+
+def _be_like_a_worker() -> None:
+    """Gives this process a worker's environment; before torch is loaded, which reads it then."""
+    from impasto_server.fleet.worker_process import WORKER_ENVIRONMENT
+
+    for name, value in WORKER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager

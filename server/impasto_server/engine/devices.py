@@ -69,6 +69,12 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def return_freed_memory() -> None:
+    """Hands memory that this process keeps for itself back to the system: after a painting."""
+    if libc := _glibc():
+        libc.malloc_trim(0)
+
+
 _KEPT_AT_MOST = 80 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 

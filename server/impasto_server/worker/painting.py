@@ -12,6 +12,7 @@ import PIL.Image
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
 from impasto_server.engine.checkpoint import Checkpoint
+from impasto_server.engine.devices import return_freed_memory
 from impasto_server.engine.memory import MemoryPlan
 from impasto_server.engine.recipe import Recipe
 from impasto_server.engine.session import Progress, Session
@@ -246,6 +247,7 @@ class Painting:
         """Lets go of everything on the device."""
         self._session = None
         del self._commission
+        return_freed_memory()
 
     def _preview_if_due(self) -> None:
         if self._progress is None or not self._watched or self.wish.disabled or self._preview_in_hand:
