@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from impasto_server.engine import Recipe, RecipeError, Session, Style
+from impasto_server.engine import Recipe, RecipeError, Session, Style, memory
 from impasto_server.engine import session as sessions
 from impasto_server.engine.evaluation import evaluate
 from impasto_server.engine.memory import DoesNotFit, memory_plans
@@ -82,23 +82,27 @@ def test_a_painting_that_cannot_fit_is_refused_with_what_it_needs(network):
 
 
 def test_out_of_memory_steps_down_to_a_smaller_plan_and_goes_on(network, monkeypatch):
+    monkeypatch.setattr(memory, "TILE_SIDES", (64, 32))
+    layers = (("relu2_1", 1.0),)
     made = Session(
-        Recipe(evaluations=3, longest_side=96),
+        Recipe(evaluations=3, longest_side=96, content_layers=layers, style_layers=layers),
         content=picture(96, 80, 1),
         styles=[Style(picture(64, 64, 2))],
         network=network,
     )
+    optimizer = made._stage.optimizer
     tried = []
 
     def scarce(objective, image, method, tile_side):
-        tried.append(method)
-        if method == "plain":
+        history = made._stage.optimizer._history
+        tried.append((method, tile_side, history))
+        if (method, history) != ("tiled", 4):
             raise torch.OutOfMemoryError("no room")
         return evaluate(objective, image, method, tile_side)
 
     monkeypatch.setattr(sessions, "evaluate", scarce)
     progress = list(made)
     assert (made.stop_reason, len(progress)) == ("completed", 3)
-    assert tried[0] == "plain"
-    assert set(tried[1:]) == {"tiled"}
+    assert tried == [("plain", None, 12), ("tiled", 32, 12), *3 * [("tiled", 32, 4)]]
     assert made.plan.method == "tiled"
+    assert made._stage.optimizer is not optimizer

@@ -20,7 +20,7 @@ from server_process import PATIENCE, ServerProcess, running_server, until
 CPU = ("--device", "cpu", "--weights", "builtin", "--checkpoint-interval", "100ms")
 # Without a margin: small evaluations.
 RECIPE = pb.Recipe(
-    objective=pb.OBJECTIVE_REPORT, optimizer=pb.OPTIMIZER_LBFGS, evaluations=400, learning_rate=0.01
+    objective=pb.OBJECTIVE_REPORT, optimizer=pb.OPTIMIZER_LBFGS, evaluations=200, learning_rate=0.01
 )
 
 
@@ -56,7 +56,7 @@ def undisturbed() -> bytes:
 def test_a_job_goes_on_from_its_checkpoint_when_its_worker_is_killed(undisturbed: bytes) -> None:
     with running_server("--port", "0", *CPU) as server:
         name = create(server).name
-        progressed(server, name, 100)
+        progressed(server, name, 50)
         (worker,) = server.worker_pids()
         watch = server.stub.WatchJob(pb.WatchJobRequest(name=name), timeout=PATIENCE)
         assert next(watch).job.state == pb.JOB_STATE_RUNNING
@@ -77,7 +77,7 @@ def test_a_job_goes_on_in_the_next_server(undisturbed: bytes, tmp_path: Path, nu
         name = create(server).name
         paused = create(server).name
         server.stub.PauseJob(pb.PauseJobRequest(name=paused), timeout=PATIENCE)
-        progressed(server, name, 100)
+        progressed(server, name, 50)
         before = get(server, name).progress.evaluation
         server.process.send_signal(number)
         server.process.wait(PATIENCE)
@@ -149,7 +149,7 @@ def test_a_damaged_checkpoint_costs_the_work_but_not_the_job(undisturbed: bytes,
     arguments = ("--port", "0", *CPU, "--data-dir", str(tmp_path))
     with running_server(*arguments) as server:
         name = create(server).name
-        progressed(server, name, 100)
+        progressed(server, name, 50)
         server.stub.PauseJob(pb.PauseJobRequest(name=name), timeout=PATIENCE)
         (checkpoint,) = (tmp_path / "checkpoints").rglob("*.safetensors")
         data = bytearray(checkpoint.read_bytes())

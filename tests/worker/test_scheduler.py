@@ -199,7 +199,7 @@ def test_it_is_work_conserving_and_the_highest_priority_of_a_tenant_goes(happens
             assert claim.priority == max(rival.priority for rival in rivals)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     tenants=st.lists(st.floats(0.5, 2.0), min_size=1, max_size=4),
     lanes=st.integers(1, 4),

@@ -499,6 +499,9 @@ class Session:
                 if not self._step_down():
                     raise
                 stage.objective = None
+                if self._plans[self._scale][0].history < plan.history:
+                    # It begins anew with room for less.
+                    stage.optimizer = self._optimizer(stage.image)
 
     def _step_down(self) -> bool:
         """Takes up the next smaller plan; tells whether there is one."""

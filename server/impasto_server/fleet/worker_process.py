@@ -52,10 +52,11 @@ _CHANNEL_OPTIONS = [
 ]
 
 WORKER_ENVIRONMENT = {"GOMP_SPINCOUNT": "20000"}
-"""What a worker has where the gateway's own environment says nothing else. OpenMP's threads spin while they wait
-for each other, by default for milliseconds and on a core that another process may need. Spinning shorter cost
-nothing on two quiet cores (512 px: 838 to 852 ms an evaluation, before 836 to 839); beside two busy processes an
-evaluation took 1.8 s instead of 2.2 s. Not spinning at all costs 3 % at 512 px and half as much again at 48 px."""
+"""What a worker has where the gateway's own environment says nothing else. OpenMP's threads spin while they
+wait for each other, by default for milliseconds and on a core that another process may need. Spinning shorter
+cost nothing on two quiet cores (512 px: 838 to 852 ms an evaluation, before 836 to 839); beside two busy
+processes an evaluation took 1.8 s instead of 2.2 s. Not spinning at all costs 3 % at 512 px and half as much
+again at 48 px."""
 
 
 class WorkerDied(Exception):
