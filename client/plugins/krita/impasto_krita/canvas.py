@@ -145,6 +145,9 @@ def target(place: dict[str, Any]) -> Any:
 class Result:
     """The layer that a picture becomes: added once, so that it is one undo step, and rewritten in place.
 
+    Krita takes events while it adds a layer, so that the next preview, the end or a cancel can come in the
+    middle of it. They are seen to one after the other.
+
     Args:
         document: where it goes.
         place: the notes that `place_of` made.
@@ -157,11 +160,41 @@ class Result:
         self._name = name
         self._layer: Any = None
         self._was_modified = True
+        self._newest: QtCore.QByteArray | None = None
+        self._about: dict[str, Any] | None = None
+        self._unwanted = False
+        self._at_work = False
 
     def show(self, bgra: QtCore.QByteArray) -> None:
         """Shows the picture as it now is, in pixels of the box's size. Not if its layer was deleted."""
         if self._layer is None or self._layer.parentNode() is not None:
-            self._write(bgra)
+            self._newest = bgra
+            self._work()
+
+    def finish(self, bgra: QtCore.QByteArray, name: str, about: dict[str, Any]) -> None:
+        """Shows the finished picture, and notes at the document how it was made."""
+        self._newest, self._name, self._about = bgra, name, about
+        self._work()
+
+    def take_away(self) -> None:
+        """Leaves the document as it was."""
+        self._newest, self._unwanted = None, True
+        self._work()
+
+    def _work(self) -> None:
+        if self._at_work:
+            return
+        self._at_work = True
+        try:
+            while self._newest is not None:
+                bgra, self._newest = self._newest, None
+                self._write(bgra)
+            if self._unwanted:
+                self._remove()
+            elif self._about is not None:
+                self._note(self._about)
+        finally:
+            self._at_work = False
 
     def _write(self, bgra: QtCore.QByteArray) -> None:
         if self._layer is None or self._layer.parentNode() is None:
@@ -179,12 +212,9 @@ class Result:
             self._layer.setPixelData(bgra, *self._place["box"])
         self.document.refreshProjection()
 
-    def finish(self, bgra: QtCore.QByteArray, name: str, about: dict[str, Any]) -> None:
-        """Shows the finished picture, and notes at the document how it was made."""
-        self._name = name
-        self._write(bgra)
-        if self._layer.name() != name:
-            self._layer.setName(name)
+    def _note(self, about: dict[str, Any]) -> None:
+        if self._layer.name() != self._name:
+            self._layer.setName(self._name)
         notes = _notes(self.document)
         notes[self._layer.uniqueId().toString()] = about
         self.document.setAnnotation(
@@ -192,14 +222,17 @@ class Result:
         )
         self.document.setActiveNode(self._layer)
 
-    def take_away(self) -> None:
-        """Leaves the document as it was."""
+    def _remove(self) -> None:
         layer, self._layer = self._layer, None
         if layer is not None and is_open(self.document) and layer.parentNode() is not None:
+            document = self.document
+            document.waitForDone()
             layer.remove()
-            self.document.waitForDone()
+            document.waitForDone()
             if not self._was_modified:
-                self.document.setModified(False)
+                document.setModified(False)
+                # What Krita still has to say about the layer comes with the next events.
+                QtCore.QTimer.singleShot(0, lambda: document.setModified(False))
 
     def _where(self) -> tuple[Any, Any]:
         """The parent, and the layer to go above; None for the top."""
