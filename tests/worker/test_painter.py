@@ -382,6 +382,22 @@ def test_checkpoints_are_taken_in_the_devices_time_and_the_newest_is_kept(painte
     assert all(5 <= later - earlier <= 12 for earlier, later in itertools.pairwise(saved))
 
 
+def test_checkpoints_that_take_long_are_taken_less_often(painter: Painter) -> None:
+    async def paint() -> list[int]:
+        painting = painting_of(FakeSession(100, seconds=0.01), checkpoint_interval=0.05)
+        painter.admit(painting)
+        saved = []
+        async for checkpoint in painting.checkpoints:
+            saved.append(checkpoint.evaluation)
+            # As if it had taken 20 ms to send: of 400 ms it is 5 %.
+            painting.checkpoint_sent(0.02)
+        return saved
+
+    saved = asyncio.run(paint())
+    assert 2 <= len(saved) <= 3
+    assert saved[1] - saved[0] > 20
+
+
 def test_an_unread_checkpoint_gives_way_to_a_newer_one(painter: Painter) -> None:
     async def paint() -> list[Saved]:
         painting = painting_of(FakeSession(40), checkpoint_interval=0.004)

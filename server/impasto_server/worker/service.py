@@ -292,6 +292,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     async def _send_checkpoints(self, painting: Painting, writer: _Writer, unwanted: asyncio.Event) -> None:
         """Sends each checkpoint, until there are no more or they are unwanted."""
         async for saved in painting.checkpoints:
+            begin = time.monotonic()
             # Its header, which sums up all the bytes.
             size = await self._in_images_thread(lambda checkpoint: checkpoint.size_bytes, saved.checkpoint)
             offset = 0
@@ -303,6 +304,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
                 )
                 await writer.write(worker_pb2.RunResponse(checkpoint=chunk))
                 offset += len(data)
+            painting.checkpoint_sent(time.monotonic() - begin)
 
     async def _deliver(self, painted: Painted, material: Material, writer: _Writer) -> None:
         """Codes the result and sends it."""
