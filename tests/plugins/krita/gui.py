@@ -82,7 +82,6 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     document = opened(path)
     yield from until(lambda: controller.connection.state == "connected" and docker.styles.count())
     yield 1000
-    krita.action("toggle_zoom_to_fit").trigger()
     results["installed"] = os.path.dirname(os.path.abspath(canvas.__file__))
     undo, redo = krita.action("edit_undo"), krita.action("edit_redo")
     results["step_texts"] = [undo.text(), redo.text()]
@@ -93,6 +92,10 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     selection.feather(24)
     document.setSelection(selection)
     yield 300
+    # A change of zoom puts the picture into the middle.
+    for zoom in (1.0, 1.6):
+        krita.activeWindow().activeView().canvas().setZoomLevel(zoom)
+        yield 300
     steps_before = undo.text()
     docker._set_choices(Choices(strength=60, effort="draft", longest_side=512, seed=3))
     docker.on_canvas.setChecked(True)
@@ -101,6 +104,7 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     docker.go.click()
     run = controller.run
     yield from until(lambda: run.is_final or (run.preview is not None and len(layers(document)) == 2))
+    yield 300
     screenshot(settings, "krita-painting.png")
     yield from until(lambda: run.is_final)
     assert run.state == "succeeded", run.sentence
