@@ -32,7 +32,7 @@ def script(tmp_path: Path) -> Iterator[Program]:
 def test_what_its_readme_says(script: Program, server: ServerProcess) -> None:
     run = script.start(IMPASTO_SERVER=server.address)
     assert run.end() == 0, run.said
-    assert "60/60  loss " in run.said
+    assert "30/30  loss " in run.said
     with PIL.Image.open(FOLDER / "painted.png") as picture:
         assert picture.size == (96, 96)
     for figure in ("previews.png", "losses.png"):
@@ -41,8 +41,11 @@ def test_what_its_readme_says(script: Program, server: ServerProcess) -> None:
 
 
 def test_ctrl_c_cancels_the_job_on_the_server(script: Program, server: ServerProcess) -> None:
-    run = script.start(IMPASTO_SERVER=server.address)
-    run.wait_for(r"\d+/60  loss ")
+    script = Program(
+        "python", ("bash", "-c", "exec python painting.py 1>&2"), FOLDER, script.logs, script.started
+    )
+    run = script.start(IMPASTO_SERVER=server.address, IMPASTO_SIZE="512", MPLBACKEND="Agg")
+    run.wait_for(r"\d+/30  loss ")
     run.interrupt()
     assert run.end() != 0
     assert "KeyboardInterrupt" in run.said

@@ -94,3 +94,18 @@ def test_a_folder_that_cannot_be_written_ends_the_server_with_a_sentence(tmp_pat
     file = tmp_path / "file"
     file.write_text("in the way")
     assert str(file) in refused("--data-dir", str(file / "data"))
+
+
+def test_an_upload_beyond_the_quota_is_refused_before_it_is_whole(tmp_path: Path) -> None:
+    with running_server(*CPU, "--data-dir", str(tmp_path), "--max-stored-bytes-per-tenant", "1MiB") as server:
+
+        def pieces() -> Iterator[pb.UploadImageRequest]:
+            for offset in range(0, 8 << 20, 256 << 10):
+                yield pb.UploadImageRequest(
+                    sha256="a" * 64, size_bytes=8 << 20, offset=offset, data=bytes(256 << 10)
+                )
+
+        with pytest.raises(grpc.RpcError) as caught:
+            server.stub.UploadImage(pieces(), timeout=PATIENCE)
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert sum(path.stat().st_size for path in tmp_path.rglob("*.part")) <= 1 << 20

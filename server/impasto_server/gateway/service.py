@@ -304,15 +304,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
                     return pb.UploadImageResponse(committed_bytes=size, complete=True)
             if not piece.data:
                 continue
-            try:
-                committed = await asyncio.to_thread(
-                    self._store.append_upload, tenant.name, sha256, size, piece.offset, piece.data
-                )
-            except WrongOffset as error:
-                message = (
-                    f"the upload has come to byte {error.committed}, not {piece.offset}; go on from there"
-                )
-                raise CallError(failed_precondition("WRONG_OFFSET", sha256, message)) from None
+            committed = await self._append(tenant, sha256, size, piece)
             if committed >= size:
                 await self._finish_upload(tenant, sha256, size)
                 return pb.UploadImageResponse(committed_bytes=size, complete=True)
@@ -602,6 +594,19 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
             return recoded(path.read_bytes(), format)
 
         return await asyncio.to_thread(read)
+
+    async def _append(self, tenant: Tenant, sha256: str, size: int, piece: pb.UploadImageRequest) -> int:
+        quota = self._settings.max_stored_bytes_per_tenant or None
+        append = functools.partial(self._store.append_upload, quota_bytes=quota)
+        try:
+            return await asyncio.to_thread(append, tenant.name, sha256, size, piece.offset, piece.data)
+        except WrongOffset as error:
+            message = f"the upload has come to byte {error.committed}, not {piece.offset}; go on from there"
+            raise CallError(failed_precondition("WRONG_OFFSET", sha256, message)) from None
+        except DigestMismatch as error:
+            raise CallError(invalid_argument([("data", str(error))])) from None
+        except QuotaExceeded:
+            raise CallError(_bytes_exceeded(tenant, quota or 0)) from None
 
     async def _finish_upload(self, tenant: Tenant, sha256: str, size: int) -> None:
         quota = self._settings.max_stored_bytes_per_tenant or None
