@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -160,7 +160,7 @@ class WorkerProcess:
         if info is None or stub is None:
             return device
         # A worker that is too busy to answer is described as it last was.
-        with contextlib.suppress(grpc.aio.AioRpcError):
+        with self._losing_calls(), contextlib.suppress(grpc.aio.AioRpcError):
             info = await stub.GetWorkerInfo(worker_pb2.GetWorkerInfoRequest(), timeout=_INFO_SECONDS)
         device.MergeFrom(info.device)
         device.state = pb.DEVICE_STATE_READY if self._info is not None else pb.DEVICE_STATE_STARTING
@@ -191,11 +191,10 @@ class WorkerProcess:
             inputs.check()
         except grpc.aio.AioRpcError as error:
             inputs.check()
-            if error.code() != grpc.StatusCode.UNAVAILABLE:
+            # What a call ends with whose worker dies depends on what it was at: as a rule UNAVAILABLE, but
+            # UNKNOWN, INTERNAL and CANCELLED come as well.
+            if not await _set_soon(exited) and error.code() != grpc.StatusCode.UNAVAILABLE:
                 raise
-            # The connection breaks a moment before the exit code is known.
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(exited.wait(), _END_SECONDS)
             raise WorkerDied(self._death_notice(), turn_of=self.last_turn) from error
         except asyncio.CancelledError:
             inputs.check()
@@ -215,8 +214,11 @@ class WorkerProcess:
         """
         if self._stub is None:
             return None
+        exited = self._exited
         try:
-            return await self._stub.UpdateRun(request, timeout=_UPDATE_SECONDS)
+            with self._losing_calls():
+                return await self._stub.UpdateRun(request, timeout=_UPDATE_SECONDS)
+            return None
         except grpc.aio.AioRpcError as error:
             if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE):
                 return None
@@ -224,17 +226,30 @@ class WorkerProcess:
                 raise CallError(
                     unavailable("WORKER_BUSY", "the job's device is busy; try again", retry_after=2.0)
                 ) from error
-            told = rpc_status.from_call(error)
-            raise CallError(told) if told else error from error
+            if told := rpc_status.from_call(error):
+                raise CallError(told) from error
+            if await _set_soon(exited):
+                return None
+            raise
 
     async def suspend(self, job_name: str) -> None:
         """Asks for a job's Run to end with a checkpoint. Harmless if it does not run here."""
         if self._stub is None:
             return
-        with contextlib.suppress(grpc.aio.AioRpcError):
+        with self._losing_calls(), contextlib.suppress(grpc.aio.AioRpcError):
             await self._stub.SuspendRun(
                 worker_pb2.SuspendRunRequest(job_name=job_name), timeout=_UPDATE_SECONDS
             )
+
+    @contextlib.contextmanager
+    def _losing_calls(self) -> Iterator[None]:
+        """Passes over calls that are cancelled because a dead worker's connection is closed."""
+        exited = self._exited
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not exited.is_set():
+                raise
 
     def kill(self) -> None:
         """Ends the process at once."""
@@ -311,6 +326,13 @@ class WorkerProcess:
             info.device.memory_bytes >> 20,
         )
         self._changed()
+
+
+async def _set_soon(exited: asyncio.Event) -> bool:
+    """Whether a worker has ended: its connections break a moment before its exit is known."""
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(exited.wait(), _END_SECONDS)
+    return exited.is_set()
 
 
 class _Inputs:
