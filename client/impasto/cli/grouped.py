@@ -13,9 +13,10 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """A command that takes, in place of a parameter that is a dataclass, an option for each of its fields."""
     parameters: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
-    signature, hints = inspect.signature(command), get_type_hints(command, include_extras=True)
+    # Not `get_type_hints`: on Python 3.10 it makes options of what is None by default, and hides what they are.
+    signature = inspect.signature(command, eval_str=True)
     for name, parameter in signature.parameters.items():
-        kind = hints[name]
+        kind = parameter.annotation
         if dataclasses.is_dataclass(kind):
             groups[name] = kind
             options = get_type_hints(kind, include_extras=True)
