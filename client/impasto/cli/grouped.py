@@ -13,7 +13,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """A command that takes, in place of a parameter that is a dataclass, an option for each of its fields."""
     parameters: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
-    # Not `get_type_hints`: on Python 3.10 it makes options of what is None by default, and hides what they are.
+    # Not `get_type_hints`: on Python 3.10 that hides the options whose default is None.
     signature = inspect.signature(command, eval_str=True)
     for name, parameter in signature.parameters.items():
         kind = parameter.annotation
