@@ -19,10 +19,11 @@ _MIB = 1 << 20
 
 # Bytes per pixel that an evaluation takes beside the image's own tensors and workspaces. From the peaks of
 # three evaluations on one CPU with `keep_freed_memory`, 512² and 1024², VGG-16 to relu5_1: 1620 to 1730 in
-# bfloat16 (1020 if freed memory is not kept), 2680 to 3290 in float32. The upper ends count, and the deeper
-# VGG-19: a plan that is too small gets the process killed. GPUs were not measured.
-_KEPT_BFLOAT16 = 1850.0
-_KEPT_FLOAT32 = 3500.0
+# bfloat16 (1020 if freed memory is not kept), 2680 to 3290 in float32; a worker that painted up to 1024² from
+# coarse to fine, previews and all, took 2060 in bfloat16. The upper ends count: a plan that is too small gets
+# the process killed. GPUs were not measured.
+_KEPT_BFLOAT16 = 2100.0
+_KEPT_FLOAT32 = 3700.0
 _IMAGE = 3 * 4.0
 _FIXED = 192 * _MIB
 """Beside all this: workspaces of the convolutions, style targets."""
@@ -65,6 +66,7 @@ def memory_plans(
     history: int,
     overlap: int,
     available_bytes: int | None,
+    snapshots: bool = True,
 ) -> list[MemoryPlan]:
     """The plans that fit, from the quickest to the smallest.
 
@@ -74,6 +76,7 @@ def memory_plans(
         history: pairs of images that L-BFGS is to remember, fewer where there is no room; 0 for Adam.
         overlap: of tiles, in pixels.
         available_bytes: what may be used beside the network; None for no limit.
+        snapshots: whether checkpoints on their way to the disk take of the same memory, as on a CPU.
 
     Raises:
         DoesNotFit: not even the smallest tiles do.
@@ -81,9 +84,11 @@ def memory_plans(
     kept = _KEPT_BFLOAT16 if bfloat16 else _KEPT_FLOAT32
     pixels = width * height
     plans = []
-    for pairs in dict.fromkeys((history, math.ceil(history / 3))):
+    for pairs in dict.fromkeys((history, math.ceil(history / 3), math.ceil(history / 6))):
         # The image, its best, its average, its gradient and some in between; L-BFGS keeps pairs besides.
         images = (8 + 2 * pairs) * _IMAGE * pixels
+        if snapshots:
+            images += (5 + 2 * pairs) * _IMAGE * pixels
         # The content's features at one layer of block 4: 512 channels at an 8th of each side.
         images += 8 * (2 if bfloat16 else 4) * pixels
         plans.append(MemoryPlan("plain", round(images + kept * pixels + _FIXED), None, pairs))

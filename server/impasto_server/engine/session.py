@@ -676,6 +676,7 @@ class Session:
                 history=HISTORY if self.recipe.optimizer == "lbfgs" else 0,
                 overlap=overlap(self._network.architecture, layers),
                 available_bytes=self._memory_bytes,
+                snapshots=self._network.device.type == "cpu",
             )
         except DoesNotFit as error:
             assert self._memory_bytes is not None
