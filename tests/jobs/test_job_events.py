@@ -55,6 +55,19 @@ def kinds(events: list[pb.JobEvent]) -> list[str | None]:
     return [event.WhichOneof("event") for event in events]
 
 
+def test_nothing_follows_the_word_to_come_back() -> None:
+    async def run() -> list[pb.JobEvent]:
+        job = new_job()
+        watcher = job.watch()
+        job.tell_resume(1.0)
+        # It is still being painted while the server ends.
+        job.progress(pb.Progress(evaluation=2))
+        job.preview(pb.Preview(evaluation=2))
+        return await read(watcher)
+
+    assert kinds(asyncio.run(run())) == ["job", "resume"]
+
+
 def test_a_slow_watcher_gets_every_state_and_the_newest_of_the_rest() -> None:
     events = watched()
     assert kinds(events) == ["job", "job", "progress", "preview", "job"]

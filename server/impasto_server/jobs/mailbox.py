@@ -23,7 +23,9 @@ class Mailbox(Generic[T]):
         self._error: Exception | None = None
 
     def put(self, item: T, *, kind: str | None = None) -> bool:
-        """Puts an item in and tells whether it replaced an unread one."""
+        """Puts an item in and tells whether it replaced an unread one. Nothing comes in after `close`."""
+        if self._closed:
+            return False
         key = object() if kind is None else kind
         replaced = self._items.pop(key, None) is not None
         self._items[key] = item
