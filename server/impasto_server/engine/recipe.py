@@ -67,7 +67,7 @@ _RELATIVE = Defaults(
     adam_learning_rate=0.05,
     longest_side=DEFAULT_LONGEST_SIDE,
     precision="auto",
-    evaluations={"draft": 30, "standard": 70, "fine": 200},
+    evaluations={"draft": 30, "standard": 68, "fine": 200},
 )
 
 DEFAULTS: dict[Objective, Defaults] = {
@@ -79,7 +79,7 @@ DEFAULTS: dict[Objective, Defaults] = {
         adam_learning_rate=0.05,
         longest_side=DEFAULT_LONGEST_SIDE,
         precision="auto",
-        evaluations={"draft": 30, "standard": 70, "fine": 200},
+        evaluations={"draft": 30, "standard": 68, "fine": 200},
     ),
     # The report's program: see OBJECTIVE_REPORT in the proto.
     "report": Defaults(
