@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -229,6 +231,18 @@ def test_closing_in_several_threads_at_once_ends_for_all(stack: Stack, fake: Fak
         for thread in threads:
             thread.join(20)
         assert sorted(ended) == ["calls", "closing", "closing", "stream"]
+
+
+def test_a_program_that_closes_at_its_very_end_ends(stack: Stack) -> None:
+    """What was registered before the client is called after the client's own end."""
+    program = (
+        "import atexit, impasto\n"
+        "clients = []\n"
+        "atexit.register(lambda: clients[0].close())\n"
+        f"clients.append(impasto.Client('127.0.0.1:1', transport={stack!r}))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_threads_end_with_their_client(fake: FakeServer) -> None:

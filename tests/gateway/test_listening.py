@@ -104,15 +104,21 @@ def test_what_health_cannot_ask_is_said(arguments: tuple[str, ...], sentence: st
     assert sentence in said
 
 
+def stopped_while_painting(server: ServerProcess) -> int:
+    """The process id of a worker that does not answer any more."""
+    server.ready()
+    request = pb.CreateJobRequest(spec=stylize_request(recipe=ENDLESS).spec)
+    job = server.stub.CreateJob(request, timeout=PATIENCE)
+    watch = server.stub.WatchJob(pb.WatchJobRequest(name=job.name), timeout=PATIENCE)
+    assert any(event.HasField("progress") for event in watch)
+    (worker,) = server.worker_pids()
+    os.kill(worker, signal.SIGSTOP)
+    return worker
+
+
 def test_a_drain_ends_in_time_though_a_worker_does_not_answer() -> None:
     with running_server(*CPU, "--drain", "1s") as server:
-        server.ready()
-        request = pb.CreateJobRequest(spec=stylize_request(recipe=ENDLESS).spec)
-        job = server.stub.CreateJob(request, timeout=PATIENCE)
-        watch = server.stub.WatchJob(pb.WatchJobRequest(name=job.name), timeout=PATIENCE)
-        assert any(event.HasField("progress") for event in watch)
-        (worker,) = server.worker_pids()
-        os.kill(worker, signal.SIGSTOP)
+        worker = stopped_while_painting(server)
         begin = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(PATIENCE) == 0
@@ -123,13 +129,7 @@ def test_a_drain_ends_in_time_though_a_worker_does_not_answer() -> None:
 
 def test_a_second_signal_ends_it_at_once() -> None:
     with running_server(*CPU) as server:
-        server.ready()
-        request = pb.CreateJobRequest(spec=stylize_request(recipe=ENDLESS).spec)
-        job = server.stub.CreateJob(request, timeout=PATIENCE)
-        watch = server.stub.WatchJob(pb.WatchJobRequest(name=job.name), timeout=PATIENCE)
-        assert any(event.HasField("progress") for event in watch)
-        (worker,) = server.worker_pids()
-        os.kill(worker, signal.SIGSTOP)
+        worker = stopped_while_painting(server)
         server.process.send_signal(signal.SIGTERM)
         until(lambda: server.log, lambda log: "shutting down" in log)
         begin = time.monotonic()

@@ -221,6 +221,8 @@ class GrpclibTransport:
 
     def close(self) -> None:
         with self._lock:
+            if not self._stop.alive:
+                return
             if self._closing is None:
                 self._closing = asyncio.run_coroutine_threadsafe(self._async.close(), self._loop)
         self._closing.result()
@@ -229,7 +231,7 @@ class GrpclibTransport:
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         # Nothing is given to a loop that is about to stop: it would never be done.
         with self._lock:
-            if self._closing is not None:
+            if self._closing is not None or not self._stop.alive:
                 work.close()
                 raise ValueError("the connection is closed")
             future = asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -83,7 +83,7 @@ class LBFGS:
         self._learning_rate = learning_rate
         self._history = history
         # Steps s and gradient changes y, (2, history, H·W·3), in turns overwritten; in use are the first
-        # `_count`, the oldest at `_count - 1` or, once all are, at `_next`.
+        # `_count`, the oldest at 0 or, once all are, at `_next`.
         self._pairs = image.new_empty((2, history, 0))
         self._count = self._next = 0
         # s_i · y_j and y_i · y_j by the pairs' places.
