@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.jobs.store import Record, Store
+from impasto_server.store.store import Record, Store
 
 _clock = itertools.count(1_700_000_000_000_000_000, 1_000_000)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.jobs.store import Record, Store
+from impasto_server.store.store import Record, Store
 from stored_jobs import ended, files_in, new_record, write_checkpoint
 
 Tell = Callable[[dict[str, Any]], None]

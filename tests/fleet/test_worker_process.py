@@ -13,7 +13,7 @@ import pytest
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
 from impasto_server.fleet.worker_process import WorkerDied, WorkerProcess
-from impasto_server.jobs.store import StoredImage
+from impasto_server.store.store import StoredImage
 from samples import stylize_request
 from worker_process import CONTENT, STYLE, named
 

@@ -7,9 +7,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.errors import CallError
 from impasto_server.engine.recipe import DEFAULTS
 from impasto_server.gateway.checks import check_request
-from impasto_server.jobs.errors import CallError
 from samples import coded, mask, photo, stylize_request, texture_request
 
 

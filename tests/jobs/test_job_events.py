@@ -6,10 +6,10 @@ import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
-from impasto_server.jobs.errors import CallError, unavailable
+from impasto_server.contract.errors import CallError, unavailable
 from impasto_server.jobs.job import Job, Sequence, Watcher, cancellation, new_name, now
-from impasto_server.jobs.mailbox import Mailbox
-from impasto_server.jobs.store import Record
+from impasto_server.mailbox import Mailbox
+from impasto_server.store.store import Record
 
 
 def record(**fields: object) -> Record:

@@ -14,11 +14,11 @@ import PIL.Image
 import pytest
 
 from impasto.worker.v1 import worker_pb2
+from impasto_server.contract.previews import PreviewWish
 from impasto_server.engine.checkpoint import Checkpoint
 from impasto_server.engine.memory import DoesNotFit, MemoryPlan
 from impasto_server.engine.recipe import Recipe, RecipeError
 from impasto_server.engine.session import Progress, Session
-from impasto_server.jobs.previews import PreviewWish
 from impasto_server.worker.painter import NotHere, Painter
 from impasto_server.worker.painting import (
     Broken,

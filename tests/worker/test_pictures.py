@@ -7,8 +7,8 @@ import PIL.Image
 import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.jobs.formats import PREVIEWS
-from impasto_server.jobs.previews import PreviewWish
+from impasto_server.contract.formats import PREVIEWS
+from impasto_server.contract.previews import PreviewWish
 from impasto_server.worker.pictures import METADATA_KEY, code_preview, code_result, resized_alpha
 from samples import photo
 

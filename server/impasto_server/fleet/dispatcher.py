@@ -15,16 +15,16 @@ from typing import Any, Protocol
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
+from impasto_server.contract.errors import CallError, failed_precondition, internal, not_found, reason_of
+from impasto_server.contract.images import images_of
+from impasto_server.contract.previews import seconds
+from impasto_server.contract.recipes import is_draft
 from impasto_server.fleet.fleet import Fleet
 from impasto_server.fleet.placement import Claim, Place, Placed, Served, plan
 from impasto_server.fleet.worker_process import WorkerDied, WorkerProcess
-from impasto_server.jobs.errors import CallError, failed_precondition, internal, not_found, reason_of
-from impasto_server.jobs.images import images_of
 from impasto_server.jobs.job import Job, Sequence, cancellation, failure, now
-from impasto_server.jobs.previews import seconds
-from impasto_server.jobs.recipes import is_draft
-from impasto_server.jobs.store import CheckpointWriter, Record, Store, StoredImage, StoreError
-from impasto_server.jobs.store_thread import StoreThread
+from impasto_server.store.store import CheckpointWriter, Record, Store, StoredImage, StoreError
+from impasto_server.store.store_thread import StoreThread
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.fleet.worker_process import ConfigurationError, WorkerProcess
-from impasto_server.jobs.temporary import TemporaryFolder
+from impasto_server.temporary import TemporaryFolder
 
 _log = logging.getLogger(__name__)
 

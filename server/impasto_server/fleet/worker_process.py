@@ -19,8 +19,8 @@ from grpc_status import rpc_status
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2, worker_pb2_grpc
-from impasto_server.jobs.errors import CallError, unavailable
-from impasto_server.jobs.store import StoredImage
+from impasto_server.contract.errors import CallError, unavailable
+from impasto_server.store.store import StoredImage
 
 if TYPE_CHECKING:
     from impasto.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub

@@ -16,11 +16,11 @@ import grpc.aio
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
+from impasto_server.contract.errors import internal, status
 from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.tokens import CHECK_SECONDS, Tenant, Tokens, TokensError
-from impasto_server.jobs.errors import internal, status
 
 _log = logging.getLogger(__name__)
 

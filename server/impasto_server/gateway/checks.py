@@ -6,6 +6,9 @@ import dataclasses
 import math
 
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.errors import CallError, invalid_argument
+from impasto_server.contract.previews import preview_faults, seconds
+from impasto_server.contract.recipes import recipe_faults, recipe_from_proto
 from impasto_server.engine.recipe import (
     MAX_LONGEST_SIDE,
     MAX_REGIONS,
@@ -16,9 +19,6 @@ from impasto_server.engine.recipe import (
     result_size,
 )
 from impasto_server.gateway.images import ImageFault, upright_size
-from impasto_server.jobs.errors import CallError, invalid_argument
-from impasto_server.jobs.previews import preview_faults, seconds
-from impasto_server.jobs.recipes import recipe_faults, recipe_from_proto
 
 MAX_TITLE = 200
 MAX_REQUEST_ID = 128

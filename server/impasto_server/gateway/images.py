@@ -17,8 +17,8 @@ import PIL.Image
 from PIL import ExifTags, TiffImagePlugin
 
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.formats import ACCEPTED
 from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
-from impasto_server.jobs.formats import ACCEPTED
 
 _SWAPS_SIDES = (5, 6, 7, 8)
 

@@ -7,7 +7,7 @@ import io
 import PIL.Image
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.jobs.formats import ACCEPTED
+from impasto_server.contract.formats import ACCEPTED
 
 RESULT_FORMATS = (
     pb.IMAGE_FORMAT_PNG,

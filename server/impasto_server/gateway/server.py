@@ -27,8 +27,8 @@ from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.service import MAX_REQUEST_BYTES, StyleTransfer
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.styles import StyleLibrary
-from impasto_server.jobs.store import Store, StoreError
-from impasto_server.jobs.temporary import TemporaryFolder
+from impasto_server.store.store import Store, StoreError
+from impasto_server.temporary import TemporaryFolder
 
 _log = logging.getLogger(__name__)
 

@@ -22,6 +22,20 @@ from grpc_status import rpc_status
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.v1 import style_transfer_pb2_grpc
+from impasto_server.contract.errors import (
+    CallError,
+    exhausted,
+    failed_precondition,
+    internal,
+    invalid_argument,
+    not_found,
+    queue_full,
+    unavailable,
+)
+from impasto_server.contract.formats import ACCEPTED
+from impasto_server.contract.images import images_of
+from impasto_server.contract.previews import seconds
+from impasto_server.contract.recipes import recipe_to_proto
 from impasto_server.engine.recipe import (
     MAX_EVALUATIONS,
     MAX_IMAGE_PIXELS,
@@ -41,22 +55,8 @@ from impasto_server.gateway.steering import changed_job
 from impasto_server.gateway.styles import BadPageToken as BadStylesToken
 from impasto_server.gateway.styles import StyleLibrary
 from impasto_server.gateway.tokens import Tenant
-from impasto_server.jobs.errors import (
-    CallError,
-    exhausted,
-    failed_precondition,
-    internal,
-    invalid_argument,
-    not_found,
-    queue_full,
-    unavailable,
-)
-from impasto_server.jobs.formats import ACCEPTED
-from impasto_server.jobs.images import images_of
 from impasto_server.jobs.job import Job, Watcher, is_final, new_name, now
-from impasto_server.jobs.previews import seconds
-from impasto_server.jobs.recipes import recipe_to_proto
-from impasto_server.jobs.store import (
+from impasto_server.store.store import (
     BadPageToken,
     DigestMismatch,
     MissingImage,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.errors import CallError, invalid_argument
+from impasto_server.contract.previews import preview_faults
+from impasto_server.contract.recipes import recipe_faults, recipe_from_proto, recipe_to_proto
 from impasto_server.engine.recipe import RecipeError
 from impasto_server.gateway.checks import check_priority, check_title
-from impasto_server.jobs.errors import CallError, invalid_argument
-from impasto_server.jobs.previews import preview_faults
-from impasto_server.jobs.recipes import recipe_faults, recipe_from_proto, recipe_to_proto
 
 STEERABLE = (
     "content_weight",

@@ -17,8 +17,8 @@ import PIL.Image
 from PIL import ImageOps
 
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.formats import ACCEPTED
 from impasto_server.gateway.images import upright_size
-from impasto_server.jobs.formats import ACCEPTED
 
 _log = logging.getLogger(__name__)
 

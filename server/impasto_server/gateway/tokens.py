@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from impasto_server.jobs.blobs import NewFile, make_folder
-from impasto_server.jobs.store_errors import StoreError
+from impasto_server.store.blobs import NewFile, make_folder
+from impasto_server.store.errors import StoreError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 

@@ -11,8 +11,8 @@ from google.rpc import code_pb2, status_pb2
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
-from impasto_server.jobs.mailbox import Mailbox
-from impasto_server.jobs.records import FINAL_STATES, Record
+from impasto_server.mailbox import Mailbox
+from impasto_server.store.records import FINAL_STATES, Record
 
 
 def new_name() -> str:

@@ -12,7 +12,7 @@ import PIL.Image
 from PIL import ImageChops, ImageCms, ImageOps, ImageStat, TiffImagePlugin
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.jobs.formats import ACCEPTED
+from impasto_server.contract.formats import ACCEPTED
 
 _log = logging.getLogger(__name__)
 

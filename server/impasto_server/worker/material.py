@@ -9,9 +9,9 @@ from typing import Any
 import PIL.Image
 
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.recipes import recipe_from_proto
 from impasto_server.engine.recipe import Recipe, RecipeError, result_size
 from impasto_server.engine.session import Region, Style
-from impasto_server.jobs.recipes import recipe_from_proto
 from impasto_server.worker.images import DamagedImage, Mask, Picture, decode, decode_mask
 from impasto_server.worker.pictures import resized_alpha
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from impasto_server.contract.previews import PreviewWish
 from impasto_server.engine.memory import DoesNotFit
 from impasto_server.engine.recipe import Recipe, RecipeError
-from impasto_server.jobs.previews import PreviewWish
 from impasto_server.worker.painting import Painting
 from impasto_server.worker.scheduler import Scheduler
 from impasto_server.worker.turn_file import TurnFile

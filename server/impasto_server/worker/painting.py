@@ -11,14 +11,14 @@ import PIL.Image
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
+from impasto_server.contract.previews import PreviewWish
+from impasto_server.contract.recipes import recipe_to_proto
 from impasto_server.engine.checkpoint import Checkpoint
 from impasto_server.engine.devices import return_freed_memory
 from impasto_server.engine.memory import MemoryPlan
 from impasto_server.engine.recipe import Recipe
 from impasto_server.engine.session import Progress, Session
-from impasto_server.jobs.mailbox import Mailbox
-from impasto_server.jobs.previews import PreviewWish
-from impasto_server.jobs.recipes import recipe_to_proto
+from impasto_server.mailbox import Mailbox
 from impasto_server.worker.scheduler import Claim
 
 _PROGRESS_INTERVAL = 0.05

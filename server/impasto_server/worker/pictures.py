@@ -9,8 +9,8 @@ from typing import Any
 import PIL.Image
 from PIL import PngImagePlugin
 
-from impasto_server.jobs.formats import PREVIEWS
-from impasto_server.jobs.previews import PreviewWish
+from impasto_server.contract.formats import PREVIEWS
+from impasto_server.contract.previews import PreviewWish
 from impasto_server.worker.images import with_profile
 
 METADATA_KEY = "impasto"

@@ -24,13 +24,13 @@ from grpc_status import rpc_status
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2, worker_pb2_grpc
+from impasto_server.contract.errors import does_not_fit, invalid_argument, status
+from impasto_server.contract.previews import preview_wish
+from impasto_server.contract.recipes import recipe_from_proto, recipe_to_proto
 from impasto_server.engine.memory import DoesNotFit
 from impasto_server.engine.network import Network
 from impasto_server.engine.recipe import DEFAULTS, Recipe, RecipeError
 from impasto_server.engine.targets import TargetCache
-from impasto_server.jobs.errors import does_not_fit, invalid_argument, status
-from impasto_server.jobs.previews import preview_wish
-from impasto_server.jobs.recipes import recipe_from_proto, recipe_to_proto
 from impasto_server.worker.commission import Commission, Device
 from impasto_server.worker.handover import BadHandover, receive_begin, receive_rest
 from impasto_server.worker.material import Material, decoded

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.recipes import recipe_faults, recipe_from_proto, recipe_to_proto
 from impasto_server.engine import recipe as ranges
 from impasto_server.engine.recipe import Recipe, RecipeError
-from impasto_server.jobs.recipes import recipe_faults, recipe_from_proto, recipe_to_proto
 
 layers = st.lists(
     st.tuples(

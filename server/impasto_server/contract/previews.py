@@ -7,8 +7,8 @@ import dataclasses
 from google.protobuf.duration_pb2 import Duration
 
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.formats import PREVIEWS
 from impasto_server.engine.recipe import RecipeError
-from impasto_server.jobs.formats import PREVIEWS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from impasto_server.jobs.store import Store
+from impasto_server.store.store import Store
 
 T = TypeVar("T")
 

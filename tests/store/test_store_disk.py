@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.jobs import schema
-from impasto_server.jobs.store import DATABASE, DiskFull, Record, Store, StoreError
+from impasto_server.store import schema
+from impasto_server.store.store import DATABASE, DiskFull, Record, Store, StoreError
 from stored_jobs import ended, files_in, new_record, write_checkpoint
 
 
@@ -186,7 +186,7 @@ def test_one_folder_serves_one_server(tmp_path: Path) -> None:
         Store(tmp_path / "store")
     program = f"""
 from pathlib import Path
-from impasto_server.jobs.store import Store, StoreError
+from impasto_server.store.store import Store, StoreError
 try:
     Store(Path({str(tmp_path / "store")!r}))
 except StoreError as error:

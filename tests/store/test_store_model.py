@@ -16,7 +16,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.jobs.job import FINAL_STATES
-from impasto_server.jobs.store import (
+from impasto_server.store.store import (
     MissingImage,
     QuotaExceeded,
     Record,

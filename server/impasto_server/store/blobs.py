@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from impasto_server.jobs.store_errors import StoreError, storage_errors
+from impasto_server.store.errors import StoreError, storage_errors
 
 
 class NewFile:

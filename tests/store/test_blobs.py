@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from impasto_server.jobs.blobs import Blobs, NewFile, digest, make_folder
-from impasto_server.jobs.store_errors import DiskFull, StoreError
+from impasto_server.store.blobs import Blobs, NewFile, digest, make_folder
+from impasto_server.store.errors import DiskFull, StoreError
 
 
 @pytest.fixture

@@ -23,11 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.jobs.blobs import Blobs, NewFile, digest, make_folder
-from impasto_server.jobs.page_tokens import position_of, token_after
-from impasto_server.jobs.records import FINAL_STATES, Record, image_digests, message_columns, record_of, shown
-from impasto_server.jobs.schema import open_database
-from impasto_server.jobs.store_errors import (
+from impasto_server.store.blobs import Blobs, NewFile, digest, make_folder
+from impasto_server.store.errors import (
     BadPageToken,
     DigestMismatch,
     DiskFull,
@@ -39,7 +36,17 @@ from impasto_server.jobs.store_errors import (
     WrongOffset,
     storage_errors,
 )
-from impasto_server.jobs.uploads import Uploads
+from impasto_server.store.page_tokens import position_of, token_after
+from impasto_server.store.records import (
+    FINAL_STATES,
+    Record,
+    image_digests,
+    message_columns,
+    record_of,
+    shown,
+)
+from impasto_server.store.schema import open_database
+from impasto_server.store.uploads import Uploads
 
 __all__ = [
     "BadPageToken",

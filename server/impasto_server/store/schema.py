@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from impasto_server.jobs.blobs import sync_folder
-from impasto_server.jobs.store_errors import StoreError, damaged, storage_errors
+from impasto_server.store.blobs import sync_folder
+from impasto_server.store.errors import StoreError, damaged, storage_errors
 
 APPLICATION_ID = 0x1A9A570
 """Marks a SQLite file as ours."""

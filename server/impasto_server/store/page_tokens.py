@@ -9,7 +9,7 @@ import hmac
 import struct
 from collections.abc import Collection
 
-from impasto_server.jobs.store_errors import BadPageToken
+from impasto_server.store.errors import BadPageToken
 
 Position = tuple[int, int]
 """The last job of a page: when it was made, in nanoseconds since the epoch, and its row."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.jobs.store import (
+from impasto_server.store.store import (
     BadPageToken,
     DigestMismatch,
     MissingImage,

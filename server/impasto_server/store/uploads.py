@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from impasto_server.jobs.blobs import digest, make_folder, write_all
-from impasto_server.jobs.store_errors import storage_errors
+from impasto_server.store.blobs import digest, make_folder, write_all
+from impasto_server.store.errors import storage_errors
 
 _LOCKS = 64
 

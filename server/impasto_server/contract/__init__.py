@@ -1,0 +1,1 @@
+"""Conversions between messages of the wire and our types."""
