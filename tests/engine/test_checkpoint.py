@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import safetensors.torch
 import torch
 
-from impasto_server.engine import Recipe, RecipeError, Session, Style, checkpoint
+from impasto_server.engine import Recipe, RecipeError, Session, Style, checkpoint, memory
 from random_networks import picture
 
 TENSORS = {"image": torch.randn(1, 3, 5, 7), "step": torch.tensor(3.0), "wide": torch.randn(2, 4)}
@@ -76,3 +78,42 @@ def test_an_update_that_does_not_fit_changes_nothing(network):
         session.update(Recipe(optimizer="lbfgs", evaluations=12, precision="float32"), memory_bytes=1000)
     assert session.state() == before
     session.step()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "first", "second"),
+    [("adam", *pair) for pair in itertools.permutations(["free", "least"])]
+    + [("lbfgs", *pair) for pair in itertools.permutations(["free", "scarce", "least"], 2)],
+)
+def test_a_checkpoint_is_resumed_under_any_memory_limit(network, monkeypatch, optimizer, first, second):
+    """Under less memory the plan is another: tiles, and a shorter history."""
+    monkeypatch.setattr(memory, "TILE_SIDES", (32,))
+    layers = (("relu1_2", 1.0),)
+    recipe = Recipe(
+        optimizer=optimizer,
+        evaluations=17,
+        averaging=0.5,
+        precision="float32",
+        start="noise",
+        longest_side=64,
+        content_layers=layers,
+        style_layers=layers,
+    )
+    arguments = {
+        "content": picture(64, 56),
+        "styles": [Style(picture(40, 40, seed=1))],
+        "network": network,
+    }
+    plans = [plan.estimated_bytes for plan in Session(recipe, **arguments)._plans[-1]]
+    limits = {"free": None, "scarce": max(plans) - 1, "least": min(plans)}
+    session = Session(recipe, **arguments, memory_bytes=limits[first])
+    before = [session.step() for _ in range(14)]
+    resumed = Session.restore(session.state(), **arguments, memory_bytes=limits[second])
+    assert resumed.plan != session.plan
+    after = list(resumed)
+    assert len(after) == 3
+    # It goes on from where it was: another plan minimises the same function.
+    assert after[0].loss < before[0].loss
+    assert min(progress.loss for progress in after) < min(progress.loss for progress in before)
+    # And back again.
+    assert Session.restore(resumed.state(), **arguments, memory_bytes=limits[first]).done

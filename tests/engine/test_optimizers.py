@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import pytest
 import torch
 
 from impasto_server.engine.optimizers import LBFGS
@@ -88,3 +91,52 @@ def test_it_goes_on_from_its_state_with_the_same_bytes():
             stopped = LBFGS(other, 1.0, 4)
             tensors, values = whole.state()
             stopped.restore({name: tensor.clone() for name, tensor in tensors.items()}, values)
+
+
+def descend(optimizer, image, hessian, evaluations):
+    """Lets an optimiser move an image, and gives the (x, gradient) of each evaluation."""
+    seen = []
+    for _ in range(evaluations):
+        x = image.flatten().clone()
+        gradient = hessian @ x
+        seen.append((x, gradient))
+        assert optimizer.step(float(x @ gradient) / 2, gradient.view_as(image))
+    return seen
+
+
+@pytest.mark.parametrize("evaluations", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize("before", [2, 4, 7])
+@pytest.mark.parametrize("after", [1, 2, 4, 7])
+def test_a_state_is_taken_up_with_any_history_and_its_newest_pairs(monkeypatch, before, after, evaluations):
+    monkeypatch.setattr(LBFGS, "COARSE_WEIGHT", 0.0)
+    monkeypatch.setattr(LBFGS, "WORSE", 1e9)
+    image, hessian = bowl()
+    saved = LBFGS(image, 1.0, before)
+    seen = descend(saved, image, hessian, evaluations)
+    tensors, values = saved.state()
+    resumed = LBFGS(image, 1.0, after)
+    resumed.restore({name: tensor.clone() for name, tensor in tensors.items()}, values)
+    pairs = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(seen)][-before:][-after:]
+    # As far as the next shrinking of a history that has grown, and round the places once more.
+    for _ in range(2 * after + 1):
+        ((x, gradient),) = descend(resumed, image, hessian, 1)
+        pairs = [*pairs, (x - seen[-1][0], gradient - seen[-1][1])][-after:]
+        seen.append((x, gradient))
+        torch.testing.assert_close(image.flatten() - x, recursion(pairs, gradient), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("evaluations", [1, 3, 9])
+def test_a_state_taken_up_unchanged_is_the_same_state(evaluations):
+    image, hessian = bowl()
+    saved = LBFGS(image, 1.0, 4)
+    descend(saved, image, hessian, evaluations)
+    # A step that is taken back, so that what was learnt is forgotten.
+    saved.step(float("nan"), torch.zeros_like(image))
+    descend(saved, image, hessian, evaluations)
+    tensors, values = saved.state()
+    resumed = LBFGS(image, 1.0, 4)
+    resumed.restore(tensors, values)
+    again, values_again = resumed.state()
+    assert values_again == values
+    assert again.keys() == tensors.keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())

@@ -21,7 +21,12 @@ class Optimizer(Protocol):
         """All it remembers, as tensors and JSON values."""
 
     def restore(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
-        """Takes up a state, its tensors on the image's device."""
+        """Takes up a state.
+
+        Args:
+            tensors: on the CPU; they are copied, to the image's device as far as they are used.
+            values: what `state` gave beside them.
+        """
 
 
 class Adam:
@@ -42,8 +47,9 @@ class Adam:
 
     def restore(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
         if tensors:
+            state = {name: _copied_to(self._image, tensor) for name, tensor in tensors.items()}
             # Adam counts its steps on the CPU.
-            self._adam.state[self._image] = {**tensors, "step": tensors["step"].cpu()}
+            self._adam.state[self._image] = {**state, "step": tensors["step"].clone()}
 
 
 class LBFGS:
@@ -86,7 +92,7 @@ class LBFGS:
         # `_count`, the oldest at 0 or, once all are, at `_next`.
         self._pairs = image.new_empty((2, history, 0))
         self._count = self._next = 0
-        # s_i · y_j and y_i · y_j by the pairs' places.
+        # s_i · y_j (of use where s_i is not newer than y_j) and y_i · y_j by the pairs' places; else 0.
         self._sy = torch.zeros((history, history), dtype=torch.float64)
         self._yy = torch.zeros((history, history), dtype=torch.float64)
         self._before: tuple[torch.Tensor, torch.Tensor, float] | None = None
@@ -127,6 +133,8 @@ class LBFGS:
         self._retries += 1
         # What was learnt on the way here does not hold.
         self._count = self._next = 0
+        self._sy.zero_()
+        self._yy.zero_()
         self._move *= 0.25
         self._image.copy_(image + self._weighted(self._move.view_as(image)))
         return self._retries <= self.RETRIES
@@ -159,9 +167,7 @@ class LBFGS:
             return gradient.mul(-length / norm)
         steps, changes = self._pairs[:, : self._count]
         sg, yg = torch.stack([torch.mv(steps, gradient), torch.mv(changes, gradient)]).cpu().double()
-        # Oldest first.
-        first = self._next if self._count == self._history else 0
-        order = (torch.arange(self._count) + first) % self._count
+        order = _oldest_first(self._count, self._next, self._history)
         sy, yy = (matrix[order][:, order] for matrix in (self._sy, self._yy))
         upper = sy.triu()
         gamma = float(sy[-1, -1] / yy[-1, -1])
@@ -187,13 +193,42 @@ class LBFGS:
         return tensors, values
 
     def restore(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
-        self._sy, self._yy = (tensors[name].cpu() for name in ("sy", "yy"))
-        self._next, self._retries = values["next"], values["retries"]
+        """Takes up a state, whatever its history was: of more pairs than there is room for, the newest."""
+        self._retries = values["retries"]
         if "pairs" in tensors:
-            pairs = tensors["pairs"]
-            self._count = pairs.shape[1]
-            self._pairs = pairs.new_empty((2, self._history, pairs.shape[2]))
-            self._pairs[:, : self._count] = pairs
+            self._restore_pairs(tensors["pairs"], tensors["sy"], tensors["yy"], values["next"])
         if "move" in tensors:
-            self._move = tensors["move"]
-            self._before = (tensors["before"], tensors["gradient"], values["loss"])
+            image, gradient, self._move = (
+                _copied_to(self._image, tensors[name]) for name in ("before", "gradient", "move")
+            )
+            self._before = (image, gradient, values["loss"])
+
+    def _restore_pairs(
+        self, pairs: torch.Tensor, sy: torch.Tensor, yy: torch.Tensor, next_place: int
+    ) -> None:
+        saved_history, count = len(sy), pairs.shape[1]
+        if saved_history == self._history:
+            # In the same places, so that sums come out to the last bit as they would have.
+            places = torch.arange(count)
+            self._next = next_place
+        else:
+            places = _oldest_first(count, next_place, saved_history)[-self._history :]
+            self._next = len(places) % self._history
+        self._count = len(places)
+        self._pairs = self._image.new_empty((2, self._history, pairs.shape[2]))
+        for place, saved_place in enumerate(places.tolist()):
+            # One at a time: all of them twice may be more than the device's memory holds.
+            self._pairs[:, place] = pairs[:, saved_place].to(self._pairs)
+        for products, saved in ((self._sy, sy), (self._yy, yy)):
+            products[: self._count, : self._count] = saved[places][:, places]
+
+
+def _oldest_first(count: int, next_place: int, history: int) -> torch.Tensor:
+    """The places in use, by the age of their pairs."""
+    first = next_place if count == history else 0
+    return (torch.arange(count) + first) % count
+
+
+def _copied_to(image: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """A copy on an image's device: sums come out otherwise where a tensor lies in memory as files have it."""
+    return tensor.to(image.device, copy=True)

@@ -454,8 +454,17 @@ class Session:
         scales = [Scale(**scale) for scale in values["scales"]]
         if scales[-1].size != self._scales[-1].size:
             raise checkpoint.CheckpointError("the checkpoint is of a painting of another size")
+        of_optimizer = {
+            name.removeprefix("optimizer."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("optimizer.")
+        }
         # Copied, so that they lie in memory as tensors do: sums come out otherwise where they do not.
-        tensors = {name: tensor.to(self._like.device, copy=True) for name, tensor in tensors.items()}
+        tensors = {
+            name: tensors[name].to(self._like.device, copy=True)
+            for name in ("image", "best_image", "average")
+            if name in tensors
+        }
         self._scales = scales
         self._plans = [self._memory_plans(scale) for scale in scales]
         self._scale = values["scale"]
@@ -465,11 +474,6 @@ class Session:
         self.stop_message = values["stop_message"]
         image = tensors["image"]
         optimizer = self._optimizer(image)
-        of_optimizer = {
-            name.removeprefix("optimizer."): tensor
-            for name, tensor in tensors.items()
-            if name.startswith("optimizer.")
-        }
         optimizer.restore(of_optimizer, values["optimizer"])
         stage = values["stage"]
         self._stage = _Stage(
