@@ -8,7 +8,7 @@ from google.rpc import error_details_pb2
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError
-from impasto_server.engine.recipe import DEFAULTS
+from impasto_server.engine.recipe import evaluations_of
 from impasto_server.gateway.checks import check_request
 from samples import coded, mask, photo, stylize_request, texture_request
 
@@ -26,7 +26,7 @@ def test_a_good_request_tells_recipe_and_size() -> None:
     checked = check_request(stylize_request(coded(photo(64, 48)), recipe=pb.Recipe(longest_side=32)))
     assert (checked.width, checked.height) == (32, 24)
     assert checked.recipe.longest_side == 32
-    assert checked.recipe.evaluations == DEFAULTS["balanced"].evaluations["standard"]
+    assert checked.recipe.evaluations == evaluations_of("balanced", "standard")
 
 
 def test_everything_wrong_is_told_at_once() -> None:

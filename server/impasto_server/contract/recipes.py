@@ -1,43 +1,34 @@
 """Recipes between the contract and the engine.
 
-In the contract a field that is not set means its default; in the engine it is None, or the
-dataclass's own default where that depends on nothing.
+In the contract a field that is not set means its default; in the engine it is None, or the dataclass's own
+default where that depends on nothing. Which fields there are and what they may be is the table's to say; the
+words of a choice are those of the contract's enum: "lbfgs" for OPTIMIZER_LBFGS.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.engine.recipe import DEFAULTS, Recipe, RecipeError
+from impasto_server.engine.recipe import FIELDS, LAYER_FIELDS, Recipe, RecipeError, evaluations_of
 
-# For each enum field of the contract's Recipe: what its numbers mean to the engine. Number 0 is "not set".
-_NAMES: Mapping[str, Mapping[int, str]] = {
-    "objective": {
-        pb.OBJECTIVE_BALANCED: "balanced",
-        pb.OBJECTIVE_GATYS: "gatys",
-        pb.OBJECTIVE_REPORT: "report",
-        pb.OBJECTIVE_WASSERSTEIN: "wasserstein",
-    },
-    "optimizer": {pb.OPTIMIZER_ADAM: "adam", pb.OPTIMIZER_LBFGS: "lbfgs"},
-    "effort": {pb.EFFORT_DRAFT: "draft", pb.EFFORT_STANDARD: "standard", pb.EFFORT_FINE: "fine"},
-    "start": {pb.START_CONTENT: "content", pb.START_NOISE: "noise", pb.START_IMAGE: "image"},
-    "precision": {
-        pb.PRECISION_AUTO: "auto",
-        pb.PRECISION_FLOAT32: "float32",
-        pb.PRECISION_BFLOAT16: "bfloat16",
-    },
-    "color": {
-        pb.COLOR_STYLE: "style",
-        pb.COLOR_LUMINANCE: "luminance",
-        pb.COLOR_MATCHED: "matched",
-    },
+
+def words(field: Any) -> dict[int, str]:
+    """What the numbers of an enum field are in words; without 0, which is "not set".
+
+    Args:
+        field: the descriptor of a message's field.
+    """
+    unset, *values = field.enum_type.values
+    prefix = unset.name.removesuffix("UNSPECIFIED")
+    return {value.number: value.name.removeprefix(prefix).lower() for value in values}
+
+
+_WORDS: Mapping[str, Mapping[int, str]] = {
+    field.name: words(field) for field in pb.Recipe.DESCRIPTOR.fields if field.enum_type is not None
 }
-_NUMBERS = {field: {name: number for number, name in names.items()} for field, names in _NAMES.items()}
-_LAYERS = ("content_layers", "style_layers")
+_NUMBERS = {field: {word: number for number, word in known.items()} for field, known in _WORDS.items()}
 
 
 def recipe_from_proto(message: pb.Recipe) -> Recipe:
@@ -72,46 +63,34 @@ def recipe_faults(message: pb.Recipe) -> list[RecipeError]:
 def recipe_to_proto(recipe: Recipe) -> pb.Recipe:
     """The contract's recipe for one of the engine's; a field that is None stays unset."""
     message = pb.Recipe()
-    for field, value in _fields(recipe).items():
-        if field in _LAYERS:
-            shares = getattr(message, field)
+    for field in FIELDS:
+        value = getattr(recipe, field.name)
+        if field.kind == "layers":
+            shares = getattr(message, field.name)
             shares.extend(pb.LayerWeight(layer=layer, weight=weight) for layer, weight in value)
         elif value is not None:
-            setattr(message, field, _NUMBERS[field][value] if field in _NUMBERS else value)
+            setattr(message, field.name, _NUMBERS[field.name][value] if field.words else value)
     return message
 
 
 def is_draft(job: pb.Job) -> bool:
     """Whether a job is a quick look: no more work than the effort "draft" of its objective."""
-    name = _NAMES["objective"].get(job.recipe.objective)
-    most = [defaults.evaluations["draft"] for objective, defaults in DEFAULTS.items() if objective == name]
-    return bool(most) and job.recipe.evaluations <= most[0]
+    objective = _WORDS["objective"].get(job.recipe.objective)
+    return objective is not None and job.recipe.evaluations <= evaluations_of(objective, "draft")
 
 
 def _values(message: pb.Recipe) -> tuple[dict[str, Any], list[RecipeError]]:
     values: dict[str, Any] = {}
     faults: list[RecipeError] = []
     for field, value in message.ListFields():
-        names = _NAMES.get(field.name)
-        if field.name in _LAYERS:
+        known = _WORDS.get(field.name)
+        if field.name in LAYER_FIELDS:
             values[field.name] = tuple((share.layer, share.weight) for share in value)
-        elif names is None:
-            if isinstance(value, float) and not math.isfinite(value):
-                faults.append(RecipeError(field.name, f"is {value}; give a finite number"))
-            else:
-                values[field.name] = value
-        elif value in names:
-            values[field.name] = names[value]
+        elif known is None:
+            values[field.name] = value
+        elif value in known:
+            values[field.name] = known[value]
         elif value != 0:
-            faults.append(
-                RecipeError(field.name, f"has the unknown value {value}; give one of {_enum_names(field)}")
-            )
+            choice = ", ".join(word.name for word in field.enum_type.values if word.number != 0)
+            faults.append(RecipeError(field.name, f"has the unknown value {value}; give one of {choice}"))
     return values, faults
-
-
-def _enum_names(field: Any) -> str:
-    return ", ".join(value.name for value in field.enum_type.values if value.number != 0)
-
-
-def _fields(recipe: Recipe) -> dict[str, Any]:
-    return {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}

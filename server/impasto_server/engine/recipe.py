@@ -1,7 +1,9 @@
-"""What to do, as plain data: the recipe of a painting, its ranges and its defaults.
+"""What to do, as plain data: the recipe of a painting, and the table of its fields.
 
-Imports nothing heavy, so that a front door without torch can check a recipe before any work starts.
-Every default and every range of the project stands here and nowhere else.
+The table is the dataclass `Recipe`: a field and its row stand together, and every range, every default and
+what may be steered stand here and nowhere else. From `FIELDS` derive the check of a recipe, the conversion
+from the contract, steering, and, through `impasto/recipe_fields.py`, the client, its command line and the
+plugins. Imports nothing heavy, so that a front door without torch can check a recipe before any work starts.
 """
 
 from __future__ import annotations
@@ -9,7 +11,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from typing import Literal, get_args
+from dataclasses import field
+from typing import Any, Literal, get_args
+
+from impasto_server.engine.recipe_fields import Default, RecipeField, row, rows
 
 Objective = Literal["balanced", "gatys", "report", "wasserstein"]
 OptimizerName = Literal["adam", "lbfgs"]
@@ -44,155 +49,265 @@ class RecipeError(ValueError):
         self.remedy = remedy
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Defaults:
-    """What an objective's recipe is where it says nothing."""
+EVALUATIONS: dict[Effort, int] = {"draft": 30, "standard": 68, "fine": 200}
+"""Evaluations of the loss that an effort means."""
+REPORT_EVALUATIONS: dict[Effort, int] = {"draft": 500, "standard": 2000, "fine": 5000}
+"""The same with the objective "report": see OBJECTIVE_REPORT in the proto."""
 
-    content_weight: float
-    style_weight: float
-    optimizer: OptimizerName
-    adam_learning_rate: float
-    longest_side: int
-    precision: Precision
-    evaluations: dict[Effort, int]
-    adam_averaging: float = 0.99
-    stop_on_plateau: bool = True
-
-
-# Where every term is a relative error, the same weights serve.
-_RELATIVE = Defaults(
-    content_weight=0.3,
-    style_weight=1.0,
-    optimizer="lbfgs",
-    adam_learning_rate=0.05,
-    longest_side=DEFAULT_LONGEST_SIDE,
-    precision="auto",
-    evaluations={"draft": 30, "standard": 68, "fine": 200},
+_EFFORTS = "; ".join(
+    f"{effort} {number} (report {REPORT_EVALUATIONS[effort]})" for effort, number in EVALUATIONS.items()
 )
-
-DEFAULTS: dict[Objective, Defaults] = {
-    "balanced": _RELATIVE,
-    "gatys": Defaults(
-        content_weight=1.0,
-        style_weight=1e7,
-        optimizer="lbfgs",
-        adam_learning_rate=0.05,
-        longest_side=DEFAULT_LONGEST_SIDE,
-        precision="auto",
-        evaluations={"draft": 30, "standard": 68, "fine": 200},
-    ),
-    # The report's program: see OBJECTIVE_REPORT in the proto.
-    "report": Defaults(
-        content_weight=1.0,
-        style_weight=100.0,
-        optimizer="adam",
-        adam_learning_rate=0.003,
-        longest_side=400,
-        precision="float32",
-        evaluations={"draft": 500, "standard": 2000, "fine": 5000},
-        adam_averaging=0.0,
-        stop_on_plateau=False,
-    ),
-    "wasserstein": _RELATIVE,
-}
-
-LBFGS_LEARNING_RATE = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to paint. A field that is None takes its objective's default; `resolve` fills it in.
+    """How to paint, and the table of what can be said of it: `help(RecipeField)` tells what a row has.
 
-    Attributes:
-        objective: what is minimised.
-        content_weight, style_weight, tv_weight: weights of the loss terms, at least 0.
-        optimizer: how the image is moved.
-        learning_rate: step length of the optimiser, in (0, 100].
-        effort: a named amount of work; not together with `evaluations`.
-        evaluations: evaluations of the loss over all scales, 1 to `MAX_EVALUATIONS`.
-        longest_side: longer side of the result in pixels, `MIN_SIDE` to `MAX_LONGEST_SIDE`.
-        start: what the painting starts from; by default "content", for a texture "noise".
-        seed: seed of everything random, 0 to 2**32 - 1.
-        precision: arithmetic of the feature network.
-        style_scale: size of the styles' strokes beside the content, 0.1 to 4.
-        color: whose colours the result has: the styles', or the content's by painting only its luminance or
-            by matching the styles' colours to it first.
-        content_layers, style_layers: layers compared, with their shares; empty for the objective's own.
-        averaging: decay of the running average of Adam's images that is shown, 0 to 0.9999.
-        stop_on_plateau: whether a scale is left early once its loss hardly falls any more.
+    A field that is None takes its row's default; `resolve` fills it in.
 
     Raises:
-        RecipeError: a field is out of its range.
+        RecipeError: a field is out of its range, or does not go with another.
     """
 
-    objective: Objective = "balanced"
-    content_weight: float | None = None
-    style_weight: float | None = None
-    tv_weight: float = 0.0
-    optimizer: OptimizerName | None = None
-    learning_rate: float | None = None
-    effort: Effort | None = None
-    evaluations: int | None = None
-    longest_side: int | None = None
-    start: Start | None = None
-    seed: int = 0
-    precision: Precision | None = None
-    style_scale: float = 1.0
-    color: Color = "style"
-    content_layers: LayerWeights = ()
-    style_layers: LayerWeights = ()
-    averaging: float | None = None
-    stop_on_plateau: bool | None = None
+    objective: Objective = field(
+        default="balanced",
+        metadata=row(
+            "choice",
+            "Objective that is minimised.",
+            words=get_args(Objective),
+            content_words=("report",),
+            option="--recipe",
+        ),
+    )
+    content_weight: float | None = field(
+        default=None,
+        metadata=row(
+            "number",
+            "Weight of the content loss: more keeps more of the photograph.",
+            # Where every term is a relative error, the same weights serve.
+            default=Default(0.3, (({"objective": "gatys"}, 1.0), ({"objective": "report"}, 1.0))),
+            least=0.0,
+            steerable=True,
+            texture=False,
+            metavar="W",
+        ),
+    )
+    style_weight: float | None = field(
+        default=None,
+        metadata=row(
+            "number",
+            "Weight of the style loss: more takes more from the paintings.",
+            default=Default(1.0, (({"objective": "gatys"}, 1e7), ({"objective": "report"}, 100.0))),
+            least=0.0,
+            steerable=True,
+            metavar="W",
+            detail=True,
+        ),
+    )
+    tv_weight: float = field(
+        default=0.0,
+        metadata=row(
+            "number",
+            "Weight of total variation: more gives smoother areas.",
+            least=0.0,
+            steerable=True,
+            metavar="W",
+            detail=True,
+        ),
+    )
+    optimizer: OptimizerName | None = field(
+        default=None,
+        metadata=row(
+            "choice",
+            "Optimiser that changes the image.",
+            default=Default("lbfgs", (({"objective": "report"}, "adam"),)),
+            words=get_args(OptimizerName),
+            steerable=True,
+            detail=True,
+        ),
+    )
+    learning_rate: float | None = field(
+        default=None,
+        metadata=row(
+            "number",
+            "Step length of the optimiser, in units of the normalised image.",
+            default=Default(0.05, (({"optimizer": "lbfgs"}, 1.0), ({"objective": "report"}, 0.003))),
+            least=0.0,
+            above_least=True,
+            most=100.0,
+            steerable=True,
+            metavar="LR",
+            detail=True,
+        ),
+    )
+    effort: Effort | None = field(
+        default=None,
+        metadata=row(
+            "choice",
+            "Amount of work by name, in place of a number of evaluations.",
+            default=Default("standard"),
+            words=get_args(Effort),
+            steerable=True,
+        ),
+    )
+    evaluations: int | None = field(
+        default=None,
+        metadata=row(
+            "whole number",
+            "Number of evaluations of the loss over all scales, in place of an effort.",
+            default=Default(
+                EVALUATIONS["standard"],
+                (
+                    *(
+                        ({"objective": "report", "effort": effort}, number)
+                        for effort, number in REPORT_EVALUATIONS.items()
+                    ),
+                    *(({"effort": effort}, number) for effort, number in EVALUATIONS.items()),
+                ),
+            ),
+            default_words=f"that of the effort: {_EFFORTS}",
+            least=1,
+            most=MAX_EVALUATIONS,
+            steerable=True,
+            metavar="N",
+        ),
+    )
+    longest_side: int | None = field(
+        default=None,
+        metadata=row(
+            "whole number",
+            "Longer side of the result in pixels.",
+            default=Default(DEFAULT_LONGEST_SIDE, (({"objective": "report"}, 400),)),
+            default_words=f"the content's own, at most {DEFAULT_LONGEST_SIDE} (report 400)",
+            least=MIN_SIDE,
+            most=MAX_LONGEST_SIDE,
+            unit="px",
+            texture=False,
+            option="--size",
+            metavar="PIXELS",
+        ),
+    )
+    start: Start | None = field(
+        default=None,
+        metadata=row(
+            "choice",
+            "Picture that the painting starts from.",
+            default=Default("content", (({"texture": True}, "noise"),)),
+            words=get_args(Start),
+            content_words=("content",),
+            file_word="image",
+        ),
+    )
+    seed: int = field(
+        default=0,
+        metadata=row("whole number", "Seed of everything random.", least=0, most=2**32 - 1, metavar="N"),
+    )
+    precision: Precision | None = field(
+        default=None,
+        metadata=row(
+            "choice",
+            "Arithmetic of the feature network; auto is the faster on the device.",
+            default=Default("auto", (({"objective": "report"}, "float32"),)),
+            words=get_args(Precision),
+            steerable=True,
+            detail=True,
+        ),
+    )
+    style_scale: float = field(
+        default=1.0,
+        metadata=row(
+            "number",
+            "Size of the styles' strokes beside the content: at 2 they are twice as large.",
+            least=0.1,
+            most=4.0,
+            fixed_by=("report",),
+            metavar="S",
+        ),
+    )
+    color: Color = field(
+        default="style",
+        metadata=row(
+            "choice",
+            "Colours of the result: those of the style; those of the photograph, with only its lightness "
+            "painted (luminance); or those of the photograph, with the style's colours matched to them first "
+            "(matched).",
+            words=get_args(Color),
+            content_words=("luminance", "matched"),
+            steerable=True,
+        ),
+    )
+    content_layers: LayerWeights = field(
+        default=(),
+        metadata=row(
+            "layers",
+            "Layers at which the content is compared, with their shares.",
+            default_words="the objective's own",
+            fixed_by=("report",),
+            steerable=True,
+            texture=False,
+            option="--content-layer",
+            detail=True,
+        ),
+    )
+    style_layers: LayerWeights = field(
+        default=(),
+        metadata=row(
+            "layers",
+            "Layers at which the style is compared, with their shares.",
+            default_words="the objective's own",
+            fixed_by=("report",),
+            steerable=True,
+            option="--style-layer",
+            detail=True,
+        ),
+    )
+    averaging: float | None = field(
+        default=None,
+        metadata=row(
+            "number",
+            "Averaging of Adam's images: the share of the average so far that each new image leaves. It does "
+            "not affect L-BFGS.",
+            default=Default(0.99, (({"optimizer": "lbfgs"}, 0.0), ({"objective": "report"}, 0.0))),
+            least=0.0,
+            most=0.9999,
+            steerable=True,
+            metavar="A",
+            detail=True,
+        ),
+    )
+    stop_on_plateau: bool | None = field(
+        default=None,
+        metadata=row(
+            "yes or no",
+            "Leave a scale early once its loss hardly falls any more.",
+            default=Default(True, (({"objective": "report"}, False),)),
+            steerable=True,
+            option="--plateau",
+            detail=True,
+        ),
+    )
 
     def __post_init__(self) -> None:
-        _one_of("objective", self.objective, get_args(Objective))
-        for field in ("content_weight", "style_weight", "tv_weight"):
-            value = getattr(self, field)
-            if value is not None and not 0 <= value < math.inf:
-                raise RecipeError(field, f"is {value:g}; give a number from 0 up")
-        weights = self._filled("content_weight"), self._filled("style_weight")
-        if weights == (0, 0):
+        for about in FIELDS:
+            value = getattr(self, about.name)
+            if about.kind == "layers":
+                _check_layers(about.name, value)
+            elif value is not None and (fault := about.fault(value)):
+                raise RecipeError(about.name, fault)
+            if self.objective in about.fixed_by and value != about.default.otherwise:
+                raise RecipeError(about.name, f"is fixed by the objective {self.objective}; leave it out")
+        if (self._filled("content_weight"), self._filled("style_weight")) == (0, 0):
             raise RecipeError("style_weight", "is 0 and so is content_weight; give at least one of them")
-        if self.optimizer is not None:
-            _one_of("optimizer", self.optimizer, get_args(OptimizerName))
-        if self.learning_rate is not None and not 0 < self.learning_rate <= 100:
-            raise RecipeError(
-                "learning_rate", f"is {self.learning_rate:g}; give a number above 0, at most 100"
-            )
-        if self.effort is not None:
-            _one_of("effort", self.effort, get_args(Effort))
-            if self.evaluations is not None:
-                raise RecipeError("effort", "is given and evaluations too; give one of them")
-        if self.evaluations is not None and not 1 <= self.evaluations <= MAX_EVALUATIONS:
-            raise RecipeError("evaluations", f"is {self.evaluations}; give 1 to {MAX_EVALUATIONS}")
-        if self.longest_side is not None and not MIN_SIDE <= self.longest_side <= MAX_LONGEST_SIDE:
-            raise RecipeError(
-                "longest_side", f"is {self.longest_side} px; give {MIN_SIDE} to {MAX_LONGEST_SIDE}"
-            )
-        if self.start is not None:
-            _one_of("start", self.start, get_args(Start))
-        if not 0 <= self.seed < 2**32:
-            raise RecipeError("seed", f"is {self.seed}; give 0 to {2**32 - 1}")
-        if self.precision is not None:
-            _one_of("precision", self.precision, get_args(Precision))
-        if not 0.1 <= self.style_scale <= 4:
-            raise RecipeError("style_scale", f"is {self.style_scale:g}; give 0.1 to 4")
-        _one_of("color", self.color, get_args(Color))
-        if self.averaging is not None and not 0 <= self.averaging <= 0.9999:
-            raise RecipeError("averaging", f"is {self.averaging:g}; give 0 to 0.9999")
-        for field in ("content_layers", "style_layers"):
-            _check_layers(field, getattr(self, field))
-        if self.objective == "report":
-            for field, plain in (("style_scale", 1.0), ("content_layers", ()), ("style_layers", ())):
-                if getattr(self, field) != plain:
-                    raise RecipeError(field, "is fixed by the objective report; leave it out")
+        if self.effort is not None and self.evaluations is not None:
+            raise RecipeError("effort", "is given and evaluations too; give one of them")
 
-    def _filled(self, field: str) -> float:
-        value = getattr(self, field)
-        return float(getattr(DEFAULTS[self.objective], field) if value is None else value)
+    def _filled(self, name: str) -> Any:
+        """A field, or the default that the objective gives it."""
+        value = getattr(self, name)
+        return FIELD[name].default.value({"objective": self.objective}) if value is None else value
 
     def resolve(self, content_width: int, content_height: int, *, texture: bool = False) -> Recipe:
-        """The recipe as it is run: every field set.
+        """The recipe as it is run: every field set, and the effort said in evaluations.
 
         Args:
             content_width, content_height: of the content image, or of the texture, in pixels.
@@ -202,21 +317,24 @@ class Recipe:
             RecipeError: the result's shorter side would be under `MIN_SIDE` pixels, or the recipe asks for a
                 content that a texture does not have.
         """
-        defaults = DEFAULTS[self.objective]
         longest = max(content_width, content_height)
-        longest_side = self.longest_side
-        content_weight = self._filled("content_weight")
-        start = self.start or "content"
         if texture:
-            longest_side, content_weight, start = self._check_texture(longest)
-        elif longest_side is None:
+            self._check_texture(longest)
+        # A default may depend on the fields before it, so in the table's order.
+        known: dict[str, Any] = {"texture": texture}
+        for about in FIELDS:
+            value = getattr(self, about.name)
+            known[about.name] = about.default.value(known) if value is None else value
+        del known["texture"]
+        known["effort"] = None
+        if known["optimizer"] == "lbfgs":
+            known["averaging"] = 0.0
+        if texture:
+            known |= {"longest_side": longest, "content_weight": 0.0}
+        elif self.longest_side is None:
             # Never enlarged unless asked for, and never below what the network can see.
-            longest_side = max(MIN_SIDE, min(longest, defaults.longest_side))
-        optimizer = self.optimizer or defaults.optimizer
-        learning_rate, averaging = LBFGS_LEARNING_RATE, 0.0
-        if optimizer == "adam":
-            learning_rate = defaults.adam_learning_rate
-            averaging = defaults.adam_averaging if self.averaging is None else self.averaging
+            known["longest_side"] = max(MIN_SIDE, min(longest, known["longest_side"]))
+        longest_side = known["longest_side"]
         if min(result_size(content_width, content_height, longest_side)) < MIN_SIDE:
             needed = math.ceil(longest * MIN_SIDE / min(content_width, content_height))
             raise RecipeError(
@@ -225,38 +343,38 @@ class Recipe:
                 f"{content_width} × {content_height} content image; "
                 + (f"give at least {needed}" if needed <= MAX_LONGEST_SIDE else "crop the image"),
             )
-        return dataclasses.replace(
-            self,
-            content_weight=content_weight,
-            style_weight=self._filled("style_weight"),
-            optimizer=optimizer,
-            learning_rate=learning_rate if self.learning_rate is None else self.learning_rate,
-            effort=None,
-            evaluations=self.evaluations or defaults.evaluations[self.effort or "standard"],
-            longest_side=longest_side,
-            start=start,
-            precision=self.precision or defaults.precision,
-            averaging=averaging,
-            stop_on_plateau=(
-                defaults.stop_on_plateau if self.stop_on_plateau is None else self.stop_on_plateau
-            ),
-        )
+        return Recipe(**known)
 
-    def _check_texture(self, longest: int) -> tuple[int, float, Start]:
-        """Longest side, content weight and start of a texture."""
+    def _check_texture(self, longest: int) -> None:
+        """That the recipe asks for nothing of a content."""
         if self.longest_side not in (None, longest):
             raise RecipeError("longest_side", f"is not the texture's {longest} px; leave it out")
         if self.content_weight not in (None, 0):
             raise RecipeError("content_weight", "is given, but a texture has no content; leave it out")
         if self._filled("style_weight") == 0:
             raise RecipeError("style_weight", "is 0, but a texture has nothing else; give more")
-        if self.start == "content":
-            raise RecipeError("start", "is 'content', but a texture has none; give noise or image")
-        if self.color != "style":
-            raise RecipeError("color", f"is {self.color!r}, but a texture has no content; leave it out")
-        if self.objective == "report":
-            raise RecipeError("objective", "is report, which needs a content; give another")
-        return longest, 0.0, self.start or "noise"
+        for about in FIELDS:
+            value = getattr(self, about.name)
+            if about.content_words and value in about.content_words:
+                others = [word for word in about.words if word not in about.content_words]
+                raise RecipeError(
+                    about.name, f"is {value!r}, but a texture has no content; give {' or '.join(others)}"
+                )
+
+
+FIELDS: tuple[RecipeField, ...] = rows(Recipe)
+"""The table of the recipe's fields, in their order."""
+FIELD: dict[str, RecipeField] = {about.name: about for about in FIELDS}
+"""The rows by name."""
+STEERABLE: tuple[str, ...] = tuple(about.name for about in FIELDS if about.steerable)
+"""Fields that may change while the job is painted."""
+LAYER_FIELDS: tuple[str, ...] = tuple(about.name for about in FIELDS if about.kind == "layers")
+"""Fields that are layers with their shares."""
+
+
+def evaluations_of(objective: str, effort: Effort) -> int:
+    """Evaluations that an effort means with an objective."""
+    return int(FIELD["evaluations"].default.value({"objective": objective, "effort": effort}))
 
 
 def result_size(content_width: int, content_height: int, longest_side: int) -> tuple[int, int]:
@@ -266,20 +384,15 @@ def result_size(content_width: int, content_height: int, longest_side: int) -> t
     return max(1, width), max(1, height)
 
 
-def _one_of(field: str, value: str, values: tuple[str, ...]) -> None:
-    if value not in values:
-        raise RecipeError(field, f"is {value!r}; give one of {', '.join(values)}")
-
-
-def _check_layers(field: str, layers: LayerWeights) -> None:
+def _check_layers(name: str, layers: LayerWeights) -> None:
     for index, (layer, weight) in enumerate(layers):
         if not re.fullmatch(r"relu(1_[12]|2_[12]|3_[1-4]|4_[1-4]|5_1)", layer):
             raise RecipeError(
-                f"{field}[{index}].layer",
+                f"{name}[{index}].layer",
                 f"is {layer!r}; give a layer such as relu1_1 or relu4_2, up to relu5_1",
             )
         if not 0 < weight < math.inf:
-            raise RecipeError(f"{field}[{index}].weight", f"is {weight:g}; give a number above 0")
+            raise RecipeError(f"{name}[{index}].weight", f"is {weight:g}; give a number above 0")
     names = [layer for layer, _ in layers]
     if len(set(names)) < len(names):
-        raise RecipeError(field, "name a layer twice; give each once")
+        raise RecipeError(name, "name a layer twice; give each once")

@@ -6,25 +6,8 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError, invalid_argument
 from impasto_server.contract.previews import preview_faults
 from impasto_server.contract.recipes import recipe_faults, recipe_from_proto, recipe_to_proto
-from impasto_server.engine.recipe import RecipeError
+from impasto_server.engine.recipe import FIELDS, STEERABLE, RecipeError
 from impasto_server.gateway.checks import check_priority, check_title
-
-STEERABLE = (
-    "content_weight",
-    "style_weight",
-    "tv_weight",
-    "optimizer",
-    "learning_rate",
-    "effort",
-    "evaluations",
-    "precision",
-    "color",
-    "content_layers",
-    "style_layers",
-    "averaging",
-    "stop_on_plateau",
-)
-"""Fields of a recipe that may change while the job is painted."""
 
 _PREVIEW = tuple(field.name for field in pb.PreviewOptions.DESCRIPTOR.fields)
 _PATHS = (
@@ -35,8 +18,10 @@ _PATHS = (
     *(f"preview.{field}" for field in _PREVIEW),
 )
 
-# What is the default of one field may depend on another.
-_FOLLOWS = {"optimizer": ("learning_rate", "averaging")}
+# The default of one field may depend on another.
+_FOLLOWERS = {
+    field: tuple(other.name for other in FIELDS if field in other.default.decided_by) for field in STEERABLE
+}
 
 
 def changed_job(job: pb.Job, request: pb.UpdateJobRequest) -> pb.Job:
@@ -86,11 +71,10 @@ def _take(changed: pb.Job, given: pb.Job, path: str) -> None:
 
 
 def _settle_recipe(changed: pb.Job, fields: set[str]) -> list[tuple[str, str]]:
-    for field, followers in _FOLLOWS.items():
-        if field in fields:
-            for follower in followers:
-                if follower not in fields:
-                    changed.recipe.ClearField(follower)
+    for field in fields:
+        for follower in _FOLLOWERS[field]:
+            if follower not in fields:
+                changed.recipe.ClearField(follower)
     faults = recipe_faults(changed.recipe)
     if not faults:
         is_texture = changed.spec.HasField("texture")
@@ -101,4 +85,6 @@ def _settle_recipe(changed: pb.Job, fields: set[str]) -> list[tuple[str, str]]:
             faults = [fault]
         else:
             changed.recipe.CopyFrom(recipe_to_proto(resolved))
+            # What is made cannot be taken back: fewer evaluations than that mean that it is enough.
+            changed.recipe.evaluations = max(changed.recipe.evaluations, changed.progress.evaluation)
     return [(f"job.recipe.{fault.field}", fault.remedy) for fault in faults]

@@ -29,7 +29,7 @@ from impasto_server.contract.previews import preview_wish
 from impasto_server.contract.recipes import recipe_from_proto, recipe_to_proto
 from impasto_server.engine.memory import DoesNotFit
 from impasto_server.engine.network import Network
-from impasto_server.engine.recipe import DEFAULTS, Recipe, RecipeError
+from impasto_server.engine.recipe import Recipe, RecipeError, evaluations_of
 from impasto_server.engine.targets import TargetCache
 from impasto_server.worker.commission import Commission, Device
 from impasto_server.worker.handover import BadHandover, receive_begin, receive_rest
@@ -350,7 +350,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
 
 
 def _claim(begin: worker_pb2.Begin, recipe: Recipe) -> Claim:
-    draft = DEFAULTS[recipe.objective].evaluations["draft"]
+    draft = evaluations_of(recipe.objective, "draft")
     return Claim(
         tenant=begin.tenant,
         weight=begin.tenant_weight,
