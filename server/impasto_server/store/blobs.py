@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from impasto_server.store.errors import StoreError, storage_errors
+
+_PIECE_BYTES = 256 << 10
+_log = logging.getLogger(__name__)
 
 
 class NewFile:
@@ -18,13 +23,20 @@ class NewFile:
     writing it is discarded already.
     """
 
-    def __init__(self, temporary: Path) -> None:
+    def __init__(
+        self, temporary: Path, writing: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
         """Begins a file in the folder for temporary ones, on the file system of its later place.
+
+        Args:
+            temporary: the folder.
+            writing: entered for each piece that is written; may refuse it by a `StoreError`.
 
         Raises:
             StoreError: it cannot be made.
         """
-        with storage_errors(temporary):
+        self._writing = writing
+        with writing(), storage_errors(temporary):
             self._descriptor, name = tempfile.mkstemp(suffix=".tmp", dir=temporary)
         self._path = Path(name)
         self.size_bytes = 0
@@ -38,8 +50,9 @@ class NewFile:
         if self._descriptor < 0:
             raise StoreError("the file is not being written any more; begin it anew")
         try:
-            with storage_errors(self._path):
-                write_all(self._descriptor, data)
+            for piece in pieces(data):
+                with self._writing(), storage_errors(self._path):
+                    write_all(self._descriptor, piece)
         except StoreError:
             self.discard()
             raise
@@ -136,7 +149,22 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def pieces(data: bytes) -> Iterator[memoryview]:
+    """The data in pieces that are written in no time."""
+    view = memoryview(data)
+    for offset in range(0, len(view), _PIECE_BYTES):
+        yield view[offset : offset + _PIECE_BYTES]
+
+
+def remove_file(path: Path) -> None:
+    """Removes a file that no row names, if it is there. What cannot be removed, the next opening removes."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        _log.warning("file not removed path=%s reason=%s", path, error.strerror)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from pathlib import Path
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_WRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})
 
+# SQLite needs more room than this for any change: an I/O error with less left is a full disk.
+_LITTLE_ROOM_BYTES = 128 << 10
+
 
 class StoreError(Exception):
     """The store cannot do its work. The message says what to do; nothing half-written is left."""
@@ -19,6 +23,14 @@ class StoreError(Exception):
 
 class DiskFull(StoreError):
     """There is no room. The store goes on working once there is."""
+
+
+class StoreBusy(StoreError):
+    """Another process has locked the database. Nothing was changed; try again later."""
+
+
+class StoreClosed(StoreError):
+    """The store was closed. Nothing was changed."""
 
 
 class Refusal(Exception):
@@ -40,6 +52,18 @@ class QuotaExceeded(Refusal):
         )
         self.quota_bytes = quota_bytes
         self.needed_bytes = needed_bytes
+
+
+class TooManyUploads(Refusal):
+    """The tenant has as many unfinished uploads as it may.
+
+    Attributes:
+        limit: how many it may have.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"you have {limit} unfinished uploads, the most allowed; finish one of them first")
+        self.limit = limit
 
 
 class WrongOffset(Refusal):
@@ -74,8 +98,15 @@ class MissingImage(Refusal):
         self.sha256 = sha256
 
 
+class Damaged(Refusal):
+    """A stored result is not what was stored: its file is missing, or has other bytes."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the stored result of {name} is damaged; paint it again by a new job")
+
+
 class BadPageToken(Refusal):
-    """A page token that is none of this list's, or was given for other states."""
+    """A page token that does not belong to this list, or was given for other states."""
 
 
 @contextmanager
@@ -85,20 +116,30 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise _disk_full(path) from error
+            raise disk_full(path) from error
+        if error.errno == errno.ENOENT:
+            raise removed(path) from error
         reason = error.strerror or str(error)
         if error.errno in _NOT_WRITABLE:
             raise StoreError(
                 f"cannot write to {path}: {reason}; give a folder that this user can write to"
             ) from error
-        raise StoreError(f"cannot use {path}: {reason}; look after its disk") from error
+        raise StoreError(f"cannot use {path}: {reason}; check its disk") from error
     except sqlite3.Error as error:
-        # Python 3.10 gives no error codes.
-        if "is full" in str(error):
-            raise _disk_full(path) from error
-        if "malformed" in str(error) or "not a database" in str(error):
-            raise damaged(path, str(error)) from error
-        raise StoreError(f"cannot use {path}: {error}; look after its disk") from error
+        raise _of_sqlite(path, str(error)) from error
+
+
+def _of_sqlite(path: Path, text: str) -> StoreError:
+    # Python 3.10 gives no error codes.
+    if "is full" in text or ("I/O error" in text and _has_little_room(path)):
+        return disk_full(path)
+    if "malformed" in text or "not a database" in text:
+        return damaged(path, text)
+    if "is locked" in text:
+        return StoreBusy(f"another process has locked {path}; try again, or end that process")
+    if "closed database" in text:
+        return closed(path)
+    return StoreError(f"cannot use {path}: {text}; check its disk")
 
 
 def damaged(database: Path, finding: str) -> StoreError:
@@ -108,5 +149,24 @@ def damaged(database: Path, finding: str) -> StoreError:
     )
 
 
-def _disk_full(path: Path) -> DiskFull:
+def disk_full(path: Path) -> DiskFull:
     return DiskFull(f"there is no room to write {path}; make room on its disk")
+
+
+def removed(path: Path) -> StoreError:
+    return StoreError(
+        f"{path} is not there: the data folder was removed; stop the server, put the folder back if there is "
+        "a copy of it, and start the server again"
+    )
+
+
+def closed(path: Path) -> StoreClosed:
+    return StoreClosed(f"the store of {path} is closed; open it again")
+
+
+def _has_little_room(path: Path) -> bool:
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _LITTLE_ROOM_BYTES

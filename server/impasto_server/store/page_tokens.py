@@ -1,4 +1,4 @@
-"""Tokens that say where a list of jobs goes on: opaque, and refused where they are none of ours."""
+"""Tokens that say where a list of jobs goes on: opaque, and refused if they do not belong to the list."""
 
 from __future__ import annotations
 
@@ -11,22 +11,19 @@ from collections.abc import Collection
 
 from impasto_server.store.errors import BadPageToken
 
-Position = tuple[int, int]
-"""The last job of a page: when it was made, in nanoseconds since the epoch, and its row."""
-
-_POSITION = struct.Struct(">qq")
+_ROW = struct.Struct(">q")
 _SIGNATURE_BYTES = 16
 
 
-def token_after(key: bytes, tenant: str, states: Collection[int], position: Position) -> str:
-    """The token of the page after a position, for this tenant and these states alone."""
-    packed = _POSITION.pack(*position)
+def token_after(key: bytes, tenant: str, states: Collection[int], row: int) -> str:
+    """The token of the page after the job in a row of the table, for this tenant and these states alone."""
+    packed = _ROW.pack(row)
     signed = packed + _signature(key, tenant, states, packed)
     return base64.urlsafe_b64encode(signed).rstrip(b"=").decode()
 
 
-def position_of(key: bytes, tenant: str, states: Collection[int], token: str) -> Position:
-    """The position that a token was made of.
+def row_of(key: bytes, tenant: str, states: Collection[int], token: str) -> int:
+    """The row that a token was made of.
 
     Raises:
         BadPageToken: it was not made here, or for another tenant or other states.
@@ -35,13 +32,15 @@ def position_of(key: bytes, tenant: str, states: Collection[int], token: str) ->
         signed = base64.urlsafe_b64decode(token.encode() + b"=" * (-len(token) % 4))
     except (binascii.Error, ValueError):
         signed = b""
-    packed = signed[: _POSITION.size]
-    if len(packed) == _POSITION.size:
-        created, row = _POSITION.unpack(packed)
-        # The whole token, since the decoder overlooks what is not of its alphabet.
-        if hmac.compare_digest(token_after(key, tenant, states, (created, row)).encode(), token.encode()):
-            return created, row
-    raise BadPageToken("is no token of this list; give `next_page_token` as it came, with the same states")
+    packed = signed[: _ROW.size]
+    if len(packed) == _ROW.size:
+        row = int(_ROW.unpack(packed)[0])
+        # The whole token is compared, since the decoder skips characters that are not of its alphabet.
+        if hmac.compare_digest(token_after(key, tenant, states, row).encode(), token.encode()):
+            return row
+    raise BadPageToken(
+        "does not belong to this list; give `next_page_token` as it came, with the same states"
+    )
 
 
 def _signature(key: bytes, tenant: str, states: Collection[int], packed: bytes) -> bytes:

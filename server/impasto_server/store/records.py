@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from impasto.v1 import style_transfer_pb2 as pb
 
 FINAL_STATES = frozenset({pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED})
+
+_NAME = re.compile(r"jobs/([A-Za-z0-9_-]{1,128})")
+
+_RESULT_MARGIN_BYTES = 64 << 10
 
 
 @dataclasses.dataclass
@@ -65,11 +70,71 @@ def shown(job: pb.Job) -> pb.Job:
     return shown
 
 
+def reserved_bytes(job: pb.Job) -> int:
+    """Bytes of its tenant's quota that an unfinished job holds for its result; 0 for a final job.
+
+    A PNG of RGBA pixels that cannot be compressed, and room for what is written with it.
+    """
+    if job.state in FINAL_STATES:
+        return 0
+    return job.width * job.height * 4 + _RESULT_MARGIN_BYTES
+
+
 def message_columns(job: pb.Job) -> dict[str, Any]:
     """The columns of a job's row that its message decides."""
     final = job.state in FINAL_STATES
-    end_ns = job.end_time.ToNanoseconds() if job.HasField("end_time") else time.time_ns() if final else 0
-    return {"message": job.SerializeToString(), "state": job.state, "final": final, "end_ns": end_ns}
+    end_ns = 0
+    if final:
+        end_ns = job.end_time.ToNanoseconds() if job.HasField("end_time") else time.time_ns()
+        # The clock may have been set back meanwhile.
+        end_ns = max(end_ns, job.create_time.ToNanoseconds())
+    return {
+        "message": job.SerializeToString(),
+        "state": job.state,
+        "final": final,
+        "end_ns": end_ns,
+        "reserved_bytes": reserved_bytes(job),
+    }
+
+
+def job_row(rows: Callable[[str, Any], list[sqlite3.Row]], name: str) -> sqlite3.Row | None:
+    """The row of a job; None if there is none. `rows` answers a query."""
+    found = rows("SELECT * FROM jobs WHERE name = ?", (name,))
+    return found[0] if found else None
+
+
+def write_job(
+    database: sqlite3.Connection, record: Record, row: sqlite3.Row, *, result_bytes: int | None
+) -> None:
+    """Changes a job's row, within a transaction. A final job has no checkpoint."""
+    values = {
+        **message_columns(shown(record.job)),
+        "deaths": record.deaths,
+        "furthest": record.furthest,
+        "result_bytes": result_bytes,
+    }
+    if values["final"]:
+        values |= {"checkpoint": None, "checkpoint_bytes": 0}
+        if row["final"]:
+            values["end_ns"] = row["end_ns"]
+        else:
+            # Jobs become final in the order of `end_ns` also where the clock was set back.
+            latest = database.execute("SELECT max(end_ns) FROM jobs WHERE final = 1").fetchone()[0]
+            values["end_ns"] = max(values["end_ns"], latest or 0)
+    changes = ", ".join(f"{column} = :{column}" for column in values)
+    database.execute(f"UPDATE jobs SET {changes} WHERE id = :id", {**values, "id": row["id"]})
+
+
+def is_name(name: str) -> bool:
+    """Whether a job may have this name: "jobs/" and 1 to 128 characters of url-safe base64."""
+    return _NAME.fullmatch(name) is not None
+
+
+def identifier(name: str) -> str:
+    """What the files of a stored job are named after."""
+    match = _NAME.fullmatch(name)
+    assert match, "only such names are ever stored"
+    return match[1]
 
 
 def image_digests(spec: pb.JobSpec) -> list[str]:

@@ -8,17 +8,22 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
+from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store.blobs import sync_folder
 from impasto_server.store.errors import StoreError, damaged, storage_errors
+from impasto_server.store.records import reserved_bytes
 
 APPLICATION_ID = 0x1A9A570
 """Marks a SQLite file as ours."""
 
-BUSY_SECONDS = 10.0
-"""How long to wait for someone who reads or copies the database meanwhile."""
+BUSY_SECONDS = 5.0
+"""How long to wait for another process that has locked the database."""
+
+_TABLES = frozenset({"settings", "blobs", "images", "jobs", "job_images"})
 
 Migration = Sequence[str]
 
@@ -75,21 +80,35 @@ MIGRATIONS: Sequence[Migration] = (
         ) WITHOUT ROWID""",
         "CREATE INDEX job_images_by_image ON job_images (tenant, sha256)",
     ),
+    (
+        # Of the picture, in pixels; NULL where nobody has looked yet.
+        "ALTER TABLE blobs ADD COLUMN width INTEGER",
+        "ALTER TABLE blobs ADD COLUMN height INTEGER",
+        # What an unfinished job holds of its tenant's quota for its result.
+        "ALTER TABLE jobs ADD COLUMN reserved_bytes INTEGER NOT NULL DEFAULT 0",
+        "UPDATE jobs SET reserved_bytes = reserved_bytes_of(message) WHERE final = 0",
+        # Jobs are listed by their row: the clock may be set back.
+        "DROP INDEX jobs_by_age",
+        "CREATE INDEX jobs_by_row ON jobs (tenant, id, state)",
+        "DROP INDEX jobs_unfinished",
+        "CREATE INDEX jobs_unfinished ON jobs (id, tenant) WHERE final = 0",
+        "DROP INDEX jobs_by_bytes",
+        "CREATE INDEX jobs_by_bytes ON jobs (tenant, reserved_bytes, result_bytes, checkpoint_bytes)",
+    ),
 )
 """Number n makes version n + 1 of version n, of nothing at first. Released ones are never changed."""
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """The database in its present version, made if it is not there. Every commit is durable.
+    """A connection that writes to the database in its present version; made if it is not there.
+
+    Every commit is durable. Whoever holds the folder's lock opens it, after `is_new`.
 
     Raises:
-        StoreError: it cannot be opened, is damaged, or is none of ours or of a newer program; then it is
-            as it was.
+        StoreError: it cannot be opened; then it is as it was.
     """
     with storage_errors(path):
-        if path.exists():
-            _check(path)
-        else:
+        if not path.exists():
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
             sync_folder(path.parent)
         database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -105,8 +124,21 @@ def open_database(path: Path) -> sqlite3.Connection:
     return database
 
 
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that only reads: it waits neither for a commit nor for another process that writes."""
+    # Whoever locks even readers out does so for a moment.
+    database = sqlite3.connect(
+        f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1, isolation_level=None, check_same_thread=False
+    )
+    database.row_factory = sqlite3.Row
+    return database
+
+
 def migrate(database: sqlite3.Connection) -> None:
     """Brings the tables to the present version, a version at a time, each whole or not at all."""
+    database.create_function(
+        "reserved_bytes_of", 1, lambda message: reserved_bytes(pb.Job.FromString(message))
+    )
     for version in range(_number(database, "user_version"), len(MIGRATIONS)):
         database.execute("BEGIN IMMEDIATE")
         try:
@@ -121,24 +153,38 @@ def migrate(database: sqlite3.Connection) -> None:
             raise
 
 
-def _check(path: Path) -> None:
-    # By a connection that cannot write: even opening for writing would change a damaged file further.
-    database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_SECONDS)
-    try:
-        finding = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if finding != "ok":
-            raise damaged(path, finding.splitlines()[-1])
-        version = _number(database, "user_version")
-        tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if tables and _number(database, "application_id") != APPLICATION_ID:
-            raise StoreError(f"{path} is another program's database; give another folder")
-        if version > len(MIGRATIONS):
-            raise StoreError(
-                f"{path} was written by a newer version of this program (its version is {version}, this "
-                f"program knows up to {len(MIGRATIONS)}); run the newer version, or give another folder"
-            )
-    finally:
-        database.close()
+def is_new(path: Path) -> bool:
+    """Whether there is no database yet: no file, or one in which nothing was ever stored. Writes nothing.
+
+    Raises:
+        StoreError: there is one, and it is damaged, another program's, or of a newer version of this one.
+    """
+    with storage_errors(path):
+        # SQLite would delete the write-ahead log of an empty file, and all that is only there.
+        if not path.exists() or path.stat().st_size == 0:
+            return True
+        # By a connection that cannot write: even opening for writing would change a damaged file further.
+        with closing(open_reader(path)) as database:
+            database.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+            return _is_new(path, database)
+
+
+def _is_new(path: Path, database: sqlite3.Connection) -> bool:
+    finding = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if finding != "ok":
+        raise damaged(path, finding.splitlines()[-1])
+    version = _number(database, "user_version")
+    tables = {row["name"] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables and _number(database, "application_id") != APPLICATION_ID:
+        raise StoreError(f"{path} is another program's database; give another folder")
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"{path} was written by a newer version of this program (its version is {version}, this "
+            f"program knows up to {len(MIGRATIONS)}); run the newer version, or give another folder"
+        )
+    if tables and not tables >= _TABLES:
+        raise damaged(path, f"it has no table {min(_TABLES - tables)}")
+    return not tables
 
 
 def _number(database: sqlite3.Connection, pragma: str) -> int:

@@ -4,93 +4,197 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from impasto_server.store.blobs import digest, make_folder, write_all
-from impasto_server.store.errors import storage_errors
+from impasto_server.store.blobs import digest, make_folder, pieces, remove_file, write_all
+from impasto_server.store.database import Database
+from impasto_server.store.errors import DigestMismatch, TooManyUploads, WrongOffset, storage_errors
+from impasto_server.store.images import Images
+from impasto_server.store.quota import Quota
+from impasto_server.store.reserve import Reserve
+from impasto_server.store.upload_index import Upload, UploadIndex
+
+MAX_UPLOADS = 256
+"""Unfinished uploads that a tenant may have."""
+
+IDLE_SECONDS = 3600.0
+"""After so long without data, the oldest upload makes room for a new one."""
 
 _LOCKS = 64
 
 
-class Part:
-    """What has come of an upload. It is not flushed: its digest tells in the end whether it is whole."""
+class Uploads:
+    """Images on their way in pieces. A file is not flushed: its digest tells in the end whether it is whole.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Uploads of the same digest and another size are other uploads. Any thread may call it.
+    """
 
-    @property
-    def size_bytes(self) -> int:
-        try:
-            return self._path.stat().st_size
-        except FileNotFoundError:
-            return 0
+    def __init__(
+        self, database: Database, index: UploadIndex, images: Images, quota: Quota, reserve: Reserve
+    ) -> None:
+        self._database = database
+        self._index = index
+        self._images = images
+        self._quota = quota
+        self._reserve = reserve
+        # Of a thread that has one already, since it may have to forget another upload of the same lock.
+        self._locks = [threading.RLock() for _ in range(_LOCKS)]
 
-    def append(self, data: bytes) -> None:
-        """Appends all of the data, or nothing.
+    def offset(self, tenant: str, sha256: str, size_bytes: int) -> tuple[int, bool]:
+        """How many bytes of an upload are there, and whether it is whole: an image of the tenant.
+
+        A whole one counts as used now.
+        """
+        key = _key(sha256, size_bytes)
+        with self._lock(key):
+            if whole := self._images.use(tenant, sha256):
+                return whole.size_bytes, True
+            upload = self._index.get(tenant, key)
+            return (upload.committed_bytes if upload else 0), False
+
+    def append(self, tenant: str, sha256: str, size_bytes: int, offset: int, data: bytes) -> int:
+        """Goes on with an upload; returns how many bytes of it are there now.
+
+        Its first data reserves the announced size in the tenant's quota.
 
         Raises:
-            StoreError: it cannot be written; `DiskFull` if there is no room.
+            WrongOffset: `offset` is not where the upload stands.
+            DigestMismatch: the data goes beyond `size_bytes`; the upload is forgotten.
+            QuotaExceeded: the tenant would have more stored than it may.
+            TooManyUploads: the tenant has `MAX_UPLOADS` unfinished ones, all of them used not long ago.
         """
-        make_folder(self._path.parent)
-        with storage_errors(self._path):
-            before = self.size_bytes
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        key = _key(sha256, size_bytes)
+        with self._lock(key):
+            if whole := self._images.use(tenant, sha256):
+                return whole.size_bytes
+            upload = self._index.get(tenant, key)
+            committed = upload.committed_bytes if upload else 0
+            if offset != committed:
+                raise WrongOffset(committed)
+            if committed + len(data) > size_bytes:
+                self._forget(upload)
+                raise DigestMismatch(
+                    f"is longer than the {size_bytes} bytes that were announced; begin again"
+                )
+            if not data:
+                return committed
+            if upload is None:
+                upload = self._begin(tenant, key, size_bytes)
+            elif not upload.is_announced:
+                self._announce(tenant, key, size_bytes, upload)
             try:
-                write_all(descriptor, data)
-            except OSError:
+                self._write(upload.path, committed, data)
+            except BaseException:
+                if not committed:
+                    self._forget(upload)
+                raise
+            upload.committed_bytes = committed + len(data)
+            upload.used_time = time.time()
+            return upload.committed_bytes
+
+    def finish(
+        self, tenant: str, sha256: str, size_bytes: int, check: Callable[[bytes], tuple[int, int] | None]
+    ) -> None:
+        """Makes a whole upload an image of the tenant, durably; harmless if it is one already.
+
+        Args:
+            tenant: whose it is.
+            sha256: that it was announced with.
+            size_bytes: that it was announced with.
+            check: gives width and height of the picture, to be remembered, or None. May refuse the data by
+                any exception: then the upload is forgotten, and the exception passes.
+
+        Raises:
+            WrongOffset: it is not whole.
+            DigestMismatch: its data has another digest; the upload is forgotten.
+        """
+        key = _key(sha256, size_bytes)
+        with self._lock(key):
+            upload = self._index.get(tenant, key)
+            if self._images.use(tenant, sha256):
+                self._forget(upload)
+                return
+            if upload is None or upload.committed_bytes != size_bytes:
+                raise WrongOffset(upload.committed_bytes if upload else 0)
+            with storage_errors(upload.path):
+                data = upload.path.read_bytes()
+            try:
+                if digest(data) != sha256:
+                    raise DigestMismatch("is not what its digest announced; send it again from the beginning")
+                size = check(data)
+            except BaseException:
+                self._forget(upload)
+                raise
+            done = upload
+            self._images.add(
+                tenant, sha256, data, size=size, counted=True, stored=lambda: self._index.drop(done)
+            )
+            self._forget(upload)
+
+    def forget_older(self, time: float) -> None:
+        """Forgets uploads that nothing came for since a time, seconds since the epoch."""
+        for key, upload in self._index.older(time):
+            with self._lock(key):
+                if upload.used_time < time:
+                    self._forget(upload)
+
+    def _begin(self, tenant: str, key: str, size_bytes: int) -> Upload:
+        path = self._index.path(tenant, key, size_bytes)
+        make_folder(path.parent)
+        upload = Upload(path, size_bytes, 0, time.time())
+        # Until the quota's next check, the index has it.
+        with self._database.exclusive():
+            self._make_place(tenant)
+            self._quota.check(tenant, size_bytes)
+            self._index.put(tenant, key, upload)
+        return upload
+
+    def _make_place(self, tenant: str) -> None:
+        if self._index.count(tenant) < MAX_UPLOADS:
+            return
+        key, oldest = self._index.oldest(tenant)
+        lock = self._lock(key)
+        # Someone who holds it is using it.
+        if time.time() - oldest.used_time > IDLE_SECONDS and lock.acquire(blocking=False):
+            try:
+                self._forget(oldest)
+            finally:
+                lock.release()
+        else:
+            raise TooManyUploads(MAX_UPLOADS)
+
+    def _announce(self, tenant: str, key: str, size_bytes: int, upload: Upload) -> None:
+        """Reserves the size of an upload of an older version, whose file does not tell it."""
+        path = self._index.path(tenant, key, size_bytes)
+        with self._database.exclusive(), storage_errors(path):
+            self._quota.check(tenant, size_bytes - upload.announced_bytes)
+            os.rename(upload.path, path)
+            upload.path, upload.announced_bytes = path, size_bytes
+
+    def _write(self, path: Path, before: int, data: bytes) -> None:
+        """Appends all of the data, or nothing."""
+        with storage_errors(path):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                for piece in pieces(data):
+                    with self._reserve.writing():
+                        write_all(descriptor, piece)
+            except BaseException:
                 os.ftruncate(descriptor, before)
-                if not before:
-                    self.forget()
                 raise
             finally:
                 os.close(descriptor)
 
-    def read(self) -> bytes:
-        with storage_errors(self._path):
-            return self._path.read_bytes()
+    def _forget(self, upload: Upload | None) -> None:
+        if upload is not None:
+            remove_file(upload.path)
+            self._index.drop(upload)
 
-    def forget(self) -> None:
-        self._path.unlink(missing_ok=True)
-
-
-class Uploads:
-    """A folder of parts, those of one tenant in a folder of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._locks = [threading.Lock() for _ in range(_LOCKS)]
-
-    @contextmanager
-    def part(self, tenant: str, sha256: str, size_bytes: int) -> Iterator[Part]:
-        """The part of an upload, for this thread alone. Other sizes are other uploads."""
-        path = self._tenant_folder(tenant) / f"{digest(f'{sha256} {size_bytes}'.encode())}.part"
-        with self._lock(path):
-            yield Part(path)
-
-    def stored_bytes(self, tenant: str) -> int:
-        return sum(_size(path) for path in self._tenant_folder(tenant).glob("*.part"))
-
-    def all_stored_bytes(self) -> int:
-        return sum(_size(path) for path in self._folder.glob("*/*.part"))
-
-    def forget_older(self, time: float) -> None:
-        """Forgets uploads that nothing came for since a time, seconds since the epoch."""
-        for path in self._folder.glob("*/*.part"):
-            with self._lock(path):
-                if path.exists() and path.stat().st_mtime < time:
-                    path.unlink()
-
-    def _tenant_folder(self, tenant: str) -> Path:
-        return self._folder / digest(tenant.encode())
-
-    def _lock(self, path: Path) -> threading.Lock:
-        return self._locks[hash(path) % _LOCKS]
+    def _lock(self, key: str) -> threading.RLock:
+        return self._locks[hash(key) % _LOCKS]
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+def _key(sha256: str, size_bytes: int) -> str:
+    return digest(f"{sha256} {size_bytes}".encode())

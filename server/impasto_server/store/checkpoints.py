@@ -1,0 +1,140 @@
+"""The newest whole checkpoint of each job that is not final."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from impasto_server.store.blobs import NewFile, make_folder, remove_file
+from impasto_server.store.database import Database
+from impasto_server.store.job_locks import JobLocks
+from impasto_server.store.records import identifier, job_row
+from impasto_server.store.reserve import Reserve
+
+
+class CheckpointWriter:
+    """A checkpoint on its way to the disk. As a context manager it is aborted unless it was committed."""
+
+    def __init__(self, file: NewFile, commit: Callable[[], bool]) -> None:
+        self._file = file
+        self._commit = commit
+
+    def write(self, data: bytes) -> None:
+        """Appends. After an error the checkpoint is aborted.
+
+        Raises:
+            StoreError: it cannot be written; `DiskFull` if there is no room.
+        """
+        self._file.write(data)
+
+    def commit(self) -> bool:
+        """Makes it the job's newest checkpoint, durably, in place of the one before.
+
+        Returns:
+            False if the job is deleted or final by now: then nothing is left of it.
+
+        Raises:
+            StoreError: it cannot be written; the one before stays.
+        """
+        try:
+            return self._commit()
+        finally:
+            self._file.discard()
+
+    def abort(self) -> None:
+        """Forgets it; harmless once it is committed."""
+        self._file.discard()
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abort()
+
+
+class Checkpoints:
+    """A folder for each job, with a file named after the evaluation that the checkpoint was taken after.
+
+    Any thread may call it. Every call may raise `StoreError`, `DiskFull` if there is no room.
+    """
+
+    def __init__(
+        self, database: Database, folder: Path, temporary: Path, reserve: Reserve, locks: JobLocks
+    ) -> None:
+        self._database = database
+        self._folder = folder
+        self._temporary = temporary
+        self._reserve = reserve
+        self._locks = locks
+
+    def writer(self, name: str, evaluation: int) -> CheckpointWriter:
+        """Begins a checkpoint of a job, taken after an evaluation."""
+        self._database.check_in_place()
+        file = NewFile(self._temporary, self._reserve.writing)
+        return CheckpointWriter(file, lambda: self._commit(name, evaluation, file))
+
+    def path(self, name: str) -> Path | None:
+        """The file of a job's newest checkpoint; None if it has none."""
+        row = job_row(self._database.rows, name)
+        return None if row is None or row["checkpoint"] is None else self.path_of(row)
+
+    def path_of(self, row: sqlite3.Row) -> Path:
+        """The file that the row of a job with a checkpoint names."""
+        return self._path(row["name"], row["checkpoint"])
+
+    def drop(self, name: str) -> None:
+        """Forgets a job's checkpoints: it would begin anew."""
+
+        def drop() -> bool:
+            with self._database.transaction() as database:
+                changed = database.execute(
+                    "UPDATE jobs SET checkpoint = NULL, checkpoint_bytes = 0 WHERE name = ?", (name,)
+                )
+            return changed.rowcount > 0
+
+        if self._reserve.freeing(drop, self._database.recycle_log):
+            self.remove_files(name)
+            self._reserve.restore()
+
+    def remove_files(self, name: str) -> None:
+        """Removes the files of a job, unless a newer checkpoint has come meanwhile."""
+        with self._locks.of(name):
+            if self.path(name) is None:
+                shutil.rmtree(self._folder / identifier(name), ignore_errors=True)
+
+    def _path(self, name: str, evaluation: int) -> Path:
+        return self._folder / identifier(name) / f"{evaluation}.safetensors"
+
+    def _commit(self, name: str, evaluation: int, file: NewFile) -> bool:
+        file.flush()
+        row = job_row(self._database.rows, name)
+        if row is None or row["final"]:
+            return False
+        path = self._path(name, evaluation)
+        with self._locks.of(name):
+            make_folder(path.parent)
+            is_new = not path.exists()
+            file.publish(path)
+            stored = False
+            try:
+                with self._database.transaction() as database:
+                    stored = bool(
+                        database.execute(
+                            """UPDATE jobs SET checkpoint = ?, checkpoint_bytes = ?
+                                WHERE id = ? AND final = 0""",
+                            (evaluation, file.size_bytes, row["id"]),
+                        ).rowcount
+                    )
+            except BaseException:
+                if is_new:
+                    remove_file(path)
+                raise
+            if stored:
+                for other in path.parent.iterdir():
+                    if other != path:
+                        remove_file(other)
+                return True
+        self.remove_files(name)
+        return False

@@ -1,0 +1,177 @@
+"""The connections to the database: one that writes, a transaction at a time, and as many readers as read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from impasto_server.store.errors import StoreBusy, closed, removed, storage_errors
+from impasto_server.store.schema import BUSY_SECONDS, open_database, open_reader
+
+DATABASE = "jobs.sqlite3"
+
+_BUSY_AGAIN_SECONDS = 0.2
+_IDLE_READERS = 8
+
+
+class Database:
+    """The database of a folder. Any thread may use it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens it, or makes it.
+
+        Raises:
+            StoreError: it cannot be opened.
+        """
+        self.path = folder / DATABASE
+        self._lock = threading.RLock()
+        self._owner = 0
+        self._closed = False
+        self._busy_seconds = BUSY_SECONDS
+        self._readers_lock = threading.Lock()
+        self._readers: list[sqlite3.Connection] = []
+        self._writer = open_database(self.path)
+        self._inode = _inode(self.path)
+
+    def close(self) -> None:
+        """Closes all connections, after the transaction that is under way; harmless if they are closed."""
+        with self._lock, self._readers_lock:
+            self._closed = True
+            self._writer.close()
+            while self._readers:
+                self._readers.pop().close()
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keeps all other threads from changing the database.
+
+        Raises:
+            StoreBusy: another thread has kept it for too long.
+        """
+        if not self._lock.acquire(timeout=BUSY_SECONDS):
+            raise StoreBusy(f"{self.path} is busy; try again")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """All that is done within, or nothing. `rows` called within sees what was done so far.
+
+        Args:
+            durable: false: a cut of the power may undo it, nothing else.
+
+        Raises:
+            StoreBusy: another process has the database locked.
+            StoreError: it cannot be written; or it was removed from its place, so that whatever would be
+                written would be lost.
+        """
+        with self.exclusive(), storage_errors(self.path):
+            self.check_in_place()
+            assert not self._owner, "transactions are not nested"
+            self._begin(durable)
+            self._owner = threading.get_ident()
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                # Some errors have rolled it back already.
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+            finally:
+                self._owner = 0
+            self.check_in_place()
+
+    def rows(self, query: str, values: Any = ()) -> list[sqlite3.Row]:
+        """What a query gives. Waits for no writer, in this process or another.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with storage_errors(self.path):
+            if self._owner == threading.get_ident():
+                return self._writer.execute(query, values).fetchall()
+            with self._reader() as reader:
+                return reader.execute(query, values).fetchall()
+
+    def row(self, query: str, values: Any = ()) -> sqlite3.Row | None:
+        """The first row of a query; None if there is none."""
+        rows = self.rows(query, values)
+        return rows[0] if rows else None
+
+    def generation(self) -> int:
+        """How often it has been opened, before this time."""
+        row = self.row("SELECT value FROM settings WHERE name = 'generation'")
+        assert row is not None
+        return int(row["value"])
+
+    def set_generation(self, generation: int) -> None:
+        """Notes how often it has been opened, durably."""
+        with self.transaction() as database:
+            database.execute("UPDATE settings SET value = ? WHERE name = 'generation'", (generation,))
+
+    def recycle_log(self) -> None:
+        """Makes the room of the write-ahead log usable again, as far as that can be done at once."""
+        with self.exclusive(), contextlib.suppress(sqlite3.Error):
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def check_in_place(self) -> None:
+        """Checks that the open database is the one that is in the folder.
+
+        Raises:
+            StoreClosed: it was closed.
+            StoreError: it was removed or replaced.
+        """
+        if self._closed:
+            raise closed(self.path.parent)
+        if _inode(self.path) != self._inode:
+            raise removed(self.path)
+
+    def _begin(self, durable: bool) -> None:
+        begin = time.monotonic()
+        self._writer.execute(f"PRAGMA busy_timeout = {self._busy_seconds * 1000:.0f}")
+        self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            # Whoever waits behind this thread would wait as long again, one after the other.
+            if time.monotonic() - begin >= self._busy_seconds:
+                self._busy_seconds = _BUSY_AGAIN_SECONDS
+            raise
+        self._busy_seconds = BUSY_SECONDS
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        with self._readers_lock:
+            if self._closed:
+                raise closed(self.path.parent)
+            reader = self._readers.pop() if self._readers else None
+        if reader is None:
+            self.check_in_place()
+            reader = open_reader(self.path)
+        try:
+            yield reader
+        except BaseException:
+            reader.close()
+            raise
+        with self._readers_lock:
+            if self._closed or len(self._readers) >= _IDLE_READERS:
+                reader.close()
+            else:
+                self._readers.append(reader)
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino

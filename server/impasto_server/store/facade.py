@@ -1,0 +1,134 @@
+"""The store from an event loop: what waits for the disk is done on other threads, each kind on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from impasto_server.store.errors import StoreClosed
+from impasto_server.store.store import Store
+
+CHANGE, READ, FILES = "change", "read", "files"
+"""Lanes: short durable changes of rows; reads; large files."""
+
+_THREADS = {CHANGE: 1, READ: 4, FILES: 4}
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Runner(Protocol):
+    """Does work of the store for an event loop."""
+
+    async def run(self, lane: str, work: Callable[[], T]) -> T:
+        """Does the work and gives its result. Work of one lane never waits for work of another."""
+        ...
+
+
+class ThreadRunner:
+    """Threads for each lane."""
+
+    def __init__(self) -> None:
+        self._lanes = {
+            lane: ThreadPoolExecutor(threads, thread_name_prefix=f"store-{lane}")
+            for lane, threads in _THREADS.items()
+        }
+
+    async def run(self, lane: str, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._lanes[lane], work)
+
+    async def close(self) -> None:
+        """Ends the threads once they have done their work."""
+        for lane in self._lanes.values():
+            await asyncio.to_thread(lane.shutdown)
+
+
+class AsyncStore:
+    """Calls methods of a store off the event loop.
+
+    A caller that is cancelled stops waiting; what it asked for is done all the same.
+
+    Attributes:
+        store: the store itself, for calls that are made elsewhere, and to be closed after this.
+    """
+
+    def __init__(self, store: Store, runner: Runner | None = None) -> None:
+        """
+        Args:
+            store: whose methods are called.
+            runner: does the work; None: threads, which `close` ends.
+        """
+        self.store = store
+        self._own_runner = ThreadRunner() if runner is None else None
+        self._runner: Runner = self._own_runner or runner  # type: ignore[assignment]
+        self._begun: set[asyncio.Task[Any]] = set()
+        self._last_change: asyncio.Task[Any] | None = None
+        self._closed = False
+
+    async def change(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Makes a short durable change of rows; changes are made one after the other, in their order.
+
+        Raises:
+            StoreClosed: the store was closed: the change is not made.
+            Exception: whatever the method raises.
+        """
+        before = self._last_change
+        work = functools.partial(method, *args, **kwargs)
+
+        async def in_turn() -> T:
+            nonlocal before
+            if before is not None:
+                await asyncio.wait([before])
+                before = None
+            return await self._runner.run(CHANGE, work)
+
+        task = self._begin(in_turn)
+        self._last_change = task
+        return await asyncio.shield(task)
+
+    async def read(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Reads rows or small files: waits for no change.
+
+        Raises:
+            StoreClosed: the store was closed.
+            Exception: whatever the method raises.
+        """
+        work = functools.partial(method, *args, **kwargs)
+        return await asyncio.shield(self._begin(lambda: self._runner.run(READ, work)))
+
+    async def files(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Writes or hashes large files. No change waits for that.
+
+        Raises:
+            StoreClosed: the store was closed: nothing is done.
+            Exception: whatever the method raises.
+        """
+        work = functools.partial(method, *args, **kwargs)
+        return await asyncio.shield(self._begin(lambda: self._runner.run(FILES, work)))
+
+    async def close(self) -> None:
+        """Waits for what was begun. Afterwards every call raises `StoreClosed`. The store stays open."""
+        self._closed = True
+        while self._begun:
+            await asyncio.wait(self._begun)
+        if self._own_runner is not None:
+            await self._own_runner.close()
+
+    def _begin(self, run: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        if self._closed:
+            raise StoreClosed("the store is closed: the server is shutting down; try again later")
+        task = asyncio.ensure_future(run())
+        self._begun.add(task)
+        task.add_done_callback(self._end)
+        return task
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._begun.discard(task)
+        if task is self._last_change:
+            self._last_change = None
+        # A caller that was cancelled does not ask for the error.
+        if not task.cancelled():
+            task.exception()

@@ -1,0 +1,231 @@
+"""Images by their content: one file for each, whoever owns it, and rows that say who may name it."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from impasto_server.store.blobs import Blobs, NewFile, digest, remove_file
+from impasto_server.store.database import Database
+from impasto_server.store.errors import storage_errors
+from impasto_server.store.quota import Quota
+from impasto_server.store.reserve import Reserve
+from impasto_server.store.verifier import Verifier
+
+_BATCH = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredImage:
+    """An image of a tenant: an image file, or if `raw` a serialized `RawPixels`.
+
+    Attributes:
+        path: its file, which is never changed, only removed.
+        size_bytes: its length.
+        raw: which of these.
+        width, height: of the picture in pixels; None if nobody has looked yet.
+    """
+
+    path: Path
+    size_bytes: int
+    raw: bool
+    width: int | None = None
+    height: int | None = None
+
+
+class Images:
+    """The images of all tenants. Any thread may call it.
+
+    Every call may raise `StoreError`, `DiskFull` if there is no room: then it has done nothing.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: Blobs,
+        temporary: Path,
+        quota: Quota,
+        reserve: Reserve,
+        verifier: Verifier,
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._temporary = temporary
+        self._quota = quota
+        self._reserve = reserve
+        self._verifier = verifier
+        # Nobody may store an image again between its row's deletion and its file's.
+        self._files_lock = threading.Lock()
+
+    def put(self, tenant: str, data: bytes, *, raw: bool = False, size: tuple[int, int] | None = None) -> str:
+        """Stores an image of a tenant durably and counts it as used now; returns its digest.
+
+        Args:
+            tenant: whose it is.
+            data: an image file, or if `raw` a deterministically serialized `RawPixels`.
+            raw: which of these.
+            size: width and height of the picture in pixels, if known.
+
+        Raises:
+            QuotaExceeded: the tenant would have more stored than it may.
+        """
+        sha256 = digest(data)
+        if self.use(tenant, sha256) is None:
+            self.add(tenant, sha256, data, raw=raw, size=size)
+        elif size is not None:
+            self.remember_size(sha256, *size)
+        return sha256
+
+    def get(self, tenant: str, sha256: str) -> StoredImage | None:
+        """An image that this tenant has; None if it has none of this digest.
+
+        A damaged one counts as not there: sending it again mends it.
+        """
+        row = self._database.row(
+            """SELECT size_bytes, raw, width, height FROM images JOIN blobs USING (sha256)
+                WHERE tenant = ? AND sha256 = ?""",
+            (tenant, sha256),
+        )
+        if row is None or not self._verifier.holds(self._blobs.path(sha256), sha256):
+            return None
+        return StoredImage(
+            self._blobs.path(sha256), row["size_bytes"], bool(row["raw"]), row["width"], row["height"]
+        )
+
+    def read(self, tenant: str, sha256: str) -> bytes | None:
+        """The bytes of an image; None as for `get`."""
+        image = self.get(tenant, sha256)
+        if image is None:
+            return None
+        with storage_errors(image.path):
+            return image.path.read_bytes()
+
+    def use(self, tenant: str, sha256: str) -> StoredImage | None:
+        """The same as `get`; the image counts as used now."""
+        image = self.get(tenant, sha256)
+        if image is None:
+            return None
+        self._reserve.require()
+        with self._database.transaction(durable=False) as database:
+            used = database.execute(
+                "UPDATE images SET used_time = ? WHERE tenant = ? AND sha256 = ?",
+                (time.time(), tenant, sha256),
+            ).rowcount
+        return image if used else None
+
+    def remember_size(self, sha256: str, width: int, height: int) -> None:
+        """Notes how large a picture is, in pixels; harmless if there is no such image."""
+        new = "SELECT 1 FROM blobs WHERE sha256 = ? AND width IS NOT ? AND height IS NOT ?"
+        if self._database.row(new, (sha256, width, height)):
+            self._reserve.require()
+            with self._database.transaction(durable=False) as database:
+                database.execute(
+                    "UPDATE blobs SET width = ?, height = ? WHERE sha256 = ?", (width, height, sha256)
+                )
+
+    def add(
+        self,
+        tenant: str,
+        sha256: str,
+        data: bytes,
+        *,
+        raw: bool = False,
+        size: tuple[int, int] | None = None,
+        counted: bool = False,
+        stored: Callable[[], None] | None = None,
+    ) -> None:
+        """Stores an image that the tenant does not have, or whose file is damaged.
+
+        Args:
+            tenant: whose it is.
+            sha256: of the data.
+            data: as for `put`.
+            raw: as for `put`.
+            size: as for `put`.
+            counted: whether the quota counts it already, as an upload.
+            stored: called when it is stored, before anyone else can look at the quota.
+
+        Raises:
+            QuotaExceeded: the tenant would have more stored than it may.
+        """
+        # Before all the writing, and again when it is decided.
+        self._check_quota(tenant, sha256, len(data), counted)
+        # Written also where another tenant has it: how long this takes tells nobody what others have.
+        with NewFile(self._temporary, self._reserve.writing) as file:
+            file.write(data)
+            file.flush()
+            path = self._blobs.path(sha256)
+            with self._files_lock:
+                is_new = not path.exists()
+                file.publish(path)
+                try:
+                    with self._database.exclusive():
+                        self._add_rows(tenant, sha256, len(data), raw, size, counted)
+                        if stored is not None:
+                            stored()
+                except BaseException:
+                    if is_new:
+                        remove_file(path)
+                    raise
+
+    def forget_unused(self, before: float) -> None:
+        """Forgets images that no job uses and nobody has named since a time, seconds since the epoch."""
+        while self._forget_some(before):
+            pass
+
+    def _check_quota(self, tenant: str, sha256: str, size_bytes: int, counted: bool) -> None:
+        owned = "SELECT 1 FROM images WHERE tenant = ? AND sha256 = ?"
+        if not counted and not self._database.row(owned, (tenant, sha256)):
+            self._quota.check(tenant, size_bytes)
+
+    def _add_rows(
+        self,
+        tenant: str,
+        sha256: str,
+        size_bytes: int,
+        raw: bool,
+        size: tuple[int, int] | None,
+        counted: bool,
+    ) -> None:
+        width, height = size or (None, None)
+        with self._database.transaction() as database:
+            self._check_quota(tenant, sha256, size_bytes, counted)
+            database.execute(
+                """INSERT INTO blobs (sha256, size_bytes, width, height) VALUES (?, ?, ?, ?)
+                ON CONFLICT DO UPDATE SET width = coalesce(excluded.width, width),
+                    height = coalesce(excluded.height, height)""",
+                (sha256, size_bytes, width, height),
+            )
+            database.execute(
+                """INSERT INTO images VALUES (?, ?, ?, ?)
+                ON CONFLICT DO UPDATE SET used_time = excluded.used_time""",
+                (tenant, sha256, raw, time.time()),
+            )
+
+    def _forget_some(self, before: float) -> bool:
+        """Forgets a few, so that a crash leaves a few files at most; tells whether there may be more."""
+
+        def forget() -> tuple[int, list[str]]:
+            with self._database.transaction() as database:
+                unused = database.execute(
+                    """SELECT tenant, sha256 FROM images WHERE used_time < ? AND NOT EXISTS (
+                        SELECT 1 FROM job_images
+                        WHERE job_images.tenant = images.tenant AND job_images.sha256 = images.sha256)
+                    LIMIT ?""",
+                    (before, _BATCH),
+                ).fetchall()
+                database.executemany("DELETE FROM images WHERE tenant = ? AND sha256 = ?", unused)
+                digests = {row["sha256"] for row in unused}
+                owned = "SELECT 1 FROM images WHERE sha256 = ?"
+                ownerless = [each for each in digests if not database.execute(owned, (each,)).fetchone()]
+                database.executemany("DELETE FROM blobs WHERE sha256 = ?", [(each,) for each in ownerless])
+            return len(unused), ownerless
+
+        with self._files_lock:
+            found, ownerless = self._reserve.freeing(forget, self._database.recycle_log)
+            for sha256 in ownerless:
+                remove_file(self._blobs.path(sha256))
+        return found == _BATCH

@@ -1,0 +1,118 @@
+"""Room held ready on the disk, so that on a full one jobs can still be cancelled and deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from impasto_server.store.blobs import write_all
+from impasto_server.store.errors import DiskFull, disk_full
+
+RESERVE_BYTES = 2 << 20
+
+_SLICE_BYTES = 512 << 10
+
+T = TypeVar("T")
+
+
+class Reserve:
+    """A file that is given up a slice at a time, for changes that free room.
+
+    Until it is whole again, no other change is made: else whatever is written all the time, checkpoints above all, would take the room that was given up.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._size = 0
+        with contextlib.suppress(OSError):
+            self._size = min(path.stat().st_size, RESERVE_BYTES)
+        self.restore()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keeps the reserve as it is while a piece of a file is written.
+
+        Raises:
+            DiskFull: the reserve is not whole, and cannot be made so.
+        """
+        with self._lock:
+            self._require()
+            yield
+
+    def require(self) -> None:
+        """
+        Raises:
+            DiskFull: the reserve is not whole, and cannot be made so.
+        """
+        if self._size < RESERVE_BYTES:
+            with self._lock:
+                self._require()
+
+    def restore(self) -> bool:
+        """Makes the reserve whole if there is room; tells whether it is."""
+        if self._size >= RESERVE_BYTES:
+            return True
+        with self._lock:
+            return self._size >= RESERVE_BYTES or self._fill()
+
+    def freeing(self, change: Callable[[], T], recycle: Callable[[], None]) -> T:
+        """Makes a change that frees room, or frees a device; on a full disk with the room of the reserve.
+
+        Args:
+            change: may be called several times; does nothing where it raises `DiskFull`.
+            recycle: may make room without giving anything up.
+
+        Raises:
+            DiskFull: there was no room even so.
+        """
+        try:
+            return change()
+        except DiskFull:
+            recycle()
+        while True:
+            try:
+                return change()
+            except DiskFull:
+                if not self._give_up_slice():
+                    raise
+
+    def _require(self) -> None:
+        if self._size < RESERVE_BYTES and not self._fill():
+            raise disk_full(self._path)
+
+    def _give_up_slice(self) -> bool:
+        with self._lock:
+            if self._size <= 0:
+                return False
+            self._size = max(0, self._size - _SLICE_BYTES)
+            with contextlib.suppress(FileNotFoundError):
+                os.truncate(self._path, self._size)
+            return True
+
+    def _fill(self) -> bool:
+        missing = RESERVE_BYTES - self._size
+        try:
+            disk = os.statvfs(self._path.parent)
+            if disk.f_bavail * disk.f_frsize < missing:
+                return False
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError:
+            return False
+        try:
+            os.ftruncate(descriptor, self._size)
+            # Random, so that no file system stores it in less room.
+            write_all(descriptor, os.urandom(missing))
+            os.fsync(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, self._size)
+            return False
+        finally:
+            os.close(descriptor)
+        self._size = RESERVE_BYTES
+        return True

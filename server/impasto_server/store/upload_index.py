@@ -1,0 +1,111 @@
+"""Which uploads are unfinished: read from their folder once, then kept in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from impasto_server.store.blobs import digest
+
+SUFFIX = ".part"
+
+
+@dataclasses.dataclass
+class Upload:
+    """An unfinished upload.
+
+    Attributes:
+        path: its file.
+        announced_bytes: size of the whole. Of a file of an older version, which does not tell: what is there.
+        committed_bytes: how much of it is there.
+        used_time: when something last came for it, seconds since the epoch.
+    """
+
+    path: Path
+    announced_bytes: int
+    committed_bytes: int
+    used_time: float
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether the name of its file tells its announced size."""
+        return "." in self.path.name.removesuffix(SUFFIX)
+
+
+class UploadIndex:
+    """The unfinished uploads by their tenant, each in a file `KEY.SIZE.part`. Any thread may use it.
+
+    A key is the digest of the announced digest and size. The folder of a tenant is named after its digest.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Reads what is in the folder."""
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._uploads: dict[str, dict[str, Upload]] = {}
+        for path in folder.glob(f"*/*{SUFFIX}"):
+            key, _, size = path.name.removesuffix(SUFFIX).partition(".")
+            stat = path.stat()
+            announced = int(size) if size.isascii() and size.isdigit() else stat.st_size
+            upload = Upload(path, announced, stat.st_size, stat.st_mtime)
+            self._uploads.setdefault(path.parent.name, {})[key] = upload
+
+    def path(self, tenant: str, key: str, size_bytes: int) -> Path:
+        """Where an upload's file belongs."""
+        return self._folder / digest(tenant.encode()) / f"{key}.{size_bytes}{SUFFIX}"
+
+    def get(self, tenant: str, key: str) -> Upload | None:
+        with self._lock:
+            return self._of(tenant).get(key)
+
+    def put(self, tenant: str, key: str, upload: Upload) -> None:
+        with self._lock:
+            self._uploads.setdefault(digest(tenant.encode()), {})[key] = upload
+
+    def drop(self, upload: Upload) -> None:
+        """Forgets an upload; harmless if it is forgotten."""
+        with self._lock:
+            folder = upload.path.parent.name
+            uploads = self._uploads.get(folder, {})
+            for key in [key for key, other in uploads.items() if other is upload]:
+                del uploads[key]
+            if not uploads:
+                self._uploads.pop(folder, None)
+
+    def count(self, tenant: str) -> int:
+        with self._lock:
+            return len(self._of(tenant))
+
+    def oldest(self, tenant: str) -> tuple[str, Upload]:
+        """The upload of a tenant that nothing came for the longest, with its key. There must be one."""
+        with self._lock:
+            return min(self._of(tenant).items(), key=lambda item: item[1].used_time)
+
+    def announced_bytes(self, tenant: str) -> int:
+        """What a tenant's uploads will have when they are whole."""
+        with self._lock:
+            return sum(upload.announced_bytes for upload in self._of(tenant).values())
+
+    def committed_bytes(self) -> int:
+        """What there is of all tenants' uploads."""
+        with self._lock:
+            return sum(upload.committed_bytes for upload in self._all())
+
+    def older(self, time: float) -> list[tuple[str, Upload]]:
+        """The uploads that nothing came for since a time, with their keys."""
+        with self._lock:
+            return [
+                (key, upload)
+                for uploads in self._uploads.values()
+                for key, upload in uploads.items()
+                if upload.used_time < time
+            ]
+
+    def _of(self, tenant: str) -> dict[str, Upload]:
+        return self._uploads.get(digest(tenant.encode()), {})
+
+    def _all(self) -> Iterator[Upload]:
+        for uploads in self._uploads.values():
+            yield from uploads.values()
