@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import secrets
 from collections.abc import Sequence
@@ -9,6 +10,9 @@ from pathlib import Path
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store.store import Record, Store
+
+RESERVED_BYTES = 4 * 3 * 4 + (64 << 10)
+"""What an unfinished `new_record` holds of its tenant's quota for its result."""
 
 _clock = itertools.count(1_700_000_000_000_000_000, 1_000_000)
 
@@ -32,8 +36,26 @@ def ended(record: Record, state: pb.JobState, end_time: float = 1_700_000_000.0)
     return record
 
 
+def make_job(store: Store, image: bytes = b"content", tenant: str = "anna") -> Record:
+    return store.jobs.create(new_record([store.images.put(tenant, image)], tenant=tenant))
+
+
+def succeed(store: Store, record: Record, result: bytes, end_time: float = 1_700_000_000.0) -> bool:
+    ended(record, pb.JOB_STATE_SUCCEEDED, end_time)
+    record.job.result.CopyFrom(pb.ImageInfo(size_bytes=len(result), sha256=sha256_of(result)))
+    return store.results.finish(record, result)
+
+
+def sha256_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def accept(_: bytes) -> None:
+    """The check of an upload that refuses nothing."""
+
+
 def write_checkpoint(store: Store, name: str, evaluation: int, data: bytes) -> bool:
-    with store.checkpoint_writer(name, evaluation) as writer:
+    with store.checkpoints.writer(name, evaluation) as writer:
         writer.write(data[:3])
         writer.write(data[3:])
         return writer.commit()

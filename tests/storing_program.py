@@ -33,16 +33,16 @@ def whole_life(store: Store, chance: random.Random, tell: Tell) -> None:
     """A job from its image to its result, and perhaps its deletion."""
     image = chance.randbytes(chance.randrange(1, 50_000))
     if chance.random() < 0.5:
-        sha256 = store.put_image("anna", image)
+        sha256 = store.images.put("anna", image)
     else:
         sha256, half = sha256_of(image), len(image) // 2
         tell({"upload": sha256, "size": len(image), "committed": 0})
         for offset, piece in ((0, image[:half]), (half, image[half:])):
-            committed = store.append_upload("anna", sha256, len(image), offset, piece)
+            committed = store.uploads.append("anna", sha256, len(image), offset, piece)
             tell({"upload": sha256, "size": len(image), "committed": committed})
-        store.finish_upload("anna", sha256, len(image), lambda _: None)
+        store.uploads.finish("anna", sha256, len(image), lambda _: None)
     tell({"image": sha256})
-    record = store.create(new_record([sha256], request_id=sha256))
+    record = store.jobs.create(new_record([sha256], request_id=sha256))
     name = record.job.name
     tell({"job": name, "image": sha256})
     for evaluation in range(chance.randrange(4)):
@@ -52,15 +52,15 @@ def whole_life(store: Store, chance: random.Random, tell: Tell) -> None:
         write_checkpoint(store, name, evaluation, checkpoint)
         tell({"job": name, "checkpoint": sha256_of(checkpoint), "evaluation": evaluation, "sure": True})
         record.furthest = evaluation
-        store.save(record)
+        store.jobs.save(record)
         tell({"job": name, "furthest": evaluation})
     result = chance.randbytes(chance.randrange(1, 50_000))
     tell({"job": name, "result": sha256_of(result), "sure": False})
-    store.finish(ended(record, pb.JOB_STATE_SUCCEEDED), result)
+    store.results.finish(ended(record, pb.JOB_STATE_SUCCEEDED), result)
     tell({"job": name, "result": sha256_of(result), "sure": True})
     if chance.random() < 0.3:
         tell({"job": name, "deleted": True, "sure": False})
-        store.delete(name)
+        store.jobs.delete(name)
         tell({"job": name, "deleted": True, "sure": True})
 
 
@@ -74,23 +74,25 @@ def check(folder: Path, told: list[dict[str, Any]]) -> int:
     assert store.missing == ()
     for line in told:
         if "image" in line:
-            image = store.image("anna", line["image"])
+            image = store.images.get("anna", line["image"])
             assert image is not None
             assert sha256_of(image.path.read_bytes()) == line["image"]
         elif "upload" in line:
-            committed, whole = store.upload_offset("anna", line["upload"], line["size"])
+            committed, whole = store.uploads.offset("anna", line["upload"], line["size"])
             assert whole or committed >= line["committed"]
     for name, lines in jobs.items():
-        record = store.get(name)
+        record = store.jobs.get(name)
         deletions = [line["sure"] for line in lines if "deleted" in line]
         assert record is not None or deletions, lines
         assert record is None or True not in deletions
         if record is not None:
             check_job(store, record, lines)
-    for record in store.unfinished():
-        assert store.image("anna", record.spec.content.sha256) is not None
+    for record in store.jobs.unfinished():
+        assert store.images.get("anna", record.spec.content.sha256) is not None
     assert not list((folder / "temporary").iterdir())
-    expected = {record.job.name.removeprefix("jobs/") for record in store.list("anna", page_size=10**6)[0]}
+    expected = {
+        record.job.name.removeprefix("jobs/") for record in store.jobs.list("anna", page_size=10**6)[0]
+    }
     kept = {Path(file).parts[1].removesuffix(".png") for file in files_in(folder) if file[0] in "rc"}
     assert kept <= expected
     store.close()
@@ -101,7 +103,7 @@ def check_job(store: Store, record: Record, lines: list[dict[str, Any]]) -> None
     name = record.job.name
     assert record.furthest >= max((line["furthest"] for line in lines if "furthest" in line), default=0)
     results = [line for line in lines if "result" in line]
-    result, checkpoint = store.result_path(name), store.checkpoint_path(name)
+    result, checkpoint = store.results.path(name), store.checkpoints.path(name)
     if result is not None:
         assert record.job.state == pb.JOB_STATE_SUCCEEDED
         assert sha256_of(result.read_bytes()) == results[0]["result"]

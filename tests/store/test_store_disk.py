@@ -60,7 +60,7 @@ def create_until_full(store: Store) -> list[str]:
         record = new_record()
         record.job.title = "x" * 50_000
         try:
-            created.append(store.create(record).job.name)
+            created.append(store.jobs.create(record).job.name)
         except DiskFull:
             return created
     raise AssertionError("there was always room")
@@ -69,10 +69,10 @@ def create_until_full(store: Store) -> list[str]:
 def fail_all_writing(store: Store, record: Record) -> None:
     """Every call that needs room for what it stores."""
     calls = (
-        lambda: store.put_image("anna", os.urandom(100_000)),
-        lambda: store.append_upload("anna", "0" * 64, 100_000, 0, bytes(100_000)),
+        lambda: store.images.put("anna", os.urandom(100_000)),
+        lambda: store.uploads.append("anna", "0" * 64, 100_000, 0, bytes(100_000)),
         lambda: write_checkpoint(store, record.job.name, 9, bytes(100_000)),
-        lambda: store.finish(ended(record, pb.JOB_STATE_SUCCEEDED), bytes(100_000)),
+        lambda: store.results.finish(ended(record, pb.JOB_STATE_SUCCEEDED), bytes(100_000)),
     )
     for call in calls:
         with pytest.raises(DiskFull, match="make room"):
@@ -82,26 +82,26 @@ def fail_all_writing(store: Store, record: Record) -> None:
 
 def test_a_full_disk_fails_the_call_and_nothing_else(small_disk: Path) -> None:
     store = Store(small_disk / "store")
-    record = store.create(new_record([store.put_image("anna", b"content")]))
+    record = store.jobs.create(new_record([store.images.put("anna", b"content")]))
     write_checkpoint(store, record.job.name, 1, b"checkpoint")
     before = files_in(small_disk / "store")
     filler = fill(small_disk)
     fail_all_writing(store, record)
     created = create_until_full(store)
     assert files_in(small_disk / "store") == before
-    assert store.upload_offset("anna", "0" * 64, 100_000) == (0, False)
-    assert [unfinished.job.name for unfinished in store.unfinished()] == [record.job.name, *created]
-    path = store.checkpoint_path(record.job.name)
+    assert store.uploads.offset("anna", "0" * 64, 100_000) == (0, False)
+    assert [unfinished.job.name for unfinished in store.jobs.unfinished()] == [record.job.name, *created]
+    path = store.checkpoints.path(record.job.name)
     assert path is not None
     assert path.read_bytes() == b"checkpoint"
 
     filler.unlink()
     assert write_checkpoint(store, record.job.name, 9, bytes(100_000))
-    assert store.finish(ended(record, pb.JOB_STATE_SUCCEEDED), bytes(100_000))
+    assert store.results.finish(ended(record, pb.JOB_STATE_SUCCEEDED), bytes(100_000))
     store.close()
     store = Store(small_disk / "store")
     assert store.missing == ()
-    assert store.result_path(record.job.name) is not None
+    assert store.results.path(record.job.name) is not None
     store.close()
 
 
@@ -109,16 +109,18 @@ def test_a_full_disk_is_swept(small_disk: Path) -> None:
     """Even where SQLite has no room to write down what is deleted."""
     folder = small_disk / "store"
     store = Store(folder)
-    records = [store.create(new_record()) for _ in range(40)]
+    records = [store.jobs.create(new_record()) for _ in range(40)]
     for record in records:
-        store.finish(ended(record, pb.JOB_STATE_SUCCEEDED), bytes(20_000))
+        store.results.finish(ended(record, pb.JOB_STATE_SUCCEEDED), bytes(20_000))
     store.close()
     # Opened anew, the database has no log whose room it could use again.
     store = Store(folder)
     fill(small_disk)
     create_until_full(store)
-    assert store.sweep(time.time(), max_age=10, max_bytes=None) == [record.job.name for record in records]
-    assert store.put_image("anna", bytes(100_000))
+    assert store.retention.sweep(time.time(), max_age=10, max_bytes=None) == [
+        record.job.name for record in records
+    ]
+    assert store.images.put("anna", bytes(100_000))
     store.close()
 
 
@@ -129,13 +131,13 @@ def test_a_disk_that_is_full_from_the_beginning_is_refused(small_disk: Path) -> 
         Store(small_disk / "store")
     filler.unlink()
     store = Store(small_disk / "store")
-    assert store.create(new_record())
+    assert store.jobs.create(new_record())
     store.close()
 
 
 def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    record = store.create(new_record([store.put_image("anna", b"content")]))
+    record = store.jobs.create(new_record([store.images.put("anna", b"content")]))
     before = files_in(tmp_path / "store")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -145,28 +147,28 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path: Path) -> None:
         big = new_record()
         big.job.title = "x" * 200_000
         with pytest.raises(StoreError):
-            store.create(big)
+            store.jobs.create(big)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
     assert files_in(tmp_path / "store") == before
-    assert store.get(big.job.name) is None
-    assert store.create(big)
-    assert store.put_image("anna", bytes(100_000))
+    assert store.jobs.get(big.job.name) is None
+    assert store.jobs.create(big)
+    assert store.images.put("anna", bytes(100_000))
     store.close()
 
 
 def test_a_file_whose_row_cannot_be_written_is_taken_away(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    kept = {f"images/{store.put_image('anna', b'content')}"}
+    kept = {f"images/{store.images.put('anna', b'content')}"}
     assert store._database is not None
-    store._database.execute("PRAGMA max_page_count = 1")
-    images = (f"images/{store.put_image('anna', b'%d' % number)}" for number in range(1000))
+    store._database._writer.execute("PRAGMA max_page_count = 1")
+    images = (f"images/{store.images.put('anna', b'%d' % number)}" for number in range(1000))
     with pytest.raises(DiskFull):
         kept.update(images)
     assert files_in(tmp_path / "store") == kept
-    store._database.execute("PRAGMA max_page_count = 1000000")
-    assert store.put_image("anna", b"another")
+    store._database._writer.execute("PRAGMA max_page_count = 1000000")
+    assert store.images.put("anna", b"another")
     store.close()
 
 
@@ -194,7 +196,7 @@ except StoreError as error:
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "is in use by another server" in run.stdout
-    assert store.create(new_record())
+    assert store.jobs.create(new_record())
     store.close()
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not run.stdout
@@ -207,9 +209,9 @@ except StoreError as error:
 def test_a_damaged_database_is_refused_and_left_as_it_is(tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "store"
     store = Store(folder)
-    image = store.put_image("anna", b"content")
+    image = store.images.put("anna", b"content")
     for _ in range(200):
-        store.create(new_record([image]))
+        store.jobs.create(new_record([image]))
     store.close()
     database = folder / DATABASE
     whole = bytearray(database.read_bytes())
@@ -229,10 +231,10 @@ def test_a_damaged_database_is_refused_and_left_as_it_is(tmp_path: Path, damage:
 
 def test_files_without_their_database_are_not_taken_for_leftovers(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    image = store.put_image("anna", b"content")
+    image = store.images.put("anna", b"content")
     store.close()
     (tmp_path / DATABASE).unlink()
-    with pytest.raises(StoreError, match="put a copy of it back"):
+    with pytest.raises(StoreError, match=rf"Put a copy of {DATABASE} back"):
         Store(tmp_path)
     assert (tmp_path / "images" / image).is_file()
 
@@ -246,7 +248,7 @@ def test_another_programs_database_is_refused(tmp_path: Path) -> None:
 
 def test_an_older_database_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
-    record = store.create(new_record([store.put_image("anna", b"content")]))
+    record = store.jobs.create(new_record([store.images.put("anna", b"content")]))
     store.close()
     newer = (
         *schema.MIGRATIONS,
@@ -256,17 +258,17 @@ def test_an_older_database_is_brought_up_to_date(tmp_path: Path, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", newer)
         store = Store(tmp_path)
-        migrated = store.get(record.job.name)
+        migrated = store.jobs.get(record.job.name)
         assert migrated is not None
         assert (migrated.job, migrated.deaths) == (record.job, 7)
         store.close()
-    with pytest.raises(StoreError, match=r"newer version .*\(its version is 3, this program knows up to 1\)"):
+    with pytest.raises(StoreError, match=r"newer version .*\(its version is 4, this program knows up to 2\)"):
         Store(tmp_path)
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
-    record = store.create(new_record())
+    record = store.jobs.create(new_record())
     store.close()
     failing = (*schema.MIGRATIONS, ("UPDATE jobs SET deaths = 9", "CREATE TABLE jobs (again)"))
     with monkeypatch.context() as patch:
@@ -274,5 +276,5 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
         with pytest.raises(StoreError, match="already exists"):
             Store(tmp_path)
     store = Store(tmp_path)
-    assert store.get(record.job.name) == record
+    assert store.jobs.get(record.job.name) == record
     store.close()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.jobs.job import FINAL_STATES
+from impasto_server.store.records import FINAL_STATES
 from impasto_server.store.store import (
     MissingImage,
     QuotaExceeded,
@@ -24,7 +24,7 @@ from impasto_server.store.store import (
     Store,
     WrongOffset,
 )
-from stored_jobs import ended, files_in, new_record, write_checkpoint
+from stored_jobs import RESERVED_BYTES, ended, files_in, new_record, write_checkpoint
 
 TENANTS = ("anna", "bela")
 UNFINISHED = (pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING, pb.JOB_STATE_PAUSED)
@@ -61,15 +61,17 @@ def sha256_of(data: bytes) -> str:
 class StoreMachine(RuleBasedStateMachine):
     names = Bundle("names")
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(quota=st.sampled_from([None, 10, 2 * RESERVED_BYTES + 12]))
+    def begin(self, quota: int | None) -> None:
         self.folder = Path(tempfile.mkdtemp())
-        self.store = Store(self.folder)
+        self.quota = quota
+        self.store = Store(self.folder, quota_bytes=quota)
         self.openings = 1
         self.images: dict[tuple[str, str], bytes] = {}
         self.uploads: dict[tuple[str, bytes], bytes] = {}
         self.jobs: dict[str, Kept] = {}
-        self.clock = 1_000.0
+        # Later than any job is made.
+        self.clock = 1_800_000_000.0
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
@@ -79,9 +81,20 @@ class StoreMachine(RuleBasedStateMachine):
     def stored_bytes(self, tenant: str) -> int:
         return (
             sum(len(data) for (owner, _), data in self.images.items() if owner == tenant)
-            + sum(len(data) for (owner, _), data in self.uploads.items() if owner == tenant)
-            + sum(kept.size_bytes for kept in self.jobs.values() if kept.record.tenant == tenant)
+            + sum(len(data) for owner, data in self.uploads if owner == tenant)
+            + sum(
+                len(kept.result or b"") if kept.final else RESERVED_BYTES
+                for kept in self.jobs.values()
+                if kept.record.tenant == tenant
+            )
         )
+
+    def refused(self, tenant: str, more_bytes: int) -> bool:
+        return self.quota is not None and self.stored_bytes(tenant) + more_bytes > self.quota
+
+    def check_refusal(self, error: QuotaExceeded, tenant: str, more_bytes: int) -> None:
+        assert (error.quota_bytes, error.needed_bytes) == (self.quota, self.stored_bytes(tenant) + more_bytes)
+        assert self.refused(tenant, more_bytes)
 
     def all_stored_bytes(self) -> int:
         return (
@@ -94,18 +107,16 @@ class StoreMachine(RuleBasedStateMachine):
         used = {(kept.record.tenant, kept.record.spec.content.sha256) for kept in self.jobs.values()}
         self.images = {key: data for key, data in self.images.items() if key in used}
 
-    @rule(tenant=tenants, data=pictures, quota=st.none() | st.integers(0, 40))
-    def put_image(self, tenant: str, data: bytes, quota: int | None) -> None:
+    @rule(tenant=tenants, data=pictures)
+    def put_image(self, tenant: str, data: bytes) -> None:
         key = tenant, sha256_of(data)
-        needed = self.stored_bytes(tenant) + len(data)
-        refused = key not in self.images and quota is not None and needed > quota
         try:
-            assert self.store.put_image(tenant, data, quota_bytes=quota) == key[1]
-            assert not refused
+            assert self.store.images.put(tenant, data) == key[1]
+            assert key in self.images or not self.refused(tenant, len(data))
             self.images[key] = data
         except QuotaExceeded as error:
-            assert refused
-            assert (error.quota_bytes, error.needed_bytes) == (quota, needed)
+            assert key not in self.images
+            self.check_refusal(error, tenant, len(data))
 
     @rule(tenant=tenants, data=pictures, offset=st.integers(0, 3), length=st.integers(1, 4))
     def upload(self, tenant: str, data: bytes, offset: int, length: int) -> None:
@@ -113,26 +124,30 @@ class StoreMachine(RuleBasedStateMachine):
         sent = self.uploads.get((tenant, data), b"")
         whole = (tenant, sha256) in self.images
         expected = (len(data), True) if whole else (len(sent), False)
-        assert self.store.upload_offset(tenant, sha256, len(data)) == expected
+        assert self.store.uploads.offset(tenant, sha256, len(data)) == expected
         piece = data[offset : offset + length]
         try:
-            committed = self.store.append_upload(tenant, sha256, len(data), offset, piece)
+            committed = self.store.uploads.append(tenant, sha256, len(data), offset, piece)
             if whole:
                 assert committed == len(data)
                 return
             assert offset == len(sent)
-            if sent + piece:
-                self.uploads[tenant, data] = sent + piece
+            assert (tenant, data) in self.uploads or not self.refused(tenant, len(data))
+            self.uploads[tenant, data] = sent + piece
             assert committed == len(sent + piece)
         except WrongOffset as wrong:
             assert not whole
             assert wrong.committed == len(sent) != offset
+        except QuotaExceeded as error:
+            assert not whole
+            assert not sent
+            self.check_refusal(error, tenant, len(data))
 
     @rule(tenant=tenants, data=pictures)
     def finish_upload(self, tenant: str, data: bytes) -> None:
         key = tenant, sha256_of(data)
         try:
-            self.store.finish_upload(tenant, key[1], len(data), lambda _: None)
+            self.store.uploads.finish(tenant, key[1], len(data), lambda _: None)
             assert key in self.images or self.uploads[tenant, data] == data
             self.uploads.pop((tenant, data), None)
             self.images[key] = data
@@ -156,7 +171,7 @@ class StoreMachine(RuleBasedStateMachine):
             if request_id and (kept.record.tenant, kept.record.request_id) == (tenant, request_id)
         ]
         try:
-            stored = self.store.create(record)
+            stored = self.store.jobs.create(record)
         except RequestIdTaken:
             assert same[0].request_digest != request_digest
             return multiple()
@@ -164,10 +179,15 @@ class StoreMachine(RuleBasedStateMachine):
             assert not same
             assert (tenant, sha256) not in self.images
             return multiple()
+        except QuotaExceeded as error:
+            assert not same
+            self.check_refusal(error, tenant, RESERVED_BYTES)
+            return multiple()
         if same:
             assert stored == same[0]
             return multiple()
         assert (tenant, sha256) in self.images
+        assert not self.refused(tenant, RESERVED_BYTES)
         assert stored == record
         self.jobs[record.job.name] = Kept(copy.deepcopy(stored))
         return record.job.name
@@ -177,7 +197,7 @@ class StoreMachine(RuleBasedStateMachine):
         kept = self.jobs.get(name)
         record = copy.deepcopy(kept.record) if kept else new_record()
         record.job.state, record.furthest = state, furthest
-        stored = self.store.save(record, durable=durable)
+        stored = self.store.jobs.save(record, durable=durable)
         assert stored == (kept is not None and not kept.final)
         if kept and stored:
             kept.record = record
@@ -187,11 +207,13 @@ class StoreMachine(RuleBasedStateMachine):
         if kept := self.jobs.get(name):
             self.clock += 1
             record = ended(copy.deepcopy(kept.record), state, self.clock)
-            stored = self.store.save(record)
+            stored = self.store.jobs.save(record)
             assert stored == (not kept.final or kept.record.job.state == state)
             if stored:
                 record.checkpoint = None
-                kept.record, kept.checkpoint, kept.end_time = record, None, self.clock
+                # It became final once.
+                kept.end_time = kept.end_time if kept.final else self.clock
+                kept.record, kept.checkpoint = record, None
 
     @rule(name=names, result=st.sampled_from([b"r" * 5, b"s" * 9]))
     def succeed(self, name: str, result: bytes) -> None:
@@ -199,7 +221,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.clock += 1
             record = ended(copy.deepcopy(kept.record), pb.JOB_STATE_SUCCEEDED, self.clock)
             before = kept.record.job.state
-            assert self.store.finish(record, result) == (
+            assert self.store.results.finish(record, result) == (
                 before in UNFINISHED or before == pb.JOB_STATE_SUCCEEDED
             )
             if before in UNFINISHED:
@@ -217,19 +239,19 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(name=names)
     def drop_checkpoints(self, name: str) -> None:
-        self.store.drop_checkpoints(name)
+        self.store.checkpoints.drop(name)
         if kept := self.jobs.get(name):
             kept.checkpoint = kept.record.checkpoint = None
 
     @rule(name=names)
     def delete(self, name: str) -> None:
-        self.store.delete(name)
+        self.store.jobs.delete(name)
         self.jobs.pop(name, None)
 
     @rule(age=st.none() | st.integers(0, 5), max_bytes=st.none() | st.integers(0, 60), old=st.booleans())
     def sweep(self, age: int | None, max_bytes: int | None, old: bool) -> None:
         # Images are used at the true time, jobs end at the model's.
-        deleted = self.store.sweep(
+        deleted = self.store.retention.sweep(
             self.clock,
             max_age=age,
             max_bytes=max_bytes,
@@ -257,7 +279,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def open_again(self) -> None:
         self.store.close()
-        self.store = Store(self.folder)
+        self.store = Store(self.folder, quota_bytes=self.quota)
         self.openings += 1
         assert self.store.generation == self.openings
         assert self.store.missing == ()
@@ -267,7 +289,7 @@ class StoreMachine(RuleBasedStateMachine):
         listed: list[Record] = []
         token = ""
         while True:
-            page, token = self.store.list(tenant, states=states, page_size=page_size, page_token=token)
+            page, token = self.store.jobs.list(tenant, states=states, page_size=page_size, page_token=token)
             assert len(page) == page_size or not token
             listed += page
             if not token:
@@ -281,18 +303,18 @@ class StoreMachine(RuleBasedStateMachine):
         for tenant in TENANTS:
             assert self.store.stored_bytes(tenant) == self.stored_bytes(tenant)
         for (tenant, sha256), data in self.images.items():
-            image = self.store.image(tenant, sha256)
+            image = self.store.images.get(tenant, sha256)
             assert image is not None
             assert image.path.read_bytes() == data
         for name, kept in self.jobs.items():
-            assert self.store.get(name) == kept.record
+            assert self.store.jobs.get(name) == kept.record
             for path, data in (
-                (self.store.checkpoint_path(name), kept.checkpoint),
-                (self.store.result_path(name), kept.result),
+                (self.store.checkpoints.path(name), kept.checkpoint),
+                (self.store.results.path(name), kept.result),
             ):
                 assert (path.read_bytes() if path else None) == data
         unfinished = [kept.record for kept in self.jobs.values() if not kept.final]
-        assert self.store.unfinished() == unfinished
+        assert self.store.jobs.unfinished() == unfinished
         number = len({sha256 for _, sha256 in self.images}) + len(self.uploads)
         number += sum(
             (kept.checkpoint is not None) + (kept.result is not None) for kept in self.jobs.values()

@@ -43,9 +43,10 @@ class Database:
         """Closes all connections, after the transaction that is under way; harmless if they are closed."""
         with self._lock, self._readers_lock:
             self._closed = True
-            self._writer.close()
             while self._readers:
                 self._readers.pop().close()
+            # Last, so that it moves all of the log to the database.
+            self._writer.close()
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:

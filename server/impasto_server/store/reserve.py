@@ -22,7 +22,8 @@ T = TypeVar("T")
 class Reserve:
     """A file that is given up a slice at a time, for changes that free room.
 
-    Until it is whole again, no other change is made: else whatever is written all the time, checkpoints above all, would take the room that was given up.
+    Until it is whole again, no other change is made: else whatever is written all the time, checkpoints above
+    all, would take the room that was given up.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.store.store import (
+    MissingImage,
+    Store,
+)
+from stored_jobs import ended, files_in, make_job, new_record, sha256_of, succeed, write_checkpoint
+
+DAY = 86_400.0
+
+
+def test_final_jobs_are_deleted_by_age_and_unfinished_ones_never(store: Store) -> None:
+    now = time.time()
+    old, new, running = (make_job(store) for _ in range(3))
+    succeed(store, old, b"old", now - 100)
+    store.jobs.save(ended(new, pb.JOB_STATE_FAILED, now - 10))
+    assert store.retention.sweep(now, max_age=None, max_bytes=None) == []
+    assert store.retention.sweep(now, max_age=50, max_bytes=None) == [old.job.name]
+    assert store.results.path(old.job.name) is None
+    assert store.jobs.get(new.job.name) is not None
+    assert store.retention.sweep(now, max_age=5, max_bytes=0) == [new.job.name]
+    assert [record.job.name for record in store.jobs.unfinished()] == [running.job.name]
+
+
+def test_many_old_jobs_are_deleted_in_one_sweep(store: Store, folder: Path) -> None:
+    records = [store.jobs.create(new_record()) for _ in range(100)]
+    for record in records:
+        succeed(store, record, b"result", 1_800_000_000.0)
+    assert store.retention.sweep(1_800_000_100.0, max_age=10, max_bytes=None) == [
+        record.job.name for record in records
+    ]
+    assert not files_in(folder)
+
+
+def test_the_oldest_final_jobs_make_room(store: Store) -> None:
+    now = time.time()
+    records = [make_job(store, b"%d" % i * 10) for i in range(4)]
+    for i in (2, 0, 1):
+        succeed(store, records[i], b"r" * 100, now - 100 + i)
+    write_checkpoint(store, records[3].job.name, 1, b"c" * 50)
+    stored = store.retention.stored_bytes()
+    assert stored == 4 * 10 + 3 * 100 + 50
+    assert store.retention.sweep(now, max_age=None, max_bytes=stored) == []
+    assert store.retention.sweep(now, max_age=None, max_bytes=stored - 101) == [
+        records[0].job.name,
+        records[1].job.name,
+    ]
+    assert store.retention.sweep(now, max_age=None, max_bytes=0) == [records[2].job.name]
+    assert store.checkpoints.path(records[3].job.name) is not None
+
+
+def test_images_and_uploads_that_nobody_uses_are_forgotten(store: Store, folder: Path) -> None:
+    now = time.time()
+    unused = store.images.put("anna", b"unused")
+    used = make_job(store, b"used").spec.content.sha256
+    store.uploads.append("anna", sha256_of(b"never"), 5, 0, b"nev")
+    store.retention.sweep(now + 50, max_age=None, max_bytes=None, upload_age=100)
+    assert len(files_in(folder)) == 3
+    store.retention.sweep(now + 200, max_age=None, max_bytes=None, upload_age=100)
+    assert files_in(folder) == {f"images/{used}"}
+    with pytest.raises(MissingImage):
+        store.jobs.create(new_record([unused]))
+    assert store.uploads.offset("anna", sha256_of(b"never"), 5) == (0, False)
+
+
+def test_an_image_that_was_named_again_is_kept(store: Store) -> None:
+    first, second = store.images.put("anna", b"first"), store.images.put("anna", b"second")
+    before = time.time()
+    store.images.put("anna", b"first")
+    assert store.uploads.offset("anna", second, 6) == (6, True)
+    store.retention.sweep(before + DAY, max_age=None, max_bytes=None)
+    assert store.images.get("anna", first) is not None
+    assert store.images.get("anna", second) is not None
