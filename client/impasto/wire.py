@@ -71,12 +71,9 @@ LIST_STYLES = Method(_SERVICE + "ListStyles", pb.ListStylesRequest, pb.ListStyle
 GET_SERVER_INFO = Method(_SERVICE + "GetServerInfo", pb.GetServerInfoRequest, pb.GetServerInfoResponse)
 
 _RECIPE_ENUMS: dict[str, EnumTypeWrapper] = {
-    "objective": pb.Objective,
-    "optimizer": pb.Optimizer,
-    "effort": pb.Effort,
-    "start": pb.Start,
-    "precision": pb.Precision,
-    "color": pb.Color,
+    field.name: getattr(pb, field.enum_type.name)
+    for field in pb.Recipe.DESCRIPTOR.fields
+    if field.enum_type is not None
 }
 
 

@@ -205,7 +205,7 @@ WRONG_USAGE = [
     (["demo", "--animate", "film.gif"], "a film is an animated WebP"),
     (["demo", "--preview-dir", "content.png"], "--preview-dir content.png"),
     (["demo", "--effort", "draft", "--evaluations", "5"], "--effort is given and evaluations too"),
-    (["demo", "--size", "-5"], "--size cannot be -5; give a whole number"),
+    (["demo", "--size", "-5"], "--size is -5 px; give 16 to 8192"),
     (["demo", "--weights", "builtin"], "--weights is for a private server"),
     (["info", "--device", "cpu"], "--device is for a private server"),
     (["info", "--server", "http://here"], "'http://here' is not an address; give HOST:PORT"),

@@ -191,12 +191,12 @@ def test_what_the_server_does_not_let_be_steered(submitted: Impasto, fake: FakeS
         2,
         "Error: nothing to change; give an option, as --content-weight 0.5\n",
     )
-    refused = bad_request(job__recipe__content_weight="is -1; give 0 or more", job__title="is too long")
+    refused = bad_request(job__recipe__content_weight="is too large", job__title="is too long")
     fake.faults["UpdateJob"] = [status(grpc.StatusCode.INVALID_ARGUMENT, "no", refused)]
-    outcome = submitted("steer", "last", "--content-weight", -1)
+    outcome = submitted("steer", "last", "--content-weight", 9)
     assert (outcome.code, outcome.err) == (
         2,
-        "Error: --content-weight is -1; give 0 or more; --title is too long\n",
+        "Error: --content-weight is too large; --title is too long\n",
     )
     assert submitted("steer", "last", "--size", 9).code == 2
 

@@ -192,7 +192,7 @@ def test_refused_fields_go_by_the_names_of_their_options(impasto: Impasto, fake:
         ("spec.recipe.averaging", "is 2"),
         ("spec.recipe.stop_on_plateau", "is odd"),
         ("spec.recipe.content_layers", "name a layer twice"),
-        ("spec.recipe.style_layers[1].layer", "is 'conv9'; give a layer such as relu1_1"),
+        ("spec.recipe.style_layers[1].layer", "is 'relu3_4'; give a layer that VGG-16 has"),
         ("spec.styles[0].weight", "is -1; give a number above 0"),
         ("spec.regions[0].content_mask", "is damaged"),
         ("spec.regions[1].style_mask.encoded", "is truncated"),
@@ -202,7 +202,7 @@ def test_refused_fields_go_by_the_names_of_their_options(impasto: Impasto, fake:
     )
     outcome = impasto(
         *("stylize", "content.png", "style.png", "-o", "out.png", "--server", fake.address),
-        *("--style-layer", "relu1_1", "--style-layer", "conv9=2", "--shares", -1, "--selection", "sky.png"),
+        *("--style-layer", "relu1_1", "--style-layer", "relu3_4=2", "--shares", -1, "--selection", "sky.png"),
         *("--region", "sky.png", "--region", "sea.png,style-mask=style.png"),
     )
     assert outcome.code == 2
@@ -213,8 +213,8 @@ def test_refused_fields_go_by_the_names_of_their_options(impasto: Impasto, fake:
         "--averaging is 2",
         "--plateau is odd",
         "--content-layer name a layer twice",
-        "--style-layer conv9=2 is 'conv9'",
-        "give a layer such as relu1_1",
+        "--style-layer relu3_4=2 is 'relu3_4'",
+        "give a layer that VGG-16 has",
         "--shares -1: the share of style.png is -1",
         "give a number above 0",
         "sky.png is damaged",

@@ -15,42 +15,26 @@ from impasto.cli import jobs, plugin
 from impasto.cli.again import Given, paint_again
 from impasto.cli.grouped import grouped
 from impasto.cli.options import (
-    Averaging,
     Connection,
-    EffortName,
-    Evaluations,
     KeepRunning,
     Kept,
-    LearningRate,
-    ObjectiveName,
-    OptimizerName,
     Out,
-    Painted,
-    Plateau,
-    PrecisionName,
+    Parts,
     Priority,
     RegionOption,
     RegionsAgain,
     Run,
-    Seed,
     SelectionAgain,
     Shares,
-    Size,
     StartAgain,
-    StyleLayers,
-    StyleScale,
-    StyleWeight,
     TextureSize,
-    TextureStartFrom,
     Title,
-    TvWeight,
     parse_image,
-    parse_layers,
     parse_region,
     parse_shares,
     parse_size,
-    parse_start,
 )
+from impasto.cli.recipe_options import GivenRecipe, Painted, PaintedTexture, Tried
 from impasto.cli.running import Output, Spec, connected, info_once_ready, outcome, paint, serving, submit
 from impasto.errors import InvalidRequest
 from impasto.recipe import Recipe, Region, Style
@@ -124,7 +108,8 @@ def stylize(
     content: Content,
     styles: Styles,
     out: Out,
-    painted: Painted,
+    recipe: Painted,
+    parts: Parts,
     kept: Kept,
     run: Run,
     title: Title = None,
@@ -134,7 +119,7 @@ def stylize(
     """Paint the photograph CONTENT in the style of the painting STYLE."""
     names: dict[str, str] = {}
     with outcome(run, names) as display:
-        spec = _spec(content, styles, painted, names, title=title, priority=priority)
+        spec = _spec(content, styles, recipe, parts, names, title=title, priority=priority)
         output = Output.at(out, previews=kept.preview_dir, film=kept.animate, sidecar=kept.sidecar)
         output.check(spec.files())
         paint(spec, output, run, display, keep_running=keep_running)
@@ -145,7 +130,8 @@ def stylize(
 def submit_job(
     content: Content,
     styles: Styles,
-    painted: Painted,
+    recipe: Painted,
+    parts: Parts,
     connection: Connection,
     title: Title = None,
     priority: Priority = None,
@@ -153,7 +139,7 @@ def submit_job(
     """Have CONTENT painted in the style of STYLE, do not wait for it, and print the job's name."""
     names: dict[str, str] = {}
     with outcome(connection, names) as display:
-        spec = _spec(content, styles, painted, names, title=title, priority=priority)
+        spec = _spec(content, styles, recipe, parts, names, title=title, priority=priority)
         Output.check_readable(spec.files())
         submit(spec, connection, display)
 
@@ -166,50 +152,20 @@ def texture(
     out: Out,
     kept: Kept,
     run: Run,
-    recipe: ObjectiveName = None,
-    style_scale: StyleScale = None,
-    effort: EffortName = None,
-    evaluations: Evaluations = None,
-    start: TextureStartFrom = None,
-    seed: Seed = None,
+    recipe: PaintedTexture,
     shares: Shares = None,
-    style_weight: StyleWeight = None,
-    tv_weight: TvWeight = None,
-    style_layer: StyleLayers = None,
-    optimizer: OptimizerName = None,
-    learning_rate: LearningRate = None,
-    averaging: Averaging = None,
-    plateau: Plateau = None,
-    precision: PrecisionName = None,
     title: Title = None,
     priority: Priority = None,
     keep_running: KeepRunning = False,
 ) -> None:
     """Make a texture in the manner of the painting STYLE, of any size, without a photograph."""
-    names = {"spec.start_image": f"--start {start}"}
+    names = {"spec.start_image": f"--start {recipe.start_image}"}
     with outcome(run, names) as display:
-        named_start, start_file = parse_start(start)
-        settings = Recipe(
-            objective=recipe,
-            style_weight=style_weight,
-            tv_weight=tv_weight,
-            optimizer=optimizer,
-            learning_rate=learning_rate,
-            effort=effort,
-            evaluations=evaluations,
-            start=named_start,
-            seed=seed,
-            precision=precision,
-            style_scale=style_scale,
-            style_layers=parse_layers("style_layers", style_layer, names),
-            averaging=averaging,
-            stop_on_plateau=plateau,
-        )
         spec = Spec(
             None,
             _styles(styles, shares, names),
-            settings,
-            start_image=start_file,
+            Recipe(**recipe.settings(names)),
+            start_image=recipe.start_image,
             texture=parse_size(size),
             title=title,
             priority=priority,
@@ -266,25 +222,20 @@ def again(
 @app.command(epilog=EPILOG)
 @grouped
 def demo(
+    recipe: Tried,
     kept: Kept,
     run: Run,
     out: Out = Path("impasto-demo.png"),
-    size: Size = None,
-    effort: EffortName = None,
-    evaluations: Evaluations = None,
-    seed: Seed = None,
-    precision: PrecisionName = None,
 ) -> None:
     """Paint an astronaut in the style of Van Gogh's The Starry Night; both come with Impasto."""
     from importlib.resources import files
 
     images = files("impasto") / "data"
-    settings = Recipe(
-        effort=effort, evaluations=evaluations, longest_side=size, seed=seed, precision=precision
-    )
     with outcome(run, {}) as display:
         spec = Spec(
-            (images / "astronaut.jpg").read_bytes(), [(images / "starry_night.jpg").read_bytes()], settings
+            (images / "astronaut.jpg").read_bytes(),
+            [(images / "starry_night.jpg").read_bytes()],
+            Recipe(**recipe.settings({})),
         )
         output = Output.at(out, previews=kept.preview_dir, film=kept.animate, sidecar=kept.sidecar)
         output.check([])
@@ -316,22 +267,22 @@ app.add_typer(plugin.app, name="plugin")
 def _spec(
     content: str,
     styles: Sequence[str],
-    painted: Painted,
+    recipe: GivenRecipe,
+    parts: Parts,
     names: dict[str, str],
     *,
     title: str | None,
     priority: int | None,
 ) -> Spec:
-    names |= {"spec.content": content, "spec.start_image": f"--start {painted.start}"}
-    regions = [parse_region(text) for text in painted.region or ()]
-    _, start_file = parse_start(painted.start)
+    names |= {"spec.content": content, "spec.start_image": f"--start {recipe.start_image}"}
+    regions = [parse_region(text) for text in parts.region or ()]
     return Spec(
         parse_image(content),
-        _styles(styles, painted.shares, names),
-        Recipe(**painted.settings(names)),
-        start_image=start_file,
+        _styles(styles, parts.shares, names),
+        Recipe(**recipe.settings(names)),
+        start_image=recipe.start_image,
         regions=_regions(regions, len(styles), names),
-        selection=painted.selection,
+        selection=parts.selection,
         title=title,
         priority=priority,
     )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,9 +21,9 @@ from impasto.cli.options import (
     PreviewSide,
     Priority,
     Quiet,
-    Steered,
     Title,
 )
+from impasto.cli.recipe_options import Steered
 from impasto.cli.running import Output, connected, follow, named_server, outcome, write
 from impasto.errors import InvalidRequest, NotFound, Unavailable
 from impasto.files import write_whole
@@ -114,7 +114,7 @@ def watch(
 
 def steer(
     job: JobName,
-    steered: Steered,
+    recipe: Steered,
     connection: Connection,
     title: Title = None,
     priority: Priority = None,
@@ -124,7 +124,7 @@ def steer(
     """Change how JOB is painted; if it runs, it goes on from the image that it has."""
     names: dict[str, str] = {}
     with at_server(connection, names) as (client, display):
-        settings = cast("Any", steered.settings(names))
+        settings = recipe.settings(names)
         previews = None
         if preview_interval is not None or preview_side is not None:
             previews = Previews(min_interval=preview_interval, max_side=preview_side)

@@ -5,21 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple, cast
+from typing import Annotated, ClassVar, NamedTuple
 
 import typer
 
 from impasto.errors import InvalidRequest
-from impasto.recipe import (
-    Color,
-    Effort,
-    Objective,
-    Optimizer,
-    Precision,
-    Start,
-    StyleName,
-    UploadedImage,
-)
+from impasto.recipe import FIELDS, StyleName, UploadedImage
 
 PAINTING, PARTS, LOSSES, KEEPING, RUNNING = (
     "How to paint",
@@ -31,74 +22,9 @@ PAINTING, PARTS, LOSSES, KEEPING, RUNNING = (
 
 # How to paint.
 
-Size = Annotated[
-    int | None,
-    typer.Option("--size", metavar="PIXELS", help="Longer side of the result.", rich_help_panel=PAINTING),
-]
 TextureSize = Annotated[
     str,
     typer.Option("--size", metavar="WxH", help="Its width and height in pixels.", rich_help_panel=PAINTING),
-]
-EffortName = Annotated[
-    Effort | None, typer.Option("--effort", help="A named amount of work.", rich_help_panel=PAINTING)
-]
-Evaluations = Annotated[
-    int | None,
-    typer.Option(
-        "--evaluations",
-        metavar="N",
-        help="The work in evaluations of the loss, in place of --effort.",
-        rich_help_panel=PAINTING,
-    ),
-]
-ObjectiveName = Annotated[
-    Objective | None, typer.Option("--recipe", help="What is minimised.", rich_help_panel=PAINTING)
-]
-ContentWeight = Annotated[
-    float | None,
-    typer.Option(
-        "--content-weight",
-        metavar="W",
-        help="More keeps more of the photograph.",
-        rich_help_panel=PAINTING,
-    ),
-]
-StyleScale = Annotated[
-    float | None,
-    typer.Option(
-        "--style-scale",
-        metavar="S",
-        help="Size of the strokes; at 2 they are twice as large.",
-        rich_help_panel=PAINTING,
-    ),
-]
-ColorName = Annotated[
-    Color | None,
-    typer.Option(
-        "--color",
-        help="Whose colours: the style's; the photograph's, with only its lightness painted; or the "
-        "photograph's, with the style's colours matched to them first.",
-        rich_help_panel=PAINTING,
-    ),
-]
-StartFrom = Annotated[
-    str | None,
-    typer.Option(
-        "--start",
-        metavar="content|noise|FILE",
-        help="What the painting starts from.",
-        rich_help_panel=PAINTING,
-    ),
-]
-TextureStartFrom = Annotated[
-    str | None,
-    typer.Option(
-        "--start", metavar="noise|FILE", help="What the texture starts from.", rich_help_panel=PAINTING
-    ),
-]
-Seed = Annotated[
-    int | None,
-    typer.Option("--seed", metavar="N", help="Seed of everything random.", rich_help_panel=PAINTING),
 ]
 
 # Parts and shares.
@@ -154,65 +80,6 @@ SelectionAgain = Annotated[
     ),
 ]
 
-# Losses and optimiser.
-
-StyleWeight = Annotated[
-    float | None,
-    typer.Option("--style-weight", metavar="W", help="Weight of the style loss.", rich_help_panel=LOSSES),
-]
-TvWeight = Annotated[
-    float | None,
-    typer.Option("--tv-weight", metavar="W", help="More gives smoother areas.", rich_help_panel=LOSSES),
-]
-ContentLayers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--content-layer",
-        metavar="NAME[=W]",
-        help="Compare the content at this layer, as relu4_2=1. Repeat it for several.",
-        rich_help_panel=LOSSES,
-    ),
-]
-StyleLayers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--style-layer",
-        metavar="NAME[=W]",
-        help="Compare the style at this layer, as relu3_1=0.5. Repeat it for several.",
-        rich_help_panel=LOSSES,
-    ),
-]
-OptimizerName = Annotated[
-    Optimizer | None,
-    typer.Option("--optimizer", help="How the image is moved.", rich_help_panel=LOSSES),
-]
-LearningRate = Annotated[
-    float | None,
-    typer.Option(
-        "--learning-rate", metavar="LR", help="Step length of the optimiser.", rich_help_panel=LOSSES
-    ),
-]
-Averaging = Annotated[
-    float | None,
-    typer.Option(
-        "--averaging",
-        metavar="A",
-        help="With Adam: how much of the average so far each new image leaves, as 0.99.",
-        rich_help_panel=LOSSES,
-    ),
-]
-Plateau = Annotated[
-    bool | None,
-    typer.Option(
-        "--plateau/--no-plateau",
-        help="Whether to leave a scale early once its loss hardly falls any more.",
-        rich_help_panel=LOSSES,
-    ),
-]
-PrecisionName = Annotated[
-    Precision | None,
-    typer.Option("--precision", help="Arithmetic of the feature network.", rich_help_panel=LOSSES),
-]
 
 # What to keep.
 
@@ -420,29 +287,7 @@ Verbose = Annotated[
 ]
 
 OPTION_OF_FIELD = {
-    "spec.recipe.longest_side": "--size",
-    "spec.recipe.objective": "--recipe",
-    "spec.recipe.content_layers": "--content-layer",
-    "spec.recipe.style_layers": "--style-layer",
-    "spec.recipe.stop_on_plateau": "--plateau",
-    **{
-        f"spec.recipe.{field}": f"--{field.replace('_', '-')}"
-        for field in (
-            "content_weight",
-            "style_weight",
-            "tv_weight",
-            "optimizer",
-            "learning_rate",
-            "effort",
-            "evaluations",
-            "start",
-            "seed",
-            "precision",
-            "style_scale",
-            "color",
-            "averaging",
-        )
-    },
+    **{f"spec.recipe.{field.name}": field.option for field in FIELDS.values()},
     "spec.styles": "STYLE",
     "spec.texture": "--size",
     "spec.regions": "--region",
@@ -490,63 +335,12 @@ class Run(Connection):
 
 
 @dataclasses.dataclass(frozen=True)
-class Steered:
-    """What can be changed of a job while it runs."""
+class Parts:
+    """Which parts of a photograph are painted, and how much of each style there is."""
 
-    content_weight: ContentWeight = None
-    style_weight: StyleWeight = None
-    tv_weight: TvWeight = None
-    content_layer: ContentLayers = None
-    style_layer: StyleLayers = None
-    optimizer: OptimizerName = None
-    learning_rate: LearningRate = None
-    averaging: Averaging = None
-    plateau: Plateau = None
-    color: ColorName = None
-    effort: EffortName = None
-    evaluations: Evaluations = None
-    precision: PrecisionName = None
-
-    def settings(self, names: dict[str, str]) -> dict[str, Any]:
-        """The recipe's fields that are given; notes in `names` what the user calls the layers."""
-        given = {
-            **{name: getattr(self, name) for name in vars(self) if name not in _UNLIKE_THE_RECIPE},
-            "content_layers": parse_layers("content_layers", self.content_layer, names),
-            "style_layers": parse_layers("style_layers", self.style_layer, names),
-            "stop_on_plateau": self.plateau,
-        }
-        return {name: value for name, value in given.items() if value is not None}
-
-
-_UNLIKE_THE_RECIPE = frozenset(
-    {
-        *("content_layer", "style_layer", "plateau"),
-        *("recipe", "size", "start", "shares", "region", "selection"),
-    }
-)
-"""Options that are not called as the recipe's field is, or are not of the recipe."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Painted(Steered):
-    """How a photograph is painted."""
-
-    size: Size = None
-    recipe: ObjectiveName = None
-    style_scale: StyleScale = None
-    start: StartFrom = None
-    seed: Seed = None
     shares: Shares = None
     region: Regions = None
     selection: Selection = None
-
-    def settings(self, names: dict[str, str]) -> dict[str, Any]:
-        named_start, _ = parse_start(self.start)
-        given = {"objective": self.recipe, "longest_side": self.size, "start": named_start}
-        return {
-            **super().settings(names),
-            **{name: value for name, value in given.items() if value is not None},
-        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -599,25 +393,6 @@ def parse_image(text: str) -> Path | StyleName | UploadedImage:
     return path
 
 
-def parse_layers(
-    field: str, texts: list[str] | None, names: dict[str, str]
-) -> list[tuple[str, float]] | None:
-    """What several `--content-layer` or `--style-layer` mean: names and weights; None if there are none."""
-    if not texts:
-        return None
-    option = OPTION_OF_FIELD[f"spec.recipe.{field}"]
-    for i, text in enumerate(texts):
-        names[f"spec.recipe.{field}[{i}]"] = names[f"job.recipe.{field}[{i}]"] = f"{option} {text}"
-    layers = []
-    for text in texts:
-        name, _, weight = text.partition("=")
-        try:
-            layers.append((name, float(weight or 1)))
-        except ValueError:
-            raise InvalidRequest(f"{option} {text}: {weight!r} is not a number") from None
-    return layers
-
-
 def parse_shares(text: str | None, count: int) -> list[float | None]:
     """What `--shares` means for so many styles."""
     if text is None:
@@ -639,10 +414,3 @@ def parse_size(text: str) -> tuple[int, int]:
     if found is None:
         raise InvalidRequest(f"--size {text} is no size; give WIDTHxHEIGHT in pixels, as 640x480")
     return int(found[1]), int(found[2] or found[1])
-
-
-def parse_start(text: str | None) -> tuple[Start | None, Path | None]:
-    """What `--start` means: a start by name, or the file of one."""
-    if text is None or text in ("content", "noise"):
-        return cast("Start | None", text), None
-    return None, Path(text)

@@ -91,6 +91,7 @@ def _values(message: pb.Recipe) -> tuple[dict[str, Any], list[RecipeError]]:
         elif value in known:
             values[field.name] = known[value]
         elif value != 0:
-            choice = ", ".join(word.name for word in field.enum_type.values if word.number != 0)
+            enum: Any = field.enum_type
+            choice = ", ".join(word.name for word in enum.values if word.number != 0)
             faults.append(RecipeError(field.name, f"has the unknown value {value}; give one of {choice}"))
     return values, faults

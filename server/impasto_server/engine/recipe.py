@@ -1,20 +1,23 @@
 """What to do, as plain data: the recipe of a painting, and the table of its fields.
 
-The table is the dataclass `Recipe`: a field and its row stand together, and every range, every default and
-what may be steered stand here and nowhere else. From `FIELDS` derive the check of a recipe, the conversion
-from the contract, steering, and, through `impasto/recipe_fields.py`, the client, its command line and the
-plugins. Imports nothing heavy, so that a front door without torch can check a recipe before any work starts.
+The table is the dataclass `Recipe`: a field and its row stand together. Every range, every default and what
+may be steered stand here and nowhere else. From `FIELDS` derive the check of a recipe, the conversion from
+the contract, and steering; the client has a copy (`impasto_server.contract.client_table` writes it), from
+which its command line and the plugins derive. A new field is a row here, its field in the contract, and the
+engine's use of it.
+
+Imports nothing heavy, so that a front door without torch can check a recipe before any work starts.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from dataclasses import field
 from typing import Any, Literal, get_args
 
-from impasto_server.engine.recipe_fields import Default, RecipeField, row, rows
+from impasto_server.engine.recipe_fields import Default, row, rows
+from impasto_server.engine.recipe_fields import RecipeField as RecipeField
 
 Objective = Literal["balanced", "gatys", "report", "wasserstein"]
 OptimizerName = Literal["adam", "lbfgs"]
@@ -25,6 +28,11 @@ Color = Literal["style", "luminance", "matched"]
 LayerWeights = tuple[tuple[str, float], ...]
 """Layers by name, and their shares."""
 
+LAYERS = (
+    *("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu3_4"),
+    *("relu4_1", "relu4_2", "relu4_3", "relu4_4", "relu5_1"),
+)
+"""Layers of a VGG network that may be compared; "relu3_4" and "relu4_4" are VGG-19's alone."""
 MAX_LONGEST_SIDE = 8192
 MIN_SIDE = 16
 """Shorter sides vanish in the fourth pooling of a VGG network."""
@@ -242,6 +250,9 @@ class Recipe:
             "layers",
             "Layers at which the content is compared, with their shares.",
             default_words="the objective's own",
+            words=LAYERS,
+            least=0.0,
+            above_least=True,
             fixed_by=("report",),
             steerable=True,
             texture=False,
@@ -255,6 +266,9 @@ class Recipe:
             "layers",
             "Layers at which the style is compared, with their shares.",
             default_words="the objective's own",
+            words=LAYERS,
+            least=0.0,
+            above_least=True,
             fixed_by=("report",),
             steerable=True,
             option="--style-layer",
@@ -290,10 +304,9 @@ class Recipe:
     def __post_init__(self) -> None:
         for about in FIELDS:
             value = getattr(self, about.name)
-            if about.kind == "layers":
-                _check_layers(about.name, value)
-            elif value is not None and (fault := about.fault(value)):
-                raise RecipeError(about.name, fault)
+            if value is not None and (fault := about.fault(value)):
+                where, remedy = fault
+                raise RecipeError(about.name + where, remedy)
             if self.objective in about.fixed_by and value != about.default.otherwise:
                 raise RecipeError(about.name, f"is fixed by the objective {self.objective}; leave it out")
         if (self._filled("content_weight"), self._filled("style_weight")) == (0, 0):
@@ -382,17 +395,3 @@ def result_size(content_width: int, content_height: int, longest_side: int) -> t
     scale = longest_side / max(content_width, content_height)
     width, height = int(content_width * scale + 0.5), int(content_height * scale + 0.5)
     return max(1, width), max(1, height)
-
-
-def _check_layers(name: str, layers: LayerWeights) -> None:
-    for index, (layer, weight) in enumerate(layers):
-        if not re.fullmatch(r"relu(1_[12]|2_[12]|3_[1-4]|4_[1-4]|5_1)", layer):
-            raise RecipeError(
-                f"{name}[{index}].layer",
-                f"is {layer!r}; give a layer such as relu1_1 or relu4_2, up to relu5_1",
-            )
-        if not 0 < weight < math.inf:
-            raise RecipeError(f"{name}[{index}].weight", f"is {weight:g}; give a number above 0")
-    names = [layer for layer, _ in layers]
-    if len(set(names)) < len(names):
-        raise RecipeError(name, "name a layer twice; give each once")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 Kind = Literal["number", "whole number", "yes or no", "choice", "layers"]
@@ -52,7 +52,7 @@ class Default:
         """For people: "0.05; with lbfgs 1; with report 0.003"."""
         conditions: dict[str, list[str]] = {}
         for deciding, value in self.cases:
-            known = [name if wanted is True else str(wanted) for name, wanted in deciding.items()]
+            known = [f"a {name}" if wanted is True else str(wanted) for name, wanted in deciding.items()]
             conditions.setdefault(_shown(value), []).append(" and ".join(known))
         return "; ".join(
             [
@@ -72,10 +72,10 @@ class RecipeField:
         help: what it sets: a sentence that begins with that noun or verb and has its unit.
         default: what counts where it is not given.
         default_words: the same in words, where `default` does not say it all.
-        least, most: the range of a number, in `unit`; an infinite end is none.
+        least, most: the range of a number, in `unit`, or of the layers' shares; an infinite end is none.
         above_least: whether `least` itself is out of the range.
         unit: of a number; "" for none.
-        words: what a choice may be.
+        words: what a choice, or the name of a layer, may be.
         content_words: those of them that need a content, which a texture does not have.
         fixed_by: objectives with which only the default will do.
         steerable: whether it may change while the job is painted.
@@ -120,16 +120,35 @@ class RecipeField:
             return f"more than {least}" if self.above_least else f"{least} or more"
         return f"more than {least}, at most {most}" if self.above_least else f"{least} to {most}"
 
-    def fault(self, value: Any) -> str | None:
-        """What is wrong with a value, in words that go on from the field's name; None if nothing is."""
+    def fault(self, value: Any) -> tuple[str, str] | None:
+        """What is wrong with a value.
+
+        Returns:
+            Where in the value ("", or as "[1].layer"), and what, in words that go on from the field's name;
+            None if nothing is wrong.
+        """
+        if self.kind == "layers":
+            return self._fault_of_layers(value)
         if self.kind == "choice" and value not in self.words:
-            return f"is {value!r}; give one of {', '.join(self.words)}"
-        if self.kind in ("number", "whole number"):
-            above = self.least < value if self.above_least else self.least <= value
-            if not (above and value <= self.most and math.isfinite(value)):
-                unit = f" {self.unit}" if self.unit else ""
-                return f"is {_shown(value)}{unit}; give {self.range}"
+            return "", f"is {value!r}; give one of {', '.join(self.words)}"
+        if self.kind in ("number", "whole number") and not self._in_range(value):
+            unit = f" {self.unit}" if self.unit else ""
+            return "", f"is {_shown(value)}{unit}; give {self.range}"
         return None
+
+    def _fault_of_layers(self, layers: Sequence[tuple[str, float]]) -> tuple[str, str] | None:
+        for index, (layer, weight) in enumerate(layers):
+            if layer not in self.words:
+                return f"[{index}].layer", f"is {layer!r}; give one of {', '.join(self.words)}"
+            if not self._in_range(weight):
+                return f"[{index}].weight", f"is {_shown(weight)}; give {self.range}"
+        if len({layer for layer, _ in layers}) < len(layers):
+            return "", "name a layer twice; give each once"
+        return None
+
+    def _in_range(self, value: float) -> bool:
+        above = self.least < value if self.above_least else self.least <= value
+        return above and value <= self.most and math.isfinite(value)
 
 
 def row(kind: Kind, help: str, **rest: Any) -> dict[str, RecipeField]:

@@ -1,0 +1,179 @@
+"""Writes what the client knows of the recipe's fields: `client/impasto/recipe_table.py`.
+
+    python -m impasto_server.contract.client_table           writes it
+    python -m impasto_server.contract.client_table --check   fails if it is not what would be written
+
+The client must not need the server, so what it has of the table in `engine.recipe` is a copy, made here.
+Imports nothing of the client, which cannot be imported without the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from impasto_server.engine.recipe import FIELDS, RecipeField
+
+FILE = Path(__file__).parents[3] / "client" / "impasto" / "recipe_table.py"
+WIDTH = 110
+
+_HEAD = '''"""The recipe's fields, with the ranges and the defaults of a server of the same version.
+
+Written by `python -m impasto_server.contract.client_table` from the table in `impasto_server.engine.recipe`:
+change it there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, TypedDict
+
+from impasto.recipe_fields import LayerWeights, RecipeField, pairs_of_layers
+'''
+
+
+def text() -> str:
+    """What the file has to say."""
+    aliases = [
+        f"{_alias(field.name)} = Literal[{', '.join(_quoted(word) for word in field.words)}]"
+        for field in FIELDS
+        if field.kind == "choice"
+    ]
+    parts = [_HEAD, "\n".join(aliases) + "\n\n", *_recipe(), "", *_settings(), "", *_table()]
+    return "\n".join(parts) + "\n"
+
+
+def _recipe() -> Iterator[str]:
+    yield "@dataclasses.dataclass(frozen=True)"
+    yield "class Recipe:"
+    yield '    """How to paint. None leaves the choice to the server.'
+    yield ""
+    yield "    Attributes:"
+    for field in FIELDS:
+        help = [field.help, *([f"Range: {field.range}."] if field.range else [])]
+        help.append(f"Default: {field.shown_default}.")
+        yield textwrap.fill(
+            f"{field.name}: {' '.join(help)}",
+            WIDTH,
+            initial_indent=" " * 8,
+            subsequent_indent=" " * 12,
+            break_on_hyphens=False,
+        )
+    yield ""
+    yield "    Raises:"
+    yield "        InvalidRequest: layers are neither a mapping nor pairs."
+    yield '    """'
+    yield ""
+    for field in FIELDS:
+        yield f"    {field.name}: {_type(field)} | None = None"
+    yield ""
+    yield "    def __post_init__(self) -> None:"
+    yield "        for field in LAYER_FIELDS:"
+    yield "            object.__setattr__(self, field, pairs_of_layers(field, getattr(self, field)))"
+    yield ""
+
+
+def _settings() -> Iterator[str]:
+    yield "class Settings(TypedDict, total=False):"
+    yield '    """The fields of a `Recipe` as keywords."""'
+    yield ""
+    for field in FIELDS:
+        yield f"    {field.name}: {_type(field)} | None"
+    yield ""
+
+
+def _table() -> Iterator[str]:
+    yield "_ROWS = ("
+    for field in FIELDS:
+        yield "    RecipeField("
+        for name, value in _row(field).items():
+            yield from _argument(name, value)
+        yield "    ),"
+    yield ")"
+    yield "FIELDS: dict[str, RecipeField] = {row.name: row for row in _ROWS}"
+    yield '"""The fields by name, in their order."""'
+    yield 'LAYER_FIELDS = tuple(row.name for row in _ROWS if row.kind == "layers")'
+    yield '"""Fields that are layers with their shares."""'
+    yield "STEERABLE = tuple(row.name for row in _ROWS if row.steerable)"
+    yield '"""Fields that may change while the job is painted."""'
+
+
+def _row(field: RecipeField) -> dict[str, Any]:
+    """A row of the client's table: what of `impasto.recipe_fields.RecipeField` is not its default."""
+    default = field.default.otherwise
+    given = {
+        "name": field.name,
+        "kind": field.kind,
+        "help": field.help,
+        "range": field.range,
+        "default": field.shown_default,
+        # Where other fields than the objective decide, there are only words.
+        "default_value": default if field.default.decided_by <= {"objective"} else None,
+    }
+    for name in (
+        *("least", "most", "above_least", "unit", "words", "content_words", "steerable", "texture"),
+        *("option", "metavar", "file_word", "detail"),
+    ):
+        given[name] = getattr(field, name)
+    usual = {other.name: other.default for other in dataclasses.fields(RecipeField)}
+    usual |= {"range": "", "default_value": None}
+    return {name: value for name, value in given.items() if value != usual.get(name)}
+
+
+def _argument(name: str, value: Any) -> Iterator[str]:
+    line = f"        {name}={_literal(value)},"
+    if len(line) <= WIDTH:
+        yield line
+    elif isinstance(value, str):
+        # As ruff would have it.
+        yield f"        {name}=("
+        pieces = textwrap.wrap(value, WIDTH - 16, drop_whitespace=False, break_on_hyphens=False)
+        yield from (f"            {_quoted(piece)}" for piece in pieces)
+        yield "        ),"
+    else:
+        yield f"        {name}=("
+        yield from (f"            {_literal(item)}," for item in value)
+        yield "        ),"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, tuple):
+        items = [_literal(item) for item in value]
+        return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+    return repr(value)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _type(field: RecipeField) -> str:
+    kinds = {"number": "float", "whole number": "int", "yes or no": "bool", "layers": "LayerWeights"}
+    return _alias(field.name) if field.kind == "choice" else kinds[field.kind]
+
+
+def _alias(name: str) -> str:
+    """A choice as a type: "Color", as the contract calls its enum."""
+    return name.title().replace("_", "")
+
+
+def main() -> None:
+    """Writes the file, or says whether it is as it should be."""
+    if sys.argv[1:] == ["--check"]:
+        if FILE.read_text(encoding="utf-8") != text():
+            sys.exit(f"{FILE} is not what `python -m {__spec__.name}` writes; run it")
+    elif sys.argv[1:]:
+        sys.exit("give --check, or nothing")
+    else:
+        FILE.write_text(text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
