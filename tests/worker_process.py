@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,9 @@ class WorkerProcess:
 
     def update(self, name: str, **fields: Any) -> worker_pb2.UpdateRunResponse:
         return self.stub.UpdateRun(worker_pb2.UpdateRunRequest(job_name=name, **fields), timeout=PATIENCE)
+
+    def ping(self) -> worker_pb2.PingResponse:
+        return self.stub.Ping(worker_pb2.PingRequest(), timeout=PATIENCE)
 
     def suspend(self, name: str) -> None:
         self.stub.SuspendRun(worker_pb2.SuspendRunRequest(job_name=name), timeout=PATIENCE)
@@ -174,13 +177,21 @@ def run_requests(
 
 
 @contextlib.contextmanager
-def running_worker(*arguments: str, max_resident: int = 16) -> Iterator[WorkerProcess]:
-    """Starts a worker on the CPU with the built-in weights, and ends it by closing its stdin."""
+def running_worker(
+    *arguments: str, max_resident: int = 16, program: Sequence[str] = ("-m", "impasto_server.worker")
+) -> Iterator[WorkerProcess]:
+    """Starts a worker on the CPU with the built-in weights, and ends it by closing its stdin.
+
+    Args:
+        arguments: further arguments of the worker.
+        max_resident: jobs on the device at a time.
+        program: what Python is to run.
+    """
     with tempfile.TemporaryDirectory() as name, (Path(name) / "log").open("wb") as log:
         folder = Path(name)
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "impasto_server.worker"),
+                *(sys.executable, *program),
                 *("--socket", str(folder / "worker.sock"), "--turn-file", str(folder / "turn")),
                 *("--device", "cpu", "--weights", "builtin", "--max-resident", str(max_resident)),
                 *arguments,

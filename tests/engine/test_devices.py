@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from impasto_server.engine.devices import is_device_lost, is_out_of_memory
 
 _CHILD = """
 import resource, sys, torch
@@ -41,3 +44,47 @@ def test_freed_memory_is_kept_and_then_returned():
     assert kept < 1000
     assert returned > 100
     assert faults_and_returned("plain")[0] > 30_000
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_out_of_memory_is_told_by_kind_and_leaves_the_device_usable(error):
+    assert is_out_of_memory(error)
+    assert not is_device_lost(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+        getattr(torch, "AcceleratorError", RuntimeError)("CUDA error: unspecified launch failure"),
+    ],
+)
+def test_another_error_of_cuda_loses_the_device_whatever_it_says_of_memory(error):
+    assert is_device_lost(error)
+    assert not is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("the shape in memory is wrong"), ValueError("CUDA error: memory"), KeyError("memory")],
+)
+def test_an_error_of_the_program_is_neither(error):
+    assert not is_out_of_memory(error)
+    assert not is_device_lost(error)
+
+
+def test_the_cpus_allocator_is_known_by_what_it_says():
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)

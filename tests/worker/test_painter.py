@@ -19,15 +19,15 @@ from impasto_server.engine.checkpoint import Checkpoint
 from impasto_server.engine.memory import DoesNotFit, MemoryPlan
 from impasto_server.engine.recipe import Recipe, RecipeError
 from impasto_server.engine.session import Progress, Session
-from impasto_server.worker.painter import NotHere, Painter
+from impasto_server.worker.commission import Commission
+from impasto_server.worker.painter import DeviceLost, NotHere, Painter
 from impasto_server.worker.painting import (
     Broken,
-    Commission,
     Event,
-    Painted,
     Painting,
+    PreviewFrame,
+    Result,
     Saved,
-    Snapshot,
     Suspended,
 )
 from impasto_server.worker.scheduler import Claim
@@ -35,7 +35,7 @@ from impasto_server.worker.turn_file import TurnFile
 
 DEVICE_BYTES = 1000
 
-E = TypeVar("E", Snapshot, Painted, Suspended)
+E = TypeVar("E", PreviewFrame, Result, Suspended)
 
 
 class FakeSession:
@@ -45,13 +45,20 @@ class FakeSession:
     stop_message = "done"
 
     def __init__(
-        self, evaluations: int, *, seconds: float = 0.002, fails_at: int = 0, memory_bytes: int = 10
+        self,
+        evaluations: int,
+        *,
+        seconds: float = 0.002,
+        fails_at: int = 0,
+        error: str = "the device failed",
+        memory_bytes: int = 10,
     ) -> None:
         self.plan = MemoryPlan("plain", memory_bytes)
         self.recipe = Recipe(precision="float32", evaluations=evaluations).resolve(20, 16)
         self.evaluations = evaluations
         self.seconds = seconds
         self.fails_at = fails_at
+        self.error = error
         self.made = 0
         self.pictures = 0
         self.may_go_on = threading.Event()
@@ -77,7 +84,7 @@ class FakeSession:
         time.sleep(self.seconds)
         self.made += 1
         if self.made == self.fails_at:
-            raise RuntimeError("the device failed")
+            raise RuntimeError(self.error)
         return Progress(
             evaluation=self.made,
             evaluations=self.evaluations,
@@ -139,7 +146,7 @@ def painting_of(
 ) -> Painting:
     """A watched painting, each of a tenant of its own, unless the claim says otherwise."""
     claim = claim or Claim(tenant=str(id(session)), watched=True)
-    commission: Commission = FakeCommission(session, error)
+    commission = cast(Commission, FakeCommission(session, error))
     return Painting(
         "jobs/1", commission, claim, wish or PreviewWish(), checkpoint_interval=checkpoint_interval
     )
@@ -151,9 +158,9 @@ async def events_of(painter: Painter, painting: Painting) -> list[Event]:
     painter.admit(painting)
     async for event in painting.events:
         events.append(event)
-        if isinstance(event, Snapshot):
+        if isinstance(event, PreviewFrame):
             painting.preview_coded(0.0)
-        if isinstance(event, Painted | Suspended | Broken):
+        if isinstance(event, Result | Suspended | Broken):
             break
     await asyncio.to_thread(painter.drop, painting)
     return events
@@ -173,11 +180,11 @@ def test_a_painting_tells_its_start_its_numbers_and_its_end(painter: Painter) ->
     events = asyncio.run(paint())
     assert isinstance(events[0], worker_pb2.RunResponse)
     assert events[0].started.recipe.evaluations == 5
-    assert isinstance(events[-1], Painted)
+    assert isinstance(events[-1], Result)
     assert events[-1].evaluations == 5
     numbers = [e.progress for e in events if isinstance(e, worker_pb2.RunResponse) and e.HasField("progress")]
     assert numbers[-1].evaluation == 5
-    assert any(isinstance(event, Snapshot) and event.evaluation == 1 for event in events)
+    assert any(isinstance(event, PreviewFrame) and event.evaluation == 1 for event in events)
     assert painter.resident == 0
 
 
@@ -189,7 +196,7 @@ def test_numbers_come_at_most_twenty_times_a_second(painter: Painter) -> None:
     begin = time.monotonic()
     events = asyncio.run(paint())
     assert len(events) <= 4 + 20 * (time.monotonic() - begin)
-    assert not any(isinstance(event, Snapshot) for event in events)
+    assert not any(isinstance(event, PreviewFrame) for event in events)
 
 
 def test_one_that_raises_does_not_stop_the_others(painter: Painter) -> None:
@@ -198,7 +205,7 @@ def test_one_that_raises_does_not_stop_the_others(painter: Painter) -> None:
         return await asyncio.gather(*(events_of(painter, painting) for painting in paintings))
 
     well, broken = asyncio.run(paint())
-    assert isinstance(well[-1], Painted)
+    assert isinstance(well[-1], Result)
     assert isinstance(broken[-1], Broken)
     assert str(broken[-1].error) == "the device failed"
     assert painter.resident == 0
@@ -234,7 +241,7 @@ def test_a_dropped_painting_is_off_before_its_next_evaluation_and_lets_go(painte
         painting = painting_of(session)
         painter.admit(painting)
         async for event in painting.events:
-            if isinstance(event, Snapshot):
+            if isinstance(event, PreviewFrame):
                 break
         session.may_go_on.clear()
         await asyncio.to_thread(session.held_up.wait)
@@ -328,7 +335,7 @@ def test_nobody_watches_nothing_is_taken_and_who_comes_sees_at_once(painter: Pai
         assert session.pictures == 0
         await asyncio.wrap_future(painter.update(painting, watched=True))
         assert session.pictures == 1
-        snapshot = await next_of(painting, Snapshot)
+        snapshot = await next_of(painting, PreviewFrame)
         assert snapshot.evaluation > 20
         painting.preview_coded(0.0)
         await until(lambda: session.made > 60)
@@ -347,11 +354,11 @@ def test_another_wish_for_previews_takes_hold(painter: Painter) -> None:
         session = FakeSession(10_000)
         painting = painting_of(session, PreviewWish(min_interval=60))
         painter.admit(painting)
-        await next_of(painting, Snapshot)
+        await next_of(painting, PreviewFrame)
         painting.preview_coded(0.0)
         begin = session.made
         await asyncio.wrap_future(painter.update(painting, wish=PreviewWish(min_interval=0.1)))
-        await next_of(painting, Snapshot)
+        await next_of(painting, PreviewFrame)
         painting.preview_coded(0.0)
         assert session.made > begin
         await asyncio.wrap_future(painter.update(painting, wish=PreviewWish(disabled=True)))
@@ -460,7 +467,7 @@ def test_an_update_reaches_one_that_waits_for_memory(painter: Painter) -> None:
         assert recipe.evaluations == 3
         assert session.made == 0
         await asyncio.to_thread(painter.drop, first)
-        assert (await next_of(waiting, Painted)).evaluations == 3
+        assert (await next_of(waiting, Result)).evaluations == 3
 
     asyncio.run(paint())
 
@@ -584,3 +591,46 @@ async def next_of(painting: Painting, kind: type[E]) -> E:
         raise AssertionError
 
     return await asyncio.wait_for(look(), 10)
+
+
+def test_what_the_device_is_at_and_since_when_is_known_at_once(painter: Painter) -> None:
+    session = FakeSession(3)
+    session.may_go_on.clear()
+
+    async def check() -> None:
+        assert painter.at_work is None
+        task = asyncio.create_task(events_of(painter, painting_of(session)))
+        await asyncio.to_thread(session.held_up.wait)
+        work = painter.at_work
+        assert work is not None
+        assert work.job_name == "jobs/1"
+        assert 0 <= time.monotonic() - work.since < 30
+        assert painter.at_work == work, "one piece of work has one beginning"
+        session.may_go_on.set()
+        await task
+        await until(lambda: painter.at_work is None)
+
+    asyncio.run(check())
+
+
+def test_a_lost_device_ends_the_work_and_the_turn_file_names_whose_it_was(tmp_path: Path) -> None:
+    painter = Painter(DEVICE_BYTES, TurnFile(tmp_path / "turn"))
+    lost: list[Exception] = []
+
+    def work() -> None:
+        try:
+            painter.work()
+        except DeviceLost as error:
+            lost.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    message = "CUDA error: an illegal memory access was encountered"
+
+    async def check() -> None:
+        painter.admit(painting_of(FakeSession(9, fails_at=4, error=message)))
+        await asyncio.to_thread(thread.join)
+
+    asyncio.run(check())
+    assert [str(error) for error in lost] == [message]
+    assert (tmp_path / "turn").read_bytes().strip(b"\0") == b"jobs/1"

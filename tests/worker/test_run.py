@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,6 +19,8 @@ from grpc_status import rpc_status
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
+from impasto_server.contract.errors import reason_of
+from impasto_server.worker.__main__ import DEVICE_LOST
 from samples import coded, mask, photo
 from server_process import PATIENCE, until
 from worker_process import (
@@ -110,6 +113,31 @@ def test_a_damaged_image_fails_the_job_not_the_call(worker: WorkerProcess) -> No
     assert details(outcome.finished.error) == ["spec.content"]
 
 
+@pytest.mark.parametrize("raw", [False, True])
+def test_an_image_whose_bytes_changed_on_the_way_fails_the_job_and_names_its_fields(
+    worker: WorkerProcess, raw: bool
+) -> None:
+    image = CONTENT
+    if raw:
+        image = pb.RawPixels(width=32, height=24, rgba=bytes(32 * 24 * 4)).SerializeToString()
+    begin = job()
+    begin.spec.content.CopyFrom(named(image))
+    begin.spec.start_image.CopyFrom(named(image))
+    requests = list(run_requests(begin, [image, STYLE], chunk_bytes=100))
+    data = bytearray(requests[3].image.data)
+    data[50] ^= 1
+    requests[3].image.data = bytes(data)
+    outcome = Outcome().read(worker.stub.Run(iter(requests), timeout=PATIENCE))
+    assert outcome.kinds == ["finished"]
+    assert outcome.finished is not None
+    error = outcome.finished.error
+    assert reason_of(error) == "IMAGE_DAMAGED"
+    assert error.code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
+    assert error.message.startswith("content, start_image is damaged")
+    assert named(image).sha256 in error.message
+    until(lambda: is_idle(worker), bool)
+
+
 @pytest.mark.parametrize(
     "requests",
     [
@@ -131,6 +159,42 @@ def test_what_is_not_handed_over_whole_is_refused(
         list(worker.stub.Run(iter(requests), timeout=PATIENCE))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     until(lambda: is_idle(worker), bool)
+
+
+def test_a_ping_tells_whose_work_the_device_is_at_and_for_how_long(worker: WorkerProcess) -> None:
+    until(lambda: is_idle(worker), bool)
+    idle = worker.ping()
+    assert (idle.job_name, idle.duration.ToNanoseconds()) == ("", 0)
+    call = worker.run(job(recipe=LONG), IMAGES)
+    Outcome().read(call, "progress")
+    busy = until(worker.ping, lambda ping: bool(ping.job_name))
+    assert busy.job_name == "jobs/1"
+    assert 0 < busy.duration.ToNanoseconds() < PATIENCE * 1e9
+    call.cancel()
+    until(worker.ping, lambda ping: not ping.job_name)
+
+
+FAULTY = str(Path(__file__).parents[1] / "faulty_worker.py")
+
+
+def test_an_error_of_cuda_ends_the_process_and_leaves_the_name_of_its_job() -> None:
+    message = "CUDA error: an illegal memory access was encountered"
+    with running_worker(program=(FAULTY, "5", message)) as faulty:
+        with pytest.raises(grpc.RpcError) as caught:
+            list(faulty.run(job("jobs/poison", recipe=LONG), IMAGES))
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert faulty.process.wait(PATIENCE) == DEVICE_LOST
+        assert faulty.turn_file.read_bytes().strip(b"\0") == b"jobs/poison"
+        assert "device lost" in faulty.log
+        assert message in faulty.log
+
+
+def test_an_error_that_only_speaks_of_memory_fails_its_job_alone() -> None:
+    with running_worker(program=(FAULTY, "5", "the strides in memory do not fit")) as faulty:
+        outcome = Outcome().read(faulty.run(job(recipe=LONG), IMAGES))
+        assert outcome.finished is not None
+        assert reason_of(outcome.finished.error) == "PAINTING_FAILED"
+        assert Outcome().read(faulty.run(job(recipe=RECIPE), IMAGES)).kinds[-1] == "result"
 
 
 def test_previews_come_only_while_someone_watches(worker: WorkerProcess) -> None:

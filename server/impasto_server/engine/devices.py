@@ -56,6 +56,37 @@ def fastest_precision(device: str) -> Literal["float32", "bfloat16"]:
     return "bfloat16" if seconds[torch.bfloat16] < seconds[torch.float32] else "float32"
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice: the device's, or the machine's."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The allocators that have no exception of their own, each in its own words.
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Whether after an error this process cannot compute on its device any more, though another could.
+
+    CUDA works asynchronously: after most of its errors its context answers every call with the same one.
+    """
+    if is_out_of_memory(error):
+        return False
+    if hasattr(torch, "AcceleratorError") and isinstance(error, torch.AcceleratorError):
+        return True
+    return isinstance(error, RuntimeError) and str(error).startswith(_CUDA_ERRORS)
+
+
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "MPS backend out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+_CUDA_ERRORS = ("CUDA error", "CUDA driver error", "cuDNN error")
+
+
 def keep_freed_memory() -> None:
     """Makes this process keep what it frees for its next allocation; for one that does little but paint.
 

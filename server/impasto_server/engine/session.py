@@ -13,6 +13,7 @@ from PIL import Image
 
 from impasto_server.engine import checkpoint, colors, pixels
 from impasto_server.engine.canvas import Canvas, content_canvas, texture_canvas
+from impasto_server.engine.devices import is_out_of_memory
 from impasto_server.engine.evaluation import evaluate
 from impasto_server.engine.memory import DoesNotFit, MemoryPlan, memory_plans
 from impasto_server.engine.network import Network
@@ -311,8 +312,9 @@ class Session:
         """Evaluates the loss once and moves the image.
 
         Raises:
-            RuntimeError: the session is done, or the device failed; `torch.OutOfMemoryError` if even the
-                smallest plan ran out of memory.
+            RuntimeError: the session is done, or the device failed (see `devices.is_device_lost`).
+            RuntimeError, MemoryError: even the smallest plan ran out of memory (see
+                `devices.is_out_of_memory`).
         """
         if self.done:
             raise RuntimeError("the session is done")
@@ -499,8 +501,8 @@ class Session:
                 evaluation = evaluate(stage.objective, stage.image, plan.method, plan.tile_side)
                 # One transfer from the device for all the numbers.
                 return evaluation.losses.tolist(), evaluation.gradient
-            except torch.OutOfMemoryError:
-                if not self._step_down():
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or not self._step_down():
                     raise
                 stage.objective = None
                 if self._plans[self._scale][0].history < plan.history:

@@ -29,7 +29,7 @@ from impasto_server.engine.network import Network
 from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
 from impasto_server.engine.weights import Weights, WeightsError, load_vgg19_or_builtin, load_weights
 from impasto_server.logs import FORMATS, LEVELS, log_to_stderr
-from impasto_server.worker.painter import Painter
+from impasto_server.worker.painter import DeviceLost, Painter
 from impasto_server.worker.service import WorkerService
 from impasto_server.worker.turn_file import TurnFile
 
@@ -40,6 +40,8 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 ]
+DEVICE_LOST = os.EX_SOFTWARE
+"""What the process exits with after an error that leaves it without its device."""
 _PRECISIONS = {"float32": pb.PRECISION_FLOAT32, "bfloat16": pb.PRECISION_BFLOAT16}
 
 
@@ -60,7 +62,12 @@ def main() -> None:
     threading.Thread(
         target=_answer_calls, args=(service, arguments.socket), name="calls", daemon=True
     ).start()
-    painter.work()
+    try:
+        painter.work()
+    except DeviceLost as error:
+        _log.critical("device lost, the process ends device=%s error=%r", arguments.device, str(error))
+        # At once: what still holds the device might wait for it for ever.
+        os._exit(DEVICE_LOST)
 
 
 def _parse_arguments() -> argparse.Namespace:

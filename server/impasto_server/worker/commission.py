@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Device:
+class Equipment:
     """What every session of a worker is painted with.
 
     Attributes:
@@ -39,19 +39,21 @@ class Commission:
         recipe: how, every field set.
     """
 
-    def __init__(self, job_name: str, material: Material, checkpoint: bytes | None, device: Device) -> None:
+    def __init__(
+        self, job_name: str, material: Material, checkpoint: bytes | None, equipment: Equipment
+    ) -> None:
         """
         Args:
             job_name: for the log.
             material: what to paint from.
             checkpoint: of an earlier session with the same material, to go on from.
-            device: what to paint with.
+            equipment: what to paint with.
         """
         self.recipe = material.recipe
         self._job_name = job_name
         self._material = material
         self._checkpoint = checkpoint
-        self._device = device
+        self._equipment = equipment
 
     def open(self, memory_bytes: int) -> Session:
         """The session, within so many bytes of the device's memory.
@@ -67,9 +69,9 @@ class Commission:
             "regions": material.regions,
             "selection": material.selection,
             "start_image": material.start_image,
-            "network": self._device.network,
-            "auto_precision": self._device.auto_precision,
-            "cache": self._device.style_targets,
+            "network": self._equipment.network,
+            "auto_precision": self._equipment.auto_precision,
+            "cache": self._equipment.style_targets,
             "memory_bytes": memory_bytes,
         }
         session = None

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from impasto_server.contract.previews import PreviewWish
+from impasto_server.engine.devices import is_device_lost
 from impasto_server.engine.memory import DoesNotFit
 from impasto_server.engine.recipe import Recipe, RecipeError
 from impasto_server.worker.painting import Painting
@@ -21,6 +22,10 @@ from impasto_server.worker.turn_file import TurnFile
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+
+
+class DeviceLost(Exception):
+    """This process cannot compute on its device any more: another has to."""
 
 
 class NotHere(Exception):
@@ -39,6 +44,19 @@ class _Errand:
     painting: Painting
     do: Callable[[int], Any]
     done: Future[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What the device is at: a turn, an errand, or a painting's way onto the device.
+
+    Attributes:
+        job_name: whose.
+        since: when it began, by `time.monotonic`.
+    """
+
+    job_name: str
+    since: float
 
 
 class Painter:
@@ -66,6 +84,13 @@ class Painter:
         self._errands: deque[_Errand] = deque()
         self._condition = threading.Condition()
         self._at_work: Painting | None = None
+        # Apart from the above, so that reading it waits for nothing.
+        self._work: Work | None = None
+
+    @property
+    def at_work(self) -> Work | None:
+        """What the device is at; None if it is idle. Answers at once."""
+        return self._work
 
     @property
     def resident(self) -> int:
@@ -127,7 +152,11 @@ class Painter:
         return self._send(painting, do)
 
     def work(self) -> None:
-        """Paints for ever, on the calling thread."""
+        """Paints for ever, on the calling thread.
+
+        Raises:
+            DeviceLost: the device failed, and fails from now on. The turn file names whose work it was.
+        """
         while True:
             self._work_once()
 
@@ -142,6 +171,7 @@ class Painter:
             self._at_work = painting
             others = (other for other in self._scheduler.admitted if other is not painting)
             free_bytes = self._memory_bytes - sum(other.memory_bytes for other in others)
+        self._work = Work(painting.job_name, time.monotonic())
         self._mark(painting.job_name)
         begin = time.perf_counter()
         enters = False
@@ -153,17 +183,20 @@ class Painter:
             else:
                 enters = self._enters(painting, free_bytes)
         except Exception as error:
-            # Whatever one painting raises, the others go on.
+            if is_device_lost(error):
+                raise DeviceLost(str(error)) from error
+            # Whatever else one painting raises, the others go on.
             if not isinstance(error, RecipeError):
                 _log.exception("painting broke job=%s", painting.job_name)
             # Its traceback would keep the session, and so the device's memory.
             painting.break_off(error.with_traceback(None))
         seconds = time.perf_counter() - begin
+        self._work = None
         with self._condition:
             self._at_work = None
             # Else it was dropped meanwhile.
             if painting in self._scheduler:
-                if painting.over:
+                if painting.ended:
                     self._scheduler.remove(painting)
                     self._let_go(painting)
                 elif enters:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from typing import Protocol
 
 import PIL.Image
 
@@ -19,6 +18,7 @@ from impasto_server.engine.memory import MemoryPlan
 from impasto_server.engine.recipe import Recipe
 from impasto_server.engine.session import Progress, Session
 from impasto_server.mailbox import Mailbox
+from impasto_server.worker.commission import Commission
 from impasto_server.worker.scheduler import Claim
 
 _PROGRESS_INTERVAL = 0.05
@@ -33,7 +33,7 @@ _CHECKPOINT_SHARE = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
-class Snapshot:
+class PreviewFrame:
     """The picture after an evaluation, to be coded as a preview."""
 
     picture: PIL.Image.Image
@@ -42,8 +42,8 @@ class Snapshot:
 
 
 @dataclasses.dataclass(frozen=True)
-class Painted:
-    """The end of a painting: its picture, and what is told of how it was made."""
+class Result:
+    """The end of a painting that is done: its picture, and what is told of how it was made."""
 
     picture: PIL.Image.Image
     recipe: Recipe
@@ -65,7 +65,7 @@ class Broken:
     error: Exception
 
 
-Event = worker_pb2.RunResponse | Snapshot | Painted | Suspended | Broken
+Event = worker_pb2.RunResponse | PreviewFrame | Result | Suspended | Broken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,43 +76,18 @@ class Saved:
     evaluation: int
 
 
-class Commission(Protocol):
-    """What is to be painted.
-
-    Attributes:
-        recipe: how, every field set.
-    """
-
-    @property
-    def recipe(self) -> Recipe: ...
-
-    def open(self, memory_bytes: int) -> Session:
-        """The session, within so many bytes of the device's memory.
-
-        Raises:
-            RecipeError: it cannot be painted; with `DoesNotFit` as its cause, not within that memory.
-        """
-
-    def update(self, recipe: Recipe) -> None:
-        """Takes another recipe, before it was opened.
-
-        Raises:
-            RecipeError: it cannot be taken up; nothing has changed.
-        """
-
-
 class Painting:
     """A job on the device, or on its way there. Its methods are for the device's thread.
 
     Attributes:
         job_name: the job's.
         claim: what it may have of the device, when it comes.
-        events: what happens to it, for one reader in the event loop that made it. The last is `Painted`,
+        events: what happens to it, for one reader in the event loop that made it. The last is `Result`,
             `Suspended` or `Broken`.
         checkpoints: for one reader of the same loop; a new one replaces one that was not read. Closed with
             the end of the events.
         wish: which previews to take, while it is watched.
-        over: whether that end has been told.
+        ended: whether that end has been told.
     """
 
     def __init__(
@@ -136,7 +111,7 @@ class Painting:
         self.claim = claim
         self.events: Mailbox[Event] = Mailbox()
         self.checkpoints: Mailbox[Saved] = Mailbox()
-        self.over = False
+        self.ended = False
         self._loop = asyncio.get_running_loop()
         self._commission = commission
         self.wish = wish
@@ -185,7 +160,7 @@ class Painting:
         self._preview_if_due()
         if session.done:
             assert session.stop_reason is not None
-            painted = Painted(
+            result = Result(
                 session.picture(),
                 session.recipe,
                 session.plan,
@@ -193,7 +168,7 @@ class Painting:
                 session.stop_reason,
                 session.stop_message,
             )
-            self._end(painted)
+            self._end(result)
         elif 0 < self._save_after <= self._unsaved_seconds:
             self._save()
 
@@ -239,7 +214,7 @@ class Painting:
         self._end(Broken(error))
 
     def preview_coded(self, seconds: float) -> None:
-        """The last snapshot has been coded, which took so long: another one may be taken in due time."""
+        """The last preview frame has been coded, which took so long: another one may be taken in due time."""
         cost = self._preview_seconds + seconds
         now = time.monotonic()
         self._next_wanted_preview = now + self.wish.min_interval - cost
@@ -268,7 +243,7 @@ class Painting:
         self._preview_in_hand = True
         picture = self._session.picture(self.wish.max_side)
         self._preview_seconds = time.monotonic() - now
-        self._tell(Snapshot(picture, self._progress.evaluation, self._progress.scale))
+        self._tell(PreviewFrame(picture, self._progress.evaluation, self._progress.scale))
 
     def _save(self) -> None:
         assert self._session is not None
@@ -278,8 +253,8 @@ class Painting:
         self._saving_seconds = time.monotonic() - begin
         self._loop.call_soon_threadsafe(lambda: self.checkpoints.put(saved, kind="checkpoint"))
 
-    def _end(self, end: Painted | Suspended | Broken) -> None:
-        self.over = True
+    def _end(self, end: Result | Suspended | Broken) -> None:
+        self.ended = True
         self._tell(end)
         self._loop.call_soon_threadsafe(self.checkpoints.close)
 

@@ -84,6 +84,18 @@ class InputChunk(_message.Message):
     size_bytes: int
     def __init__(self, sha256: _Optional[str] = ..., raw: bool = ..., size_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
+class PingRequest(_message.Message):
+    __slots__ = []
+    def __init__(self) -> None: ...
+
+class PingResponse(_message.Message):
+    __slots__ = ["duration", "job_name"]
+    DURATION_FIELD_NUMBER: _ClassVar[int]
+    JOB_NAME_FIELD_NUMBER: _ClassVar[int]
+    duration: _duration_pb2.Duration
+    job_name: str
+    def __init__(self, job_name: _Optional[str] = ..., duration: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
 class RunRequest(_message.Message):
     __slots__ = ["begin", "checkpoint", "image"]
     BEGIN_FIELD_NUMBER: _ClassVar[int]

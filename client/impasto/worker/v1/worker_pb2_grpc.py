@@ -35,6 +35,11 @@ class WorkerServiceStub(object):
                 request_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.GetWorkerInfoRequest.SerializeToString,
                 response_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.GetWorkerInfoResponse.FromString,
                 )
+        self.Ping = channel.unary_unary(
+                '/impasto.worker.v1.WorkerService/Ping',
+                request_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.PingRequest.SerializeToString,
+                response_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.PingResponse.FromString,
+                )
 
 
 class WorkerServiceServicer(object):
@@ -85,6 +90,13 @@ class WorkerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Ping(self, request, context):
+        """What the device is at. Answers at once, however long that takes: a worker that does not answer hangs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -107,6 +119,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.GetWorkerInfo,
                     request_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.GetWorkerInfoRequest.FromString,
                     response_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.GetWorkerInfoResponse.SerializeToString,
+            ),
+            'Ping': grpc.unary_unary_rpc_method_handler(
+                    servicer.Ping,
+                    request_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.PingRequest.FromString,
+                    response_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.PingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -184,5 +201,22 @@ class WorkerService(object):
         return grpc.experimental.unary_unary(request, target, '/impasto.worker.v1.WorkerService/GetWorkerInfo',
             impasto_dot_worker_dot_v1_dot_worker__pb2.GetWorkerInfoRequest.SerializeToString,
             impasto_dot_worker_dot_v1_dot_worker__pb2.GetWorkerInfoResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Ping(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto.worker.v1.WorkerService/Ping',
+            impasto_dot_worker_dot_v1_dot_worker__pb2.PingRequest.SerializeToString,
+            impasto_dot_worker_dot_v1_dot_worker__pb2.PingResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -70,6 +70,12 @@ class WorkerServiceStub:
     ]
     """What the worker is. Answers once the network is loaded."""
 
+    Ping: grpc.UnaryUnaryMultiCallable[
+        impasto.worker.v1.worker_pb2.PingRequest,
+        impasto.worker.v1.worker_pb2.PingResponse,
+    ]
+    """What the device is at. Answers at once, however long that takes: a worker that does not answer hangs."""
+
 class WorkerServiceAsyncStub:
     """Paints on one device."""
 
@@ -115,6 +121,12 @@ class WorkerServiceAsyncStub:
         impasto.worker.v1.worker_pb2.GetWorkerInfoResponse,
     ]
     """What the worker is. Answers once the network is loaded."""
+
+    Ping: grpc.aio.UnaryUnaryMultiCallable[
+        impasto.worker.v1.worker_pb2.PingRequest,
+        impasto.worker.v1.worker_pb2.PingResponse,
+    ]
+    """What the device is at. Answers at once, however long that takes: a worker that does not answer hangs."""
 
 class WorkerServiceServicer(metaclass=abc.ABCMeta):
     """Paints on one device."""
@@ -169,5 +181,13 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[impasto.worker.v1.worker_pb2.GetWorkerInfoResponse, collections.abc.Awaitable[impasto.worker.v1.worker_pb2.GetWorkerInfoResponse]]:
         """What the worker is. Answers once the network is loaded."""
+
+    @abc.abstractmethod
+    def Ping(
+        self,
+        request: impasto.worker.v1.worker_pb2.PingRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[impasto.worker.v1.worker_pb2.PingResponse, collections.abc.Awaitable[impasto.worker.v1.worker_pb2.PingResponse]]:
+        """What the device is at. Answers at once, however long that takes: a worker that does not answer hangs."""
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -1,0 +1,64 @@
+"""What callers are told of errors that end a painting or refuse a change to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+
+import grpc
+from google.rpc import status_pb2
+
+from impasto_server.contract.errors import (
+    does_not_fit,
+    failed_precondition,
+    internal,
+    invalid_argument,
+    status,
+)
+from impasto_server.engine.devices import is_out_of_memory
+from impasto_server.engine.memory import DoesNotFit
+from impasto_server.engine.recipe import Recipe, RecipeError
+
+_RECIPE_FIELDS = frozenset(field.name for field in dataclasses.fields(Recipe))
+
+
+def failure_of(error: Exception) -> status_pb2.Status:
+    """The status of a job that an error ended."""
+    if isinstance(error, RecipeError):
+        if isinstance(error.__cause__, DoesNotFit):
+            return does_not_fit(_path(error), error.remedy)
+        return refusal_of(error)
+    if is_out_of_memory(error):
+        return status(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "OUT_OF_MEMORY",
+            "the device's memory does not suffice for this job; give a smaller longest_side, or try again "
+            "when fewer jobs run",
+        )
+    return internal("PAINTING_FAILED", "the painting failed; the server's log says more")
+
+
+def refusal_of(error: RecipeError) -> status_pb2.Status:
+    """The status of a recipe or an image that cannot be painted, with the field at fault."""
+    return invalid_argument([(_path(error), error.remedy)])
+
+
+def damaged_images(sha256: str, paths: Iterable[str]) -> status_pb2.Status:
+    """The status of a job whose image is not what it was when it was sent.
+
+    Args:
+        sha256: that the image should have.
+        paths: of the fields that name it, in the specification.
+    """
+    message = (
+        f"{', '.join(paths) or 'an image'} is damaged: the bytes that the server has stored do not have the "
+        f"SHA-256 {sha256} any more; upload the image again, then create the job anew"
+    )
+    return failed_precondition("IMAGE_DAMAGED", f"images/{sha256}", message)
+
+
+def _path(error: RecipeError) -> str:
+    """The field at fault as callers name it."""
+    top = re.split(r"[.\[]", error.field)[0]
+    return f"spec.recipe.{error.field}" if top in _RECIPE_FIELDS else f"spec.{error.field}"

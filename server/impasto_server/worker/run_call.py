@@ -1,0 +1,311 @@
+"""One call of Run: a job from its images to its result."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+import torch
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import status_pb2
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto.worker.v1 import worker_pb2
+from impasto_server.contract.images import images_of
+from impasto_server.contract.previews import preview_wish
+from impasto_server.engine.recipe import Recipe, RecipeError, evaluations_of
+from impasto_server.worker.commission import Commission, Equipment
+from impasto_server.worker.failures import damaged_images, failure_of, refusal_of
+from impasto_server.worker.handover import BadHandover, DamagedHandover, receive_rest
+from impasto_server.worker.material import Material, decoded
+from impasto_server.worker.painter import Painter
+from impasto_server.worker.painting import Painting, PreviewFrame, Result, Suspended
+from impasto_server.worker.pictures import code_preview, code_result
+from impasto_server.worker.scheduler import Claim
+
+if TYPE_CHECKING:
+    RunContext = grpc.aio.ServicerContext[worker_pb2.RunRequest, worker_pb2.RunResponse]
+
+_log = logging.getLogger(__name__)
+
+CHUNK_BYTES = 256 * 1024
+CHECKPOINT_CHUNK_BYTES = 1 << 20
+
+_STOP_REASONS: dict[str, pb.StopReason] = {
+    "completed": pb.STOP_REASON_COMPLETED,
+    "plateau": pb.STOP_REASON_PLATEAU,
+    "converged": pb.STOP_REASON_CONVERGED,
+    "not_finite": pb.STOP_REASON_NOT_FINITE,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Workshop:
+    """What all calls of a worker share.
+
+    Attributes:
+        painter: gives the turns.
+        device: name, description, and the memory that jobs may use.
+        equipment: what is painted with.
+        places: one for each job that may hold memory on the device at a time; the others wait.
+        images: threads for decoding and coding, which would keep the event loop from its calls.
+    """
+
+    painter: Painter
+    device: pb.Device
+    equipment: Equipment
+    places: asyncio.Semaphore
+    images: ThreadPoolExecutor
+
+    async def in_images_thread(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        work = functools.partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self.images, work)
+
+
+class _Writer:
+    """The responses of one call: several tasks may write, one after the other."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._turn = asyncio.Lock()
+
+    async def write(self, response: worker_pb2.RunResponse) -> None:
+        async with self._turn:
+            await self._context.write(response)
+
+
+class RunCall:
+    """A call of Run that has not ended.
+
+    Attributes:
+        job_name: the job's.
+        painting: None until the images are decoded.
+        prepared: set once there is a painting, or never will be.
+        ended: set at the end.
+    """
+
+    def __init__(self, begin: worker_pb2.Begin, context: RunContext, workshop: Workshop) -> None:
+        """
+        Args:
+            begin: the first request.
+            context: where to write the responses.
+            workshop: where to paint.
+        """
+        self.job_name = begin.job_name
+        self.painting: Painting | None = None
+        self.prepared = asyncio.Event()
+        self.ended = asyncio.Event()
+        self._begin = begin
+        self._writer = _Writer(context)
+        self._workshop = workshop
+        self._task: asyncio.Task[None] | None = None
+        # Whether it was suspended before there was a painting.
+        self._gave_way = False
+
+    async def run(self, requests: AsyncIterator[worker_pb2.RunRequest]) -> None:
+        """All its work, with the requests after the first.
+
+        Raises:
+            BadHandover: something is missing, or does not fit together.
+        """
+        self._task = asyncio.ensure_future(self._paint(requests))
+        try:
+            await self._task
+        except asyncio.CancelledError:
+            if not self._gave_way:
+                raise
+            await self._writer.write(worker_pb2.RunResponse(suspended=worker_pb2.Suspended()))
+        finally:
+            self.prepared.set()
+            self.ended.set()
+
+    def suspend(self) -> None:
+        """Ends it with a checkpoint, to go on some other time."""
+        if self.painting is not None:
+            self._workshop.painter.suspend(self.painting)
+        elif self._task is not None and not self._gave_way:
+            self._gave_way = True
+            self._task.cancel()
+
+    async def _paint(self, requests: AsyncIterator[worker_pb2.RunRequest]) -> None:
+        """A job from its images to its result."""
+        begin, workshop = self._begin, self._workshop
+        try:
+            handover = await receive_rest(requests, begin)
+        except DamagedHandover as error:
+            _log.error("image damaged job=%s sha256=%s", begin.job_name, error.sha256)
+            paths = [path for path, image in images_of(begin.spec) if image.sha256 == error.sha256]
+            await self._writer.write(_failed(damaged_images(error.sha256, paths)))
+            return
+        async with workshop.places:
+            try:
+                material = await workshop.in_images_thread(decoded, begin.spec, handover.images)
+            except KeyError as error:
+                raise BadHandover(f"the image {error} is missing") from error
+            except RecipeError as error:
+                await self._writer.write(_failed(refusal_of(error)))
+                return
+            painting = self.painting = Painting(
+                begin.job_name,
+                Commission(begin.job_name, material, handover.checkpoint, workshop.equipment),
+                _claim(begin, material.recipe),
+                preview_wish(begin.preview),
+                checkpoint_interval=_seconds(begin.checkpoint_interval),
+            )
+            # Decoded they are in the material, which is all that has to wait in memory.
+            del handover
+            _log.info("job admitted job=%s", begin.job_name)
+            workshop.painter.admit(painting)
+            self.prepared.set()
+            try:
+                result = await self._relay(painting)
+            finally:
+                await asyncio.to_thread(workshop.painter.drop, painting)
+                _log.info(
+                    "job off the device job=%s style_targets_computed=%d style_targets_reused=%d",
+                    begin.job_name,
+                    workshop.equipment.style_targets.misses,
+                    workshop.equipment.style_targets.hits,
+                )
+        if result is not None:
+            await self._deliver(result, material)
+
+    async def _relay(self, painting: Painting) -> Result | None:
+        """Sends what happens until the painting ends; None if it was not finished."""
+        unwanted = asyncio.Event()
+        saving = asyncio.ensure_future(self._send_checkpoints(painting, unwanted))
+        try:
+            async for event in painting.events:
+                if isinstance(event, worker_pb2.RunResponse):
+                    await self._writer.write(event)
+                elif isinstance(event, PreviewFrame):
+                    await self._writer.write(await self._preview(painting, event))
+                elif isinstance(event, Suspended):
+                    await saving
+                    await self._writer.write(worker_pb2.RunResponse(suspended=worker_pb2.Suspended()))
+                    return None
+                else:
+                    unwanted.set()
+                    await saving
+                    if isinstance(event, Result):
+                        return event
+                    _log.error("job failed job=%s error=%r", painting.job_name, str(event.error))
+                    await self._writer.write(_failed(failure_of(event.error)))
+                    return None
+        finally:
+            saving.cancel()
+        raise AssertionError("a painting's events end with Result, Suspended or Broken")
+
+    async def _preview(self, painting: Painting, frame: PreviewFrame) -> worker_pb2.RunResponse:
+        begin = time.monotonic()
+        wish = painting.wish
+        data, width, height = await self._workshop.in_images_thread(code_preview, frame.picture, wish)
+        painting.preview_coded(time.monotonic() - begin)
+        preview = pb.Preview(
+            data=data,
+            format=wish.format,
+            width=width,
+            height=height,
+            evaluation=frame.evaluation,
+            scale=frame.scale,
+        )
+        return worker_pb2.RunResponse(preview=preview)
+
+    async def _send_checkpoints(self, painting: Painting, unwanted: asyncio.Event) -> None:
+        """Sends each checkpoint, until there are no more or they are unwanted."""
+        async for saved in painting.checkpoints:
+            begin = time.monotonic()
+            # Its header, which sums up all the bytes.
+            size = await self._workshop.in_images_thread(getattr, saved.checkpoint, "size_bytes")
+            offset = 0
+            for data in saved.checkpoint.pieces(CHECKPOINT_CHUNK_BYTES):
+                if unwanted.is_set():
+                    return
+                chunk = worker_pb2.CheckpointChunk(
+                    evaluation=saved.evaluation, size_bytes=size, offset=offset, data=data
+                )
+                await self._writer.write(worker_pb2.RunResponse(checkpoint=chunk))
+                offset += len(data)
+            painting.checkpoint_sent(time.monotonic() - begin)
+
+    async def _deliver(self, result: Result, material: Material) -> None:
+        """Codes the result and sends it."""
+        data = await self._workshop.in_images_thread(
+            code_result,
+            result.picture,
+            alpha=material.content.alpha if material.content else None,
+            profile=material.content.profile if material.content else None,
+            metadata=self._metadata(result, material),
+        )
+        finished = worker_pb2.Finished(
+            stop_reason=_STOP_REASONS[result.stop_reason], stop_message=result.stop_message
+        )
+        await self._writer.write(worker_pb2.RunResponse(finished=finished))
+        for chunk in _chunks(data, *result.picture.size):
+            await self._writer.write(worker_pb2.RunResponse(result=chunk))
+
+    def _metadata(self, result: Result, material: Material) -> dict[str, Any]:
+        return {
+            "impasto": importlib.metadata.version("impasto"),
+            "torch": torch.__version__,
+            "device": self._workshop.device.description,
+            "network": {
+                "architecture": self._workshop.equipment.network.architecture,
+                "weights": self._workshop.equipment.network.weights_name,
+                "origin": self._workshop.equipment.network.origin,
+                "sha256": self._workshop.equipment.network.sha256,
+            },
+            "recipe": dataclasses.asdict(result.recipe),
+            **material.made_from,
+            "memory_plan": {
+                "method": result.memory_plan.method,
+                "tile_side": result.memory_plan.tile_side,
+            },
+            "stop_reason": result.stop_reason,
+            "stop_message": result.stop_message,
+            "evaluations": result.evaluations,
+        }
+
+
+def _claim(begin: worker_pb2.Begin, recipe: Recipe) -> Claim:
+    draft = evaluations_of(recipe.objective, "draft")
+    return Claim(
+        tenant=begin.tenant,
+        weight=begin.tenant_weight,
+        priority=begin.priority,
+        created=begin.create_time_ns,
+        watched=begin.watched,
+        # The gateway may have put a number in the effort's place.
+        draft=recipe.evaluations is not None and recipe.evaluations <= draft,
+    )
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9
+
+
+def _failed(error: status_pb2.Status) -> worker_pb2.RunResponse:
+    return worker_pb2.RunResponse(finished=worker_pb2.Finished(error=error))
+
+
+def _chunks(data: bytes, width: int, height: int) -> Iterator[pb.ImageChunk]:
+    info = pb.ImageInfo(
+        format=pb.IMAGE_FORMAT_PNG,
+        width=width,
+        height=height,
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+    for offset in range(0, len(data), CHUNK_BYTES):
+        yield pb.ImageChunk(
+            info=info if offset == 0 else None, offset=offset, data=data[offset : offset + CHUNK_BYTES]
+        )

@@ -1,0 +1,26 @@
+"""A worker whose device fails: `python faulty_worker.py EVALUATION MESSAGE ARGUMENTS...`
+
+At an evaluation, counted from 1, computing raises a RuntimeError with a message; all else is the real worker.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from impasto_server.engine import session
+from impasto_server.worker.__main__ import main
+
+if __name__ == "__main__":
+    fails_at, message = int(sys.argv.pop(1)), sys.argv.pop(1)
+    evaluate, made = session.evaluate, 0
+
+    def failing(*arguments: Any) -> Any:
+        global made
+        made += 1
+        if made == fails_at:
+            raise RuntimeError(message)
+        return evaluate(*arguments)
+
+    session.evaluate = failing  # type: ignore[attr-defined]
+    main()
