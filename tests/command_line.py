@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -34,8 +33,8 @@ Impasto = Callable[..., Outcome]
 def impasto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Impasto:
     """The command line, run in a folder of its own that has a content.png and a style.png."""
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("IMPASTO_")]:
-        monkeypatch.delenv(name)
+    # Where capturing is off, the terminal that the tests were started in has a width of its own.
+    monkeypatch.setenv("COLUMNS", "80")
     for name in ("content.png", "style.png"):
         Path(name).write_bytes(png())
 

@@ -79,14 +79,13 @@ class Program:
     started: list[Run] = dataclasses.field(default_factory=list)
 
     def start(self, *arguments: object, **environment: str) -> Run:
-        """Starts it; `environment` is added to what is set, without our own variables."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("IMPASTO_")}
+        """Starts it; `environment` is added to what is set."""
         errors = self.logs / "stderr"
         with errors.open("wb") as file:
             process = subprocess.Popen(
                 [*self.command, *map(str, arguments)],
                 cwd=self.folder,
-                env={**inherited, **environment},
+                env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stderr=file,
                 start_new_session=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from clean_environment import CALLERS
 from impasto import plugins
 
 PROGRAMS = Path(__file__).parent / "plugins" / "gimp"
 CHROOT = PROGRAMS / "chroot"
+"""Kept in the caller's own cache, since it takes minutes to make; what runs in it sees no environment."""
 CANNOT = 77
 PYTHON = ("--batch-interpreter=python-fu-eval", "-b")
 SETTING_UP = 900.0
@@ -26,7 +27,7 @@ PATIENCE = 400.0
 def set_up() -> None:
     """Makes the chroot if it is not there, and fetches what the plug-in needs; skips the test where that
     cannot be."""
-    made = subprocess.run([CHROOT, "make"], capture_output=True, text=True, timeout=SETTING_UP)
+    made = subprocess.run([CHROOT, "make"], env=CALLERS, capture_output=True, text=True, timeout=SETTING_UP)
     if made.returncode == CANNOT:
         pytest.skip(made.stderr.strip())
     assert made.returncode == 0, made.stderr
@@ -75,7 +76,7 @@ class Gimp:
         # GIMP's own exit status says nothing: what counts is what the program left.
         done = subprocess.run(
             [CHROOT, "run", "env", "HOME=/share/home", *command, _WRAPPED.format(program=program)],
-            env={**os.environ, "GIMP_SHARE": str(self.folder)},
+            env={**CALLERS, "GIMP_SHARE": str(self.folder)},
             capture_output=True,
             text=True,
             timeout=PATIENCE,

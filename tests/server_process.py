@@ -87,20 +87,17 @@ def is_alive(pid: int) -> bool:
 @contextlib.contextmanager
 def running_server(*arguments: str) -> Iterator[ServerProcess]:
     """Starts a server with a data folder of its own; ends it by its stdin and SIGTERM, or by force."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("IMPASTO_")}
     with (
         tempfile.TemporaryDirectory() as folder,
         tempfile.TemporaryDirectory() as data,
         tempfile.NamedTemporaryFile() as log,
     ):
-        environment["TMPDIR"] = folder
-        environment["IMPASTO_DATA_DIR"] = data
         process = subprocess.Popen(
             [sys.executable, "-m", "impasto_server", "serve", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=environment,
+            env={**os.environ, "TMPDIR": folder, "IMPASTO_DATA_DIR": data},
         )
         assert process.stdin is not None
         assert process.stdout is not None

@@ -142,7 +142,6 @@ def test_ctrl_c_while_a_private_server_starts(tmp_path: Path, monkeypatch: pytes
         f"open({str(tmp_path / 'ended')!r}, 'w').close()\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.delenv("IMPASTO_SERVER", raising=False)
     process = subprocess.Popen([*COMMAND, "demo"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     until((tmp_path / "begun").exists)
     process.send_signal(signal.SIGINT)

@@ -17,12 +17,6 @@ COMMAND = [sys.executable, "-c", "from impasto.cli import main; main()"]
 DEMO = [*COMMAND, "demo", "--size", "32", "--weights", "builtin", "--device", "cpu", "--json"]
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("IMPASTO_")]:
-        monkeypatch.delenv(name)
-
-
 def processes_in(folder: Path) -> list[int]:
     """Processes whose working folder this is: the command's and all that it started."""
     found = []

@@ -42,10 +42,10 @@ def test_the_service_manager_is_told(notified: socket.socket) -> None:
 
 
 def health(*arguments: str, **variables: str) -> tuple[int, str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("IMPASTO_")}
     command = [sys.executable, "-m", "impasto_server", "health", *arguments]
+    environment = {**os.environ, **variables}
     ended = subprocess.run(
-        command, capture_output=True, text=True, timeout=PATIENCE, check=False, env=environment | variables
+        command, capture_output=True, text=True, timeout=PATIENCE, check=False, env=environment
     )
     return ended.returncode, (ended.stdout or ended.stderr).strip()
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
@@ -18,12 +16,6 @@ from report_program import ReportProgram, vgg19_features
 
 BIN = Path(sys.executable).parent
 README = Path(__file__).parents[2] / "README.md"
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("IMPASTO_")]:
-        monkeypatch.delenv(name)
 
 
 def run(folder, *command):

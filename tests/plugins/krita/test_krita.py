@@ -74,16 +74,13 @@ def offscreen(tmp_path_factory: pytest.TempPathFactory) -> Ran:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     serve = ["serve", "--port", str(port), "--device", "cpu", "--weights", "builtin"]
-    server_environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("IMPASTO_")
-    }
     # At these sizes a second thread costs more than it brings.
-    server_environment |= {"IMPASTO_DATA_DIR": str(folder / "data"), "OMP_NUM_THREADS": "1"}
+    threads = {"OMP_NUM_THREADS": "1"}
     settings = {
         "out": str(folder),
         "address": f"127.0.0.1:{port}",
         "server": [sys.executable, "-m", "impasto_server", *serve, "--styles-dir", str(styles)],
-        "environment": server_environment,
+        "environment": {**os.environ, **threads, "IMPASTO_DATA_DIR": str(folder / "data")},
         "photo": str(DATA / "astronaut.jpg"),
         "painting": str(DATA / "starry_night.jpg"),
         "tests": str(ROOT / "tests"),
