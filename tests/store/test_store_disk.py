@@ -15,42 +15,17 @@ from pathlib import Path
 
 import pytest
 
+from disks import fill, mounted, small_disk
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store import schema
 from impasto_server.store.store import DATABASE, DiskFull, Record, Store, StoreError
 from stored_jobs import ended, files_in, new_record, write_checkpoint
 
 
-@contextlib.contextmanager
-def mounted(place: Path, *options: str) -> Iterator[None]:
-    place.mkdir(exist_ok=True)
-    try:
-        run = subprocess.run(["mount", *options, place], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("NOT TESTED: there is no `mount` here")
-    if run.returncode:
-        pytest.skip(f"NOT TESTED: this user may not mount: {run.stderr.strip()}")
-    try:
-        yield
-    finally:
-        # Lazily: a test that failed may have left its store open.
-        subprocess.run(["umount", "-l", place], check=True)
-
-
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 6 MiB."""
-    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=6m", "tmpfs"):
-        yield tmp_path / "disk"
-
-
-def fill(disk: Path) -> Path:
-    """Fills a file system to its last byte, by a file."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    return filler
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", 6) as disk:
+        yield disk
 
 
 def create_until_full(store: Store) -> list[str]:
@@ -80,15 +55,15 @@ def fail_all_writing(store: Store, record: Record) -> None:
     record.job.state = pb.JOB_STATE_RUNNING
 
 
-def test_a_full_disk_fails_the_call_and_nothing_else(small_disk: Path) -> None:
-    store = Store(small_disk / "store")
+def test_a_full_disk_fails_the_call_and_nothing_else(disk: Path) -> None:
+    store = Store(disk / "store")
     record = store.jobs.create(new_record([store.images.put("anna", b"content")]))
     write_checkpoint(store, record.job.name, 1, b"checkpoint")
-    before = files_in(small_disk / "store")
-    filler = fill(small_disk)
+    before = files_in(disk / "store")
+    filler = fill(disk)
     fail_all_writing(store, record)
     created = create_until_full(store)
-    assert files_in(small_disk / "store") == before
+    assert files_in(disk / "store") == before
     assert store.uploads.offset("anna", "0" * 64, 100_000) == (0, False)
     assert [unfinished.job.name for unfinished in store.jobs.unfinished()] == [record.job.name, *created]
     path = store.checkpoints.path(record.job.name)
@@ -99,15 +74,15 @@ def test_a_full_disk_fails_the_call_and_nothing_else(small_disk: Path) -> None:
     assert write_checkpoint(store, record.job.name, 9, bytes(100_000))
     assert store.results.finish(ended(record, pb.JOB_STATE_SUCCEEDED), bytes(100_000))
     store.close()
-    store = Store(small_disk / "store")
+    store = Store(disk / "store")
     assert store.missing == ()
     assert store.results.path(record.job.name) is not None
     store.close()
 
 
-def test_a_full_disk_is_swept(small_disk: Path) -> None:
+def test_a_full_disk_is_swept(disk: Path) -> None:
     """Even where SQLite has no room to write down what is deleted."""
-    folder = small_disk / "store"
+    folder = disk / "store"
     store = Store(folder)
     records = [store.jobs.create(new_record()) for _ in range(40)]
     for record in records:
@@ -115,7 +90,7 @@ def test_a_full_disk_is_swept(small_disk: Path) -> None:
     store.close()
     # Opened anew, the database has no log whose room it could use again.
     store = Store(folder)
-    fill(small_disk)
+    fill(disk)
     create_until_full(store)
     assert store.retention.sweep(time.time(), max_age=10, max_bytes=None) == [
         record.job.name for record in records
@@ -124,13 +99,13 @@ def test_a_full_disk_is_swept(small_disk: Path) -> None:
     store.close()
 
 
-def test_a_disk_that_is_full_from_the_beginning_is_refused(small_disk: Path) -> None:
-    (small_disk / "store").mkdir()
-    filler = fill(small_disk)
+def test_a_disk_that_is_full_from_the_beginning_is_refused(disk: Path) -> None:
+    (disk / "store").mkdir()
+    filler = fill(disk)
     with pytest.raises(DiskFull, match="make room"):
-        Store(small_disk / "store")
+        Store(disk / "store")
     filler.unlink()
-    store = Store(small_disk / "store")
+    store = Store(disk / "store")
     assert store.jobs.create(new_record())
     store.close()
 

@@ -156,6 +156,14 @@ def pieces(data: bytes) -> Iterator[memoryview]:
         yield view[offset : offset + _PIECE_BYTES]
 
 
+def file_size(path: Path) -> int | None:
+    """Length of a file in bytes; None if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
 def remove_file(path: Path) -> None:
     """Removes a file that no row names, if it is there. What cannot be removed, the next opening removes."""
     try:

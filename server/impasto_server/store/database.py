@@ -33,7 +33,7 @@ class Database:
         self._lock = threading.RLock()
         self._owner = 0
         self._closed = False
-        self._busy_seconds = BUSY_SECONDS
+        self._found_locked = False
         self._readers_lock = threading.Lock()
         self._readers: list[sqlite3.Connection] = []
         self._writer = open_database(self.path)
@@ -74,10 +74,11 @@ class Database:
             StoreError: it cannot be written; or it was removed from its place, so that whatever would be
                 written would be lost.
         """
+        deadline = time.monotonic() + BUSY_SECONDS
         with self.exclusive(), storage_errors(self.path):
             self.check_in_place()
             assert not self._owner, "transactions are not nested"
-            self._begin(durable)
+            self._begin(durable, deadline)
             self._owner = threading.get_ident()
             try:
                 yield self._writer
@@ -136,18 +137,17 @@ class Database:
         if _inode(self.path) != self._inode:
             raise removed(self.path)
 
-    def _begin(self, durable: bool) -> None:
-        begin = time.monotonic()
-        self._writer.execute(f"PRAGMA busy_timeout = {self._busy_seconds * 1000:.0f}")
+    def _begin(self, durable: bool, deadline: float) -> None:
+        # Those that wait behind the first would else wait as long again, one after the other.
+        seconds = _BUSY_AGAIN_SECONDS if self._found_locked else max(0.0, deadline - time.monotonic())
+        self._writer.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
         self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            # Whoever waits behind this thread would wait as long again, one after the other.
-            if time.monotonic() - begin >= self._busy_seconds:
-                self._busy_seconds = _BUSY_AGAIN_SECONDS
+        except sqlite3.OperationalError as error:
+            self._found_locked = "is locked" in str(error)
             raise
-        self._busy_seconds = BUSY_SECONDS
+        self._found_locked = False
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:

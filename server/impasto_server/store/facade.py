@@ -62,8 +62,10 @@ class AsyncStore:
             runner: does the work; None: threads, which `close` ends.
         """
         self.store = store
-        self._own_runner = ThreadRunner() if runner is None else None
-        self._runner: Runner = self._own_runner or runner  # type: ignore[assignment]
+        self._threads: ThreadRunner | None = None
+        if runner is None:
+            runner = self._threads = ThreadRunner()
+        self._runner = runner
         self._begun: set[asyncio.Task[Any]] = set()
         self._last_change: asyncio.Task[Any] | None = None
         self._closed = False
@@ -114,8 +116,8 @@ class AsyncStore:
         self._closed = True
         while self._begun:
             await asyncio.wait(self._begun)
-        if self._own_runner is not None:
-            await self._own_runner.close()
+        if self._threads is not None:
+            await self._threads.close()
 
     def _begin(self, run: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
         if self._closed:

@@ -101,7 +101,11 @@ class Images:
         if image is None:
             return None
         with storage_errors(image.path):
-            return image.path.read_bytes()
+            try:
+                return image.path.read_bytes()
+            except FileNotFoundError:
+                # Forgotten meanwhile.
+                return None
 
     def use(self, tenant: str, sha256: str) -> StoredImage | None:
         """The same as `get`; the image counts as used now."""

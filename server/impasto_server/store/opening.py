@@ -42,7 +42,6 @@ class Folder:
         make_folder(path)
         self._lock = _lock_folder(path)
         try:
-            self._check_database()
             for place in (self.temporary, self.checkpoints, self.results, self.images, self.uploads):
                 make_folder(place)
         except BaseException:
@@ -94,8 +93,9 @@ class Folder:
             os.close(self._lock)
             self._lock = -1
 
-    def _check_database(self) -> None:
-        """
+    def check_database(self) -> None:
+        """Changes nothing.
+
         Raises:
             StoreError: the database is damaged, or missing although there are files of jobs.
         """

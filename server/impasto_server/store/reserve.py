@@ -27,12 +27,12 @@ class Reserve:
     """
 
     def __init__(self, path: Path) -> None:
+        """Takes what there is; `restore` makes it whole."""
         self._path = path
         self._lock = threading.Lock()
         self._size = 0
         with contextlib.suppress(OSError):
             self._size = min(path.stat().st_size, RESERVE_BYTES)
-        self.restore()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -61,7 +61,7 @@ class Reserve:
         with self._lock:
             return self._size >= RESERVE_BYTES or self._fill()
 
-    def freeing(self, change: Callable[[], T], recycle: Callable[[], None]) -> T:
+    def freeing(self, change: Callable[[], T], recycle: Callable[[], None] | None = None) -> T:
         """Makes a change that frees room, or frees a device; on a full disk with the room of the reserve.
 
         Args:
@@ -74,7 +74,8 @@ class Reserve:
         try:
             return change()
         except DiskFull:
-            recycle()
+            if recycle is not None:
+                recycle()
         while True:
             try:
                 return change()

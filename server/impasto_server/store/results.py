@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.store.blobs import NewFile, remove_file
+from impasto_server.store.blobs import NewFile, file_size, remove_file
 from impasto_server.store.checkpoints import Checkpoints
 from impasto_server.store.database import Database
 from impasto_server.store.errors import Damaged
@@ -81,13 +81,13 @@ class Results:
         row = job_row(self._database.rows, name)
         if row is None or row["result_bytes"] is None:
             return None
-        path, told = self.path_of(row), record_of(row).job.result
-        whole = path.is_file() and path.stat().st_size == row["result_bytes"]
-        if not whole or (told.sha256 and not self._verifier.holds(path, told.sha256)):
-            if self._database.row("SELECT 1 FROM jobs WHERE id = ?", (row["id"],)) is None:
-                return None
-            raise Damaged(name)
-        return path
+        path, sha256 = self.path_of(row), record_of(row).job.result.sha256
+        if file_size(path) == row["result_bytes"] and (not sha256 or self._verifier.holds(path, sha256)):
+            return path
+        if job_row(self._database.rows, name) is None:
+            # Deleted meanwhile.
+            return None
+        raise Damaged(name)
 
     def path_of(self, row: sqlite3.Row) -> Path:
         """Where the result of a job belongs."""

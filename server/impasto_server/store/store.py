@@ -111,11 +111,13 @@ class Store(FormerCalls):
         return self._quota.stored_bytes(tenant)
 
     def _open(self, folder: Folder, quota_bytes: int | None) -> None:
-        database = self._database = Database(folder.path)
+        # A server starts on a full disk too: else nobody could delete anything.
+        reserve = Reserve(folder.path / "reserve")
+        reserve.freeing(folder.check_database)
+        database = self._database = reserve.freeing(lambda: Database(folder.path))
         with storage_errors(folder.uploads):
             index = UploadIndex(folder.uploads)
         blobs, verifier, locks = Blobs(folder.images), Verifier(), JobLocks()
-        reserve = Reserve(folder.path / "reserve")
         quota = self._quota = Quota(database, index, quota_bytes)
         self.checkpoints = Checkpoints(database, folder.checkpoints, folder.temporary, reserve, locks)
         self.results = Results(
@@ -136,3 +138,4 @@ class Store(FormerCalls):
         # Not noted, it is taken for what it was before.
         with contextlib.suppress(DiskFull):
             folder.note_generation(self.generation)
+        reserve.restore()

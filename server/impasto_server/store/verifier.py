@@ -38,13 +38,16 @@ class Verifier:
         """
         try:
             look = _look(path.stat())
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return False
         with self._lock:
             known = self._known.get(path)
         if known is not None and known[:2] == (look, sha256):
             return known[2]
-        good = self._hash(path) == sha256
+        found = self._hash(path)
+        if found is None:
+            return False
+        good = found == sha256
         if not good:
             _log.error("stored file is damaged path=%s", path)
         if not good or abs(time.time() - look[2] / 1e9) > _CLOCK_TICK_SECONDS:
@@ -54,11 +57,16 @@ class Verifier:
                     self._known.popitem(last=False)
         return good
 
-    def _hash(self, path: Path) -> str:
+    def _hash(self, path: Path) -> str | None:
+        """The digest of a file; None if it is not there any more."""
         found = hashlib.sha256()
-        with storage_errors(path), path.open("rb") as file:
-            while data := file.read(_CHUNK_BYTES):
-                found.update(data)
+        with storage_errors(path):
+            try:
+                with path.open("rb") as file:
+                    while data := file.read(_CHUNK_BYTES):
+                        found.update(data)
+            except FileNotFoundError:
+                return None
         return found.hexdigest()
 
 
