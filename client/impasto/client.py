@@ -244,8 +244,8 @@ class Client:
 
         Args:
             title, priority, previews: as for `stylize`; None leaves them as they are.
-            settings: fields of the recipe to change: `content_weight=0.5`; None for the default again. Those
-                that make another picture of it (objective, size, start, seed, style_scale) cannot be changed.
+            settings: fields of the recipe to change: `content_weight=0.5`; None for the default again. Only
+                those of `impasto.recipe.STEERABLE` can be changed.
 
         Returns:
             The job with the change accepted.

@@ -6,13 +6,13 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 from impasto.errors import InvalidRequest
 
 Kind = Literal["number", "whole number", "yes or no", "choice", "layers"]
 
-LayerWeights = Union["Mapping[str, float]", "Iterable[tuple[str, float]]"]
+LayerWeights = Mapping[str, float] | Iterable[tuple[str, float]]
 """Layers of the feature network and their shares: `{"relu3_1": 1.0, "relu4_1": 0.5}`, or pairs."""
 
 

@@ -12,9 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impasto import errors
-from impasto.hosts import Choices, FolderStorage, plan, words
+from impasto.hosts import (
+    COLORS,
+    EFFORTS,
+    Choices,
+    FolderStorage,
+    labelled,
+    plan,
+    seed_range,
+    words,
+)
 from impasto.hosts.choices import MIDDLE_CONTENT_WEIGHT, from_json
-from impasto_server.engine import recipe as engine_recipe
+from impasto_server.engine.recipe import FIELD, Recipe
 
 SIDES = st.integers(1, 20_000)
 
@@ -44,7 +53,7 @@ def test_a_size_is_told_in_words() -> None:
 
 def test_the_middle_strength_is_the_servers_own_default() -> None:
     assert Choices(strength=50).content_weight == MIDDLE_CONTENT_WEIGHT
-    assert engine_recipe.DEFAULTS["balanced"].content_weight == MIDDLE_CONTENT_WEIGHT
+    assert Recipe().resolve(64, 64).content_weight == MIDDLE_CONTENT_WEIGHT
 
 
 def test_more_strength_is_less_content() -> None:
@@ -72,6 +81,22 @@ def test_kept_choices_are_always_usable(values: object) -> None:
     assert 0 <= choices.strength <= 100
     assert 0 <= choices.seed < 2**32
     assert choices.settings()
+    for name, value in {**choices.settings(), "longest_side": choices.longest_side}.items():
+        assert FIELD[name].fault(value) is None
+
+
+def test_an_artist_is_told_what_each_effort_and_colour_is() -> None:
+    assert [word for word, _, _ in labelled(EFFORTS)] == list(FIELD["effort"].words)
+    assert [word for word, _, _ in labelled(COLORS)] == list(FIELD["color"].words)
+    for _, label, meaning in [*labelled(EFFORTS), *labelled(COLORS)]:
+        assert label
+        assert meaning
+    assert labelled(["new"]) == [("new", "New", "")]
+
+
+def test_a_seed_is_one_that_the_widget_and_the_server_take() -> None:
+    assert seed_range(2**31 - 1) == (0, 2**31 - 1)
+    assert seed_range(2**40) == (0, 2**32 - 1)
 
 
 def test_a_folder_only_its_user_can_read(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ Pure Python from 3.10 on; no toolkit, numpy or Pillow. Hosts with an older Pytho
 
 from __future__ import annotations
 
-from impasto.hosts.choices import COLORS, EFFORTS, LONGEST_SIDES, Choices
+from impasto.hosts.choices import COLORS, EFFORTS, LONGEST_SIDES, Choices, labelled, seed_range
 from impasto.hosts.connection import Connection, Server, Timing, open_client
 from impasto.hosts.controller import Controller, Found
 from impasto.hosts.host import CannotPlace, Host, Painted
@@ -48,6 +48,8 @@ __all__ = [
     "StyleItem",
     "StyleLibrary",
     "Timing",
+    "labelled",
     "open_client",
     "plan",
+    "seed_range",
 ]

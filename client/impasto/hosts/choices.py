@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
-EFFORTS = ("draft", "standard", "fine")
-COLORS = ("style", "luminance", "matched")
+from impasto.recipe import FIELDS
+
+EFFORTS = FIELDS["effort"].words
+COLORS = FIELDS["color"].words
 LONGEST_SIDES = (512, 768, 1024, 1536, 2048, 3072)
-MIDDLE_CONTENT_WEIGHT = 0.3
+MIDDLE_CONTENT_WEIGHT: float = FIELDS["content_weight"].default_value
 """Of the objective "balanced", the server's default."""
 STRENGTH_SPAN = 8.0
 """How many times the middle weight the content has at strength 0; a fraction of as much at 100."""
@@ -30,10 +33,10 @@ class Choices:
     """
 
     strength: int = 50
-    effort: str = "standard"
-    color: str = "style"
+    effort: str = FIELDS["effort"].default_value
+    color: str = FIELDS["color"].default_value
     longest_side: int = 1024
-    seed: int = 0
+    seed: int = FIELDS["seed"].default_value
 
     @property
     def content_weight(self) -> float:
@@ -53,10 +56,31 @@ class Choices:
     def steering(self, before: Choices) -> dict[str, Any]:
         """Fields of the recipe that can be changed in a running job, and are other than they were."""
         now, then = self.settings(), before.settings()
-        return {field: now[field] for field in STEERABLE if now[field] != then[field]}
+        return {name: now[name] for name in now if FIELDS[name].steerable and now[name] != then[name]}
 
 
-STEERABLE = ("content_weight", "effort", "color")
+_LABELS = {
+    "draft": ("Draft", "A quick look"),
+    "standard": ("Standard", "A good picture"),
+    "fine": ("Fine", "The last bit of quality, at two and a half times the work or more"),
+    "style": ("Of the style", "The palette is the painting's"),
+    "luminance": ("My own (lightness painted)", "Only lightness is painted; your colours are put back"),
+    "matched": ("My own (style matched)", "The style's colours are first matched to yours"),
+}
+
+
+def labelled(words: Sequence[str]) -> list[tuple[str, str, str]]:
+    """`EFFORTS` or `COLORS` for a widget: each word with its label, and what it means."""
+    return [(word, *_LABELS.get(word, (word.capitalize(), ""))) for word in words]
+
+
+def seed_range(largest: int) -> tuple[int, int]:
+    """The least and the largest seed.
+
+    Args:
+        largest: what the host's widget can hold.
+    """
+    return int(FIELDS["seed"].least), min(largest, int(FIELDS["seed"].most))
 
 
 def from_json(values: Any) -> Choices:
@@ -65,15 +89,18 @@ def from_json(values: Any) -> Choices:
     if not isinstance(values, dict):
         return default
 
-    def whole(name: str, least: int, most: int) -> int:
+    def whole(name: str, least: float, most: float) -> int:
         value = values.get(name)
         usable = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
         return value if usable else getattr(default, name)  # type: ignore[return-value]
+
+    def in_range(name: str) -> int:
+        return whole(name, FIELDS[name].least, FIELDS[name].most)
 
     return Choices(
         strength=whole("strength", 0, 100),
         effort=values["effort"] if values.get("effort") in EFFORTS else default.effort,
         color=values["color"] if values.get("color") in COLORS else default.color,
-        longest_side=whole("longest_side", 16, 2**20),
-        seed=whole("seed", 0, 2**32 - 1),
+        longest_side=in_range("longest_side"),
+        seed=in_range("seed"),
     )

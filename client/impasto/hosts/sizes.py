@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-SMALLEST_SIDE = 16
+from impasto.recipe import FIELDS
+
+SMALLEST_SIDE = int(FIELDS["longest_side"].least)
 """What the server paints at least, in pixels."""
 
 

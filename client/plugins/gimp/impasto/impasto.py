@@ -4,6 +4,7 @@
 GIMP starts this file as a process of its own, so a call may take its time here without GIMP standing still.
 """
 
+import contextlib
 import os
 import sys
 
@@ -19,7 +20,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "_vendor"), HERE]
 
 PROCEDURE = "plug-in-impasto-stylize"
-LONGEST_SIDE_AT_MOST = 16384
+LARGEST_INTEGER = 2**31 - 1
+"""What an argument of a procedure can hold."""
 
 
 class Plugin(Gimp.PlugIn):
@@ -44,12 +46,22 @@ class Plugin(Gimp.PlugIn):
             name,
         )
         procedure.set_attribution("Impasto", "Impasto, Apache-2.0", "2025")
-        add_arguments(procedure)
+        # Without the client there is nothing to choose, and `run` says that it is missing.
+        with contextlib.suppress(ImportError):
+            add_arguments(procedure)
         return procedure
 
 
 def add_arguments(procedure):
-    """What can be chosen; a script gives the same by these names."""
+    """What can be chosen; a script gives the same by these names.
+
+    Raises:
+        ImportError: the client is not there.
+    """
+    from impasto.hosts import COLORS, EFFORTS, Choices, labelled, seed_range
+    from impasto.recipe import FIELDS
+
+    usual = Choices()
     kept = GObject.ParamFlags.READWRITE
     procedure.add_string_argument(
         "style",
@@ -64,30 +76,30 @@ def add_arguments(procedure):
         "Of the style: at 0 the picture is hardly touched, at 100 nearly all is style",
         0,
         100,
-        50,
+        usual.strength,
         kept,
     )
-    effort = Gimp.Choice.new()
-    effort.add("draft", 0, "Draft", "A quick look")
-    effort.add("standard", 1, "Standard", "A good picture")
-    effort.add("fine", 2, "Fine", "The last bit of quality, in more than twice the time")
-    procedure.add_choice_argument("effort", "E_ffort", "How much work is done", effort, "standard", kept)
-    color = Gimp.Choice.new()
-    color.add("style", 0, "The style's", "The colours of the painting")
-    color.add("luminance", 1, "The picture's, light and dark painted", "Only lightness is painted")
-    color.add("matched", 2, "The picture's, matched", "The painting's colours are matched to the picture's")
-    procedure.add_choice_argument("color", "Colo_urs", "Whose colours the result has", color, "style", kept)
+    efforts, colors = choice(labelled(EFFORTS)), choice(labelled(COLORS))
+    procedure.add_choice_argument("effort", "E_ffort", "How much work is done", efforts, usual.effort, kept)
+    procedure.add_choice_argument(
+        "color", "Colo_urs", "Whose colours the result has", colors, usual.color, kept
+    )
     procedure.add_int_argument(
         "longest-side",
         "Longest si_de",
         "Of what is painted at most, in pixels; what is larger is enlarged afterwards",
-        16,
-        LONGEST_SIDE_AT_MOST,
-        1024,
+        int(FIELDS["longest_side"].least),
+        int(FIELDS["longest_side"].most),
+        usual.longest_side,
         kept,
     )
     procedure.add_int_argument(
-        "seed", "Seed _number", "Another number gives a slightly other picture", 0, 2**31 - 1, 0, kept
+        "seed",
+        "Seed _number",
+        "Another number gives a slightly other picture",
+        *seed_range(LARGEST_INTEGER),
+        usual.seed,
+        kept,
     )
     procedure.add_string_argument(
         "server", "Ser_ver", "Address of the Impasto server: host or host:port", "127.0.0.1", kept
@@ -110,6 +122,14 @@ def add_arguments(procedure):
         kept,
     )
     procedure.add_layer_return_value("layer", "Layer", "The new layer", True, kept)
+
+
+def choice(labelled):
+    """What GIMP shows of words with their labels and meanings."""
+    made = Gimp.Choice.new()
+    for index, (word, label, meaning) in enumerate(labelled):
+        made.add(word, index, label, meaning)
+    return made
 
 
 def run(procedure, run_mode, image, drawables, config, data):

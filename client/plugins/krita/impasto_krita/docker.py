@@ -8,7 +8,18 @@ from typing import Any
 
 from krita import DockWidget, Krita
 
-from impasto.hosts import LONGEST_SIDES, Choices, Order, Server, StyleItem, plan
+from impasto.hosts import (
+    COLORS,
+    EFFORTS,
+    LONGEST_SIDES,
+    Choices,
+    Order,
+    Server,
+    StyleItem,
+    labelled,
+    plan,
+    seed_range,
+)
 from impasto.hosts import choices as choosing
 from impasto_krita import canvas, pixels
 from impasto_krita.host import FIRST_SERVER, KritaHost
@@ -26,22 +37,14 @@ from impasto_krita.widgets import (
     wrapped,
 )
 
-EFFORTS = [
-    ("draft", "Draft", "A quick look"),
-    ("standard", "Standard", "A good picture"),
-    ("fine", "Fine", "The last bit of quality, at two and a half times the work or more"),
-]
-COLORS = [
-    ("style", "Of the style", "The palette is the painting's"),
-    ("luminance", "My own (lightness painted)", "Only lightness is painted; your colours are put back"),
-    ("matched", "My own (style matched)", "The style's colours are first matched to yours"),
-]
 CONTENTS = [
     ("visible", "Visible picture", "All layers as they are seen"),
     ("layer", "Active layer", "Only the layer that is selected in the Layers docker"),
 ]
 STYLE_FORMATS = {b"png": "PNG", b"jpeg": "JPEG", b"jpg": "JPEG", b"webp": "WebP"}
 KRITA_FILES = {".kra", ".krz", ".ora", ".psd", ".xcf", ".tif", ".tiff", ".exr", ".webp", ".heic", ".avif"}
+LARGEST_SPIN = 2**31 - 1
+"""What a spin box can hold."""
 MOST_STYLE_SIDE = 2048
 LARGEST_STYLE_FILE = 20 * 2**20
 LOOK_INTERVAL = 500
@@ -104,12 +107,12 @@ class ImpastoDocker(DockWidget):
 
         self.strength = NumberSlider()
         self.strength.setToolTip("How much of the style: 0 keeps your picture, 100 is nearly all style")
-        self.effort = Choice(EFFORTS)
-        self.color = Choice(COLORS)
+        self.effort = Choice(labelled(EFFORTS))
+        self.color = Choice(labelled(COLORS))
         self.longest_side = Choice([(side, f"{side} pixels", "") for side in LONGEST_SIDES])
         self.longest_side.setToolTip("Longer side that is painted at most; what is larger is enlarged")
         self.seed = QtWidgets.QSpinBox()
-        self.seed.setRange(0, 2**31 - 1)
+        self.seed.setRange(*seed_range(LARGEST_SPIN))
         self.seed.setToolTip("The same seed and choices give the same picture")
         dice = tool_button("New", "Another seed")
         dice.clicked.connect(lambda: self.seed.setValue(random.randrange(1_000_000)))
@@ -507,5 +510,5 @@ class ImpastoDocker(DockWidget):
 
 
 def _described(style: StyleItem, choices: Choices) -> str:
-    effort = next(word for value, word, _ in EFFORTS if value == choices.effort)
+    effort = next(label for word, label, _ in labelled(EFFORTS) if word == choices.effort)
     return f"{style.title} · {choices.strength} · {effort.lower()} · seed {choices.seed}"
