@@ -11,9 +11,8 @@ from impasto_server.store.store import (
     Damaged,
     MissingImage,
     Store,
-    StoreError,
 )
-from stored_jobs import files_in, make_job, new_record, succeed, write_checkpoint
+from stored_jobs import files_in, make_job, succeed, write_checkpoint
 
 DAY = 86_400.0
 
@@ -63,15 +62,6 @@ def test_files_that_are_missing_are_reported(folder: Path) -> None:
     with pytest.raises(Damaged, match="paint it again"):
         store.results.path(done.job.name)
     store.close()
-
-
-def test_a_closed_store_says_so(store: Store) -> None:
-    store.close()
-    store.close()
-    with pytest.raises(StoreError, match="closed"):
-        store.jobs.create(new_record())
-    with pytest.raises(StoreError, match="closed"):
-        store.jobs.unfinished()
 
 
 def test_many_threads_at_once(store: Store) -> None:

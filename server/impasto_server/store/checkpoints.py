@@ -114,6 +114,7 @@ class Checkpoints:
             return False
         path = self._path(name, evaluation)
         with self._locks.of(name):
+            self._database.check_in_place()
             make_folder(path.parent)
             is_new = not path.exists()
             file.publish(path)

@@ -67,6 +67,7 @@ class Uploads:
         """
         key = _key(sha256, size_bytes)
         with self._lock(key):
+            self._database.check_in_place()
             if whole := self._images.use(tenant, sha256):
                 return whole.size_bytes
             upload = self._index.get(tenant, key)
