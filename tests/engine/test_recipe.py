@@ -1,0 +1,51 @@
+"""What may change of a recipe while it is painted, as the engine sees it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from impasto_server.engine.recipe import FIELDS, Recipe, RecipeError
+from impasto_server.engine.session import recipe_from_dict, updated
+
+OTHERS = {"objective": "gatys", "longest_side": 32, "start": "noise", "seed": 7, "style_scale": 2.0}
+RECIPE = Recipe().resolve(64, 48)
+
+
+@pytest.mark.parametrize("name", [field.name for field in FIELDS if not field.steerable])
+def test_what_may_not_be_steered_is_refused(name: str) -> None:
+    update = dataclasses.replace(RECIPE, **{name: OTHERS[name]})
+    with pytest.raises(RecipeError, match=f"{name}: cannot change while painting"):
+        updated(RECIPE, update, (64, 48), texture=False)
+
+
+STEERED = Recipe(
+    content_weight=2.0,
+    style_weight=3.0,
+    tv_weight=1.0,
+    optimizer="adam",
+    learning_rate=0.5,
+    evaluations=9,
+    precision="float32",
+    color="matched",
+    content_layers=(("relu4_1", 1.0),),
+    style_layers=(("relu1_1", 1.0),),
+    averaging=0.5,
+    stop_on_plateau=False,
+).resolve(64, 48)
+
+
+@pytest.mark.parametrize("name", [field.name for field in FIELDS if field.steerable])
+def test_what_may_be_steered_is_taken(name: str) -> None:
+    update = dataclasses.replace(RECIPE, **{name: getattr(STEERED, name)})
+    assert name == "effort" or update != RECIPE
+    if name == "averaging":
+        update = dataclasses.replace(update, optimizer="adam")
+    assert updated(RECIPE, update, (64, 48), texture=False) == update
+
+
+def test_a_recipe_comes_back_from_a_checkpoint_as_it_was() -> None:
+    kept = dataclasses.asdict(STEERED)
+    kept["style_layers"] = [list(share) for share in kept["style_layers"]]
+    assert recipe_from_dict(kept) == STEERED

@@ -1,0 +1,88 @@
+"""What an update makes of a job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.rpc import error_details_pb2
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.errors import CallError
+from impasto_server.contract.recipes import recipe_to_proto
+from impasto_server.engine.recipe import FIELDS, STEERABLE, Recipe
+from impasto_server.gateway.steering import changed_job
+
+
+def job(*, made: int = 0, **recipe: Any) -> pb.Job:
+    """A job with so many evaluations made."""
+    resolved = Recipe(**recipe).resolve(64, 48)
+    found = pb.Job(name="jobs/a", width=64, height=48, recipe=recipe_to_proto(resolved))
+    if made:
+        found.progress.evaluation = made
+    return found
+
+
+def steered(before: pb.Job, *paths: str, **recipe: Any) -> pb.Job:
+    """The job with fields of its recipe changed; `paths` besides those of `recipe`."""
+    request = pb.UpdateJobRequest(job=pb.Job(name=before.name, recipe=pb.Recipe(**recipe)))
+    request.update_mask.paths.extend([f"recipe.{field}" for field in (*recipe, *paths)])
+    return changed_job(before, request)
+
+
+@pytest.mark.parametrize("name", [field.name for field in FIELDS])
+def test_what_the_table_says_may_be_steered(name: str) -> None:
+    before = job()
+    if name in STEERABLE:
+        assert steered(before, name).recipe == before.recipe
+        return
+    with pytest.raises(CallError) as refused:
+        steered(before, name)
+    bad_request = error_details_pb2.BadRequest()
+    assert any(detail.Unpack(bad_request) for detail in refused.value.status.details)
+    (violation,) = bad_request.field_violations
+    assert violation.field == "update_mask"
+    assert f"names 'recipe.{name}', which cannot be changed" in violation.description
+    for steerable in STEERABLE:
+        assert f"recipe.{steerable}" in violation.description
+
+
+@pytest.mark.parametrize(("made", "wanted", "shown"), [(18, 1, 18), (18, 18, 18), (18, 19, 19), (0, 1, 1)])
+def test_an_update_never_asks_for_fewer_evaluations_than_are_made(made: int, wanted: int, shown: int) -> None:
+    assert steered(job(made=made), evaluations=wanted).recipe.evaluations == shown
+
+
+def test_an_effort_of_less_than_is_made_is_what_is_made() -> None:
+    before = job(made=50, effort="fine")
+    assert steered(before, effort=pb.EFFORT_DRAFT).recipe.evaluations == 50
+    assert steered(before, effort=pb.EFFORT_STANDARD).recipe.evaluations == 68
+
+
+def test_another_change_leaves_the_evaluations() -> None:
+    before = job(made=18, evaluations=40)
+    changed = steered(before, content_weight=2)
+    assert changed.recipe.evaluations == 40
+    assert changed.recipe.content_weight == 2
+
+
+def test_the_defaults_that_an_optimiser_decides_follow_it() -> None:
+    before = job(optimizer="lbfgs")
+    changed = steered(before, optimizer=pb.OPTIMIZER_ADAM)
+    assert (changed.recipe.learning_rate, changed.recipe.averaging) == (0.05, 0.99)
+    changed = steered(before, optimizer=pb.OPTIMIZER_ADAM, learning_rate=0.5)
+    assert (changed.recipe.learning_rate, changed.recipe.averaging) == (0.5, 0.99)
+    changed = steered(changed, optimizer=pb.OPTIMIZER_LBFGS)
+    assert (changed.recipe.learning_rate, changed.recipe.averaging) == (1, 0)
+    # The job that was given is left as it was.
+    assert before.recipe.optimizer == pb.OPTIMIZER_LBFGS
+
+
+def test_a_value_out_of_range_is_refused_by_its_path() -> None:
+    with pytest.raises(CallError) as refused:
+        steered(job(), tv_weight=-1, averaging=2)
+    bad_request = error_details_pb2.BadRequest()
+    assert any(detail.Unpack(bad_request) for detail in refused.value.status.details)
+    assert {violation.field: violation.description for violation in bad_request.field_violations} == {
+        "job.recipe.tv_weight": "is -1; give 0 or more",
+        "job.recipe.averaging": "is 2; give 0 to 0.9999",
+    }
