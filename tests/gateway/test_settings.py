@@ -1,23 +1,26 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from impasto_server.gateway.kinds import DURATION, SIZE
 from impasto_server.gateway.settings import (
-    DURATION,
-    SIZE,
     Settings,
     SettingsError,
     example_file,
     fields,
+    flag,
     gather,
     table,
+    variable,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -45,10 +48,17 @@ def test_a_flag_counts_before_a_variable_and_that_before_the_file(tmp_path: Path
         ('max_jobs = "many"', "whole number"),
         ("host = 3", "give a text"),
         ('log_level = "loud"', "debug, info, warning, error"),
-        ('drain = "soon"', "15s, 2h or 7d"),
+        ('drain = "soon"', "give a time with its unit, such as 7d or 30s"),
+        ("drain = 30", "drain is 30; give a time with its unit, such as 7d or 30s"),
+        ("drain = 0.5", "drain is 0.5; give a time with its unit"),
+        ("drain = false", "give a time with its unit"),
+        ('drain = "-5s"', "give a time with its unit"),
+        ('drain = "1.2.3s"', "give a time with its unit"),
         ('drain = "11min"', "10min"),
-        ('memory = "lots"', "20GiB"),
-        ("memory = 4096", "give 64MiB or more"),
+        ('memory = "lots"', "give a size with its unit, such as 500MiB or 20GiB"),
+        ("memory = 1000000000", "memory is 1000000000; give a size with its unit, such as 500MiB or 20GiB"),
+        (f'memory = "{"9" * 400}GiB"', "give a size with its unit"),
+        ('memory = "4096KiB"', "give 64MiB or more"),
         ('keep_results_for = "0s"', "give 1s to"),
         ("max_jobs = 3\nmax-jobs = 4", "max-jobs is there twice"),
         ('insecure = "perhaps"', "true or false"),
@@ -69,6 +79,57 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
         gather({}, {}, tmp_path / "none.toml")
     with pytest.raises(SettingsError, match="IMPASTO_PORT is '99999'; give a whole number from 0 to 65535"):
         gather({}, {"IMPASTO_PORT": "99999"})
+
+
+TIMES_AND_SIZES = [f for f in fields() if f.metadata["kind"].metavar in ("TIME", "SIZE")]
+
+
+@pytest.mark.parametrize("field", TIMES_AND_SIZES, ids=lambda field: field.name)
+@pytest.mark.parametrize("number", ["7", "0.5", "1000000000"])
+def test_a_bare_number_is_no_time_and_no_size_wherever_it_is_given(
+    tmp_path: Path, field: dataclasses.Field[Any], number: str
+) -> None:
+    file = tmp_path / "impasto.toml"
+    unit = "time" if field.metadata["kind"].metavar == "TIME" else "size"
+    for text in (number, f'"{number}"'):
+        file.write_text(f"{field.name} = {text}")
+        with pytest.raises(SettingsError, match=f"{field.name} is .*; give a {unit} with its unit, such as"):
+            gather({}, {}, file)
+    for where, flags, environment in (
+        (flag(field), {field.name: number}, {}),
+        (variable(field), {}, {variable(field): number}),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            gather(flags, environment)
+        assert str(caught.value).startswith(f"{where} is '{number}'; give a {unit} with its unit, such as ")
+
+
+def test_all_times_and_sizes_are_meant() -> None:
+    amounts = {"memory", "max_stored_bytes_per_tenant", "keep_results_for", "keep_bytes"}
+    amounts |= {"checkpoint_interval", "heartbeat_interval", "max_deadline", "drain"}
+    assert amounts <= {field.name for field in TIMES_AND_SIZES}
+
+
+@pytest.mark.parametrize("text", ["0", '"0"', "0.0", '" 0 "'])
+@pytest.mark.parametrize("name", ["drain", "max_stored_bytes_per_tenant"])
+def test_none_at_all_needs_no_unit(tmp_path: Path, name: str, text: str) -> None:
+    file = tmp_path / "impasto.toml"
+    file.write_text(f"{name} = {text}")
+    assert getattr(gather({}, {}, file), name) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"), [("1B", 1), ("5 kB", 5000), ("1.5KiB", 1536), ("300000b", 300_000), ("2TiB", 2 << 40)]
+)
+def test_a_size_may_be_in_bytes(text: str, bytes_: int) -> None:
+    assert SIZE.read(text) == bytes_
+
+
+def test_the_command_refuses_a_bare_number_and_says_what_to_write() -> None:
+    command = [sys.executable, "-m", "impasto_server", "serve", "--keep-results-for", "7"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert "--keep-results-for is '7'; give a time with its unit, such as 7d or 30s" in ended.stderr
 
 
 @given(st.integers(0, 10**10))

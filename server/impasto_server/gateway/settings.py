@@ -8,15 +8,14 @@ of `Settings`.
 from __future__ import annotations
 
 import dataclasses
-import math
-import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
+from impasto_server.gateway.kinds import DURATION, PATH, SIZE, TEXT, YES, Kind, bounded, one_of, whole
 from impasto_server.logs import FORMATS, LEVELS
 
 if sys.version_info >= (3, 11):
@@ -29,114 +28,6 @@ DEFAULT_PORT = 50051
 
 class SettingsError(Exception):
     """A setting that makes no sense. The message names it and says what to do."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """What a setting's values are.
-
-    Attributes:
-        metavar: how help shows one.
-        read: a value from a flag's or a variable's text, or from TOML; raises ValueError with a sentence.
-        show: a value as one would write it.
-    """
-
-    metavar: str
-    read: Callable[[Any], Any]
-    show: Callable[[Any], str] = str
-
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZES = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
-_SIZES |= {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-
-
-def _duration(value: Any) -> float:
-    found = re.fullmatch(r"\s*([\d.]+)\s*([a-z]*)\s*", str(value).lower())
-    try:
-        assert found is not None
-        return float(found[1]) * _UNITS[found[2] or "s"]
-    except (AssertionError, KeyError, ValueError):
-        raise ValueError("give a time such as 15s, 2h or 7d") from None
-
-
-def _show_duration(seconds: float) -> str:
-    for unit in ("d", "h", "min"):
-        if seconds and seconds % _UNITS[unit] == 0:
-            return f"{seconds / _UNITS[unit]:g}{unit}"
-    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
-
-
-def _size(value: Any) -> int:
-    found = re.fullmatch(r"\s*([\d.]+)\s*([a-z]*)\s*", str(value).lower())
-    try:
-        assert found is not None
-        return int(float(found[1]) * _SIZES[found[2]])
-    except (AssertionError, KeyError, ValueError):
-        raise ValueError("give a size such as 500MiB or 20GiB") from None
-
-
-def _show_size(size: int) -> str:
-    for unit in ("TiB", "GiB", "MiB", "KiB"):
-        if size and size % _SIZES[unit.lower()] == 0:
-            return f"{size // _SIZES[unit.lower()]}{unit}"
-    return str(size)
-
-
-def _whole(least: int, most: float = math.inf) -> Kind:
-    def read(value: Any) -> int:
-        wanted = f"give a whole number from {least}" + (f" to {most:g}" if most < math.inf else " up")
-        try:
-            number = int(str(value))
-        except ValueError:
-            raise ValueError(wanted) from None
-        if isinstance(value, bool) or not least <= number <= most:
-            raise ValueError(wanted)
-        return number
-
-    return Kind("N", read)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("give a text")
-    return value
-
-
-def _yes(value: Any) -> bool:
-    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False}
-    words |= {"off": False}
-    try:
-        return words[str(value).lower()]
-    except KeyError:
-        raise ValueError("give true or false") from None
-
-
-def _one_of(*words: str) -> Kind:
-    def read(value: Any) -> str:
-        if value not in words:
-            raise ValueError(f"give one of {', '.join(words)}")
-        return str(value)
-
-    return Kind("|".join(words), read)
-
-
-def _bounded(kind: Kind, least: float, most: float = math.inf) -> Kind:
-    def read(value: Any) -> Any:
-        amount = kind.read(value)
-        if not least <= amount <= most:
-            upward = f" to {kind.show(most)}" if most < math.inf else " or more"
-            raise ValueError(f"give {kind.show(least)}{upward}")
-        return amount
-
-    return dataclasses.replace(kind, read=read)
-
-
-TEXT = Kind("TEXT", _text)
-PATH = Kind("PATH", lambda value: Path(_text(value)).expanduser())
-DURATION = Kind("TIME", _duration, _show_duration)
-SIZE = Kind("SIZE", _size, _show_size)
-YES = Kind("", _yes, lambda value: "yes" if value else "no")
 
 
 def _setting(
@@ -179,7 +70,7 @@ class Settings:
     )
     port: int | None = _setting(
         None,
-        _whole(0, 65535),
+        whole(0, 65535),
         "Port to listen on; 0 takes a free one.",
         shown=f"{DEFAULT_PORT}",
         example=f"{DEFAULT_PORT}",
@@ -211,14 +102,14 @@ class Settings:
         shown="none",
         example="/srv/impasto/styles",
     )
-    max_jobs: int = _setting(1000, _whole(1), "Jobs accepted and not finished, of all tenants.")
-    max_jobs_per_tenant: int = _setting(200, _whole(1), "The same for one tenant.")
+    max_jobs: int = _setting(1000, whole(1), "Jobs accepted and not finished, of all tenants.")
+    max_jobs_per_tenant: int = _setting(200, whole(1), "The same for one tenant.")
     max_resident: int = _setting(
-        8, _whole(1), "Jobs that share a device at a time; the others wait or take turns with them."
+        8, whole(1), "Jobs that share a device at a time; the others wait or take turns with them."
     )
     memory: int | None = _setting(
         None,
-        _bounded(SIZE, 64 << 20),
+        bounded(SIZE, 64 << 20),
         "Memory that jobs may use on each device.",
         shown="all that is free at the start",
         example="20GiB",
@@ -228,30 +119,30 @@ class Settings:
     )
     keep_results_for: float = _setting(
         7 * 86400.0,
-        _bounded(DURATION, 1.0, 36500 * 86400.0),
+        bounded(DURATION, 1.0, 36500 * 86400.0),
         "How long a job is kept once it is over.",
     )
     keep_bytes: int | None = _setting(
         None,
-        _bounded(SIZE, 1 << 20),
+        bounded(SIZE, 1 << 20),
         "Everything kept, at most: beyond it, the jobs that ended first are deleted.",
         shown="no limit",
         example="500GiB",
     )
     checkpoint_interval: float = _setting(
         5.0,
-        _bounded(DURATION, 0.05, 3600.0),
+        bounded(DURATION, 0.05, 3600.0),
         "Device time between two checkpoints of a job, at least: what a crash may cost.",
     )
     heartbeat_interval: float = _setting(
-        15.0, _bounded(DURATION, 0.1, 15.0), "Watchers are told that nothing happened so often."
+        15.0, bounded(DURATION, 0.1, 15.0), "Watchers are told that nothing happened so often."
     )
     max_deadline: float = _setting(
-        86400.0, _bounded(DURATION, 60.0, 30 * 86400.0), "After so long a stream is ended."
+        86400.0, bounded(DURATION, 60.0, 30 * 86400.0), "After so long a stream is ended."
     )
     drain: float = _setting(
         25.0,
-        _bounded(DURATION, 0.0, 600.0),
+        bounded(DURATION, 0.0, 600.0),
         "Time that jobs have at SIGTERM to write their checkpoints.",
     )
     tls_cert: Path | None = _setting(
@@ -294,14 +185,14 @@ class Settings:
     )
     metrics_port: int | None = _setting(
         None,
-        _whole(0, 65535),
+        whole(0, 65535),
         "Port for Prometheus to read metrics from.",
         shown="no metrics",
         example="9464",
         public=True,
     )
-    log_level: str = _setting("info", _one_of(*LEVELS), "From which level up events are logged.")
-    log_format: str = _setting("text", _one_of(*FORMATS), "How events are logged, one a line.")
+    log_level: str = _setting("info", one_of(*LEVELS), "From which level up events are logged.")
+    log_format: str = _setting("text", one_of(*FORMATS), "How events are logged, one a line.")
     private: bool = _setting(
         False,
         YES,
