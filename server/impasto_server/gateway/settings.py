@@ -102,7 +102,7 @@ class Settings:
         shown="none",
         example="/srv/impasto/styles",
     )
-    max_jobs: int = _setting(1000, whole(1), "Jobs accepted and not finished, of all tenants.")
+    max_jobs: int = _setting(1000, whole(1), "Jobs accepted and not yet final, of all tenants.")
     max_jobs_per_tenant: int = _setting(200, whole(1), "The same for one tenant.")
     max_resident: int = _setting(
         8, whole(1), "Jobs that share a device at a time; the others wait or take turns with them."
@@ -120,12 +120,12 @@ class Settings:
     keep_results_for: float = _setting(
         7 * 86400.0,
         bounded(DURATION, 1.0, 36500 * 86400.0),
-        "How long a job is kept once it is over.",
+        "How long a job is kept once it is final.",
     )
     keep_bytes: int | None = _setting(
         None,
         bounded(SIZE, 1 << 20),
-        "Everything kept, at most: beyond it, the jobs that ended first are deleted.",
+        "Everything kept, at most: beyond it, the jobs that became final first are deleted.",
         shown="no limit",
         example="500GiB",
     )
