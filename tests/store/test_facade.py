@@ -1,0 +1,207 @@
+"""The store from an event loop: what waits for what, and what a caller that leaves changes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from impasto_server.store import database
+from impasto_server.store.facade import AsyncStore
+from impasto_server.store.store import DATABASE, DiskFull, Store, StoreBusy, StoreClosed
+from stored_jobs import make_job, new_record, write_checkpoint
+
+T = TypeVar("T")
+
+
+class Gate:
+    """A method that waits in its thread until it is let go."""
+
+    def __init__(self) -> None:
+        self.entered, self.opened = threading.Event(), threading.Event()
+
+    def __call__(self) -> str:
+        self.entered.set()
+        assert self.opened.wait(20)
+        return "through"
+
+    async def until_entered(self) -> None:
+        assert await asyncio.to_thread(self.entered.wait, 20)
+
+
+def test_changes_are_made_one_after_the_other_in_their_order(store: Store) -> None:
+    async def run() -> list[int]:
+        facade, gate = AsyncStore(store), Gate()
+        made: list[int] = []
+        first = asyncio.ensure_future(facade.change(gate))
+        changes = [asyncio.ensure_future(facade.change(made.append, number)) for number in range(50)]
+        await gate.until_entered()
+        assert not made
+        gate.opened.set()
+        assert await first == "through"
+        await asyncio.gather(*changes)
+        await facade.close()
+        return made
+
+    assert asyncio.run(run()) == list(range(50))
+
+
+def test_a_change_is_made_though_its_caller_leaves(store: Store) -> None:
+    async def run() -> None:
+        facade, gate = AsyncStore(store), Gate()
+        record = new_record()
+        first = asyncio.ensure_future(facade.change(gate))
+        begun = asyncio.ensure_future(facade.change(store.jobs.create, record))
+        await gate.until_entered()
+        for caller in (first, begun):
+            caller.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await caller
+        assert store.jobs.get(record.job.name) is None
+        gate.opened.set()
+        await facade.close()
+        assert store.jobs.get(record.job.name) == record
+
+    asyncio.run(run())
+
+
+def test_errors_come_to_the_caller_and_do_not_stop_later_changes(store: Store) -> None:
+    def fail() -> None:
+        raise DiskFull("no room")
+
+    async def run() -> None:
+        facade = AsyncStore(store)
+        failing = asyncio.ensure_future(facade.change(fail))
+        record = await facade.change(store.jobs.create, new_record())
+        with pytest.raises(DiskFull):
+            await failing
+        assert await facade.read(store.jobs.get, record.job.name, tenant="anna") == record
+        with pytest.raises(DiskFull):
+            await facade.read(fail)
+        with pytest.raises(DiskFull):
+            await facade.files(fail)
+        await facade.close()
+
+    asyncio.run(run())
+
+
+def test_reads_do_not_wait_for_a_change_that_waits_for_another_process(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 1.0)
+    store = Store(folder)
+
+    async def run() -> None:
+        facade = AsyncStore(store)
+        record = await facade.change(store.jobs.create, new_record())
+        with contextlib.closing(sqlite3.connect(folder / DATABASE, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            change = asyncio.ensure_future(facade.change(store.jobs.save, record))
+            for _ in range(20):
+                assert await facade.read(store.jobs.get, record.job.name) == record
+            assert not change.done()
+            with pytest.raises(StoreBusy):
+                await change
+            other.execute("ROLLBACK")
+        assert await facade.change(store.jobs.save, record)
+        await facade.close()
+
+    asyncio.run(run())
+    store.close()
+
+
+def test_a_change_does_not_wait_until_large_files_are_flushed(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, fsync = Gate(), os.fsync
+
+    def slow_for_files(descriptor: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(folder / "temporary")):
+            gate()
+        fsync(descriptor)
+
+    async def run() -> None:
+        facade = AsyncStore(store)
+        record = await facade.change(store.jobs.create, new_record())
+        monkeypatch.setattr(os, "fsync", slow_for_files)
+        files = [
+            asyncio.ensure_future(facade.files(store.images.put, "anna", bytes(1 << 20))),
+            asyncio.ensure_future(facade.files(write_checkpoint, store, record.job.name, 1, b"checkpoint")),
+        ]
+        await gate.until_entered()
+        assert await facade.change(store.jobs.save, record)
+        assert await facade.read(store.jobs.get, record.job.name) == record
+        assert not any(file.done() for file in files)
+        gate.opened.set()
+        await asyncio.gather(*files)
+        assert store.checkpoints.path(record.job.name) is not None
+        await facade.close()
+
+    asyncio.run(run())
+
+
+def test_closing_waits_for_what_was_begun_and_refuses_what_comes_after(store: Store) -> None:
+    async def run() -> None:
+        facade, gates = AsyncStore(store), [Gate() for _ in range(3)]
+        calls = [
+            asyncio.ensure_future(lane(gate))
+            for lane, gate in zip((facade.change, facade.read, facade.files), gates, strict=True)
+        ]
+        for gate in gates:
+            await gate.until_entered()
+        closing = asyncio.ensure_future(facade.close())
+        for gate in gates:
+            await asyncio.sleep(0)
+            assert not closing.done()
+            gate.opened.set()
+        await closing
+        assert [call.result() for call in calls] == ["through"] * 3
+        for lane in (facade.change, facade.read, facade.files):
+            with pytest.raises(StoreClosed, match="shutting down"):
+                await lane(store.jobs.unfinished)
+        await facade.close()
+        assert facade.store.jobs.unfinished() == []
+
+    asyncio.run(run())
+
+
+class Shuffled:
+    """A runner that does work in the loop's own thread, each after some turns of the loop."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    async def run(self, lane: str, work: Callable[[], T]) -> T:
+        assert lane in ("change", "read", "files")
+        for _ in range(self._random.randrange(5)):
+            await asyncio.sleep(0)
+        return work()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_another_runner_does_the_work_and_keeps_the_order_of_changes(store: Store, seed: int) -> None:
+    async def run() -> None:
+        facade = AsyncStore(store, Shuffled(seed))
+        threads = []
+        made: list[int] = []
+        changes = [asyncio.ensure_future(facade.change(made.append, number)) for number in range(20)]
+        changes[3].cancel()
+        threads.append(await facade.read(threading.get_ident))
+        threads.append(await facade.files(threading.get_ident))
+        threads.append(await facade.change(threading.get_ident))
+        # A caller that left before its call was begun asked for nothing.
+        assert made == [number for number in range(20) if number != 3]
+        assert set(threads) == {threading.get_ident()}
+        record = await facade.change(make_job, store)
+        assert await facade.read(store.jobs.get, record.job.name) == record
+        await facade.close()
+
+    asyncio.run(run())
