@@ -265,3 +265,29 @@ def test_a_token_that_is_none_of_this_list_is_refused(folder: Path) -> None:
     store = Store(folder)
     assert len(store.jobs.list("anna", page_size=5, page_token=token)[0]) == 2
     store.close()
+
+
+def test_the_newest_job_is_listed_first_though_the_clock_was_set_back(store: Store) -> None:
+    records = [new_record() for _ in range(4)]
+    records[3].job.create_time.FromSeconds(1_000_000_000)
+    names = [store.jobs.create(record).job.name for record in records]
+    listed = store.jobs.list("anna", page_size=2)
+    rest = store.jobs.list("anna", page_size=2, page_token=listed[1])
+    assert [record.job.name for record in listed[0] + rest[0]] == names[::-1]
+    assert [record.job.name for record in store.jobs.unfinished()] == names
+
+
+def test_a_list_of_very_many_states(store: Store) -> None:
+    record = store.jobs.create(new_record())
+    many = [pb.JOB_STATE_QUEUED, pb.JOB_STATE_PAUSED] * 150_000
+    assert store.jobs.list("anna", states=many, page_size=5) == ([record], "")
+    assert store.jobs.list("anna", states=range(300_000), page_size=5) == ([record], "")
+    assert store.jobs.list("anna", states=range(100, 300_000), page_size=5) == ([], "")
+
+
+def test_unfinished_jobs_are_counted_by_tenant(store: Store) -> None:
+    records = [store.jobs.create(new_record(tenant=tenant)) for tenant in ("anna", "bela", "anna")]
+    assert (store.jobs.count_unfinished(), store.jobs.count_unfinished("anna")) == (3, 2)
+    store.jobs.save(ended(records[0], pb.JOB_STATE_FAILED))
+    assert (store.jobs.count_unfinished(), store.jobs.count_unfinished("anna")) == (2, 1)
+    assert store.jobs.count_unfinished("nobody") == 0

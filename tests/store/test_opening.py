@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import shutil
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -7,12 +10,9 @@ from pathlib import Path
 import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.store.store import (
-    Damaged,
-    MissingImage,
-    Store,
-)
-from stored_jobs import files_in, make_job, succeed, write_checkpoint
+from impasto_server.store.opening import FEW
+from impasto_server.store.store import DATABASE, Damaged, MissingImage, Store, StoreError
+from stored_jobs import RESERVED_BYTES, files_in, make_job, new_record, succeed, write_checkpoint
 
 DAY = 86_400.0
 
@@ -94,3 +94,116 @@ def test_many_threads_at_once(store: Store) -> None:
                 path = store.results.path(record.job.name)
                 assert path is not None
                 assert path.read_bytes() == b"tenant %d" % i
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a data folder; not the lock, which says who opened it last, nor what readers leave."""
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in ("lock", f"{DATABASE}-shm")
+    }
+    if not files.get(f"{DATABASE}-wal"):
+        files.pop(f"{DATABASE}-wal", None)
+    return files
+
+
+@pytest.mark.parametrize("files", ["image", "result", "checkpoint", "none"])
+@pytest.mark.parametrize("loss", ["empty", "missing", "other log", "no tables"])
+def test_a_database_without_its_jobs_is_refused_and_nothing_is_changed(
+    folder: Path, loss: str, files: str
+) -> None:
+    store = Store(folder)
+    record = store.jobs.create(new_record())
+    if files == "image":
+        store.images.put("anna", b"image")
+    elif files == "result":
+        succeed(store, record, b"result")
+    elif files == "checkpoint":
+        write_checkpoint(store, record.job.name, 1, b"checkpoint")
+    database = folder / DATABASE
+    if loss == "other log":
+        log = (folder / f"{DATABASE}-wal").read_bytes()
+    store.close()
+    if loss == "no tables":
+        database.unlink()
+        with contextlib.closing(sqlite3.connect(database)) as other:
+            # As this program makes it first, and then stores something in it.
+            other.execute("PRAGMA journal_mode = WAL")
+    elif loss == "missing":
+        database.unlink()
+    else:
+        database.write_bytes(b"")
+    if loss == "other log":
+        (folder / f"{DATABASE}-wal").write_bytes(log)
+    before = contents(folder)
+    for _ in range(2):
+        with pytest.raises(StoreError, match=rf"Nothing was changed\. Put a copy of {DATABASE} back"):
+            Store(folder)
+        assert contents(folder) == before
+
+
+def test_a_database_that_lacks_a_table_is_damaged(folder: Path) -> None:
+    store = Store(folder)
+    store.images.put("anna", b"image")
+    store.close()
+    with contextlib.closing(sqlite3.connect(folder / DATABASE)) as other:
+        other.execute("DROP TABLE jobs")
+    before = contents(folder)
+    with pytest.raises(StoreError, match=r"damaged .*no table jobs"):
+        Store(folder)
+    assert contents(folder) == before
+
+
+def test_files_that_an_older_database_does_not_name_are_set_aside(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(folder)
+    make_job(store, b"old")
+    store.close()
+    shutil.copy(folder / DATABASE, tmp_path / "copy")
+    store = Store(folder)
+    record, other = make_job(store, b"new"), make_job(store, b"new")
+    succeed(store, record, b"result")
+    write_checkpoint(store, other.job.name, 3, b"checkpoint")
+    generation = store.generation
+    store.close()
+    newer = (folder / DATABASE).read_bytes()
+    files = contents(folder)
+    shutil.copy(tmp_path / "copy", folder / DATABASE)
+    Store(folder).close()
+    assert "set aside" in caplog.text
+    aside = {name: data for name, data in contents(folder).items() if name.startswith("unclaimed/")}
+    assert sorted(aside.values()) == [b"checkpoint", b"new", b"result"]
+    # The numbers of events grow all the same, and it is taken for the right one from now on.
+    store = Store(folder)
+    assert store.generation == generation + 2
+    assert len(store.jobs.unfinished()) == 1
+    assert store.stored_bytes("anna") == 3 + RESERVED_BYTES
+    store.close()
+
+    # With the right database, and the files where they were, everything is there.
+    (folder / DATABASE).write_bytes(newer)
+    for name in aside:
+        place = folder / Path(*Path(name).parts[2:])
+        place.parent.mkdir(exist_ok=True)
+        (folder / name).rename(place)
+    store = Store(folder)
+    assert store.missing == ()
+    assert store.results.path(record.job.name) is not None
+    assert store.checkpoints.path(other.job.name) is not None
+    assert {name: data for name, data in contents(folder).items() if name in files and "/" in name} == {
+        name: data for name, data in files.items() if "/" in name
+    }
+    store.close()
+
+
+def test_more_files_than_a_crash_leaves_are_set_aside(folder: Path) -> None:
+    Store(folder).close()
+    for number in range(FEW + 1):
+        (folder / "results" / f"job{number}.png").write_bytes(b"result")
+    Store(folder).close()
+    assert files_in(folder) == {f"unclaimed/1/results/job{number}.png" for number in range(FEW + 1)}
+    (folder / "results" / "job.png").write_bytes(b"result")
+    Store(folder).close()
+    assert len(files_in(folder)) == FEW + 1

@@ -77,3 +77,37 @@ def test_an_image_that_was_named_again_is_kept(store: Store) -> None:
     store.retention.sweep(before + DAY, max_age=None, max_bytes=None)
     assert store.images.get("anna", first) is not None
     assert store.images.get("anna", second) is not None
+
+
+def test_a_clock_that_was_ahead_keeps_no_job_for_ever(store: Store) -> None:
+    now = time.time()
+    ahead, after = make_job(store), make_job(store)
+    succeed(store, ahead, b"ahead", now + 1e9)
+    succeed(store, after, b"after", now - 1)
+    assert store.retention.sweep(now, max_age=50, max_bytes=None) == []
+    assert store.retention.sweep(now + 49, max_age=50, max_bytes=None) == []
+    assert store.retention.sweep(now + 51, max_age=50, max_bytes=None) == [ahead.job.name, after.job.name]
+
+
+def test_a_clock_that_was_set_back_deletes_no_job_early(store: Store) -> None:
+    now = time.time()
+    first, second, third = (make_job(store) for _ in range(3))
+    succeed(store, first, bytes(100), now - 1_000)
+    # It is 2001 for a while.
+    succeed(store, second, bytes(100), 1e9)
+    succeed(store, third, bytes(100), now)
+    assert store.retention.sweep(now, max_age=1_100, max_bytes=None) == []
+    stored = store.retention.stored_bytes()
+    assert store.retention.sweep(now, max_age=None, max_bytes=stored - 1) == [first.job.name]
+    assert store.retention.sweep(now, max_age=500, max_bytes=None) == [second.job.name]
+    assert store.results.path(third.job.name) is not None
+
+
+def test_saving_a_final_job_again_does_not_make_it_younger(store: Store) -> None:
+    now = time.time()
+    old, new = make_job(store), make_job(store)
+    succeed(store, old, b"old", now - 100)
+    succeed(store, new, b"new", now - 10)
+    old.job.title = "renamed"
+    assert store.jobs.save(old)
+    assert store.retention.sweep(now, max_age=50, max_bytes=None) == [old.job.name]

@@ -17,7 +17,6 @@ import pytest
 
 from disks import fill, mounted, small_disk
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.store import schema
 from impasto_server.store.store import DATABASE, DiskFull, Record, Store, StoreError
 from stored_jobs import ended, files_in, new_record, write_checkpoint
 
@@ -219,37 +218,3 @@ def test_another_programs_database_is_refused(tmp_path: Path) -> None:
         database.execute("CREATE TABLE something (name)")
     with pytest.raises(StoreError, match="another program's"):
         Store(tmp_path)
-
-
-def test_an_older_database_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(tmp_path)
-    record = store.jobs.create(new_record([store.images.put("anna", b"content")]))
-    store.close()
-    newer = (
-        *schema.MIGRATIONS,
-        ("ALTER TABLE jobs ADD COLUMN hue INTEGER NOT NULL DEFAULT 7", "UPDATE jobs SET deaths = hue"),
-        ("CREATE TABLE palettes (name TEXT)",),
-    )
-    with monkeypatch.context() as patch:
-        patch.setattr(schema, "MIGRATIONS", newer)
-        store = Store(tmp_path)
-        migrated = store.jobs.get(record.job.name)
-        assert migrated is not None
-        assert (migrated.job, migrated.deaths) == (record.job, 7)
-        store.close()
-    with pytest.raises(StoreError, match=r"newer version .*\(its version is 4, this program knows up to 2\)"):
-        Store(tmp_path)
-
-
-def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(tmp_path)
-    record = store.jobs.create(new_record())
-    store.close()
-    failing = (*schema.MIGRATIONS, ("UPDATE jobs SET deaths = 9", "CREATE TABLE jobs (again)"))
-    with monkeypatch.context() as patch:
-        patch.setattr(schema, "MIGRATIONS", failing)
-        with pytest.raises(StoreError, match="already exists"):
-            Store(tmp_path)
-    store = Store(tmp_path)
-    assert store.jobs.get(record.job.name) == record
-    store.close()

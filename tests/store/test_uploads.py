@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,10 @@ from impasto_server.store.store import (
     DigestMismatch,
     QuotaExceeded,
     Store,
+    TooManyUploads,
     WrongOffset,
 )
+from impasto_server.store.uploads import IDLE_SECONDS, MAX_UPLOADS
 from stored_jobs import accept, files_in, new_record, sha256_of
 
 DAY = 86_400.0
@@ -110,3 +114,99 @@ def test_of_many_that_append_at_once_one_does(store: Store) -> None:
         thread.join()
     assert sorted(outcomes) == ["done"] + ["wrong offset"] * 7
     store.uploads.finish("anna", sha256_of(data), len(data), accept)
+
+
+def begin_uploads(store: Store, number: int, tenant: str = "anna") -> None:
+    for i in range(number):
+        store.uploads.append(tenant, f"{i:064}", 5, 0, b"12")
+
+
+def set_idle(folder: Path, seconds: float) -> None:
+    """Nothing has come for the uploads since so long: known at the next opening."""
+    for path in (folder / "uploads").glob("*/*.part"):
+        os.utime(path, (time.time() - seconds, time.time() - seconds))
+
+
+def test_a_tenant_has_so_many_unfinished_uploads(store: Store, folder: Path) -> None:
+    begin_uploads(store, MAX_UPLOADS)
+    with pytest.raises(TooManyUploads, match=rf"{MAX_UPLOADS} unfinished uploads.*finish one") as refused:
+        store.uploads.append("anna", "f" * 64, 5, 0, b"12")
+    assert refused.value.limit == MAX_UPLOADS
+    assert store.uploads.offset("anna", "f" * 64, 5) == (0, False)
+    # Those that are begun go on; other tenants have their own; one that is finished makes place.
+    assert store.uploads.append("anna", f"{7:064}", 5, 2, b"345") == 5
+    begin_uploads(store, 1, "bela")
+    with pytest.raises(DigestMismatch):
+        store.uploads.finish("anna", f"{7:064}", 5, accept)
+    assert store.uploads.append("anna", "f" * 64, 5, 0, b"12") == 2
+    assert len(files_in(folder)) == MAX_UPLOADS + 1
+
+
+def test_an_upload_that_was_left_makes_place_for_a_new_one(folder: Path) -> None:
+    store = Store(folder)
+    begin_uploads(store, MAX_UPLOADS)
+    store.close()
+    set_idle(folder, IDLE_SECONDS + 60)
+    store = Store(folder)
+    for i in range(1, MAX_UPLOADS):
+        store.uploads.append("anna", f"{i:064}", 5, 2, b"3")
+    assert store.uploads.append("anna", "f" * 64, 5, 0, b"12") == 2
+    assert store.uploads.offset("anna", f"{0:064}", 5) == (0, False)
+    assert store.uploads.offset("anna", f"{1:064}", 5) == (3, False)
+    with pytest.raises(TooManyUploads):
+        store.uploads.append("anna", "e" * 64, 5, 0, b"12")
+    assert len(files_in(folder)) == MAX_UPLOADS
+    store.close()
+
+
+def test_uploads_that_were_left_for_long_are_forgotten_after_a_restart_too(folder: Path) -> None:
+    store = Store(folder)
+    begin_uploads(store, 3)
+    store.close()
+    set_idle(folder, 2 * DAY)
+    store = Store(folder)
+    store.uploads.append("anna", f"{1:064}", 5, 2, b"3")
+    store.retention.sweep(time.time(), max_age=None, max_bytes=None)
+    assert [store.uploads.offset("anna", f"{i:064}", 5)[0] for i in range(3)] == [0, 3, 0]
+    assert store.stored_bytes("anna") == 5
+    assert len(files_in(folder)) == 1
+    store.close()
+
+
+def test_no_message_of_an_upload_lists_folders(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin_uploads(store, 20)
+
+    def listing(*_: object) -> None:
+        raise AssertionError("a folder is listed")
+
+    data = bytes(100)
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, listing)
+    for offset in range(0, 100, 10):
+        store.uploads.offset("anna", sha256_of(data), 100)
+        store.uploads.append("anna", sha256_of(data), 100, offset, data[offset : offset + 10])
+    store.uploads.finish("anna", sha256_of(data), 100, accept)
+    assert store.stored_bytes("anna") == 20 * 5 + 100
+
+
+def test_an_upload_of_an_older_version_goes_on(folder: Path) -> None:
+    data = b"12345678"
+    sha256 = sha256_of(data)
+    store = Store(folder)
+    store.uploads.append("anna", sha256, 8, 0, b"123")
+    store.close()
+    [path] = (folder / "uploads").glob("*/*.part")
+    # Its name did not tell its size.
+    path.rename(path.with_name(path.name.replace(".8.part", ".part")))
+    store = Store(folder, quota_bytes=8)
+    assert store.stored_bytes("anna") == 3
+    assert store.uploads.offset("anna", sha256, 8) == (3, False)
+    assert store.uploads.append("anna", sha256, 8, 3, b"4") == 4
+    assert store.stored_bytes("anna") == 8
+    store.close()
+    store = Store(folder, quota_bytes=8)
+    assert store.stored_bytes("anna") == 8
+    store.uploads.append("anna", sha256, 8, 4, b"5678")
+    store.uploads.finish("anna", sha256, 8, accept)
+    assert files_in(folder) == {f"images/{sha256}"}
+    store.close()
