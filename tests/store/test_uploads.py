@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from impasto_server.store import uploads
 from impasto_server.store.store import (
     DigestMismatch,
     QuotaExceeded,
@@ -210,3 +211,19 @@ def test_an_upload_of_an_older_version_goes_on(folder: Path) -> None:
     store.uploads.finish("anna", sha256, 8, accept)
     assert files_in(folder) == {f"images/{sha256}"}
     store.close()
+
+
+def test_an_upload_that_becomes_an_image_is_never_counted_twice(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, counted = b"12345678", []
+    store.uploads.append("anna", sha256_of(data), 8, 0, data)
+
+    def removed(path: Path) -> None:
+        # The image is stored, the upload not yet removed.
+        counted.append(store.stored_bytes("anna"))
+        path.unlink()
+
+    monkeypatch.setattr(uploads, "remove_file", removed)
+    store.uploads.finish("anna", sha256_of(data), 8, accept)
+    assert counted == [8]
