@@ -13,7 +13,7 @@ import pytest
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
 from impasto_server.fleet.worker_process import WorkerDied, WorkerProcess
-from impasto_server.store.store import StoredImage
+from impasto_server.store.images import StoredImage
 from samples import stylize_request
 from worker_process import CONTENT, STYLE, named
 
@@ -59,9 +59,8 @@ def test_every_run_tells_that_its_worker_died_however_late_that_is_noticed(tmp_p
                 tasks = [asyncio.create_task(paint(f"jobs/{number}")) for number in range(4)]
                 for _ in range(8):
                     await progressed.acquire()
-                process = worker._process
-                assert process is not None
-                os.kill(process.pid, signal.SIGKILL)
+                assert worker.info is not None
+                os.kill(worker.info.process_id, signal.SIGKILL)
                 time.sleep(0.3)  # noqa: ASYNC251 - the event loop is busy meanwhile
                 for ending in await asyncio.gather(*tasks, return_exceptions=True):
                     assert isinstance(ending, WorkerDied), repr(ending)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncIterator, Sequence
 
@@ -22,12 +23,22 @@ class Fleet:
     Used as `async with fleet:`; `failed` ends with a `ConfigurationError` if the server cannot run as told.
     """
 
-    def __init__(self, devices: Sequence[str], worker_arguments: Sequence[str]) -> None:
+    def __init__(
+        self,
+        devices: Sequence[str],
+        worker_arguments: Sequence[str],
+        *,
+        worker_timeout: float = 20.0,
+        turn_timeout: float = 1800.0,
+    ) -> None:
         """
         Args:
             devices: names of devices ("cpu", "cuda:0", "mps"), one worker each; or "auto" alone, for
                 every GPU or else the CPU.
             worker_arguments: further arguments of `python -m impasto_server.worker`.
+            worker_timeout: seconds without an answer after which a worker is killed and started again; after
+                a quarter of them it gets no jobs. Above 0.
+            turn_timeout: seconds that one turn on a device may last before the same is done. Above 0.
 
         Raises:
             ConfigurationError: the devices make no sense.
@@ -37,6 +48,8 @@ class Fleet:
                 f"{','.join(devices)!r} does not name devices; give auto, or names with commas: cuda:0,cuda:1"
             )
         self._wanted = list(devices)
+        self._worker_timeout = worker_timeout
+        self._turn_timeout = turn_timeout
         self._arguments = list(worker_arguments)
         self._folder: TemporaryFolder | None = None
         self._workers: list[WorkerProcess] = []
@@ -47,7 +60,7 @@ class Fleet:
 
     async def __aenter__(self) -> Fleet:
         self._folder = _private_folder()
-        self._add_worker(self._wanted[0])
+        self._add_worker(self._wanted[0], told_apart(self._wanted)[0])
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -67,7 +80,8 @@ class Fleet:
 
     @property
     def ready_workers(self) -> list[WorkerProcess]:
-        return [worker for worker in self._workers if worker.info is not None]
+        """Those that take jobs now: not those that are being started, or do not answer."""
+        return [worker for worker in self._workers if worker.ready]
 
     async def describe_devices(self) -> list[pb.Device]:
         """The devices as they are now."""
@@ -75,7 +89,7 @@ class Fleet:
 
     @property
     def change(self) -> asyncio.Event:
-        """Set once, when a worker becomes ready or dies; the next change has another event."""
+        """Set once, when a worker becomes ready, falls silent or dies; the next change has another event."""
         return self._change
 
     @property
@@ -91,13 +105,16 @@ class Fleet:
             while bool(self.ready_workers) == ready:
                 await self._change.wait()
 
-    def _add_worker(self, device: str) -> None:
+    def _add_worker(self, device: str, name: str | None) -> None:
         assert self._folder is not None
         worker = WorkerProcess(
             device,
+            name=name,
             arguments=self._arguments,
             socket=self._folder.path / f"worker-{len(self._workers)}.sock",
             changed=self._on_change,
+            timeout=self._worker_timeout,
+            turn_timeout=self._turn_timeout,
         )
         self._workers.append(worker)
         keeper = asyncio.create_task(worker.keep_alive())
@@ -121,10 +138,26 @@ class Fleet:
                 network.origin,
             )
             # Only now: the first has got the weights, by download if need be, and knows what "auto" is.
-            for device in first.other_devices if self._wanted == ["auto"] else self._wanted[1:]:
-                self._add_worker(device)
+            others = list(first.other_devices) if self._wanted == ["auto"] else self._wanted[1:]
+            names = told_apart(self._wanted)[1:] if self._wanted != ["auto"] else [None] * len(others)
+            for device, name in zip(others, names, strict=True):
+                self._add_worker(device, name)
         self._change.set()
         self._change = asyncio.Event()
+
+
+def told_apart(devices: Sequence[str]) -> list[str | None]:
+    """A name for each device where another has the same: "cpu:0", "cpu:1"; else None, for its own name."""
+    names: list[str | None] = []
+    for device in devices:
+        if devices.count(device) == 1:
+            names.append(None)
+            continue
+        # What follows a colon in "cuda:0" says which GPU it is.
+        separator = ":" if device == "cpu" else "/"
+        numbered = (f"{device}{separator}{number}" for number in itertools.count())
+        names.append(next(name for name in numbered if name not in names and name not in devices))
+    return names
 
 
 def _private_folder() -> TemporaryFolder:

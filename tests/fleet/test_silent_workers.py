@@ -1,0 +1,296 @@
+"""Workers that hang: they get no jobs, nobody waits for them, and they are replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto.worker.v1 import worker_pb2
+from impasto_server.contract.errors import CallError, reason_of
+from impasto_server.fleet.fleet import Fleet, told_apart
+from impasto_server.fleet.worker_process import WorkerDied, WorkerProcess
+from impasto_server.store.images import StoredImage
+from samples import coded, photo, stylize_request
+from server_process import PATIENCE, is_alive
+from worker_process import STYLE, named
+
+ARGUMENTS = ["--weights", "builtin", "--max-resident", "8", "--log-level", "info"]
+TIMEOUT = 4.0
+
+
+class Keeper:
+    """A worker that is kept alive.
+
+    Attributes:
+        worker: the worker.
+        keeper: keeps it alive until it is cancelled.
+    """
+
+    def __init__(self, folder: Path, **arguments: Any) -> None:
+        self._change = asyncio.Event()
+        self._folder = folder
+        self.worker = WorkerProcess(
+            "cpu",
+            arguments=ARGUMENTS,
+            socket=folder / "socket",
+            changed=self._change.set,
+            **{"timeout": TIMEOUT, **arguments},
+        )
+        self.keeper = asyncio.create_task(self.worker.keep_alive())
+
+    @property
+    def pid(self) -> int:
+        assert self.worker.info is not None
+        return self.worker.info.process_id
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Waits for what the worker tells of by its `changed`."""
+
+        async def wait() -> None:
+            while not is_so():
+                self._change.clear()
+                await self._change.wait()
+
+        await asyncio.wait_for(wait(), PATIENCE)
+
+    def painting(
+        self, name: str, content: bytes, recipe: pb.Recipe
+    ) -> tuple[asyncio.Event, asyncio.Task[None]]:
+        """Has a job painted.
+
+        Returns:
+            An event that its first numbers set, and its end.
+        """
+        spec = stylize_request(recipe=recipe).spec
+        spec.content.CopyFrom(named(content))
+        spec.styles[0].image.CopyFrom(named(STYLE))
+        begin = worker_pb2.Begin(job_name=name, spec=spec, tenant="one", tenant_weight=1.0)
+        images = []
+        for data in (content, STYLE):
+            path = self._folder / named(data).sha256
+            path.write_bytes(data)
+            images.append((path.name, StoredImage(path, len(data), raw=False)))
+        progressed = asyncio.Event()
+
+        async def paint() -> None:
+            async for response in self.worker.run(begin, images, None):
+                if response.HasField("progress"):
+                    progressed.set()
+
+        return progressed, asyncio.create_task(paint())
+
+
+@contextlib.asynccontextmanager
+async def kept(folder: Path, **arguments: Any) -> AsyncIterator[Keeper]:
+    keeper = Keeper(folder, **arguments)
+    try:
+        await keeper.until(lambda: keeper.worker.ready)
+        yield keeper
+    finally:
+        keeper.keeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeper.keeper
+
+
+def run(check: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(check, 3 * PATIENCE))
+
+
+async def seconds_of(work: Awaitable[Any]) -> float:
+    begin = time.monotonic()
+    await work
+    return time.monotonic() - begin
+
+
+async def refused(update: Awaitable[Any], reason: str = "INVALID_FIELD") -> None:
+    with pytest.raises(CallError) as caught:
+        await update
+    assert reason_of(caught.value.status) == reason
+
+
+ENDLESS = pb.Recipe(evaluations=100_000)
+RECIPE = worker_pb2.UpdateRunRequest(job_name="jobs/1", recipe=pb.Recipe(seed=7))
+PRIORITY = worker_pb2.UpdateRunRequest(job_name="jobs/1", priority=2)
+
+
+def test_a_stopped_worker_gets_no_jobs_keeps_nobody_waiting_and_comes_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def check() -> None:
+        async with kept(tmp_path, timeout=4 * TIMEOUT) as keeper:
+            worker = keeper.worker
+            progressed, painting = keeper.painting("jobs/1", coded(photo()), ENDLESS)
+            await progressed.wait()
+            assert await worker.update(PRIORITY) is not None
+            refusal = asyncio.create_task(refused(worker.update(RECIPE)))
+            assert await seconds_of(refusal) < 2, "a refusal is no death to wait for"
+            os.kill(keeper.pid, signal.SIGSTOP)
+            # Of a call that is on its way, the end comes with the silence, not with its own limit.
+            waiting = asyncio.create_task(refused(worker.update(PRIORITY), "WORKER_BUSY"))
+            await keeper.until(lambda: not worker.ready)
+            assert await seconds_of(waiting) < 1
+            assert not worker.responsive
+            assert await seconds_of(refused(worker.update(PRIORITY), "WORKER_BUSY")) < 1
+            assert await seconds_of(worker.suspend("jobs/1")) < 1
+            begin = time.monotonic()
+            device = await worker.describe()
+            assert time.monotonic() - begin < 0.5
+            assert (device.name, device.state) == ("cpu", pb.DEVICE_STATE_STARTING)
+            with pytest.raises(WorkerDied) as caught:
+                await keeper.painting("jobs/2", coded(photo()), ENDLESS)[1]
+            assert not caught.value.blames
+            os.kill(keeper.pid, signal.SIGCONT)
+            await keeper.until(lambda: worker.ready)
+            assert (await worker.describe()).state == pb.DEVICE_STATE_READY
+            assert await worker.update(PRIORITY) is not None
+            assert worker.restarts == 0
+            assert not painting.done()
+            painting.cancel()
+            await asyncio.wait({painting})
+            assert painting.cancelled()
+
+    run(check())
+    told = [record for record in caplog.records if "answer" in record.message]
+    assert [record.levelname for record in told] == ["WARNING", "INFO"]
+
+
+def test_one_that_stays_silent_is_replaced_and_no_job_is_blamed(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with kept(tmp_path) as keeper:
+            worker, stopped = keeper.worker, keeper.pid
+            progressed, painting = keeper.painting("jobs/1", coded(photo()), ENDLESS)
+            await progressed.wait()
+            begin = time.monotonic()
+            os.kill(stopped, signal.SIGSTOP)
+            with pytest.raises(WorkerDied) as caught:
+                await painting
+            assert TIMEOUT / 2 < time.monotonic() - begin < 5 * TIMEOUT
+            assert (caught.value.turn_of, caught.value.blames) == ("", False)
+            assert f"{TIMEOUT:g} s without an answer" in caught.value.status.message
+            await keeper.until(lambda: worker.ready)
+            assert worker.restarts == 1
+            assert keeper.pid != stopped
+            assert not is_alive(stopped)
+
+    run(check())
+
+
+def test_a_turn_that_does_not_end_costs_the_process_and_its_job_is_blamed(tmp_path: Path) -> None:
+    # An evaluation of half a megapixel takes longer than the limit.
+    recipe = pb.Recipe(objective=pb.OBJECTIVE_REPORT, longest_side=700, evaluations=50)
+
+    async def check() -> None:
+        async with kept(tmp_path, turn_timeout=0.1) as keeper:
+            _, painting = keeper.painting("jobs/slow", coded(photo(700, 700)), recipe)
+            with pytest.raises(WorkerDied) as caught:
+                await painting
+            assert (caught.value.turn_of, caught.value.blames) == ("jobs/slow", True)
+            assert "turn that lasted more than 0.1 s" in caught.value.status.message
+            await keeper.until(lambda: keeper.worker.restarts == 1 and keeper.worker.ready)
+
+    run(check())
+
+
+def test_a_killed_worker_blames_the_job_whose_turn_it_was_and_the_next_one_nobody(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with kept(tmp_path) as keeper:
+            progressed, painting = keeper.painting("jobs/1", coded(photo()), ENDLESS)
+            await progressed.wait()
+            os.kill(keeper.pid, signal.SIGKILL)
+            with pytest.raises(WorkerDied) as caught:
+                await painting
+            assert caught.value.blames
+            assert caught.value.turn_of in ("jobs/1", "")
+            with pytest.raises(WorkerDied) as not_ready:
+                await keeper.painting("jobs/1", coded(photo()), ENDLESS)[1]
+            assert (not_ready.value.turn_of, not_ready.value.blames) == ("", False)
+
+    run(check())
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_ending_does_not_wait_for_a_stopped_worker(tmp_path: Path, known: bool) -> None:
+    async def check() -> None:
+        async with kept(tmp_path) as keeper:
+            pid = keeper.pid
+            os.kill(pid, signal.SIGSTOP)
+            if known:
+                await keeper.until(lambda: not keeper.worker.responsive)
+            begin = time.monotonic()
+            keeper.keeper.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await keeper.keeper
+            assert time.monotonic() - begin < 1.5
+            assert not is_alive(pid)
+
+    run(check())
+
+
+def test_that_the_gateway_itself_stood_still_is_not_held_against_its_worker(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with kept(tmp_path, timeout=1.0) as keeper:
+            for _ in range(3):
+                time.sleep(1.5)  # noqa: ASYNC251 - the event loop is busy meanwhile
+                await asyncio.sleep(0)
+            await keeper.until(lambda: keeper.worker.ready)
+            assert keeper.worker.restarts == 0
+
+    run(check())
+
+
+def test_the_fleet_gives_no_jobs_to_a_silent_worker_and_tells_its_devices_apart() -> None:
+    async def check() -> None:
+        fleet = Fleet(["cpu", "cpu"], [*ARGUMENTS, "--cpu-share", "2"], worker_timeout=4 * TIMEOUT)
+        async with fleet:
+
+            async def until_ready(number: int) -> None:
+                while len(fleet.ready_workers) != number:
+                    await asyncio.wait_for(fleet.change.wait(), PATIENCE)
+
+            readiness = fleet.readiness()
+            assert not await anext(readiness)
+            assert await anext(readiness)
+            await until_ready(2)
+            assert [worker.device for worker in fleet.ready_workers] == ["cpu:0", "cpu:1"]
+            assert [device.name for device in await fleet.describe_devices()] == ["cpu:0", "cpu:1"]
+            infos = [worker.info for worker in fleet.ready_workers]
+            first, second = (info.process_id for info in infos if info is not None)
+            os.kill(first, signal.SIGSTOP)
+            await until_ready(1)
+            assert [worker.device for worker in fleet.ready_workers] == ["cpu:1"]
+            os.kill(second, signal.SIGSTOP)
+            assert not await anext(readiness)
+            for pid in (first, second):
+                os.kill(pid, signal.SIGCONT)
+            assert await anext(readiness)
+            await until_ready(2)
+            assert fleet.restarts == 0
+
+    run(check())
+
+
+@pytest.mark.parametrize(
+    ("devices", "names"),
+    [
+        (["auto"], [None]),
+        (["cpu"], [None]),
+        (["cuda:0", "cuda:1"], [None, None]),
+        (["cpu", "cpu", "cuda:0"], ["cpu:0", "cpu:1", None]),
+        (["cpu:0", "cpu", "cpu"], [None, "cpu:1", "cpu:2"]),
+        (["cuda:0", "cuda:0"], ["cuda:0/0", "cuda:0/1"]),
+    ],
+)
+def test_workers_of_one_device_are_numbered(devices: list[str], names: list[str | None]) -> None:
+    assert told_apart(devices) == names
