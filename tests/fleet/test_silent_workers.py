@@ -281,6 +281,22 @@ def test_the_fleet_gives_no_jobs_to_a_silent_worker_and_tells_its_devices_apart(
     run(check())
 
 
+def test_a_worker_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+
+    async def check() -> None:
+        keeper = Keeper(folder)
+        while keeper.worker.restarts < 2:  # noqa: ASYNC110 - nobody is told of that
+            await asyncio.sleep(0.01)
+        assert not keeper.worker.ready
+        folder.mkdir()
+        await keeper.until(lambda: keeper.worker.ready)
+        keeper.keeper.cancel()
+        await asyncio.wait({keeper.keeper})
+
+    run(check())
+
+
 @pytest.mark.parametrize(
     ("devices", "names"),
     [

@@ -34,6 +34,8 @@ _PING_SECONDS = 1.0
 """Between two pings at most."""
 _SILENT_SHARE, _PING_SHARE = 1 / 4, 1 / 8
 """Of the limit: silent for so long, a worker gets no jobs; so long one ping is waited for."""
+_START_SECONDS = 60.0
+"""A worker that is not ready after so long is told of in the log, and again after as long."""
 _TURN_BYTES = 128
 """Length of the file in which a worker says whose turn it is."""
 
@@ -147,6 +149,9 @@ class WorkerLife:
         Args:
             device: as torch names it, or "auto".
             arguments: further arguments of `python -m impasto_server.worker`.
+
+        Raises:
+            OSError: the process cannot be started.
         """
         self._socket.unlink(missing_ok=True)
         self._turn_file.write_bytes(bytes(_TURN_BYTES))
@@ -267,14 +272,7 @@ class WorkerLife:
             self.kill()
 
     async def _await_ready(self, stub: WorkerServiceAsyncStub) -> None:
-        request = worker_pb2.GetWorkerInfoRequest()
-        while True:
-            try:
-                info = await stub.GetWorkerInfo(request, wait_for_ready=True)
-                break
-            except grpc.aio.AioRpcError:
-                # It was about to die, as a rule; then this ends with it.
-                await asyncio.sleep(_PING_SECONDS)
+        info = await self._first_info(stub)
         self._name = self._told_name or info.device.name
         info.device.name = self._name
         self.info, self.stub = info, stub
@@ -286,6 +284,23 @@ class WorkerLife:
             info.device.memory_bytes >> 20,
         )
         self._changed()
+
+    async def _first_info(self, stub: WorkerServiceAsyncStub) -> worker_pb2.GetWorkerInfoResponse:
+        """What the worker tells of itself once it is ready: no limit, for it may have weights to download."""
+        request = worker_pb2.GetWorkerInfoRequest()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        while True:
+            try:
+                return await stub.GetWorkerInfo(request, wait_for_ready=True, timeout=_START_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                    _log.warning(
+                        "worker not ready yet device=%s seconds=%.0f", self._name, loop.time() - started
+                    )
+                else:
+                    # It was about to die, as a rule; then this ends with it.
+                    await asyncio.sleep(_PING_SECONDS)
 
     async def _keep_pinging(self, stub: WorkerServiceAsyncStub) -> None:
         """Pings until the worker has to be killed."""

@@ -142,9 +142,13 @@ class WorkerProcess:
         loop = asyncio.get_running_loop()
         while True:
             started = loop.time()
-            death = await self._run_once()
+            try:
+                how = (await self._run_once()).how
+            except OSError as error:
+                # No room on the disk or no process left: there may be some later.
+                how = f"not started: {error}"
             self.restarts += 1
-            _log.error("worker died device=%s how=%r restarts=%d", self.device, death.how, self.restarts)
+            _log.error("worker died device=%s how=%r restarts=%d", self.device, how, self.restarts)
             if loop.time() - started > _STABLE_SECONDS:
                 backoff = _FIRST_BACKOFF
             await asyncio.sleep(backoff)
@@ -254,6 +258,7 @@ class WorkerProcess:
 
         Raises:
             ConfigurationError: the worker says that it can never run like this.
+            OSError: it cannot be started now.
         """
         self._life = WorkerLife(
             self._name,
