@@ -228,6 +228,7 @@ def test_fewer_evaluations_than_made_end_it_soon(network):
     for _ in range(6):
         made.step()
     made.update(Recipe(evaluations=2))
+    assert made.recipe.evaluations == 6
     assert len(list(made)) <= 2
 
 

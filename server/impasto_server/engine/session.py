@@ -20,6 +20,8 @@ from impasto_server.engine.network import Network
 from impasto_server.engine.objectives import SHAPES, Objective, Part
 from impasto_server.engine.optimizers import LBFGS, Adam, Optimizer
 from impasto_server.engine.recipe import (
+    FIELDS,
+    LAYER_FIELDS,
     MAX_LONGEST_SIDE,
     MAX_REGIONS,
     MAX_STYLES,
@@ -351,9 +353,8 @@ class Session:
     def update(self, recipe: Recipe, memory_bytes: int | None = None) -> None:
         """Goes on with another recipe from the image as it is.
 
-        Weights, layers, colours, precision, the optimiser with its rate, averaging, and the number of
-        evaluations may change: the remaining ones are spread over the remaining scales anew. Objective,
-        size, start and seed may not.
+        What may change says `engine.recipe.STEERABLE`. Of another number of evaluations, the remaining ones
+        are spread over the remaining scales anew; it is never less than are made.
 
         Args:
             recipe: what to do from now on.
@@ -368,6 +369,9 @@ class Session:
         whole = self._canvas.whole or self._canvas.content
         size = self._canvas.full_size if whole is None else whole.size
         recipe = updated(self.recipe, recipe, size, texture=whole is None)
+        assert recipe.evaluations is not None
+        # What is made cannot be taken back: fewer evaluations than that mean that it is enough.
+        recipe = dataclasses.replace(recipe, evaluations=max(recipe.evaluations, self._evaluation))
         if recipe.precision == "auto":
             recipe = dataclasses.replace(recipe, precision=self._auto_precision)
         scales = self._replanned(recipe)
@@ -745,9 +749,10 @@ def updated(recipe: Recipe, update: Recipe, size: tuple[int, int], *, texture: b
     update = dataclasses.replace(
         update, longest_side=update.longest_side or recipe.longest_side, start=update.start or recipe.start
     ).resolve(*size, texture=texture)
-    for field in ("objective", "longest_side", "start", "seed", "style_scale"):
-        if getattr(update, field) != getattr(recipe, field):
-            raise RecipeError(field, f"cannot change while painting; it is {getattr(recipe, field)}")
+    for field in FIELDS:
+        fixed = getattr(recipe, field.name)
+        if not field.steerable and getattr(update, field.name) != fixed:
+            raise RecipeError(field.name, f"cannot change while painting; it is {fixed}")
     return update
 
 
@@ -757,10 +762,7 @@ def recipe_from_dict(fields: dict[str, Any]) -> Recipe:
     Raises:
         RecipeError: a field is out of its range.
     """
-    layers = {
-        field: tuple((layer, weight) for layer, weight in fields[field])
-        for field in ("content_layers", "style_layers")
-    }
+    layers = {field: tuple((layer, weight) for layer, weight in fields[field]) for field in LAYER_FIELDS}
     return Recipe(**{**fields, **layers})
 
 
