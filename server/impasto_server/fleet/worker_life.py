@@ -82,7 +82,7 @@ class Death:
     how: str
     turn_of: str
     blames: bool
-    last_words: str
+    last_words: str = ""
 
 
 class WorkerLife:
@@ -122,8 +122,7 @@ class WorkerLife:
         self.death: Death | None = None
         # Set while it is no use to wait for an answer.
         self._unheard = asyncio.Event()
-        self._name = name or "auto"
-        self._told_name = name
+        self._name = self._given_name = name
         self._socket = socket
         self._turn_file = turn_file
         self._timeout = timeout
@@ -138,11 +137,6 @@ class WorkerLife:
         """Whether it takes jobs."""
         return self.info is not None and self.answers
 
-    @property
-    def name(self) -> str:
-        """Name of the device."""
-        return self._name
-
     async def live(self, device: str, arguments: Sequence[str]) -> Death:
         """Runs the process from start to end; ends it when cancelled.
 
@@ -153,6 +147,7 @@ class WorkerLife:
         Raises:
             OSError: the process cannot be started.
         """
+        self._name = self._given_name or device
         self._socket.unlink(missing_ok=True)
         self._turn_file.write_bytes(bytes(_TURN_BYTES))
         process = self._process = await asyncio.create_subprocess_exec(
@@ -178,12 +173,12 @@ class WorkerLife:
             attending.cancel()
             self.info = self.stub = None
             await self._end(process)
-            self.death = self._judged(process, await _read_soon(last_words))
+            self.death = self._judged(process)
             self._unheard.set()
             self.exited.set()
             self._changed()
             await channel.close()
-            last_words.cancel()
+        self.death = dataclasses.replace(self.death, last_words=await _read_soon(last_words))
         return self.death
 
     def kill(self) -> None:
@@ -247,14 +242,14 @@ class WorkerLife:
             self.kill()
             await process.wait()
 
-    def _judged(self, process: asyncio.subprocess.Process, last_words: str) -> Death:
+    def _judged(self, process: asyncio.subprocess.Process) -> Death:
         assert process.returncode is not None
         code = process.returncode
         if self._killed is not None:
             how, turn_of = self._killed
-            return Death(code, how, turn_of, blames=bool(turn_of), last_words=last_words)
+            return Death(code, how, turn_of, blames=bool(turn_of))
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return Death(code, how, self._read_turn(), blames=True, last_words=last_words)
+        return Death(code, how, self._read_turn(), blames=True)
 
     def _read_turn(self) -> str:
         with contextlib.suppress(OSError):
@@ -273,7 +268,7 @@ class WorkerLife:
 
     async def _await_ready(self, stub: WorkerServiceAsyncStub) -> None:
         info = await self._first_info(stub)
-        self._name = self._told_name or info.device.name
+        self._name = self._given_name or info.device.name
         info.device.name = self._name
         self.info, self.stub = info, stub
         _log.info(
@@ -352,5 +347,6 @@ class WorkerLife:
 
 async def _read_soon(text: asyncio.Task[bytes]) -> str:
     """What a process that has ended wrote; empty if a child of it still holds the pipe."""
-    await asyncio.wait({text}, timeout=_END_SECONDS)
-    return text.result().decode(errors="replace").strip() if text.done() else ""
+    with contextlib.suppress(asyncio.TimeoutError):
+        return (await asyncio.wait_for(text, _END_SECONDS)).decode(errors="replace").strip()
+    return ""
