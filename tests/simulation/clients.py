@@ -1,0 +1,312 @@
+"""Callers: what they ask for, how long they wait, and what they learn from the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.store.records import FINAL_STATES
+from simulation.model import FIELDS, PAUSED, KnownJob, Write, set_value
+from simulation.server import CallEnded
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+UNKNOWN = object()
+"""The answer to a call whose caller left before it came."""
+
+_BOUNDS = {"PauseJob": 6.0, "UpdateJob": 60.0}
+"""Seconds that a call may take beside the store's work; others: 1 s."""
+
+_ACTIONS = {
+    "create": 3,
+    "stylize": 1,
+    "get": 3,
+    "list": 1,
+    "watch": 4,
+    "pause": 2,
+    "resume": 3,
+    "cancel": 2,
+    "update": 4,
+    "update_at_once": 2,
+    "delete": 1,
+}
+
+
+class Client:
+    """One caller, who does one thing after the other."""
+
+    def __init__(self, world: World, number: int, random: random.Random) -> None:
+        self._world = world
+        self._random = random
+        self._number = number
+        self._tenant = f"tenant-{number % 2}"
+        # Requests with an id, to be repeated.
+        self._requests: list[pb.CreateJobRequest] = []
+        self._made = 0
+        self._watching: list[asyncio.Task[None]] = []
+
+    async def live(self, actions: int) -> None:
+        """So many actions, of which some are done twice."""
+        await self.create()
+        for _ in range(actions):
+            await asyncio.sleep(self._random.choice((0.0, 0.01, 0.3, 1.0, 3.0)))
+            action = self._random.choices(list(_ACTIONS), list(_ACTIONS.values()))[0]
+            for _ in range(self._random.choice((1, 1, 1, 2))):
+                if not self._world.server.accepts:
+                    return
+                await getattr(self, action)()
+
+    # Calls.
+
+    async def call(self, method: str, request: Any, *, may_leave: bool = True) -> Any:
+        """Makes a call and perhaps leaves it half-way.
+
+        Returns:
+            The answer, `CallEnded`, or `UNKNOWN`.
+        """
+        world, server, loop = self._world, self._world.server, asyncio.get_running_loop()
+        world.calls += 1
+        if not server.accepts:
+            return UNKNOWN
+        begin, busy = loop.time(), server.disk.busy_seconds()
+        task = server.begin(method, request, self._tenant)
+        leaves = may_leave and self._random.random() < 0.25
+        patience = self._random.choice((0.0, 0.0, 0.005, 0.02, 0.1, 2.0)) if leaves else None
+        await asyncio.wait({task}, timeout=patience)
+        if not task.done() or task.cancelled():
+            task.cancel()
+            world.note(f"client {self._number} {method} {_of(request)}: left")
+            return UNKNOWN
+        took, busy = loop.time() - begin, server.disk.busy_seconds() - busy
+        if took - busy > _BOUNDS.get(method, 1.0) + 1e-6:
+            world.violation(f"{method} took {took:.3f} s, of which the store was busy for {busy:.3f} s")
+        error = task.exception()
+        if error is not None:
+            world.note(f"client {self._number} {method} {_of(request)}: {error}")
+            return error if isinstance(error, CallEnded) else UNKNOWN
+        world.note(f"client {self._number} {method} {_of(request)}: OK")
+        return task.result()
+
+    def _some_job(self) -> KnownJob | None:
+        jobs = [job for job in self._world.jobs.values() if job.tenant == self._tenant]
+        # The newest most of all.
+        return self._random.choice(jobs[-3:]) if jobs else None
+
+    # Actions.
+
+    async def create(self) -> None:
+        if self._requests and self._random.random() < 0.4:
+            request = self._random.choice(self._requests)
+        else:
+            request = self._new_request()
+            if request.request_id:
+                self._requests.append(request)
+        for _ in range(self._random.choice((1, 1, 3))):
+            sent = pb.CreateJobRequest()
+            sent.CopyFrom(request)
+            begin = asyncio.get_running_loop().time()
+            answer = await self.call("CreateJob", sent)
+            if isinstance(answer, pb.Job):
+                self._world.created(answer, request, self._tenant, begin)
+                return
+            if not request.request_id:
+                return
+
+    async def stylize(self) -> None:
+        made = self._new_request()
+        request = pb.StylizeRequest(spec=made.spec, title=made.title, priority=made.priority)
+        request.preview.CopyFrom(made.preview)
+        request.linger.FromMilliseconds(self._random.choice((0, 1500)))
+        self._watch("Stylize", request, made)
+
+    async def get(self) -> None:
+        if job := self._some_job():
+            await self._ask(job, "GetJob", pb.GetJobRequest(name=job.name))
+
+    async def list(self) -> None:
+        begin = asyncio.get_running_loop().time()
+        known = dict(self._world.jobs)
+        answer = await self.call("ListJobs", pb.ListJobsRequest(page_size=100))
+        if not isinstance(answer, pb.ListJobsResponse):
+            return
+        shown = {job.name: job for job in answer.jobs}
+        for name, job in known.items():
+            if name in shown:
+                self._world.observed(job, shown[name], begin)
+            elif job.tenant == self._tenant and not job.deletes:
+                self._world.violation(f"{name} is not in the list")
+
+    async def watch(self) -> None:
+        if job := self._some_job():
+            request = pb.WatchJobRequest(name=job.name, omit_previews=self._random.random() < 0.3)
+            self._watch("WatchJob", request, None)
+
+    async def pause(self) -> None:
+        await self._set_paused("PauseJob", pb.PauseJobRequest, True)
+
+    async def resume(self) -> None:
+        await self._set_paused("ResumeJob", pb.ResumeJobRequest, False)
+
+    async def resume_for_good(self, job: KnownJob) -> None:
+        """Has a job go on, on a server that is well."""
+        self._tenant = job.tenant
+        self._random = random.Random(0)
+        request = pb.ResumeJobRequest(name=job.name)
+        begin = asyncio.get_running_loop().time()
+        write = job.registers[PAUSED].write(False, begin)
+        answer = await self.call("ResumeJob", request, may_leave=False)
+        if isinstance(answer, pb.Job):
+            write.acknowledge(asyncio.get_running_loop().time())
+            self._world.observed(job, answer, begin)
+
+    async def _set_paused(self, method: str, request: Any, value: bool) -> None:
+        if job := self._some_job():
+            await self._ask(job, method, request(name=job.name), {PAUSED: value})
+
+    async def cancel(self) -> None:
+        if job := self._some_job():
+            job.cancels += 1
+            answer = await self._ask(job, "CancelJob", pb.CancelJobRequest(name=job.name))
+            if isinstance(answer, pb.Job) and answer.state != pb.JOB_STATE_CANCELLED:
+                self._world.violation(f"{job.name} was cancelled and is in state {answer.state}")
+
+    async def delete(self) -> None:
+        if job := self._some_job():
+            job.deletes += 1
+            answer = await self._ask(job, "DeleteJob", pb.DeleteJobRequest(name=job.name))
+            if isinstance(answer, CallEnded):
+                job.deletes -= 1
+            elif answer is not UNKNOWN:
+                self._world.deleted(job)
+
+    async def update(self) -> None:
+        if job := self._some_job():
+            await self._update(job, self._random.sample(FIELDS, self._random.choice((1, 1, 2))))
+
+    async def update_at_once(self) -> None:
+        """Several fields, each by a call of its own, at once."""
+        if job := self._some_job():
+            fields = self._random.sample(FIELDS, 3)
+            await asyncio.gather(*(self._update(job, [field]) for field in fields))
+
+    async def _update(self, job: KnownJob, fields: list[str]) -> None:
+        values = {field: self._value(field) for field in fields}
+        request = pb.UpdateJobRequest()
+        request.job.name = job.name
+        for field, value in values.items():
+            set_value(request.job, field, value)
+            request.update_mask.paths.append(field)
+        await self._ask(job, "UpdateJob", request, values)
+
+    async def _ask(self, job: KnownJob, method: str, request: Any, values: dict[str, Any] | None = None) -> Any:
+        """A call about a job, which may set some of its fields."""
+        world, begin = self._world, asyncio.get_running_loop().time()
+        writes: dict[str, Write] = {
+            field: job.registers[field].write(value, begin) for field, value in (values or {}).items()
+        }
+        deletes = job.deletes
+        answer = await self.call(method, request)
+        now = asyncio.get_running_loop().time()
+        if answer is UNKNOWN:
+            return answer
+        for field, write in writes.items():
+            if isinstance(answer, CallEnded):
+                job.registers[field].refuse(write)
+            else:
+                write.acknowledge(now)
+        if isinstance(answer, CallEnded):
+            if answer.code == grpc.StatusCode.NOT_FOUND and not max(deletes, job.deletes):
+                world.violation(f"{job.name} is lost: {method} says NOT_FOUND")
+            return answer
+        if job.deleted < begin:
+            world.violation(f"{method} finds {job.name}, which was deleted")
+        if writes and answer.state not in FINAL_STATES:
+            world.check_stored(job)
+        if isinstance(answer, pb.Job):
+            world.observed(job, answer, begin)
+        return answer
+
+    # Watching.
+
+    def _watch(self, method: str, request: Any, made: pb.CreateJobRequest | None) -> None:
+        self._watching.append(asyncio.get_running_loop().create_task(self._read(method, request, made)))
+
+    async def _read(self, method: str, request: Any, made: pb.CreateJobRequest | None) -> None:
+        world, loop = self._world, asyncio.get_running_loop()
+        begin, pace = loop.time(), self._random.choice((0.0, 0.0, 0.2, 1.0))
+        last: list[pb.JobEvent] = []
+
+        async def write(message: Any) -> None:
+            event = message.event if method == "Stylize" else message
+            if method == "Stylize" and not message.HasField("event"):
+                return
+            if made is not None and not last:
+                world.created(event.job, made, self._tenant, begin, lingers=True)
+                world.server.handlers[task].job = event.job.name
+            world.shown(self._tenant, event, last[-1] if last else None)
+            last.append(event)
+            await asyncio.sleep(pace)
+
+        if not world.server.accepts:
+            return
+        task = world.server.begin(method, request, self._tenant, write)
+        patience = self._random.choice((0.05, 1.0, 5.0, None, None))
+        await asyncio.wait({task}, timeout=patience)
+        if not task.done():
+            world.note(f"client {self._number} {method} {_of(request)}: stops watching")
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, CallEnded):
+                await task
+            return
+        error = None if task.cancelled() else task.exception()
+        world.note(f"client {self._number} {method} {_of(request)}: ends {error}")
+        if task.cancelled() or error is not None:
+            job = world.jobs.get(_of(request))
+            lost = isinstance(error, CallEnded) and error.code == grpc.StatusCode.NOT_FOUND
+            if job is not None and lost and not job.deletes:
+                world.violation(f"{job.name} is lost: {method} says NOT_FOUND")
+            return
+        if not last or not (last[-1].HasField("resume") or last[-1].job.state in FINAL_STATES):
+            world.violation(f"{method} {_of(request)} ended without a final state")
+
+    # What they ask for.
+
+    def _new_request(self) -> pb.CreateJobRequest:
+        self._made += 1
+        content = self._random.choice((*(3 * [self._world.images.small]), self._world.images.large))
+        request = pb.CreateJobRequest(
+            spec=pb.JobSpec(
+                content=pb.Image(sha256=content),
+                styles=[pb.Style(image=pb.Image(sha256=self._world.images.small))],
+                recipe=pb.Recipe(evaluations=self._random.choice((1, 4, 8)), content_weight=1.0, tv_weight=0.5),
+            ),
+            title=f"title {self._number} {self._made}",
+            priority=self._random.choice((0, 0, 5)),
+            preview=pb.PreviewOptions(max_side=128),
+        )
+        if self._random.random() < 0.7:
+            request.request_id = f"request {self._number} {self._made}"
+        return request
+
+    def _value(self, field: str) -> Any:
+        self._made += 1
+        if field == "title":
+            return f"title {self._number} {self._made}"
+        if field == "priority":
+            return self._random.randint(-100, 100)
+        if field == "preview.max_side":
+            return self._random.randint(16, 2048)
+        # Whole thousandths, so that a float of 32 bits has them.
+        return self._random.randint(1, 3000) / 1000
+
+
+def _of(request: Any) -> str:
+    if isinstance(request, pb.UpdateJobRequest):
+        return f"{request.job.name} {','.join(request.update_mask.paths)}"
+    return str(getattr(request, "name", "") or getattr(request, "request_id", ""))

@@ -1,0 +1,101 @@
+"""The store's work on the simulated loop: it takes a while, it may be refused, and the server may die of it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from impasto_server.store.errors import DiskFull, StoreBusy
+from impasto_server.store.facade import READ
+
+T = TypeVar("T")
+
+
+class Disk:
+    """Does work of the store inline, after a while; a `Runner`.
+
+    Attributes:
+        calm: whether all goes well from now on.
+        full: whether there is no room.
+        works: pieces of work that were done or refused.
+        under_way: pieces of work now.
+        die_after: the server is killed right after so many pieces of work; None: it is not.
+    """
+
+    def __init__(
+        self, random: random.Random, note: Callable[[str], None], kill: Callable[[], None], *, trouble: float
+    ) -> None:
+        """
+        Args:
+            random: decides what happens.
+            note: told of each piece of work.
+            kill: kills the server.
+            trouble: how often work is refused or takes long, 0 to 1.
+        """
+        self.calm = False
+        self.full = False
+        self.works = 0
+        self.under_way = 0
+        self.die_after: int | None = None
+        self._random = random
+        self._note = note
+        self._kill = kill
+        self._trouble = trouble
+        self._busy = 0.0
+        self._busy_since = 0.0
+
+    def busy_seconds(self) -> float:
+        """For how long there was work under way, in all."""
+        since = asyncio.get_running_loop().time() - self._busy_since if self.under_way else 0.0
+        return self._busy + since
+
+    async def run(self, lane: str, work: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        if not self.under_way:
+            self._busy_since = loop.time()
+        self.under_way += 1
+        name = _name(work)
+        try:
+            await asyncio.sleep(self._seconds())
+            self.works += 1
+            self._refuse(lane, name, work)
+            try:
+                result = work()
+            except Exception as error:
+                self._note(f"store {name}: {error!r}")
+                raise
+            self._note(f"store {name}: done")
+            if self.works == self.die_after:
+                self._kill()
+            # Done, and nobody knows it yet.
+            await asyncio.sleep(self._seconds() / 2)
+            return result
+        finally:
+            self.under_way -= 1
+            if not self.under_way:
+                self._busy += loop.time() - self._busy_since
+
+    def _seconds(self) -> float:
+        if not self.calm and self._random.random() < self._trouble / 4:
+            return self._random.uniform(0.5, 6.0)
+        return self._random.choice((0.0, 0.001, 0.01, 0.05))
+
+    def _refuse(self, lane: str, name: str, work: Callable[[], Any]) -> None:
+        if self.calm or not isinstance(work, functools.partial):
+            return
+        # Reads need no room; what frees room has the reserve.
+        spared = lane == READ or work.keywords.get("with_reserve") or name in ("delete", "abort")
+        if self.full and not spared and not name.startswith(("_", "<")):
+            self._note(f"store {name}: full")
+            raise DiskFull("there is no room; make room on the disk")
+        if lane != READ and self._random.random() < self._trouble / 5 and name not in ("abort", "<lambda>"):
+            self._note(f"store {name}: busy")
+            raise StoreBusy("another process has locked the database; try again")
+
+
+def _name(work: Callable[[], Any]) -> str:
+    function = work.func if isinstance(work, functools.partial) else work
+    return str(getattr(function, "__name__", "work"))

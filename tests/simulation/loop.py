@@ -1,0 +1,161 @@
+"""An event loop without a clock and without an order of its own: both come from a seed."""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.events
+import contextlib
+import heapq
+import random
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+STEPS_AT_ONE_MOMENT = 20_000
+"""More steps than this without any time going by: something turns in a circle."""
+
+
+class Stuck(Exception):
+    """The loop turns without time going by."""
+
+
+class NumberedTask(asyncio.Task[Any]):
+    """A task whose place in a set depends on when it was made, not on where it is in memory."""
+
+    def __init__(self, number: int, work: Any, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(work, loop=loop, **options)
+        self._number = number
+
+    def __hash__(self) -> int:
+        # Before `__init__` has come to its end, asyncio itself enters the task in a set of its own.
+        return getattr(self, "_number", 0)
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """Runs one callback at a time. When none is ready, the time jumps to the next timer.
+
+    Attributes:
+        steps: callbacks that were run.
+    """
+
+    def __init__(self, random: random.Random, *, now: float, in_order: bool) -> None:
+        """
+        Args:
+            random: decides which of the ready callbacks is next.
+            now: what the clock shows at first, seconds.
+            in_order: whether ready callbacks run in their order, as on asyncio's own loops.
+        """
+        super().__init__()
+        self.steps = 0
+        self._random = random
+        self._in_order = in_order
+        self._now = now
+        self._until = now
+        self._steps_now = 0
+        self._halted = False
+        self._dead = False
+        self._made_tasks = 0
+        self.set_task_factory(self._make_task)
+
+    def time(self) -> float:
+        return self._now
+
+    @property
+    def dead(self) -> bool:
+        """Whether it was abandoned."""
+        return self._dead
+
+    @property
+    def halted(self) -> bool:
+        return self._halted
+
+    def run(self, until: float) -> None:
+        """Runs up to a time, or until `halt`."""
+        self._until = until
+        if not self._halted:
+            self.run_forever()
+
+    def halt(self) -> None:
+        """Stops for good, right after the callback that is being run."""
+        self._halted = True
+        self.stop()
+
+    def abandon(self) -> None:
+        """Drops every task where it stands, as the death of a process does: none does anything any more."""
+        self._dead = True
+        self._ready.clear()
+        self._scheduled.clear()
+        hook = sys.unraisablehook
+        sys.unraisablehook = lambda _: None
+        # What coroutines have in their `finally` runs now, in vain: this loop does nothing any more.
+        asyncio.events._set_running_loop(self)
+        try:
+            for task in sorted(asyncio.all_tasks(self), key=hash):
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                coroutine = task.get_coro()
+                for _ in range(20):
+                    with contextlib.suppress(BaseException):
+                        coroutine.close()  # type: ignore[union-attr]
+                        break
+        finally:
+            asyncio.events._set_running_loop(None)
+            sys.unraisablehook = hook
+            self.close()
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+        if self._dead:
+            return asyncio.Handle(callback, args, self, context)
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+        if self._dead:
+            return asyncio.TimerHandle(when, callback, args, self, context)
+        return super().call_at(when, callback, *args, context=context)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if not self._dead:
+            super().call_exception_handler(context)
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        raise AssertionError("the simulated code uses a thread")
+
+    def _make_task(
+        self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any
+    ) -> NumberedTask:
+        self._made_tasks += 1
+        return NumberedTask(self._made_tasks, work, loop, **options)
+
+    def _write_to_self(self) -> None:
+        """There is no selector that would have to be woken."""
+
+    def _process_events(self, event_list: Any) -> None:
+        """There are no events from outside."""
+
+    def _run_once(self) -> None:
+        ready, scheduled = self._ready, self._scheduled
+        while scheduled and scheduled[0].cancelled():
+            heapq.heappop(scheduled)._scheduled = False
+        if not ready:
+            self._steps_now = 0
+            if not scheduled or scheduled[0].when() > self._until:
+                self._now = max(self._now, self._until)
+                self.stop()
+                return
+            self._now = max(self._now, scheduled[0].when())
+        while scheduled and scheduled[0].when() <= self._now:
+            timer = heapq.heappop(scheduled)
+            timer._scheduled = False
+            if not timer.cancelled():
+                ready.append(timer)
+        if not ready:
+            return
+        if not self._in_order and len(ready) > 1:
+            # The chosen one comes first; the others keep their order.
+            ready.rotate(-self._random.randrange(len(ready)))
+        handle = ready.popleft()
+        if not handle.cancelled():
+            self.steps += 1
+            self._steps_now += 1
+            if self._steps_now > STEPS_AT_ONE_MOMENT:
+                raise Stuck(f"{STEPS_AT_ONE_MOMENT} steps without any time going by, the last: {handle!r}")
+            handle._run()

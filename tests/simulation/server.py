@@ -1,0 +1,242 @@
+"""One life of the server: the real jobs, placement, store and calls, on a simulated loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import dataclasses
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from impasto_server.fleet.placer import Placer
+from impasto_server.gateway.service import StyleTransfer
+from impasto_server.jobs.job import Job
+from impasto_server.jobs.registry import Registry
+from impasto_server.store.facade import AsyncStore
+from impasto_server.store.store import Store
+from simulation.disk import Disk
+from simulation.workers import SimulatedWorker, SimulatedWorkers, Told
+
+DRAIN_SECONDS = 10.0
+GRACE_SECONDS = 1.0
+QUOTA_BYTES = 1 << 20
+
+_caller = contextvars.ContextVar("caller", default="")
+
+
+class CallEnded(Exception):
+    """A call ended with a status that is not OK."""
+
+    def __init__(self, code: grpc.StatusCode, message: str, reason: str) -> None:
+        super().__init__(f"{code.name} {reason}: {message}")
+        self.code = code
+        self.reason = reason
+
+
+class Context:
+    """What a call sees of its caller."""
+
+    def __init__(self, write: Callable[[Any], Awaitable[None]] | None) -> None:
+        self._write = write
+
+    async def write(self, message: Any) -> None:
+        assert self._write is not None
+        await self._write(message)
+
+    async def abort(self, code: grpc.StatusCode, message: str, trailers: Any = ()) -> NoReturn:
+        status = status_pb2.Status()
+        for key, value in trailers:
+            if key == "grpc-status-details-bin":
+                status.MergeFromString(value)
+        info = error_details_pb2.ErrorInfo()
+        reason = next((info.reason for detail in status.details if detail.Unpack(info)), "")
+        raise CallEnded(code, message, reason)
+
+
+@dataclasses.dataclass
+class Tenant:
+    name: str
+
+
+class Access:
+    """Says whose call this is: a call is a task, and its context has the name."""
+
+    def tenant(self) -> Tenant:
+        return Tenant(_caller.get())
+
+
+class Metrics:
+    """Counts nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Those that the calls read."""
+
+    max_jobs: int
+    max_jobs_per_tenant: int
+    keep_results_for: float = 3600.0
+    heartbeat_interval: float = 15.0
+
+
+class WitnessedPlacer(Placer):
+    """Tells when it places a job."""
+
+    def __init__(self, *args: Any, placed: Callable[[Job, SimulatedWorker], None], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._placed = placed
+
+    def _start(self, job: Job, worker: Any) -> None:
+        self._placed(job, worker)
+        super()._start(job, worker)
+
+
+class Server:
+    """A server from its start to its death.
+
+    Attributes:
+        store: the open store.
+        disk: how the store's work goes.
+        registry, placer, service: the code that is tested.
+        workers: who paints.
+        accepts: whether calls are taken.
+        drained_at: when it began to drain; None: it did not.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        told: Told,
+        *,
+        streams: Callable[[str], random.Random],
+        note: Callable[[str], None],
+        violation: Callable[[str], None],
+        kill: Callable[[], None],
+        trouble: float,
+        workers: int,
+        slots: int,
+    ) -> None:
+        """
+        Args:
+            folder: where the store is.
+            settings: limits.
+            told: what workers told of jobs, in this life and earlier ones.
+            streams: random numbers for a purpose.
+            note: is told what happens.
+            violation: is told what must not happen.
+            kill: kills the server.
+            trouble: of the disk, 0 to 1.
+            workers: how many.
+            slots: jobs on each of them at a time.
+        """
+        self.store = Store(folder, quota_bytes=QUOTA_BYTES)
+        self.disk = Disk(streams("disk"), note, kill, trouble=trouble)
+        self.workers = SimulatedWorkers(workers, told, streams("workers"), note, violation)
+        self.accepts = False
+        self.drained_at: float | None = None
+        self._note = note
+        self._violation = violation
+        metrics: Any = Metrics()
+        self.registry = Registry(
+            AsyncStore(self.store, self.disk),
+            metrics,
+            max_jobs=settings.max_jobs,
+            max_jobs_of_tenant=settings.max_jobs_per_tenant,
+        )
+        self.placer = WitnessedPlacer(
+            self.workers,
+            self.registry,
+            metrics,
+            weight_of=lambda _: 1.0,
+            max_resident=slots,
+            checkpoint_interval=1.0,
+            placed=self._on_placed,
+        )
+        fleet, access, styles = (object() for _ in range(3))
+        access = Access()
+        of_service: Any = (settings, fleet, self.registry, access, metrics, styles)
+        self.service = StyleTransfer(*of_service)
+        self.handlers: dict[asyncio.Task[Any], Handler] = {}
+
+    async def start(self) -> None:
+        await self.registry.take_up()
+        self.placer.start()
+        self.accepts = True
+
+    async def drain(self) -> None:
+        """Ends as the gateway does on SIGTERM."""
+        begin = self.drained_at = asyncio.get_running_loop().time()
+        busy = self.disk.busy_seconds()
+        self._note("drain")
+        self.registry.begin_drain()
+        await self.placer.drain(DRAIN_SECONDS)
+        self.accepts = False
+        if self.handlers:
+            await asyncio.wait(self.handlers, timeout=GRACE_SECONDS)
+        for handler in list(self.handlers):
+            handler.cancel()
+        if self.handlers:
+            await asyncio.wait(self.handlers)
+        await self.registry.end()
+        took = asyncio.get_running_loop().time() - begin
+        busy = self.disk.busy_seconds() - busy
+        self._note("drained")
+        if took - busy > DRAIN_SECONDS + GRACE_SECONDS + 5.0:
+            self._violation(f"the drain took {took:.1f} s")
+        if len(self.registry.tasks):
+            self._violation(f"{len(self.registry.tasks)} tasks are left after the drain")
+        left = [name for worker in self.workers.all for name in worker.jobs]
+        if left:
+            self._violation(f"{left} are on devices after the drain")
+
+    def begin(
+        self, name: str, request: Any, tenant: str, write: Callable[[Any], Awaitable[None]] | None = None
+    ) -> asyncio.Task[Any]:
+        """Has a call answered. The task ends with the answer or `CallEnded`; its cancellation is the caller's
+        leaving."""
+        method = getattr(self.service, name)
+
+        async def answer() -> Any:
+            _caller.set(tenant)
+            return await method(request, Context(write))
+
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(answer())
+        self.handlers[task] = Handler(name, getattr(request, "name", ""), loop.time())
+        task.add_done_callback(self._on_answered)
+        return task
+
+    def _on_answered(self, task: asyncio.Task[Any]) -> None:
+        handler = self.handlers.pop(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, CallEnded):
+            self._violation(f"{handler.method} raised {error!r}")
+        if isinstance(error, CallEnded) and error.code == grpc.StatusCode.INTERNAL:
+            self._violation(f"{handler.method} was answered {error}")
+
+    def _on_placed(self, job: Job, worker: SimulatedWorker) -> None:
+        self._note(f"{job.name} is placed on {worker.key}")
+        if self.drained_at is not None:
+            self._violation(f"{job.name} is placed although the server drains")
+        if job.painting is not None or job.final:
+            self._violation(f"{job.name} is placed although it is on a device or final")
+
+
+@dataclasses.dataclass
+class Handler:
+    """A call that is being answered."""
+
+    method: str
+    job: str
+    since: float
