@@ -8,18 +8,26 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from impasto_server.fleet.placement import SETTLED_SECONDS, TURN_SECONDS, Claim, Place, Placed, Served, plan
+from impasto_server.fleet.placement import (
+    SETTLED_SECONDS,
+    TURN_SECONDS,
+    Candidate,
+    Place,
+    Placed,
+    Served,
+    plan,
+)
 
 _names = itertools.count()
 
 
-def claim(tenant: str = "a", **fields: object) -> Claim:
+def candidate(tenant: str = "a", **fields: object) -> Candidate:
     number = next(_names)
-    return Claim(name=f"jobs/{number}", tenant=tenant, created=number, **fields)  # type: ignore[arg-type]
+    return Candidate(name=f"jobs/{number}", tenant=tenant, created=number, **fields)  # type: ignore[arg-type]
 
 
-def placed(claim: Claim, seconds: float = 60.0, **fields: object) -> Placed:
-    return Placed(claim=claim, seconds=seconds, **fields)  # type: ignore[arg-type]
+def placed(candidate: Candidate, seconds: float = 60.0, **fields: object) -> Placed:
+    return Placed(candidate=candidate, seconds=seconds, **fields)  # type: ignore[arg-type]
 
 
 def served(**seconds: float) -> Served:
@@ -31,7 +39,7 @@ def served(**seconds: float) -> Served:
 
 
 def test_free_slots_are_filled_evenly_over_tenants() -> None:
-    waiting = [claim("a") for _ in range(6)] + [claim("b") for _ in range(6)]
+    waiting = [candidate("a") for _ in range(6)] + [candidate("b") for _ in range(6)]
     todo = plan(waiting, [Place(device="cpu", slots=4, jobs=[])], served(a=0, b=0))
     tenants = {job.name: job.tenant for job in waiting}
     assert sorted(tenants[name] for name, _ in todo.start) == ["a", "a", "b", "b"]
@@ -39,7 +47,7 @@ def test_free_slots_are_filled_evenly_over_tenants() -> None:
 
 
 def test_several_devices_are_filled_evenly_and_the_roomier_first() -> None:
-    waiting = [claim() for _ in range(3)]
+    waiting = [candidate() for _ in range(3)]
     places = [
         Place(device="cuda:0", slots=4, jobs=[], free_bytes=10),
         Place(device="cuda:1", slots=4, jobs=[], free_bytes=20),
@@ -49,71 +57,71 @@ def test_several_devices_are_filled_evenly_and_the_roomier_first() -> None:
 
 
 def test_a_job_goes_only_where_it_may_fit() -> None:
-    waiting = [claim(too_small=frozenset({"cuda:0"}))]
+    waiting = [candidate(too_small=frozenset({"cuda:0"}))]
     assert not plan(waiting, [Place(device="cuda:0", slots=4, jobs=[])], served(a=0)).start
     both = [Place(device="cuda:0", slots=4, jobs=[]), Place(device="cuda:1", slots=1, jobs=[])]
     assert plan(waiting, both, served(a=0)).start == [(waiting[0].name, "cuda:1")]
 
 
 def test_a_tenant_with_none_gets_a_place_of_one_who_has_several() -> None:
-    jobs = [placed(claim("a")) for _ in range(4)]
-    newcomer = claim("b")
+    jobs = [placed(candidate("a")) for _ in range(4)]
+    newcomer = candidate("b")
     todo = plan([newcomer], [Place(device="cpu", slots=4, jobs=jobs)], served(a=0, b=0))
-    assert todo.suspend == [jobs[-1].claim.name], "the youngest makes room"
-    leaving = [dataclasses.replace(job, leaving=job.claim.name in todo.suspend) for job in jobs]
+    assert todo.suspend == [jobs[-1].candidate.name], "the youngest makes room"
+    leaving = [dataclasses.replace(job, leaving=job.candidate.name in todo.suspend) for job in jobs]
     again = plan([newcomer], [Place(device="cpu", slots=4, jobs=leaving)], served(a=0, b=0))
     assert not again.suspend, "one who makes room is enough"
 
 
 def test_who_is_watched_makes_room_last() -> None:
-    jobs = [placed(claim("a")), placed(claim("a", watched=True))]
-    todo = plan([claim("b")], [Place(device="cpu", slots=2, jobs=jobs)], served(a=0, b=0))
-    assert todo.suspend == [jobs[0].claim.name]
+    jobs = [placed(candidate("a")), placed(candidate("a", watched=True))]
+    todo = plan([candidate("b")], [Place(device="cpu", slots=2, jobs=jobs)], served(a=0, b=0))
+    assert todo.suspend == [jobs[0].candidate.name]
 
 
 def test_nobody_makes_room_who_has_only_just_come() -> None:
-    jobs = [placed(claim("a"), SETTLED_SECONDS / 2) for _ in range(2)]
-    assert not plan([claim("b")], [Place(device="cpu", slots=2, jobs=jobs)], served(a=0, b=0)).suspend
+    jobs = [placed(candidate("a"), SETTLED_SECONDS / 2) for _ in range(2)]
+    assert not plan([candidate("b")], [Place(device="cpu", slots=2, jobs=jobs)], served(a=0, b=0)).suspend
 
 
 def test_equals_take_turns_but_not_for_little() -> None:
-    place = [Place(device="cpu", slots=1, jobs=[placed(claim("a"))])]
-    assert not plan([claim("b")], place, served(a=TURN_SECONDS / 2, b=0)).suspend
-    assert plan([claim("b")], place, served(a=TURN_SECONDS, b=0)).suspend
+    place = [Place(device="cpu", slots=1, jobs=[placed(candidate("a"))])]
+    assert not plan([candidate("b")], place, served(a=TURN_SECONDS / 2, b=0)).suspend
+    assert plan([candidate("b")], place, served(a=TURN_SECONDS, b=0)).suspend
 
 
 def test_a_first_look_does_not_wait_for_a_turn() -> None:
-    place = [Place(device="cpu", slots=1, jobs=[placed(claim("a"))])]
-    assert plan([claim("b", interactive=True)], place, served(a=0, b=0)).suspend
-    own = [Place(device="cpu", slots=1, jobs=[placed(claim("a"))])]
-    assert plan([claim("a", interactive=True)], own, served(a=0)).suspend
-    watched = [Place(device="cpu", slots=1, jobs=[placed(claim("a", watched=True))])]
-    assert not plan([claim("a", interactive=True)], watched, served(a=0)).suspend
+    place = [Place(device="cpu", slots=1, jobs=[placed(candidate("a"))])]
+    assert plan([candidate("b", interactive=True)], place, served(a=0, b=0)).suspend
+    own = [Place(device="cpu", slots=1, jobs=[placed(candidate("a"))])]
+    assert plan([candidate("a", interactive=True)], own, served(a=0)).suspend
+    watched = [Place(device="cpu", slots=1, jobs=[placed(candidate("a", watched=True))])]
+    assert not plan([candidate("a", interactive=True)], watched, served(a=0)).suspend
 
 
 def test_priority_counts_among_ones_own_jobs_only() -> None:
-    low, high = claim("a"), claim("a", priority=5)
+    low, high = candidate("a"), candidate("a", priority=5)
     place = [Place(device="cpu", slots=1, jobs=[])]
     assert plan([low, high], place, served(a=0)).start == [(high.name, "cpu")]
     taken = [Place(device="cpu", slots=1, jobs=[placed(low)])]
     assert plan([high], taken, served(a=0)).suspend == [low.name]
-    assert not plan([claim("b", priority=100)], taken, served(a=0, b=0)).suspend
+    assert not plan([candidate("b", priority=100)], taken, served(a=0, b=0)).suspend
 
 
 def test_a_suspect_gets_a_device_to_itself() -> None:
-    suspect = claim("a", alone=True)
-    jobs = [placed(claim("b")), placed(claim("c"))]
+    suspect = candidate("a", alone=True)
+    jobs = [placed(candidate("b")), placed(candidate("c"))]
     busy = [Place(device="cpu", slots=4, jobs=jobs)]
-    todo = plan([suspect, claim("d")], busy, served(a=0, b=0, c=0, d=5))
-    assert sorted(todo.suspend) == sorted(job.claim.name for job in jobs)
+    todo = plan([suspect, candidate("d")], busy, served(a=0, b=0, c=0, d=5))
+    assert sorted(todo.suspend) == sorted(job.candidate.name for job in jobs)
     assert not todo.start, "the device is being cleared: nobody else comes"
     empty = [Place(device="cpu", slots=4, jobs=[])]
     assert plan([suspect], empty, served(a=0)).start
-    todo = plan([claim("b"), suspect], empty, served(a=9, b=0))
+    todo = plan([candidate("b"), suspect], empty, served(a=9, b=0))
     assert todo.start == [(suspect.name, "cpu")], "before those who would have to go again"
     assert not todo.suspend
     alone = [Place(device="cpu", slots=4, jobs=[placed(suspect)])]
-    todo = plan([claim("b", interactive=True)], alone, served(a=99, b=0))
+    todo = plan([candidate("b", interactive=True)], alone, served(a=99, b=0))
     assert not todo.start
     assert not todo.suspend
 
@@ -123,7 +131,7 @@ class World:
 
     def __init__(self, tenants: dict[str, float], jobs_each: int, devices: int, slots: int) -> None:
         self.weights = tenants
-        self.waiting = [claim(t, weight=w) for t, w in tenants.items() for _ in range(jobs_each)]
+        self.waiting = [candidate(t, weight=w) for t, w in tenants.items() for _ in range(jobs_each)]
         self.devices: dict[str, list[Placed]] = {f"cuda:{i}": [] for i in range(devices)}
         self.slots = slots
         self.served = Served()
@@ -134,25 +142,25 @@ class World:
         self.served.keep(self.weights)
         # Who was told to leave has left by now.
         for device, jobs in self.devices.items():
-            self.waiting += [job.claim for job in jobs if job.leaving]
+            self.waiting += [job.candidate for job in jobs if job.leaving]
             self.devices[device] = [job for job in jobs if not job.leaving]
         places = [Place(device=d, slots=self.slots, jobs=jobs) for d, jobs in self.devices.items()]
         todo = plan(self.waiting, places, self.served)
-        claims = {claim.name: claim for claim in self.waiting}
+        candidates = {candidate.name: candidate for candidate in self.waiting}
         for name, device in todo.start:
-            self.waiting.remove(claims[name])
-            self.devices[device].append(placed(claims[name], 0.0))
+            self.waiting.remove(candidates[name])
+            self.devices[device].append(placed(candidates[name], 0.0))
         self.moves += len(todo.suspend)
         free = sum(self.slots - len(jobs) for jobs in self.devices.values())
         assert not (free and self.waiting), "a slot is free and a job waits"
         for device, jobs in self.devices.items():
             share = seconds / len(jobs) if jobs else 0.0
             for job in jobs:
-                self.had[job.claim.tenant] += share
-                self.served.charge(job.claim.tenant, share, job.claim.weight)
+                self.had[job.candidate.tenant] += share
+                self.served.charge(job.candidate.tenant, share, job.candidate.weight)
             self.devices[device] = [
                 dataclasses.replace(
-                    job, seconds=job.seconds + seconds, leaving=job.claim.name in todo.suspend
+                    job, seconds=job.seconds + seconds, leaving=job.candidate.name in todo.suspend
                 )
                 for job in jobs
             ]
@@ -180,7 +188,7 @@ def test_backlogged_tenants_get_the_same_in_the_long_run(
     assert min(world.had.values()) > 0, "nobody starves"
 
 
-def test_a_newcomer_has_no_claim_on_the_past() -> None:
+def test_a_newcomer_has_no_candidate_on_the_past() -> None:
     counts = Served()
     counts.keep(["a"])
     counts.charge("a", 1000.0, 1.0)

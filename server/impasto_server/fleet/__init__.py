@@ -1,1 +1,4 @@
-"""Starts the workers, keeps them alive and spreads the jobs over them. Never imports torch."""
+"""Who paints: worker processes and their restarts, the stays of jobs on devices, and who is placed where.
+
+Uses `jobs`, `store` and `contract`; what happens on the device itself is the worker's.
+"""

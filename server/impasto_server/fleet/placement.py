@@ -18,7 +18,7 @@ SETTLED_SECONDS = 2.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Claim:
+class Candidate:
     """A job that has a place or wants one.
 
     Attributes:
@@ -49,12 +49,12 @@ class Placed:
     """A job on a device.
 
     Attributes:
-        claim: the job.
+        candidate: the job.
         seconds: for how long it has been there.
         leaving: whether it has been told to make room.
     """
 
-    claim: Claim
+    candidate: Candidate
     seconds: float
     leaving: bool = False
 
@@ -113,7 +113,7 @@ class Served:
         return self._seconds.get(tenant, 0.0)
 
 
-def plan(waiting: Sequence[Claim], places: Sequence[Place], served: Served) -> Plan:
+def plan(waiting: Sequence[Candidate], places: Sequence[Place], served: Served) -> Plan:
     """Fills the free slots, fairly over tenants, and names who is to make room for whom.
 
     A job that must be alone goes first: it soon is not alone any more, or is over. Else a tenant with fewer
@@ -125,33 +125,33 @@ def plan(waiting: Sequence[Claim], places: Sequence[Place], served: Served) -> P
     suspend: list[str] = []
     left = list(waiting)
     while left:
-        claim = min(left, key=lambda claim: _order(claim, board, served))
-        left.remove(claim)
-        device = board.device_for(claim)
+        candidate = min(left, key=lambda candidate: _order(candidate, board, served))
+        left.remove(candidate)
+        device = board.device_for(candidate)
         if device is not None:
-            board.place(claim, device)
-            start.append((claim.name, device))
+            board.place(candidate, device)
+            start.append((candidate.name, device))
             continue
-        if claim.alone:
-            suspend += board.clear_for(claim)
-        elif board.promised(claim):
+        if candidate.alone:
+            suspend += board.clear_for(candidate)
+        elif board.promised(candidate):
             continue
-        elif victim := board.victim_for(claim, served):
+        elif victim := board.victim_for(candidate, served):
             suspend.append(victim)
-            board.promise(victim, claim)
+            board.promise(victim, candidate)
     return Plan(start, suspend)
 
 
-def _order(claim: Claim, board: _Board, served: Served) -> tuple[bool, float, float, bool, int, int]:
-    places = board.places_of(claim.tenant) / claim.weight
+def _order(candidate: Candidate, board: _Board, served: Served) -> tuple[bool, float, float, bool, int, int]:
+    places = board.places_of(candidate.tenant) / candidate.weight
     # Those first who need a device to themselves: nobody may be put there and then be sent away again.
     return (
-        not claim.alone,
+        not candidate.alone,
         places,
-        served[claim.tenant],
-        not claim.interactive,
-        -claim.priority,
-        claim.created,
+        served[candidate.tenant],
+        not candidate.interactive,
+        -candidate.priority,
+        candidate.created,
     )
 
 
@@ -170,7 +170,7 @@ class _Board:
                 if job.leaving:
                     self._leaving += 1
                 else:
-                    self._add(job.claim.tenant, 1)
+                    self._add(job.candidate.tenant, 1)
 
     def _add(self, tenant: str, number: int) -> None:
         self._count[tenant] = self._count.get(tenant, 0) + number
@@ -178,14 +178,14 @@ class _Board:
     def places_of(self, tenant: str) -> int:
         return self._count.get(tenant, 0)
 
-    def device_for(self, claim: Claim) -> str | None:
+    def device_for(self, candidate: Candidate) -> str | None:
         """Where it can go now: the emptiest place, and of those the one with most memory."""
         open_places = [
             place
             for place in self._places
-            if place.device not in claim.too_small
+            if place.device not in candidate.too_small
             and place.device not in self._reserved
-            and (not self._jobs[place.device] if claim.alone else self._takes_another(place))
+            and (not self._jobs[place.device] if candidate.alone else self._takes_another(place))
         ]
         if not open_places:
             return None
@@ -194,76 +194,78 @@ class _Board:
 
     def _takes_another(self, place: Place) -> bool:
         jobs = self._jobs[place.device]
-        return len(jobs) < place.slots and not any(job.claim.alone for job in jobs)
+        return len(jobs) < place.slots and not any(job.candidate.alone for job in jobs)
 
-    def place(self, claim: Claim, device: str) -> None:
-        self._jobs[device].append(Placed(claim=claim, seconds=0.0))
-        self._add(claim.tenant, 1)
+    def place(self, candidate: Candidate, device: str) -> None:
+        self._jobs[device].append(Placed(candidate=candidate, seconds=0.0))
+        self._add(candidate.tenant, 1)
 
-    def clear_for(self, claim: Claim) -> list[str]:
+    def clear_for(self, candidate: Candidate) -> list[str]:
         """Keeps a device from taking more, and has those on it make room."""
         candidates = [
             place
             for place in self._places
-            if place.device not in claim.too_small and place.device not in self._reserved
+            if place.device not in candidate.too_small and place.device not in self._reserved
         ]
         if not candidates:
             return []
         device = min(candidates, key=lambda place: len(self._jobs[place.device])).device
         self._reserved.add(device)
-        return [job.claim.name for job in self._jobs[device] if not job.leaving and not job.claim.alone]
+        return [
+            job.candidate.name for job in self._jobs[device] if not job.leaving and not job.candidate.alone
+        ]
 
-    def victim_for(self, claim: Claim, served: Served) -> str | None:
+    def victim_for(self, candidate: Candidate, served: Served) -> str | None:
         """Who is to make room for it, if it has a better right."""
         candidates = [
             job
             for place in self._places
-            if place.device not in claim.too_small and place.device not in self._reserved
+            if place.device not in candidate.too_small and place.device not in self._reserved
             for job in self._jobs[place.device]
             if not job.leaving
             and job.seconds >= SETTLED_SECONDS
-            and self._has_better_right(claim, job, served)
+            and self._has_better_right(candidate, job, served)
         ]
         if not candidates:
             return None
 
         def cheapest(job: Placed) -> tuple[float, float, bool, int, int]:
-            other = job.claim
+            other = job.candidate
             over = self.places_of(other.tenant) / other.weight
             return -over, -served[other.tenant], other.watched, other.priority, -other.created
 
-        return min(candidates, key=cheapest).claim.name
+        return min(candidates, key=cheapest).candidate.name
 
-    def _has_better_right(self, claim: Claim, job: Placed, served: Served) -> bool:
-        other = job.claim
+    def _has_better_right(self, candidate: Candidate, job: Placed, served: Served) -> bool:
+        other = job.candidate
         if other.alone:
             return False
-        if other.tenant == claim.tenant:
-            if claim.priority != other.priority:
-                return claim.priority > other.priority
-            return claim.interactive and not other.interactive and not other.watched
-        after_mine = (self.places_of(claim.tenant) + 1) / claim.weight
+        if other.tenant == candidate.tenant:
+            if candidate.priority != other.priority:
+                return candidate.priority > other.priority
+            return candidate.interactive and not other.interactive and not other.watched
+        after_mine = (self.places_of(candidate.tenant) + 1) / candidate.weight
         its = self.places_of(other.tenant) / other.weight
         if its > after_mine:
             return True
-        mine = self.places_of(claim.tenant) / claim.weight
+        mine = self.places_of(candidate.tenant) / candidate.weight
         # Whoever waits for a first look at a picture need not wait for the others to run up their time.
-        ahead = 0.0 if claim.interactive and not other.interactive else TURN_SECONDS
-        return its > mine and served[other.tenant] - served[claim.tenant] >= ahead
+        ahead = 0.0 if candidate.interactive and not other.interactive else TURN_SECONDS
+        return its > mine and served[other.tenant] - served[candidate.tenant] >= ahead
 
-    def promised(self, claim: Claim) -> bool:
-        """Whether a place is being made already, which this claim is then to get."""
+    def promised(self, candidate: Candidate) -> bool:
+        """Whether a place is being made already, which this candidate is then to get."""
         if not self._leaving:
             return False
         self._leaving -= 1
-        self._add(claim.tenant, 1)
+        self._add(candidate.tenant, 1)
         return True
 
-    def promise(self, victim: str, claim: Claim) -> None:
-        """The victim's place goes to the claim."""
+    def promise(self, victim: str, candidate: Candidate) -> None:
+        """The victim's place goes to the candidate."""
         for jobs in self._jobs.values():
             for index, job in enumerate(jobs):
-                if job.claim.name == victim:
+                if job.candidate.name == victim:
                     jobs[index] = dataclasses.replace(job, leaving=True)
-                    self._add(job.claim.tenant, -1)
-                    self._add(claim.tenant, 1)
+                    self._add(job.candidate.tenant, -1)
+                    self._add(candidate.tenant, 1)

@@ -1,1 +1,4 @@
-"""The front door: takes calls, checks them, hands jobs to the fleet. Never imports torch."""
+"""The gRPC front end: calls, access, limits, settings, and the process that runs it.
+
+Puts `fleet`, `jobs`, `store` and `contract` together; imports no torch.
+"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError, invalid_argument
@@ -40,8 +41,19 @@ class CheckedRequest:
     height: int
 
 
-def check_request(request: pb.StylizeRequest | pb.CreateJobRequest) -> CheckedRequest:
-    """Checks a request as a whole, its images given by their bytes or pixels.
+SizeOf = Callable[[pb.Image], tuple[int, int]]
+"""Gives the width and height of an image, pixels, turned upright. Raises `ImageFault`; or `CallError` if it
+is named and is not there."""
+
+
+def check_request(
+    request: pb.StylizeRequest | pb.CreateJobRequest, size_of: SizeOf = upright_size
+) -> CheckedRequest:
+    """Checks a request as a whole.
+
+    Args:
+        request: what a caller sent.
+        size_of: looks at an image; by default one that is given by its bytes or pixels.
 
     Raises:
         CallError: INVALID_ARGUMENT with each fault and its field.
@@ -57,12 +69,12 @@ def check_request(request: pb.StylizeRequest | pb.CreateJobRequest) -> CheckedRe
             faults.append(("linger", f"is {linger:g} s; give 0 s to {MAX_LINGER:g} s"))
 
     is_texture = spec.HasField("texture")
-    canvas_size = _check_texture(spec, faults) if is_texture else _check_content(spec, faults)
-    faults.extend(_style_faults(spec))
+    canvas_size = _check_texture(spec, faults) if is_texture else _check_content(spec, faults, size_of)
+    faults.extend(_style_faults(spec, size_of))
     recipe = _check_recipe(spec, canvas_size, faults)
     if recipe is not None:
         if recipe.start == "image":
-            _check_image(spec.start_image, "spec.start_image", faults)
+            _check_image(spec.start_image, "spec.start_image", faults, size_of)
         elif spec.HasField("start_image"):
             faults.append(
                 ("spec.start_image", "is given but recipe.start is not START_IMAGE; set that or leave it out")
@@ -75,9 +87,9 @@ def check_request(request: pb.StylizeRequest | pb.CreateJobRequest) -> CheckedRe
             if is_given
         )
     else:
-        faults.extend(_region_faults(spec))
+        faults.extend(_region_faults(spec, size_of))
         if spec.HasField("selection"):
-            _check_image(spec.selection, "spec.selection", faults)
+            _check_image(spec.selection, "spec.selection", faults, size_of)
     faults.extend((f"preview.{fault.field}", fault.remedy) for fault in preview_faults(request.preview))
 
     if faults or recipe is None or canvas_size is None:
@@ -101,19 +113,23 @@ def check_priority(priority: int, path: str) -> list[tuple[str, str]]:
     return [(path, f"is {priority}; give {-MAX_PRIORITY} to {MAX_PRIORITY}")]
 
 
-def _check_image(image: pb.Image, path: str, faults: list[tuple[str, str]]) -> tuple[int, int] | None:
+def _check_image(
+    image: pb.Image, path: str, faults: list[tuple[str, str]], size_of: SizeOf
+) -> tuple[int, int] | None:
     try:
-        return upright_size(image)
+        return size_of(image)
     except ImageFault as fault:
         faults.append((f"{path}.{fault.field}" if fault.field else path, str(fault)))
         return None
 
 
-def _check_content(spec: pb.JobSpec, faults: list[tuple[str, str]]) -> tuple[int, int] | None:
+def _check_content(
+    spec: pb.JobSpec, faults: list[tuple[str, str]], size_of: SizeOf
+) -> tuple[int, int] | None:
     if not spec.HasField("content"):
         faults.append(("spec.content", "is missing; give a photograph, or a texture in place of one"))
         return None
-    return _check_image(spec.content, "spec.content", faults)
+    return _check_image(spec.content, "spec.content", faults, size_of)
 
 
 def _check_texture(spec: pb.JobSpec, faults: list[tuple[str, str]]) -> tuple[int, int] | None:
@@ -129,14 +145,14 @@ def _check_texture(spec: pb.JobSpec, faults: list[tuple[str, str]]) -> tuple[int
     return None if wrong else (spec.texture.width, spec.texture.height)
 
 
-def _region_faults(spec: pb.JobSpec) -> list[tuple[str, str]]:
+def _region_faults(spec: pb.JobSpec, size_of: SizeOf) -> list[tuple[str, str]]:
     if len(spec.regions) > MAX_REGIONS:
         return [("spec.regions", f"has {len(spec.regions)} regions; give at most {MAX_REGIONS}")]
     faults: list[tuple[str, str]] = []
     for i, region in enumerate(spec.regions):
-        _check_image(region.content_mask, f"spec.regions[{i}].content_mask", faults)
+        _check_image(region.content_mask, f"spec.regions[{i}].content_mask", faults, size_of)
         if region.HasField("style_mask"):
-            _check_image(region.style_mask, f"spec.regions[{i}].style_mask", faults)
+            _check_image(region.style_mask, f"spec.regions[{i}].style_mask", faults, size_of)
         # Without styles, that is the fault.
         if spec.styles and region.style >= len(spec.styles):
             remedy = f"is {region.style}; give 0 to {len(spec.styles) - 1}, the place of one of the styles"
@@ -144,12 +160,12 @@ def _region_faults(spec: pb.JobSpec) -> list[tuple[str, str]]:
     return faults
 
 
-def _style_faults(spec: pb.JobSpec) -> list[tuple[str, str]]:
+def _style_faults(spec: pb.JobSpec, size_of: SizeOf) -> list[tuple[str, str]]:
     if not 1 <= len(spec.styles) <= MAX_STYLES:
         return [("spec.styles", f"has {len(spec.styles)} styles; give 1 to {MAX_STYLES}")]
     faults: list[tuple[str, str]] = []
     for i, style in enumerate(spec.styles):
-        _check_image(style.image, f"spec.styles[{i}].image", faults)
+        _check_image(style.image, f"spec.styles[{i}].image", faults, size_of)
         if style.HasField("weight") and not 0 < style.weight < math.inf:
             faults.append((f"spec.styles[{i}].weight", f"is {style.weight:g}; give a number above 0"))
     return faults

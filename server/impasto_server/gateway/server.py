@@ -19,22 +19,28 @@ from grpc_reflection.v1alpha import reflection
 
 from impasto.v1 import style_transfer_pb2, style_transfer_pb2_grpc
 from impasto_server.fleet.fleet import Fleet
+from impasto_server.fleet.placer import Placer
 from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.access import Access
+from impasto_server.gateway.housekeeping import keep_sweeping
 from impasto_server.gateway.images import limit_pillow
 from impasto_server.gateway.listening import check_protection, listen
 from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.service import MAX_REQUEST_BYTES, StyleTransfer
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.styles import StyleLibrary
-from impasto_server.store.store import Store, StoreError
+from impasto_server.jobs.registry import Registry
+from impasto_server.store.errors import StoreError
+from impasto_server.store.facade import AsyncStore
+from impasto_server.store.store import Store
 from impasto_server.temporary import TemporaryFolder
 
 _log = logging.getLogger(__name__)
 
 SERVICE = style_transfer_pb2.DESCRIPTOR.services_by_name["StyleTransfer"].full_name
 
-# With the 25 seconds of a drain and the 3 that a worker has, less than 30.
+# With the 25 seconds of a drain, the 2 that stopped jobs and their last changes have, and what a worker takes
+# to end, less than 30.
 _GRACE_SECONDS = 1.0
 
 _OPTIONS = [
@@ -69,7 +75,24 @@ async def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings, store: Store, fleet: Fleet, access: Access, metrics: Metrics) -> None:
     server = grpc.aio.server(interceptors=[access], options=_OPTIONS)
-    service = StyleTransfer(settings, fleet, store, access, metrics, StyleLibrary(settings.styles_dir))
+    registry = Registry(
+        AsyncStore(store),
+        metrics,
+        max_jobs=settings.max_jobs,
+        max_jobs_of_tenant=settings.max_jobs_per_tenant,
+    )
+    placer = Placer(
+        fleet,
+        registry,
+        metrics,
+        weight_of=access.weight,
+        max_resident=settings.max_resident,
+        checkpoint_interval=settings.checkpoint_interval,
+    )
+    metrics.job_states(registry.in_state, ("queued", "running", "paused"))
+    metrics.worker_restarts(lambda: fleet.restarts)
+    styles = StyleLibrary(settings.styles_dir)
+    service = StyleTransfer(settings, fleet, registry, access, metrics, styles)
     style_transfer_pb2_grpc.add_StyleTransferServicer_to_server(service, server)
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
@@ -80,7 +103,11 @@ async def _serve(settings: Settings, store: Store, fleet: Fleet, access: Access,
     stop = _stop_event(fleet)
     if settings.private:
         _on_stdin_end(stop.set)
-    await service.start()
+    await registry.take_up()
+    placer.start()
+    sweeping = asyncio.create_task(
+        keep_sweeping(registry.store, max_age=settings.keep_results_for, max_bytes=settings.keep_bytes)
+    )
     await server.start()
     print(json.dumps({"address": address}), flush=True)
     _log.info("listening address=%s", address)
@@ -96,9 +123,12 @@ async def _serve(settings: Settings, store: Store, fleet: Fleet, access: Access,
         _log.info("shutting down")
         tell_systemd("STOPPING=1")
         health_updates.cancel()
+        sweeping.cancel()
         await servicer.enter_graceful_shutdown()
-        await service.drain()
+        registry.begin_drain()
+        await placer.drain(settings.drain)
         await server.stop(_GRACE_SECONDS)
+        await registry.end()
 
 
 @contextlib.contextmanager
@@ -107,7 +137,10 @@ def _store(settings: Settings) -> Iterator[Store]:
     temporary = TemporaryFolder("impasto-data-") if settings.private else None
     try:
         try:
-            store = Store(settings.data_folder if temporary is None else temporary.path)
+            store = Store(
+                settings.data_folder if temporary is None else temporary.path,
+                quota_bytes=settings.max_stored_bytes_per_tenant or None,
+            )
         except StoreError as error:
             raise ConfigurationError(str(error)) from error
         try:

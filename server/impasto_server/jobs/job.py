@@ -1,244 +1,219 @@
-"""A job that is not over, or still being watched: what is known of it, and who is told."""
+"""A job: who watches it, and what callers ask of it."""
 
 from __future__ import annotations
 
-import secrets
+import asyncio
+import contextlib
+import logging
 from collections.abc import Callable
 
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import code_pb2, status_pb2
-
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2
-from impasto_server.mailbox import Mailbox
-from impasto_server.store.records import FINAL_STATES, Record
+from impasto_server.contract.errors import CallError, not_found
+from impasto_server.jobs.painted_job import STORE_RETRY_SECONDS, PaintedJob
+from impasto_server.jobs.states import cancelled
+from impasto_server.jobs.stored_job import Painting, Surroundings, to_final, to_state
+from impasto_server.jobs.watching import Watcher
+from impasto_server.store.errors import StoreError
+from impasto_server.store.records import Record
+
+_log = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 5.0
+"""How long a caller of `pause` waits for the device to let go of the job, which is PAUSED in any case."""
+
+PREVIEWS_UNWANTED_SECONDS = 5.0
+"""Previews go on for so long after the last watcher who wanted them has left: pollers come and go."""
+
+Wanted = Callable[[pb.Job], pb.Job]
+"""Makes of a job as it is, with `spec`, the job as a caller wants it. May raise `CallError`."""
 
 
-def new_name() -> str:
-    """A name that cannot be guessed."""
-    return f"jobs/{secrets.token_urlsafe(16)}"
+class Job(PaintedJob):
+    """A job that owns its life: each change is one method, done under its lock by a task of its own.
 
-
-def is_final(message: pb.Job) -> bool:
-    """Whether a job is over."""
-    return message.state in FINAL_STATES
-
-
-class Sequence:
-    """Numbers that grow, for the events of all jobs, across restarts of the server too."""
-
-    def __init__(self, generation: int) -> None:
-        """
-        Args:
-            generation: how often the server's store has been opened, this time included.
-        """
-        self.last = generation << 32
-
-    def next(self) -> int:
-        self.last += 1
-        return self.last
-
-
-class Watcher:
-    """One reader of a job's events: job events in order, of progress and previews the newest.
-
-    Ends after the event of a final state or a `resume`, or raises what it was broken off with.
-
-    Attributes:
-        wants_previews: whether it is told of previews.
+    A caller who leaves stops waiting, and nothing else. Repeating a call completes what an earlier one left
+    undone. The methods that change the job may raise `StoreError`, and `CallError` where it is final or
+    deleted or the server is shutting down: then the job is as it was.
     """
 
-    def __init__(self, *, wants_previews: bool) -> None:
-        self.wants_previews = wants_previews
-        self._events: Mailbox[pb.JobEvent] = Mailbox()
-        self._skipped_previews = 0
-        self._last_sequence = 0
+    def __init__(self, record: Record, surroundings: Surroundings) -> None:
+        super().__init__(record, surroundings)
+        # Held while a worker is asked about a recipe, so that it is asked about one at a time.
+        self._steering = asyncio.Lock()
+        self._leave_timer: asyncio.TimerHandle | None = None
+        self._follow_timer: asyncio.TimerHandle | None = None
 
-    def tell(self, event: pb.JobEvent) -> None:
-        kind = event.WhichOneof("event")
-        if kind == "preview" and not self.wants_previews:
-            return
-        replaced = self._events.put(event, kind=None if kind == "job" else kind)
-        self._skipped_previews += replaced and kind == "preview"
-        if kind == "resume" or (kind == "job" and is_final(event.job)):
-            self._events.close()
-
-    def break_off(self, error: Exception) -> None:
-        self._events.close(error)
-
-    @property
-    def skipped_previews(self) -> int:
-        """Previews replaced before this watcher took them."""
-        return self._skipped_previews
-
-    async def next(self, timeout: float | None = None) -> pb.JobEvent:
-        """The next event.
-
-        Raises:
-            asyncio.TimeoutError: there was none for so many seconds.
-            StopAsyncIteration: there are no more.
-        """
-        event = await self._events.next(timeout)
-        self._last_sequence = max(self._last_sequence, event.sequence)
-        if not event.sequence:
-            event.sequence = self._last_sequence
-        event.skipped_previews = self._skipped_previews
-        return event
-
-    def heartbeat(self) -> pb.JobEvent:
-        """An event that says that nothing happened."""
-        return pb.JobEvent(
-            sequence=self._last_sequence, heartbeat=pb.Heartbeat(), skipped_previews=self._skipped_previews
-        )
-
-
-class Job:
-    """A job and its way through the states; each change is an event to its watchers.
-
-    Changes here are in memory: whoever makes one stores the record.
-
-    Attributes:
-        record: what is stored of it.
-        preview_event: the newest preview; None if there has been none since the server started.
-    """
-
-    def __init__(self, record: Record, sequence: Sequence, watching_changed: Callable[[Job], None]) -> None:
-        """
-        Args:
-            record: as it is stored.
-            sequence: gives its events their numbers.
-            watching_changed: called when a watcher came or went.
-        """
-        self.record = record
-        self.preview_event: pb.JobEvent | None = None
-        self._sequence = sequence
-        self._watching_changed = watching_changed
-        self._watchers: list[Watcher] = []
-
-    @property
-    def message(self) -> pb.Job:
-        """The job as the contract shows it."""
-        return self.record.job
-
-    @property
-    def name(self) -> str:
-        return self.record.job.name
-
-    @property
-    def finished(self) -> bool:
-        return is_final(self.message)
-
-    @property
-    def watchers(self) -> int:
-        """How many watch it."""
-        return len(self._watchers)
+    # Watching.
 
     @property
     def previews_wanted(self) -> bool:
-        """Whether anyone is there to take previews."""
-        return not self.message.preview.disabled and any(w.wants_previews for w in self._watchers)
+        return not self.record.job.preview.disabled and self.audience.wants_previews
 
     def watch(self, *, after_sequence: int = 0, wants_previews: bool = True) -> Watcher:
-        """A new watcher; its first event is the job as it is now. `leave` ends its watching."""
-        watcher = Watcher(wants_previews=wants_previews)
-        self._watchers.append(watcher)
-        watcher.tell(pb.JobEvent(sequence=self._sequence.next(), job=self.message))
-        preview = self.preview_event
-        if preview is not None and not self.finished and preview.sequence > after_sequence:
-            # Numbered anew, behind the first event.
-            watcher.tell(pb.JobEvent(sequence=self._sequence.next(), preview=preview.preview))
-        self._watching_changed(self)
-        return watcher
-
-    def leave(self, watcher: Watcher) -> None:
-        """The watcher does not watch any more. Harmless if it never did."""
-        if watcher in self._watchers:
-            self._watchers.remove(watcher)
-            self._watching_changed(self)
-
-    def start(self, started: worker_pb2.Started, network: pb.FeatureNetwork, device: str) -> None:
-        """The job has got a device."""
-        self.message.MergeFrom(
-            pb.Job(
-                state=pb.JOB_STATE_RUNNING,
-                width=started.width,
-                height=started.height,
-                device=device,
-                bfloat16=started.bfloat16,
-            )
+        """A new watcher, whose first event is the job as it is now. `audience.leave` ends its watching."""
+        return self.audience.enter(
+            self.message(), after_sequence=after_sequence, wants_previews=wants_previews
         )
-        self.message.bfloat16 = started.bfloat16
-        self.message.queue_position = 0
-        self.message.network.CopyFrom(network)
-        self.message.memory_plan.CopyFrom(started.memory_plan)
-        self.message.recipe.CopyFrom(started.recipe)
-        if not self.message.HasField("start_time"):
-            self.message.start_time.CopyFrom(now())
-        self.tell_changed()
 
-    def progress(self, progress: pb.Progress) -> None:
-        self.message.progress.CopyFrom(progress)
-        self._tell(pb.JobEvent(progress=progress))
+    def cancel_unless_watched(self, seconds: float) -> None:
+        """Cancels the job in so many seconds, unless a watcher comes before."""
 
-    def preview(self, preview: pb.Preview) -> None:
-        event = pb.JobEvent(preview=preview)
-        self._tell(event)
-        self.preview_event = event
+        def leave() -> None:
+            self._leave_timer = None
+            if not self._shared.draining:
+                _log.info("job's caller is gone job=%s", self.name)
+                self._shared.tasks.start(self._cancel_unwatched())
 
-    def succeed(self) -> None:
-        """The record's job has been stored as SUCCEEDED, and its result is there."""
-        assert self.message.state == pb.JOB_STATE_SUCCEEDED
-        self.tell_changed()
+        self._stop_timer()
+        self._leave_timer = asyncio.get_running_loop().call_later(seconds, leave)
 
-    def end(self, end: pb.Job) -> None:
-        """The job is over: its final state, and what goes with it. Told to no one yet."""
-        assert not self.finished
-        self.message.MergeFrom(end)
-        self.message.queue_position = 0
-        self.message.end_time.CopyFrom(now())
+    async def _cancel_unwatched(self) -> None:
+        while not self.audience and not self._shared.draining:
+            try:
+                await self._cancel()
+            except StoreError as error:
+                _log.error("a job cannot be cancelled yet job=%s error=%r", self.name, str(error))
+                await asyncio.sleep(STORE_RETRY_SECONDS)
+            except CallError:
+                # It is final by itself.
+                return
+            else:
+                return
 
-    def tell_changed(self) -> None:
-        """Tells every watcher how the job is now."""
-        self._tell(pb.JobEvent(job=self.message))
+    def _on_audience_changed(self) -> None:
+        self._stop_timer()
+        if self.final or self.deleted:
+            return
+        if not self.audience and self.record.linger is not None and not self._shared.draining:
+            self.cancel_unless_watched(self.record.linger)
+        if self._follow_timer is not None:
+            self._follow_timer.cancel()
+        delay = 0.0 if self.previews_wanted else PREVIEWS_UNWANTED_SECONDS
+        self._follow_timer = asyncio.get_running_loop().call_later(delay, self._follow)
+        self._shared.moved(self)
 
-    def tell_resume(self, retry_seconds: float) -> None:
-        """The server ends; whoever watches is to come back."""
-        delay = Duration()
-        delay.FromMilliseconds(round(retry_seconds * 1000))
-        for watcher in self._watchers:
-            watcher.tell(pb.JobEvent(resume=pb.Resume(retry_delay=delay)))
+    def _follow(self) -> None:
+        if self.painting is not None:
+            self.painting.follow()
 
-    def break_off(self, error: Exception) -> None:
-        """Ends every watcher's reading with an error of the call; the job itself says nothing more."""
-        for watcher in self._watchers:
-            watcher.break_off(error)
+    def _stop_timer(self) -> None:
+        if self._leave_timer is not None:
+            self._leave_timer.cancel()
+            self._leave_timer = None
 
-    def _tell(self, event: pb.JobEvent) -> None:
-        event.sequence = self._sequence.next()
-        for watcher in self._watchers:
-            own = pb.JobEvent()
-            own.CopyFrom(event)
-            watcher.tell(own)
+    def _leave(self) -> None:
+        self._stop_timer()
+        if self._follow_timer is not None:
+            self._follow_timer.cancel()
+        super()._leave()
 
+    # What callers ask for.
 
-def failure(error: status_pb2.Status, stop_reason: pb.StopReason = pb.STOP_REASON_UNSPECIFIED) -> pb.Job:
-    """The end of a job that failed."""
-    assert error.code != code_pb2.OK
-    return pb.Job(state=pb.JOB_STATE_FAILED, error=error, stop_reason=stop_reason)
+    async def pause(self) -> None:
+        """Takes the job off its device, or out of the queue."""
+        painting = await self._shared.tasks.complete(self._pause())
+        if painting is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(painting.off_device.wait(), PAUSE_SECONDS)
 
+    async def resume(self) -> None:
+        """Queues the job again if it is PAUSED."""
+        await self._shared.tasks.complete(self._resume())
 
-def cancellation() -> pb.Job:
-    """The end of a job that someone cancelled."""
-    return pb.Job(
-        state=pb.JOB_STATE_CANCELLED,
-        stop_reason=pb.STOP_REASON_CANCELLED,
-        stop_message="The job was cancelled.",
-    )
+    async def cancel(self) -> None:
+        """Cancels the job; harmless if it is CANCELLED."""
+        await self._shared.tasks.complete(self._cancel())
 
+    async def delete(self) -> None:
+        """Deletes the job with all that it has."""
+        await self._shared.tasks.complete(self._delete())
 
-def now() -> Timestamp:
-    """The time, as the contract has it."""
-    moment = Timestamp()
-    moment.GetCurrentTime()
-    return moment
+    async def update(self, wanted: Wanted) -> None:
+        """Changes recipe, preview, priority and title to those that are wanted.
+
+        `wanted` may be called several times, since other changes may come between.
+        """
+        await self._shared.tasks.complete(self._update(wanted))
+
+    async def _pause(self) -> Painting | None:
+        async with self._lock:
+            self._check_changeable()
+            if self.state != pb.JOB_STATE_PAUSED:
+                await self._change(to_state(pb.JOB_STATE_PAUSED))
+                _log.info("job paused job=%s", self.name)
+            if self.painting is not None:
+                self.painting.suspend()
+            return self.painting
+
+    async def _resume(self) -> None:
+        async with self._lock:
+            self._check_changeable()
+            if self.state == pb.JOB_STATE_PAUSED:
+                self.queued_at = asyncio.get_running_loop().time()
+                await self._change(to_state(pb.JOB_STATE_QUEUED))
+
+    async def _cancel(self) -> None:
+        async with self._lock:
+            self._check_not_draining()
+            if self.state != pb.JOB_STATE_CANCELLED or self.deleted:
+                self._check_changeable()
+                await self._change(to_final(cancelled()))
+            self._stop_painting()
+
+    async def _delete(self) -> None:
+        async with self._lock:
+            self._check_not_draining()
+            store = self._shared.store
+            await store.change(store.store.jobs.delete, self.name)
+            if not self.deleted:
+                self.deleted = True
+                _log.info("job deleted job=%s", self.name)
+                if not self.final:
+                    self._shared.count_end("cancelled", "")
+                self.audience.break_off(CallError(not_found(self.name)))
+                self._leave()
+
+    async def _update(self, wanted: Wanted) -> None:
+        async with self._lock:
+            self._check_changeable()
+            changed = wanted(self._with_spec())
+            if changed.recipe == self.record.job.recipe:
+                return await self._take_over(changed)
+        async with self._steering:
+            return await self._steer(wanted)
+
+    async def _steer(self, wanted: Wanted) -> None:
+        """An update of the recipe: a worker that paints the job is asked first, without the job's lock, so
+        that nothing else waits for its answer."""
+        asked: Painting | None = None
+        answer: pb.Recipe | None = None
+        while True:
+            async with self._lock:
+                self._check_changeable()
+                changed = wanted(self._with_spec())
+                painting = self.painting
+                if painting is None or painting is asked:
+                    if painting is not None and answer is not None:
+                        changed.recipe.CopyFrom(answer)
+                    try:
+                        return await self._take_over(changed)
+                    except BaseException:
+                        # The worker is to go back to the recipe that is stored.
+                        self._follow()
+                        raise
+            answer = await painting.steer(changed.recipe)
+            asked = painting
+
+    async def _take_over(self, changed: pb.Job) -> None:
+        def edit(record: Record) -> None:
+            record.job.recipe.CopyFrom(changed.recipe)
+            record.job.preview.CopyFrom(changed.preview)
+            record.job.priority, record.job.title = changed.priority, changed.title
+
+        await self._change(edit)
+        self._follow()
+
+    def _with_spec(self) -> pb.Job:
+        message = self.message()
+        message.spec.CopyFrom(self.record.spec)
+        return message

@@ -1,0 +1,212 @@
+"""Puts waiting jobs on devices, and takes them off at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from impasto_server.contract.recipes import is_draft
+from impasto_server.fleet import run as runs
+from impasto_server.fleet.placement import Candidate, Place, Placed, Served, plan
+from impasto_server.fleet.run import MAX_DEATHS, Run
+from impasto_server.fleet.workers import Worker, Workers
+from impasto_server.jobs.job import Job
+from impasto_server.jobs.registry import Registry
+
+_log = logging.getLogger(__name__)
+
+_ALONE_AFTER = MAX_DEATHS - 1
+"""Before its last try a job gets a device to itself, so that it harms no other and no other is to blame."""
+
+_TICK_SECONDS = 1.0
+_STORE_RETRY_TICKS = 5
+_END_SECONDS = 2.0
+
+
+class Observer(runs.Observer, Protocol):
+    """Receives what the metrics count."""
+
+    def device_seconds(self, tenant: str, seconds: float) -> None: ...
+
+    def queue_length(self, jobs: int) -> None: ...
+
+
+class Placer:
+    """Decides who is on which device, again and again until `drain`."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        registry: Registry,
+        observer: Observer,
+        *,
+        weight_of: Callable[[str], float],
+        max_resident: int,
+        checkpoint_interval: float,
+    ) -> None:
+        """
+        Args:
+            workers: who paints.
+            registry: the jobs.
+            observer: for the metrics.
+            weight_of: a tenant's share of the devices beside the others'.
+            max_resident: jobs on a device at a time.
+            checkpoint_interval: seconds of device time between two checkpoints of a job, at least.
+        """
+        self._workers = workers
+        self._registry = registry
+        self._observer = observer
+        self._weight_of = weight_of
+        self._max_resident = max_resident
+        self._checkpoint_interval = checkpoint_interval
+        self._served = Served()
+        self._loops: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begins to place jobs."""
+        self._loops = [self._loop(self._keep_placing()), self._loop(self._keep_time())]
+
+    async def drain(self, seconds: float) -> None:
+        """Takes every job off its device with a checkpoint, in so many seconds at most. No job is placed any
+        more. After `Registry.begin_drain`."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        stays = self._runs()
+        for run in stays:
+            run.suspend()
+        for run in await _still_there(stays, seconds):
+            _log.warning("job leaves without a last checkpoint job=%s", run.job.name)
+            run.stop()
+        await _still_there(stays, _END_SECONDS)
+
+    def _loop(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(work)
+
+    def _runs(self) -> list[Run]:
+        return [job.painting for job in self._registry if isinstance(job.painting, Run)]
+
+    async def _keep_placing(self) -> None:
+        while True:
+            await self._registry.changed.wait()
+            self._registry.changed.clear()
+            if self._registry.draining:
+                return
+            try:
+                self._place()
+            except Exception:
+                _log.exception("jobs cannot be placed")
+
+    async def _keep_time(self) -> None:
+        """Sees to what changes by itself: who has been served how much, who is ready, places in the queue."""
+        ticks = 0
+        while True:
+            change = self._workers.change
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(change.wait(), _TICK_SECONDS)
+            self._registry.changed.set()
+            self._number_queues()
+            ticks += 1
+            for job in self._registry:
+                if job.behind and ticks % _STORE_RETRY_TICKS == 0:
+                    self._registry.tasks.start(job.store_what_happened())
+            for run in self._runs():
+                if run.unheard:
+                    run.follow()
+
+    def _place(self) -> None:
+        jobs = list(self._registry)
+        waiting = {job.name: job for job in jobs if job.waiting}
+        self._observer.queue_length(len(waiting))
+        self._served.keep({job.tenant for job in jobs})
+        self._number_queues(quiet=True)
+        if not waiting:
+            return
+        stays: defaultdict[str, list[Run]] = defaultdict(list)
+        for run in self._runs():
+            stays[run.worker.key].append(run)
+        workers = {worker.key: worker for worker in self._workers.ready_workers}
+        places = [self._place_of(worker, stays[key]) for key, worker in workers.items()]
+        todo = plan([self._candidate(job) for job in waiting.values()], places, self._served)
+        for run in (run for those in stays.values() for run in those if run.job.name in set(todo.suspend)):
+            _log.info("job makes room job=%s", run.job.name)
+            run.suspend()
+        for name, key in todo.start:
+            self._start(waiting[name], workers[key])
+
+    def _place_of(self, worker: Worker, stays: list[Run]) -> Place:
+        now = asyncio.get_running_loop().time()
+        placed = [
+            Placed(candidate=self._candidate(run.job), seconds=now - run.since, leaving=run.leaving)
+            for run in stays
+        ]
+        planned = sum(run.job.record.job.memory_plan.estimated_bytes for run in stays if run.started)
+        return Place(
+            device=worker.key,
+            slots=self._max_resident,
+            jobs=placed,
+            free_bytes=worker.memory_bytes - planned,
+        )
+
+    def _candidate(self, job: Job) -> Candidate:
+        message = job.record.job
+        watched = len(job.audience) > 0
+        return Candidate(
+            name=job.name,
+            tenant=job.tenant,
+            weight=self._weight_of(job.tenant),
+            priority=message.priority,
+            created=message.create_time.ToNanoseconds(),
+            interactive=job.progress is None and (watched or is_draft(message)),
+            watched=watched,
+            alone=job.deaths >= _ALONE_AFTER,
+            too_small=job.too_small,
+        )
+
+    def _start(self, job: Job, worker: Worker) -> None:
+        Run(
+            job,
+            worker,
+            store=self._registry.store,
+            tasks=self._registry.tasks,
+            observer=self._observer,
+            weight=self._weight_of(job.tenant),
+            checkpoint_interval=self._checkpoint_interval,
+            charge=self._charge,
+            has_larger_device=self._has_larger_device,
+        )
+
+    def _charge(self, tenant: str, seconds: float) -> None:
+        self._served.charge(tenant, seconds, self._weight_of(tenant))
+        self._observer.device_seconds(tenant, seconds)
+
+    def _has_larger_device(self, worker: Worker) -> bool:
+        return any(other.memory_bytes > worker.memory_bytes for other in self._workers.ready_workers)
+
+    def _number_queues(self, *, quiet: bool = False) -> None:
+        """Gives every waiting job its place among its tenant's; unless `quiet`, tells the watchers of those
+        whose place has changed."""
+        queues: defaultdict[str, list[Job]] = defaultdict(list)
+        for job in self._registry:
+            if job.waiting:
+                queues[job.tenant].append(job)
+        for queue in queues.values():
+            queue.sort(key=lambda job: job.rank)
+            for position, job in enumerate(queue, 1):
+                job.queue_position = position
+                if not quiet:
+                    job.publish_position()
+
+
+async def _still_there(stays: list[Run], seconds: float) -> list[Run]:
+    """Those stays that have not ended after so many seconds."""
+    waits = [asyncio.ensure_future(run.off_device.wait()) for run in stays]
+    if waits:
+        await asyncio.wait(waits, timeout=seconds)
+    for wait in waits:
+        wait.cancel()
+    return [run for run in stays if not run.off_device.is_set()]

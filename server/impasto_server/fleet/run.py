@@ -1,0 +1,333 @@
+"""A job's stay on a device: what the worker is given and told, and what it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from google.rpc import code_pb2
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto.worker.v1 import worker_pb2
+from impasto_server.contract.errors import CallError, failed_precondition, internal, reason_of
+from impasto_server.contract.images import images_of
+from impasto_server.contract.previews import seconds
+from impasto_server.fleet.saving import Saving
+from impasto_server.fleet.worker_process import WorkerDied
+from impasto_server.fleet.workers import Worker
+from impasto_server.jobs.job import Job
+from impasto_server.jobs.states import copied
+from impasto_server.jobs.tasks import Tasks
+from impasto_server.store.errors import StoreError
+from impasto_server.store.facade import AsyncStore
+from impasto_server.store.images import StoredImage
+from impasto_server.store.records import Record
+
+_log = logging.getLogger(__name__)
+
+MAX_DEATHS = 3
+"""A job at whose turn so many workers died, without its getting any further, is not tried again."""
+
+_RETRY_SECONDS = 2.0
+"""A job that could not be begun because the store is in trouble is tried again after so long."""
+
+
+class Observer(Protocol):
+    """Receives what the metrics count."""
+
+    def queue_waited(self, seconds: float) -> None: ...
+
+    def first_preview(self, seconds: float) -> None: ...
+
+    def evaluation(self, seconds: float, device: str) -> None: ...
+
+
+class Run:
+    """A job on a device, from its being placed there until it is off.
+
+    Attributes:
+        job: which.
+        worker: whose device.
+        since: time of the event loop at which it was placed.
+        leaving: whether it is to leave with a checkpoint.
+        started: whether the worker has begun with it.
+        unheard: whether the worker could not be told of a change, since it did not answer.
+        painted: whether its last evaluation is made: only the result is still coded and sent.
+        off_device: set once nothing of it is on the device any more.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        worker: Worker,
+        *,
+        store: AsyncStore,
+        tasks: Tasks,
+        observer: Observer,
+        weight: float,
+        checkpoint_interval: float,
+        charge: Callable[[str, float], None],
+        has_larger_device: Callable[[Worker], bool],
+    ) -> None:
+        """
+        Args:
+            job: to be painted; its `painting` is this from now on.
+            worker: who paints it.
+            store: where images, checkpoints and results are.
+            tasks: do what goes on if this is stopped.
+            observer: for the metrics.
+            weight: the tenant's share of the device beside the others'.
+            checkpoint_interval: seconds of device time between two checkpoints, at least.
+            charge: told which tenant has had how many seconds of the device.
+            has_larger_device: whether another worker has more memory than this one.
+        """
+        loop = asyncio.get_running_loop()
+        self.job = job
+        self.worker = worker
+        self.since = loop.time()
+        self.leaving = False
+        self.started = False
+        self.painted = False
+        self.unheard = False
+        self.off_device = asyncio.Event()
+        self._store = store
+        self._tasks = tasks
+        self._observer = observer
+        self._weight = weight
+        self._checkpoint_interval = checkpoint_interval
+        self._charge = charge
+        self._has_larger_device = has_larger_device
+        # What the worker was last told; None while it was told nothing.
+        self._told: worker_pb2.UpdateRunRequest | None = None
+        self._following = False
+        self._device_seconds = 0.0
+        self._evaluations = 0
+        self._stopped = False
+        self._work: asyncio.Task[None] | None = None
+        job.painting = self
+        tasks.start(self._stay())
+
+    # What the job wants of it.
+
+    async def steer(self, recipe: pb.Recipe) -> pb.Recipe | None:
+        """See `Painting`."""
+        if self._told is None:
+            return None
+        answer = await self.worker.update(worker_pb2.UpdateRunRequest(job_name=self.job.name, recipe=recipe))
+        if answer is None:
+            return None
+        self._told.recipe.CopyFrom(answer.recipe if answer.HasField("recipe") else recipe)
+        return answer.recipe if answer.HasField("recipe") else None
+
+    def follow(self) -> None:
+        """See `Painting`."""
+        if self.started and not self._following:
+            self._following = True
+            self._tasks.start(self._follow())
+
+    def suspend(self) -> None:
+        """See `Painting`."""
+        self.leaving = True
+        if self.started:
+            self._tasks.start(self.worker.suspend(self.job.name))
+
+    def stop(self) -> None:
+        """See `Painting`."""
+        self._stopped = True
+        if self._work is not None:
+            self._work.cancel()
+
+    async def _follow(self) -> None:
+        """Tells the worker what it was not told yet, until it knows the job's record."""
+        self.unheard = False
+        try:
+            while not self.off_device.is_set() and (news := self._news()) is not None:
+                try:
+                    if await self.worker.update(news) is None:
+                        return
+                except CallError as error:
+                    if error.status.code == code_pb2.UNAVAILABLE:
+                        self.unheard = True
+                        return
+                    _log.error("worker refuses a change job=%s error=%r", self.job.name, str(error))
+                self._remember(news)
+        finally:
+            self._following = False
+
+    def _remember(self, news: worker_pb2.UpdateRunRequest) -> None:
+        assert self._told is not None
+        for field in ("recipe", "preview"):
+            if news.HasField(field):
+                getattr(self._told, field).CopyFrom(getattr(news, field))
+        for field in ("watched", "priority"):
+            if news.HasField(field):
+                setattr(self._told, field, getattr(news, field))
+
+    def _news(self) -> worker_pb2.UpdateRunRequest | None:
+        """What the worker was told otherwise than it now is; None if nothing."""
+        told, wanted = self._told, self._wishes()
+        if told is None or told == wanted:
+            return None
+        news = worker_pb2.UpdateRunRequest(job_name=self.job.name)
+        for field in ("recipe", "preview"):
+            if getattr(told, field) != getattr(wanted, field):
+                getattr(news, field).CopyFrom(getattr(wanted, field))
+        if told.watched != wanted.watched:
+            news.watched = wanted.watched
+        if told.priority != wanted.priority:
+            news.priority = wanted.priority
+        return news
+
+    def _wishes(self) -> worker_pb2.UpdateRunRequest:
+        job = self.job.record.job
+        return worker_pb2.UpdateRunRequest(
+            job_name=self.job.name,
+            recipe=job.recipe,
+            preview=job.preview,
+            watched=self.job.previews_wanted,
+            priority=job.priority,
+        )
+
+    # Its course.
+
+    async def _stay(self) -> None:
+        """The whole stay. Only the work within it can be cancelled, so that its end is never missed."""
+        if not self._stopped:
+            self._work = asyncio.get_running_loop().create_task(self._work_and_judge())
+            await asyncio.wait({self._work})
+        await self.job.left_device(self)
+
+    async def _work_and_judge(self) -> None:
+        job = self.job
+        try:
+            await self._paint()
+        except WorkerDied as error:
+            await self._on_worker_died(error)
+        except (StoreError, OSError) as error:
+            # The job can do nothing about that: it is tried again.
+            _log.error("job cannot be painted yet job=%s error=%r", job.name, str(error))
+            await asyncio.sleep(_RETRY_SECONDS)
+        except CallError as error:
+            _log.error("painting failed job=%s error=%r", job.name, str(error))
+            await job.fail(error.status)
+        except Exception:
+            _log.exception("painting failed job=%s", job.name)
+            await job.fail(internal())
+
+    async def _paint(self) -> None:
+        self._told = told = copied(self._wishes())
+        begin, images, checkpoint = await self._store.files(self._inputs, self.job.record, told)
+        if self.leaving:
+            return
+        result = bytearray()
+        finished: worker_pb2.Finished | None = None
+        async with (
+            contextlib.aclosing(Saving(self._store, self._tasks, self.job.name)) as saving,
+            contextlib.aclosing(self.worker.run(begin, images, checkpoint)) as responses,
+        ):
+            async for response in responses:
+                payload = response.WhichOneof("payload")
+                if payload == "started":
+                    await self._on_started(response.started, begin.spec.recipe)
+                elif payload == "progress":
+                    self._on_progress(response.progress)
+                elif payload == "preview":
+                    self._on_preview(response.preview)
+                elif payload == "checkpoint":
+                    if await saving.take(response.checkpoint):
+                        await self.job.saved()
+                elif payload == "finished":
+                    self.painted, finished = True, response.finished
+                elif payload == "result":
+                    result += response.result.data
+        if finished is not None:
+            await self._on_finished(finished, bytes(result))
+
+    def _inputs(
+        self, record: Record, told: worker_pb2.UpdateRunRequest
+    ) -> tuple[worker_pb2.Begin, list[tuple[str, StoredImage]], Path | None]:
+        """
+        Raises:
+            CallError: an image is not there any more, or is damaged.
+        """
+        message, store = record.job, self._store.store
+        checkpoint = store.checkpoints.path(message.name)
+        begin = worker_pb2.Begin(
+            job_name=message.name,
+            spec=record.spec,
+            preview=told.preview,
+            tenant=record.tenant,
+            tenant_weight=self._weight,
+            priority=told.priority,
+            create_time_ns=message.create_time.ToNanoseconds(),
+            watched=told.watched,
+            resumes=checkpoint is not None,
+        )
+        begin.spec.recipe.CopyFrom(told.recipe)
+        begin.checkpoint_interval.FromNanoseconds(round(self._checkpoint_interval * 1e9))
+        images: dict[str, StoredImage] = {}
+        for _, image in images_of(record.spec):
+            stored = store.images.get(record.tenant, image.sha256)
+            if stored is None:
+                message_ = f"the image {image.sha256} is lost or damaged on the server; send it again"
+                raise CallError(failed_precondition("IMAGE_LOST", image.sha256, message_))
+            images[image.sha256] = stored
+        return begin, list(images.items()), checkpoint
+
+    async def _on_started(self, started: worker_pb2.Started, told: pb.Recipe) -> None:
+        job = self.job
+        self.started = True
+        self._evaluations = started.evaluation
+        if started.evaluation and job.progress is not None:
+            self._device_seconds = seconds(job.progress.device_time)
+        if not job.record.job.HasField("start_time"):
+            self._observer.queue_waited(asyncio.get_running_loop().time() - job.queued_at)
+        await job.started(started, self.worker.network, self.worker.device, told)
+        assert self._told is not None
+        if self._told.recipe == told:
+            self._told.recipe.CopyFrom(started.recipe)
+        # What was changed or asked for before the worker knew the job.
+        if self.leaving:
+            self.suspend()
+        self.follow()
+
+    def _on_progress(self, progress: pb.Progress) -> None:
+        total = seconds(progress.device_time)
+        spent = max(0.0, total - self._device_seconds)
+        made = progress.evaluation - self._evaluations
+        self._device_seconds, self._evaluations = total, progress.evaluation
+        self._charge(self.job.tenant, spent)
+        if made > 0:
+            self._observer.evaluation(spent / made, self.worker.device)
+        self.job.got_further(progress)
+
+    def _on_preview(self, preview: pb.Preview) -> None:
+        if self.job.audience.preview is None:
+            self._observer.first_preview(asyncio.get_running_loop().time() - self.since)
+        self.job.showed(preview)
+
+    async def _on_finished(self, finished: worker_pb2.Finished, result: bytes) -> None:
+        if not finished.HasField("error"):
+            await self.job.succeed(finished, result)
+        elif reason_of(finished.error) == "DOES_NOT_FIT" and self._has_larger_device(self.worker):
+            _log.info("job needs a larger device job=%s device=%s", self.job.name, self.worker.device)
+            self.job.too_small |= {self.worker.key}
+        else:
+            await self.job.fail(finished.error, finished.stop_reason)
+
+    async def _on_worker_died(self, error: WorkerDied) -> None:
+        """The job goes on elsewhere, unless it seems to be what kills workers."""
+        job = self.job
+        # Between turns, images are decoded and results coded: the jobs that are at that may be to blame.
+        suspect = error.turn_of == job.name or (not error.turn_of and (not self.started or self.painted))
+        await job.lost_worker(blamed=error.blames and suspect)
+        if job.deaths >= MAX_DEATHS:
+            message = (
+                f"the worker died {MAX_DEATHS} times when it was this job's turn, so it is not tried again; "
+                "another size or other images may work"
+            )
+            await job.fail(internal("JOB_KILLS_WORKER", message))

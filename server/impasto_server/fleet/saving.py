@@ -1,0 +1,70 @@
+"""The checkpoints of a job on their way from the worker to the store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from impasto.worker.v1 import worker_pb2
+from impasto_server.jobs.tasks import Tasks
+from impasto_server.store.checkpoints import CheckpointWriter
+from impasto_server.store.errors import StoreError
+from impasto_server.store.facade import AsyncStore
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class Saving:
+    """Stores the checkpoints of a job as they come, piece by piece.
+
+    A checkpoint that cannot be written is no reason to stop: the one before it is still there.
+    """
+
+    def __init__(self, store: AsyncStore, tasks: Tasks, job_name: str) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._job_name = job_name
+        self._writer: CheckpointWriter | None = None
+        self._turn = asyncio.Lock()
+
+    async def take(self, chunk: worker_pb2.CheckpointChunk) -> bool:
+        """Takes a piece; tells whether a checkpoint is stored with it."""
+        # In a task of its own: a piece that is half-written when this is cancelled must not be forgotten.
+        return await self._tasks.complete(self._in_turn(self._take(chunk)))
+
+    async def aclose(self) -> None:
+        """Forgets a checkpoint that is not whole."""
+        await self._tasks.complete(self._in_turn(self._abort()))
+
+    async def _in_turn(self, work: Coroutine[Any, Any, T]) -> T:
+        async with self._turn:
+            return await work
+
+    async def _take(self, chunk: worker_pb2.CheckpointChunk) -> bool:
+        checkpoints = self._store.store.checkpoints
+        try:
+            if chunk.offset == 0:
+                await self._abort()
+                self._writer = await self._store.files(checkpoints.writer, self._job_name, chunk.evaluation)
+            if self._writer is None:
+                return False
+            await self._store.files(self._writer.write, chunk.data)
+            if chunk.offset + len(chunk.data) < chunk.size_bytes:
+                return False
+            writer, self._writer = self._writer, None
+            return await self._store.files(writer.commit)
+        except StoreError as error:
+            _log.error("checkpoint cannot be stored job=%s error=%r", self._job_name, str(error))
+            await self._abort()
+            return False
+
+    async def _abort(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(StoreError):
+                await self._store.files(writer.abort)

@@ -1,0 +1,113 @@
+"""How a call ends: its answer, or an error that its caller can use."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc.aio
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+
+from impasto_server.contract.errors import (
+    CallError,
+    exhausted,
+    failed_precondition,
+    internal,
+    invalid_argument,
+    quoted,
+    shutting_down,
+    unavailable,
+)
+from impasto_server.store.errors import (
+    BadPageToken,
+    MissingImage,
+    QuotaExceeded,
+    RequestIdTaken,
+    StoreBusy,
+    StoreClosed,
+    StoreError,
+    TooManyUploads,
+)
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+_log = logging.getLogger(__name__)
+
+_STORE_RETRY_SECONDS = 10.0
+_BUSY_RETRY_SECONDS = 2.0
+
+S = TypeVar("S")
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+def answered(
+    method: Callable[[S, Q, Context], Coroutine[Any, Any, R]],
+) -> Callable[[S, Q, Context], Coroutine[Any, Any, R]]:
+    """A call whose errors end it with a status that has details."""
+
+    @functools.wraps(method)
+    async def answer(self: S, request: Q, context: Context, /) -> R:
+        try:
+            return await method(self, request, context)
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            raise
+        except grpc.aio.InternalError:
+            # What could not be written: the caller is gone, and its cancellation on the way.
+            raise asyncio.CancelledError from None
+        except Exception as error:
+            ending = status_of(error, method.__name__)
+        told = rpc_status.to_status(ending)
+        await context.abort(told.code, told.details, told.trailing_metadata)
+        raise AssertionError("abort raises")
+
+    return answer
+
+
+def status_of(error: Exception, method: str) -> status_pb2.Status:
+    """What a caller of a method is told of an error."""
+    if isinstance(error, CallError):
+        return error.status
+    if isinstance(error, RequestIdTaken):
+        remedy = "was used for another request; give one that was never used"
+        return invalid_argument([("request_id", remedy)])
+    if isinstance(error, BadPageToken):
+        return bad_page_token()
+    if isinstance(error, MissingImage):
+        return image_missing(error.sha256)
+    if isinstance(error, QuotaExceeded):
+        message = (
+            f"your images and results would take {error.needed_bytes:,} bytes, more than the "
+            f"{error.quota_bytes:,} kept for you; delete some jobs, or give smaller images"
+        )
+        return exhausted("TOO_MANY_BYTES", "tenant", message)
+    if isinstance(error, TooManyUploads):
+        return exhausted("TOO_MANY_UPLOADS", "tenant", str(error))
+    if isinstance(error, StoreClosed):
+        return shutting_down()
+    if isinstance(error, StoreBusy):
+        _log.error("store busy method=%s error=%r", method, str(error))
+        message = "the server's database is in use by another program; try again"
+        return unavailable("STORAGE_BUSY", message, _BUSY_RETRY_SECONDS)
+    if isinstance(error, StoreError):
+        _log.error("store failed method=%s error=%r", method, str(error))
+        return exhausted("STORAGE", "server", str(error), _STORE_RETRY_SECONDS)
+    _log.error("call failed method=%s", method, exc_info=error)
+    return internal()
+
+
+def bad_page_token() -> status_pb2.Status:
+    """INVALID_ARGUMENT: a page token that this server did not give for this list."""
+    remedy = "was not issued for this request; leave it out to start over"
+    return invalid_argument([("page_token", remedy)])
+
+
+def image_missing(sha256: str) -> status_pb2.Status:
+    """FAILED_PRECONDITION: an image that was named is not there."""
+    message = f"the image {quoted(sha256)} is not on the server; upload it first"
+    return failed_precondition("IMAGE_MISSING", sha256, message)

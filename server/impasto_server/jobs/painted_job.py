@@ -1,0 +1,143 @@
+"""What happens to a job on a device."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+
+from google.rpc import status_pb2
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto.worker.v1 import worker_pb2
+from impasto_server.jobs.states import failed, now
+from impasto_server.jobs.stored_job import Painting, StoredJob, to_final, to_state
+from impasto_server.store.errors import StoreError
+from impasto_server.store.records import Record
+
+_log = logging.getLogger(__name__)
+
+STORE_RETRY_SECONDS = 5.0
+"""What must be stored and could not be is tried again after so long."""
+
+
+class PaintedJob(StoredJob):
+    """A job that is told by its stay on a device what happens there.
+
+    Every method that changes the record does so in a task of its own: the stay may be stopped meanwhile.
+    """
+
+    def was_left(self) -> None:
+        """It was taken up from the store: it waits for a device, unless it is PAUSED."""
+        self.queued_at = asyncio.get_running_loop().time()
+        if self.state == pb.JOB_STATE_RUNNING:
+            self.behind = True
+            self._take(self._edited(to_state(pb.JOB_STATE_QUEUED)))
+
+    async def started(
+        self, started: worker_pb2.Started, network: pb.FeatureNetwork, device: str, told: pb.Recipe
+    ) -> None:
+        """The worker has begun.
+
+        Args:
+            started: what it says of that.
+            network, device: what it paints with.
+            told: the recipe that it was given, which may have been changed since.
+        """
+
+        def edit(record: Record) -> None:
+            job = record.job
+            if job.state == pb.JOB_STATE_QUEUED:
+                job.state = pb.JOB_STATE_RUNNING
+            job.width, job.height, job.device = started.width, started.height, device
+            job.bfloat16 = started.bfloat16
+            job.network.CopyFrom(network)
+            job.memory_plan.CopyFrom(started.memory_plan)
+            if job.recipe == told:
+                job.recipe.CopyFrom(started.recipe)
+            if not job.HasField("start_time"):
+                job.start_time.CopyFrom(now())
+
+        await self._shared.tasks.complete(self._note_unless_final(edit))
+
+    def got_further(self, progress: pb.Progress) -> None:
+        """An evaluation was made."""
+        self.progress = progress
+        if progress.evaluation > self._furthest:
+            self._furthest, self.deaths = progress.evaluation, 0
+        if self.state == pb.JOB_STATE_RUNNING:
+            self.audience.tell(pb.JobEvent(progress=progress))
+
+    def showed(self, preview: pb.Preview) -> None:
+        """A preview was made."""
+        if self.state == pb.JOB_STATE_RUNNING:
+            self.audience.tell(pb.JobEvent(preview=preview))
+
+    async def saved(self) -> None:
+        """A checkpoint was stored. The numbers that belong to it are stored too."""
+        await self._shared.tasks.complete(self._note_unless_final(lambda record: None, quiet=True))
+
+    async def lost_worker(self, *, blamed: bool) -> None:
+        """Its worker died; if `blamed`, because of this job, as it seems."""
+        self.deaths += blamed
+        _log.warning("job lost its worker job=%s deaths=%d", self.name, self.deaths)
+        await self.saved()
+
+    async def succeed(self, finished: worker_pb2.Finished, result: bytes) -> None:
+        """Stores the result, however long that takes, and only then says that it is there."""
+        await self._shared.tasks.complete(self._succeed(finished, result))
+
+    async def fail(
+        self, error: status_pb2.Status, stop_reason: pb.StopReason = pb.STOP_REASON_UNSPECIFIED
+    ) -> None:
+        """Stores that the job failed, however long that takes, and only then says so."""
+        await self._shared.tasks.complete(self._become(failed(error, stop_reason), None))
+
+    async def left_device(self, painting: Painting) -> None:
+        """The stay on a device has ended: the job waits for another one, unless it is PAUSED or final."""
+        await self._shared.tasks.complete(self._left_device(painting))
+
+    async def _succeed(self, finished: worker_pb2.Finished, result: bytes) -> None:
+        sha256 = await self._shared.store.files(lambda: hashlib.sha256(result).hexdigest())
+        image = pb.ImageInfo(
+            format=pb.IMAGE_FORMAT_PNG,
+            width=self.record.job.width,
+            height=self.record.job.height,
+            size_bytes=len(result),
+            sha256=sha256,
+        )
+        end = pb.Job(
+            state=pb.JOB_STATE_SUCCEEDED,
+            stop_reason=finished.stop_reason,
+            stop_message=finished.stop_message,
+            result=image,
+        )
+        await self._become(end, result)
+
+    async def _become(self, end: pb.Job, result: bytes | None) -> None:
+        while True:
+            async with self._lock:
+                if self.final or self.deleted:
+                    return
+                try:
+                    await self._change(to_final(end), result=result)
+                    return
+                except StoreError as error:
+                    _log.error("the end of a job cannot be stored yet job=%s error=%r", self.name, str(error))
+            if self._shared.draining:
+                # The job goes on from its checkpoint when the server is back.
+                return
+            await asyncio.sleep(STORE_RETRY_SECONDS)
+
+    async def _left_device(self, painting: Painting) -> None:
+        async with self._lock:
+            if self.painting is painting:
+                self.painting = None
+            painting.off_device.set()
+            if not self.final and not self.deleted:
+                if self.state == pb.JOB_STATE_RUNNING:
+                    self.queued_at = asyncio.get_running_loop().time()
+                    await self._note(to_state(pb.JOB_STATE_QUEUED))
+                else:
+                    await self._note(lambda record: None, quiet=True)
+        self._shared.moved(self)

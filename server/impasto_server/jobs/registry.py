@@ -1,0 +1,217 @@
+"""The jobs that are not final, each once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from typing import Protocol
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.errors import CallError, not_found, queue_full, shutting_down, too_many_jobs
+from impasto_server.jobs.job import Job
+from impasto_server.jobs.states import is_final
+from impasto_server.jobs.stored_job import StoredJob
+from impasto_server.jobs.tasks import Tasks
+from impasto_server.jobs.watching import Sequence
+from impasto_server.store.errors import StoreClosed
+from impasto_server.store.facade import AsyncStore
+from impasto_server.store.records import Record
+
+_log = logging.getLogger(__name__)
+
+QUEUE_RETRY_SECONDS = 10.0
+"""After so long it is worth asking again whether there is room for a job."""
+
+RETURN_SECONDS = 60.0
+"""For how long after a restart a job whose caller has to come back is kept for it."""
+
+RESUME_SECONDS = 1.0
+"""After so long a watcher of a server that is ending is to come back."""
+
+_END_SECONDS = 2.0
+
+
+class Observer(Protocol):
+    """Receives what the metrics count."""
+
+    def job_ended(self, state: str, reason: str) -> None: ...
+
+
+class Registry:
+    """Every job that is not final, and the only way to make one. What it acknowledges is in the store.
+
+    Attributes:
+        store, tasks, sequence, draining: what its jobs share; see `Surroundings`.
+        changed: set when what jobs want of the devices may have changed. Its reader clears it.
+    """
+
+    def __init__(
+        self, store: AsyncStore, observer: Observer, *, max_jobs: int, max_jobs_of_tenant: int
+    ) -> None:
+        """
+        Args:
+            store: where jobs are kept.
+            observer: for the metrics.
+            max_jobs: unfinished jobs of all tenants, at most.
+            max_jobs_of_tenant: unfinished jobs of one tenant, at most.
+        """
+        self.store = store
+        self.tasks = Tasks()
+        self.sequence = Sequence(store.store.generation)
+        self.draining = False
+        self.changed = asyncio.Event()
+        self._observer = observer
+        self._max_jobs = max_jobs
+        self._max_jobs_of_tenant = max_jobs_of_tenant
+        self._jobs: dict[str, Job] = {}
+        # Held from a job's being stored until it is in `_jobs`: else the same request made twice could be
+        # answered between the two.
+        self._entering = asyncio.Lock()
+
+    # Life.
+
+    async def take_up(self) -> None:
+        """Enters the jobs that an earlier server left. Once, before the first call."""
+        for record in await self.store.read(self.store.store.jobs.unfinished):
+            job = self._enter(record)
+            job.was_left()
+            if record.linger is not None:
+                job.cancel_unless_watched(max(record.linger, RETURN_SECONDS))
+        if self._jobs:
+            _log.info("jobs taken up jobs=%d", len(self._jobs))
+
+    def begin_drain(self) -> None:
+        """Refuses all changes from now on, and asks every watcher to come back."""
+        self.draining = True
+        for job in self:
+            job.audience.tell_resume(RESUME_SECONDS)
+
+    async def end(self) -> None:
+        """Waits for the changes that were begun, and closes the store. After `begin_drain`."""
+        await self.tasks.join(_END_SECONDS)
+        await self.store.close()
+
+    # Questions.
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(list(self._jobs.values()))
+
+    def unfinished(self, tenant: str | None = None) -> int:
+        """How many jobs are not final: all, or a tenant's."""
+        if tenant is None:
+            return len(self._jobs)
+        return sum(job.tenant == tenant for job in self._jobs.values())
+
+    def in_state(self, state: str) -> int:
+        """How many jobs are in a state that is not final, such as "running". Any thread may call it."""
+        number = pb.JobState.Value(f"JOB_STATE_{state.upper()}")
+        return sum(job.state == number for job in list(self._jobs.values()))
+
+    def find(self, name: str) -> Job | None:
+        """A job that is not final."""
+        return self._jobs.get(name)
+
+    async def get(self, name: str, tenant: str) -> Job:
+        """A job of a tenant. One that is final can still be watched and deleted.
+
+        Raises:
+            CallError: NOT_FOUND; UNAVAILABLE: the server is shutting down.
+        """
+        while True:
+            job = self._jobs.get(name)
+            if job is not None:
+                if job.tenant != tenant:
+                    raise CallError(not_found(name))
+                return job
+            try:
+                record = await self.store.read(self.store.store.jobs.get, name, tenant)
+            except StoreClosed:
+                raise CallError(shutting_down()) from None
+            if record is None:
+                raise CallError(not_found(name))
+            if is_final(record.job):
+                return Job(record, self)
+            await self._settle(name)
+
+    def check_room(self, tenant: str) -> None:
+        """
+        Raises:
+            CallError: RESOURCE_EXHAUSTED: there are as many unfinished jobs as there may be.
+        """
+        if self.unfinished() >= self._max_jobs:
+            raise CallError(queue_full(self._max_jobs, QUEUE_RETRY_SECONDS))
+        if self.unfinished(tenant) >= self._max_jobs_of_tenant:
+            raise CallError(too_many_jobs(self._max_jobs_of_tenant, tenant, QUEUE_RETRY_SECONDS))
+
+    async def is_known(self, tenant: str, request_id: str) -> bool:
+        """Whether a tenant has made a request of this id."""
+        if not request_id:
+            return False
+        return await self.store.read(self.store.store.jobs.by_request, tenant, request_id) is not None
+
+    # Making one.
+
+    async def create(self, record: Record) -> Job:
+        """Stores a new job and queues it. If the same request was made before, returns its job.
+
+        Raises:
+            CallError: there is no room for it, or the server is shutting down.
+            RequestIdTaken, MissingImage, QuotaExceeded, StoreError: it was not stored.
+        """
+        return await self.tasks.complete(self._create(record))
+
+    async def _create(self, record: Record) -> Job:
+        async with self._entering:
+            if self.draining:
+                raise CallError(shutting_down())
+            if not await self.is_known(record.tenant, record.request_id):
+                self.check_room(record.tenant)
+            stored = await self.store.change(self.store.store.jobs.create, record)
+            name = stored.job.name
+            if name == record.job.name:
+                job = self._enter(stored)
+                job.queued_at = asyncio.get_running_loop().time()
+                job.queue_position = self.position(job)
+                if stored.linger is not None:
+                    job.cancel_unless_watched(stored.linger + RESUME_SECONDS)
+                self.moved(job)
+                size = record.job.width, record.job.height
+                _log.info("job accepted job=%s tenant=%s size=%dx%d", job.name, job.tenant, *size)
+                return job
+        return await self.get(name, record.tenant)
+
+    def _enter(self, record: Record) -> Job:
+        job = self._jobs[record.job.name] = Job(record, self)
+        return job
+
+    async def _settle(self, name: str) -> None:
+        """A job that is not final was found in the store but not here: it is being entered, or has become
+        final since. If neither, the call that made it failed after it was stored, and it is entered now."""
+        async with self._entering:
+            if name in self._jobs:
+                return
+            record = await self.store.read(self.store.store.jobs.get, name)
+            if record is not None and not is_final(record.job):
+                job = self._enter(record)
+                job.was_left()
+                self.moved(job)
+
+    # What the jobs say.
+
+    def moved(self, job: StoredJob) -> None:
+        self.changed.set()
+
+    def gone(self, job: StoredJob) -> None:
+        if self._jobs.get(job.name) is job:
+            del self._jobs[job.name]
+        self.changed.set()
+
+    def position(self, job: StoredJob) -> int:
+        return 1 + sum(
+            other.waiting and other.tenant == job.tenant and other.rank < job.rank
+            for other in self._jobs.values()
+        )
+
+    def count_end(self, state: str, reason: str) -> None:
+        self._observer.job_ended(state, reason)

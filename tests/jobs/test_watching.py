@@ -1,0 +1,182 @@
+"""What watchers are told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.errors import CallError, unavailable
+from impasto_server.jobs.states import cancelled, end_time, new_name, now
+from impasto_server.jobs.watching import Audience, Sequence
+from impasto_server.mailbox import Mailbox
+from live_jobs import kinds, read
+
+QUEUED, RUNNING = pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING
+
+
+def job_event(state: pb.JobState, **fields: int) -> pb.JobEvent:
+    return pb.JobEvent(job=pb.Job(state=state, **fields))  # type: ignore[arg-type]
+
+
+def audience(changed: Callable[[], None] = lambda: None) -> Audience:
+    return Audience(Sequence(1), changed)
+
+
+def paint(watched: Audience, evaluations: int = 3) -> None:
+    watched.tell(job_event(RUNNING))
+    for evaluation in range(1, evaluations + 1):
+        watched.tell(pb.JobEvent(progress=pb.Progress(evaluation=evaluation)))
+        watched.tell(pb.JobEvent(preview=pb.Preview(evaluation=evaluation)))
+    watched.tell(job_event(pb.JOB_STATE_SUCCEEDED))
+
+
+def heard(*, wants_previews: bool = True) -> list[pb.JobEvent]:
+    """What a watcher hears of a job if it reads nothing until the job is final."""
+
+    async def run() -> list[pb.JobEvent]:
+        watched = audience()
+        watcher = watched.enter(pb.Job(state=QUEUED), wants_previews=wants_previews)
+        paint(watched)
+        return await read(watcher)
+
+    return asyncio.run(run())
+
+
+def test_a_slow_watcher_gets_every_state_and_the_newest_of_the_rest() -> None:
+    events = heard()
+    assert kinds(events) == ["job", "job", "progress", "preview", "job"]
+    states = [event.job.state for event in events if event.HasField("job")]
+    assert states == [QUEUED, RUNNING, pb.JOB_STATE_SUCCEEDED]
+    assert events[2].progress.evaluation == 3
+    assert events[3].preview.evaluation == 3
+    assert events[-1].skipped_previews == 2
+
+
+def test_what_a_watcher_has_not_read_is_bounded_by_the_changes_of_state() -> None:
+    async def run() -> list[pb.JobEvent]:
+        watched = audience()
+        watcher = watched.enter(pb.Job(state=QUEUED, queue_position=1000))
+        for position in range(999, 0, -1):
+            watched.tell(job_event(QUEUED, queue_position=position))
+        watched.tell(job_event(RUNNING))
+        watched.tell(job_event(QUEUED, queue_position=1))
+        watched.tell(job_event(RUNNING))
+        watched.tell_resume(1.0)
+        return await read(watcher)
+
+    events = asyncio.run(run())
+    told = [(event.job.state, event.job.queue_position) for event in events[:-1]]
+    assert told == [(QUEUED, 1000), (QUEUED, 1), (RUNNING, 0), (QUEUED, 1), (RUNNING, 0)]
+
+
+def test_nothing_follows_the_event_that_asks_to_come_back() -> None:
+    async def run() -> list[pb.JobEvent]:
+        watched = audience()
+        watcher = watched.enter(pb.Job(state=QUEUED))
+        watched.tell_resume(1.0)
+        # The job is still being painted while the server ends.
+        watched.tell(pb.JobEvent(progress=pb.Progress(evaluation=2)))
+        watched.tell(pb.JobEvent(preview=pb.Preview(evaluation=2)))
+        return await read(watcher)
+
+    assert kinds(asyncio.run(run())) == ["job", "resume"]
+
+
+def test_previews_can_be_left_out_by_one_watcher() -> None:
+    assert "preview" not in kinds(heard(wants_previews=False))
+
+
+def test_sequences_grow_across_restarts_too() -> None:
+    sequences = [event.sequence for event in heard()]
+    assert sequences == sorted(set(sequences))
+    assert sequences[-1] < Sequence(2).next() < 2**53
+
+
+def test_a_later_watcher_gets_the_newest_preview_once() -> None:
+    async def run() -> list[list[pb.JobEvent]]:
+        watched = audience()
+        watched.tell(pb.JobEvent(preview=pb.Preview(evaluation=7)))
+        assert watched.preview is not None
+        heard = []
+        for after in (0, watched.preview.sequence):
+            watcher = watched.enter(pb.Job(state=RUNNING), after_sequence=after)
+            watched.tell_resume(1.0)
+            heard.append(await read(watcher))
+            watched.leave(watcher)
+        return heard
+
+    first, again = asyncio.run(run())
+    assert kinds(first) == ["job", "preview", "resume"]
+    assert first[1].preview.evaluation == 7
+    assert kinds(again) == ["job", "resume"]
+
+
+def test_heartbeats_have_the_sequence_of_the_event_before() -> None:
+    async def run() -> tuple[int, pb.JobEvent]:
+        watcher = audience().enter(pb.Job(state=QUEUED))
+        first = await watcher.next()
+        with pytest.raises(asyncio.TimeoutError):
+            await watcher.next(0.01)
+        return first.sequence, watcher.heartbeat()
+
+    sequence, heartbeat = asyncio.run(run())
+    assert heartbeat.HasField("heartbeat")
+    assert heartbeat.sequence == sequence
+
+
+def test_previews_are_wanted_while_a_watcher_takes_them() -> None:
+    changes: list[bool] = []
+    watched = audience(lambda: changes.append(watched.wants_previews))
+
+    async def run() -> None:
+        quiet = watched.enter(pb.Job(state=QUEUED), wants_previews=False)
+        curious = watched.enter(pb.Job(state=QUEUED))
+        watched.leave(curious)
+        watched.leave(curious)
+        watched.leave(quiet)
+
+    asyncio.run(run())
+    assert changes == [False, True, False, False]
+
+
+def test_a_watcher_that_is_broken_off_raises_the_error() -> None:
+    async def watch() -> None:
+        watched = audience()
+        reading = asyncio.create_task(read(watched.enter(pb.Job(state=QUEUED))))
+        await asyncio.sleep(0)
+        watched.break_off(CallError(unavailable("GONE", "gone", 1)))
+        await reading
+
+    with pytest.raises(CallError, match="gone"):
+        asyncio.run(watch())
+
+
+def test_a_mailbox_gives_items_in_the_order_of_their_last_putting() -> None:
+    async def read_all() -> list[int]:
+        mailbox: Mailbox[int] = Mailbox()
+        assert not mailbox.put(1, kind="a")
+        assert not mailbox.put(2)
+        assert mailbox.put(3, kind="a")
+        assert not mailbox.put(4)
+        mailbox.close()
+        return [item async for item in mailbox]
+
+    assert asyncio.run(read_all()) == [2, 3, 4]
+
+
+def test_job_names_cannot_be_guessed() -> None:
+    names = {new_name() for _ in range(100)}
+    assert len(names) == 100
+    assert all(name.startswith("jobs/") and len(name) >= 5 + 22 for name in names)
+
+
+@pytest.mark.parametrize("field", ["create_time", "start_time"])
+def test_a_job_never_ends_before_it_was_created_or_started(field: str) -> None:
+    later = now()
+    later.seconds += 3600
+    job = pb.Job(**{field: later})  # type: ignore[arg-type]
+    job.MergeFrom(cancelled())
+    assert end_time(job) == later
