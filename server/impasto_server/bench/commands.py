@@ -162,7 +162,7 @@ def contact_sheet(
 
 def _be_like_a_worker() -> None:
     """Gives this process a worker's environment; before torch is loaded, which reads it then."""
-    from impasto_server.fleet.worker_process import WORKER_ENVIRONMENT
+    from impasto_server.fleet.worker_life import WORKER_ENVIRONMENT
 
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
