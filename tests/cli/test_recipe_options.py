@@ -154,3 +154,8 @@ def test_steering_out_of_range_is_refused_by_its_option(impasto: Impasto, fake: 
     outcome = impasto("steer", "jobs/fake", "--server", fake.address, "--content-weight", -1)
     assert (outcome.code, outcome.err) == (2, "Error: --content-weight is -1; give 0 or more\n")
     assert not fake.called("UpdateJob")
+    layers = ("--style-layer", "relu1_1", "--style-layer", "relu9_9=2", "--json")
+    (line,) = impasto("steer", "jobs/fake", "--server", fake.address, *layers).lines
+    assert line["message"].startswith("--style-layer relu9_9=2 is 'relu9_9'; give one of relu1_1, ")
+    assert line["fields"][0]["field"] == "job.recipe.style_layers[1].layer"
+    assert not fake.called("UpdateJob")

@@ -124,7 +124,7 @@ def steer(
     """Change how JOB is painted; if it runs, it goes on from the image that it has."""
     names: dict[str, str] = {}
     with at_server(connection, names) as (client, display):
-        settings = recipe.settings(names)
+        settings = recipe.settings(names, "job.recipe")
         previews = None
         if preview_interval is not None or preview_side is not None:
             previews = Previews(min_interval=preview_interval, max_side=preview_side)

@@ -31,11 +31,12 @@ class GivenRecipe:
         start = self.values.get("start")
         return None if start is None or start in _names(FIELDS["start"]) else Path(start)
 
-    def settings(self, names: dict[str, str]) -> Settings:
+    def settings(self, names: dict[str, str], path: str = "spec.recipe") -> Settings:
         """The recipe's fields that are given.
 
         Args:
             names: is told what the user calls the fields of the request.
+            path: where the recipe stands in the request.
 
         Raises:
             InvalidRequest: some are out of their ranges.
@@ -47,11 +48,11 @@ class GivenRecipe:
             if value is None or value == [] or (field.file_word and value not in _names(field)):
                 continue
             if field.kind == "layers":
-                value = _layers(field, value, names)
+                value = _layers(field, value, names, path)
             settings[name] = value  # type: ignore[literal-required]
             if fault := field.fault(value):
                 where, remedy = fault
-                faults.append((f"spec.recipe.{name}{where}", remedy))
+                faults.append((f"{path}.{name}{where}", remedy))
         if faults:
             raise InvalidRequest("; ".join(f"{field} {remedy}" for field, remedy in faults), fields=faults)
         return settings
@@ -131,12 +132,13 @@ def _names(field: RecipeField) -> list[str]:
     return [word for word in field.words if word != field.file_word]
 
 
-def _layers(field: RecipeField, texts: list[str], names: dict[str, str]) -> list[tuple[str, float]]:
+def _layers(
+    field: RecipeField, texts: list[str], names: dict[str, str], path: str
+) -> list[tuple[str, float]]:
     """What several `--content-layer` or `--style-layer` mean: names and shares."""
     layers = []
     for i, text in enumerate(texts):
-        for recipe in ("spec.recipe", "job.recipe"):
-            names[f"{recipe}.{field.name}[{i}]"] = f"{field.option} {text}"
+        names[f"{path}.{field.name}[{i}]"] = f"{field.option} {text}"
         name, _, share = text.partition("=")
         try:
             layers.append((name, float(share or 1)))
