@@ -20,7 +20,7 @@ from stored_jobs import ended, make_job, new_record, succeed, write_checkpoint
 
 @contextlib.contextmanager
 def held_by_another(folder: Path) -> Iterator[None]:
-    """The database is being written to through a connection that is none of the store's."""
+    """The database is being written to through a connection of another program."""
     with contextlib.closing(sqlite3.connect(folder / DATABASE, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield

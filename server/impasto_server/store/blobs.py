@@ -115,13 +115,6 @@ class Blobs:
     def has(self, sha256: str) -> bool:
         return self.path(sha256).is_file()
 
-    def remove(self, sha256: str) -> None:
-        self.path(sha256).unlink(missing_ok=True)
-
-    def __iter__(self) -> Iterator[str]:
-        """The names of the files there are."""
-        return iter(os.listdir(self._folder))
-
 
 def digest(data: bytes) -> str:
     """SHA-256, 64 lower-case hexadecimal digits."""

@@ -85,7 +85,7 @@ class Reserve:
 
     def _require(self) -> None:
         if self._size < RESERVE_BYTES and not self._fill():
-            raise disk_full(self._path)
+            raise disk_full(self._path.parent)
 
     def _give_up_slice(self) -> bool:
         with self._lock:

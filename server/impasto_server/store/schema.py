@@ -102,7 +102,7 @@ MIGRATIONS: Sequence[Migration] = (
 def open_database(path: Path) -> sqlite3.Connection:
     """A connection that writes to the database in its present version; made if it is not there.
 
-    Every commit is durable. Whoever holds the folder's lock opens it, after `is_new`.
+    Every commit is durable. Only the process that has the folder's lock may open it, after `is_new`.
 
     Raises:
         StoreError: it cannot be opened; then it is as it was.
@@ -126,7 +126,7 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 def open_reader(path: Path) -> sqlite3.Connection:
     """A connection that only reads: it waits neither for a commit nor for another process that writes."""
-    # Whoever locks even readers out does so for a moment.
+    # SQLite locks readers out only for moments, such as the recovery after a crash.
     database = sqlite3.connect(
         f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1, isolation_level=None, check_same_thread=False
     )
