@@ -122,7 +122,7 @@ class Images:
 
     def remember_size(self, sha256: str, width: int, height: int) -> None:
         """Notes how large a picture is, in pixels; harmless if there is no such image."""
-        new = "SELECT 1 FROM blobs WHERE sha256 = ? AND width IS NOT ? AND height IS NOT ?"
+        new = "SELECT 1 FROM blobs WHERE sha256 = ? AND (width IS NOT ? OR height IS NOT ?)"
         if self._database.row(new, (sha256, width, height)):
             self._reserve.require()
             with self._database.transaction(durable=False) as database:
