@@ -207,7 +207,7 @@ def list_tokens(tokens_file: _TOKENS_FILE = None, config: _CONFIG_OPTION = None)
 
 @tokens_app.command("remove")
 def remove_token(name: str, tokens_file: _TOKENS_FILE = None, config: _CONFIG_OPTION = None) -> None:
-    """Ends a token's access, within a second also to a running server."""
+    """Ends a token's access, within a second also to a running server. Its jobs go on: cancel them before."""
     with _telling_token_errors():
         _tokens(tokens_file, config).remove(name)
 

@@ -186,7 +186,9 @@ class StyleTransferServicer(object):
 
     def PauseJob(self, request, context):
         """Takes a job off its device, or out of the queue, and keeps all its work. The
-        answer is the job PAUSED. Pausing a paused job is harmless.
+        answer is the job PAUSED. It waits up to 5 seconds for the device to let go of the
+        job; a device that is stuck is dealt with by the server, and the job stays PAUSED.
+        Pausing a paused job is harmless.
 
         Errors:
         NOT_FOUND            there is no such job.
@@ -233,7 +235,9 @@ class StyleTransferServicer(object):
         """Watches a job: first a `job` event with the job as it is, then what happens,
         until the `job` event of its final state, after which the call ends OK.
 
-        * `job` events, one for each change, are never dropped.
+        * `job` events come at each change. One with another state than the event before
+        is never dropped; of those in the same state, a newer one takes the place of an
+        older one not sent yet.
         * `progress` and `preview` events are: a newer one takes the place of an older
         one not sent yet. The newest preview there is comes right after the first
         event, if it is newer than `after_sequence`.
@@ -280,21 +284,26 @@ class StyleTransferServicer(object):
         digest (the upload is forgotten), or it is not an image that the server
         accepts.
         FAILED_PRECONDITION  `offset` is not where the upload has come to.
-        RESOURCE_EXHAUSTED   the quota of bytes, or the disk, is full.
+        RESOURCE_EXHAUSTED   the quota of bytes (which counts `size_bytes` from the first message
+        on), or the disk, is full, or the caller has too many uploads
+        that are not whole.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DownloadImage(self, request, context):
-        """Sends a picture in chunks, from any byte on.
+        """Sends a picture in chunks, from any byte on. Bytes other than those that the server
+        stored are never sent.
 
         Errors:
         INVALID_ARGUMENT     no source, an `offset` beyond the end, or a format that the source cannot be
         had in.
         NOT_FOUND            there is no such job or image.
         FAILED_PRECONDITION  the job has no result (it has not SUCCEEDED), or no preview
-        yet.
+        (none yet, or it is final).
+        DATA_LOSS            the result is damaged on the server's disk. An image that is
+        damaged is NOT_FOUND: uploading it again mends it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -31,8 +31,13 @@ Conventions
     connection's, which broke: treat them as UNAVAILABLE.
   * A token is sent as the metadata "authorization: Bearer TOKEN".
   * Any call may end with UNAUTHENTICATED (no token, or none that is known; only
-    where the server asks for tokens), RESOURCE_EXHAUSTED (a quota) or UNAVAILABLE
-    (the server is shutting down), whatever else its comment lists.
+    where the server asks for tokens), RESOURCE_EXHAUSTED (a quota, or a full disk) or
+    UNAVAILABLE (the server is shutting down, or its database is in use by another
+    program), whatever else its comment lists. Then it has changed nothing.
+  * A caller that leaves a call half-way changes nothing of what the call does: it is
+    done whole, or was not begun. Making the call again completes it and tells what is
+    true: PauseJob, ResumeJob, CancelJob and UpdateJob may be repeated, and CreateJob and
+    Stylize with the same `request_id`.
   * No message towards the client is larger than 1 MiB.
   * Jobs and images belong to the tenant whose token brought them. To everyone else
     they do not exist: NOT_FOUND, never PERMISSION_DENIED. A server without tokens
@@ -156,7 +161,9 @@ class StyleTransferStub:
         impasto.v1.style_transfer_pb2.Job,
     ]
     """Takes a job off its device, or out of the queue, and keeps all its work. The
-    answer is the job PAUSED. Pausing a paused job is harmless.
+    answer is the job PAUSED. It waits up to 5 seconds for the device to let go of the
+    job; a device that is stuck is dealt with by the server, and the job stays PAUSED.
+    Pausing a paused job is harmless.
 
     Errors:
       NOT_FOUND            there is no such job.
@@ -203,7 +210,9 @@ class StyleTransferStub:
     """Watches a job: first a `job` event with the job as it is, then what happens,
     until the `job` event of its final state, after which the call ends OK.
 
-      * `job` events, one for each change, are never dropped.
+      * `job` events come at each change. One with another state than the event before
+        is never dropped; of those in the same state, a newer one takes the place of an
+        older one not sent yet.
       * `progress` and `preview` events are: a newer one takes the place of an older
         one not sent yet. The newest preview there is comes right after the first
         event, if it is newer than `after_sequence`.
@@ -250,21 +259,26 @@ class StyleTransferStub:
                            digest (the upload is forgotten), or it is not an image that the server
                            accepts.
       FAILED_PRECONDITION  `offset` is not where the upload has come to.
-      RESOURCE_EXHAUSTED   the quota of bytes, or the disk, is full.
+      RESOURCE_EXHAUSTED   the quota of bytes (which counts `size_bytes` from the first message
+                           on), or the disk, is full, or the caller has too many uploads
+                           that are not whole.
     """
 
     DownloadImage: grpc.UnaryStreamMultiCallable[
         impasto.v1.style_transfer_pb2.DownloadImageRequest,
         impasto.v1.style_transfer_pb2.ImageChunk,
     ]
-    """Sends a picture in chunks, from any byte on.
+    """Sends a picture in chunks, from any byte on. Bytes other than those that the server
+    stored are never sent.
 
     Errors:
       INVALID_ARGUMENT     no source, an `offset` beyond the end, or a format that the source cannot be
                            had in.
       NOT_FOUND            there is no such job or image.
       FAILED_PRECONDITION  the job has no result (it has not SUCCEEDED), or no preview
-                           yet.
+                           (none yet, or it is final).
+      DATA_LOSS            the result is damaged on the server's disk. An image that is
+                           damaged is NOT_FOUND: uploading it again mends it.
     """
 
     ListStyles: grpc.UnaryUnaryMultiCallable[
@@ -380,7 +394,9 @@ class StyleTransferAsyncStub:
         impasto.v1.style_transfer_pb2.Job,
     ]
     """Takes a job off its device, or out of the queue, and keeps all its work. The
-    answer is the job PAUSED. Pausing a paused job is harmless.
+    answer is the job PAUSED. It waits up to 5 seconds for the device to let go of the
+    job; a device that is stuck is dealt with by the server, and the job stays PAUSED.
+    Pausing a paused job is harmless.
 
     Errors:
       NOT_FOUND            there is no such job.
@@ -427,7 +443,9 @@ class StyleTransferAsyncStub:
     """Watches a job: first a `job` event with the job as it is, then what happens,
     until the `job` event of its final state, after which the call ends OK.
 
-      * `job` events, one for each change, are never dropped.
+      * `job` events come at each change. One with another state than the event before
+        is never dropped; of those in the same state, a newer one takes the place of an
+        older one not sent yet.
       * `progress` and `preview` events are: a newer one takes the place of an older
         one not sent yet. The newest preview there is comes right after the first
         event, if it is newer than `after_sequence`.
@@ -474,21 +492,26 @@ class StyleTransferAsyncStub:
                            digest (the upload is forgotten), or it is not an image that the server
                            accepts.
       FAILED_PRECONDITION  `offset` is not where the upload has come to.
-      RESOURCE_EXHAUSTED   the quota of bytes, or the disk, is full.
+      RESOURCE_EXHAUSTED   the quota of bytes (which counts `size_bytes` from the first message
+                           on), or the disk, is full, or the caller has too many uploads
+                           that are not whole.
     """
 
     DownloadImage: grpc.aio.UnaryStreamMultiCallable[
         impasto.v1.style_transfer_pb2.DownloadImageRequest,
         impasto.v1.style_transfer_pb2.ImageChunk,
     ]
-    """Sends a picture in chunks, from any byte on.
+    """Sends a picture in chunks, from any byte on. Bytes other than those that the server
+    stored are never sent.
 
     Errors:
       INVALID_ARGUMENT     no source, an `offset` beyond the end, or a format that the source cannot be
                            had in.
       NOT_FOUND            there is no such job or image.
       FAILED_PRECONDITION  the job has no result (it has not SUCCEEDED), or no preview
-                           yet.
+                           (none yet, or it is final).
+      DATA_LOSS            the result is damaged on the server's disk. An image that is
+                           damaged is NOT_FOUND: uploading it again mends it.
     """
 
     ListStyles: grpc.aio.UnaryUnaryMultiCallable[
@@ -616,7 +639,9 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[impasto.v1.style_transfer_pb2.Job, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.Job]]:
         """Takes a job off its device, or out of the queue, and keeps all its work. The
-        answer is the job PAUSED. Pausing a paused job is harmless.
+        answer is the job PAUSED. It waits up to 5 seconds for the device to let go of the
+        job; a device that is stuck is dealt with by the server, and the job stays PAUSED.
+        Pausing a paused job is harmless.
 
         Errors:
           NOT_FOUND            there is no such job.
@@ -671,7 +696,9 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         """Watches a job: first a `job` event with the job as it is, then what happens,
         until the `job` event of its final state, after which the call ends OK.
 
-          * `job` events, one for each change, are never dropped.
+          * `job` events come at each change. One with another state than the event before
+            is never dropped; of those in the same state, a newer one takes the place of an
+            older one not sent yet.
           * `progress` and `preview` events are: a newer one takes the place of an older
             one not sent yet. The newest preview there is comes right after the first
             event, if it is newer than `after_sequence`.
@@ -722,7 +749,9 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
                                digest (the upload is forgotten), or it is not an image that the server
                                accepts.
           FAILED_PRECONDITION  `offset` is not where the upload has come to.
-          RESOURCE_EXHAUSTED   the quota of bytes, or the disk, is full.
+          RESOURCE_EXHAUSTED   the quota of bytes (which counts `size_bytes` from the first message
+                               on), or the disk, is full, or the caller has too many uploads
+                               that are not whole.
         """
 
     @abc.abstractmethod
@@ -731,14 +760,17 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         request: impasto.v1.style_transfer_pb2.DownloadImageRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[impasto.v1.style_transfer_pb2.ImageChunk], collections.abc.AsyncIterator[impasto.v1.style_transfer_pb2.ImageChunk]]:
-        """Sends a picture in chunks, from any byte on.
+        """Sends a picture in chunks, from any byte on. Bytes other than those that the server
+        stored are never sent.
 
         Errors:
           INVALID_ARGUMENT     no source, an `offset` beyond the end, or a format that the source cannot be
                                had in.
           NOT_FOUND            there is no such job or image.
           FAILED_PRECONDITION  the job has no result (it has not SUCCEEDED), or no preview
-                               yet.
+                               (none yet, or it is final).
+          DATA_LOSS            the result is damaged on the server's disk. An image that is
+                               damaged is NOT_FOUND: uploading it again mends it.
         """
 
     @abc.abstractmethod

@@ -68,7 +68,13 @@ async def serve(settings: Settings) -> None:
     access = Access(settings, metrics)
     await check_protection(settings, uses_tokens=access.uses_tokens)
     with _store(settings) as store, _metrics_port(settings, metrics):
-        async with Fleet(settings.devices, _worker_arguments(settings)) as fleet:
+        fleet = Fleet(
+            settings.devices,
+            _worker_arguments(settings),
+            worker_timeout=settings.worker_timeout,
+            turn_timeout=settings.turn_timeout,
+        )
+        async with fleet:
             await _serve(settings, store, fleet, access, metrics)
     _log.info("ended")
 

@@ -145,6 +145,16 @@ class Settings:
         bounded(DURATION, 0.0, 600.0),
         "Time that jobs have at SIGTERM to write their checkpoints.",
     )
+    worker_timeout: float = _setting(
+        20.0,
+        bounded(DURATION, 1.0, 3600.0),
+        "Time after which a worker process that does not answer is killed and replaced; its jobs go on.",
+    )
+    turn_timeout: float = _setting(
+        1800.0,
+        bounded(DURATION, 10.0, 7 * 86400.0),
+        "Time after which a device counts as hung that is still at one evaluation; its worker is replaced.",
+    )
     tls_cert: Path | None = _setting(
         None,
         PATH,
