@@ -90,6 +90,6 @@ def test_settings_that_do_not_suit_are_refused_by_their_names(run: Impasto) -> N
     assert outcome.code == 2
     for name in ("--style-scale is 99", "--averaging is 2", "--style-layer conv9 is 'conv9'"):
         assert name in outcome.err
-    outcome = run("texture", "style.png", "-o", "out.png", "--size", "4x40", "--recipe", "report")
+    outcome = run("texture", "style.png", "-o", "out.png", "--size", "4x40", "--recipe", "gatys")
     assert outcome.code == 2
-    assert "--size" in outcome.err
+    assert "--size is 4 px; give 16 to 8192" in outcome.err
