@@ -132,7 +132,7 @@ class ServerError(ImpastoError):
 
 
 class DataLoss(ServerError):
-    """What came is not what was sent: the stream broke off, or the picture does not match its digest."""
+    """The picture is not what was stored: its stream broke off, or its file is damaged on the server."""
 
     default_code = "DATA_LOSS"
 
