@@ -31,7 +31,6 @@ from impasto_server.store.errors import (
     WrongOffset,
     storage_errors,
 )
-from impasto_server.store.former import FormerCalls
 from impasto_server.store.images import Images, StoredImage
 from impasto_server.store.job_locks import JobLocks
 from impasto_server.store.job_table import JobTable
@@ -67,7 +66,7 @@ __all__ = [
 ]
 
 
-class Store(FormerCalls):
+class Store:
     """Jobs, their images, checkpoints and results in a folder. Any thread may call its parts.
 
     Attributes:
