@@ -115,7 +115,7 @@ class Settings:
         example="20GiB",
     )
     max_stored_bytes_per_tenant: int = _setting(
-        0, SIZE, "Images, checkpoints and results kept for one tenant; 0 for no limit."
+        0, SIZE, "Size of the images, uploads and results kept for one tenant, at most; 0 for no limit."
     )
     keep_results_for: float = _setting(
         7 * 86400.0,
