@@ -7,7 +7,7 @@ import sys
 import time
 
 from simulation import mutations
-from simulation.world import Outcome, Simulation
+from simulation.world import ENDINGS, Outcome, Simulation
 
 TOLD = 40
 """So many of the last events are told of a seed that fails."""
@@ -27,9 +27,10 @@ def main() -> None:
     first, _, last = options.seeds.partition("-")
     begin, calls, jobs, bad = time.monotonic(), 0, 0, 0
     number = 0
+    endings = mutations.MUTATIONS[options.mutation].endings if options.mutation else ENDINGS
     with mutations.put_in(options.mutation), Simulation() as simulation:
         for seed in range(int(first), int(last or first) + 1):
-            outcome = simulation.outcome(seed)
+            outcome = simulation.outcome(seed, endings)
             number, calls, jobs = number + 1, calls + outcome.calls, jobs + outcome.jobs
             if options.trace and not outcome.violations:
                 print("\n".join(outcome.trace))

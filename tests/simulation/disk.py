@@ -1,4 +1,4 @@
-"""The store's work on the simulated loop: it takes a while, it may be refused, and the server may die of it."""
+"""The store's work on the simulated loop: it takes a while, may be refused, and the server may die of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from impasto_server.store.checkpoints import CheckpointWriter
 from impasto_server.store.errors import DiskFull, StoreBusy
 from impasto_server.store.facade import READ
 
@@ -70,8 +71,9 @@ class Disk:
             self._note(f"store {name}: done")
             if self.works == self.die_after:
                 self._kill()
-            # Done, and nobody knows it yet.
-            await asyncio.sleep(self._seconds() / 2)
+            if self._random.random() < 0.3:
+                # Done, and nobody knows it yet.
+                await asyncio.sleep(self._seconds())
             return result
         finally:
             self.under_way -= 1
@@ -90,10 +92,19 @@ class Disk:
         spared = lane == READ or work.keywords.get("with_reserve") or name in ("delete", "abort")
         if self.full and not spared and not name.startswith(("_", "<")):
             self._note(f"store {name}: full")
+            _abort(work)
             raise DiskFull("there is no room; make room on the disk")
         if lane != READ and self._random.random() < self._trouble / 5 and name not in ("abort", "<lambda>"):
             self._note(f"store {name}: busy")
+            _abort(work)
             raise StoreBusy("another process has locked the database; try again")
+
+
+def _abort(work: functools.partial[Any]) -> None:
+    """A checkpoint that cannot be written is aborted, as `CheckpointWriter` says."""
+    writer = getattr(work.func, "__self__", None)
+    if isinstance(writer, CheckpointWriter):
+        writer.abort()
 
 
 def _name(work: Callable[[], Any]) -> str:

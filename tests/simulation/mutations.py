@@ -1,8 +1,287 @@
-"""Faults to put into the code."""
+"""Faults to put into the code, to see that the simulation finds them: those of the server before jobs owned
+their lives.
+
+Each is put in by replacing methods, and is as short as it can be.
+"""
+
 from __future__ import annotations
+
 import contextlib
-from collections.abc import Iterator
-MUTATIONS: dict[str, object] = {}
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.errors import CallError, internal
+from impasto_server.fleet.placer import Placer
+from impasto_server.fleet.run import Run
+from impasto_server.fleet.worker_process import WorkerDied
+from impasto_server.gateway.service import StyleTransfer
+from impasto_server.jobs.job import Job
+from impasto_server.jobs.registry import Registry
+from impasto_server.jobs.stored_job import StoredJob
+from simulation.world import ENDINGS
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutation:
+    """A fault.
+
+    Attributes:
+        fault: what is wrong with it; the number is that of the report of such faults (issue 10).
+        endings: of the server's lives in which it shows.
+        replaced: methods by their class and name, each with a function that makes the faulty one of it.
+    """
+
+    fault: str
+    endings: Sequence[str]
+    replaced: tuple[tuple[type, str, Callable[[Any], Any]], ...]
+
+
+MUTATIONS: dict[str, Mutation] = {}
+
+
+def _mutation(
+    name: str,
+    fault: str,
+    *replaced: tuple[type, str, Callable[[Any], Any]],
+    endings: Sequence[str] = ENDINGS,
+) -> None:
+    MUTATIONS[name] = Mutation(fault, endings, replaced)
+
+
 @contextlib.contextmanager
 def put_in(name: str | None) -> Iterator[None]:
-    yield
+    """Has the code be faulty; with None, as it is."""
+    replaced = MUTATIONS[name].replaced if name else ()
+    before = [(owner, method, owner.__dict__[method]) for owner, method, _ in replaced]
+    try:
+        for owner, method, faulty in replaced:
+            setattr(owner, method, faulty(owner.__dict__[method]))
+        yield
+    finally:
+        for owner, method, original in before:
+            setattr(owner, method, original)
+
+
+# 1: a job that was stored, and that nobody knows of.
+
+
+def _create(original: Any) -> Any:
+    async def create(self: Registry, record: Any) -> Job:
+        return await self._create(record)
+
+    return create
+
+
+_mutation(
+    "create-in-callers-task", "1: a caller who leaves cancels its job's way in", (Registry, "create", _create)
+)
+
+
+# 2: a change half made.
+
+
+def _cancel(original: Any) -> Any:
+    async def cancel(self: Job) -> None:
+        await self._cancel()
+
+    return cancel
+
+
+def _delete(original: Any) -> Any:
+    async def delete(self: Job) -> None:
+        await self._delete()
+
+    return delete
+
+
+def _stop_painting(original: Any) -> Any:
+    def stop_painting(self: StoredJob) -> None:
+        """Does not."""
+
+    return stop_painting
+
+
+_mutation("cancel-in-callers-task", "2: a caller who leaves breaks off a cancel", (Job, "cancel", _cancel))
+_mutation("delete-in-callers-task", "2: a caller who leaves breaks off a delete", (Job, "delete", _delete))
+_mutation(
+    "device-paints-on", "2: the device is not told of a cancel", (StoredJob, "_stop_painting", _stop_painting)
+)
+
+
+# 3: shown before it is stored.
+
+
+def _change(original: Any) -> Any:
+    async def change(self: StoredJob, edit: Any, *, result: bytes | None = None) -> None:
+        if result is None:
+            self._take(self._edited(edit))
+        await original(self, edit, result=result)
+
+    return change
+
+
+_mutation(
+    "memory-before-disk", "3: a change is made in memory before it is stored", (StoredJob, "_change", _change)
+)
+
+
+# 4: the disk is full, and the job pays for it.
+
+
+def _note(original: Any) -> Any:
+    async def note(self: Job, edit: Any, *, quiet: bool = False) -> None:
+        await original(self, edit, quiet=quiet)
+        if self.behind:
+            self._shared.tasks.start(self.fail(internal()))
+
+    return note
+
+
+_mutation("store-error-fails-job", "4: what cannot be stored fails the job", (StoredJob, "_note", _note))
+
+
+# 5: an update from what was there before another one.
+
+
+def _update(original: Any) -> Any:
+    async def update(self: Job, wanted: Any) -> None:
+        self._check_changeable()
+        changed = wanted(self._with_spec())
+        await original(self, lambda _: changed)
+
+    return update
+
+
+_mutation("merge-before-lock", "5: an update is merged before the lock is taken", (Job, "update", _update))
+
+
+# 7: a worker that does not answer.
+
+
+def _update_under_lock(original: Any) -> Any:
+    async def update(self: Job, wanted: Any) -> None:
+        async with self._lock:
+            self._check_changeable()
+            changed = wanted(self._with_spec())
+            if self.painting is not None:
+                answer = await self.painting.steer(changed.recipe)
+                changed.recipe.CopyFrom(answer if answer is not None else changed.recipe)
+            await self._take_over(changed)
+
+    return update
+
+
+def _pause_under_lock(original: Any) -> Any:
+    async def pause(self: Job) -> Any:
+        painting = await original(self)
+        async with self._lock:
+            if painting is not None:
+                await painting.worker.suspend(self.name)
+        return painting
+
+    return pause
+
+
+def _on_worker_died(original: Any) -> Any:
+    async def on_worker_died(self: Run, error: WorkerDied) -> None:
+        error.blames = True
+        await original(self, error)
+
+    return on_worker_died
+
+
+_mutation(
+    "title-waits-for-worker",
+    "7: an update asks the worker under the lock",
+    (Job, "_update", _update_under_lock),
+)
+_mutation(
+    "pause-waits-for-worker", "7: a pause asks the worker under the lock", (Job, "_pause", _pause_under_lock)
+)
+_mutation(
+    "silence-is-blamed", "7: jobs are blamed for a silent worker", (Run, "_on_worker_died", _on_worker_died)
+)
+
+
+# 8: a server that is about to end.
+
+
+def _keep_placing(original: Any) -> Any:
+    async def keep_placing(self: Placer) -> None:
+        while not self._registry.draining:
+            await self._registry.changed.wait()
+            self._registry.changed.clear()
+            self._place()
+
+    return keep_placing
+
+
+def _drain(original: Any) -> Any:
+    async def drain(self: Placer, seconds: float) -> None:
+        loops, self._loops = self._loops, []
+        await original(self, seconds)
+        for loop in loops:
+            loop.cancel()
+
+    return drain
+
+
+def _admit(original: Any) -> Any:
+    async def create(self: Any, *args: Any) -> Any:
+        registry = self if isinstance(self, Registry) else self._registry
+        draining, registry.draining = registry.draining, False
+        try:
+            return await original(self, *args)
+        finally:
+            registry.draining = draining
+
+    return create
+
+
+_mutation(
+    "placed-in-drain",
+    "8: a job is placed once more while the server drains",
+    (Placer, "_keep_placing", _keep_placing),
+    (Placer, "drain", _drain),
+    endings=["drain"],
+)
+_mutation(
+    "admitted-in-drain",
+    "8: jobs are made while the server drains",
+    (StyleTransfer, "_create", _admit),
+    (Registry, "_create", _admit),
+    endings=["drain"],
+)
+
+
+# Of other promises.
+
+
+def _publish(original: Any) -> Any:
+    def publish(self: StoredJob) -> None:
+        if self.state != pb.JOB_STATE_CANCELLED:
+            original(self)
+
+    return publish
+
+
+def _is_known(original: Any) -> Any:
+    async def enter(self: Registry, record: Any) -> Job:
+        return await original(self, dataclasses.replace(record, request_id=""))
+
+    return enter
+
+
+def _check_room(original: Any) -> Any:
+    def check_room(self: Registry, tenant: str) -> None:
+        with contextlib.suppress(CallError):
+            original(self, tenant)
+
+    return check_room
+
+
+_mutation("watchers-not-told", "watchers are not told of a cancel", (StoredJob, "publish", _publish))
+_mutation("request-id-ignored", "a request made twice makes two jobs", (Registry, "_create", _is_known))
+_mutation("no-limit", "there are more jobs than there may be", (Registry, "check_room", _check_room))

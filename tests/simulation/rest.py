@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.fleet.run import Run
 from impasto_server.store.records import FINAL_STATES, Record, identifier, reserved_bytes
 
 if TYPE_CHECKING:
@@ -50,6 +52,27 @@ def check_memory(world: World) -> None:
             world.violation(f"the number of jobs of {tenant} is wrong")
     for job in world.jobs.values():
         world.check_stored(job)
+
+
+def passing(world: World) -> Iterator[str]:
+    """What may be so for a moment, and must not stay so."""
+    registry, workers = world.server.registry, world.server.workers
+    for worker in workers.all:
+        for name, stay in worker.jobs.items():
+            job = registry.find(name)
+            if job is None:
+                yield f"{worker.key} works for {name}, which is final or deleted"
+            elif job.painting is None:
+                yield f"{worker.key} works for {name}, which does not know"
+            elif stay.started and not worker.hangs and stay.priority != job.record.job.priority:
+                yield f"{worker.key} was not told of the priority of {name}"
+    busy = {job.painting.worker.key for job in registry if isinstance(job.painting, Run)}
+    free = {worker.key for worker in workers.ready_workers} - busy
+    for job in registry:
+        if job.waiting and free - job.too_small:
+            yield f"{job.name} waits although {min(free)} is free"
+        if job.state == pb.JOB_STATE_RUNNING and job.painting is None:
+            yield f"{job.name} is RUNNING on no device"
 
 
 def _check_course(world: World, *, all_final: bool) -> None:
@@ -127,5 +150,7 @@ def _check_nothing_left(world: World) -> None:
 
 def _records(world: World) -> list[Record]:
     return [
-        record for tenant in world.tenants for record in world.server.store.jobs.list(tenant, page_size=1000)[0]
+        record
+        for tenant in world.tenants
+        for record in world.server.store.jobs.list(tenant, page_size=1000)[0]
     ]

@@ -197,7 +197,7 @@ class SimulatedWorker:
         self, begin: worker_pb2.Begin, stay: Stay, content: StoredImage, checkpoint: Path | None
     ) -> AsyncGenerator[worker_pb2.RunResponse, None]:
         name, death, chance = begin.job_name, self._died, self._random.random
-        made = _evaluation_of(name, checkpoint.read_bytes()) if checkpoint is not None else 0
+        made = _evaluation_of(name, checkpoint)
         await self._pause(chance() * 0.3, death)
         width, height = content.width or 0, content.height or 0
         if width >= BIG_SIDE and not self._workers.is_largest(self):
@@ -215,7 +215,9 @@ class SimulatedWorker:
             yield _progress(made, stay.recipe.evaluations, self._pace)
             if stay.watched and chance() < 0.3:
                 data = f"preview {made}".encode()
-                yield worker_pb2.RunResponse(preview=pb.Preview(data=data, evaluation=made, width=4, height=4))
+                yield worker_pb2.RunResponse(
+                    preview=pb.Preview(data=data, evaluation=made, width=4, height=4)
+                )
             if chance() < 0.3:
                 for response in _checkpoint(name, made):
                     yield response
@@ -314,8 +316,12 @@ def _checkpoint(name: str, made: int) -> Iterator[worker_pb2.RunResponse]:
         yield worker_pb2.RunResponse(checkpoint=chunk)
 
 
-def _evaluation_of(name: str, checkpoint: bytes) -> int:
-    owner, made = checkpoint.decode().rstrip(".").split(" ")
+def _evaluation_of(name: str, checkpoint: Path | None) -> int:
+    """Evaluations that a job has behind it."""
+    if checkpoint is None:
+        return 0
+    data = checkpoint.read_bytes()
+    owner, made = data.decode().rstrip(".").split(" ")
     assert owner == name, f"{name} goes on from the checkpoint of {owner}"
-    assert len(checkpoint) == 90, f"{name} goes on from a part of a checkpoint"
+    assert len(data) == 90, f"{name} goes on from a part of a checkpoint"
     return int(made)

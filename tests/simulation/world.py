@@ -12,7 +12,7 @@ import random
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from impasto.v1 import style_transfer_pb2 as pb
@@ -35,10 +35,14 @@ LIVE_SECONDS = 120.0
 REST_SECONDS = 240.0
 """Once nothing goes wrong any more, everything has come to rest after so long."""
 
-LOOK_SECONDS = 3.0
-"""Work for a job that is final or deleted is off the device after so long."""
+LOOK_SECONDS = 5.0
+"""What may be wrong for a moment is right after so long."""
+
+ENDINGS = ("kill", "kill", "kill after work", "drain", "rest")
+"""How a life of the server with callers may end."""
 
 _RESERVE_BYTES = 4096
+_WORLDS_TO_COLLECT = 50
 
 
 class Broken(Exception):
@@ -89,7 +93,7 @@ class World:
     server: Server
     loop: VirtualLoop
 
-    def __init__(self, seed: int, folder: Path, images: Images) -> None:
+    def __init__(self, seed: int, folder: Path, images: Images, endings: Sequence[str]) -> None:
         self.images = images
         self.folder = folder
         self.tenants = TENANTS
@@ -100,6 +104,7 @@ class World:
         self.trace: list[str] = []
         self.calls = 0
         self._seed = seed
+        self._endings = endings
         self._by_request: dict[tuple[str, str], KnownJob] = {}
         self._now = 1000.0
         self._life = 0
@@ -141,11 +146,11 @@ class World:
     def _live(self) -> None:
         """A life with callers and faults, which may end at any moment."""
         plan = self._random
-        ending = plan.choice(("kill", "kill", "kill after work", "drain", "rest"))
+        ending = plan.choice(self._endings)
         self._open(trouble=self._trouble)
         if ending == "kill after work":
             self.server.disk.die_after = plan.randint(1, 120)
-        end = self.loop.time() + plan.choice((0.5, 2.0, 5.0, 15.0)) if ending in ("kill", "drain") else None
+        end = self.loop.time() + plan.choice((0.3, 1.0, 3.0, 10.0)) if ending in ("kill", "drain") else None
         living = self.loop.create_task(self._callers())
         faults = self.loop.create_task(self._mischief())
         looking = self.loop.create_task(self._look())
@@ -258,21 +263,18 @@ class World:
                 self.server.disk.full = what == "full" and self._trouble > 0
 
     async def _look(self) -> None:
-        """Sees to it that no device works for a job that is final or deleted."""
-        since: dict[str, float] = {}
+        """Sees to it that what is wrong for a moment does not stay wrong."""
+        seen: dict[str, float] = {}
         while True:
             await asyncio.sleep(1.0)
             now = self.loop.time()
-            useless = {}
-            for worker in self.server.workers.all:
-                for name in worker.jobs:
-                    record = self.server.store.jobs.get(name)
-                    if record is None or record.job.state in FINAL_STATES:
-                        useless[name] = since.get(name, now)
-            since = useless
-            for name, begin in useless.items():
-                if now - begin > LOOK_SECONDS:
-                    self.violation(f"a device works for {name}, which is final or deleted")
+            # What the store still is at cannot be right yet.
+            if self.server.disk.under_way or self.server.drained_at is not None:
+                continue
+            seen = {fault: seen.get(fault, now) for fault in rest.passing(self)}
+            for fault, since in seen.items():
+                if now - since > LOOK_SECONDS:
+                    self.violation(fault)
 
     # Rest.
 
@@ -304,7 +306,13 @@ class World:
     # What callers learn.
 
     def created(
-        self, message: pb.Job, request: pb.CreateJobRequest, tenant: str, begin: float, *, lingers: bool = False
+        self,
+        message: pb.Job,
+        request: pb.CreateJobRequest,
+        tenant: str,
+        begin: float,
+        *,
+        lingers: bool = False,
     ) -> None:
         """A caller was told that its job is made."""
         now = self.loop.time()
@@ -342,7 +350,11 @@ class World:
     def shown(self, tenant: str, event: pb.JobEvent, before: pb.JobEvent | None) -> None:
         """A watcher was told an event."""
         kind = event.WhichOneof("event")
-        if before is not None and kind in ("job", "progress", "preview") and event.sequence <= before.sequence:
+        if (
+            before is not None
+            and kind in ("job", "progress", "preview")
+            and event.sequence <= before.sequence
+        ):
             self.violation(f"event {event.sequence} comes after event {before.sequence}")
         if before is not None and before.HasField("job") and before.job.state in FINAL_STATES:
             self.violation(f"an event comes after the final state of {before.job.name}")
@@ -387,7 +399,9 @@ class Log(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
         self._world.note(f"log {text}")
-        bad = record.exc_info or record.name == "asyncio" or text.startswith(("jobs cannot", "painting failed"))
+        bad = (
+            record.exc_info or record.name == "asyncio" or text.startswith(("jobs cannot", "painting failed"))
+        )
         if bad and record.levelno >= logging.ERROR:
             error = f" {record.exc_info[1]!r}" if record.exc_info else ""
             self._world.violation(f"logged: {text}{error}")
@@ -409,6 +423,8 @@ class Simulation:
 
     def __enter__(self) -> Simulation:
         # Of a killed server, coroutines are left that nobody awaits any more; they may be found at any time.
+        gc.disable()
+        self._worlds = 0
         self._quiet = warnings.catch_warnings()
         self._quiet.__enter__()
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
@@ -422,15 +438,24 @@ class Simulation:
         return self
 
     def __exit__(self, *_: object) -> None:
+        gc.enable()
         gc.collect()
         self._quiet.__exit__()
         shutil.rmtree(self._folder)
 
-    def outcome(self, seed: int) -> Outcome:
-        """What becomes of the world of a seed."""
+    def outcome(self, seed: int, endings: Sequence[str] = ENDINGS) -> Outcome:
+        """What becomes of the world of a seed.
+
+        Args:
+            seed: decides everything.
+            endings: how lives of the server may end.
+        """
+        self._worlds += 1
+        if self._worlds % _WORLDS_TO_COLLECT == 0:
+            gc.collect()
         folder = self._folder / "world"
         shutil.copytree(self._folder / "template", folder)
-        world = World(seed, folder, self._images)
+        world = World(seed, folder, self._images, endings)
         loggers = [logging.getLogger(name) for name in ("impasto_server", "asyncio")]
         before = [(logger.level, logger.propagate) for logger in loggers]
         handler = Log(world)

@@ -1,0 +1,58 @@
+"""Thousands of small worlds, and faults that must not go unseen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from simulation import mutations
+from simulation.__main__ import report
+from simulation.world import Simulation
+
+SEEDS = int(os.environ.get("IMPASTO_SIMULATION_SEEDS", "1500"))
+"""How many worlds are tried: about a minute of one core."""
+
+BLOCKS = 10
+
+TRIES = 300
+"""A fault shows in one of so many worlds."""
+
+
+@pytest.fixture(scope="module")
+def simulation() -> Iterator[Simulation]:
+    with Simulation() as made:
+        yield made
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_what_is_promised_holds_in_every_world(simulation: Simulation, block: int) -> None:
+    for seed in range(block * SEEDS // BLOCKS, (block + 1) * SEEDS // BLOCKS):
+        outcome = simulation.outcome(seed)
+        assert not outcome.violations, report(outcome)
+
+
+@pytest.mark.parametrize("seed", [1, 17, 20])
+def test_a_seed_gives_the_same_world_each_time(simulation: Simulation, seed: int) -> None:
+    first, second = (simulation.outcome(seed) for _ in range(2))
+    assert first.trace == second.trace
+    assert first.digest == second.digest != simulation.outcome(seed + 1).digest
+
+
+@pytest.mark.parametrize("name", mutations.MUTATIONS)
+def test_a_fault_in_the_code_is_found(simulation: Simulation, name: str) -> None:
+    endings = mutations.MUTATIONS[name].endings
+    with mutations.put_in(name):
+        found = any(simulation.outcome(seed, endings).violations for seed in range(TRIES))
+    assert found, f"{mutations.MUTATIONS[name].fault}: not seen in {TRIES} worlds"
+
+
+def test_a_fault_is_found_again_by_its_seed(simulation: Simulation) -> None:
+    with mutations.put_in("merge-before-lock"):
+        outcomes = (simulation.outcome(seed) for seed in range(TRIES))
+        found = next(outcome for outcome in outcomes if outcome.violations)
+        again = simulation.outcome(found.seed)
+    assert (again.violations, again.digest) == (found.violations, found.digest)
+    assert found.violations[0] in report(found)
+    assert f"--seeds {found.seed}" in report(found)
