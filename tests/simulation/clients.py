@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ PAUSE_SECONDS, STEER_SECONDS, USUAL_SECONDS = 6.0, 60.0, 1.0
 """What a call may take beside the store's work, seconds: a pause; an update of the recipe, which waits for a
 worker that may be asked for others' updates first; any other."""
 
+PREVIEW_MILLISECONDS = 3000
+"""For so long a call waits for a preview."""
+
 _ACTIONS = {
     "create": 3,
     "stylize": 1,
@@ -36,6 +40,8 @@ _ACTIONS = {
     "update": 4,
     "update_at_once": 2,
     "delete": 1,
+    "preview": 1,
+    "download": 1,
 }
 
 
@@ -65,8 +71,8 @@ class Client:
 
     # Calls.
 
-    async def call(self, method: str, request: Any, *, may_leave: bool = True) -> Any:
-        """Makes a call and perhaps leaves it half-way.
+    async def call(self, method: str, request: Any, *, may_leave: bool = True, write: Any = None) -> Any:
+        """Makes a call and perhaps leaves it half-way. `write` takes what it streams.
 
         Returns:
             The answer, `CallEnded`, or `UNKNOWN`.
@@ -76,7 +82,7 @@ class Client:
         if not server.accepts:
             return UNKNOWN
         begin, busy = loop.time(), server.disk.busy_seconds()
-        task = server.begin(method, request, self._tenant)
+        task = server.begin(method, request, self._tenant, write)
         leaves = may_leave and self._random.random() < 0.25
         patience = self._random.choice((0.0, 0.0, 0.005, 0.02, 0.1, 2.0)) if leaves else None
         await asyncio.wait({task}, timeout=patience)
@@ -185,6 +191,35 @@ class Client:
                 job.deletes -= 1
             elif answer is not UNKNOWN:
                 self._world.deleted(job)
+
+    async def preview(self) -> None:
+        if job := self._some_job():
+            request = pb.GetPreviewRequest(name=job.name)
+            request.wait.FromMilliseconds(self._random.choice((0, PREVIEW_MILLISECONDS)))
+            begin = asyncio.get_running_loop().time()
+            answer = await self.call("GetPreview", request)
+            if isinstance(answer, pb.GetPreviewResponse):
+                self._world.observed(job, answer.job, begin)
+
+    async def download(self) -> None:
+        """The result of a job that has one."""
+        job = self._some_job()
+        if job is None or job.final != pb.JOB_STATE_SUCCEEDED or job.deletes:
+            return
+        data = bytearray()
+
+        async def write(chunk: Any) -> None:
+            data.extend(chunk.data)
+
+        answer = await self.call("DownloadImage", pb.DownloadImageRequest(result_of=job.name), write=write)
+        if isinstance(answer, CallEnded):
+            if (
+                answer.code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION)
+                and not job.deletes
+            ):
+                self._world.violation(f"the result of {job.name} is lost: {answer}")
+        elif answer is not UNKNOWN and hashlib.sha256(data).hexdigest() != job.result:
+            self._world.violation(f"{job.name} has another result than was shown")
 
     async def update(self) -> None:
         if job := self._some_job():
@@ -314,6 +349,8 @@ class Client:
 def _bound(request: Any) -> float:
     if isinstance(request, pb.PauseJobRequest):
         return PAUSE_SECONDS
+    if isinstance(request, pb.GetPreviewRequest):
+        return PREVIEW_MILLISECONDS / 1000 + USUAL_SECONDS
     steers = isinstance(request, pb.UpdateJobRequest) and "recipe" in str(request.update_mask.paths)
     return STEER_SECONDS if steers else USUAL_SECONDS
 

@@ -38,6 +38,7 @@ class Register:
 
     def __init__(self, value: Any, start: float, end: float) -> None:
         self.writes = [Write(value, start, end, acknowledged=True)]
+        self._seen: list[Write] = []
 
     def write(self, value: Any, now: float) -> Write:
         write = Write(value, now)
@@ -51,11 +52,18 @@ class Register:
     def allowed(self, start: float = math.inf, end: float = math.inf) -> list[Any]:
         """What a reader may find who reads at some moment between the two."""
         floor = max((w.start for w in self.writes if w.acknowledged and w.end < start), default=-math.inf)
-        return [w.value for w in self.writes if w.end >= floor and w.start <= end]
+        earlier = [seen for seen in self._seen if seen.end < start]
+        return [
+            write.value
+            for write in self.writes
+            if write.end >= floor
+            and write.start <= end
+            and all(write.end >= seen.start or write.value == seen.value for seen in earlier)
+        ]
 
-    def observe(self, value: Any, start: float) -> None:
-        """A reader found this at some moment from `start` on: no older value may come back."""
-        self.writes = [w for w in self.writes if w.value == value or w.end > start] or self.writes
+    def observe(self, value: Any, start: float, end: float) -> None:
+        """A reader found this at some moment between the two: no older value may come back."""
+        self._seen.append(Write(value, start, end))
 
     def show(self, value: Any, now: float) -> None:
         """A watcher was told so: whoever wrote this has had effect by now."""
@@ -141,14 +149,14 @@ class KnownJob:
                 faults.append(f"{self.name} has {field} {value!r}; it can only be one of {allowed}")
         return faults
 
-    def observe(self, job: pb.Job, start: float) -> None:
-        """A reader found it so, at some moment from `start` on."""
+    def observe(self, job: pb.Job, start: float, end: float) -> None:
+        """A reader found it so, at some moment between the two."""
         final = job.state in FINAL_STATES
         if final:
             self.final, self.result = job.state, job.result.sha256
         for field, register in self.registers.items():
             if not (final and field == PAUSED):
-                register.observe(value_of(job, field), start)
+                register.observe(value_of(job, field), start, end)
 
     def show(self, job: pb.Job, now: float) -> None:
         """A watcher was told that it is so."""
@@ -156,5 +164,6 @@ class KnownJob:
         if final:
             self.final, self.result = job.state, job.result.sha256
         for field, register in self.registers.items():
-            if not (final and field == PAUSED):
+            # Whether it is PAUSED has two values only: an event may be older than a call for the same one.
+            if field != PAUSED:
                 register.show(value_of(job, field), now)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.jobs import states
+from impasto_server.jobs.job import Job
 from impasto_server.store import reserve
 from impasto_server.store.records import FINAL_STATES
 from impasto_server.store.store import Store
@@ -296,7 +297,7 @@ class World:
             not server.disk.under_way
             and not len(server.registry.tasks)
             and all(worker.ready and not worker.jobs for worker in server.workers.all)
-            and all(job.state == pb.JOB_STATE_PAUSED and not job.painting for job in server.registry)
+            and all(_rests(job) for job in server.registry)
             and all(handler.job in self._paused() for handler in server.handlers.values())
         )
 
@@ -344,7 +345,7 @@ class World:
         """A caller was shown a job, in answer to a call that began then."""
         for fault in job.faults(message, begin, self.loop.time()):
             self.violation(f"shown: {fault}")
-        job.observe(message, begin)
+        job.observe(message, begin, self.loop.time())
         self.check_stored(job)
 
     def shown(self, tenant: str, event: pb.JobEvent, before: pb.JobEvent | None) -> None:
@@ -387,6 +388,10 @@ class World:
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         if loop is self.loop:
             self.violation(f"the loop was told: {context}")
+
+
+def _rests(job: Job) -> bool:
+    return job.state == pb.JOB_STATE_PAUSED and job.painting is None and not job.behind
 
 
 class Log(logging.Handler):
@@ -468,12 +473,12 @@ class Simulation:
             with self._small_reserve():
                 world.run()
         finally:
+            world.close()
             states.secrets = secrets
             for logger, (level, propagate) in zip(loggers, before, strict=True):
                 logger.removeHandler(handler)
                 logger.setLevel(level)
                 logger.propagate = propagate
-            world.close()
             shutil.rmtree(folder)
         return Outcome(seed, world.violations, world.trace, world.calls, len(world.jobs))
 
