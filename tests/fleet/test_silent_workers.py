@@ -44,7 +44,7 @@ class Keeper:
             arguments=ARGUMENTS,
             socket=folder / "socket",
             changed=self._change.set,
-            **{"timeout": TIMEOUT, **arguments},
+            **{"timeout": TIMEOUT, "turn_timeout": 600.0, **arguments},
         )
         self.keeper = asyncio.create_task(self.worker.keep_alive())
 
@@ -252,7 +252,9 @@ def test_that_the_gateway_itself_stood_still_is_not_held_against_its_worker(tmp_
 
 def test_the_fleet_gives_no_jobs_to_a_silent_worker_and_tells_its_devices_apart() -> None:
     async def check() -> None:
-        fleet = Fleet(["cpu", "cpu"], [*ARGUMENTS, "--cpu-share", "2"], worker_timeout=4 * TIMEOUT)
+        fleet = Fleet(
+            ["cpu", "cpu"], [*ARGUMENTS, "--cpu-share", "2"], worker_timeout=4 * TIMEOUT, turn_timeout=600.0
+        )
         async with fleet:
 
             async def until_ready(number: int) -> None:

@@ -42,6 +42,8 @@ def test_every_run_tells_that_its_worker_died_however_late_that_is_noticed(tmp_p
             arguments=ARGUMENTS,
             socket=tmp_path / "socket",
             changed=changed.set,
+            timeout=60.0,
+            turn_timeout=600.0,
         )
         keeper = asyncio.create_task(worker.keep_alive())
         try:

@@ -28,8 +28,8 @@ class Fleet:
         devices: Sequence[str],
         worker_arguments: Sequence[str],
         *,
-        worker_timeout: float = 20.0,
-        turn_timeout: float = 1800.0,
+        worker_timeout: float,
+        turn_timeout: float,
     ) -> None:
         """
         Args:

@@ -117,7 +117,16 @@ class Run:
         """See `Painting`."""
         if self._told is None:
             return None
-        answer = await self.worker.update(worker_pb2.UpdateRunRequest(job_name=self.job.name, recipe=recipe))
+        request = worker_pb2.UpdateRunRequest(job_name=self.job.name, recipe=recipe)
+        asking = asyncio.ensure_future(self.worker.update(request))
+        leaving = asyncio.ensure_future(self.off_device.wait())
+        try:
+            await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            # A job that has left has no use for an answer, which may never come.
+            answer = asking.result() if asking.done() else None
+        finally:
+            asking.cancel()
+            leaving.cancel()
         if answer is None:
             return None
         self._told.recipe.CopyFrom(answer.recipe if answer.HasField("recipe") else recipe)

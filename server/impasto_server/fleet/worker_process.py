@@ -69,8 +69,8 @@ class WorkerProcess:
         arguments: Sequence[str],
         socket: Path,
         changed: Callable[[], None],
-        timeout: float = 20.0,
-        turn_timeout: float = 1800.0,
+        timeout: float,
+        turn_timeout: float,
     ) -> None:
         """
         Args:

@@ -85,9 +85,9 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
             f"your images and results would take {error.needed_bytes:,} bytes, more than the "
             f"{error.quota_bytes:,} kept for you; delete some jobs, or give smaller images"
         )
-        return exhausted("TOO_MANY_BYTES", "tenant", message)
+        return exhausted("TOO_MANY_BYTES", f"tenant:{error.tenant}", message)
     if isinstance(error, TooManyUploads):
-        return exhausted("TOO_MANY_UPLOADS", "tenant", str(error))
+        return exhausted("TOO_MANY_UPLOADS", f"tenant:{error.tenant}", str(error))
     if isinstance(error, StoreClosed):
         return shutting_down()
     if isinstance(error, StoreBusy):

@@ -41,15 +41,17 @@ class QuotaExceeded(Refusal):
     """The tenant would have more stored than it may.
 
     Attributes:
+        tenant: whose quota it is.
         quota_bytes: what it may.
         needed_bytes: what it would have.
     """
 
-    def __init__(self, quota_bytes: int, needed_bytes: int) -> None:
+    def __init__(self, tenant: str, quota_bytes: int, needed_bytes: int) -> None:
         super().__init__(
             f"{needed_bytes} bytes would be stored, and {quota_bytes} are allowed; delete jobs, or give "
             "smaller images"
         )
+        self.tenant = tenant
         self.quota_bytes = quota_bytes
         self.needed_bytes = needed_bytes
 
@@ -58,11 +60,13 @@ class TooManyUploads(Refusal):
     """The tenant has as many unfinished uploads as it may.
 
     Attributes:
+        tenant: which one.
         limit: how many it may have.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, tenant: str, limit: int) -> None:
         super().__init__(f"you have {limit} unfinished uploads, the most allowed; finish one of them first")
+        self.tenant = tenant
         self.limit = limit
 
 

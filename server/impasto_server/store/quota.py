@@ -47,4 +47,4 @@ class Quota:
         if self._quota_bytes is not None:
             needed = self.stored_bytes(tenant) + more_bytes
             if needed > self._quota_bytes:
-                raise QuotaExceeded(self._quota_bytes, needed)
+                raise QuotaExceeded(tenant, self._quota_bytes, needed)

@@ -164,7 +164,7 @@ class Uploads:
             finally:
                 lock.release()
         else:
-            raise TooManyUploads(MAX_UPLOADS)
+            raise TooManyUploads(tenant, MAX_UPLOADS)
 
     def _announce(self, tenant: str, key: str, size_bytes: int, upload: Upload) -> None:
         """Reserves the size of an upload of an older version, whose file does not tell it."""

@@ -1,4 +1,4 @@
-"""A process that owns one device: it decodes images, shares the device among its jobs and codes the pictures.
+"""A process that owns one device: decodes images, shares the device among its jobs, codes the pictures.
 
-May use the engine, `contract` and the generated contract; it knows nothing of the store or of callers.
+Uses `engine` and `contract`; knows jobs only by what the gateway sends, and trusts whoever reaches its socket.
 """
