@@ -7,7 +7,8 @@ import sys
 import time
 
 from simulation import mutations
-from simulation.world import ENDINGS, Outcome, Simulation
+from simulation.seeds import Outcome, Simulation
+from simulation.world import ENDINGS
 
 TOLD = 40
 """So many of the last events are told of a seed that fails."""

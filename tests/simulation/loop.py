@@ -7,7 +7,6 @@ import asyncio.events
 import contextlib
 import heapq
 import random
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -85,8 +84,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._dead = True
         self._ready.clear()
         self._scheduled.clear()
-        hook = sys.unraisablehook
-        sys.unraisablehook = lambda _: None
         # What coroutines have in their `finally` runs now, in vain: this loop does nothing any more.
         asyncio.events._set_running_loop(self)
         try:
@@ -99,7 +96,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
                         break
         finally:
             asyncio.events._set_running_loop(None)
-            sys.unraisablehook = hook
             self.close()
 
     def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:

@@ -117,6 +117,7 @@ class KnownJob:
         self.deletes = 0
         self.deleted = math.inf
         self.final: int | None = None
+        self._final_since = math.inf
         self.result = ""
         self.registers: dict[str, Register] = {}
 
@@ -134,7 +135,7 @@ class KnownJob:
         """What of a job, read between the two times, contradicts what is known of it."""
         faults = []
         final = job.state in FINAL_STATES
-        if self.final is not None and job.state != self.final:
+        if self._final_since < start and self.final is not None and job.state != self.final:
             was, is_ = pb.JobState.Name(self.final), pb.JobState.Name(job.state)
             faults.append(f"{self.name} was shown as {was} and is {is_}")
         if final and self.result and job.result.sha256 != self.result:
@@ -151,19 +152,22 @@ class KnownJob:
 
     def observe(self, job: pb.Job, start: float, end: float) -> None:
         """A reader found it so, at some moment between the two."""
-        final = job.state in FINAL_STATES
-        if final:
-            self.final, self.result = job.state, job.result.sha256
+        final = self._see_final(job, end)
         for field, register in self.registers.items():
             if not (final and field == PAUSED):
                 register.observe(value_of(job, field), start, end)
 
     def show(self, job: pb.Job, now: float) -> None:
         """A watcher was told that it is so."""
-        final = job.state in FINAL_STATES
-        if final:
-            self.final, self.result = job.state, job.result.sha256
+        self._see_final(job, now)
         for field, register in self.registers.items():
             # Whether it is PAUSED has two values only: an event may be older than a call for the same one.
             if field != PAUSED:
                 register.show(value_of(job, field), now)
+
+    def _see_final(self, job: pb.Job, now: float) -> bool:
+        final = job.state in FINAL_STATES
+        if final:
+            self.final, self.result = job.state, job.result.sha256
+            self._final_since = min(self._final_since, now)
+        return final

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.fleet.run import Run
 from impasto_server.store.records import FINAL_STATES, Record, identifier, reserved_bytes
+from simulation.knowledge import LARGE, SMALL
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -102,7 +103,7 @@ def _check_files(world: World) -> None:
     """Each job that SUCCEEDED has its one picture, and nothing else is there; the quota counts just that."""
     store, folder = world.server.store, world.folder
     records = _records(world)
-    used = dict.fromkeys(world.tenants, world.image_bytes)
+    used = dict.fromkeys(world.tenants, len(SMALL + LARGE))
     pictures = set()
     for record in records:
         name = record.job.name

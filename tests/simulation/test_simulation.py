@@ -9,7 +9,7 @@ import pytest
 
 from simulation import mutations
 from simulation.__main__ import report
-from simulation.world import Simulation
+from simulation.seeds import Simulation
 
 SEEDS = int(os.environ.get("IMPASTO_SIMULATION_SEEDS", "1500"))
 """How many worlds are tried: about a minute of one core."""
