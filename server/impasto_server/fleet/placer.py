@@ -79,7 +79,7 @@ class Placer:
         stays = self._runs()
         for run in stays:
             run.suspend()
-        for run in await _still_there(stays, seconds):
+        for run in await _still_there(stays, seconds, remind=True):
             _log.warning("job leaves without a last checkpoint job=%s", run.job.name)
             run.stop()
         await _still_there(stays, _END_SECONDS)
@@ -115,8 +115,7 @@ class Placer:
                 if job.behind and ticks % _STORE_RETRY_TICKS == 0:
                     self._registry.tasks.start(job.store_what_happened())
             for run in self._runs():
-                if run.unheard:
-                    run.follow()
+                run.remind()
 
     def _place(self) -> None:
         jobs = list(self._registry)
@@ -202,11 +201,16 @@ class Placer:
                     job.publish_position()
 
 
-async def _still_there(stays: list[Run], seconds: float) -> list[Run]:
-    """Those stays that have not ended after so many seconds."""
-    waits = [asyncio.ensure_future(run.off_device.wait()) for run in stays]
-    if waits:
-        await asyncio.wait(waits, timeout=seconds)
+async def _still_there(stays: list[Run], seconds: float, *, remind: bool = False) -> list[Run]:
+    """Those stays that have not ended after so many seconds; if `remind`, they are reminded every second."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    waits = {asyncio.ensure_future(run.off_device.wait()) for run in stays}
+    while waits and (left := deadline - loop.time()) > 0:
+        _, waits = await asyncio.wait(waits, timeout=min(left, _TICK_SECONDS))
+        for run in stays if remind else ():
+            if not run.off_device.is_set():
+                run.remind()
     for wait in waits:
         wait.cancel()
     return [run for run in stays if not run.off_device.is_set()]

@@ -55,7 +55,6 @@ class Run:
         since: time of the event loop at which it was placed.
         leaving: whether it is to leave with a checkpoint.
         started: whether the worker has begun with it.
-        unheard: whether the worker could not be told of a change, since it did not answer.
         painted: whether its last evaluation is made: only the result is still coded and sent.
         off_device: set once nothing of it is on the device any more.
     """
@@ -92,7 +91,6 @@ class Run:
         self.leaving = False
         self.started = False
         self.painted = False
-        self.unheard = False
         self.off_device = asyncio.Event()
         self._store = store
         self._tasks = tasks
@@ -104,6 +102,9 @@ class Run:
         # What the worker was last told; None while it was told nothing.
         self._told: worker_pb2.UpdateRunRequest | None = None
         self._following = False
+        self._suspending = False
+        # Whether the worker could not be told of a change, since it did not answer.
+        self._unheard = False
         self._device_seconds = 0.0
         self._evaluations = 0
         self._stopped = False
@@ -124,6 +125,12 @@ class Run:
             await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
             # A job that has left has no use for an answer, which may never come.
             answer = asking.result() if asking.done() else None
+        except CallError as error:
+            if error.status.code == code_pb2.UNAVAILABLE:
+                # It may have taken the recipe all the same: it is told again what it is to be.
+                self._told.recipe.CopyFrom(recipe)
+                self._unheard = True
+            raise
         finally:
             asking.cancel()
             leaving.cancel()
@@ -141,8 +148,17 @@ class Run:
     def suspend(self) -> None:
         """See `Painting`."""
         self.leaving = True
-        if self.started:
-            self._tasks.start(self.worker.suspend(self.job.name))
+        if self.started and not self._suspending:
+            self._suspending = True
+            self._tasks.start(self._suspend())
+
+    def remind(self) -> None:
+        """Tells the worker once more what it did not hear. A worker that hangs for a while hears nothing, and
+        goes on afterwards."""
+        if self.leaving:
+            self.suspend()
+        if self._unheard:
+            self.follow()
 
     def stop(self) -> None:
         """See `Painting`."""
@@ -150,9 +166,15 @@ class Run:
         if self._work is not None:
             self._work.cancel()
 
+    async def _suspend(self) -> None:
+        try:
+            await self.worker.suspend(self.job.name)
+        finally:
+            self._suspending = False
+
     async def _follow(self) -> None:
         """Tells the worker what it was not told yet, until it knows the job's record."""
-        self.unheard = False
+        self._unheard = False
         try:
             while not self.off_device.is_set() and (news := self._news()) is not None:
                 try:
@@ -160,7 +182,7 @@ class Run:
                         return
                 except CallError as error:
                     if error.status.code == code_pb2.UNAVAILABLE:
-                        self.unheard = True
+                        self._unheard = True
                         return
                     _log.error("worker refuses a change job=%s error=%r", self.job.name, str(error))
                 self._remember(news)
