@@ -32,7 +32,7 @@ _ACTIONS = {
     "create": 3,
     "stylize": 1,
     "get": 3,
-    "list": 1,
+    "list_jobs": 1,
     "watch": 4,
     "pause": 2,
     "resume": 3,
@@ -56,6 +56,8 @@ class Client:
         # Requests with an id, to be repeated.
         self._requests: list[pb.CreateJobRequest] = []
         self._made = 0
+        # Whether it waits for every answer.
+        self._patient = False
         self._watching: list[asyncio.Task[None]] = []
 
     async def live(self, actions: int) -> None:
@@ -71,7 +73,7 @@ class Client:
 
     # Calls.
 
-    async def call(self, method: str, request: Any, *, may_leave: bool = True, write: Any = None) -> Any:
+    async def call(self, method: str, request: Any, *, write: Any = None) -> Any:
         """Makes a call and perhaps leaves it half-way. `write` takes what it streams.
 
         Returns:
@@ -83,7 +85,7 @@ class Client:
             return UNKNOWN
         begin, busy = loop.time(), server.disk.busy_seconds()
         task = server.begin(method, request, self._tenant, write)
-        leaves = may_leave and self._random.random() < 0.25
+        leaves = not self._patient and self._random.random() < 0.25
         patience = self._random.choice((0.0, 0.0, 0.005, 0.02, 0.1, 2.0)) if leaves else None
         await asyncio.wait({task}, timeout=patience)
         if not task.done() or task.cancelled():
@@ -136,7 +138,7 @@ class Client:
         if job := self._some_job():
             await self._ask(job, "GetJob", pb.GetJobRequest(name=job.name))
 
-    async def list(self) -> None:
+    async def list_jobs(self) -> None:
         begin = asyncio.get_running_loop().time()
         known = dict(self._world.jobs)
         answer = await self.call("ListJobs", pb.ListJobsRequest(page_size=100))
@@ -160,17 +162,15 @@ class Client:
     async def resume(self) -> None:
         await self._set_paused("ResumeJob", pb.ResumeJobRequest, False)
 
-    async def resume_for_good(self, job: KnownJob) -> None:
-        """Has a job go on, on a server that is well."""
-        self._tenant = job.tenant
-        self._random = random.Random(0)
-        request = pb.ResumeJobRequest(name=job.name)
-        begin = asyncio.get_running_loop().time()
-        write = job.registers[PAUSED].write(False, begin)
-        answer = await self.call("ResumeJob", request, may_leave=False)
-        if isinstance(answer, pb.Job):
-            write.acknowledge(asyncio.get_running_loop().time())
-            self._world.observed(job, answer, begin)
+    async def end(self, job: KnownJob, *, cancel: bool) -> None:
+        """Watches a job to its end, for which it is cancelled or has to go on."""
+        self._tenant, self._patient = job.tenant, True
+        self._watch("WatchJob", pb.WatchJobRequest(name=job.name), None)
+        await asyncio.sleep(0.1)
+        if cancel:
+            await self._cancel(job)
+        else:
+            await self._ask(job, "ResumeJob", pb.ResumeJobRequest(name=job.name), {PAUSED: False})
 
     async def _set_paused(self, method: str, request: Any, value: bool) -> None:
         if job := self._some_job():
@@ -178,10 +178,13 @@ class Client:
 
     async def cancel(self) -> None:
         if job := self._some_job():
-            job.cancels += 1
-            answer = await self._ask(job, "CancelJob", pb.CancelJobRequest(name=job.name))
-            if isinstance(answer, pb.Job) and answer.state != pb.JOB_STATE_CANCELLED:
-                self._world.violation(f"{job.name} was cancelled and is in state {answer.state}")
+            await self._cancel(job)
+
+    async def _cancel(self, job: KnownJob) -> None:
+        job.cancels += 1
+        answer = await self._ask(job, "CancelJob", pb.CancelJobRequest(name=job.name))
+        if isinstance(answer, pb.Job) and answer.state != pb.JOB_STATE_CANCELLED:
+            self._world.violation(f"{job.name} was cancelled and is in state {answer.state}")
 
     async def delete(self) -> None:
         if job := self._some_job():
@@ -294,7 +297,7 @@ class Client:
         if not world.server.accepts:
             return
         task = world.server.begin(method, request, self._tenant, write)
-        patience = self._random.choice((0.05, 1.0, 5.0, None, None))
+        patience = None if self._patient else self._random.choice((0.05, 1.0, 5.0, None, None))
         await asyncio.wait({task}, timeout=patience)
         if not task.done():
             world.note(f"client {self._number} {method} {_of(request)}: stops watching")
@@ -358,4 +361,5 @@ def _bound(request: Any) -> float:
 def _of(request: Any) -> str:
     if isinstance(request, pb.UpdateJobRequest):
         return f"{request.job.name} {','.join(request.update_mask.paths)}"
-    return str(getattr(request, "name", "") or getattr(request, "request_id", ""))
+    named = (getattr(request, field, "") for field in ("name", "request_id", "result_of"))
+    return next((str(name) for name in named if name), "")

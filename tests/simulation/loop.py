@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.events
+import collections
 import contextlib
 import heapq
 import random
@@ -37,6 +38,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         steps: callbacks that were run.
     """
 
+    # What `asyncio.BaseEventLoop` keeps its callbacks in.
+    _ready: collections.deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+
     def __init__(self, random: random.Random, *, now: float, in_order: bool) -> None:
         """
         Args:
@@ -54,7 +59,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._halted = False
         self._dead = False
         self._made_tasks = 0
-        self.set_task_factory(self._make_task)
+        self.set_task_factory(self._make_task)  # type: ignore[arg-type]
 
     def time(self) -> float:
         return self._now
@@ -92,18 +97,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 coroutine = task.get_coro()
                 for _ in range(20):
                     with contextlib.suppress(BaseException):
-                        coroutine.close()  # type: ignore[union-attr]
+                        coroutine.close()
                         break
         finally:
             asyncio.events._set_running_loop(None)
             self.close()
 
-    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.Handle:
         if self._dead:
             return asyncio.Handle(callback, args, self, context)
         return super().call_soon(callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
         if self._dead:
             return asyncio.TimerHandle(when, callback, args, self, context)
         return super().call_at(when, callback, *args, context=context)
@@ -112,7 +121,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if not self._dead:
             super().call_exception_handler(context)
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> Any:
         raise AssertionError("the simulated code uses a thread")
 
     def _make_task(
@@ -130,7 +141,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         ready, scheduled = self._ready, self._scheduled
         while scheduled and scheduled[0].cancelled():
-            heapq.heappop(scheduled)._scheduled = False
+            heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]
         if not ready:
             self._steps_now = 0
             if not scheduled or scheduled[0].when() > self._until:
@@ -140,7 +151,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._now = max(self._now, scheduled[0].when())
         while scheduled and scheduled[0].when() <= self._now:
             timer = heapq.heappop(scheduled)
-            timer._scheduled = False
+            timer._scheduled = False  # type: ignore[attr-defined]
             if not timer.cancelled():
                 ready.append(timer)
         if not ready:

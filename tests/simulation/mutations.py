@@ -268,7 +268,7 @@ def _publish(original: Any) -> Any:
 
 
 def _is_known(original: Any) -> Any:
-    async def enter(self: Registry, record: Any) -> Job:
+    async def enter(self: Registry, record: Any) -> Any:
         return await original(self, dataclasses.replace(record, request_id=""))
 
     return enter

@@ -51,8 +51,8 @@ def check_memory(world: World) -> None:
     for tenant in {record.tenant for record in disk.values()}:
         if registry.unfinished(tenant) != sum(record.tenant == tenant for record in disk.values()):
             world.violation(f"the number of jobs of {tenant} is wrong")
-    for job in world.jobs.values():
-        world.check_stored(job)
+    for known in world.jobs.values():
+        world.check_stored(known)
 
 
 def passing(world: World) -> Iterator[str]:

@@ -134,11 +134,12 @@ def _small_reserve() -> Iterator[None]:
 @contextlib.contextmanager
 def _counted_names() -> Iterator[None]:
     """Jobs have names by which a seed is known again."""
-    secrets, states.secrets = states.secrets, Names()  # type: ignore[assignment]
+    before = vars(states)["secrets"]
+    vars(states)["secrets"] = Names()
     try:
         yield
     finally:
-        states.secrets = secrets
+        vars(states)["secrets"] = before
 
 
 @contextlib.contextmanager

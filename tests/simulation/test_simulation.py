@@ -33,6 +33,47 @@ def test_what_is_promised_holds_in_every_world(simulation: Simulation, block: in
         assert not outcome.violations, report(outcome)
 
 
+HAPPENINGS = (
+    "killed",
+    "drained",
+    ": left",
+    ": full",
+    ": busy",
+    "hangs",
+    "goes on",
+    "dies blames=True",
+    "dies blames=False turn=",
+    "does not fit",
+    "JOB_IS_OVER",
+    "SHUTTING_DOWN",
+    "TOO_MANY_JOBS",
+    "WORKER_BUSY",
+    "INVALID_FIELD",
+    "NOT_FOUND",
+    "store commit: done",
+    "sees JOB_STATE_PAUSED",
+    "sees JOB_STATE_FAILED",
+    "sees JOB_STATE_CANCELLED",
+    "sees JOB_STATE_SUCCEEDED",
+    "DownloadImage jobs/job-1: OK",
+    "stops watching",
+    "job's state cannot be stored yet",
+    "end of a job cannot be stored yet",
+    "cannot be painted yet",
+)
+
+
+def test_everything_that_may_happen_does(simulation: Simulation) -> None:
+    seen: set[str] = set()
+    for seed in range(TRIES):
+        trace = "\n".join(simulation.outcome(seed).trace)
+        seen.update(what for what in HAPPENINGS if what in trace)
+        if len(seen) == len(HAPPENINGS):
+            break
+    missing = sorted(set(HAPPENINGS) - seen)
+    assert not missing
+
+
 @pytest.mark.parametrize("seed", [1, 17, 20])
 def test_a_seed_gives_the_same_world_each_time(simulation: Simulation, seed: int) -> None:
     first, second = (simulation.outcome(seed) for _ in range(2))

@@ -71,7 +71,7 @@ class SimulatedWorker:
         self._memory_bytes = memory_bytes
         self._workers = workers
         self._random = workers.random
-        self._pace = self._random.choice((0.05, 0.2, 0.5))
+        self._pace = self._random.choice((0.05, 0.3, 1.5))
         self._died = asyncio.Event()
         self._goes_on = asyncio.Event()
         self._goes_on.set()
@@ -201,6 +201,7 @@ class SimulatedWorker:
         await self._pause(chance() * 0.3, death)
         width, height = content.width or 0, content.height or 0
         if width >= BIG_SIDE and not self._workers.is_largest(self):
+            self._workers.note(f"{name} does not fit on {self.key}")
             self._workers.told.failed.add(name)
             error = does_not_fit("longest_side", "needs more memory; give less")
             yield _finished(error)

@@ -25,7 +25,7 @@ REST_SECONDS = 240.0
 LOOK_SECONDS = 5.0
 """What may be wrong for a moment is right after so long."""
 
-ENDINGS = ("kill", "kill", "kill after work", "drain", "rest")
+ENDINGS = ("kill", "kill", "kill after work", "drain", "rest", "rest")
 """How a life of the server with callers may end."""
 
 MOODS = (
@@ -113,7 +113,7 @@ class World(Knowledge):
         rest.check_memory(self)
         self._settle()
         rest.check(self)
-        self._run_until(self.loop.create_task(self._resume_all()).done, self.loop.time() + REST_SECONDS)
+        self._run_until(self.loop.create_task(self._end_all()).done, self.loop.time() + REST_SECONDS)
         self._settle()
         rest.check(self, all_final=True)
         self._end()
@@ -175,10 +175,11 @@ class World(Knowledge):
         lives = (client.live(self._random.choice((2, 5, 8))) for client in self._clients)
         await asyncio.gather(*lives)
 
-    async def _resume_all(self) -> None:
+    async def _end_all(self) -> None:
+        """Every job is watched, and resumed or cancelled."""
         for job in list(self.jobs.values()):
             if self.server.registry.find(job.name) is not None:
-                await self._clients[0].resume_for_good(job)
+                await self._clients[0].end(job, cancel=self._random.random() < 0.3)
 
     async def _mischief(self) -> None:
         """Workers die and hang, the disk fills up and is emptied."""
