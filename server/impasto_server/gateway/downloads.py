@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import BinaryIO
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import (
@@ -39,25 +41,34 @@ class Download:
     content: bytes | Path
 
     async def chunks(self, store: AsyncStore, offset: int = 0) -> AsyncGenerator[pb.ImageChunk, None]:
-        """The bytes from an offset on; the first chunk has `info`. A file is read as its chunks are sent.
+        """The bytes from an offset on; the first chunk has `info`.
+
+        A file is read as its chunks are sent. It may be deleted meanwhile.
 
         Raises:
-            CallError: INVALID_ARGUMENT: `offset` is beyond the end.
+            CallError: INVALID_ARGUMENT: `offset` is beyond the end. NOT_FOUND: the file is deleted.
         """
         size = self.info.size_bytes
         if offset > size:
             remedy = f"is {offset}, beyond the end of the {size} bytes; give less"
             raise CallError(invalid_argument([("offset", remedy)]))
-        first = True
-        while first or offset < size:
-            data = await self._read(store, offset)
-            yield pb.ImageChunk(info=self.info if first else None, offset=offset, data=data)
-            offset, first = offset + max(1, len(data)), False
+        file = await store.files(self._open)
+        try:
+            first = True
+            while first or offset < size:
+                data = await store.files(_piece, file, offset)
+                yield pb.ImageChunk(info=self.info if first else None, offset=offset, data=data)
+                offset, first = offset + max(1, len(data)), False
+        finally:
+            file.close()
 
-    async def _read(self, store: AsyncStore, offset: int) -> bytes:
+    def _open(self) -> BinaryIO:
         if isinstance(self.content, bytes):
-            return self.content[offset : offset + CHUNK_BYTES]
-        return await store.files(_piece, self.content, offset)
+            return io.BytesIO(self.content)
+        try:
+            return self.content.open("rb")
+        except FileNotFoundError:
+            raise CallError(not_found("picture any more")) from None
 
 
 class Downloads:
@@ -113,10 +124,11 @@ class Downloads:
         return Download(_info(data, format, job.width, job.height), data)
 
     def _image(self, sha256: str, tenant: str) -> Download:
-        stored = self._store.store.images.get(tenant, sha256) if DIGEST.fullmatch(sha256) else None
-        if stored is None:
+        images = self._store.store.images
+        stored = images.get(tenant, sha256) if DIGEST.fullmatch(sha256) else None
+        data = None if stored is None else images.read(tenant, sha256)
+        if stored is None or data is None:
             raise CallError(not_found(f"image {sha256}"))
-        data = stored.path.read_bytes()
         if stored.raw:
             data = png_of_raw(pb.RawPixels.FromString(data))
         return Download(_info(data, *format_of(data)), data)
@@ -146,7 +158,6 @@ def _info(data: bytes, format: pb.ImageFormat, width: int, height: int) -> pb.Im
     )
 
 
-def _piece(path: Path, offset: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(CHUNK_BYTES)
+def _piece(file: BinaryIO, offset: int) -> bytes:
+    file.seek(offset)
+    return file.read(CHUNK_BYTES)

@@ -42,7 +42,7 @@ def record_of(
     images = _Images(tenant, store, styles)
     images.name_styles(request.spec)
     checked = check_request(request, images.size_of)
-    images.put_away(request.spec)
+    images.put_away()
     spec = request.spec
     digest = hashlib.sha256()
     for part in (spec, request.preview):
@@ -78,6 +78,8 @@ class _Images:
         self._store = store
         self._styles = styles
         self._sizes: dict[str, tuple[int, int]] = {}
+        # Those that came with the request, looked at and not stored yet.
+        self._sent: list[tuple[pb.Image, tuple[int, int]]] = []
 
     def name_styles(self, spec: pb.JobSpec) -> None:
         """Stores the named styles among a request's images, and puts their digests in the names' place: the
@@ -99,20 +101,20 @@ class _Images:
             CallError: it is not there.
         """
         if image.WhichOneof("source") != "sha256":
-            return upright_size(image)
+            size = upright_size(image)
+            self._sent.append((image, size))
+            return size
         if image.sha256 not in self._sizes:
             self._sizes[image.sha256] = self._stored_size(image.sha256)
         return self._sizes[image.sha256]
 
-    def put_away(self, spec: pb.JobSpec) -> None:
-        """Stores the images that came with the request, and puts their digests in their place."""
-        for _, image in images_of(spec):
-            source = image.WhichOneof("source")
-            if source in ("encoded", "raw"):
-                raw = source == "raw"
-                size = upright_size(image)
-                data = image.raw.SerializeToString(deterministic=True) if raw else image.encoded
-                image.sha256 = self._store.images.put(self._tenant, data, raw=raw, size=size)
+    def put_away(self) -> None:
+        """Stores the images that came with the request, once they are looked at, and puts their digests in
+        their place."""
+        for image, size in self._sent:
+            raw = image.WhichOneof("source") == "raw"
+            data = image.raw.SerializeToString(deterministic=True) if raw else image.encoded
+            image.sha256 = self._store.images.put(self._tenant, data, raw=raw, size=size)
 
     def _stored_size(self, sha256: str) -> tuple[int, int]:
         if not DIGEST.fullmatch(sha256):
