@@ -10,6 +10,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.fleet.run import Run
 from impasto_server.store.records import FINAL_STATES, Record, identifier, reserved_bytes
 from simulation.knowledge import LARGE, SMALL
+from simulation.workers import Stay, refuses
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -65,8 +66,8 @@ def passing(world: World) -> Iterator[str]:
                 yield f"{worker.key} works for {name}, which is final or deleted"
             elif job.painting is None:
                 yield f"{worker.key} works for {name}, which does not know"
-            elif stay.started and not worker.hangs and stay.priority != job.record.job.priority:
-                yield f"{worker.key} was not told of the priority of {name}"
+            elif stay.started and not worker.hangs:
+                yield from _not_heard(worker.key, stay, job.record.job)
     busy = {job.painting.worker.key for job in registry if isinstance(job.painting, Run)}
     free = {worker.key for worker in workers.ready_workers} - busy
     for job in registry:
@@ -74,6 +75,15 @@ def passing(world: World) -> Iterator[str]:
             yield f"{job.name} waits although {min(free)} is free"
         if job.state == pb.JOB_STATE_RUNNING and job.painting is None:
             yield f"{job.name} is RUNNING on no device"
+
+
+def _not_heard(worker: str, stay: Stay, job: pb.Job) -> Iterator[str]:
+    if stay.priority != job.priority:
+        yield f"{worker} does not know the priority of {job.name}"
+    if stay.recipe != job.recipe and not refuses(job.recipe):
+        yield f"{worker} does not know the recipe of {job.name}"
+    if job.state == pb.JOB_STATE_PAUSED and not stay.suspended:
+        yield f"{worker} does not know that {job.name} is PAUSED"
 
 
 def _check_course(world: World, *, all_final: bool) -> None:

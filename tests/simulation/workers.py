@@ -16,6 +16,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError, does_not_fit, invalid_argument, unavailable
 from impasto_server.fleet.worker_process import WorkerDied
+from impasto_server.jobs.states import copied
 from impasto_server.store.images import StoredImage
 
 ANSWER_SECONDS = 8.0
@@ -76,6 +77,8 @@ class SimulatedWorker:
         self._goes_on = asyncio.Event()
         self._goes_on.set()
         self._death: WorkerDied | None = None
+        # What came while it hung, and is read although nobody waits for an answer any more.
+        self._unread: list[worker_pb2.UpdateRunRequest] = []
 
     @property
     def memory_bytes(self) -> int:
@@ -92,7 +95,7 @@ class SimulatedWorker:
         if not self.ready:
             raise _death("", blames=False)
         self._workers.check_alone(name)
-        stay = self.jobs[name] = Stay(begin.spec.recipe, begin.watched, begin.priority)
+        stay = self.jobs[name] = Stay(copied(begin.spec.recipe), begin.watched, begin.priority)
         self._workers.note(f"{self.key} takes {name}")
         try:
             content = dict(images)[begin.spec.content.sha256]
@@ -107,20 +110,24 @@ class SimulatedWorker:
     async def update(self, request: worker_pb2.UpdateRunRequest) -> worker_pb2.UpdateRunResponse | None:
         if not self.ready:
             return None
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._goes_on.wait(), ANSWER_SECONDS)
+        await self._answer()
         await asyncio.sleep(self._random.choice((0.0, 0.001, 0.1, 1.0)))
         if not self.ready:
             return None
         if self.hangs:
+            if self._random.random() < 0.5:
+                self._unread.append(request)
             raise CallError(unavailable("WORKER_BUSY", "the job's device is busy; try again", 2.0))
+        return self._take_up(request)
+
+    def _take_up(self, request: worker_pb2.UpdateRunRequest) -> worker_pb2.UpdateRunResponse | None:
         stay = self.jobs.get(request.job_name)
         if stay is None or not stay.started:
             return None
         if request.HasField("recipe"):
-            if not self._workers.calm and self._random.random() < 0.15:
+            if refuses(request.recipe):
                 raise CallError(invalid_argument([("job.recipe.content_weight", "cannot be taken up")]))
-            stay.recipe = request.recipe
+            stay.recipe.CopyFrom(request.recipe)
         if request.HasField("watched"):
             stay.watched = request.watched
         if request.HasField("priority"):
@@ -130,11 +137,15 @@ class SimulatedWorker:
     async def suspend(self, job_name: str) -> None:
         if not self.ready:
             return
+        await self._answer()
+        stay = self.jobs.get(job_name)
+        if stay is not None and not self.hangs:
+            stay.suspended = True
+
+    async def _answer(self) -> None:
+        """Lets pass the time until it answers, or nobody waits any longer."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._goes_on.wait(), ANSWER_SECONDS)
-        stay = self.jobs.get(job_name)
-        if stay is not None:
-            stay.suspended = True
 
     # What happens to it.
 
@@ -150,6 +161,10 @@ class SimulatedWorker:
         if self.hangs:
             self._workers.note(f"{self.key} goes on")
             self._goes_on.set()
+            unread, self._unread = self._unread, []
+            for request in unread:
+                with contextlib.suppress(CallError):
+                    self._take_up(request)
 
     def _be_killed(self, life: asyncio.Event) -> None:
         if self.hangs and self._died is life:
@@ -173,6 +188,7 @@ class SimulatedWorker:
         self.ready = True
         self._died = asyncio.Event()
         self._death = None
+        self._unread = []
         self._goes_on.set()
         self._workers.note(f"{self.key} is back")
         self._workers.changed()
@@ -290,6 +306,11 @@ class SimulatedWorkers:
         self.calm = True
         for worker in self.all:
             worker.go_on()
+
+
+def refuses(recipe: pb.Recipe) -> bool:
+    """Whether no worker goes on with this recipe."""
+    return round(recipe.content_weight * 1000) % 7 == 0
 
 
 def _death(turn_of: str, *, blames: bool) -> WorkerDied:
