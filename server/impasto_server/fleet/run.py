@@ -185,6 +185,9 @@ class Run:
                         self._unheard = True
                         return
                     _log.error("worker refuses a change job=%s error=%r", self.job.name, str(error))
+                    if news.HasField("recipe"):
+                        # Nothing was changed: the rest is told again without it.
+                        news = worker_pb2.UpdateRunRequest(recipe=news.recipe)
                 self._remember(news)
         finally:
             self._following = False
