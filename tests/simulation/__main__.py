@@ -8,7 +8,7 @@ import time
 
 from simulation import mutations
 from simulation.seeds import Outcome, Simulation
-from simulation.world import ENDINGS
+from simulation.world import ALL
 
 TOLD = 40
 """So many of the last events are told of a seed that fails."""
@@ -28,10 +28,10 @@ def main() -> None:
     first, _, last = options.seeds.partition("-")
     begin, calls, jobs, bad = time.monotonic(), 0, 0, 0
     number = 0
-    endings = mutations.MUTATIONS[options.mutation].endings if options.mutation else ENDINGS
+    kind = mutations.MUTATIONS[options.mutation].kind if options.mutation else ALL
     with mutations.put_in(options.mutation), Simulation() as simulation:
         for seed in range(int(first), int(last or first) + 1):
-            outcome = simulation.outcome(seed, endings)
+            outcome = simulation.outcome(seed, kind)
             number, calls, jobs = number + 1, calls + outcome.calls, jobs + outcome.jobs
             if options.trace and not outcome.violations:
                 print("\n".join(outcome.trace))

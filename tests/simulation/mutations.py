@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from impasto.v1 import style_transfer_pb2 as pb
@@ -20,7 +20,7 @@ from impasto_server.gateway.service import StyleTransfer
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.registry import Registry
 from impasto_server.jobs.stored_job import StoredJob
-from simulation.world import ENDINGS
+from simulation.world import ALL, Kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,14 +29,17 @@ class Mutation:
 
     Attributes:
         fault: what is wrong with it; the number is that of the report of such faults (issue 10).
-        endings: of the server's lives in which it shows.
+        kind: of worlds in which it shows.
         replaced: methods by their class and name, each with a function that makes the faulty one of it.
     """
 
     fault: str
-    endings: Sequence[str]
+    kind: Kind
     replaced: tuple[tuple[type, str, Callable[[Any], Any]], ...]
 
+
+DRAINS = Kind(endings=["drain"])
+HANGS = Kind(endings=["rest"], moods=[("hang", "hang", "go on", "nothing", "nothing")])
 
 MUTATIONS: dict[str, Mutation] = {}
 
@@ -45,9 +48,9 @@ def _mutation(
     name: str,
     fault: str,
     *replaced: tuple[type, str, Callable[[Any], Any]],
-    endings: Sequence[str] = ENDINGS,
+    kind: Kind = ALL,
 ) -> None:
-    MUTATIONS[name] = Mutation(fault, endings, replaced)
+    MUTATIONS[name] = Mutation(fault, kind, replaced)
 
 
 @contextlib.contextmanager
@@ -184,6 +187,13 @@ def _pause_under_lock(original: Any) -> Any:
     return pause
 
 
+def _remind(original: Any) -> Any:
+    def remind(self: Run) -> None:
+        """Does not."""
+
+    return remind
+
+
 def _on_worker_died(original: Any) -> Any:
     async def on_worker_died(self: Run, error: WorkerDied) -> None:
         error.blames = True
@@ -196,12 +206,25 @@ _mutation(
     "title-waits-for-worker",
     "7: an update asks the worker under the lock",
     (Job, "_update", _update_under_lock),
+    kind=HANGS,
 )
 _mutation(
-    "pause-waits-for-worker", "7: a pause asks the worker under the lock", (Job, "_pause", _pause_under_lock)
+    "pause-waits-for-worker",
+    "7: a pause asks the worker under the lock",
+    (Job, "_pause", _pause_under_lock),
+    kind=HANGS,
 )
 _mutation(
-    "silence-is-blamed", "7: jobs are blamed for a silent worker", (Run, "_on_worker_died", _on_worker_died)
+    "silence-is-not-made-up-for",
+    "7: what a silent worker missed is not told again",
+    (Run, "remind", _remind),
+    kind=HANGS,
+)
+_mutation(
+    "silence-is-blamed",
+    "7: jobs are blamed for a silent worker",
+    (Run, "_on_worker_died", _on_worker_died),
+    kind=HANGS,
 )
 
 
@@ -245,14 +268,14 @@ _mutation(
     "8: a job is placed once more while the server drains",
     (Placer, "_keep_placing", _keep_placing),
     (Placer, "drain", _drain),
-    endings=["drain"],
+    kind=DRAINS,
 )
 _mutation(
     "admitted-in-drain",
     "8: jobs are made while the server drains",
     (StyleTransfer, "_create", _admit),
     (Registry, "_create", _admit),
-    endings=["drain"],
+    kind=DRAINS,
 )
 
 

@@ -11,14 +11,14 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from impasto_server.jobs import states
 from impasto_server.store import reserve
 from impasto_server.store.store import Store
 from simulation.knowledge import Images
-from simulation.world import ENDINGS, World
+from simulation.world import ALL, Kind, World
 
 _RESERVE_BYTES = 4096
 _WORLDS_TO_COLLECT = 50
@@ -94,24 +94,24 @@ class Simulation:
         gc.enable()
         shutil.rmtree(self._folder)
 
-    def outcome(self, seed: int, endings: Sequence[str] = ENDINGS) -> Outcome:
+    def outcome(self, seed: int, kind: Kind = ALL) -> Outcome:
         """What becomes of the world of a seed.
 
         Args:
             seed: decides everything.
-            endings: how lives of the server may end.
+            kind: what it is like.
         """
         with _no_rubbish():
-            outcome = self._outcome(seed, endings)
+            outcome = self._outcome(seed, kind)
             self._worlds += 1
             if self._worlds % _WORLDS_TO_COLLECT == 0:
                 gc.collect()
         return outcome
 
-    def _outcome(self, seed: int, endings: Sequence[str]) -> Outcome:
+    def _outcome(self, seed: int, kind: Kind) -> Outcome:
         folder = self._folder / "world"
         shutil.copytree(self._folder / "template", folder)
-        world = World(seed, folder, self._images, endings)
+        world = World(seed, folder, self._images, kind)
         with _small_reserve(), _counted_names(), _logs_to(Log(world)):
             try:
                 world.run()

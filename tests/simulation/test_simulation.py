@@ -83,9 +83,9 @@ def test_a_seed_gives_the_same_world_each_time(simulation: Simulation, seed: int
 
 @pytest.mark.parametrize("name", mutations.MUTATIONS)
 def test_a_fault_in_the_code_is_found(simulation: Simulation, name: str) -> None:
-    endings = mutations.MUTATIONS[name].endings
+    kind = mutations.MUTATIONS[name].kind
     with mutations.put_in(name):
-        found = any(simulation.outcome(seed, endings).violations for seed in range(TRIES))
+        found = any(simulation.outcome(seed, kind).violations for seed in range(TRIES))
     assert found, f"{mutations.MUTATIONS[name].fault}: not seen in {TRIES} worlds"
 
 

@@ -19,7 +19,7 @@ from impasto_server.fleet.worker_process import WorkerDied
 from impasto_server.jobs.states import copied
 from impasto_server.store.images import StoredImage
 
-ANSWER_SECONDS = 8.0
+ANSWER_SECONDS = 3.0
 """A worker that has not answered an update after so long is busy."""
 
 SILENT_SECONDS = 12.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,17 +26,27 @@ REST_SECONDS = 240.0
 LOOK_SECONDS = 5.0
 """What may be wrong for a moment is right after so long."""
 
-ENDINGS = ("kill", "kill", "kill after work", "drain", "rest", "rest")
-"""How a life of the server with callers may end."""
 
-MOODS = (
-    ("die", "be killed", "hang", "hang", "go on", "full", "empty", "empty"),
-    ("hang", "hang", "go on", "nothing", "nothing", "nothing", "nothing"),
-    ("die", "die", "be killed", "nothing"),
-    ("full", "empty", "be killed"),
-    ("nothing",),
-)
-"""What may happen to the workers and the disk of one life."""
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What worlds are like.
+
+    Attributes:
+        endings: how lives of the server with callers may end.
+        moods: what may happen to the workers and the disk of one life.
+    """
+
+    endings: Sequence[str] = ("kill", "kill", "kill after work", "drain", "rest", "rest")
+    moods: Sequence[Sequence[str]] = (
+        ("die", "be killed", "hang", "hang", "go on", "full", "empty", "empty"),
+        ("hang", "hang", "go on", "nothing", "nothing", "nothing", "nothing"),
+        ("die", "die", "be killed", "nothing"),
+        ("full", "empty", "be killed"),
+        ("nothing",),
+    )
+
+
+ALL = Kind()
 
 
 class Broken(Exception):
@@ -45,13 +56,13 @@ class Broken(Exception):
 class World(Knowledge):
     """A folder, and the lives of a server on it."""
 
-    def __init__(self, seed: int, folder: Path, images: Images, endings: Sequence[str]) -> None:
+    def __init__(self, seed: int, folder: Path, images: Images, kind: Kind) -> None:
         """
         Args:
             seed: decides everything.
             folder: of the store, with the images.
             images: their digests.
-            endings: how lives of the server may end.
+            kind: what it is like.
         """
         self._random = random.Random(f"{seed}")
         settings = Settings(
@@ -59,7 +70,7 @@ class World(Knowledge):
         )
         super().__init__(folder, settings, images)
         self._seed = seed
-        self._endings = endings
+        self._kind = kind
         self._now = 1000.0
         self._life = 0
         self._trouble = self._random.choice((0.0, 0.05, 0.2))
@@ -83,7 +94,7 @@ class World(Knowledge):
     def _live(self) -> None:
         """A life with callers and faults, which may end at any moment."""
         plan = self._random
-        ending = plan.choice(self._endings)
+        ending = plan.choice(self._kind.endings)
         self._open(trouble=self._trouble)
         if ending == "kill after work":
             self.server.disk.die_after = plan.randint(1, 120)
@@ -184,7 +195,7 @@ class World(Knowledge):
     async def _mischief(self) -> None:
         """Workers die and hang, the disk fills up and is emptied."""
         faults = self.streams("mischief")
-        mood = faults.choice(MOODS)
+        mood = faults.choice(self._kind.moods)
         while True:
             await asyncio.sleep(faults.choice((0.1, 1.0, 4.0)))
             worker = faults.choice(self.server.workers.all)
