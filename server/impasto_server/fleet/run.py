@@ -101,6 +101,8 @@ class Run:
         self._has_larger_device = has_larger_device
         # What the worker was last told; None while it was told nothing.
         self._told: worker_pb2.UpdateRunRequest | None = None
+        # Held while the worker is told something: of two things told at once, nobody knew which it did last.
+        self._telling = asyncio.Lock()
         self._following = False
         self._suspending = False
         # Whether the worker could not be told of a change, since it did not answer.
@@ -118,26 +120,15 @@ class Run:
         """See `Painting`."""
         if self._told is None:
             return None
-        request = worker_pb2.UpdateRunRequest(job_name=self.job.name, recipe=recipe)
-        asking = asyncio.ensure_future(self.worker.update(request))
+        asking = asyncio.ensure_future(self._ask(recipe))
         leaving = asyncio.ensure_future(self.off_device.wait())
         try:
             await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
             # A job that has left has no use for an answer, which may never come.
-            answer = asking.result() if asking.done() else None
-        except CallError as error:
-            if error.status.code == code_pb2.UNAVAILABLE:
-                # It may have taken the recipe all the same: it is told again what it is to be.
-                self._told.recipe.CopyFrom(recipe)
-                self._unheard = True
-            raise
+            return asking.result() if asking.done() else None
         finally:
             asking.cancel()
             leaving.cancel()
-        if answer is None:
-            return None
-        self._told.recipe.CopyFrom(answer.recipe if answer.HasField("recipe") else recipe)
-        return answer.recipe if answer.HasField("recipe") else None
 
     def follow(self) -> None:
         """See `Painting`."""
@@ -172,25 +163,51 @@ class Run:
         finally:
             self._suspending = False
 
+    async def _ask(self, recipe: pb.Recipe) -> pb.Recipe | None:
+        assert self._told is not None
+        async with self._telling:
+            request = worker_pb2.UpdateRunRequest(job_name=self.job.name, recipe=recipe)
+            try:
+                answer = await self.worker.update(request)
+            except CallError as error:
+                if error.status.code == code_pb2.UNAVAILABLE:
+                    # It may have taken the recipe all the same: it is told again what it is to be.
+                    self._told.recipe.CopyFrom(recipe)
+                    self._unheard = True
+                raise
+            if answer is None:
+                return None
+            self._told.recipe.CopyFrom(answer.recipe if answer.HasField("recipe") else recipe)
+            return answer.recipe if answer.HasField("recipe") else None
+
     async def _follow(self) -> None:
         """Tells the worker what it was not told yet, until it knows the job's record."""
         self._unheard = False
         try:
-            while not self.off_device.is_set() and (news := self._news()) is not None:
-                try:
-                    if await self.worker.update(news) is None:
-                        return
-                except CallError as error:
-                    if error.status.code == code_pb2.UNAVAILABLE:
-                        self._unheard = True
-                        return
-                    _log.error("worker refuses a change job=%s error=%r", self.job.name, str(error))
-                    if news.HasField("recipe"):
-                        # Nothing was changed: the rest is told again without it.
-                        news = worker_pb2.UpdateRunRequest(recipe=news.recipe)
-                self._remember(news)
+            while await self._tell_news():
+                pass
         finally:
             self._following = False
+
+    async def _tell_news(self) -> bool:
+        """Tells the worker what is new; whether there may be more."""
+        async with self._telling:
+            news = self._news()
+            if news is None or self.off_device.is_set():
+                return False
+            try:
+                if await self.worker.update(news) is None:
+                    return False
+            except CallError as error:
+                if error.status.code == code_pb2.UNAVAILABLE:
+                    self._unheard = True
+                    return False
+                _log.error("worker refuses a change job=%s error=%r", self.job.name, str(error))
+                if news.HasField("recipe"):
+                    # Nothing was changed: the rest is told again without it.
+                    news = worker_pb2.UpdateRunRequest(recipe=news.recipe)
+            self._remember(news)
+            return True
 
     def _remember(self, news: worker_pb2.UpdateRunRequest) -> None:
         assert self._told is not None
