@@ -118,7 +118,10 @@ class SimulatedWorker:
             if self._random.random() < 0.5:
                 self._unread.append(request)
             raise CallError(unavailable("WORKER_BUSY", "the job's device is busy; try again", 2.0))
-        return self._take_up(request)
+        answer = self._take_up(request)
+        # Two answers may come in another order than that in which the changes were made.
+        await asyncio.sleep(self._random.choice((0.0, 0.0, 0.01, 0.3)))
+        return answer
 
     def _take_up(self, request: worker_pb2.UpdateRunRequest) -> worker_pb2.UpdateRunResponse | None:
         stay = self.jobs.get(request.job_name)
