@@ -39,7 +39,7 @@ class Mutation:
 
 
 DRAINS = Kind(endings=["drain"])
-HANGS = Kind(endings=["rest"], moods=[("hang","hang","hang","go on")])
+HANGS = Kind(endings=["rest"], moods=[("hang", "hang", "hang", "go on")])
 
 MUTATIONS: dict[str, Mutation] = {}
 

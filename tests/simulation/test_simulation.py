@@ -11,7 +11,7 @@ from simulation import mutations
 from simulation.__main__ import report
 from simulation.seeds import Simulation
 
-SEEDS = int(os.environ.get("IMPASTO_SIMULATION_SEEDS", "1500"))
+SEEDS = int(os.environ.get("IMPASTO_SIMULATION_SEEDS", "2000"))
 """How many worlds are tried: about a minute of one core."""
 
 BLOCKS = 10
