@@ -58,6 +58,9 @@ class Stay:
             raise answer
         return answer
 
+    def settle(self) -> None:
+        self._hear("settle")
+
     def follow(self) -> None:
         self._hear("follow")
 

@@ -238,7 +238,7 @@ def test_a_worker_goes_back_to_the_stored_recipe_if_the_new_one_cannot_be_stored
             disk.full = True
             with pytest.raises(DiskFull):
                 await job.update(with_weight(9.0))
-            assert stay.said == ["steer", "follow"]
+            assert stay.said == ["steer", "settle"]
             assert not job.record.job.recipe.HasField("content_weight")
 
     asyncio.run(run())

@@ -9,18 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from google.rpc import code_pb2
-
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError, failed_precondition, internal, reason_of
 from impasto_server.contract.images import images_of
 from impasto_server.contract.previews import seconds
 from impasto_server.fleet.saving import Saving
+from impasto_server.fleet.telling import Telling
 from impasto_server.fleet.worker_process import WorkerDied
 from impasto_server.fleet.workers import Worker
 from impasto_server.jobs.job import Job
-from impasto_server.jobs.states import copied
 from impasto_server.jobs.tasks import Tasks
 from impasto_server.store.errors import StoreError
 from impasto_server.store.facade import AsyncStore
@@ -99,14 +97,8 @@ class Run:
         self._checkpoint_interval = checkpoint_interval
         self._charge = charge
         self._has_larger_device = has_larger_device
-        # What the worker was last told; None while it was told nothing.
-        self._told: worker_pb2.UpdateRunRequest | None = None
-        # Held while the worker is told something: of two things told at once, nobody knew which it did last.
-        self._telling = asyncio.Lock()
-        self._following = False
+        self._telling = Telling(job, worker, tasks, self.off_device)
         self._suspending = False
-        # Whether the worker could not be told of a change, since it did not answer.
-        self._unheard = False
         self._device_seconds = 0.0
         self._evaluations = 0
         self._stopped = False
@@ -118,23 +110,15 @@ class Run:
 
     async def steer(self, recipe: pb.Recipe) -> pb.Recipe | None:
         """See `Painting`."""
-        if self._told is None:
-            return None
-        asking = asyncio.ensure_future(self._ask(recipe))
-        leaving = asyncio.ensure_future(self.off_device.wait())
-        try:
-            await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            # A job that has left has no use for an answer, which may never come.
-            return asking.result() if asking.done() else None
-        finally:
-            asking.cancel()
-            leaving.cancel()
+        return await self._telling.steer(recipe)
+
+    def settle(self) -> None:
+        """See `Painting`."""
+        self._telling.settle()
 
     def follow(self) -> None:
         """See `Painting`."""
-        if self.started and not self._following:
-            self._following = True
-            self._tasks.start(self._follow())
+        self._telling.follow()
 
     def suspend(self) -> None:
         """See `Painting`."""
@@ -143,105 +127,24 @@ class Run:
             self._suspending = True
             self._tasks.start(self._suspend())
 
-    def remind(self) -> None:
-        """Tells the worker once more what it did not hear. A worker that hangs for a while hears nothing, and
-        goes on afterwards."""
-        if self.leaving:
-            self.suspend()
-        if self._unheard:
-            self.follow()
-
     def stop(self) -> None:
         """See `Painting`."""
         self._stopped = True
         if self._work is not None:
             self._work.cancel()
 
+    def remind(self) -> None:
+        """Tells the worker once more what it did not hear. A worker that hangs for a while hears nothing, and
+        goes on afterwards."""
+        if self.leaving:
+            self.suspend()
+        self._telling.remind()
+
     async def _suspend(self) -> None:
         try:
             await self.worker.suspend(self.job.name)
         finally:
             self._suspending = False
-
-    async def _ask(self, recipe: pb.Recipe) -> pb.Recipe | None:
-        assert self._told is not None
-        async with self._telling:
-            request = worker_pb2.UpdateRunRequest(job_name=self.job.name, recipe=recipe)
-            try:
-                answer = await self.worker.update(request)
-            except CallError as error:
-                if error.status.code == code_pb2.UNAVAILABLE:
-                    # It may have taken the recipe all the same: it is told again what it is to be.
-                    self._told.recipe.CopyFrom(recipe)
-                    self._unheard = True
-                raise
-            if answer is None:
-                return None
-            self._told.recipe.CopyFrom(answer.recipe if answer.HasField("recipe") else recipe)
-            return answer.recipe if answer.HasField("recipe") else None
-
-    async def _follow(self) -> None:
-        """Tells the worker what it was not told yet, until it knows the job's record."""
-        self._unheard = False
-        try:
-            while await self._tell_news():
-                pass
-        finally:
-            self._following = False
-
-    async def _tell_news(self) -> bool:
-        """Tells the worker what is new; whether there may be more."""
-        async with self._telling:
-            news = self._news()
-            if news is None or self.off_device.is_set():
-                return False
-            try:
-                if await self.worker.update(news) is None:
-                    return False
-            except CallError as error:
-                if error.status.code == code_pb2.UNAVAILABLE:
-                    self._unheard = True
-                    return False
-                _log.error("worker refuses a change job=%s error=%r", self.job.name, str(error))
-                if news.HasField("recipe"):
-                    # Nothing was changed: the rest is told again without it.
-                    news = worker_pb2.UpdateRunRequest(recipe=news.recipe)
-            self._remember(news)
-            return True
-
-    def _remember(self, news: worker_pb2.UpdateRunRequest) -> None:
-        assert self._told is not None
-        for field in ("recipe", "preview"):
-            if news.HasField(field):
-                getattr(self._told, field).CopyFrom(getattr(news, field))
-        for field in ("watched", "priority"):
-            if news.HasField(field):
-                setattr(self._told, field, getattr(news, field))
-
-    def _news(self) -> worker_pb2.UpdateRunRequest | None:
-        """What the worker was told otherwise than it now is; None if nothing."""
-        told, wanted = self._told, self._wishes()
-        if told is None or told == wanted:
-            return None
-        news = worker_pb2.UpdateRunRequest(job_name=self.job.name)
-        for field in ("recipe", "preview"):
-            if getattr(told, field) != getattr(wanted, field):
-                getattr(news, field).CopyFrom(getattr(wanted, field))
-        if told.watched != wanted.watched:
-            news.watched = wanted.watched
-        if told.priority != wanted.priority:
-            news.priority = wanted.priority
-        return news
-
-    def _wishes(self) -> worker_pb2.UpdateRunRequest:
-        job = self.job.record.job
-        return worker_pb2.UpdateRunRequest(
-            job_name=self.job.name,
-            recipe=job.recipe,
-            preview=job.preview,
-            watched=self.job.previews_wanted,
-            priority=job.priority,
-        )
 
     # Its course.
 
@@ -270,7 +173,7 @@ class Run:
             await job.fail(internal())
 
     async def _paint(self) -> None:
-        self._told = told = copied(self._wishes())
+        told = self._telling.begin()
         begin, images, checkpoint = await self._store.files(self._inputs, self.job.record, told)
         if self.leaving:
             return
@@ -338,13 +241,10 @@ class Run:
         if not job.record.job.HasField("start_time"):
             self._observer.queue_waited(asyncio.get_running_loop().time() - job.queued_at)
         await job.started(started, self.worker.network, self.worker.device, told)
-        assert self._told is not None
-        if self._told.recipe == told:
-            self._told.recipe.CopyFrom(started.recipe)
         # What was changed or asked for before the worker knew the job.
         if self.leaving:
             self.suspend()
-        self.follow()
+        self._telling.begun(told, started.recipe)
 
     def _on_progress(self, progress: pb.Progress) -> None:
         total = seconds(progress.device_time)

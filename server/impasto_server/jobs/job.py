@@ -178,31 +178,32 @@ class Job(PaintedJob):
             self._check_changeable()
             changed = wanted(self._with_spec())
             if changed.recipe == self.record.job.recipe:
-                return await self._take_over(changed)
+                await self._take_over(changed)
+                return
         async with self._steering:
-            return await self._steer(wanted)
+            await self._steer(wanted)
 
     async def _steer(self, wanted: Wanted) -> None:
         """An update of the recipe: a worker that paints the job is asked first, without the job's lock, so
         that nothing else waits for its answer."""
         asked: Painting | None = None
         answer: pb.Recipe | None = None
-        while True:
-            async with self._lock:
-                self._check_changeable()
-                changed = wanted(self._with_spec())
-                painting = self.painting
-                if painting is None or painting is asked:
-                    if painting is not None and answer is not None:
-                        changed.recipe.CopyFrom(answer)
-                    try:
-                        return await self._take_over(changed)
-                    except BaseException:
-                        # The worker is to go back to the recipe that is stored.
-                        self._follow()
-                        raise
-            answer = await painting.steer(changed.recipe)
-            asked = painting
+        try:
+            while True:
+                async with self._lock:
+                    self._check_changeable()
+                    changed = wanted(self._with_spec())
+                    painting = self.painting
+                    if painting is None or painting is asked:
+                        if painting is not None and answer is not None:
+                            changed.recipe.CopyFrom(answer)
+                        await self._take_over(changed)
+                        return
+                answer = await painting.steer(changed.recipe)
+                asked = painting
+        finally:
+            if asked is not None:
+                asked.settle()
 
     async def _take_over(self, changed: pb.Job) -> None:
         def edit(record: Record) -> None:

@@ -33,12 +33,15 @@ class Painting(Protocol):
     off_device: asyncio.Event
 
     async def steer(self, recipe: pb.Recipe) -> pb.Recipe | None:
-        """Has the worker go on with another recipe. Returns the recipe as it is run; None if the worker does
-        not paint the job.
+        """Has the worker go on with another recipe, until `settle`. Returns the recipe as it is run; None if
+        the worker does not paint the job.
 
         Raises:
             CallError: the worker refuses the recipe, or does not answer.
         """
+
+    def settle(self) -> None:
+        """The recipe that the worker was asked about is stored, or never will be: the record holds again."""
 
     def follow(self) -> None:
         """Brings the worker up to the job's record, without waiting for it."""
