@@ -270,11 +270,28 @@ def test_a_token_that_is_none_of_this_list_is_refused(folder: Path) -> None:
 def test_the_newest_job_is_listed_first_though_the_clock_was_set_back(store: Store) -> None:
     records = [new_record() for _ in range(4)]
     records[3].job.create_time.FromSeconds(1_000_000_000)
-    names = [store.jobs.create(record).job.name for record in records]
+    made = [store.jobs.create(record) for record in records]
+    names = [record.job.name for record in made]
+    assert [record.number for record in made] == [1, 2, 3, 4]
     listed = store.jobs.list("anna", page_size=2)
     rest = store.jobs.list("anna", page_size=2, page_token=listed[1])
     assert [record.job.name for record in listed[0] + rest[0]] == names[::-1]
-    assert [record.job.name for record in store.jobs.unfinished()] == names
+    assert [(record.number, record.job.name) for record in store.jobs.unfinished()] == [*enumerate(names, 1)]
+
+
+def test_a_job_keeps_its_number_and_no_other_ever_has_it(folder: Path) -> None:
+    store = Store(folder)
+    first, last = (store.jobs.create(new_record(request_id=id)) for id in ("r", "s"))
+    assert store.jobs.create(new_record(request_id="r")).number == first.number == 1
+    store.jobs.save(ended(first, pb.JOB_STATE_FAILED))
+    store.jobs.delete(last.job.name)
+    store.close()
+    store = Store(folder)
+    found = store.jobs.get(first.job.name)
+    assert found is not None
+    assert found.number == 1
+    assert store.jobs.create(new_record()).number == last.number + 1 == 3
+    store.close()
 
 
 def test_a_list_of_very_many_states(store: Store) -> None:

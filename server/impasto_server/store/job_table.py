@@ -114,7 +114,8 @@ class JobTable:
                 "UPDATE images SET used_time = ? WHERE tenant = ? AND sha256 = ?",
                 [(time.time(), record.tenant, sha256) for sha256 in digests],
             )
-        return dataclasses.replace(record, job=job, checkpoint=None)
+        assert row_id is not None
+        return dataclasses.replace(record, job=job, checkpoint=None, number=row_id)
 
     def save(self, record: Record, *, durable: bool = True, with_reserve: bool = False) -> bool:
         """Stores a job's message, deaths and furthest; a job that is final now loses its checkpoints.
@@ -198,7 +199,7 @@ class JobTable:
         return None if row is None else record_of(row)
 
     def unfinished(self) -> _Records:
-        """All jobs that are not final, the oldest first."""
+        """All jobs that are not final, in the order of their numbers."""
         return [
             record_of(row) for row in self._database.rows("SELECT * FROM jobs WHERE final = 0 ORDER BY id")
         ]

@@ -34,6 +34,8 @@ class Record:
         furthest: evaluations that it has ever got to.
         checkpoint: evaluation of its newest whole checkpoint; None if there is none. The store alone
             changes it.
+        number: tells jobs in the order in which they were made, from 1, whatever the clock said; 0 until it
+            is stored. The store alone gives it.
     """
 
     job: pb.Job
@@ -45,6 +47,8 @@ class Record:
     deaths: int = 0
     furthest: int = 0
     checkpoint: int | None = None
+    # A record is the same job before and after it has been stored.
+    number: int = dataclasses.field(default=0, compare=False)
 
 
 def record_of(row: sqlite3.Row) -> Record:
@@ -59,6 +63,7 @@ def record_of(row: sqlite3.Row) -> Record:
         deaths=row["deaths"],
         furthest=row["furthest"],
         checkpoint=row["checkpoint"],
+        number=row["id"],
     )
 
 
