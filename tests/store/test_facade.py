@@ -118,6 +118,31 @@ def test_reads_do_not_wait_for_a_change_that_waits_for_another_process(
     store.close()
 
 
+def test_files_are_read_while_many_that_write_wait_for_another_process(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 1.0)
+    store = Store(folder)
+
+    async def run() -> None:
+        facade = AsyncStore(store)
+        sha256 = await facade.files(store.images.put, "anna", b"picture")
+        with contextlib.closing(sqlite3.connect(folder / DATABASE, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            writes = [
+                asyncio.ensure_future(facade.files(store.images.put, "anna", b"new")) for _ in range(12)
+            ]
+            for _ in range(20):
+                assert await facade.load(store.images.read, "anna", sha256) == b"picture"
+            assert not any(write.done() for write in writes)
+            other.execute("ROLLBACK")
+        await asyncio.gather(*writes, return_exceptions=True)
+        await facade.close()
+
+    asyncio.run(run())
+    store.close()
+
+
 def test_a_change_does_not_wait_until_large_files_are_flushed(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,11 +175,9 @@ def test_a_change_does_not_wait_until_large_files_are_flushed(
 
 def test_closing_waits_for_what_was_begun_and_refuses_what_comes_after(store: Store) -> None:
     async def run() -> None:
-        facade, gates = AsyncStore(store), [Gate() for _ in range(3)]
-        calls = [
-            asyncio.ensure_future(lane(gate))
-            for lane, gate in zip((facade.change, facade.read, facade.files), gates, strict=True)
-        ]
+        facade, gates = AsyncStore(store), [Gate() for _ in range(4)]
+        lanes = facade.change, facade.read, facade.files, facade.load
+        calls = [asyncio.ensure_future(lane(gate)) for lane, gate in zip(lanes, gates, strict=True)]
         for gate in gates:
             await gate.until_entered()
         closing = asyncio.ensure_future(facade.close())
@@ -163,8 +186,8 @@ def test_closing_waits_for_what_was_begun_and_refuses_what_comes_after(store: St
             assert not closing.done()
             gate.opened.set()
         await closing
-        assert [call.result() for call in calls] == ["through"] * 3
-        for lane in (facade.change, facade.read, facade.files):
+        assert [call.result() for call in calls] == ["through"] * 4
+        for lane in lanes:
             with pytest.raises(StoreClosed, match="shutting down"):
                 await lane(store.jobs.unfinished)
         await facade.close()
@@ -180,7 +203,7 @@ class Shuffled:
         self._random = random.Random(seed)
 
     async def run(self, lane: str, work: Callable[[], T]) -> T:
-        assert lane in ("change", "read", "files")
+        assert lane in ("change", "read", "files", "load")
         for _ in range(self._random.randrange(5)):
             await asyncio.sleep(0)
         return work()
@@ -196,6 +219,7 @@ def test_another_runner_does_the_work_and_keeps_the_order_of_changes(store: Stor
         changes[3].cancel()
         threads.append(await facade.read(threading.get_ident))
         threads.append(await facade.files(threading.get_ident))
+        threads.append(await facade.load(threading.get_ident))
         threads.append(await facade.change(threading.get_ident))
         # A caller that left before its call was begun asked for nothing.
         assert made == [number for number in range(20) if number != 3]

@@ -11,10 +11,10 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from impasto_server.store.errors import StoreClosed
 from impasto_server.store.store import Store
 
-CHANGE, READ, FILES = "change", "read", "files"
-"""Lanes: short durable changes of rows; reads; large files."""
+CHANGE, READ, FILES, LOAD = "change", "read", "files", "load"
+"""Lanes: short durable changes of rows; reads; large files that are written; large files that are read."""
 
-_THREADS = {CHANGE: 1, READ: 4, FILES: 4}
+_THREADS = {CHANGE: 1, READ: 4, FILES: 4, LOAD: 4}
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -102,7 +102,7 @@ class AsyncStore:
         return await asyncio.shield(self._begin(lambda: self._runner.run(READ, work)))
 
     async def files(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Writes or hashes large files. No change waits for that.
+        """Writes large files, and the rows that name them. No change waits for that.
 
         Raises:
             StoreClosed: the store was closed: nothing is done.
@@ -110,6 +110,16 @@ class AsyncStore:
         """
         work = functools.partial(method, *args, **kwargs)
         return await asyncio.shield(self._begin(lambda: self._runner.run(FILES, work)))
+
+    async def load(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Reads or hashes large files: waits for nobody who writes. The method must change no row.
+
+        Raises:
+            StoreClosed: the store was closed.
+            Exception: whatever the method raises.
+        """
+        work = functools.partial(method, *args, **kwargs)
+        return await asyncio.shield(self._begin(lambda: self._runner.run(LOAD, work)))
 
     async def close(self) -> None:
         """Waits for what was begun. Afterwards every call raises `StoreClosed`. The store stays open."""
