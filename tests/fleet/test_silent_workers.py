@@ -18,10 +18,12 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError, reason_of
 from impasto_server.fleet.fleet import Fleet, told_apart
+from impasto_server.fleet.start_watch import StartWatch
 from impasto_server.fleet.worker_process import WorkerDied, WorkerProcess
 from impasto_server.store.images import StoredImage
+from impasto_server.worker.heartbeat import Heartbeat
 from samples import coded, photo, stylize_request
-from server_process import PATIENCE, is_alive
+from server_process import PATIENCE, children, is_alive
 from worker_process import STYLE, named
 
 ARGUMENTS = ["--weights", "builtin", "--max-resident", "8", "--log-level", "info"]
@@ -297,6 +299,102 @@ def test_a_worker_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
         await asyncio.wait({keeper.keeper})
 
     run(check())
+
+
+async def successor(old: int, before: list[int]) -> int:
+    """Process id of the worker that is started after another, as soon as there is one."""
+    while True:
+        if new := [pid for pid in children(os.getpid()) if pid not in (old, *before)]:
+            return new[0]
+        await asyncio.sleep(0.002)
+
+
+@pytest.mark.parametrize("step", ["", "importing torch"])
+def test_one_that_is_stopped_while_it_starts_is_replaced_and_no_job_is_blamed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, step: str
+) -> None:
+    watch = StartWatch(tmp_path / "socket.start", 1.0)
+
+    async def check() -> None:
+        before = children(os.getpid())
+        async with kept(tmp_path, timeout=1.0, start_timeout=6.0) as keeper:
+            worker = keeper.worker
+            os.kill(keeper.pid, signal.SIGKILL)
+            stopped = await successor(keeper.pid, before)
+            while step and watch.step != step:  # noqa: ASYNC110 - nobody is told of that
+                await asyncio.sleep(0.002)
+            os.kill(stopped, signal.SIGSTOP)
+            begin = time.monotonic()
+            await keeper.until(lambda: worker.ready)
+            assert time.monotonic() - begin > 6.0 - 1.0, "it had that much time"
+            assert keeper.pid != stopped
+            assert not is_alive(stopped)
+            assert worker.restarts == 2
+
+    run(check())
+    (killed,) = [record for record in caplog.records if "worker killed" in record.message]
+    assert f"no sign of life for 6 s while it started, at {step}" in killed.message
+    assert killed.message.endswith("job=")
+
+
+def test_a_worker_that_is_slow_to_start_is_let_be_while_it_gives_signs_of_life(tmp_path: Path) -> None:
+    watch = StartWatch(tmp_path / "start", 2.0)
+
+    async def check() -> None:
+        watch.prepare()
+        heartbeat = Heartbeat(watch.path, "loading weights")
+        hung = asyncio.create_task(watch.until_hung())
+        await asyncio.wait({hung}, timeout=5.0)
+        assert not hung.done()
+        heartbeat.enter("downloading weights")
+        heartbeat.stop()
+        assert await seconds_of(hung) < 4.0
+        assert hung.result() == "no sign of life for 2 s while it started, at downloading weights"
+
+    run(check())
+
+
+def test_a_step_of_a_start_that_takes_too_long_ends_the_signs_of_life(tmp_path: Path) -> None:
+    watch = StartWatch(tmp_path / "start", 2.0)
+
+    async def check() -> None:
+        heartbeat = Heartbeat(watch.path, "importing torch")
+        heartbeat.enter("loading weights", at_most=0.5)
+        assert await seconds_of(watch.until_hung()) < 5.0
+        heartbeat.stop()
+
+    run(check())
+
+
+def test_a_worker_that_cannot_be_attended_to_is_replaced_and_no_job_is_blamed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unexpected(Exception):
+        pass
+
+    async def check() -> None:
+        async with kept(tmp_path) as keeper:
+            worker, told = keeper.worker, keeper._change.set
+            progressed, painting = keeper.painting("jobs/1", coded(photo()), ENDLESS)
+            await progressed.wait()
+
+            def fail() -> None:
+                keeper.worker._life._changed = told  # type: ignore[union-attr]
+                raise Unexpected
+
+            assert worker._life is not None
+            worker._life._changed = fail
+            first = keeper.pid
+            # That it does not answer is told of, by what fails.
+            os.kill(first, signal.SIGSTOP)
+            with pytest.raises(WorkerDied) as caught:
+                await painting
+            assert (caught.value.turn_of, caught.value.blames) == ("", False)
+            await keeper.until(lambda: worker.ready)
+            assert not is_alive(first)
+
+    run(check())
+    assert any("cannot be attended to" in record.message and record.exc_info for record in caplog.records)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
+from impasto_server.fleet.start_watch import StartWatch
 from impasto_server.fleet.worker_process import WorkerDied, WorkerProcess
 from impasto_server.store.images import StoredImage
 from samples import stylize_request
+from server_process import is_alive, running_server, until
 from worker_process import CONTENT, STYLE, named
 
 ARGUMENTS = ["--weights", "builtin", "--max-resident", "8", "--log-level", "info"]
@@ -72,3 +75,20 @@ def test_every_run_tells_that_its_worker_died_however_late_that_is_noticed(tmp_p
                 await keeper
 
     asyncio.run(check())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a stopped worker waits to be continued")
+@pytest.mark.parametrize("is_ready", [True, False])
+def test_a_stopped_worker_does_not_outlive_a_gateway_that_is_killed(is_ready: bool) -> None:
+    with running_server("--port", "0", "--device", "cpu", "--weights", "builtin") as server:
+        if is_ready:
+            server.ready()
+        (worker,) = until(server.worker_pids, bool)
+        if not is_ready:
+            (file,) = server.folder.glob("impasto-run-*/*.start")
+            until(lambda: StartWatch(file, 1.0).step, lambda step: step == "importing torch")
+        os.kill(worker, signal.SIGSTOP)
+        server.process.kill()
+        server.process.wait()
+        until(lambda: is_alive(worker), lambda alive: not alive)
+        assert list(server.folder.iterdir()) == []

@@ -18,6 +18,7 @@ from grpc_status import rpc_status
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2, worker_pb2_grpc
+from impasto_server.fleet.start_watch import StartWatch
 
 if TYPE_CHECKING:
     from impasto.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
@@ -34,7 +35,7 @@ _PING_SECONDS = 1.0
 """Between two pings at most."""
 _SILENT_SHARE, _PING_SHARE = 1 / 4, 1 / 8
 """Of the limit: silent for so long, a worker gets no jobs; so long one ping is waited for."""
-_START_SECONDS = 60.0
+_TOLD_SECONDS = 60.0
 """A worker that is not ready after so long is told of in the log, and again after as long."""
 _TURN_BYTES = 128
 """Length of the file in which a worker says whose turn it is."""
@@ -74,7 +75,8 @@ class Death:
         exit_code: the process's; below 0, the signal that ended it.
         how: the same in words.
         turn_of: name of the job whose turn it was; empty if it was nobody's.
-        blames: whether a job may be to blame. Not if the worker was killed because it did not answer.
+        blames: whether a job may be to blame. Not if the worker was killed because it did not answer, or hung
+            while it started.
         last_words: what it wrote to stdout.
     """
 
@@ -104,6 +106,7 @@ class WorkerLife:
         turn_file: Path,
         timeout: float,
         turn_timeout: float,
+        start_timeout: float,
         changed: Callable[[], None],
     ) -> None:
         """
@@ -113,6 +116,8 @@ class WorkerLife:
             turn_file: where the worker is to write whose turn it is.
             timeout: seconds without an answer after which it is killed.
             turn_timeout: seconds that one turn may last before it is killed.
+            start_timeout: seconds without a sign of life, before it is ready, after which it is killed; more
+                than one.
             changed: called when the worker becomes ready, silent, ready again, and when it has ended.
         """
         self.info: worker_pb2.GetWorkerInfoResponse | None = None
@@ -128,6 +133,7 @@ class WorkerLife:
         self._timeout = timeout
         self._turn_timeout = turn_timeout
         self._changed = changed
+        self._start = StartWatch(socket.with_suffix(".start"), start_timeout)
         self._process: asyncio.subprocess.Process | None = None
         # Why it was killed from here, and whose turn had not ended; None if it was not.
         self._killed: tuple[str, str] | None = None
@@ -150,10 +156,11 @@ class WorkerLife:
         self._name = self._given_name or device
         self._socket.unlink(missing_ok=True)
         self._turn_file.write_bytes(bytes(_TURN_BYTES))
+        self._start.prepare()
         process = self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "impasto_server.worker", "--socket", str(self._socket), "--device", device),
-            *("--turn-file", str(self._turn_file)),
+            *("--turn-file", str(self._turn_file), "--heartbeat-file", str(self._start.path)),
             *arguments,
             # The worker ends when this pipe closes, that is when this process ends, however it does.
             stdin=asyncio.subprocess.PIPE,
@@ -167,8 +174,12 @@ class WorkerLife:
         last_words = asyncio.create_task(process.stdout.read())
         channel = grpc.aio.insecure_channel(f"unix:{self._socket}", options=_CHANNEL_OPTIONS)
         attending = asyncio.create_task(self._attend(channel))
+        ending = asyncio.create_task(process.wait())
         try:
-            await process.wait()
+            await asyncio.wait({ending, attending}, return_when=asyncio.FIRST_COMPLETED)
+            # Whatever ended that: a worker that nobody attends to would be lost for good if it hung.
+            self.kill()
+            await ending
         finally:
             attending.cancel()
             self.info = self.stub = None
@@ -257,17 +268,28 @@ class WorkerLife:
         return ""
 
     async def _attend(self, channel: grpc.aio.Channel) -> None:
-        """Waits until the worker is ready, then sees that it answers."""
+        """Waits until the worker is ready, then sees that it answers; returns once it has to be killed."""
         stub = cast("WorkerServiceAsyncStub", worker_pb2_grpc.WorkerServiceStub(channel))
         try:
-            await self._await_ready(stub)
-            await self._keep_pinging(stub)
-        except Exception:
-            _log.exception("worker cannot be attended to, killing it device=%s", self._name)
-            self.kill()
+            if await self._await_ready(stub):
+                await self._keep_pinging(stub)
+        except Exception as error:
+            _log.exception("worker cannot be attended to device=%s", self._name)
+            self._kill_because(f"killed, for it could not be attended to: {error!r}", turn_of="")
 
-    async def _await_ready(self, stub: WorkerServiceAsyncStub) -> None:
-        info = await self._first_info(stub)
+    async def _await_ready(self, stub: WorkerServiceAsyncStub) -> bool:
+        """Whether the worker has become ready; if not, it hung and has been killed."""
+        asking = asyncio.create_task(self._first_info(stub))
+        watching = asyncio.create_task(self._start.until_hung())
+        try:
+            await asyncio.wait({asking, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                self._kill_because(f"killed after {watching.result()}", turn_of="")
+                return False
+            info = asking.result()
+        finally:
+            asking.cancel()
+            watching.cancel()
         self._name = self._given_name or info.device.name
         info.device.name = self._name
         self.info, self.stub = info, stub
@@ -279,6 +301,7 @@ class WorkerLife:
             info.device.memory_bytes >> 20,
         )
         self._changed()
+        return True
 
     async def _first_info(self, stub: WorkerServiceAsyncStub) -> worker_pb2.GetWorkerInfoResponse:
         """What the worker tells of itself once it is ready: no limit, for it may have weights to download."""
@@ -287,11 +310,14 @@ class WorkerLife:
         started = loop.time()
         while True:
             try:
-                return await stub.GetWorkerInfo(request, wait_for_ready=True, timeout=_START_SECONDS)
+                return await stub.GetWorkerInfo(request, wait_for_ready=True, timeout=_TOLD_SECONDS)
             except grpc.aio.AioRpcError as error:
                 if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
                     _log.warning(
-                        "worker not ready yet device=%s seconds=%.0f", self._name, loop.time() - started
+                        "worker not ready yet device=%s seconds=%.0f at=%r",
+                        self._name,
+                        loop.time() - started,
+                        self._start.step,
                     )
                 else:
                     # It was about to die, as a rule; then this ends with it.

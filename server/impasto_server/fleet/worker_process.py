@@ -18,6 +18,7 @@ from grpc_status import rpc_status
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError, unavailable
+from impasto_server.fleet.start_watch import START_SECONDS
 from impasto_server.fleet.worker_inputs import WorkerInputs
 from impasto_server.fleet.worker_life import Death, Gone, NoAnswer, WorkerLife
 from impasto_server.store.images import StoredImage
@@ -71,6 +72,7 @@ class WorkerProcess:
         changed: Callable[[], None],
         timeout: float,
         turn_timeout: float,
+        start_timeout: float = START_SECONDS,
     ) -> None:
         """
         Args:
@@ -82,6 +84,8 @@ class WorkerProcess:
             timeout: seconds without an answer to a ping after which the worker is killed and started again;
                 after a quarter of them it gets no jobs.
             turn_timeout: seconds that one turn on the device may last before the same is done.
+            start_timeout: seconds without a sign of life of a worker that starts before the same is done;
+                `timeout` if that is more.
         """
         self.restarts = 0
         self._wanted_device = device
@@ -93,6 +97,7 @@ class WorkerProcess:
         self._changed = changed
         self._timeout = timeout
         self._turn_timeout = turn_timeout
+        self._start_timeout = max(timeout, start_timeout)
         self._life: WorkerLife | None = None
         self._network = pb.FeatureNetwork()
 
@@ -266,6 +271,7 @@ class WorkerProcess:
             turn_file=self._turn_file,
             timeout=self._timeout,
             turn_timeout=self._turn_timeout,
+            start_timeout=self._start_timeout,
             changed=self._on_change,
         )
         # Once "auto" has been told, it is that device, also for the next process.

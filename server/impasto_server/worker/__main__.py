@@ -3,46 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
+import contextlib
+import ctypes
 import logging
 import os
 import shutil
+import signal
 import sys
 import threading
 from pathlib import Path
 
-import grpc.aio
-import PIL.Image
-import torch
-
-from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2_grpc
-from impasto_server.engine.devices import (
-    available_devices,
-    check_device,
-    describe_device,
-    fastest_precision,
-    keep_freed_memory,
-)
-from impasto_server.engine.memory import available_memory
-from impasto_server.engine.network import Network
-from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
-from impasto_server.engine.weights import Weights, WeightsError, load_vgg19_or_builtin, load_weights
 from impasto_server.logs import FORMATS, LEVELS, log_to_stderr
-from impasto_server.worker.painter import DeviceLost, Painter
-from impasto_server.worker.service import WorkerService
-from impasto_server.worker.turn_file import TurnFile
+from impasto_server.worker.heartbeat import Heartbeat
 
 _log = logging.getLogger(__name__)
 
-_OPTIONS = [
-    # The gateway has checked the sizes.
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-]
 DEVICE_LOST = os.EX_SOFTWARE
 """What the process exits with after an error that leaves it without its device."""
-_PRECISIONS = {"float32": pb.PRECISION_FLOAT32, "bfloat16": pb.PRECISION_BFLOAT16}
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -50,18 +28,21 @@ def main() -> None:
     arguments = _parse_arguments()
     log_to_stderr("worker", arguments.log_level, arguments.log_format)
     _end_with_stdin(arguments.socket)
-    PIL.Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
-    keep_freed_memory()
-    torch.set_num_threads(max(1, torch.get_num_threads() // arguments.cpu_share))
+    _be_continued_when_the_fleet_dies()
+    heartbeat = None
+    if arguments.heartbeat_file is not None:
+        heartbeat = Heartbeat(arguments.heartbeat_file, "importing torch")
+    # Only now, for torch takes seconds to import, in which the process can hang as well.
+    from impasto_server.engine.weights import WeightsError
+    from impasto_server.worker.painter import DeviceLost
+    from impasto_server.worker.starting import start
+
     try:
-        painter, service = _painter_and_service(arguments)
+        painter = start(arguments, heartbeat)
     except (WeightsError, ValueError) as error:
         # The fleet reads the reason here, and takes the code to mean that it need not try again.
         print(error, flush=True)
         sys.exit(os.EX_CONFIG)
-    threading.Thread(
-        target=_answer_calls, args=(service, arguments.socket), name="calls", daemon=True
-    ).start()
     try:
         painter.work()
     except DeviceLost as error:
@@ -82,6 +63,9 @@ def _parse_arguments() -> argparse.Namespace:
         "--memory", type=int, metavar="MIB", help="memory that jobs may use, at most; else all that is free"
     )
     parser.add_argument("--turn-file", type=Path, help="file to name in whose job has the device")
+    parser.add_argument(
+        "--heartbeat-file", type=Path, help="file to write every second, until calls are answered"
+    )
     parser.add_argument("--log-level", choices=LEVELS, default="info")
     parser.add_argument("--log-format", choices=FORMATS, default="text")
     return parser.parse_args()
@@ -91,8 +75,10 @@ def _end_with_stdin(socket: Path) -> None:
     """Ends this process when the fleet's end of the pipe closes, however the fleet ended."""
 
     def wait() -> None:
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
+        # A pipe that cannot be read says no more than one that has closed.
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
         # The fleet's folder, which it cannot remove any more if it was killed.
         shutil.rmtree(socket.parent, ignore_errors=True)
         os._exit(0)
@@ -100,60 +86,14 @@ def _end_with_stdin(socket: Path) -> None:
     threading.Thread(target=wait, name="stdin", daemon=True).start()
 
 
-def _painter_and_service(arguments: argparse.Namespace) -> tuple[Painter, WorkerService]:
+def _be_continued_when_the_fleet_dies() -> None:
+    """Has Linux continue this process when its parent dies: if it is stopped, it cannot see stdin's end.
+
+    Not killed: it has a folder to remove. And Linux takes the end of the thread that started this process
+    for its parent's death, which a signal that does nothing to a running process makes harmless.
     """
-    Raises:
-        ValueError: there is no such device.
-        WeightsError: the weights cannot be had.
-    """
-    devices = available_devices() if arguments.device == "auto" else [arguments.device]
-    device = devices[0]
-    check_device(device)
-    network = Network(_weights(arguments)).to(device)
-    auto_precision = fastest_precision(device)
-    # Once the network is there: what is free now is for the jobs.
-    memory_bytes = available_memory(torch.device(device)) // arguments.cpu_share
-    if arguments.memory is not None:
-        memory_bytes = min(memory_bytes, arguments.memory << 20)
-    turn_file = None if arguments.turn_file is None else TurnFile(arguments.turn_file)
-    painter = Painter(memory_bytes, turn_file)
-    service = WorkerService(
-        painter,
-        device=pb.Device(
-            name=device,
-            description=describe_device(device),
-            auto_precision=_PRECISIONS[auto_precision],
-            memory_bytes=memory_bytes,
-        ),
-        network=network,
-        auto_precision=auto_precision,
-        other_devices=devices[1:],
-        max_resident=arguments.max_resident,
-    )
-    return painter, service
-
-
-def _weights(arguments: argparse.Namespace) -> Weights:
-    if arguments.weights is None:
-        return load_vgg19_or_builtin(download=arguments.download)
-    return load_weights(arguments.weights, download=arguments.download)
-
-
-def _answer_calls(service: WorkerService, socket: Path) -> None:
-    try:
-        asyncio.run(_serve(service, socket))
-    except Exception:
-        _log.exception("calls cannot be answered")
-    # Without this thread the process is of no use; the fleet starts another.
-    os._exit(1)
-
-
-async def _serve(service: WorkerService, socket: Path) -> None:
-    server = grpc.aio.server(options=_OPTIONS)
-    worker_pb2_grpc.add_WorkerServiceServicer_to_server(service, server)
-    server.add_insecure_port(f"unix:{socket}")
-    await server.start()
-    await server.wait_for_termination()
+    if sys.platform == "linux" and ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGCONT)) != 0:
+        _log.warning("a worker that is stopped will outlive its gateway: prctl has failed")
 
 
 if __name__ == "__main__":

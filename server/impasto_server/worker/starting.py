@@ -1,0 +1,144 @@
+"""What a worker does before it paints: it loads the network and begins to answer calls."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import math
+import os
+import threading
+from pathlib import Path
+
+import grpc.aio
+import PIL.Image
+import torch
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto.worker.v1 import worker_pb2_grpc
+from impasto_server.engine.devices import (
+    available_devices,
+    check_device,
+    describe_device,
+    fastest_precision,
+    keep_freed_memory,
+)
+from impasto_server.engine.memory import available_memory
+from impasto_server.engine.network import Network
+from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
+from impasto_server.engine.weights import Weights, load_vgg19_or_builtin, load_weights, vgg19_cache_path
+from impasto_server.worker.heartbeat import STEP_SECONDS, Heartbeat
+from impasto_server.worker.painter import Painter
+from impasto_server.worker.service import WorkerService
+from impasto_server.worker.turn_file import TurnFile
+
+_log = logging.getLogger(__name__)
+
+_OPTIONS = [
+    # The gateway has checked the sizes.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+]
+_PRECISIONS = {"float32": pb.PRECISION_FLOAT32, "bfloat16": pb.PRECISION_BFLOAT16}
+
+
+def start(arguments: argparse.Namespace, heartbeat: Heartbeat | None) -> Painter:
+    """Loads the network and answers calls on a thread from then on.
+
+    Args:
+        arguments: of the process.
+        heartbeat: told of the steps, and stopped once calls are answered.
+
+    Returns:
+        What is to paint, on the caller's thread.
+
+    Raises:
+        ValueError: there is no such device.
+        WeightsError: the weights cannot be had.
+    """
+    PIL.Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
+    keep_freed_memory()
+    torch.set_num_threads(max(1, torch.get_num_threads() // arguments.cpu_share))
+    painter, service = _painter_and_service(arguments, heartbeat)
+    _enter(heartbeat, "beginning to answer calls")
+    threading.Thread(
+        target=_answer_calls, args=(service, arguments.socket, heartbeat), name="calls", daemon=True
+    ).start()
+    return painter
+
+
+def _enter(heartbeat: Heartbeat | None, step: str, *, at_most: float = STEP_SECONDS) -> None:
+    if heartbeat is not None:
+        heartbeat.enter(step, at_most=at_most)
+
+
+def _painter_and_service(
+    arguments: argparse.Namespace, heartbeat: Heartbeat | None
+) -> tuple[Painter, WorkerService]:
+    """
+    Raises:
+        ValueError: there is no such device.
+        WeightsError: the weights cannot be had.
+    """
+    _enter(heartbeat, "looking for devices")
+    devices = available_devices() if arguments.device == "auto" else [arguments.device]
+    device = devices[0]
+    check_device(device)
+    weights = _weights(arguments, heartbeat)
+    _enter(heartbeat, f"preparing the device {device}")
+    network = Network(weights).to(device)
+    auto_precision = fastest_precision(device)
+    # Once the network is there: what is free now is for the jobs.
+    memory_bytes = available_memory(torch.device(device)) // arguments.cpu_share
+    if arguments.memory is not None:
+        memory_bytes = min(memory_bytes, arguments.memory << 20)
+    turn_file = None if arguments.turn_file is None else TurnFile(arguments.turn_file)
+    painter = Painter(memory_bytes, turn_file)
+    service = WorkerService(
+        painter,
+        device=pb.Device(
+            name=device,
+            description=describe_device(device),
+            auto_precision=_PRECISIONS[auto_precision],
+            memory_bytes=memory_bytes,
+        ),
+        network=network,
+        auto_precision=auto_precision,
+        other_devices=devices[1:],
+        max_resident=arguments.max_resident,
+    )
+    return painter, service
+
+
+def _weights(arguments: argparse.Namespace, heartbeat: Heartbeat | None) -> Weights:
+    """
+    Raises:
+        WeightsError: the weights cannot be had.
+    """
+    if arguments.download and arguments.weights in (None, "vgg19") and not vgg19_cache_path().exists():
+        # It may take as long as the network needs, and gives up by itself when nothing comes any more.
+        _enter(heartbeat, "downloading weights", at_most=math.inf)
+    else:
+        _enter(heartbeat, "loading weights")
+    if arguments.weights is None:
+        return load_vgg19_or_builtin(download=arguments.download)
+    return load_weights(arguments.weights, download=arguments.download)
+
+
+def _answer_calls(service: WorkerService, socket: Path, heartbeat: Heartbeat | None) -> None:
+    try:
+        asyncio.run(_serve(service, socket, heartbeat))
+    except Exception:
+        _log.exception("calls cannot be answered")
+    # Without this thread the process is of no use; the fleet starts another.
+    os._exit(1)
+
+
+async def _serve(service: WorkerService, socket: Path, heartbeat: Heartbeat | None) -> None:
+    server = grpc.aio.server(options=_OPTIONS)
+    worker_pb2_grpc.add_WorkerServiceServicer_to_server(service, server)
+    server.add_insecure_port(f"unix:{socket}")
+    await server.start()
+    if heartbeat is not None:
+        heartbeat.stop()
+    await server.wait_for_termination()
