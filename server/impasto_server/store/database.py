@@ -125,6 +125,11 @@ class Database:
         with self.exclusive(), contextlib.suppress(sqlite3.Error):
             self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
+    def empty_log(self) -> None:
+        """Moves all of the write-ahead log to the database and cuts it off, as far as that can be done."""
+        with self.exclusive(), contextlib.suppress(sqlite3.Error):
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def check_in_place(self) -> None:
         """Checks that the open database is the one that is in the folder.
 

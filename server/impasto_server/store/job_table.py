@@ -12,6 +12,7 @@ from impasto_server.store.blobs import Blobs
 from impasto_server.store.checkpoints import Checkpoints
 from impasto_server.store.database import Database
 from impasto_server.store.errors import MissingImage, RequestIdTaken
+from impasto_server.store.newest_job import NewestJob
 from impasto_server.store.page_tokens import row_of, token_after
 from impasto_server.store.quota import Quota
 from impasto_server.store.records import (
@@ -50,6 +51,7 @@ class JobTable:
         reserve: Reserve,
         checkpoints: Checkpoints,
         results: Results,
+        newest: NewestJob,
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -57,6 +59,7 @@ class JobTable:
         self._reserve = reserve
         self._checkpoints = checkpoints
         self._results = results
+        self._newest = newest
         key = database.row("SELECT value FROM settings WHERE name = 'page_key'")
         assert key is not None
         self._page_key = bytes(key["value"])
@@ -115,6 +118,7 @@ class JobTable:
                 [(time.time(), record.tenant, sha256) for sha256 in digests],
             )
         assert row_id is not None
+        self._newest.note(row_id)
         return dataclasses.replace(record, job=job, checkpoint=None, number=row_id)
 
     def save(self, record: Record, *, durable: bool = True, with_reserve: bool = False) -> bool:

@@ -6,18 +6,17 @@ import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-from impasto_server.store.blobs import Blobs, NewFile, make_folder
+from impasto_server.store.blobs import Blobs, NewFile, make_folder, remove_file
 from impasto_server.store.checkpoints import Checkpoints
 from impasto_server.store.database import DATABASE, Database
 from impasto_server.store.errors import StoreError, storage_errors
+from impasto_server.store.log_damage import log_damage
+from impasto_server.store.newest_job import NewestJob
 from impasto_server.store.results import Results
-from impasto_server.store.schema import is_new
-
-UNCLAIMED = "unclaimed"
-"""Where files are set aside that no row names, and that no crash can have left."""
+from impasto_server.store.schema import is_new, newest_job
+from impasto_server.store.unclaimed import Unclaimed
 
 FEW = 32
 """Files that no row names: a crash leaves fewer."""
@@ -93,15 +92,15 @@ class Folder:
             os.close(self._lock)
             self._lock = -1
 
-    def check_database(self) -> None:
-        """Changes nothing.
+    def check_database(self) -> bool:
+        """Whether there is a database, and not only a new folder. Changes nothing.
 
         Raises:
             StoreError: the database is damaged, or missing although there are files of jobs.
         """
         path = self.path / DATABASE
         if not is_new(path):
-            return
+            return True
         with storage_errors(self.path):
             used = self.generation or any(
                 file.is_file()
@@ -114,15 +113,65 @@ class Folder:
                 f"{self.path} has been used, but its {DATABASE} {fault}. Nothing was changed. Put a copy of "
                 f"{DATABASE} back, or give another folder to begin with no jobs"
             )
+        return False
+
+
+def keep_what_is_lost(folder: Folder, newest: NewestJob, unclaimed: Unclaimed) -> bool:
+    """Looks for acknowledged changes that a database has lost because its log was damaged or cut off.
+
+    If there are any, it is copied as it is, since SQLite writes over what it cannot read. To be called before
+    the database is opened for writing. Of a log that was cut off, only the loss of whole jobs is noticed.
+
+    Args:
+        folder: where the database is.
+        newest: the newest job that was acknowledged.
+        unclaimed: where the copy goes.
+
+    Returns:
+        Whether something may be lost: then no file that no row names is to be deleted.
+
+    Raises:
+        StoreError: it cannot be read, or not be copied; `DiskFull` if there is no room for the copy.
+    """
+    database = folder.path / DATABASE
+    log = database.with_name(f"{DATABASE}-wal")
+    damage = log_damage(log)
+    generation, number = newest_job(database)
+    if damage is not None:
+        finding = (
+            f"{damage.commits} changes after frame {damage.frame} of its log cannot be read (after a cut of "
+            "the power these may be changes that were not acknowledged yet)"
+        )
+    elif generation >= folder.generation and number < newest.number:
+        finding = f"its newest job has number {number}, and number {newest.number} was stored"
+    else:
+        return False
+    unclaimed.copy((database, log))
+    _log.error(
+        "the database %s has lost what was stored in it: %s. Nothing was deleted: the database and its log "
+        "as they were, and the files that no job names any more, are in %s. See what `sqlite3 %s .recover` "
+        "finds in them, have jobs that are missing sent again, and delete that folder",
+        database,
+        finding,
+        unclaimed.path,
+        unclaimed.path / DATABASE,
+    )
+    return True
 
 
 def tidy(
-    folder: Folder, database: Database, blobs: Blobs, checkpoints: Checkpoints, results: Results, older: bool
+    folder: Folder,
+    database: Database,
+    blobs: Blobs,
+    checkpoints: Checkpoints,
+    results: Results,
+    unclaimed: Unclaimed,
+    older: bool,
 ) -> list[Path]:
     """Compares files and rows when nobody else uses the folder yet.
 
     Of the files that no row names, a crash leaves a few: these are removed. If there are more, or the
-    database is an older copy, they may be good, and are set aside.
+    database is an older copy or has lost something, they may be good, and are set aside.
 
     Args:
         folder: what is compared.
@@ -130,6 +179,7 @@ def tidy(
         blobs: of the folder.
         checkpoints: of the folder; a job whose checkpoint is missing is noted as having none.
         results: of the folder.
+        unclaimed: where files are set aside.
         older: whether the database is older than what was last used with this folder.
 
     Returns:
@@ -140,7 +190,7 @@ def tidy(
     """
     with storage_errors(folder.path):
         for path in folder.temporary.iterdir():
-            path.unlink()
+            remove_file(path)
         named, lost = _named(database, blobs, checkpoints, results)
         there = {
             path
@@ -148,12 +198,12 @@ def tidy(
             for path in place.rglob("*")
             if path.is_file()
         }
-        unclaimed = sorted(there - named)
-        if older or len(unclaimed) > FEW:
-            _set_aside(folder, unclaimed)
+        nameless = sorted(there - named)
+        if older or len(nameless) > FEW:
+            _set_aside(nameless, unclaimed)
         else:
-            for path in unclaimed:
-                path.unlink()
+            for path in nameless:
+                remove_file(path)
         for path in folder.checkpoints.iterdir():
             with contextlib.suppress(OSError):
                 path.rmdir()
@@ -182,25 +232,15 @@ def _named(
     return named, lost
 
 
-def _set_aside(folder: Folder, files: list[Path]) -> None:
-    if not files:
-        return
-    place = folder.path / UNCLAIMED / str(max(_numbers(folder.path / UNCLAIMED), default=0) + 1)
-    for file in files:
-        kept = place / file.relative_to(folder.path)
-        make_folder(kept.parent)
-        os.replace(file, kept)
-    _log.warning(
-        "%d files that the database does not name were set aside; if the database was replaced by an older "
-        "copy, put the right one and these files back, else delete them folder=%s",
-        len(files),
-        place,
-    )
-
-
-def _numbers(folder: Path) -> Iterator[int]:
-    if folder.is_dir():
-        yield from (int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+def _set_aside(files: list[Path], unclaimed: Unclaimed) -> None:
+    if files:
+        unclaimed.move(files)
+        _log.warning(
+            "%d files that the database does not name were set aside; if the database was replaced by an "
+            "older copy, put the right one and these files back, else delete them folder=%s",
+            len(files),
+            unclaimed.path,
+        )
 
 
 def _lock_folder(folder: Path) -> int:

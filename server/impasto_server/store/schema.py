@@ -169,6 +169,18 @@ def is_new(path: Path) -> bool:
             return _is_new(path, database)
 
 
+def newest_job(path: Path) -> tuple[int, int]:
+    """How often a database was opened, and the number of the newest job that it ever had. Writes nothing.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    with storage_errors(path), closing(open_reader(path)) as database:
+        generation = database.execute("SELECT value FROM settings WHERE name = 'generation'").fetchone()[0]
+        number = database.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'jobs'").fetchone()[0]
+        return int(generation), number or 0
+
+
 def _is_new(path: Path, database: sqlite3.Connection) -> bool:
     finding = database.execute("PRAGMA quick_check(1)").fetchone()[0]
     if finding != "ok":

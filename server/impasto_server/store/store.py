@@ -34,12 +34,15 @@ from impasto_server.store.errors import (
 from impasto_server.store.images import Images, StoredImage
 from impasto_server.store.job_locks import JobLocks
 from impasto_server.store.job_table import JobTable
-from impasto_server.store.opening import Folder, tidy
+from impasto_server.store.newest_job import NewestJob
+from impasto_server.store.opening import Folder, keep_what_is_lost, tidy
 from impasto_server.store.quota import Quota
 from impasto_server.store.records import Record
 from impasto_server.store.reserve import Reserve
 from impasto_server.store.results import Results
 from impasto_server.store.retention import Retention
+from impasto_server.store.schema import newest_job
+from impasto_server.store.unclaimed import Unclaimed
 from impasto_server.store.upload_index import UploadIndex
 from impasto_server.store.uploads import Uploads
 from impasto_server.store.verifier import Verifier
@@ -112,7 +115,9 @@ class Store:
     def _open(self, folder: Folder, quota_bytes: int | None) -> None:
         # A server starts on a full disk too: else nobody could delete anything.
         reserve = Reserve(folder.path / "reserve")
-        reserve.freeing(folder.check_database)
+        is_used = reserve.freeing(folder.check_database)
+        newest, unclaimed = NewestJob(folder.path / "newest_job"), Unclaimed(folder.path)
+        has_lost = is_used and reserve.freeing(lambda: keep_what_is_lost(folder, newest, unclaimed))
         database = self._database = reserve.freeing(lambda: Database(folder.path))
         with storage_errors(folder.uploads):
             index = UploadIndex(folder.uploads)
@@ -124,12 +129,15 @@ class Store:
         )
         self.images = Images(database, blobs, folder.temporary, quota, reserve, verifier)
         self.uploads = Uploads(database, index, self.images, quota, reserve)
-        self.jobs = JobTable(database, blobs, quota, reserve, self.checkpoints, self.results)
+        self.jobs = JobTable(database, blobs, quota, reserve, self.checkpoints, self.results, newest)
         self.retention = Retention(database, self.jobs, self.images, self.uploads, index, reserve)
         noted, opened = folder.generation, database.generation()
         # What was last used with this folder had been opened `noted` times.
-        older = opened < noted
-        self.missing = tuple(tidy(folder, database, blobs, self.checkpoints, self.results, older))
+        older = has_lost or opened < noted
+        self.missing = tuple(tidy(folder, database, blobs, self.checkpoints, self.results, unclaimed, older))
+        if has_lost:
+            # Else what is left of it is found again at the next opening.
+            database.empty_log()
         # Also of an older copy it grows: the numbers of events are made of it.
         self.generation = max(opened, noted) + 1
         set_generation = functools.partial(database.set_generation, self.generation)
@@ -137,4 +145,5 @@ class Store:
         # Not noted, it is taken for what it was before.
         with contextlib.suppress(DiskFull):
             folder.note_generation(self.generation)
+            newest.begin(newest_job(database.path)[1], folder.temporary)
         reserve.restore()
