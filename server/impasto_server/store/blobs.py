@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -86,9 +87,9 @@ class NewFile:
             sync_folder(path.parent)
 
     def discard(self) -> None:
-        """Forgets it; harmless once it is published."""
+        """Forgets it; harmless once it is published. What cannot be removed, the next opening removes."""
         self._close()
-        self._path.unlink(missing_ok=True)
+        remove_file(self._path)
 
     def __enter__(self) -> NewFile:
         return self
@@ -98,8 +99,10 @@ class NewFile:
 
     def _close(self) -> None:
         if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+            descriptor, self._descriptor = self._descriptor, -1
+            # What was to be durable is flushed by now.
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
 
 class Blobs:
@@ -113,7 +116,12 @@ class Blobs:
         return self._folder / sha256
 
     def has(self, sha256: str) -> bool:
-        return self.path(sha256).is_file()
+        """Whether there is the file of a digest.
+
+        Raises:
+            StoreError: it cannot be looked for.
+        """
+        return file_size(self.path(sha256)) is not None
 
 
 def digest(data: bytes) -> str:
@@ -150,11 +158,16 @@ def pieces(data: bytes) -> Iterator[memoryview]:
 
 
 def file_size(path: Path) -> int | None:
-    """Length of a file in bytes; None if there is none."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None
+    """Length of a file in bytes; None if there is none.
+
+    Raises:
+        StoreError: it cannot be looked for.
+    """
+    with storage_errors(path):
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:
+            return None
 
 
 def remove_file(path: Path) -> None:

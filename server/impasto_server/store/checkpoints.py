@@ -7,8 +7,9 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from impasto_server.store.blobs import NewFile, make_folder, remove_file
+from impasto_server.store.blobs import NewFile, file_size, make_folder, remove_file
 from impasto_server.store.database import Database
+from impasto_server.store.errors import left_for_later
 from impasto_server.store.job_locks import JobLocks
 from impasto_server.store.records import identifier, job_row
 from impasto_server.store.reserve import Reserve
@@ -95,11 +96,15 @@ class Checkpoints:
             return changed.rowcount > 0
 
         if self._reserve.freeing(drop, self._database.recycle_log):
-            self.remove_files(name)
+            with left_for_later(name):
+                self.remove_files(name)
             self._reserve.restore()
 
     def remove_files(self, name: str) -> None:
-        """Removes the files of a job, unless a newer checkpoint has come meanwhile."""
+        """Removes the files of a job, unless a newer checkpoint has come meanwhile.
+
+        What cannot be removed, the next opening removes.
+        """
         with self._locks.of(name):
             if self.path(name) is None:
                 shutil.rmtree(self._folder / identifier(name), ignore_errors=True)
@@ -116,7 +121,7 @@ class Checkpoints:
         with self._locks.of(name):
             self._database.check_in_place()
             make_folder(path.parent)
-            is_new = not path.exists()
+            is_new = file_size(path) is None
             file.publish(path)
             stored = False
             try:
@@ -133,9 +138,10 @@ class Checkpoints:
                     remove_file(path)
                 raise
             if stored:
-                for other in path.parent.iterdir():
-                    if other != path:
-                        remove_file(other)
+                with left_for_later(name):
+                    for other in path.parent.iterdir():
+                        if other != path:
+                            remove_file(other)
                 return True
         self.remove_files(name)
         return False

@@ -82,6 +82,8 @@ class Database:
             self._owner = threading.get_ident()
             try:
                 yield self._writer
+                # Before, since nothing may make look refused what is stored.
+                self.check_in_place()
                 self._writer.execute("COMMIT")
             except BaseException:
                 # Some errors have rolled it back already.
@@ -90,7 +92,6 @@ class Database:
                 raise
             finally:
                 self._owner = 0
-            self.check_in_place()
 
     def rows(self, query: str, values: Any = ()) -> list[sqlite3.Row]:
         """What a query gives. Waits for no writer, in this process or another.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ _NOT_WRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR
 
 # SQLite needs more room than this for any change: an I/O error with less left is a full disk.
 _LITTLE_ROOM_BYTES = 128 << 10
+
+_log = logging.getLogger(__name__)
 
 
 class StoreError(Exception):
@@ -131,6 +134,18 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"cannot use {path}: {reason}; check its disk") from error
     except sqlite3.Error as error:
         raise _of_sqlite(path, str(error)) from error
+
+
+@contextmanager
+def left_for_later(name: str) -> Iterator[None]:
+    """Logs errors of clearing up after a change that is stored: they must not make it look refused.
+
+    What is not removed, the next opening finds and removes.
+    """
+    try:
+        yield
+    except (OSError, StoreError) as error:
+        _log.warning("not cleared up job=%s reason=%s", name, error)
 
 
 def _of_sqlite(path: Path, text: str) -> StoreError:

@@ -163,7 +163,7 @@ class Images:
             file.flush()
             path = self._blobs.path(sha256)
             with self._files_lock:
-                is_new = not path.exists()
+                is_new = not self._blobs.has(sha256)
                 file.publish(path)
                 try:
                     with self._database.exclusive():

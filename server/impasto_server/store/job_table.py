@@ -11,7 +11,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store.blobs import Blobs
 from impasto_server.store.checkpoints import Checkpoints
 from impasto_server.store.database import Database
-from impasto_server.store.errors import MissingImage, RequestIdTaken
+from impasto_server.store.errors import MissingImage, RequestIdTaken, left_for_later
 from impasto_server.store.newest_job import NewestJob
 from impasto_server.store.page_tokens import row_of, token_after
 from impasto_server.store.quota import Quota
@@ -155,7 +155,8 @@ class JobTable:
             self._reserve.require()
             saved, became_final = save()
         if became_final:
-            self._checkpoints.remove_files(record.job.name)
+            with left_for_later(record.job.name):
+                self._checkpoints.remove_files(record.job.name)
         self._reserve.restore()
         return saved
 
@@ -236,8 +237,9 @@ class JobTable:
 
         deleted = self._reserve.freeing(delete, self._database.recycle_log)
         for name in deleted:
-            self._results.remove_file(name)
-            self._checkpoints.remove_files(name)
+            with left_for_later(name):
+                self._results.remove_file(name)
+                self._checkpoints.remove_files(name)
         self._reserve.restore()
         return deleted
 

@@ -91,9 +91,14 @@ class Reserve:
         with self._lock:
             if self._size <= 0:
                 return False
-            self._size = max(0, self._size - _SLICE_BYTES)
-            with contextlib.suppress(FileNotFoundError):
-                os.truncate(self._path, self._size)
+            size = max(0, self._size - _SLICE_BYTES)
+            try:
+                os.truncate(self._path, size)
+            except FileNotFoundError:
+                pass
+            except OSError:
+                return False
+            self._size = size
             return True
 
     def _fill(self) -> bool:

@@ -9,7 +9,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store.blobs import NewFile, file_size, remove_file
 from impasto_server.store.checkpoints import Checkpoints
 from impasto_server.store.database import Database
-from impasto_server.store.errors import Damaged
+from impasto_server.store.errors import Damaged, left_for_later
 from impasto_server.store.job_locks import JobLocks
 from impasto_server.store.records import Record, identifier, job_row, record_of, write_job
 from impasto_server.store.reserve import Reserve
@@ -69,7 +69,8 @@ class Results:
                 finally:
                     if not stored:
                         remove_file(path)
-        self._checkpoints.remove_files(name)
+        with left_for_later(name):
+            self._checkpoints.remove_files(name)
         return stored
 
     def path(self, name: str) -> Path | None:

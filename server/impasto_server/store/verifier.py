@@ -36,10 +36,11 @@ class Verifier:
         Raises:
             StoreError: it cannot be read.
         """
-        try:
-            look = _look(path.stat())
-        except FileNotFoundError:
-            return False
+        with storage_errors(path):
+            try:
+                look = _look(path.stat())
+            except FileNotFoundError:
+                return False
         with self._lock:
             known = self._known.get(path)
         if known is not None and known[:2] == (look, sha256):
