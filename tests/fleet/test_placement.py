@@ -23,7 +23,7 @@ _names = itertools.count()
 
 def candidate(tenant: str = "a", **fields: object) -> Candidate:
     number = next(_names)
-    return Candidate(name=f"jobs/{number}", tenant=tenant, created=number, **fields)  # type: ignore[arg-type]
+    return Candidate(name=f"jobs/{number}", tenant=tenant, number=number, **fields)  # type: ignore[arg-type]
 
 
 def placed(candidate: Candidate, seconds: float = 60.0, **fields: object) -> Placed:

@@ -164,3 +164,52 @@ def test_places_in_the_queue_count_the_tenants_own_jobs_by_priority_then_age(tmp
             assert registry.position(first) == 2
 
     asyncio.run(run())
+
+
+def test_a_clock_that_is_set_back_does_not_change_the_order_of_the_queue(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with registry_in(tmp_path) as registry:
+            older = new_record()
+            older.job.create_time.seconds += 3600
+            first = await registry.create(older)
+            second = await created(registry)
+            assert (registry.position(first), registry.position(second)) == (1, 2)
+
+    asyncio.run(run())
+
+
+def test_a_job_that_was_deleted_a_moment_ago_cannot_be_watched(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with registry_in(tmp_path) as registry:
+            job = await created(registry)
+            await job.delete()
+            with pytest.raises(CallError) as caught:
+                job.watch()
+            assert reason_of(caught.value.status) == "NOT_FOUND"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("what", ["cancelled", "deleted"])
+def test_a_job_that_is_final_on_the_disk_alone_becomes_so_with_the_next_thing_that_happens(
+    tmp_path: Path, what: str
+) -> None:
+    async def run() -> None:
+        async with registry_in(tmp_path) as registry:
+            job, other = await created(registry), await created(registry)
+            for changed in (job, other):
+                record = registry.store.store.jobs.get(changed.name)
+                assert record is not None
+                if what == "deleted":
+                    registry.store.store.jobs.delete(changed.name)
+                else:
+                    record.job.state = pb.JOB_STATE_CANCELLED
+                    assert registry.store.store.jobs.save(record)
+            await job.started(worker_pb2.Started(), pb.FeatureNetwork(), "cpu", pb.Recipe())
+            with pytest.raises(CallError):
+                await other.pause()
+            for changed in (job, other):
+                assert changed.deleted if what == "deleted" else changed.final
+            assert registry.unfinished() == 0
+
+    asyncio.run(run())

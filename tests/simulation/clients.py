@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 UNKNOWN = object()
 """The answer to a call whose caller left before it came."""
 
-PAUSE_SECONDS, STEER_SECONDS, USUAL_SECONDS = 6.0, 60.0, 1.0
-"""What a call may take beside the store's work, seconds: a pause; an update of the recipe, which waits for a
-worker that may be asked for others' updates first; any other."""
+STEER_SECONDS, USUAL_SECONDS = 60.0, 1.0
+"""What a call may take beside the store's work, seconds: an update of the recipe, which waits for a worker
+that may be asked for others' updates first; any other."""
 
 PREVIEW_MILLISECONDS = 3000
 """For so long a call waits for a preview."""
@@ -350,8 +350,6 @@ class Client:
 
 
 def _bound(request: Any) -> float:
-    if isinstance(request, pb.PauseJobRequest):
-        return PAUSE_SECONDS
     if isinstance(request, pb.GetPreviewRequest):
         return PREVIEW_MILLISECONDS / 1000 + USUAL_SECONDS
     steers = isinstance(request, pb.UpdateJobRequest) and "recipe" in str(request.update_mask.paths)

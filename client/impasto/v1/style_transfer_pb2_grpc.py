@@ -186,9 +186,8 @@ class StyleTransferServicer(object):
 
     def PauseJob(self, request, context):
         """Takes a job off its device, or out of the queue, and keeps all its work. The
-        answer is the job PAUSED. It waits up to 5 seconds for the device to let go of the
-        job; a device that is stuck is dealt with by the server, and the job stays PAUSED.
-        Pausing a paused job is harmless.
+        answer is the job PAUSED; the device is free again within one evaluation. Pausing a
+        paused job is harmless.
 
         Errors:
         NOT_FOUND            there is no such job.

@@ -26,7 +26,7 @@ class Candidate:
         tenant: whose it is.
         weight: the tenant's.
         priority: higher first, among the tenant's own.
-        created: nanoseconds since the epoch.
+        number: less is older.
         interactive: whether someone waits for its first preview: a draft, or watched, and not begun.
         watched: whether someone watches it.
         alone: whether it must have a device to itself.
@@ -37,7 +37,7 @@ class Candidate:
     tenant: str
     weight: float = 1.0
     priority: int = 0
-    created: int = 0
+    number: int = 0
     interactive: bool = False
     watched: bool = False
     alone: bool = False
@@ -123,23 +123,43 @@ def plan(waiting: Sequence[Candidate], places: Sequence[Place], served: Served) 
     board = _Board(places)
     start: list[tuple[str, str]] = []
     suspend: list[str] = []
-    left = list(waiting)
-    while left:
-        candidate = min(left, key=lambda candidate: _order(candidate, board, served))
-        left.remove(candidate)
+    queues = _queues(waiting)
+    hopeless: list[list[Candidate]] = []
+    while queues:
+        queue = min(queues, key=lambda queue: _order(queue[-1], board, served))
+        candidate = queue.pop()
         device = board.device_for(candidate)
         if device is not None:
             board.place(candidate, device)
             start.append((candidate.name, device))
-            continue
-        if candidate.alone:
+        elif candidate.alone:
             suspend += board.clear_for(candidate)
-        elif board.promised(candidate):
-            continue
-        elif victim := board.victim_for(candidate, served):
-            suspend.append(victim)
-            board.promise(victim, candidate)
+        elif not board.promised(candidate):
+            if victim := board.victim_for(candidate, served):
+                suspend.append(victim)
+                board.promise(victim, candidate)
+                # Who has how many places is another matter now.
+                queues, hopeless = queues + hopeless, []
+            else:
+                # Those behind it are younger, and else alike.
+                queues.remove(queue)
+                hopeless.append(queue)
+        queues = [queue for queue in queues if queue]
     return Plan(start, suspend)
+
+
+def _queues(waiting: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Candidates that differ in age alone, the oldest last: where it finds no place, no other of them does.
+
+    So one candidate of each queue is all that has to be looked at, however many wait.
+    """
+    queues: dict[object, list[Candidate]] = {}
+    for candidate in waiting:
+        alike = dataclasses.replace(candidate, name="", number=0, watched=False)
+        queues.setdefault(alike, []).append(candidate)
+    for queue in queues.values():
+        queue.sort(key=lambda candidate: candidate.number, reverse=True)
+    return list(queues.values())
 
 
 def _order(candidate: Candidate, board: _Board, served: Served) -> tuple[bool, float, float, bool, int, int]:
@@ -151,7 +171,7 @@ def _order(candidate: Candidate, board: _Board, served: Served) -> tuple[bool, f
         served[candidate.tenant],
         not candidate.interactive,
         -candidate.priority,
-        candidate.created,
+        candidate.number,
     )
 
 
@@ -232,7 +252,7 @@ class _Board:
         def cheapest(job: Placed) -> tuple[float, float, bool, int, int]:
             other = job.candidate
             over = self.places_of(other.tenant) / other.weight
-            return -over, -served[other.tenant], other.watched, other.priority, -other.created
+            return -over, -served[other.tenant], other.watched, other.priority, -other.number
 
         return min(candidates, key=cheapest).candidate.name
 

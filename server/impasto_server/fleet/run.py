@@ -217,7 +217,7 @@ class Run:
             tenant=record.tenant,
             tenant_weight=self._weight,
             priority=told.priority,
-            create_time_ns=message.create_time.ToNanoseconds(),
+            number=record.number,
             watched=told.watched,
             resumes=checkpoint is not None,
         )

@@ -52,11 +52,11 @@ class Download:
         if offset > size:
             remedy = f"is {offset}, beyond the end of the {size} bytes; give less"
             raise CallError(invalid_argument([("offset", remedy)]))
-        file = await store.files(self._open)
+        file = await store.load(self._open)
         try:
             first = True
             while first or offset < size:
-                data = await store.files(_piece, file, offset)
+                data = await store.load(_piece, file, offset)
                 yield pb.ImageChunk(info=self.info if first else None, offset=offset, data=data)
                 offset, first = offset + max(1, len(data)), False
         finally:
@@ -93,7 +93,7 @@ class Downloads:
             raise CallError(invalid_argument([("format", remedy)]))
         if source == "preview_of":
             return _preview(await self._registry.get(request.preview_of, tenant))
-        return await self._store.files(self._image, request.sha256, tenant)
+        return await self._store.load(self._image, request.sha256, tenant)
 
     async def result(self, job: Job, format: pb.ImageFormat = pb.IMAGE_FORMAT_UNSPECIFIED) -> Download:
         """The result of a job; by default the PNG.
@@ -107,7 +107,7 @@ class Downloads:
         format = format or pb.IMAGE_FORMAT_PNG
         if format not in RESULT_FORMATS:
             raise CallError(invalid_argument([("format", "cannot be had; give PNG, JPEG, WEBP or RGBA8")]))
-        return await self._store.files(self._result, job.record.job, format)
+        return await self._store.load(self._result, job.record.job, format)
 
     def _result(self, job: pb.Job, format: pb.ImageFormat) -> Download:
         try:

@@ -32,15 +32,17 @@ async def take_upload(
             committed, complete = await store.files(uploads.offset, tenant, sha256, size)
             if complete:
                 return pb.UploadImageResponse(committed_bytes=size, complete=True)
-        if not piece.data:
-            continue
-        try:
-            committed = await store.files(uploads.append, tenant, sha256, size, piece.offset, piece.data)
-        except DigestMismatch as error:
-            raise CallError(invalid_argument([("data", str(error))])) from None
-        except WrongOffset as error:
-            message = f"the upload has come to byte {error.committed}, not {piece.offset}; go on from there"
-            raise CallError(failed_precondition("WRONG_OFFSET", sha256, message)) from None
+        # An earlier call may have brought all the bytes, and been left before the image was made of them.
+        if piece.data and committed < size:
+            try:
+                committed = await store.files(uploads.append, tenant, sha256, size, piece.offset, piece.data)
+            except DigestMismatch as error:
+                raise CallError(invalid_argument([("data", str(error))])) from None
+            except WrongOffset as error:
+                message = (
+                    f"the upload has come to byte {error.committed}, not {piece.offset}; go on from there"
+                )
+                raise CallError(failed_precondition("WRONG_OFFSET", sha256, message)) from None
         if committed >= size:
             try:
                 await store.files(uploads.finish, tenant, sha256, size, _size_of)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 
@@ -17,9 +16,6 @@ from impasto_server.store.errors import StoreError
 from impasto_server.store.records import Record
 
 _log = logging.getLogger(__name__)
-
-PAUSE_SECONDS = 5.0
-"""How long a caller of `pause` waits for the device to let go of the job, which is PAUSED in any case."""
 
 PREVIEWS_UNWANTED_SECONDS = 5.0
 """Previews go on for so long after the last watcher who wanted them has left: pollers come and go."""
@@ -50,7 +46,13 @@ class Job(PaintedJob):
         return not self.record.job.preview.disabled and self.audience.wants_previews
 
     def watch(self, *, after_sequence: int = 0, wants_previews: bool = True) -> Watcher:
-        """A new watcher, whose first event is the job as it is now. `audience.leave` ends its watching."""
+        """A new watcher, whose first event is the job as it is now. `audience.leave` ends its watching.
+
+        Raises:
+            CallError: NOT_FOUND: the job was deleted a moment ago.
+        """
+        if self.deleted:
+            raise CallError(not_found(self.name))
         return self.audience.enter(
             self.message(), after_sequence=after_sequence, wants_previews=wants_previews
         )
@@ -110,11 +112,8 @@ class Job(PaintedJob):
     # What callers ask for.
 
     async def pause(self) -> None:
-        """Takes the job off its device, or out of the queue."""
-        painting = await self._shared.tasks.complete(self._pause())
-        if painting is not None:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(painting.off_device.wait(), PAUSE_SECONDS)
+        """Takes the job off its device, with all its work, or out of the queue."""
+        await self._shared.tasks.complete(self._pause())
 
     async def resume(self) -> None:
         """Queues the job again if it is PAUSED."""
@@ -135,7 +134,7 @@ class Job(PaintedJob):
         """
         await self._shared.tasks.complete(self._update(wanted))
 
-    async def _pause(self) -> Painting | None:
+    async def _pause(self) -> None:
         async with self._lock:
             self._check_changeable()
             if self.state != pb.JOB_STATE_PAUSED:
@@ -143,7 +142,6 @@ class Job(PaintedJob):
                 _log.info("job paused job=%s", self.name)
             if self.painting is not None:
                 self.painting.suspend()
-            return self.painting
 
     async def _resume(self) -> None:
         async with self._lock:
@@ -166,12 +164,8 @@ class Job(PaintedJob):
             store = self._shared.store
             await store.change(store.store.jobs.delete, self.name)
             if not self.deleted:
-                self.deleted = True
                 _log.info("job deleted job=%s", self.name)
-                if not self.final:
-                    self._shared.count_end("cancelled", "")
-                self.audience.break_off(CallError(not_found(self.name)))
-                self._leave()
+                self._become_deleted()
 
     async def _update(self, wanted: Wanted) -> None:
         async with self._lock:

@@ -10,6 +10,7 @@ from google.rpc import status_pb2
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
+from impasto_server.contract.errors import CallError
 from impasto_server.jobs.states import failed, now
 from impasto_server.jobs.stored_job import Painting, StoredJob, to_final, to_state
 from impasto_server.store.errors import StoreError
@@ -121,6 +122,9 @@ class PaintedJob(StoredJob):
                     return
                 try:
                     await self._change(to_final(end), result=result)
+                    return
+                except CallError:
+                    # The store has it as final or deleted.
                     return
                 except StoreError as error:
                     _log.error("the end of a job cannot be stored yet job=%s error=%r", self.name, str(error))

@@ -144,7 +144,7 @@ class StoredJob:
     @property
     def rank(self) -> tuple[int, int]:
         """Orders the waiting jobs of one tenant: less goes first."""
-        return -self.record.job.priority, self.record.job.create_time.ToNanoseconds()
+        return -self.record.job.priority, self.record.number
 
     def message(self) -> pb.Job:
         """The job as the contract shows it, without `spec`. The caller may keep and change it."""
@@ -187,7 +187,7 @@ class StoredJob:
 
         Raises:
             StoreError: it cannot be stored; the job is as it was.
-            CallError: NOT_FOUND: the job is deleted.
+            CallError: the store has the job as final or deleted.
         """
         record = self._edited(edit)
         store = self._shared.store
@@ -198,7 +198,8 @@ class StoredJob:
             final = is_final(record.job)
             stored = await store.change(store.store.jobs.save, record, with_reserve=final)
         if not stored:
-            raise CallError(not_found(self.name))
+            await self._take_from_store()
+            self._check_changeable()
         self.behind = False
         self._take(record)
         self.publish()
@@ -211,17 +212,40 @@ class StoredJob:
         record = self._edited(edit)
         store = self._shared.store
         try:
-            await store.change(store.store.jobs.save, record, durable=False)
+            stored = await store.change(store.store.jobs.save, record, durable=False)
         except StoreError as error:
             if not self.behind:
                 _log.error("a job's state cannot be stored yet job=%s error=%r", self.name, str(error))
             self.behind = True
         else:
             self.behind = False
+            if not stored:
+                await self._take_from_store()
+                return
         self._take(record)
         if not quiet:
             self.publish()
         self._shared.moved(self)
+
+    async def _take_from_store(self) -> None:
+        """The store has the job as final or deleted, which happens if an error came after that was stored: so
+        it is."""
+        store = self._shared.store
+        record = await store.read(store.store.jobs.get, self.name)
+        _log.warning("a job is final or deleted already job=%s", self.name)
+        if record is None:
+            self._become_deleted()
+        else:
+            self.record = record
+            self.publish()
+            self._on_final()
+
+    def _become_deleted(self) -> None:
+        self.deleted = True
+        if not self.final:
+            self._shared.count_end("cancelled", "")
+        self.audience.break_off(CallError(not_found(self.name)))
+        self._leave()
 
     def _take(self, record: Record) -> None:
         was_queued, self.record = self.state == pb.JOB_STATE_QUEUED, record

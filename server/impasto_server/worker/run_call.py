@@ -282,7 +282,7 @@ def _claim(begin: worker_pb2.Begin, recipe: Recipe) -> Claim:
         tenant=begin.tenant,
         weight=begin.tenant_weight,
         priority=begin.priority,
-        created=begin.create_time_ns,
+        created=begin.number,
         watched=begin.watched,
         # The gateway may have put a number in the effort's place.
         draft=recipe.evaluations is not None and recipe.evaluations <= draft,

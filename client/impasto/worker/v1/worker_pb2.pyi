@@ -9,10 +9,10 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Begin(_message.Message):
-    __slots__ = ["checkpoint_interval", "create_time_ns", "job_name", "preview", "priority", "resumes", "spec", "tenant", "tenant_weight", "watched"]
+    __slots__ = ["checkpoint_interval", "job_name", "number", "preview", "priority", "resumes", "spec", "tenant", "tenant_weight", "watched"]
     CHECKPOINT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
-    CREATE_TIME_NS_FIELD_NUMBER: _ClassVar[int]
     JOB_NAME_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     RESUMES_FIELD_NUMBER: _ClassVar[int]
@@ -21,8 +21,8 @@ class Begin(_message.Message):
     TENANT_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     WATCHED_FIELD_NUMBER: _ClassVar[int]
     checkpoint_interval: _duration_pb2.Duration
-    create_time_ns: int
     job_name: str
+    number: int
     preview: _style_transfer_pb2.PreviewOptions
     priority: int
     resumes: bool
@@ -30,7 +30,7 @@ class Begin(_message.Message):
     tenant: str
     tenant_weight: float
     watched: bool
-    def __init__(self, job_name: _Optional[str] = ..., spec: _Optional[_Union[_style_transfer_pb2.JobSpec, _Mapping]] = ..., preview: _Optional[_Union[_style_transfer_pb2.PreviewOptions, _Mapping]] = ..., tenant: _Optional[str] = ..., tenant_weight: _Optional[float] = ..., priority: _Optional[int] = ..., create_time_ns: _Optional[int] = ..., watched: bool = ..., resumes: bool = ..., checkpoint_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, job_name: _Optional[str] = ..., spec: _Optional[_Union[_style_transfer_pb2.JobSpec, _Mapping]] = ..., preview: _Optional[_Union[_style_transfer_pb2.PreviewOptions, _Mapping]] = ..., tenant: _Optional[str] = ..., tenant_weight: _Optional[float] = ..., priority: _Optional[int] = ..., number: _Optional[int] = ..., watched: bool = ..., resumes: bool = ..., checkpoint_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class CheckpointChunk(_message.Message):
     __slots__ = ["data", "evaluation", "offset", "size_bytes"]
