@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -90,5 +91,9 @@ def test_a_stopped_worker_does_not_outlive_a_gateway_that_is_killed(is_ready: bo
         os.kill(worker, signal.SIGSTOP)
         server.process.kill()
         server.process.wait()
-        until(lambda: is_alive(worker), lambda alive: not alive)
+        try:
+            until(lambda: is_alive(worker), lambda alive: not alive)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
         assert list(server.folder.iterdir()) == []
