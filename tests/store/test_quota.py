@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.store import quota
 from impasto_server.store.records import reserved_bytes
 from impasto_server.store.store import QuotaExceeded, Store
 from stored_jobs import RESERVED_BYTES, accept, ended, new_record, sha256_of, succeed, write_checkpoint
 
 QUOTA = 300_000
+LONG = quota.SPARED_SECONDS + 60
 
 
 def at_once(calls: list[Callable[[], object]]) -> int:
@@ -116,4 +120,116 @@ def test_an_equal_request_is_answered_though_the_quota_is_used_up(folder: Path) 
     assert store.jobs.create(new_record(request_id="r")) == record
     with pytest.raises(QuotaExceeded):
         store.jobs.create(new_record(request_id="s"))
+    store.close()
+
+
+@pytest.fixture
+def ago(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the clock so many seconds back from the true time."""
+    true = time.time
+    return lambda seconds: monkeypatch.setattr(time, "time", lambda: true() - seconds)
+
+
+def has(store: Store, *pictures: bytes, tenant: str = "anna") -> list[bool]:
+    return [store.images.get(tenant, sha256_of(picture)) is not None for picture in pictures]
+
+
+def picture(number: int, size_bytes: int = 50_000) -> bytes:
+    return bytes([number]) * size_bytes
+
+
+@pytest.mark.parametrize("change", ["image", "upload", "job"])
+def test_images_that_no_job_uses_make_room_the_oldest_first(
+    folder: Path, ago: Callable[[float], None], change: str
+) -> None:
+    pictures = [picture(number) for number in range(6)]
+    store = Store(folder, quota_bytes=QUOTA + RESERVED_BYTES)
+    for seconds, number in enumerate((3, 0, 5, 1, 4, 2)):
+        ago(LONG + 100 - seconds)
+        store.images.put("anna", pictures[number])
+    # The oldest is used, and the one after that was used again.
+    store.jobs.create(new_record([sha256_of(pictures[3])]))
+    ago(LONG)
+    store.images.put("anna", pictures[0])
+    ago(0)
+    if change == "image":
+        store.images.put("anna", picture(7, 60_000))
+    elif change == "upload":
+        store.uploads.append("anna", "7" * 64, 60_000, 0, b"begin")
+    else:
+        store.jobs.create(new_record([sha256_of(pictures[5])]))
+    # A job's images are not given up for its own result.
+    gone = (1, 4) if change == "job" else (5, 1)
+    assert has(store, *pictures) == [number not in gone for number in range(6)]
+    assert store.stored_bytes("anna") <= QUOTA + RESERVED_BYTES
+    assert len(list((folder / "images").iterdir())) == (5 if change == "image" else 4)
+    store.close()
+    assert Store(folder).missing == ()
+
+
+def test_what_was_used_lately_or_belongs_to_others_makes_no_room(
+    folder: Path, ago: Callable[[float], None]
+) -> None:
+    store = Store(folder, quota_bytes=QUOTA)
+    ago(LONG)
+    store.images.put("bela", picture(0, QUOTA))
+    store.images.put("anna", picture(1))
+    store.uploads.append("anna", "1" * 64, 50_000, 0, b"begin")
+    ago(quota.SPARED_SECONDS - 60)
+    store.images.put("anna", picture(2, 100_000))
+    store.uploads.append("anna", "2" * 64, 100_000, 0, b"begin")
+    ago(0)
+    # What would not be enough is not given up either.
+    with pytest.raises(QuotaExceeded) as refused:
+        store.images.put("anna", picture(3, 100_001))
+    assert refused.value.needed_bytes == QUOTA + 100_001
+    assert has(store, picture(1), picture(2, 100_000)) == [True, True]
+    store.images.put("anna", picture(3, 100_000))
+    assert has(store, picture(1), picture(2, 100_000), picture(3, 100_000)) == [False, True, True]
+    assert store.uploads.offset("anna", "1" * 64, 50_000) == (0, False)
+    assert store.uploads.offset("anna", "2" * 64, 100_000) == (5, False)
+    assert has(store, picture(0, QUOTA), tenant="bela") == [True]
+    store.close()
+
+
+def test_an_upload_that_goes_on_is_not_given_up_for_its_own_room(
+    folder: Path, ago: Callable[[float], None]
+) -> None:
+    store = Store(folder, quota_bytes=8)
+    ago(LONG)
+    store.uploads.append("anna", sha256_of(b"12345678"), 8, 0, b"1234")
+    store.close()
+    [path] = (folder / "uploads").glob("*/*.part")
+    # Of an older version, which does not tell its size, and so old.
+    path = path.rename(path.with_name(path.name.replace(".8.part", ".part")))
+    os.utime(path, (time.time(), time.time()))
+    ago(0)
+    store = Store(folder, quota_bytes=7)
+    with pytest.raises(QuotaExceeded):
+        store.uploads.append("anna", sha256_of(b"12345678"), 8, 4, b"5678")
+    assert store.uploads.offset("anna", sha256_of(b"12345678"), 8) == (4, False)
+    store.close()
+
+
+def test_many_at_once_that_need_room_hold_the_quota(folder: Path, ago: Callable[[float], None]) -> None:
+    store = Store(folder, quota_bytes=QUOTA)
+    ago(LONG)
+    for number in range(20):
+        store.images.put("anna", picture(number, 10_000))
+    for number in range(10):
+        store.uploads.append("anna", f"{number:064}", 10_000, 0, b"begin")
+    assert store.stored_bytes("anna") == QUOTA
+    ago(0)
+    refused = at_once(
+        [
+            *(lambda n=n: store.images.put("anna", bytes([n]) * 40_000) for n in range(6)),
+            *(lambda n=n: store.uploads.append("anna", f"{n:063}x", 40_000, 0, b"begin") for n in range(6)),
+            *(lambda: store.jobs.create(new_record()) for _ in range(3)),
+        ]
+    )
+    assert refused < 15
+    assert QUOTA - RESERVED_BYTES < store.stored_bytes("anna") <= QUOTA
+    store.close()
+    store = Store(folder)
+    assert store.missing == ()
     store.close()

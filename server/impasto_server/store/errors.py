@@ -51,8 +51,8 @@ class QuotaExceeded(Refusal):
 
     def __init__(self, tenant: str, quota_bytes: int, needed_bytes: int) -> None:
         super().__init__(
-            f"{needed_bytes} bytes would be stored, and {quota_bytes} are allowed; delete jobs, or give "
-            "smaller images"
+            f"{needed_bytes} bytes would be stored, and {quota_bytes} are allowed; delete jobs (their images "
+            "make room 10 minutes after their last use), or give smaller images"
         )
         self.tenant = tenant
         self.quota_bytes = quota_bytes

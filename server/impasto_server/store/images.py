@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
+import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 from impasto_server.store.blobs import Blobs, NewFile, digest, remove_file
 from impasto_server.store.database import Database
@@ -16,6 +20,11 @@ from impasto_server.store.reserve import Reserve
 from impasto_server.store.verifier import Verifier
 
 _BATCH = 8
+
+_UNUSED = """FROM images JOIN blobs USING (sha256) WHERE used_time < :before AND NOT EXISTS (
+    SELECT 1 FROM job_images WHERE job_images.tenant = images.tenant AND job_images.sha256 = images.sha256)"""
+
+_UNUSED_OF_TENANT = f"{_UNUSED} AND tenant = :tenant AND sha256 NOT IN (SELECT value FROM json_each(:keep))"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +164,43 @@ class Images:
         Raises:
             QuotaExceeded: the tenant would have more stored than it may.
         """
+        self._quota.making_room(
+            tenant, lambda: self._add(tenant, sha256, data, raw, size, counted, stored), keep=(sha256,)
+        )
+
+    def forget_unused(self, before: float) -> None:
+        """Forgets images that no job uses and nobody has named since a time, seconds since the epoch."""
+        forgotten = _BATCH
+        while forgotten == _BATCH:
+            forgotten, _ = self._forget_some(_UNUSED, {"before": before}, math.inf)
+
+    def spare_bytes(self, tenant: str, before: float, keep: Collection[str]) -> int:
+        """As `quota.Spare` says: images that no job uses."""
+        row = self._database.row(
+            f"SELECT coalesce(sum(size_bytes), 0) {_UNUSED_OF_TENANT}", _values(tenant, before, keep)
+        )
+        assert row is not None
+        return int(row[0])
+
+    def give_up(self, tenant: str, before: float, keep: Collection[str], needed_bytes: int) -> int:
+        """As `quota.Spare` says: images that no job uses."""
+        query, values = f"{_UNUSED_OF_TENANT} ORDER BY used_time", _values(tenant, before, keep)
+        given_up, forgotten = 0, _BATCH
+        while given_up < needed_bytes and forgotten == _BATCH:
+            forgotten, freed = self._forget_some(query, values, needed_bytes - given_up)
+            given_up += freed
+        return given_up
+
+    def _add(
+        self,
+        tenant: str,
+        sha256: str,
+        data: bytes,
+        raw: bool,
+        size: tuple[int, int] | None,
+        counted: bool,
+        stored: Callable[[], None] | None,
+    ) -> None:
         # Before all the writing, and again when it is decided.
         self._check_quota(tenant, sha256, len(data), counted)
         # Written also where another tenant has it: how long this takes tells nobody what others have.
@@ -174,11 +220,6 @@ class Images:
                     if is_new:
                         remove_file(path)
                     raise
-
-    def forget_unused(self, before: float) -> None:
-        """Forgets images that no job uses and nobody has named since a time, seconds since the epoch."""
-        while self._forget_some(before):
-            pass
 
     def _check_quota(self, tenant: str, sha256: str, size_bytes: int, counted: bool) -> None:
         owned = "SELECT 1 FROM images WHERE tenant = ? AND sha256 = ?"
@@ -209,27 +250,43 @@ class Images:
                 (tenant, sha256, raw, time.time()),
             )
 
-    def _forget_some(self, before: float) -> bool:
-        """Forgets a few, so that a crash leaves a few files at most; tells whether there may be more."""
+    def _forget_some(self, query: str, values: dict[str, Any], enough_bytes: float) -> tuple[int, int]:
+        """Forgets a few, so that a crash leaves a few files at most.
 
-        def forget() -> tuple[int, list[str]]:
+        Args:
+            query: what is unused, by these values.
+            values: of the query.
+            enough_bytes: nothing is forgotten once this much is.
+
+        Returns:
+            How many were forgotten, and their bytes.
+        """
+
+        def forget() -> tuple[list[sqlite3.Row], list[str]]:
             with self._database.transaction() as database:
-                unused = database.execute(
-                    """SELECT tenant, sha256 FROM images WHERE used_time < ? AND NOT EXISTS (
-                        SELECT 1 FROM job_images
-                        WHERE job_images.tenant = images.tenant AND job_images.sha256 = images.sha256)
-                    LIMIT ?""",
-                    (before, _BATCH),
-                ).fetchall()
-                database.executemany("DELETE FROM images WHERE tenant = ? AND sha256 = ?", unused)
+                unused: list[sqlite3.Row] = []
+                query_some = f"SELECT tenant, sha256, size_bytes {query} LIMIT {_BATCH}"
+                for row in database.execute(query_some, values).fetchall():
+                    if _bytes(unused) < enough_bytes:
+                        unused.append(row)
+                keys = [(row["tenant"], row["sha256"]) for row in unused]
+                database.executemany("DELETE FROM images WHERE tenant = ? AND sha256 = ?", keys)
                 digests = {row["sha256"] for row in unused}
                 owned = "SELECT 1 FROM images WHERE sha256 = ?"
                 ownerless = [each for each in digests if not database.execute(owned, (each,)).fetchone()]
                 database.executemany("DELETE FROM blobs WHERE sha256 = ?", [(each,) for each in ownerless])
-            return len(unused), ownerless
+            return unused, ownerless
 
         with self._files_lock:
-            found, ownerless = self._reserve.freeing(forget, self._database.recycle_log)
+            forgotten, ownerless = self._reserve.freeing(forget, self._database.recycle_log)
             for sha256 in ownerless:
                 remove_file(self._blobs.path(sha256))
-        return found == _BATCH
+        return len(forgotten), _bytes(forgotten)
+
+
+def _bytes(images: list[sqlite3.Row]) -> int:
+    return sum(row["size_bytes"] for row in images)
+
+
+def _values(tenant: str, before: float, keep: Collection[str]) -> dict[str, Any]:
+    return {"tenant": tenant, "before": before, "keep": json.dumps(list(keep))}

@@ -86,40 +86,7 @@ class JobTable:
         if earlier is not None:
             return earlier
         self._reserve.require()
-        with self._database.transaction() as database:
-            earlier = self._by_equal_request(record)
-            if earlier is not None:
-                return earlier
-            self._check_images(record.tenant, digests)
-            if job_row(self._database.rows, record.job.name) is not None:
-                raise ValueError(f"there is a job {record.job.name}")
-            self._quota.check(record.tenant, reserved_bytes(record.job))
-            job = shown(record.job)
-            values: dict[str, Any] = {
-                **message_columns(job),
-                "name": job.name,
-                "tenant": record.tenant,
-                "request_id": record.request_id,
-                "request_digest": record.request_digest,
-                "create_ns": job.create_time.ToNanoseconds(),
-                "spec": record.spec.SerializeToString(),
-                "linger": record.linger,
-                "deaths": record.deaths,
-                "furthest": record.furthest,
-            }
-            columns, places = ", ".join(values), ", ".join(f":{column}" for column in values)
-            row_id = database.execute(f"INSERT INTO jobs ({columns}) VALUES ({places})", values).lastrowid
-            database.executemany(
-                "INSERT INTO job_images VALUES (?, ?, ?)",
-                [(row_id, sha256, record.tenant) for sha256 in digests],
-            )
-            database.executemany(
-                "UPDATE images SET used_time = ? WHERE tenant = ? AND sha256 = ?",
-                [(time.time(), record.tenant, sha256) for sha256 in digests],
-            )
-        assert row_id is not None
-        self._newest.note(row_id)
-        return dataclasses.replace(record, job=job, checkpoint=None, number=row_id)
+        return self._quota.making_room(record.tenant, lambda: self._create(record, digests), keep=digests)
 
     def save(self, record: Record, *, durable: bool = True, with_reserve: bool = False) -> bool:
         """Stores a job's message, deaths and furthest; a job that is final now loses its checkpoints.
@@ -242,6 +209,42 @@ class JobTable:
                 self._checkpoints.remove_files(name)
         self._reserve.restore()
         return deleted
+
+    def _create(self, record: Record, digests: _Names) -> Record:
+        with self._database.transaction() as database:
+            earlier = self._by_equal_request(record)
+            if earlier is not None:
+                return earlier
+            self._check_images(record.tenant, digests)
+            if job_row(self._database.rows, record.job.name) is not None:
+                raise ValueError(f"there is a job {record.job.name}")
+            self._quota.check(record.tenant, reserved_bytes(record.job))
+            job = shown(record.job)
+            values: dict[str, Any] = {
+                **message_columns(job),
+                "name": job.name,
+                "tenant": record.tenant,
+                "request_id": record.request_id,
+                "request_digest": record.request_digest,
+                "create_ns": job.create_time.ToNanoseconds(),
+                "spec": record.spec.SerializeToString(),
+                "linger": record.linger,
+                "deaths": record.deaths,
+                "furthest": record.furthest,
+            }
+            columns, places = ", ".join(values), ", ".join(f":{column}" for column in values)
+            row_id = database.execute(f"INSERT INTO jobs ({columns}) VALUES ({places})", values).lastrowid
+            database.executemany(
+                "INSERT INTO job_images VALUES (?, ?, ?)",
+                [(row_id, sha256, record.tenant) for sha256 in digests],
+            )
+            database.executemany(
+                "UPDATE images SET used_time = ? WHERE tenant = ? AND sha256 = ?",
+                [(time.time(), record.tenant, sha256) for sha256 in digests],
+            )
+        assert row_id is not None
+        self._newest.note(row_id)
+        return dataclasses.replace(record, job=job, checkpoint=None, number=row_id)
 
     def _by_equal_request(self, record: Record) -> Record | None:
         earlier = self.by_request(record.tenant, record.request_id) if record.request_id else None

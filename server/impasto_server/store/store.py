@@ -129,6 +129,7 @@ class Store:
         )
         self.images = Images(database, blobs, folder.temporary, quota, reserve, verifier)
         self.uploads = Uploads(database, index, self.images, quota, reserve)
+        quota.spares = (self.uploads, self.images)
         self.jobs = JobTable(database, blobs, quota, reserve, self.checkpoints, self.results, newest)
         self.retention = Retention(database, self.jobs, self.images, self.uploads, index, reserve)
         noted, opened = folder.generation, database.generation()

@@ -93,15 +93,21 @@ class UploadIndex:
         with self._lock:
             return sum(upload.committed_bytes for upload in self._all())
 
-    def older(self, time: float) -> list[tuple[str, Upload]]:
-        """The uploads that nothing came for since a time, with their keys."""
+    def older(self, time: float, tenant: str | None = None) -> list[tuple[str, Upload]]:
+        """The uploads that nothing came for since a time, with their keys: a tenant's, or all."""
         with self._lock:
             return [
                 (key, upload)
-                for uploads in self._uploads.values()
+                for uploads in (self._uploads.values() if tenant is None else [self._of(tenant)])
                 for key, upload in uploads.items()
                 if upload.used_time < time
             ]
+
+    def bring_back(self, now: float) -> None:
+        """Takes uploads that were used later than now, before the clock was set back, for used now."""
+        with self._lock:
+            for upload in self._all():
+                upload.used_time = min(upload.used_time, now)
 
     def _of(self, tenant: str) -> dict[str, Upload]:
         return self._uploads.get(digest(tenant.encode()), {})

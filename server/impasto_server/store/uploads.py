@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from impasto_server.store.blobs import digest, make_folder, pieces, remove_file, write_all
@@ -82,9 +82,12 @@ class Uploads:
             if not data:
                 return committed
             if upload is None:
-                upload = self._begin(tenant, key, size_bytes)
+                upload = self._quota.making_room(tenant, lambda: self._begin(tenant, key, size_bytes))
             elif not upload.is_announced:
-                self._announce(tenant, key, size_bytes, upload)
+                unannounced = upload
+                # Used now, it is not given up to make room for itself.
+                upload.used_time = time.time()
+                self._quota.making_room(tenant, lambda: self._announce(tenant, key, size_bytes, unannounced))
             try:
                 self._write(upload.path, committed, data)
             except BaseException:
@@ -140,6 +143,26 @@ class Uploads:
             with self._lock(key):
                 if upload.used_time < time:
                     self._forget(upload)
+
+    def spare_bytes(self, tenant: str, before: float, keep: Collection[str]) -> int:
+        """As `quota.Spare` says: uploads that were left."""
+        return sum(upload.announced_bytes for _, upload in self._index.older(before, tenant))
+
+    def give_up(self, tenant: str, before: float, keep: Collection[str], needed_bytes: int) -> int:
+        """As `quota.Spare` says: uploads that were left."""
+        given_up = 0
+        left = sorted(self._index.older(before, tenant), key=lambda item: item[1].used_time)
+        for key, upload in left:
+            lock = self._lock(key)
+            # Someone who holds it is using it. And a thread that has one lock must not wait for another.
+            if given_up < needed_bytes and lock.acquire(blocking=False):
+                try:
+                    if upload.used_time < before and self._index.get(tenant, key) is upload:
+                        self._forget(upload)
+                        given_up += upload.announced_bytes
+                finally:
+                    lock.release()
+        return given_up
 
     def _begin(self, tenant: str, key: str, size_bytes: int) -> Upload:
         path = self._index.path(tenant, key, size_bytes)
