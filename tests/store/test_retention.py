@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -87,6 +88,27 @@ def test_a_clock_that_was_ahead_keeps_no_job_for_ever(store: Store) -> None:
     assert store.retention.sweep(now, max_age=50, max_bytes=None) == []
     assert store.retention.sweep(now + 49, max_age=50, max_bytes=None) == []
     assert store.retention.sweep(now + 51, max_age=50, max_bytes=None) == [ahead.job.name, after.job.name]
+
+
+@pytest.mark.parametrize("opened_again", [False, True])
+def test_a_clock_that_was_ahead_keeps_no_image_and_no_upload_for_ever(
+    folder: Path, opened_again: bool
+) -> None:
+    store, now = Store(folder), time.time()
+    with pytest.MonkeyPatch.context() as ahead:
+        ahead.setattr(time, "time", lambda: now + 1e6)
+        store.images.put("anna", b"ahead")
+        store.uploads.append("anna", sha256_of(b"never"), 5, 0, b"nev")
+    if opened_again:
+        store.close()
+        # Where the time of an upload is its file's.
+        [path] = folder.glob("uploads/*/*.part")
+        os.utime(path, (now + 1e6, now + 1e6))
+        store = Store(folder)
+    for later, kept in ((0, 2), (99, 2), (101, 0)):
+        store.retention.sweep(now + later, max_age=None, max_bytes=None, upload_age=100)
+        assert len(files_in(folder)) == kept
+    store.close()
 
 
 def test_a_clock_that_was_set_back_deletes_no_job_early(store: Store) -> None:

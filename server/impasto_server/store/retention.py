@@ -57,8 +57,8 @@ class Retention:
             StoreError: it cannot go on; what was deleted is deleted.
         """
         deleted: list[str] = []
-        self._uploads.forget_older(now - upload_age)
         self._bring_back_from_the_future(now)
+        self._uploads.forget_older(now - upload_age)
         if max_age is not None:
             while names := self._oldest_final(_BATCH, before=now - max_age):
                 deleted += self._jobs.delete_all(names)
@@ -80,12 +80,18 @@ class Retention:
         return int(row[0]) + self._index.committed_bytes()
 
     def _bring_back_from_the_future(self, now: float) -> None:
-        """A job that became final before the clock was set back is as old as if it had just done so."""
-        values = {"now": int(now * 1e9)}
-        if self._database.row("SELECT 1 FROM jobs WHERE final = 1 AND end_ns > :now LIMIT 1", values):
+        """What became final or was used before the clock was set back is as old as if that had just been."""
+        self._index.bring_back(now)
+        values = {"ns": int(now * 1e9), "now": now}
+        jobs, images = "final = 1 AND end_ns > :ns", "used_time > :now"
+        query = (
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs WHERE {}) OR EXISTS (SELECT 1 FROM images WHERE {})"
+        )
+        if self._database.row(query.format(jobs, images), values):
             # On a full disk this waits for the next time.
             with contextlib.suppress(DiskFull), self._database.transaction() as database:
-                database.execute("UPDATE jobs SET end_ns = :now WHERE final = 1 AND end_ns > :now", values)
+                database.execute(f"UPDATE jobs SET end_ns = :ns WHERE {jobs}", values)
+                database.execute(f"UPDATE images SET used_time = :now WHERE {images}", values)
 
     def _oldest_final(self, limit: int, *, before: float | None = None) -> list[str]:
         newest = (1 << 63) - 1 if before is None else int(before * 1e9)
