@@ -214,7 +214,7 @@ def test_only_unavailable_is_worth_another_attempt(client: impasto.Client, fake:
 def test_silence_counts_as_a_broken_line(
     fake: FakeServer, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "SILENCE", 0.4)
+    monkeypatch.setattr(calls, "SILENCE", 1.5)
     silent = threading.Event()
 
     def fall_silent() -> None:
@@ -222,20 +222,20 @@ def test_silence_counts_as_a_broken_line(
         silent.set()
 
     fake.script = stylize_first(2, fall_silent)
-    with impasto.Client(line.address, timeout=0.5) as client:
+    with impasto.Client(line.address, timeout=2.0) as client:
         painting = client.stylize(png(), png())
-        threading.Timer(1.5, line.flow).start()
+        threading.Timer(4.0, line.flow).start()
         assert kinds(painting) == KINDS
 
 
 def test_heartbeats_keep_a_quiet_stream(
     client: impasto.Client, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "SILENCE", 0.4)
+    monkeypatch.setattr(calls, "SILENCE", 1.0)
 
     def quiet(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
         yield pb.StylizeResponse(event=course()[0])
-        for _ in range(10):
+        for _ in range(15):
             time.sleep(0.1)
             yield pb.StylizeResponse(event=heartbeat(1))
         for event in course()[1:]:
