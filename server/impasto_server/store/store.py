@@ -3,7 +3,8 @@
 A folder with a SQLite database (`schema`) and files: images by their content, uploads not whole yet,
 the newest checkpoint of each job, results. A file is written whole and flushed before the row that names
 it; a row is deleted before its file. So a crash leaves at most a few files that no row names, and the next
-opening removes them.
+opening removes them. Where the database is an older copy, or lost something because its log was damaged, more
+files have no row: these are set aside, and nothing is removed.
 """
 
 from __future__ import annotations
