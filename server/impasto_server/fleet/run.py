@@ -174,7 +174,7 @@ class Run:
 
     async def _paint(self) -> None:
         told = self._telling.begin()
-        begin, images, checkpoint = await self._store.files(self._inputs, self.job.record, told)
+        begin, images, checkpoint = await self._store.load(self._inputs, self.job.record, told)
         if self.leaving:
             return
         result = bytearray()

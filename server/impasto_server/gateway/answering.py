@@ -83,7 +83,8 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
     if isinstance(error, QuotaExceeded):
         message = (
             f"your images and results would take {error.needed_bytes:,} bytes, more than the "
-            f"{error.quota_bytes:,} kept for you; delete some jobs, or give smaller images"
+            f"{error.quota_bytes:,} kept for you; delete some jobs (their images make room 10 minutes after "
+            "their last use), or give smaller images"
         )
         return exhausted("TOO_MANY_BYTES", f"tenant:{error.tenant}", message)
     if isinstance(error, TooManyUploads):

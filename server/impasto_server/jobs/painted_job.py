@@ -99,7 +99,7 @@ class PaintedJob(StoredJob):
         await self._shared.tasks.complete(self._left_device(painting))
 
     async def _succeed(self, finished: worker_pb2.Finished, result: bytes) -> None:
-        sha256 = await self._shared.store.files(lambda: hashlib.sha256(result).hexdigest())
+        sha256 = await self._shared.store.load(lambda: hashlib.sha256(result).hexdigest())
         image = pb.ImageInfo(
             format=pb.IMAGE_FORMAT_PNG,
             width=self.record.job.width,
