@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from impasto_server.store.checkpoints import CheckpointWriter
 from impasto_server.store.errors import DiskFull, StoreBusy
-from impasto_server.store.facade import LOAD, READ
+from impasto_server.store.facade import READ
 
 T = TypeVar("T")
 
@@ -89,16 +89,12 @@ class Disk:
         if self.calm or not isinstance(work, functools.partial):
             return
         # Reads need no room; what frees room has the reserve.
-        spared = lane in (READ, LOAD) or work.keywords.get("with_reserve") or name in ("delete", "abort")
+        spared = lane == READ or work.keywords.get("with_reserve") or name in ("delete", "abort")
         if self.full and not spared and not name.startswith(("_", "<")):
             self._note(f"store {name}: full")
             _abort(work)
             raise DiskFull("there is no room; make room on the disk")
-        if (
-            lane not in (READ, LOAD)
-            and self._random.random() < self._trouble / 5
-            and name not in ("abort", "<lambda>")
-        ):
+        if lane != READ and self._random.random() < self._trouble / 5 and name not in ("abort", "<lambda>"):
             self._note(f"store {name}: busy")
             _abort(work)
             raise StoreBusy("another process has locked the database; try again")
