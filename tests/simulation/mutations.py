@@ -196,11 +196,10 @@ def _update_under_lock(original: Any) -> Any:
 
 def _pause_under_lock(original: Any) -> Any:
     async def pause(self: Job) -> Any:
-        painting = await original(self)
+        await original(self)
         async with self._lock:
-            if painting is not None:
-                await painting.worker.suspend(self.name)
-        return painting
+            if isinstance(self.painting, Run):
+                await self.painting.worker.suspend(self.name)
 
     return pause
 

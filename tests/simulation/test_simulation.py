@@ -16,8 +16,8 @@ SEEDS = int(os.environ.get("IMPASTO_SIMULATION_SEEDS", "2000"))
 
 BLOCKS = 10
 
-TRIES = 300
-"""A fault shows in one of so many worlds."""
+TRIES = 800
+"""A fault shows in one of so many worlds, as a rule in one of the first hundred."""
 
 
 @pytest.fixture(scope="module")
