@@ -29,6 +29,9 @@ async def keep_sweeping(store: AsyncStore, *, max_age: float, max_bytes: int | N
             )
         except StoreError as error:
             _log.error("old jobs cannot be deleted error=%r", str(error))
+        except Exception:
+            # Else nothing would ever be deleted again.
+            _log.exception("old jobs cannot be deleted")
         else:
             for name in deleted:
                 _log.info("job deleted by retention job=%s", name)

@@ -218,8 +218,14 @@ def _on_stdin_end(callback: Callable[[], None]) -> None:
 
 
 async def _follow_fleet(servicer: health.aio.HealthServicer, fleet: Fleet) -> None:
-    async for ready in fleet.readiness():
-        await _tell_health(servicer, serving=ready)
+    while True:
+        try:
+            async for ready in fleet.readiness():
+                await _tell_health(servicer, serving=ready)
+        except Exception:
+            # Else health would stay as it is for ever.
+            _log.exception("health cannot be told")
+            await asyncio.sleep(1)
 
 
 async def _tell_health(servicer: health.aio.HealthServicer, *, serving: bool) -> None:
