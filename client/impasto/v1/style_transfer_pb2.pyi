@@ -23,6 +23,8 @@ EFFORT_STANDARD: Effort
 EFFORT_UNSPECIFIED: Effort
 IMAGE_FORMAT_JPEG: ImageFormat
 IMAGE_FORMAT_PNG: ImageFormat
+IMAGE_FORMAT_PNG_16: ImageFormat
+IMAGE_FORMAT_RGBA16: ImageFormat
 IMAGE_FORMAT_RGBA8: ImageFormat
 IMAGE_FORMAT_TIFF: ImageFormat
 IMAGE_FORMAT_UNSPECIFIED: ImageFormat
@@ -288,10 +290,11 @@ class JobEvent(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., preview: _Optional[_Union[Preview, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., skipped_previews: _Optional[int] = ...) -> None: ...
 
 class JobSpec(_message.Message):
-    __slots__ = ["content", "recipe", "regions", "selection", "start_image", "styles", "texture"]
+    __slots__ = ["content", "recipe", "regions", "result_format", "selection", "start_image", "styles", "texture"]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     RECIPE_FIELD_NUMBER: _ClassVar[int]
     REGIONS_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FORMAT_FIELD_NUMBER: _ClassVar[int]
     SELECTION_FIELD_NUMBER: _ClassVar[int]
     START_IMAGE_FIELD_NUMBER: _ClassVar[int]
     STYLES_FIELD_NUMBER: _ClassVar[int]
@@ -299,11 +302,12 @@ class JobSpec(_message.Message):
     content: Image
     recipe: Recipe
     regions: _containers.RepeatedCompositeFieldContainer[Region]
+    result_format: ImageFormat
     selection: Image
     start_image: Image
     styles: _containers.RepeatedCompositeFieldContainer[Style]
     texture: TextureSize
-    def __init__(self, content: _Optional[_Union[Image, _Mapping]] = ..., styles: _Optional[_Iterable[_Union[Style, _Mapping]]] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., start_image: _Optional[_Union[Image, _Mapping]] = ..., texture: _Optional[_Union[TextureSize, _Mapping]] = ..., regions: _Optional[_Iterable[_Union[Region, _Mapping]]] = ..., selection: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
+    def __init__(self, content: _Optional[_Union[Image, _Mapping]] = ..., styles: _Optional[_Iterable[_Union[Style, _Mapping]]] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., start_image: _Optional[_Union[Image, _Mapping]] = ..., texture: _Optional[_Union[TextureSize, _Mapping]] = ..., regions: _Optional[_Iterable[_Union[Region, _Mapping]]] = ..., selection: _Optional[_Union[Image, _Mapping]] = ..., result_format: _Optional[_Union[ImageFormat, str]] = ...) -> None: ...
 
 class LayerWeight(_message.Message):
     __slots__ = ["layer", "weight"]
@@ -460,14 +464,16 @@ class Progress(_message.Message):
     def __init__(self, evaluation: _Optional[int] = ..., evaluations: _Optional[int] = ..., scale: _Optional[int] = ..., scales: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., loss: _Optional[float] = ..., content_loss: _Optional[float] = ..., style_loss: _Optional[float] = ..., tv_loss: _Optional[float] = ..., device_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class RawPixels(_message.Message):
-    __slots__ = ["height", "rgba", "width"]
+    __slots__ = ["bits_per_channel", "height", "rgba", "width"]
+    BITS_PER_CHANNEL_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     RGBA_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
+    bits_per_channel: int
     height: int
     rgba: bytes
     width: int
-    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., rgba: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., rgba: _Optional[bytes] = ..., bits_per_channel: _Optional[int] = ...) -> None: ...
 
 class Recipe(_message.Message):
     __slots__ = ["averaging", "color", "content_layers", "content_weight", "effort", "evaluations", "learning_rate", "longest_side", "objective", "optimizer", "precision", "seed", "start", "stop_on_plateau", "style_layers", "style_scale", "style_weight", "tv_weight"]
