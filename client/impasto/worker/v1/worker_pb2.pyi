@@ -9,12 +9,14 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Begin(_message.Message):
-    __slots__ = ["checkpoint_interval", "job_name", "number", "preview", "priority", "resumes", "spec", "tenant", "tenant_weight", "watched"]
+    __slots__ = ["checkpoint_interval", "job_name", "number", "pictures", "preview", "priority", "result_bits", "resumes", "spec", "tenant", "tenant_weight", "watched"]
     CHECKPOINT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     JOB_NAME_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PICTURES_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    RESULT_BITS_FIELD_NUMBER: _ClassVar[int]
     RESUMES_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
@@ -23,14 +25,16 @@ class Begin(_message.Message):
     checkpoint_interval: _duration_pb2.Duration
     job_name: str
     number: int
+    pictures: _containers.RepeatedCompositeFieldContainer[Picture]
     preview: _style_transfer_pb2.PreviewOptions
     priority: int
+    result_bits: int
     resumes: bool
     spec: _style_transfer_pb2.JobSpec
     tenant: str
     tenant_weight: float
     watched: bool
-    def __init__(self, job_name: _Optional[str] = ..., spec: _Optional[_Union[_style_transfer_pb2.JobSpec, _Mapping]] = ..., preview: _Optional[_Union[_style_transfer_pb2.PreviewOptions, _Mapping]] = ..., tenant: _Optional[str] = ..., tenant_weight: _Optional[float] = ..., priority: _Optional[int] = ..., number: _Optional[int] = ..., watched: bool = ..., resumes: bool = ..., checkpoint_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, job_name: _Optional[str] = ..., spec: _Optional[_Union[_style_transfer_pb2.JobSpec, _Mapping]] = ..., preview: _Optional[_Union[_style_transfer_pb2.PreviewOptions, _Mapping]] = ..., tenant: _Optional[str] = ..., tenant_weight: _Optional[float] = ..., priority: _Optional[int] = ..., number: _Optional[int] = ..., watched: bool = ..., resumes: bool = ..., checkpoint_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., pictures: _Optional[_Iterable[_Union[Picture, _Mapping]]] = ..., result_bits: _Optional[int] = ...) -> None: ...
 
 class CheckpointChunk(_message.Message):
     __slots__ = ["data", "evaluation", "offset", "size_bytes"]
@@ -45,14 +49,16 @@ class CheckpointChunk(_message.Message):
     def __init__(self, evaluation: _Optional[int] = ..., size_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Finished(_message.Message):
-    __slots__ = ["error", "stop_message", "stop_reason"]
+    __slots__ = ["error", "result", "stop_message", "stop_reason"]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
     STOP_MESSAGE_FIELD_NUMBER: _ClassVar[int]
     STOP_REASON_FIELD_NUMBER: _ClassVar[int]
     error: _status_pb2.Status
+    result: ResultInfo
     stop_message: str
     stop_reason: _style_transfer_pb2.StopReason
-    def __init__(self, stop_reason: _Optional[_Union[_style_transfer_pb2.StopReason, str]] = ..., stop_message: _Optional[str] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    def __init__(self, stop_reason: _Optional[_Union[_style_transfer_pb2.StopReason, str]] = ..., stop_message: _Optional[str] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., result: _Optional[_Union[ResultInfo, _Mapping]] = ...) -> None: ...
 
 class GetWorkerInfoRequest(_message.Message):
     __slots__ = []
@@ -70,19 +76,29 @@ class GetWorkerInfoResponse(_message.Message):
     process_id: int
     def __init__(self, device: _Optional[_Union[_style_transfer_pb2.Device, _Mapping]] = ..., network: _Optional[_Union[_style_transfer_pb2.FeatureNetwork, _Mapping]] = ..., process_id: _Optional[int] = ..., other_devices: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class InputChunk(_message.Message):
-    __slots__ = ["data", "offset", "raw", "sha256", "size_bytes"]
+class Picture(_message.Message):
+    __slots__ = ["bits", "channels", "fields", "height", "width"]
+    BITS_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    bits: int
+    channels: int
+    fields: _containers.RepeatedScalarFieldContainer[str]
+    height: int
+    width: int
+    def __init__(self, fields: _Optional[_Iterable[str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., channels: _Optional[int] = ..., bits: _Optional[int] = ...) -> None: ...
+
+class PictureChunk(_message.Message):
+    __slots__ = ["data", "index", "offset"]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
-    RAW_FIELD_NUMBER: _ClassVar[int]
-    SHA256_FIELD_NUMBER: _ClassVar[int]
-    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     data: bytes
+    index: int
     offset: int
-    raw: bool
-    sha256: str
-    size_bytes: int
-    def __init__(self, sha256: _Optional[str] = ..., raw: bool = ..., size_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, index: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class PingRequest(_message.Message):
     __slots__ = []
@@ -96,15 +112,35 @@ class PingResponse(_message.Message):
     job_name: str
     def __init__(self, job_name: _Optional[str] = ..., duration: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
+class ResultChunk(_message.Message):
+    __slots__ = ["data", "offset"]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    offset: int
+    def __init__(self, offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class ResultInfo(_message.Message):
+    __slots__ = ["bits", "height", "metadata", "width"]
+    BITS_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    bits: int
+    height: int
+    metadata: str
+    width: int
+    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., bits: _Optional[int] = ..., metadata: _Optional[str] = ...) -> None: ...
+
 class RunRequest(_message.Message):
-    __slots__ = ["begin", "checkpoint", "image"]
+    __slots__ = ["begin", "checkpoint", "picture"]
     BEGIN_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
-    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    PICTURE_FIELD_NUMBER: _ClassVar[int]
     begin: Begin
-    checkpoint: InputChunk
-    image: InputChunk
-    def __init__(self, begin: _Optional[_Union[Begin, _Mapping]] = ..., image: _Optional[_Union[InputChunk, _Mapping]] = ..., checkpoint: _Optional[_Union[InputChunk, _Mapping]] = ...) -> None: ...
+    checkpoint: CheckpointChunk
+    picture: PictureChunk
+    def __init__(self, begin: _Optional[_Union[Begin, _Mapping]] = ..., picture: _Optional[_Union[PictureChunk, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointChunk, _Mapping]] = ...) -> None: ...
 
 class RunResponse(_message.Message):
     __slots__ = ["checkpoint", "finished", "preview", "progress", "result", "started", "suspended"]
@@ -119,10 +155,10 @@ class RunResponse(_message.Message):
     finished: Finished
     preview: _style_transfer_pb2.Preview
     progress: _style_transfer_pb2.Progress
-    result: _style_transfer_pb2.ImageChunk
+    result: ResultChunk
     started: Started
     suspended: Suspended
-    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., progress: _Optional[_Union[_style_transfer_pb2.Progress, _Mapping]] = ..., preview: _Optional[_Union[_style_transfer_pb2.Preview, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., result: _Optional[_Union[_style_transfer_pb2.ImageChunk, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointChunk, _Mapping]] = ..., suspended: _Optional[_Union[Suspended, _Mapping]] = ...) -> None: ...
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., progress: _Optional[_Union[_style_transfer_pb2.Progress, _Mapping]] = ..., preview: _Optional[_Union[_style_transfer_pb2.Preview, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., result: _Optional[_Union[ResultChunk, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointChunk, _Mapping]] = ..., suspended: _Optional[_Union[Suspended, _Mapping]] = ...) -> None: ...
 
 class Started(_message.Message):
     __slots__ = ["bfloat16", "evaluation", "height", "memory_plan", "recipe", "width"]

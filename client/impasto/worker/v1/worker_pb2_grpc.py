@@ -51,8 +51,8 @@ class WorkerServiceServicer(object):
         evaluation. Cancelling the call takes the job off the device before its next
         evaluation.
 
-        The requests are, in this order: one `begin`, the images that its spec names, each
-        in chunks, the checkpoint in chunks if `begin.resumes`, and the end of the stream.
+        The requests are, in this order: one `begin`, the pictures that it describes, each in
+        chunks, the checkpoint in chunks if `begin.resumes`, and the end of the stream.
 
         A job that fails is not an error of the call: the last response is then
         `finished` with an error.
