@@ -8,6 +8,7 @@ each step that makes something durable or removes something, and checks after ea
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -40,7 +41,7 @@ def whole_life(store: Store, chance: random.Random, tell: Tell) -> None:
         for offset, piece in ((0, image[:half]), (half, image[half:])):
             committed = store.uploads.append("anna", sha256, len(image), offset, piece)
             tell({"upload": sha256, "size": len(image), "committed": committed})
-        store.uploads.finish("anna", sha256, len(image), lambda _: None)
+        store.uploads.finish("anna", sha256, len(image), None)
     tell({"image": sha256})
     record = store.jobs.create(new_record([sha256], request_id=sha256))
     name = record.job.name
@@ -56,7 +57,7 @@ def whole_life(store: Store, chance: random.Random, tell: Tell) -> None:
         tell({"job": name, "furthest": evaluation})
     result = chance.randbytes(chance.randrange(1, 50_000))
     tell({"job": name, "result": sha256_of(result), "sure": False})
-    store.results.finish(ended(record, pb.JOB_STATE_SUCCEEDED), result)
+    store.results.finish(ended(record, pb.JOB_STATE_SUCCEEDED), io.BytesIO(result))
     tell({"job": name, "result": sha256_of(result), "sure": True})
     if chance.random() < 0.3:
         tell({"job": name, "deleted": True, "sure": False})

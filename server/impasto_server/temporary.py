@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -38,3 +39,10 @@ class TemporaryFolder:
         """Removes it with all that is in it. Harmless when it is gone."""
         shutil.rmtree(self.path, ignore_errors=True)
         self._owner.close()
+
+
+def anonymous_file() -> BinaryIO:
+    """A new file without a name, in memory where the system has that. It goes with its last descriptor."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("impasto", os.MFD_CLOEXEC), "w+b", buffering=0)
+    return tempfile.TemporaryFile(buffering=0)

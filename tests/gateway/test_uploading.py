@@ -11,10 +11,12 @@ import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError, reason_of
+from impasto_server.fleet.intake import IntakeProcess
 from impasto_server.gateway.uploading import take_upload
 from impasto_server.store.facade import AsyncStore
 from impasto_server.store.store import Store
 from samples import coded, photo
+from stored_jobs import image_bytes
 
 IMAGE = coded(photo())
 DIGEST = hashlib.sha256(IMAGE).hexdigest()
@@ -45,9 +47,10 @@ def test_the_next_call_completes_it(tmp_path: Path, again: list[pb.UploadImageRe
         try:
             assert store.uploads.append("anna", DIGEST, len(IMAGE), 0, IMAGE) == len(IMAGE)
             assert store.images.get("anna", DIGEST) is None
-            answer = await take_upload(pieces(*again), "anna", AsyncStore(store))
+            async with IntakeProcess() as intake:
+                answer = await take_upload(pieces(*again), "anna", AsyncStore(store), intake)
             assert answer == pb.UploadImageResponse(committed_bytes=len(IMAGE), complete=True)
-            assert store.images.read("anna", DIGEST) == IMAGE
+            assert image_bytes(store, "anna", DIGEST) == IMAGE
             assert store.stored_bytes("anna") == len(IMAGE)
         finally:
             store.close()
@@ -60,11 +63,12 @@ def test_one_of_other_bytes_is_refused_and_can_be_sent_anew(tmp_path: Path) -> N
         store = Store(tmp_path)
         try:
             store.uploads.append("anna", DIGEST, len(IMAGE), 0, bytes(len(IMAGE)))
-            with pytest.raises(CallError) as caught:
-                await take_upload(pieces(request()), "anna", AsyncStore(store))
-            assert reason_of(caught.value.status) == "INVALID_FIELD"
-            answer = await take_upload(pieces(request(IMAGE)), "anna", AsyncStore(store))
-            assert answer.complete
+            async with IntakeProcess() as intake:
+                with pytest.raises(CallError) as caught:
+                    await take_upload(pieces(request()), "anna", AsyncStore(store), intake)
+                assert reason_of(caught.value.status) == "INVALID_FIELD"
+                answer = await take_upload(pieces(request(IMAGE)), "anna", AsyncStore(store), intake)
+                assert answer.complete
         finally:
             store.close()
 

@@ -20,6 +20,7 @@ from impasto_server.jobs.registry import Registry
 from impasto_server.store.facade import AsyncStore
 from impasto_server.store.store import Store
 from simulation.disk import Disk
+from simulation.intake import SimulatedIntake
 from simulation.workers import SimulatedWorker, SimulatedWorkers, Told
 
 DRAIN_SECONDS = 10.0
@@ -107,6 +108,7 @@ class Server:
         disk: how the store's work goes.
         registry, placer, service: the code that is tested.
         workers: who paints.
+        intake: reads pictures.
         accepts: whether calls are taken.
         drained_at: when it began to drain; None: it did not.
     """
@@ -141,6 +143,7 @@ class Server:
         self.store = Store(folder, quota_bytes=QUOTA_BYTES)
         self.disk = Disk(streams("disk"), note, kill, trouble=trouble)
         self.workers = SimulatedWorkers(workers, told, streams("workers"), note, violation)
+        self.intake = SimulatedIntake(streams("intake"))
         self.accepts = False
         self.drained_at: float | None = None
         self._note = note
@@ -155,6 +158,7 @@ class Server:
         self.placer = WitnessedPlacer(
             self.workers,
             self.registry,
+            self.intake,
             metrics,
             weight_of=lambda _: 1.0,
             max_resident=slots,
@@ -163,7 +167,7 @@ class Server:
         )
         fleet, access, styles = (object() for _ in range(3))
         access = Access()
-        of_service: Any = (settings, fleet, self.registry, access, metrics, styles)
+        of_service: Any = (settings, fleet, self.registry, access, metrics, styles, self.intake)
         self.service = StyleTransfer(*of_service)
         self.handlers: dict[asyncio.Task[Any], Handler] = {}
 

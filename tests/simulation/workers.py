@@ -15,9 +15,9 @@ from google.rpc import code_pb2, status_pb2
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError, does_not_fit, invalid_argument, unavailable
+from impasto_server.contract.pictures import Samples
 from impasto_server.fleet.worker_process import WorkerDied
 from impasto_server.jobs.states import copied
-from impasto_server.store.images import StoredImage
 
 ANSWER_SECONDS = 3.0
 """A worker that has not answered an update after so long is busy."""
@@ -89,7 +89,7 @@ class SimulatedWorker:
         return not self._goes_on.is_set()
 
     async def run(
-        self, begin: worker_pb2.Begin, images: Sequence[tuple[str, StoredImage]], checkpoint: Path | None
+        self, begin: worker_pb2.Begin, pictures: Sequence[Samples], checkpoint: Path | None
     ) -> AsyncGenerator[worker_pb2.RunResponse, None]:
         name = begin.job_name
         if not self.ready:
@@ -98,7 +98,7 @@ class SimulatedWorker:
         stay = self.jobs[name] = Stay(copied(begin.spec.recipe), begin.watched, begin.priority)
         self._workers.note(f"{self.key} takes {name}")
         try:
-            content = dict(images)[begin.spec.content.sha256]
+            content = next(picture for picture in begin.pictures if "content" in picture.fields)
             async with contextlib.aclosing(self._paint(begin, stay, content, checkpoint)) as responses:
                 async for response in responses:
                     yield response
@@ -213,12 +213,12 @@ class SimulatedWorker:
             raise self._death or _death("", blames=False)
 
     async def _paint(
-        self, begin: worker_pb2.Begin, stay: Stay, content: StoredImage, checkpoint: Path | None
+        self, begin: worker_pb2.Begin, stay: Stay, content: worker_pb2.Picture, checkpoint: Path | None
     ) -> AsyncGenerator[worker_pb2.RunResponse, None]:
         name, death, chance = begin.job_name, self._died, self._random.random
         made = _evaluation_of(name, checkpoint)
         await self._pause(chance() * 0.3, death)
-        width, height = content.width or 0, content.height or 0
+        width, height = content.source_width, content.source_height
         if width >= BIG_SIDE and not self._workers.is_largest(self):
             self._workers.note(f"{name} does not fit on {self.key}")
             self._workers.told.failed.add(name)
@@ -256,7 +256,7 @@ class SimulatedWorker:
         self._workers.told.results.setdefault(name, set()).add(result)
         for start in range(0, len(result), 20):
             await self._pause(0.01, death)
-            piece = pb.ImageChunk(offset=start, data=result[start : start + 20])
+            piece = worker_pb2.ResultChunk(offset=start, data=result[start : start + 20])
             yield worker_pb2.RunResponse(result=piece)
 
 
@@ -322,7 +322,8 @@ def _death(turn_of: str, *, blames: bool) -> WorkerDied:
 
 
 def _finished(error: status_pb2.Status | None) -> worker_pb2.RunResponse:
-    finished = worker_pb2.Finished(stop_reason=pb.STOP_REASON_COMPLETED, error=error)
+    result = worker_pb2.ResultInfo(width=4, height=4, bits=8, metadata="{}") if error is None else None
+    finished = worker_pb2.Finished(stop_reason=pb.STOP_REASON_COMPLETED, error=error, result=result)
     return worker_pb2.RunResponse(finished=finished)
 
 

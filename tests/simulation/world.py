@@ -229,6 +229,7 @@ class World(Knowledge):
     def _be_calm(self) -> None:
         self.server.disk.calm, self.server.disk.full = True, False
         self.server.workers.be_calm()
+        self.server.intake.calm = True
 
     def _settle(self) -> None:
         """Lets everything come to its rest, with nothing going wrong any more."""

@@ -14,7 +14,16 @@ import pytest
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store.blobs import NewFile
 from impasto_server.store.store import DATABASE, Store, StoreError
-from stored_jobs import accept, ended, files_in, make_job, new_record, sha256_of, succeed, write_checkpoint
+from stored_jobs import (
+    ended,
+    files_in,
+    image_bytes,
+    make_job,
+    new_record,
+    sha256_of,
+    succeed,
+    write_checkpoint,
+)
 
 
 @contextlib.contextmanager
@@ -46,12 +55,12 @@ def test_what_cannot_be_removed_makes_no_change_look_refused(folder: Path, numbe
         assert write_checkpoint(store, begun.job.name, 2, b"newer")
         store.checkpoints.drop(dropped.job.name)
         picture = store.images.put("anna", b"picture")
-        store.uploads.finish("anna", sha256_of(b"upload"), 6, accept)
+        store.uploads.finish("anna", sha256_of(b"upload"), 6, None)
         writer = store.checkpoints.writer(begun.job.name, 3)
         writer.write(b"aborted")
         writer.abort()
-    assert store.images.read("anna", picture) == b"picture"
-    assert store.images.read("anna", sha256_of(b"upload")) == b"upload"
+    assert image_bytes(store, "anna", picture) == b"picture"
+    assert image_bytes(store, "anna", sha256_of(b"upload")) == b"upload"
     store.close()
 
     store = Store(folder)

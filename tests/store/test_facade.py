@@ -17,7 +17,7 @@ import pytest
 from impasto_server.store import database
 from impasto_server.store.facade import AsyncStore
 from impasto_server.store.store import DATABASE, DiskFull, Store, StoreBusy, StoreClosed
-from stored_jobs import make_job, new_record, write_checkpoint
+from stored_jobs import image_bytes, make_job, new_record, write_checkpoint
 
 T = TypeVar("T")
 
@@ -133,7 +133,7 @@ def test_files_are_read_while_many_that_write_wait_for_another_process(
                 asyncio.ensure_future(facade.files(store.images.put, "anna", b"new")) for _ in range(12)
             ]
             for _ in range(20):
-                assert await facade.load(store.images.read, "anna", sha256) == b"picture"
+                assert await facade.load(image_bytes, store, "anna", sha256) == b"picture"
             assert not any(write.done() for write in writes)
             other.execute("ROLLBACK")
         await asyncio.gather(*writes, return_exceptions=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import itertools
 import time
 from collections.abc import Callable
@@ -147,7 +148,7 @@ def test_what_may_not_be_stored_is_refused(store: Store) -> None:
     with pytest.raises(ValueError, match="call `finish`"):
         store.jobs.save(ended(twice, pb.JOB_STATE_SUCCEEDED))
     with pytest.raises(ValueError, match="SUCCEEDED"):
-        store.results.finish(new_record(), b"result")
+        store.results.finish(new_record(), io.BytesIO(b"result"))
 
 
 @pytest.mark.parametrize("durable", [True, False])

@@ -14,7 +14,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store import quota
 from impasto_server.store.records import reserved_bytes
 from impasto_server.store.store import QuotaExceeded, Store
-from stored_jobs import RESERVED_BYTES, accept, ended, new_record, sha256_of, succeed, write_checkpoint
+from stored_jobs import RESERVED_BYTES, ended, new_record, sha256_of, succeed, write_checkpoint
 
 QUOTA = 300_000
 LONG = quota.SPARED_SECONDS + 60
@@ -68,7 +68,7 @@ def test_uploads_side_by_side_hold_the_quota(folder: Path) -> None:
     def upload(data: bytes) -> None:
         for offset in range(0, len(data), 5_000):
             store.uploads.append("anna", sha256_of(data), len(data), offset, data[offset : offset + 5_000])
-        store.uploads.finish("anna", sha256_of(data), len(data), accept)
+        store.uploads.finish("anna", sha256_of(data), len(data), None)
 
     assert at_once([lambda data=data: upload(data) for data in pictures]) == 4
     assert store.stored_bytes("anna") == QUOTA

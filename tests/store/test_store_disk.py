@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import resource
 import signal
@@ -46,7 +47,7 @@ def fail_all_writing(store: Store, record: Record) -> None:
         lambda: store.images.put("anna", os.urandom(100_000)),
         lambda: store.uploads.append("anna", "0" * 64, 100_000, 0, bytes(100_000)),
         lambda: write_checkpoint(store, record.job.name, 9, bytes(100_000)),
-        lambda: store.results.finish(ended(record, pb.JOB_STATE_SUCCEEDED), bytes(100_000)),
+        lambda: store.results.finish(ended(record, pb.JOB_STATE_SUCCEEDED), io.BytesIO(bytes(100_000))),
     )
     for call in calls:
         with pytest.raises(DiskFull, match="make room"):
@@ -71,7 +72,7 @@ def test_a_full_disk_fails_the_call_and_nothing_else(disk: Path) -> None:
 
     filler.unlink()
     assert write_checkpoint(store, record.job.name, 9, bytes(100_000))
-    assert store.results.finish(ended(record, pb.JOB_STATE_SUCCEEDED), bytes(100_000))
+    assert store.results.finish(ended(record, pb.JOB_STATE_SUCCEEDED), io.BytesIO(bytes(100_000)))
     store.close()
     store = Store(disk / "store")
     assert store.missing == ()
@@ -85,7 +86,7 @@ def test_a_full_disk_is_swept(disk: Path) -> None:
     store = Store(folder)
     records = [store.jobs.create(new_record()) for _ in range(40)]
     for record in records:
-        store.results.finish(ended(record, pb.JOB_STATE_SUCCEEDED), bytes(20_000))
+        store.results.finish(ended(record, pb.JOB_STATE_SUCCEEDED), io.BytesIO(bytes(20_000)))
     store.close()
     # Opened anew, the database has no log whose room it could use again.
     store = Store(folder)

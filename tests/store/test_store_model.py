@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+import io
 import shutil
 import tempfile
 import time
@@ -147,7 +148,7 @@ class StoreMachine(RuleBasedStateMachine):
     def finish_upload(self, tenant: str, data: bytes) -> None:
         key = tenant, sha256_of(data)
         try:
-            self.store.uploads.finish(tenant, key[1], len(data), lambda _: None)
+            self.store.uploads.finish(tenant, key[1], len(data), None)
             assert key in self.images or self.uploads[tenant, data] == data
             self.uploads.pop((tenant, data), None)
             self.images[key] = data
@@ -221,7 +222,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.clock += 1
             record = ended(copy.deepcopy(kept.record), pb.JOB_STATE_SUCCEEDED, self.clock)
             before = kept.record.job.state
-            assert self.store.results.finish(record, result) == (
+            assert self.store.results.finish(record, io.BytesIO(result)) == (
                 before in UNFINISHED or before == pb.JOB_STATE_SUCCEEDED
             )
             if before in UNFINISHED:

@@ -16,7 +16,7 @@ from impasto_server.store.store import (
     WrongOffset,
 )
 from impasto_server.store.uploads import IDLE_SECONDS, MAX_UPLOADS
-from stored_jobs import accept, files_in, new_record, sha256_of
+from stored_jobs import files_in, new_record, sha256_of
 
 DAY = 86_400.0
 
@@ -34,15 +34,20 @@ def test_an_upload_goes_on_where_it_broke_off(folder: Path) -> None:
         store.uploads.append("anna", sha256, 8, 2, b"3")
     assert wrong.value.committed == 3
     with pytest.raises(WrongOffset):
-        store.uploads.finish("anna", sha256, 8, accept)
+        store.uploads.finish("anna", sha256, 8, None)
     assert store.uploads.append("anna", sha256, 8, 3, b"45678") == 8
     assert store.images.get("anna", sha256) is None
-    seen: list[bytes] = []
-    store.uploads.finish("anna", sha256, 8, seen.append)
-    assert seen == [b"12345678"]
+    whole = store.uploads.whole("anna", sha256, 8)
+    assert whole is not None
+    assert whole.read_bytes() == b"12345678"
+    store.uploads.finish("anna", sha256, 8, (4, 2))
+    image = store.images.get("anna", sha256)
+    assert image is not None
+    assert (image.width, image.height) == (4, 2)
+    assert store.uploads.whole("anna", sha256, 8) is None
     assert store.uploads.offset("anna", sha256, 8) == (8, True)
     assert store.uploads.append("anna", sha256, 8, 0, b"123") == 8
-    store.uploads.finish("anna", sha256, 8, accept)
+    store.uploads.finish("anna", sha256, 8, None)
     assert files_in(folder) == {f"images/{sha256}"}
     store.close()
 
@@ -51,7 +56,7 @@ def test_an_upload_of_other_data_than_announced_is_forgotten(store: Store, folde
     sha256 = sha256_of(b"1234")
     store.uploads.append("anna", sha256, 4, 0, b"4321")
     with pytest.raises(DigestMismatch):
-        store.uploads.finish("anna", sha256, 4, accept)
+        store.uploads.finish("anna", sha256, 4, None)
     assert store.uploads.offset("anna", sha256, 4) == (0, False)
     store.uploads.append("anna", sha256, 4, 0, b"123")
     with pytest.raises(DigestMismatch):
@@ -60,14 +65,12 @@ def test_an_upload_of_other_data_than_announced_is_forgotten(store: Store, folde
     assert not files_in(folder)
 
 
-def test_an_upload_that_the_check_refuses_is_forgotten(store: Store, folder: Path) -> None:
-    def refuse(_: bytes) -> None:
-        raise LookupError("not a picture")
-
+def test_an_upload_that_is_refused_can_be_forgotten(store: Store, folder: Path) -> None:
     sha256 = sha256_of(b"1234")
     store.uploads.append("anna", sha256, 4, 0, b"1234")
-    with pytest.raises(LookupError, match="not a picture"):
-        store.uploads.finish("anna", sha256, 4, refuse)
+    assert store.uploads.whole("anna", sha256, 4) is not None
+    store.uploads.forget("anna", sha256, 4)
+    store.uploads.forget("anna", sha256, 4)
     assert store.uploads.offset("anna", sha256, 4) == (0, False)
     assert not files_in(folder)
 
@@ -92,7 +95,7 @@ def test_an_upload_counts_towards_the_quota_as_announced_and_once(folder: Path) 
     store = Store(folder, quota_bytes=7)
     assert store.stored_bytes("anna") == 8
     assert store.uploads.append("anna", sha256, 8, 1, b"2345678") == 8
-    store.uploads.finish("anna", sha256, 8, accept)
+    store.uploads.finish("anna", sha256, 8, None)
     assert store.stored_bytes("anna") == 8
     store.close()
 
@@ -114,7 +117,7 @@ def test_of_many_that_append_at_once_one_does(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["done"] + ["wrong offset"] * 7
-    store.uploads.finish("anna", sha256_of(data), len(data), accept)
+    store.uploads.finish("anna", sha256_of(data), len(data), None)
 
 
 def begin_uploads(store: Store, number: int, tenant: str = "anna") -> None:
@@ -138,7 +141,7 @@ def test_a_tenant_has_so_many_unfinished_uploads(store: Store, folder: Path) -> 
     assert store.uploads.append("anna", f"{7:064}", 5, 2, b"345") == 5
     begin_uploads(store, 1, "bela")
     with pytest.raises(DigestMismatch):
-        store.uploads.finish("anna", f"{7:064}", 5, accept)
+        store.uploads.finish("anna", f"{7:064}", 5, None)
     assert store.uploads.append("anna", "f" * 64, 5, 0, b"12") == 2
     assert len(files_in(folder)) == MAX_UPLOADS + 1
 
@@ -186,7 +189,7 @@ def test_no_message_of_an_upload_lists_folders(store: Store, monkeypatch: pytest
     for offset in range(0, 100, 10):
         store.uploads.offset("anna", sha256_of(data), 100)
         store.uploads.append("anna", sha256_of(data), 100, offset, data[offset : offset + 10])
-    store.uploads.finish("anna", sha256_of(data), 100, accept)
+    store.uploads.finish("anna", sha256_of(data), 100, None)
     assert store.stored_bytes("anna") == 20 * 5 + 100
 
 
@@ -208,7 +211,7 @@ def test_an_upload_of_an_older_version_goes_on(folder: Path) -> None:
     store = Store(folder, quota_bytes=8)
     assert store.stored_bytes("anna") == 8
     store.uploads.append("anna", sha256, 8, 4, b"5678")
-    store.uploads.finish("anna", sha256, 8, accept)
+    store.uploads.finish("anna", sha256, 8, None)
     assert files_in(folder) == {f"images/{sha256}"}
     store.close()
 
@@ -225,5 +228,5 @@ def test_an_upload_that_becomes_an_image_is_never_counted_twice(
         path.unlink()
 
     monkeypatch.setattr(uploads, "remove_file", removed)
-    store.uploads.finish("anna", sha256_of(data), 8, accept)
+    store.uploads.finish("anna", sha256_of(data), 8, None)
     assert counted == [8]

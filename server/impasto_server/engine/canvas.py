@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeVar, cast
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
+from impasto_server.engine.pixels import Deep, Picture, in_8_bits, picture_size, resampled
 from impasto_server.engine.recipe import MIN_SIDE, RecipeError, result_size
 
 SELECTION_MARGIN = 32
 """Pixels of the result worked on beyond a selection's box: strokes do not end where it does."""
+
+
+P = TypeVar("P", bound=Picture)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,15 +24,15 @@ class Canvas:
     """The part of a picture that is painted.
 
     Attributes:
-        content: that part of the content, mode RGB, of any resolution; None for a texture.
+        content: that part of the content, of any resolution; None for a texture.
         size: (width, height) in pixels of that part in the result.
         full_size: of the whole result.
         corner: (left, top) of that part in the whole result, in pixels.
         selection: what of the whole result is painted, mode L, of its size; None for all.
-        whole: the whole content in the result's size, where there is a selection.
+        whole: the whole content in the result's size, mode RGB, where there is a selection.
     """
 
-    content: Image.Image | None
+    content: Picture | None
     size: tuple[int, int]
     full_size: tuple[int, int]
     corner: tuple[int, int] = (0, 0)
@@ -50,15 +57,26 @@ class Canvas:
             picture.thumbnail((max_side, max_side), Image.Resampling.BOX)
         return picture
 
-    def cut(self, image: Image.Image) -> Image.Image:
+    def laid_in(self, part: npt.NDArray[np.uint8] | Deep) -> npt.NDArray[np.uint8] | Deep:
+        """The samples of the whole picture with those of its painted part (H, W, 3) laid over it, the whole
+        part, whatever of it is selected."""
+        if self.whole is None:
+            return part
+        white = 257 if part.dtype == np.uint16 else 1
+        samples = np.array(self.whole).astype(part.dtype) * part.dtype.type(white)
+        left, top = self.corner
+        samples[top : top + part.shape[0], left : left + part.shape[1]] = part
+        return cast("npt.NDArray[np.uint8] | Deep", samples)
+
+    def cut(self, image: P) -> P:
         """What lies over the painted part of an image that lies over the whole content."""
         if self.size == self.full_size:
             return image
-        across, down = (side / full for side, full in zip(image.size, self.full_size, strict=True))
+        across, down = (side / full for side, full in zip(picture_size(image), self.full_size, strict=True))
         left, top = self.corner
         right, bottom = left + self.size[0], top + self.size[1]
         box = (left * across, top * down, right * across, bottom * down)
-        return image.resize(self.size, Image.Resampling.LANCZOS, box=box)
+        return resampled(image, self.size, box)  # type: ignore[return-value]
 
 
 def texture_canvas(size: tuple[int, int]) -> Canvas:
@@ -66,18 +84,18 @@ def texture_canvas(size: tuple[int, int]) -> Canvas:
     return Canvas(None, size, size)
 
 
-def content_canvas(content: Image.Image, longest_side: int, selection: Image.Image | None) -> Canvas:
+def content_canvas(content: Picture, longest_side: int, selection: Image.Image | None) -> Canvas:
     """The content, or the part of it that a selection asks for.
 
     Args:
-        content: mode RGB.
+        content: the photograph.
         longest_side: of the whole result, in pixels.
         selection: mode L, of any size; white is painted.
 
     Raises:
         RecipeError: nothing is selected.
     """
-    full_size = result_size(*content.size, longest_side)
+    full_size = result_size(*picture_size(content), longest_side)
     if selection is None:
         return Canvas(content, full_size, full_size)
     mask = selection.resize(full_size, Image.Resampling.BOX)
@@ -86,7 +104,7 @@ def content_canvas(content: Image.Image, longest_side: int, selection: Image.Ima
         raise RecipeError("selection", "is black everywhere; paint white what is to be painted")
     left, right = _widened(selected[0], selected[2], full_size[0])
     top, bottom = _widened(selected[1], selected[3], full_size[1])
-    whole = content.resize(full_size, Image.Resampling.LANCZOS)
+    whole = in_8_bits(resampled(content, full_size))
     canvas = Canvas(content, (right - left, bottom - top), full_size, (left, top), mask, whole)
     return dataclasses.replace(canvas, content=canvas.cut(content))
 

@@ -67,6 +67,7 @@ def memory_plans(
     overlap: int,
     available_bytes: int | None,
     snapshots: bool = True,
+    held_bytes: int = 0,
 ) -> list[MemoryPlan]:
     """The plans that fit, from the quickest to the smallest.
 
@@ -77,6 +78,7 @@ def memory_plans(
         overlap: of tiles, in pixels.
         available_bytes: what may be used beside the network; None for no limit.
         snapshots: whether checkpoints on their way to the disk take of the same memory, as on a CPU.
+        held_bytes: of the pictures that it is made from, which are kept beside all that.
 
     Raises:
         DoesNotFit: not even the smallest tiles do.
@@ -86,7 +88,7 @@ def memory_plans(
     plans = []
     for pairs in dict.fromkeys((history, math.ceil(history / 3), math.ceil(history / 6))):
         # The image, its best, its average, its gradient and some in between; L-BFGS keeps pairs besides.
-        images = (8 + 2 * pairs) * _IMAGE * pixels
+        images = held_bytes + (8 + 2 * pairs) * _IMAGE * pixels
         if snapshots:
             images += (5 + 2 * pairs) * _IMAGE * pixels
         # The content's features at one layer of block 4: 512 channels at an 8th of each side.

@@ -34,7 +34,6 @@ class Shape:
         margin: whether the picture is painted with a margin around it that is cut off at the end. The
             edge of what a network sees always shows as a frame, whatever its convolutions are padded with.
         style_padding: of the network's convolutions when it looks at a style.
-        style_as_content: whether the style image is brought to exactly the content's size, distorting it.
         coarse_to_fine: whether the picture grows through several sizes.
         match_palette: whether each size begins with the picture's colours brought to the styles'. Gram
             matrices see strokes well and colours badly.
@@ -45,7 +44,6 @@ class Shape:
     style_layers: recipes.LayerWeights
     margin: bool = True
     style_padding: Padding = "reflect"
-    style_as_content: bool = False
     coarse_to_fine: bool = True
     match_palette: bool = False
     means_and_covariances: bool = False
@@ -68,7 +66,6 @@ SHAPES: dict[recipes.Objective, Shape] = {
         style_layers=_evenly(*_FIVE),
         margin=False,
         style_padding="zeros",
-        style_as_content=True,
         coarse_to_fine=False,
     ),
     "wasserstein": Shape(

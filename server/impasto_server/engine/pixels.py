@@ -1,32 +1,69 @@
-"""Between pictures (PIL, 8-bit sRGB) and the tensors that are optimised (RGB, normalised by ImageNet)."""
+"""Between pictures (sRGB) and the tensors that are optimised (RGB, normalised by ImageNet)."""
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from PIL import Image
 
 from impasto_server.engine.network import IMAGENET_MEAN, IMAGENET_STD
 
+Deep: TypeAlias = npt.NDArray[np.uint16]
+"""A picture of 16 bits per channel, (H, W, 3) in R, G, B: Pillow has no such mode."""
 
-def to_tensor(
-    picture: Image.Image, size: tuple[int, int] | None = None, *, like: torch.Tensor
-) -> torch.Tensor:
+Picture: TypeAlias = Image.Image | Deep
+"""A picture in sRGB: mode RGB, or of 16 bits per channel."""
+
+
+def picture_size(picture: Picture) -> tuple[int, int]:
+    """(width, height) in pixels."""
+    return picture.size if isinstance(picture, Image.Image) else (picture.shape[1], picture.shape[0])
+
+
+def resampled(
+    picture: Picture, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
+) -> Picture:
+    """A picture, or a box of it (left, top, right, bottom; pixels), brought to (width, height) by Lanczos."""
+    if isinstance(picture, Image.Image):
+        return picture.resize(size, Image.Resampling.LANCZOS, box=box)
+    width, height = size
+    samples = np.empty((height, width, 3), np.uint16)
+    for channel in range(3):
+        values = Image.fromarray(picture[:, :, channel].astype(np.float32))
+        values = values.resize(size, Image.Resampling.LANCZOS, box=box)
+        samples[:, :, channel] = np.asarray(values).round().clip(0, 65535)
+    return samples
+
+
+def in_8_bits(picture: Picture) -> Image.Image:
+    """A picture in mode RGB."""
+    if isinstance(picture, Image.Image):
+        return picture
+    return Image.fromarray((picture / 257).round().astype(np.uint8), "RGB")
+
+
+def to_tensor(picture: Picture, size: tuple[int, int] | None = None, *, like: torch.Tensor) -> torch.Tensor:
     """A picture as the network sees it.
 
     Args:
-        picture: mode RGB.
+        picture: of any size.
         size: (width, height) in pixels to resize to, by Lanczos.
         like: gives type and device.
 
     Returns:
-        (1, 3, H, W), (value / 255 − mean) / std.
+        (1, 3, H, W), (value / white − mean) / std.
     """
-    if size is not None and size != picture.size:
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.array(picture, dtype=np.uint8)).to(like.device)
-    image = pixels.permute(2, 0, 1)[None].to(like.dtype) / 255
+    if size is not None and size != picture_size(picture):
+        picture = resampled(picture, size)
+    if isinstance(picture, Image.Image):
+        white, samples = 255, torch.from_numpy(np.array(picture, dtype=np.uint8)).to(like.device)
+    else:
+        white, samples = 65535, torch.from_numpy(picture.astype(np.int32)).to(like.device)
+    image = samples.permute(2, 0, 1)[None].to(like.dtype) / white
     mean, std = normalisation(image)
     return ((image - mean) / std).contiguous()
 
@@ -44,9 +81,16 @@ def to_picture(image: torch.Tensor, max_side: int | None = None) -> Image.Image:
         scale = max_side / max(height, width)
         size = max(1, round(height * scale)), max(1, round(width * scale))
         image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
+    return Image.fromarray(to_samples(image, 8), "RGB")
+
+
+def to_samples(image: torch.Tensor, bits: int) -> npt.NDArray[np.uint8] | Deep:
+    """The samples of a normalised image (1, 3, H, W): (H, W, 3), clamped to [0, 1] and rounded to 8 or 16
+    bits."""
     mean, std = normalisation(image)
-    values = (image * std + mean).clamp(0, 1).mul(255).round().to(torch.uint8)
-    return Image.fromarray(values[0].permute(1, 2, 0).contiguous().cpu().numpy(), "RGB")
+    values = (image.detach() * std + mean).clamp(0, 1).mul((1 << bits) - 1).round()
+    samples = values[0].permute(1, 2, 0).to(torch.uint8 if bits == 8 else torch.int32).contiguous().cpu()
+    return samples.numpy() if bits == 8 else samples.numpy().astype(np.uint16)
 
 
 def resized(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -390,6 +390,34 @@ def evaluations_of(objective: str, effort: Effort) -> int:
     return int(FIELD["evaluations"].default.value({"objective": objective, "effort": effort}))
 
 
+STYLE_AS_CONTENT: frozenset[str] = frozenset({"report"})
+"""Objectives that bring a style to the size of what is painted, whatever its proportions."""
+
+
+def style_size(
+    style: tuple[int, int],
+    full_size: tuple[int, int],
+    style_scale: float,
+    *,
+    zoom: float = 1.0,
+) -> tuple[int, int]:
+    """The size at which a style is looked at.
+
+    As many pixels as the whole picture has, so that strokes are as large beside it whatever the two shapes
+    are, and whatever part of it is painted; never enlarged, which would teach blur, but by the recipe's word.
+
+    Args:
+        style: (width, height) of the painting in pixels, as it was given.
+        full_size: (width, height) of the whole result in pixels.
+        style_scale: the recipe's.
+        zoom: how large a scale is beside the result.
+    """
+    width, height = style
+    area = math.prod(full_size) * zoom**2
+    factor = min(1.0, math.sqrt(area / (width * height))) * style_scale
+    return max(MIN_SIDE, round(width * factor)), max(MIN_SIDE, round(height * factor))
+
+
 def result_size(content_width: int, content_height: int, longest_side: int) -> tuple[int, int]:
     """Width and height (pixels) of an image of the content's proportions, rounded to the nearest pixel."""
     scale = longest_side / max(content_width, content_height)

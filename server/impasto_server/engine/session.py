@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 
@@ -19,6 +21,7 @@ from impasto_server.engine.memory import DoesNotFit, MemoryPlan, memory_plans
 from impasto_server.engine.network import Network
 from impasto_server.engine.objectives import SHAPES, Objective, Part
 from impasto_server.engine.optimizers import LBFGS, Adam, Optimizer
+from impasto_server.engine.pixels import Deep, Picture
 from impasto_server.engine.recipe import (
     FIELDS,
     LAYER_FIELDS,
@@ -26,9 +29,11 @@ from impasto_server.engine.recipe import (
     MAX_REGIONS,
     MAX_STYLES,
     MIN_SIDE,
+    STYLE_AS_CONTENT,
     Recipe,
     RecipeError,
     result_size,
+    style_size,
 )
 from impasto_server.engine.targets import StyleImage, TargetCache
 from impasto_server.engine.windows import overlap
@@ -66,10 +71,13 @@ class Style:
     Attributes:
         image: mode RGB.
         weight: its share beside the other styles', above 0.
+        size: (width, height) in pixels of the painting as it was given, if `image` is a smaller or larger
+            version of it; None if it is the painting itself.
     """
 
     image: Image.Image
     weight: float = 1.0
+    size: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,10 +222,10 @@ class Session:
 
     Args:
         recipe: what to do.
-        content: the photograph, mode RGB; None for a texture.
+        content: the photograph; None for a texture.
         styles: at least one painting.
         network: the feature network, on the device to use.
-        start_image: what to start from, mode RGB; for a recipe whose `start` is "image" only.
+        start_image: what to start from; for a recipe whose `start` is "image" only.
         texture: (width, height) in pixels of a texture, made from the styles alone.
         regions: parts of the content with styles of their own; empty for all styles everywhere.
         selection: what of the content to paint, mode L, white inside; None for all.
@@ -240,10 +248,10 @@ class Session:
         self,
         recipe: Recipe,
         *,
-        content: Image.Image | None,
+        content: Picture | None,
         styles: Sequence[Style],
         network: Network,
-        start_image: Image.Image | None = None,
+        start_image: Picture | None = None,
         texture: tuple[int, int] | None = None,
         regions: Sequence[Region] = (),
         selection: Image.Image | None = None,
@@ -270,6 +278,7 @@ class Session:
         self._like = torch.empty(0, dtype=network.dtype, device=network.device)
         self._cache = cache
         self._memory_bytes = memory_bytes
+        self._held_bytes = _held_bytes(content, styles, start_image, regions, selection)
         self._scales = plan_scales(recipe, self._canvas.size)
         self._plans = [self._memory_plans(scale) for scale in self._scales]
         self._scale = 0
@@ -302,13 +311,24 @@ class Session:
         Args:
             max_side: longer side at most, in pixels.
         """
+        # A selection is framed by the whole picture, whose longer side is meant then.
+        part_side = max_side if self._canvas.selection is None else None
+        return self._canvas.framed(pixels.to_picture(self._shown(), part_side), max_side)
+
+    def samples(self, bits: int) -> npt.NDArray[np.uint8] | Deep:
+        """The image as it is now, (H, W, 3), of 8 or 16 bits per channel and of the result's size.
+
+        The edges of a selection are not blended: around what is painted is the content, in 8 bits.
+        """
+        return self._canvas.laid_in(pixels.to_samples(self._shown(), bits))
+
+    def _shown(self) -> torch.Tensor:
+        """The image as it is now, without margin, in the colours that the recipe asks for."""
         shown = self._stage.shown
         if self.recipe.color == "luminance":
             content = self._content_tensor(self._stage.scale.size)
             shown = colors.with_chroma_of(shown, content)
-        # A selection is framed by the whole picture, whose longer side is meant then.
-        part_side = max_side if self._canvas.selection is None else None
-        return self._canvas.framed(pixels.to_picture(shown, part_side), max_side)
+        return shown
 
     def step(self) -> Progress:
         """Evaluates the loss once and moves the image.
@@ -367,7 +387,7 @@ class Session:
         if self.done:
             raise RuntimeError("the session is done")
         whole = self._canvas.whole or self._canvas.content
-        size = self._canvas.full_size if whole is None else whole.size
+        size = self._canvas.full_size if whole is None else pixels.picture_size(whole)
         recipe = updated(self.recipe, recipe, size, texture=whole is None)
         assert recipe.evaluations is not None
         # What is made cannot be taken back: fewer evaluations than that mean that it is enough.
@@ -658,16 +678,11 @@ class Session:
         return [(recolor(image, content), weight) for image, weight in sized]
 
     def _style_size(self, style: Style, scale: Scale) -> tuple[int, int]:
-        if self._shape.style_as_content:
+        if self.recipe.objective in STYLE_AS_CONTENT:
             return scale.size
-        # As many pixels as the whole picture has at this scale, so that strokes are as large beside it
-        # whatever the two shapes are, and whatever part of it is painted; never enlarged, which would teach
-        # blur, but by the recipe's word.
-        width, height = style.image.size
         zoom = scale.width / self._canvas.size[0]
-        area = math.prod(self._canvas.full_size) * zoom**2
-        factor = min(1.0, math.sqrt(area / (width * height))) * self.recipe.style_scale
-        return max(MIN_SIDE, round(width * factor)), max(MIN_SIDE, round(height * factor))
+        size = style.size or style.image.size
+        return style_size(size, self._canvas.full_size, self.recipe.style_scale, zoom=zoom)
 
     def _memory_plans(self, scale: Scale) -> list[MemoryPlan]:
         """Those that fit, the quickest first."""
@@ -687,6 +702,7 @@ class Session:
                 overlap=overlap(self._network.architecture, layers),
                 available_bytes=self._memory_bytes,
                 snapshots=self._network.device.type == "cpu",
+                held_bytes=self._held_bytes,
             )
         except DoesNotFit as error:
             assert self._memory_bytes is not None
@@ -777,7 +793,7 @@ def _spread(evaluations: int, scales: int) -> list[int]:
 
 def _resolved(
     recipe: Recipe,
-    content: Image.Image | None,
+    content: Picture | None,
     texture: tuple[int, int] | None,
     auto_precision: Literal["float32", "bfloat16"],
 ) -> Recipe:
@@ -789,7 +805,7 @@ def _resolved(
             if not MIN_SIDE <= length <= MAX_LONGEST_SIDE:
                 problem = f"is {length} px; give {MIN_SIDE} to {MAX_LONGEST_SIDE}"
                 raise RecipeError(f"texture.{side}", problem)
-    width, height = texture if content is None else content.size  # type: ignore[misc]
+    width, height = texture if content is None else pixels.picture_size(content)  # type: ignore[misc]
     recipe = recipe.resolve(width, height, texture=texture is not None)
     if recipe.precision == "auto":
         recipe = dataclasses.replace(recipe, precision=auto_precision)
@@ -798,7 +814,7 @@ def _resolved(
 
 def _canvas(
     recipe: Recipe,
-    content: Image.Image | None,
+    content: Picture | None,
     texture: tuple[int, int] | None,
     selection: Image.Image | None,
 ) -> Canvas:
@@ -813,15 +829,35 @@ def _in_precision(network: Network, recipe: Recipe) -> Network:
     return network.in_dtype(torch.bfloat16) if recipe.precision == "bfloat16" else network
 
 
+def _held_bytes(
+    content: Picture | None,
+    styles: Sequence[Style],
+    start_image: Picture | None,
+    regions: Sequence[Region],
+    selection: Image.Image | None,
+) -> int:
+    """Memory of the pictures that a session keeps; of one that has several uses once."""
+    masks = [mask for region in regions for mask in (region.content_mask, region.style_mask)]
+    kept = [content, start_image, selection, *(style.image for style in styles), *masks]
+    total = 0
+    for picture in {id(each): each for each in kept if each is not None}.values():
+        width, height = pixels.picture_size(picture)
+        if isinstance(picture, np.ndarray):
+            total += picture.nbytes
+        else:
+            total += width * height * len(picture.getbands())
+    return total
+
+
 def _mib(size: int) -> int:
     return math.ceil(size / (1 << 20))
 
 
 def _check_images(
     recipe: Recipe,
-    content: Image.Image | None,
+    content: Picture | None,
     styles: Sequence[Style],
-    start_image: Image.Image | None,
+    start_image: Picture | None,
     selection: Image.Image | None,
 ) -> None:
     if not 1 <= len(styles) <= MAX_STYLES:
@@ -838,7 +874,9 @@ def _check_images(
         )
     if selection is not None and content is None:
         raise RecipeError("selection", "is given, but a texture has no content; leave it out")
-    pictures = {f"styles[{index}].image": (style.image, "RGB") for index, style in enumerate(styles)}
+    pictures: dict[str, tuple[Picture, str]] = {
+        f"styles[{index}].image": (style.image, "RGB") for index, style in enumerate(styles)
+    }
     for field, picture, mode in (
         ("content", content, "RGB"),
         ("start_image", start_image, "RGB"),
@@ -847,11 +885,14 @@ def _check_images(
         if picture is not None:
             pictures[field] = (picture, mode)
     for field, (picture, mode) in pictures.items():
-        if picture.mode != mode:
+        if isinstance(picture, np.ndarray):
+            if picture.dtype != np.uint16 or picture.ndim != 3 or picture.shape[2] != 3:
+                raise RecipeError(field, "is an array, but not (H, W, 3) of uint16; give such a one")
+        elif picture.mode != mode:
             raise RecipeError(field, f"has the mode {picture.mode}; convert it to {mode}")
 
 
-def _check_regions(regions: Sequence[Region], styles: int, content: Image.Image | None) -> None:
+def _check_regions(regions: Sequence[Region], styles: int, content: Picture | None) -> None:
     if len(regions) > MAX_REGIONS:
         raise RecipeError("regions", f"are {len(regions)}; give at most {MAX_REGIONS}")
     if regions and content is None:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+from impasto_server.contract.pictures import Intake
 from impasto_server.contract.recipes import is_draft
 from impasto_server.fleet import run as runs
 from impasto_server.fleet.placement import Candidate, Place, Placed, Served, plan
@@ -44,6 +45,7 @@ class Placer:
         self,
         workers: Workers,
         registry: Registry,
+        intake: Intake,
         observer: Observer,
         *,
         weight_of: Callable[[str], float],
@@ -54,6 +56,7 @@ class Placer:
         Args:
             workers: who paints.
             registry: the jobs.
+            intake: reads the jobs' pictures.
             observer: for the metrics.
             weight_of: a tenant's share of the devices beside the others'.
             max_resident: jobs on a device at a time.
@@ -61,6 +64,7 @@ class Placer:
         """
         self._workers = workers
         self._registry = registry
+        self._intake = intake
         self._observer = observer
         self._weight_of = weight_of
         self._max_resident = max_resident
@@ -184,6 +188,7 @@ class Placer:
             job,
             worker,
             store=self._registry.store,
+            intake=self._intake,
             tasks=self._registry.tasks,
             observer=self._observer,
             weight=self._weight_of(job.tenant),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
-from impasto_server.contract.errors import CallError, failed_precondition, internal, reason_of
-from impasto_server.contract.images import images_of
+from impasto_server.contract.errors import CallError, internal, reason_of
+from impasto_server.contract.pictures import Intake, Samples
 from impasto_server.contract.previews import seconds
+from impasto_server.fleet.job_pictures import JobPictures
 from impasto_server.fleet.saving import Saving
 from impasto_server.fleet.telling import Telling
 from impasto_server.fleet.worker_process import WorkerDied
@@ -22,8 +24,8 @@ from impasto_server.jobs.job import Job
 from impasto_server.jobs.tasks import Tasks
 from impasto_server.store.errors import StoreError
 from impasto_server.store.facade import AsyncStore
-from impasto_server.store.images import StoredImage
 from impasto_server.store.records import Record
+from impasto_server.temporary import anonymous_file
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Run:
         worker: Worker,
         *,
         store: AsyncStore,
+        intake: Intake,
         tasks: Tasks,
         observer: Observer,
         weight: float,
@@ -75,6 +78,7 @@ class Run:
             job: to be painted; its `painting` is this from now on.
             worker: who paints it.
             store: where images, checkpoints and results are.
+            intake: reads the images, and codes the result.
             tasks: do what goes on if this is stopped.
             observer: for the metrics.
             weight: the tenant's share of the device beside the others'.
@@ -91,6 +95,7 @@ class Run:
         self.painted = False
         self.off_device = asyncio.Event()
         self._store = store
+        self._intake = intake
         self._tasks = tasks
         self._observer = observer
         self._weight = weight
@@ -174,18 +179,33 @@ class Run:
 
     async def _paint(self) -> None:
         told = self._telling.begin()
-        begin, images, checkpoint = await self._store.load(self._inputs, self.job.record, told)
-        if self.leaving:
-            return
-        result = bytearray()
+        pictures = JobPictures(self.job.record, self._store, self._intake)
+        with contextlib.closing(pictures), anonymous_file() as painted:
+            await pictures.decode()
+            begin, checkpoint = await self._store.load(self._inputs, self.job.record, told)
+            if self.leaving:
+                return
+            begin.pictures.extend(pictures.about)
+            begin.result_bits = pictures.result_bits
+            finished = await self._work_through(begin, pictures, checkpoint, painted)
+            if finished is not None:
+                await self._on_finished(finished, pictures, painted)
+
+    async def _work_through(
+        self, begin: worker_pb2.Begin, pictures: JobPictures, checkpoint: Path | None, painted: BinaryIO
+    ) -> worker_pb2.Finished | None:
+        """Has the worker paint, and takes the samples of the painting; None if the job left before it was
+        done."""
         finished: worker_pb2.Finished | None = None
         async with (
             contextlib.aclosing(Saving(self._store, self._tasks, self.job.name)) as saving,
-            contextlib.aclosing(self.worker.run(begin, images, checkpoint)) as responses,
+            contextlib.aclosing(self.worker.run(begin, pictures.samples, checkpoint)) as responses,
         ):
             async for response in responses:
                 payload = response.WhichOneof("payload")
                 if payload == "started":
+                    # The worker has them.
+                    pictures.close()
                     await self._on_started(response.started, begin.spec.recipe)
                 elif payload == "progress":
                     self._on_progress(response.progress)
@@ -197,19 +217,14 @@ class Run:
                 elif payload == "finished":
                     self.painted, finished = True, response.finished
                 elif payload == "result":
-                    result += response.result.data
-        if finished is not None:
-            await self._on_finished(finished, bytes(result))
+                    painted.write(response.result.data)
+        return finished
 
     def _inputs(
         self, record: Record, told: worker_pb2.UpdateRunRequest
-    ) -> tuple[worker_pb2.Begin, list[tuple[str, StoredImage]], Path | None]:
-        """
-        Raises:
-            CallError: an image is not there any more, or is damaged.
-        """
-        message, store = record.job, self._store.store
-        checkpoint = store.checkpoints.path(message.name)
+    ) -> tuple[worker_pb2.Begin, Path | None]:
+        message = record.job
+        checkpoint = self._store.store.checkpoints.path(message.name)
         begin = worker_pb2.Begin(
             job_name=message.name,
             spec=record.spec,
@@ -223,14 +238,7 @@ class Run:
         )
         begin.spec.recipe.CopyFrom(told.recipe)
         begin.checkpoint_interval.FromNanoseconds(round(self._checkpoint_interval * 1e9))
-        images: dict[str, StoredImage] = {}
-        for _, image in images_of(record.spec):
-            stored = store.images.get(record.tenant, image.sha256)
-            if stored is None:
-                message_ = f"the image {image.sha256} is lost or damaged on the server; send it again"
-                raise CallError(failed_precondition("IMAGE_LOST", image.sha256, message_))
-            images[image.sha256] = stored
-        return begin, list(images.items()), checkpoint
+        return begin, checkpoint
 
     async def _on_started(self, started: worker_pb2.Started, told: pb.Recipe) -> None:
         job = self.job
@@ -261,9 +269,15 @@ class Run:
             self._observer.first_preview(asyncio.get_running_loop().time() - self.since)
         self.job.showed(preview)
 
-    async def _on_finished(self, finished: worker_pb2.Finished, result: bytes) -> None:
+    async def _on_finished(
+        self, finished: worker_pb2.Finished, pictures: JobPictures, painted: BinaryIO
+    ) -> None:
         if not finished.HasField("error"):
-            await self.job.succeed(finished, result)
+            about = finished.result
+            made_from = _made_from(self.job.record.spec)
+            metadata = json.dumps(json.loads(about.metadata) | made_from)
+            samples = Samples(painted, about.width, about.height, 3, about.bits)
+            await self.job.succeed(finished, await pictures.result(samples, metadata))
         elif reason_of(finished.error) == "DOES_NOT_FIT" and self._has_larger_device(self.worker):
             _log.info("job needs a larger device job=%s device=%s", self.job.name, self.worker.device)
             self.job.too_small |= {self.worker.key}
@@ -282,3 +296,27 @@ class Run:
                 "another size or other images may work"
             )
             await job.fail(internal("JOB_KILLS_WORKER", message))
+
+
+def _made_from(spec: pb.JobSpec) -> dict[str, object]:
+    """For the result's metadata: the SHA-256 of the images, and what they were sent for."""
+    made_from: dict[str, object] = {}
+    if spec.HasField("texture"):
+        made_from["texture"] = {"width": spec.texture.width, "height": spec.texture.height}
+    for field in ("content", "selection", "start_image"):
+        if spec.HasField(field):
+            made_from[f"{field}_sha256"] = getattr(spec, field).sha256
+    made_from["styles"] = [
+        {"sha256": style.image.sha256, "weight": style.weight if style.HasField("weight") else 1.0}
+        for style in spec.styles
+    ]
+    if spec.regions:
+        made_from["regions"] = [_region(region) for region in spec.regions]
+    return made_from
+
+
+def _region(region: pb.Region) -> dict[str, object]:
+    entry: dict[str, object] = {"content_mask_sha256": region.content_mask.sha256, "style": region.style}
+    if region.HasField("style_mask"):
+        entry["style_mask_sha256"] = region.style_mask.sha256
+    return entry

@@ -18,10 +18,10 @@ from grpc_status import rpc_status
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError, unavailable
+from impasto_server.contract.pictures import Samples
 from impasto_server.fleet.start_watch import START_SECONDS
 from impasto_server.fleet.worker_inputs import WorkerInputs
 from impasto_server.fleet.worker_life import Death, Gone, NoAnswer, WorkerLife
-from impasto_server.store.images import StoredImage
 
 _log = logging.getLogger(__name__)
 
@@ -174,24 +174,24 @@ class WorkerProcess:
         return device
 
     async def run(
-        self, begin: worker_pb2.Begin, images: Sequence[tuple[str, StoredImage]], checkpoint: Path | None
+        self, begin: worker_pb2.Begin, pictures: Sequence[Samples], checkpoint: Path | None
     ) -> AsyncGenerator[worker_pb2.RunResponse, None]:
         """Has a job painted. Close the iterator to take the job off the device.
 
         Args:
             begin: the job.
-            images: those that its spec names, with their SHA-256.
+            pictures: those that it describes, decoded, in the same order.
             checkpoint: what to go on from; None to begin anew.
 
         Raises:
             WorkerDied: the worker died before it was done, or was not ready.
-            OSError: an image or the checkpoint cannot be read.
+            OSError: a picture or the checkpoint cannot be read.
         """
         life = self._life
         if life is None or life.stub is None or not life.ready:
             message = "the worker of this job's device is not ready; it is being restarted"
             raise WorkerDied(unavailable("WORKER_DIED", message, retry_after=2.0), blames=False)
-        inputs = WorkerInputs(begin, images, checkpoint)
+        inputs = WorkerInputs(begin, pictures, checkpoint)
         call = life.stub.Run(inputs.requests())
         try:
             async for response in call:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
-from impasto_server.store.images import StoredImage
+from impasto_server.contract.pictures import Samples
 
 
 class Worker(Protocol):
@@ -35,18 +35,18 @@ class Worker(Protocol):
     def network(self) -> pb.FeatureNetwork: ...
 
     def run(
-        self, begin: worker_pb2.Begin, images: Sequence[tuple[str, StoredImage]], checkpoint: Path | None
+        self, begin: worker_pb2.Begin, pictures: Sequence[Samples], checkpoint: Path | None
     ) -> AsyncGenerator[worker_pb2.RunResponse, None]:
         """Has a job painted. Close the iterator to take the job off the device.
 
         Args:
             begin: the job.
-            images: those that its spec names, with their SHA-256.
+            pictures: those that it describes, decoded, in the same order.
             checkpoint: what to go on from; None to begin anew.
 
         Raises:
             WorkerDied: the worker died before it was done.
-            OSError: an image or the checkpoint cannot be read.
+            OSError: a picture or the checkpoint cannot be read.
         """
 
     async def update(self, request: worker_pb2.UpdateRunRequest) -> worker_pb2.UpdateRunResponse | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError, invalid_argument
+from impasto_server.contract.pictures import PictureFault
 from impasto_server.contract.previews import preview_faults, seconds
 from impasto_server.contract.recipes import recipe_faults, recipe_from_proto
 from impasto_server.engine.recipe import (
@@ -19,7 +20,6 @@ from impasto_server.engine.recipe import (
     RecipeError,
     result_size,
 )
-from impasto_server.gateway.images import ImageFault, upright_size
 
 MAX_TITLE = 200
 MAX_REQUEST_ID = 128
@@ -41,19 +41,19 @@ class CheckedRequest:
     height: int
 
 
-SizeOf = Callable[[pb.Image], tuple[int, int]]
-"""Gives the width and height of an image, pixels, turned upright. Raises `ImageFault`; or `CallError` if it
-is named and is not there."""
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+Images = Mapping[str, Size | PictureFault]
+"""What was found of each image of a specification, by its path in it: its upright size, or its fault."""
 
 
-def check_request(
-    request: pb.StylizeRequest | pb.CreateJobRequest, size_of: SizeOf = upright_size
-) -> CheckedRequest:
+def check_request(request: pb.StylizeRequest | pb.CreateJobRequest, images: Images) -> CheckedRequest:
     """Checks a request as a whole.
 
     Args:
         request: what a caller sent.
-        size_of: looks at an image; by default one that is given by its bytes or pixels.
+        images: what was found of its images.
 
     Raises:
         CallError: INVALID_ARGUMENT with each fault and its field.
@@ -69,12 +69,12 @@ def check_request(
             faults.append(("linger", f"is {linger:g} s; give 0 s to {MAX_LINGER:g} s"))
 
     is_texture = spec.HasField("texture")
-    canvas_size = _check_texture(spec, faults) if is_texture else _check_content(spec, faults, size_of)
-    faults.extend(_style_faults(spec, size_of))
+    canvas_size = _check_texture(spec, faults) if is_texture else _check_content(spec, faults, images)
+    faults.extend(_style_faults(spec, images))
     recipe = _check_recipe(spec, canvas_size, faults)
     if recipe is not None:
         if recipe.start == "image":
-            _check_image(spec.start_image, "spec.start_image", faults, size_of)
+            _check_image("start_image", faults, images)
         elif spec.HasField("start_image"):
             faults.append(
                 ("spec.start_image", "is given but recipe.start is not START_IMAGE; set that or leave it out")
@@ -87,9 +87,14 @@ def check_request(
             if is_given
         )
     else:
-        faults.extend(_region_faults(spec, size_of))
+        faults.extend(_region_faults(spec, images))
         if spec.HasField("selection"):
-            _check_image(spec.selection, "spec.selection", faults, size_of)
+            _check_image("selection", faults, images)
+    if spec.result_format not in (pb.IMAGE_FORMAT_UNSPECIFIED, pb.IMAGE_FORMAT_PNG, pb.IMAGE_FORMAT_PNG_16):
+        remedy = (
+            "is not what a result can be stored as; give PNG or PNG_16, and have DownloadImage convert it"
+        )
+        faults.append(("spec.result_format", remedy))
     faults.extend((f"preview.{fault.field}", fault.remedy) for fault in preview_faults(request.preview))
 
     if faults or recipe is None or canvas_size is None:
@@ -113,23 +118,20 @@ def check_priority(priority: int, path: str) -> list[tuple[str, str]]:
     return [(path, f"is {priority}; give {-MAX_PRIORITY} to {MAX_PRIORITY}")]
 
 
-def _check_image(
-    image: pb.Image, path: str, faults: list[tuple[str, str]], size_of: SizeOf
-) -> tuple[int, int] | None:
-    try:
-        return size_of(image)
-    except ImageFault as fault:
-        faults.append((f"{path}.{fault.field}" if fault.field else path, str(fault)))
+def _check_image(path: str, faults: list[tuple[str, str]], images: Images) -> Size | None:
+    """The size of the image at a path of the specification; None if it is at fault."""
+    found = images.get(path) or PictureFault("is missing; give `encoded` bytes of a file or `raw` pixels")
+    if isinstance(found, PictureFault):
+        faults.append((f"spec.{path}.{found.field}" if found.field else f"spec.{path}", str(found)))
         return None
+    return found
 
 
-def _check_content(
-    spec: pb.JobSpec, faults: list[tuple[str, str]], size_of: SizeOf
-) -> tuple[int, int] | None:
+def _check_content(spec: pb.JobSpec, faults: list[tuple[str, str]], images: Images) -> tuple[int, int] | None:
     if not spec.HasField("content"):
         faults.append(("spec.content", "is missing; give a photograph, or a texture in place of one"))
         return None
-    return _check_image(spec.content, "spec.content", faults, size_of)
+    return _check_image("content", faults, images)
 
 
 def _check_texture(spec: pb.JobSpec, faults: list[tuple[str, str]]) -> tuple[int, int] | None:
@@ -145,14 +147,14 @@ def _check_texture(spec: pb.JobSpec, faults: list[tuple[str, str]]) -> tuple[int
     return None if wrong else (spec.texture.width, spec.texture.height)
 
 
-def _region_faults(spec: pb.JobSpec, size_of: SizeOf) -> list[tuple[str, str]]:
+def _region_faults(spec: pb.JobSpec, images: Images) -> list[tuple[str, str]]:
     if len(spec.regions) > MAX_REGIONS:
         return [("spec.regions", f"has {len(spec.regions)} regions; give at most {MAX_REGIONS}")]
     faults: list[tuple[str, str]] = []
     for i, region in enumerate(spec.regions):
-        _check_image(region.content_mask, f"spec.regions[{i}].content_mask", faults, size_of)
+        _check_image(f"regions[{i}].content_mask", faults, images)
         if region.HasField("style_mask"):
-            _check_image(region.style_mask, f"spec.regions[{i}].style_mask", faults, size_of)
+            _check_image(f"regions[{i}].style_mask", faults, images)
         # Without styles, that is the fault.
         if spec.styles and region.style >= len(spec.styles):
             remedy = f"is {region.style}; give 0 to {len(spec.styles) - 1}, the place of one of the styles"
@@ -160,12 +162,12 @@ def _region_faults(spec: pb.JobSpec, size_of: SizeOf) -> list[tuple[str, str]]:
     return faults
 
 
-def _style_faults(spec: pb.JobSpec, size_of: SizeOf) -> list[tuple[str, str]]:
+def _style_faults(spec: pb.JobSpec, images: Images) -> list[tuple[str, str]]:
     if not 1 <= len(spec.styles) <= MAX_STYLES:
         return [("spec.styles", f"has {len(spec.styles)} styles; give 1 to {MAX_STYLES}")]
     faults: list[tuple[str, str]] = []
     for i, style in enumerate(spec.styles):
-        _check_image(style.image, f"spec.styles[{i}].image", faults, size_of)
+        _check_image(f"styles[{i}].image", faults, images)
         if style.HasField("weight") and not 0 < style.weight < math.inf:
             faults.append((f"spec.styles[{i}].weight", f"is {style.weight:g}; give a number above 0"))
     return faults

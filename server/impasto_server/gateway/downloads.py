@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import io
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import BinaryIO
 
 from impasto.v1 import style_transfer_pb2 as pb
@@ -17,66 +14,79 @@ from impasto_server.contract.errors import (
     invalid_argument,
     not_found,
 )
-from impasto_server.gateway.pictures import RESULT_FORMATS, format_of, png_of_raw, recoded
+from impasto_server.contract.pictures import Intake, Source
 from impasto_server.gateway.submission import DIGEST
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.registry import Registry
 from impasto_server.jobs.states import state_word
+from impasto_server.store.blobs import file_digest
 from impasto_server.store.errors import Damaged
 from impasto_server.store.facade import AsyncStore
 
 CHUNK_BYTES = 256 * 1024
 
 
-@dataclasses.dataclass(frozen=True)
+RESULT_FORMATS = (
+    pb.IMAGE_FORMAT_PNG,
+    pb.IMAGE_FORMAT_PNG_16,
+    pb.IMAGE_FORMAT_JPEG,
+    pb.IMAGE_FORMAT_WEBP,
+    pb.IMAGE_FORMAT_TIFF,
+    pb.IMAGE_FORMAT_RGBA8,
+    pb.IMAGE_FORMAT_RGBA16,
+)
+"""What a result may be had as."""
+
+
 class Download:
-    """Something to be sent.
+    """Something to be sent. Close it in the end.
 
     Attributes:
         info: what it is.
-        content: its bytes, or the file that has them.
     """
 
-    info: pb.ImageInfo
-    content: bytes | Path
+    def __init__(self, info: pb.ImageInfo, file: BinaryIO) -> None:
+        """
+        Args:
+            info: what it is.
+            file: its bytes; this closes it.
+        """
+        self.info = info
+        self._file = file
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._file.close()
 
     async def chunks(self, store: AsyncStore, offset: int = 0) -> AsyncGenerator[pb.ImageChunk, None]:
-        """The bytes from an offset on; the first chunk has `info`.
-
-        A file is read as its chunks are sent. It may be deleted meanwhile.
+        """The bytes from an offset on, read as they are sent; the first chunk has `info`.
 
         Raises:
-            CallError: INVALID_ARGUMENT: `offset` is beyond the end. NOT_FOUND: the file is deleted.
+            CallError: INVALID_ARGUMENT: `offset` is beyond the end.
         """
         size = self.info.size_bytes
         if offset > size:
             remedy = f"is {offset}, beyond the end of the {size} bytes; give less"
             raise CallError(invalid_argument([("offset", remedy)]))
-        file = await store.load(self._open)
-        try:
-            first = True
-            while first or offset < size:
-                data = await store.load(_piece, file, offset)
-                yield pb.ImageChunk(info=self.info if first else None, offset=offset, data=data)
-                offset, first = offset + max(1, len(data)), False
-        finally:
-            file.close()
-
-    def _open(self) -> BinaryIO:
-        if isinstance(self.content, bytes):
-            return io.BytesIO(self.content)
-        try:
-            return self.content.open("rb")
-        except FileNotFoundError:
-            raise CallError(not_found("picture any more")) from None
+        first = True
+        while first or offset < size:
+            data = await store.load(_piece, self._file, offset)
+            yield pb.ImageChunk(info=self.info if first else None, offset=offset, data=data)
+            offset, first = offset + max(1, len(data)), False
 
 
 class Downloads:
     """Finds what is to be sent. Nothing that is damaged is."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, intake: Intake) -> None:
+        """
+        Args:
+            registry: the jobs.
+            intake: converts pictures.
+        """
         self._registry = registry
         self._store = registry.store
+        self._intake = intake
 
     async def find(self, request: pb.DownloadImageRequest, tenant: str) -> Download:
         """
@@ -93,10 +103,10 @@ class Downloads:
             raise CallError(invalid_argument([("format", remedy)]))
         if source == "preview_of":
             return _preview(await self._registry.get(request.preview_of, tenant))
-        return await self._store.load(self._image, request.sha256, tenant)
+        return await self._image(request.sha256, tenant)
 
     async def result(self, job: Job, format: pb.ImageFormat = pb.IMAGE_FORMAT_UNSPECIFIED) -> Download:
-        """The result of a job; by default the PNG.
+        """The result of a job; by default as it is stored.
 
         Raises:
             CallError: as `find`.
@@ -104,34 +114,63 @@ class Downloads:
         if job.state != pb.JOB_STATE_SUCCEEDED:
             message = f"{job.name} has no result; it is {state_word(job.record.job)}"
             raise CallError(failed_precondition("NO_RESULT", job.name, message))
-        format = format or pb.IMAGE_FORMAT_PNG
+        stored = job.record.job.result
+        # Earlier versions did not write it down.
+        format = format or stored.format or pb.IMAGE_FORMAT_PNG
         if format not in RESULT_FORMATS:
-            raise CallError(invalid_argument([("format", "cannot be had; give PNG, JPEG, WEBP or RGBA8")]))
-        return await self._store.load(self._result, job.record.job, format)
+            names = ", ".join(
+                pb.ImageFormat.Name(each).removeprefix("IMAGE_FORMAT_") for each in RESULT_FORMATS
+            )
+            raise CallError(invalid_argument([("format", f"cannot be had; give one of {names}")]))
+        file = await self._store.load(self._result, job.name)
+        if format == (stored.format or pb.IMAGE_FORMAT_PNG):
+            return Download(stored, file)
+        with file:
+            # It stays open if the job is deleted meanwhile.
+            source = Source(file, pixels=stored.width * stored.height)
+            return await self._converted(job.tenant, source, format, stored.width, stored.height)
 
-    def _result(self, job: pb.Job, format: pb.ImageFormat) -> Download:
+    def _result(self, name: str) -> BinaryIO:
         try:
-            path = self._store.store.results.path(job.name)
+            path = self._store.store.results.path(name)
+            if path is not None:
+                return path.open("rb")
         except Damaged:
             message = "has a result that is damaged on the server's disk; paint the picture again"
-            raise CallError(damaged(job.name, message)) from None
-        if path is None:
-            # Deleted meanwhile, by its owner or by the retention.
-            raise CallError(not_found(job.name))
-        if format == pb.IMAGE_FORMAT_PNG:
-            return Download(job.result, path)
-        data = recoded(path.read_bytes(), format)
-        return Download(_info(data, format, job.width, job.height), data)
+            raise CallError(damaged(name, message)) from None
+        except FileNotFoundError:
+            pass
+        # Deleted meanwhile, by its owner or by the retention.
+        raise CallError(not_found(name))
 
-    def _image(self, sha256: str, tenant: str) -> Download:
+    async def _image(self, sha256: str, tenant: str) -> Download:
+        file, raw = await self._store.load(self._stored_image, sha256, tenant)
+        with file:
+            about = await self._intake.describe(tenant, Source(file, raw))
+            if raw:
+                source = Source(file, raw, about.width * about.height)
+                format = pb.IMAGE_FORMAT_PNG if about.bits == 8 else pb.IMAGE_FORMAT_PNG_16
+                return await self._converted(tenant, source, format, about.width, about.height)
+            own = await self._store.load(Source(file).open)
+            size = about.coded_width, about.coded_height
+            return Download(await self._store.load(_info, own, about.format, *size), own)
+
+    def _stored_image(self, sha256: str, tenant: str) -> tuple[BinaryIO, bool]:
         images = self._store.store.images
         stored = images.get(tenant, sha256) if DIGEST.fullmatch(sha256) else None
-        data = None if stored is None else images.read(tenant, sha256)
-        if stored is None or data is None:
-            raise CallError(not_found(f"image {sha256}"))
-        if stored.raw:
-            data = png_of_raw(pb.RawPixels.FromString(data))
-        return Download(_info(data, *format_of(data)), data)
+        if stored is not None:
+            try:
+                return stored.path.open("rb"), stored.raw
+            except FileNotFoundError:
+                # Forgotten meanwhile.
+                pass
+        raise CallError(not_found(f"image {sha256}"))
+
+    async def _converted(
+        self, tenant: str, source: Source, format: pb.ImageFormat, width: int, height: int
+    ) -> Download:
+        file = await self._intake.convert(tenant, source, format)
+        return Download(await self._store.load(_info, file, format, width, height), file)
 
 
 def _preview(job: Job) -> Download:
@@ -145,17 +184,14 @@ def _preview(job: Job) -> Download:
             message = f"{job.name} has no preview yet; watch it, and one will be made"
         raise CallError(failed_precondition("NO_PREVIEW", job.name, message))
     preview = event.preview
-    return Download(_info(preview.data, preview.format, preview.width, preview.height), preview.data)
+    file = io.BytesIO(preview.data)
+    return Download(_info(file, preview.format, preview.width, preview.height), file)
 
 
-def _info(data: bytes, format: pb.ImageFormat, width: int, height: int) -> pb.ImageInfo:
-    return pb.ImageInfo(
-        format=format,
-        width=width,
-        height=height,
-        size_bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-    )
+def _info(file: BinaryIO, format: pb.ImageFormat, width: int, height: int) -> pb.ImageInfo:
+    file.seek(0)
+    sha256 = file_digest(file)
+    return pb.ImageInfo(format=format, width=width, height=height, size_bytes=file.tell(), sha256=sha256)
 
 
 def _piece(file: BinaryIO, offset: int) -> bytes:

@@ -19,11 +19,11 @@ from grpc_reflection.v1alpha import reflection
 
 from impasto.v1 import style_transfer_pb2, style_transfer_pb2_grpc
 from impasto_server.fleet.fleet import Fleet
+from impasto_server.fleet.intake import IntakeProcess
 from impasto_server.fleet.placer import Placer
 from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.access import Access
 from impasto_server.gateway.housekeeping import keep_sweeping
-from impasto_server.gateway.images import limit_pillow
 from impasto_server.gateway.listening import check_protection, listen
 from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.service import MAX_REQUEST_BYTES, StyleTransfer
@@ -63,7 +63,6 @@ async def serve(settings: Settings) -> None:
     Raises:
         ConfigurationError: it cannot be run like this.
     """
-    limit_pillow()
     metrics = Metrics()
     access = Access(settings, metrics)
     await check_protection(settings, uses_tokens=access.uses_tokens)
@@ -74,12 +73,15 @@ async def serve(settings: Settings) -> None:
             worker_timeout=settings.worker_timeout,
             turn_timeout=settings.turn_timeout,
         )
-        async with fleet:
-            await _serve(settings, store, fleet, access, metrics)
+        intake = IntakeProcess(log_level=settings.log_level, log_format=settings.log_format)
+        async with intake, fleet:
+            await _serve(settings, store, fleet, intake, access, metrics)
     _log.info("ended")
 
 
-async def _serve(settings: Settings, store: Store, fleet: Fleet, access: Access, metrics: Metrics) -> None:
+async def _serve(
+    settings: Settings, store: Store, fleet: Fleet, intake: IntakeProcess, access: Access, metrics: Metrics
+) -> None:
     server = grpc.aio.server(interceptors=[access], options=_OPTIONS)
     registry = Registry(
         AsyncStore(store),
@@ -90,6 +92,7 @@ async def _serve(settings: Settings, store: Store, fleet: Fleet, access: Access,
     placer = Placer(
         fleet,
         registry,
+        intake,
         metrics,
         weight_of=access.weight,
         max_resident=settings.max_resident,
@@ -97,8 +100,8 @@ async def _serve(settings: Settings, store: Store, fleet: Fleet, access: Access,
     )
     metrics.job_states(registry.in_state, ("queued", "running", "paused"))
     metrics.worker_restarts(lambda: fleet.restarts)
-    styles = StyleLibrary(settings.styles_dir)
-    service = StyleTransfer(settings, fleet, registry, access, metrics, styles)
+    styles = StyleLibrary(settings.styles_dir, intake)
+    service = StyleTransfer(settings, fleet, registry, access, metrics, styles, intake)
     style_transfer_pb2_grpc.add_StyleTransferServicer_to_server(service, server)
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)

@@ -15,6 +15,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto.v1 import style_transfer_pb2_grpc
 from impasto_server.contract.errors import CallError, invalid_argument, shutting_down
 from impasto_server.contract.formats import ACCEPTED
+from impasto_server.contract.pictures import Intake
 from impasto_server.contract.previews import seconds
 from impasto_server.engine.recipe import (
     MAX_EVALUATIONS,
@@ -26,13 +27,13 @@ from impasto_server.engine.recipe import (
 from impasto_server.fleet.fleet import Fleet
 from impasto_server.gateway.access import Access
 from impasto_server.gateway.answering import answered, bad_page_token
-from impasto_server.gateway.downloads import Downloads
+from impasto_server.gateway.downloads import Download, Downloads
 from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.steering import changed_job
 from impasto_server.gateway.styles import BadPageToken as BadStylesToken
 from impasto_server.gateway.styles import StyleLibrary
-from impasto_server.gateway.submission import record_of
+from impasto_server.gateway.submission import Submissions
 from impasto_server.gateway.uploading import MAX_UPLOAD_BYTES, take_upload
 from impasto_server.gateway.watching import newer_preview, relay
 from impasto_server.jobs.job import Job
@@ -65,6 +66,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         access: Access,
         metrics: Metrics,
         styles: StyleLibrary,
+        intake: Intake,
     ) -> None:
         """
         Args:
@@ -74,6 +76,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
             access: tells who calls.
             metrics: counts watchers and previews.
             styles: the named styles.
+            intake: reads pictures.
         """
         self._settings = settings
         self._fleet = fleet
@@ -82,7 +85,9 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         self._access = access
         self._metrics = metrics
         self._styles = styles
-        self._downloads = Downloads(registry)
+        self._intake = intake
+        self._downloads = Downloads(registry, intake)
+        self._submissions = Submissions(registry.store, styles, intake)
 
     # Making jobs.
 
@@ -99,8 +104,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
             job.audience.leave(watcher)
         if job.state == pb.JOB_STATE_SUCCEEDED:
             result = await self._downloads.result(job)
-            async for chunk in result.chunks(self._store):
-                await context.write(pb.StylizeResponse(result=chunk))
+            await self._send(result, 0, lambda chunk: context.write(pb.StylizeResponse(result=chunk)))
 
     @answered
     async def CreateJob(self, request: pb.CreateJobRequest, context: Context) -> pb.Job:
@@ -113,8 +117,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         # Before anything is stored for a job that there is no room for.
         if not await self._registry.is_known(tenant, request.request_id):
             self._registry.check_room(tenant)
-        record = await self._store.files(record_of, request, tenant, linger, self._store.store, self._styles)
-        return await self._registry.create(record)
+        return await self._registry.create(await self._submissions.record(request, tenant, linger))
 
     # Jobs.
 
@@ -232,16 +235,20 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
     async def UploadImage(
         self, request: AsyncIterator[pb.UploadImageRequest], context: Context
     ) -> pb.UploadImageResponse:
-        return await take_upload(request, self._access.tenant().name, self._store)
+        return await take_upload(request, self._access.tenant().name, self._store, self._intake)
 
     @answered
     async def DownloadImage(  # type: ignore[override]
         self, request: pb.DownloadImageRequest, context: Context
     ) -> None:
         download = await self._downloads.find(request, self._access.tenant().name)
-        async with contextlib.aclosing(download.chunks(self._store, request.offset)) as chunks:
-            async for chunk in chunks:
-                await context.write(chunk)
+        await self._send(download, request.offset, context.write)
+
+    async def _send(self, download: Download, offset: int, write: Any) -> None:
+        with contextlib.closing(download):
+            async with contextlib.aclosing(download.chunks(self._store, offset)) as chunks:
+                async for chunk in chunks:
+                    await write(chunk)
 
     @answered
     async def ListStyles(self, request: pb.ListStylesRequest, context: Context) -> pb.ListStylesResponse:

@@ -6,19 +6,13 @@ import asyncio
 import base64
 import dataclasses
 import importlib.resources
-import io
 import logging
 import re
-import threading
 import unicodedata
 from pathlib import Path
 
-import PIL.Image
-from PIL import ImageOps
-
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.contract.formats import ACCEPTED
-from impasto_server.gateway.images import upright_size
+from impasto_server.contract.pictures import Intake, PictureFault, Source
 
 _log = logging.getLogger(__name__)
 
@@ -34,28 +28,27 @@ class BadPageToken(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class _Style:
-    """A painting of the library; `path` is None for the one that comes with the program."""
+    """A painting of the library; `stamp` changes with its file."""
 
     name: str
     title: str
-    path: Path | None
+    file: Path
     stamp: object = None
 
 
 class StyleLibrary:
-    """Named styles, read again when the folder changes. Safe to use from several threads.
+    """Named styles, read again when the folder changes."""
 
-    The folder is the operator's: unlike what callers send, its images may be decoded here.
-    """
-
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, intake: Intake) -> None:
         """
         Args:
             folder: of images; None for the built-in style alone.
+            intake: looks at them, and makes the thumbnails.
         """
         self._folder = folder
+        self._intake = intake
         self._shown: dict[tuple[str, object], pb.NamedStyle | None] = {}
-        self._lock = threading.Lock()
+        self._lock = asyncio.Lock()
 
     async def page(self, page_size: int, page_token: str = "") -> tuple[list[pb.NamedStyle], str]:
         """Styles in the order of their names, and the token of the next page, empty after the last.
@@ -63,27 +56,12 @@ class StyleLibrary:
         Raises:
             BadPageToken: the token is none of ours.
         """
-        return await asyncio.to_thread(self._page, page_size, page_token)
-
-    def get(self, name: str) -> bytes | None:
-        """A painting's file, by its name ("styles/starry-night"); None if there is no such."""
-        style = next((style for style in self._styles() if style.name == name), None)
-        if style is None or self._described(style) is None:
-            return None
-        return _read(style)
-
-    def _page(self, page_size: int, page_token: str) -> tuple[list[pb.NamedStyle], str]:
-        try:
-            after = base64.urlsafe_b64decode(page_token.encode("ascii")).decode()
-        except ValueError as error:
-            raise BadPageToken("the page token is none of ours") from error
-        if page_token and not after.startswith("styles/"):
-            raise BadPageToken("the page token is none of ours")
+        after = _decoded(page_token)
         page: list[pb.NamedStyle] = []
-        for style in self._styles():
+        for style in await asyncio.to_thread(self._styles):
             if style.name <= after:
                 continue
-            described = self._described(style)
+            described = await self._described(style)
             if described is None:
                 continue
             if len(page) == page_size:
@@ -91,8 +69,20 @@ class StyleLibrary:
             page.append(described)
         return page, ""
 
+    async def get(self, name: str) -> bytes | None:
+        """A painting's file, by its name ("styles/starry-night"); None if there is no such."""
+        styles = await asyncio.to_thread(self._styles)
+        style = next((style for style in styles if style.name == name), None)
+        if style is None or await self._described(style) is None:
+            return None
+        try:
+            return await asyncio.to_thread(style.file.read_bytes)
+        except OSError:
+            # Taken away since the folder was read.
+            return None
+
     def _styles(self) -> list[_Style]:
-        styles = [_Style(f"styles/{_BUILT_IN[0]}", _BUILT_IN[1], None)]
+        styles = [_Style(f"styles/{_BUILT_IN[0]}", _BUILT_IN[1], _built_in())]
         taken = {styles[0].name}
         for path in sorted(self._files()):
             title = path.stem.replace("_", " ").strip()
@@ -107,9 +97,8 @@ class StyleLibrary:
                 continue  # Taken away since the folder was read.
             taken.add(name)
             styles.append(_Style(name, title, path, (str(path), found.st_mtime_ns, found.st_size)))
-        with self._lock:
-            current = {(style.name, style.stamp) for style in styles}
-            self._shown = {key: shown for key, shown in self._shown.items() if key in current}
+        current = {(style.name, style.stamp) for style in styles}
+        self._shown = {key: shown for key, shown in self._shown.items() if key in current}
         return sorted(styles, key=lambda style: style.name)
 
     def _files(self) -> list[Path]:
@@ -121,49 +110,43 @@ class StyleLibrary:
             _log.error("styles cannot be read folder=%s error=%r", self._folder, str(error))
             return []
 
-    def _described(self, style: _Style) -> pb.NamedStyle | None:
+    async def _described(self, style: _Style) -> pb.NamedStyle | None:
         """The style with its thumbnail, made once; None if it cannot be read."""
         key = (style.name, style.stamp)
-        with self._lock:
+        async with self._lock:
             if key not in self._shown:
                 try:
-                    self._shown[key] = _describe(style)
-                except Exception as error:
-                    # Pillow raises nearly every kind of exception for files that are damaged.
-                    _log.warning("style cannot be read path=%s error=%r", style.path, str(error))
+                    thumbnail, about = await self._intake.thumbnail(
+                        Source(style.file), _THUMBNAIL_SIDE, _THUMBNAIL_BYTES
+                    )
+                except (PictureFault, OSError) as error:
+                    _log.warning("style cannot be read path=%s error=%r", style.file, str(error))
                     self._shown[key] = None
+                else:
+                    self._shown[key] = pb.NamedStyle(
+                        name=style.name,
+                        title=style.title,
+                        width=about.width,
+                        height=about.height,
+                        thumbnail=thumbnail,
+                    )
             return self._shown[key]
 
 
-def _read(style: _Style) -> bytes:
-    if style.path is not None:
-        return style.path.read_bytes()
+def _decoded(page_token: str) -> str:
+    """The name after which a page begins."""
+    try:
+        after = base64.urlsafe_b64decode(page_token.encode("ascii")).decode()
+    except ValueError as error:
+        raise BadPageToken("the page token is none of ours") from error
+    if page_token and not after.startswith("styles/"):
+        raise BadPageToken("the page token is none of ours")
+    return after
+
+
+def _built_in() -> Path:
     # Data of the same distribution; nothing of the client is run for it.
-    return importlib.resources.files("impasto").joinpath("data/starry_night.jpg").read_bytes()
-
-
-def _describe(style: _Style) -> pb.NamedStyle:
-    data = _read(style)
-    width, height = upright_size(pb.Image(encoded=data))
-    with PIL.Image.open(io.BytesIO(data), formats=list(ACCEPTED.values())) as opened:
-        opened.draft("RGB", (4 * _THUMBNAIL_SIDE, 4 * _THUMBNAIL_SIDE))
-        picture = _eight_bits(ImageOps.exif_transpose(opened))
-    picture.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), PIL.Image.Resampling.LANCZOS)
-    for quality in (85, 70, 50, 30):
-        output = io.BytesIO()
-        picture.save(output, "JPEG", quality=quality, optimize=True)
-        if output.tell() <= _THUMBNAIL_BYTES:
-            break
-    return pb.NamedStyle(
-        name=style.name, title=style.title, width=width, height=height, thumbnail=output.getvalue()
-    )
-
-
-def _eight_bits(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """In mode RGB. Pillow's own conversion makes nearly all of a 16-bit picture white."""
-    if picture.mode.startswith("I"):
-        picture = picture.convert("I").point(lambda level: level * (1 / 257)).convert("L")
-    return picture.convert("RGB")
+    return Path(str(importlib.resources.files("impasto").joinpath("data/starry_night.jpg")))
 
 
 def _slug(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError, failed_precondition, invalid_argument
-from impasto_server.gateway.images import ImageFault, upright_size
+from impasto_server.contract.pictures import Intake, PictureFault, Source
 from impasto_server.gateway.submission import DIGEST
 from impasto_server.store.errors import DigestMismatch, WrongOffset
 from impasto_server.store.facade import AsyncStore
@@ -15,7 +15,7 @@ MAX_UPLOAD_BYTES = 256 * 1024 * 1024
 
 
 async def take_upload(
-    pieces: AsyncIterator[pb.UploadImageRequest], tenant: str, store: AsyncStore
+    pieces: AsyncIterator[pb.UploadImageRequest], tenant: str, store: AsyncStore, intake: Intake
 ) -> pb.UploadImageResponse:
     """Takes the pieces of one image, and says how far it has come.
 
@@ -44,10 +44,7 @@ async def take_upload(
                 )
                 raise CallError(failed_precondition("WRONG_OFFSET", sha256, message)) from None
         if committed >= size:
-            try:
-                await store.files(uploads.finish, tenant, sha256, size, _size_of)
-            except DigestMismatch as error:
-                raise CallError(invalid_argument([("sha256", str(error))])) from None
+            await _finish(tenant, sha256, size, store, intake)
             return pb.UploadImageResponse(committed_bytes=size, complete=True)
     if not sha256:
         raise CallError(invalid_argument([("sha256", "is missing; the first message gives it")]))
@@ -64,12 +61,27 @@ def _check(sha256: str, size: int) -> None:
         raise CallError(invalid_argument(faults))
 
 
-def _size_of(data: bytes) -> tuple[int, int]:
-    """
+async def _finish(tenant: str, sha256: str, size: int, store: AsyncStore, intake: Intake) -> None:
+    """Makes an image of an upload that has all its bytes.
+
     Raises:
-        CallError: INVALID_ARGUMENT: it is not an image that is accepted.
+        CallError: INVALID_ARGUMENT: they are others than announced, or not an image that is accepted; the
+            upload is forgotten.
     """
+    uploads = store.store.uploads
     try:
-        return upright_size(pb.Image(encoded=data))
-    except ImageFault as fault:
+        path = await store.files(uploads.whole, tenant, sha256, size)
+        about = None if path is None else await intake.describe(tenant, Source(path))
+        await store.files(uploads.finish, tenant, sha256, size, None if about is None else about.size)
+    except DigestMismatch as error:
+        raise CallError(invalid_argument([("sha256", str(error))])) from None
+    except PictureFault as fault:
+        await store.files(uploads.forget, tenant, sha256, size)
         raise CallError(invalid_argument([("data", str(fault))])) from None
+    except FileNotFoundError:
+        # Another call of the same upload was quicker, or has had it forgotten.
+        _, complete = await store.files(uploads.offset, tenant, sha256, size)
+        if complete:
+            return
+        message = "the upload was changed by another call meanwhile; look how far it has come, and go on"
+        raise CallError(failed_precondition("WRONG_OFFSET", sha256, message)) from None

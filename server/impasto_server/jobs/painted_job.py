@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
+from typing import BinaryIO
 
 from google.rpc import status_pb2
 
@@ -13,6 +13,7 @@ from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError
 from impasto_server.jobs.states import failed, now
 from impasto_server.jobs.stored_job import Painting, StoredJob, to_final, to_state
+from impasto_server.store.blobs import file_digest
 from impasto_server.store.errors import StoreError
 from impasto_server.store.records import Record
 
@@ -84,8 +85,9 @@ class PaintedJob(StoredJob):
         _log.warning("job lost its worker job=%s deaths=%d", self.name, self.deaths)
         await self.saved()
 
-    async def succeed(self, finished: worker_pb2.Finished, result: bytes) -> None:
-        """Stores the result, however long that takes, and only then says that it is there."""
+    async def succeed(self, finished: worker_pb2.Finished, result: BinaryIO) -> None:
+        """Stores the result, a PNG, however long that takes, and only then says that it is there. Closes the
+        file."""
         await self._shared.tasks.complete(self._succeed(finished, result))
 
     async def fail(
@@ -98,13 +100,19 @@ class PaintedJob(StoredJob):
         """The stay on a device has ended: the job waits for another one, unless it is PAUSED or final."""
         await self._shared.tasks.complete(self._left_device(painting))
 
-    async def _succeed(self, finished: worker_pb2.Finished, result: bytes) -> None:
-        sha256 = await self._shared.store.load(lambda: hashlib.sha256(result).hexdigest())
+    async def _succeed(self, finished: worker_pb2.Finished, result: BinaryIO) -> None:
+        with result:
+            await self._store_result(finished, result)
+
+    async def _store_result(self, finished: worker_pb2.Finished, result: BinaryIO) -> None:
+        result.seek(0)
+        sha256 = await self._shared.store.load(file_digest, result)
+        is_deep = finished.result.bits == 16
         image = pb.ImageInfo(
-            format=pb.IMAGE_FORMAT_PNG,
+            format=pb.IMAGE_FORMAT_PNG_16 if is_deep else pb.IMAGE_FORMAT_PNG,
             width=self.record.job.width,
             height=self.record.job.height,
-            size_bytes=len(result),
+            size_bytes=result.tell(),
             sha256=sha256,
         )
         end = pb.Job(
@@ -115,7 +123,7 @@ class PaintedJob(StoredJob):
         )
         await self._become(end, result)
 
-    async def _become(self, end: pb.Job, result: bytes | None) -> None:
+    async def _become(self, end: pb.Job, result: BinaryIO | None) -> None:
         while True:
             async with self._lock:
                 if self.final or self.deleted:

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError, failed_precondition, not_found, reason_of, shutting_down
@@ -178,7 +178,7 @@ class StoredJob:
             if not self.final and not self.deleted:
                 await self._note(edit, quiet=quiet)
 
-    async def _change(self, edit: Edit, *, result: bytes | None = None) -> None:
+    async def _change(self, edit: Edit, *, result: BinaryIO | None = None) -> None:
         """Makes a change on a copy, stores it durably, and only then shows it.
 
         Args:

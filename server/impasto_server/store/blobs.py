@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
 from impasto_server.store.errors import StoreError, storage_errors
 
@@ -58,6 +59,16 @@ class NewFile:
             self.discard()
             raise
         self.size_bytes += len(data)
+
+    def copy(self, source: BinaryIO) -> None:
+        """Appends all of another file, from its beginning.
+
+        Raises:
+            StoreError: it cannot be written; `DiskFull` if there is no room.
+        """
+        source.seek(0)
+        while piece := source.read(_PIECE_BYTES):
+            self.write(piece)
 
     def flush(self) -> None:
         """Makes what was written durable; nothing can be written any more.
@@ -127,6 +138,14 @@ class Blobs:
 def digest(data: bytes) -> str:
     """SHA-256, 64 lower-case hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def file_digest(file: BinaryIO) -> str:
+    """SHA-256 of a file from where it stands, 64 lower-case hexadecimal digits."""
+    found = hashlib.sha256()
+    while piece := file.read(_PIECE_BYTES):
+        found.update(piece)
+    return found.hexdigest()
 
 
 def make_folder(path: Path) -> None:

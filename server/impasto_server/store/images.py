@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from impasto_server.store.blobs import Blobs, NewFile, digest, remove_file
 from impasto_server.store.database import Database
@@ -43,6 +45,17 @@ class StoredImage:
     raw: bool
     width: int | None = None
     height: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _New:
+    """An image to be stored: see `Images.add`. `counted`: whether the quota counts it already."""
+
+    sha256: str
+    size_bytes: int
+    raw: bool
+    size: tuple[int, int] | None
+    counted: bool
 
 
 class Images:
@@ -104,18 +117,6 @@ class Images:
             self._blobs.path(sha256), row["size_bytes"], bool(row["raw"]), row["width"], row["height"]
         )
 
-    def read(self, tenant: str, sha256: str) -> bytes | None:
-        """The bytes of an image; None as for `get`."""
-        image = self.get(tenant, sha256)
-        if image is None:
-            return None
-        with storage_errors(image.path):
-            try:
-                return image.path.read_bytes()
-            except FileNotFoundError:
-                # Forgotten meanwhile.
-                return None
-
     def use(self, tenant: str, sha256: str) -> StoredImage | None:
         """The same as `get`; the image counts as used now."""
         image = self.get(tenant, sha256)
@@ -147,8 +148,6 @@ class Images:
         *,
         raw: bool = False,
         size: tuple[int, int] | None = None,
-        counted: bool = False,
-        stored: Callable[[], None] | None = None,
     ) -> None:
         """Stores an image that the tenant does not have, or whose file is damaged.
 
@@ -158,15 +157,40 @@ class Images:
             data: as for `put`.
             raw: as for `put`.
             size: as for `put`.
-            counted: whether the quota counts it already, as an upload.
+
+        Raises:
+            QuotaExceeded: the tenant would have more stored than it may.
+        """
+        new = _New(sha256, len(data), raw, size, counted=False)
+        self._making_room(tenant, new, io.BytesIO(data), None)
+
+    def add_file(
+        self,
+        tenant: str,
+        sha256: str,
+        path: Path,
+        *,
+        size: tuple[int, int] | None,
+        stored: Callable[[], None],
+    ) -> None:
+        """The same for an image file that the quota counts already, as an upload.
+
+        Args:
+            tenant: whose it is.
+            sha256: of the file.
+            path: where it is. It is copied.
+            size: as for `put`.
             stored: called when it is stored, before anyone else can look at the quota.
 
         Raises:
             QuotaExceeded: the tenant would have more stored than it may.
         """
-        self._quota.making_room(
-            tenant, lambda: self._add(tenant, sha256, data, raw, size, counted, stored), keep=(sha256,)
-        )
+        with storage_errors(path), path.open("rb") as file:
+            new = _New(sha256, os.fstat(file.fileno()).st_size, raw=False, size=size, counted=True)
+            self._making_room(tenant, new, file, stored)
+
+    def _making_room(self, tenant: str, new: _New, data: BinaryIO, stored: Callable[[], None] | None) -> None:
+        self._quota.making_room(tenant, lambda: self._add(tenant, new, data, stored), keep=(new.sha256,))
 
     def forget_unused(self, before: float) -> None:
         """Forgets images that no job uses and nobody has named since a time, seconds since the epoch."""
@@ -191,29 +215,20 @@ class Images:
             given_up += freed
         return given_up
 
-    def _add(
-        self,
-        tenant: str,
-        sha256: str,
-        data: bytes,
-        raw: bool,
-        size: tuple[int, int] | None,
-        counted: bool,
-        stored: Callable[[], None] | None,
-    ) -> None:
+    def _add(self, tenant: str, new: _New, data: BinaryIO, stored: Callable[[], None] | None) -> None:
         # Before all the writing, and again when it is decided.
-        self._check_quota(tenant, sha256, len(data), counted)
+        self._check_quota(tenant, new)
         # Written also where another tenant has it: how long this takes tells nobody what others have.
         with NewFile(self._temporary, self._reserve.writing) as file:
-            file.write(data)
+            file.copy(data)
             file.flush()
-            path = self._blobs.path(sha256)
+            path = self._blobs.path(new.sha256)
             with self._files_lock:
-                is_new = not self._blobs.has(sha256)
+                is_new = not self._blobs.has(new.sha256)
                 file.publish(path)
                 try:
                     with self._database.exclusive():
-                        self._add_rows(tenant, sha256, len(data), raw, size, counted)
+                        self._add_rows(tenant, new)
                         if stored is not None:
                             stored()
                 except BaseException:
@@ -221,33 +236,25 @@ class Images:
                         remove_file(path)
                     raise
 
-    def _check_quota(self, tenant: str, sha256: str, size_bytes: int, counted: bool) -> None:
+    def _check_quota(self, tenant: str, new: _New) -> None:
         owned = "SELECT 1 FROM images WHERE tenant = ? AND sha256 = ?"
-        if not counted and not self._database.row(owned, (tenant, sha256)):
-            self._quota.check(tenant, size_bytes)
+        if not new.counted and not self._database.row(owned, (tenant, new.sha256)):
+            self._quota.check(tenant, new.size_bytes)
 
-    def _add_rows(
-        self,
-        tenant: str,
-        sha256: str,
-        size_bytes: int,
-        raw: bool,
-        size: tuple[int, int] | None,
-        counted: bool,
-    ) -> None:
-        width, height = size or (None, None)
+    def _add_rows(self, tenant: str, new: _New) -> None:
+        width, height = new.size or (None, None)
         with self._database.transaction() as database:
-            self._check_quota(tenant, sha256, size_bytes, counted)
+            self._check_quota(tenant, new)
             database.execute(
                 """INSERT INTO blobs (sha256, size_bytes, width, height) VALUES (?, ?, ?, ?)
                 ON CONFLICT DO UPDATE SET width = coalesce(excluded.width, width),
                     height = coalesce(excluded.height, height)""",
-                (sha256, size_bytes, width, height),
+                (new.sha256, new.size_bytes, width, height),
             )
             database.execute(
                 """INSERT INTO images VALUES (?, ?, ?, ?)
                 ON CONFLICT DO UPDATE SET used_time = excluded.used_time""",
-                (tenant, sha256, raw, time.time()),
+                (tenant, new.sha256, new.raw, time.time()),
             )
 
     def _forget_some(self, query: str, values: dict[str, Any], enough_bytes: float) -> tuple[int, int]:

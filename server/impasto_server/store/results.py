@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import BinaryIO
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store.blobs import NewFile, file_size, remove_file
@@ -40,7 +41,7 @@ class Results:
         self._checkpoints = checkpoints
         self._verifier = verifier
 
-    def finish(self, record: Record, result: bytes) -> bool:
+    def finish(self, record: Record, result: BinaryIO) -> bool:
         """Stores a job that has SUCCEEDED with its result, a PNG, durably; drops its checkpoints.
 
         A repeat changes nothing: a job has one result. No quota refuses it: it was reserved.
@@ -55,7 +56,7 @@ class Results:
             raise ValueError("only a job that has SUCCEEDED has a result")
         name = record.job.name
         with NewFile(self._temporary, self._reserve.writing) as file:
-            file.write(result)
+            file.copy(result)
             file.flush()
             with self._locks.of(name):
                 row = job_row(self._database.rows, name)
@@ -65,7 +66,7 @@ class Results:
                 file.publish(path)
                 stored = False
                 try:
-                    stored = self._store(record, len(result))
+                    stored = self._store(record, file.size_bytes)
                 finally:
                     if not stored:
                         remove_file(path)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
-from impasto_server.store.blobs import digest, make_folder, pieces, remove_file, write_all
+from impasto_server.store.blobs import digest, file_digest, make_folder, pieces, remove_file, write_all
 from impasto_server.store.database import Database
 from impasto_server.store.errors import DigestMismatch, TooManyUploads, WrongOffset, storage_errors
 from impasto_server.store.images import Images
@@ -98,17 +98,32 @@ class Uploads:
             upload.used_time = time.time()
             return upload.committed_bytes
 
-    def finish(
-        self, tenant: str, sha256: str, size_bytes: int, check: Callable[[bytes], tuple[int, int] | None]
-    ) -> None:
+    def whole(self, tenant: str, sha256: str, size_bytes: int) -> Path | None:
+        """The file of an upload that has all its bytes; None if the tenant has the image already.
+
+        Raises:
+            WrongOffset: it has not.
+            DigestMismatch: they have another digest; the upload is forgotten.
+        """
+        key = _key(sha256, size_bytes)
+        with self._lock(key):
+            upload = self._index.get(tenant, key)
+            if self._images.use(tenant, sha256):
+                self._forget(upload)
+                return None
+            if upload is None or upload.committed_bytes != size_bytes:
+                raise WrongOffset(upload.committed_bytes if upload else 0)
+            self._check_digest(upload, sha256)
+            return upload.path
+
+    def finish(self, tenant: str, sha256: str, size_bytes: int, picture_size: tuple[int, int] | None) -> None:
         """Makes a whole upload an image of the tenant, durably; harmless if it is one already.
 
         Args:
             tenant: whose it is.
             sha256: that it was announced with.
             size_bytes: that it was announced with.
-            check: gives width and height of the picture, to be remembered, or None. May refuse the data by
-                any exception: then the upload is forgotten, and the exception passes.
+            picture_size: width and height of the picture in pixels, to be remembered, or None.
 
         Raises:
             WrongOffset: it is not whole.
@@ -122,20 +137,25 @@ class Uploads:
                 return
             if upload is None or upload.committed_bytes != size_bytes:
                 raise WrongOffset(upload.committed_bytes if upload else 0)
-            with storage_errors(upload.path):
-                data = upload.path.read_bytes()
-            try:
-                if digest(data) != sha256:
-                    raise DigestMismatch("is not what its digest announced; send it again from the beginning")
-                size = check(data)
-            except BaseException:
-                self._forget(upload)
-                raise
+            self._check_digest(upload, sha256)
             done = upload
-            self._images.add(
-                tenant, sha256, data, size=size, counted=True, stored=lambda: self._index.drop(done)
+            self._images.add_file(
+                tenant, sha256, upload.path, size=picture_size, stored=lambda: self._index.drop(done)
             )
             self._forget(upload)
+
+    def forget(self, tenant: str, sha256: str, size_bytes: int) -> None:
+        """Forgets an upload; harmless if there is none."""
+        key = _key(sha256, size_bytes)
+        with self._lock(key):
+            self._forget(self._index.get(tenant, key))
+
+    def _check_digest(self, upload: Upload, sha256: str) -> None:
+        with storage_errors(upload.path), upload.path.open("rb") as file:
+            found = file_digest(file)
+        if found != sha256:
+            self._forget(upload)
+            raise DigestMismatch("is not what its digest announced; send it again from the beginning")
 
     def forget_older(self, time: float) -> None:
         """Forgets uploads that nothing came for since a time, seconds since the epoch."""

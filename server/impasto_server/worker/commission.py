@@ -9,6 +9,7 @@ from typing import Any, Literal
 from impasto_server.engine.checkpoint import CheckpointError
 from impasto_server.engine.memory import DoesNotFit
 from impasto_server.engine.network import Network
+from impasto_server.engine.pixels import picture_size
 from impasto_server.engine.recipe import Recipe, RecipeError
 from impasto_server.engine.session import Session, updated
 from impasto_server.engine.targets import TargetCache
@@ -37,6 +38,7 @@ class Commission:
 
     Attributes:
         recipe: how, every field set.
+        result_bits: per channel of the result.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Commission:
             equipment: what to paint with.
         """
         self.recipe = material.recipe
+        self.result_bits = material.result_bits
         self._job_name = job_name
         self._material = material
         self._checkpoint = checkpoint
@@ -63,7 +66,7 @@ class Commission:
         """
         material = self._material
         arguments: dict[str, Any] = {
-            "content": material.content.rgb if material.content else None,
+            "content": material.content,
             "texture": material.texture,
             "styles": material.styles,
             "regions": material.regions,
@@ -87,7 +90,7 @@ class Commission:
             RecipeError: it cannot be taken up; nothing has changed.
         """
         content, texture = self._material.content, self._material.texture
-        size = texture if content is None else content.rgb.size
+        size = texture if content is None else picture_size(content)
         assert size is not None
         self.recipe = updated(self.recipe, recipe, size, texture=content is None)
 

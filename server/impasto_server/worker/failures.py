@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
 
 import grpc
 from google.rpc import status_pb2
 
 from impasto_server.contract.errors import (
     does_not_fit,
-    failed_precondition,
     internal,
     invalid_argument,
     status,
@@ -42,20 +40,6 @@ def failure_of(error: Exception) -> status_pb2.Status:
 def refusal_of(error: RecipeError) -> status_pb2.Status:
     """The status of a recipe or an image that cannot be painted, with the field at fault."""
     return invalid_argument([(_path(error), error.remedy)])
-
-
-def damaged_images(sha256: str, paths: Iterable[str]) -> status_pb2.Status:
-    """The status of a job whose image is not what it was when it was sent.
-
-    Args:
-        sha256: that the image should have.
-        paths: of the fields that name it, in the specification.
-    """
-    message = (
-        f"{', '.join(paths) or 'an image'} is damaged: the bytes that the server has stored do not have the "
-        f"SHA-256 {sha256} any more; upload the image again, then create the job anew"
-    )
-    return failed_precondition("IMAGE_DAMAGED", f"images/{sha256}", message)
 
 
 def _path(error: RecipeError) -> str:

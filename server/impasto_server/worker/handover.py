@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import AsyncIterator
 
-from impasto.v1 import style_transfer_pb2 as pb
+import numpy as np
+import numpy.typing as npt
+
 from impasto.worker.v1 import worker_pb2
 
 
@@ -14,24 +15,25 @@ class BadHandover(Exception):
     """The requests are not in the order or of the length that the contract says."""
 
 
-class DamagedHandover(Exception):
-    """An image is not the one that the job names.
+@dataclasses.dataclass(frozen=True)
+class Handover:
+    """Decoded pictures by the fields of the spec that name them, and the checkpoint to go on from, if any."""
 
-    Attributes:
-        sha256: of the image that the job names.
-    """
-
-    def __init__(self, sha256: str) -> None:
-        super().__init__(f"the image {sha256} has another SHA-256")
-        self.sha256 = sha256
+    pictures: dict[str, Raster]
+    checkpoint: bytes | None
 
 
 @dataclasses.dataclass(frozen=True)
-class Handover:
-    """Images by their `sha256`, as the caller sent them, and the checkpoint to go on from, if any."""
+class Raster:
+    """A decoded picture or mask.
 
-    images: dict[str, pb.Image]
-    checkpoint: bytes | None
+    Attributes:
+        samples: (H, W, 3) or, of a mask, (H, W); uint8 or uint16.
+        source_size: (width, height) in pixels of the image that it was decoded from.
+    """
+
+    samples: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+    source_size: tuple[int, int]
 
 
 async def receive_begin(requests: AsyncIterator[worker_pb2.RunRequest]) -> worker_pb2.Begin:
@@ -49,44 +51,51 @@ async def receive_begin(requests: AsyncIterator[worker_pb2.RunRequest]) -> worke
     raise BadHandover("the first request is not begin")
 
 
+def pictures_bytes(begin: worker_pb2.Begin) -> int:
+    """How much memory the pictures that come with a job take."""
+    return sum(_size_bytes(picture) for picture in begin.pictures)
+
+
 async def receive_rest(requests: AsyncIterator[worker_pb2.RunRequest], begin: worker_pb2.Begin) -> Handover:
-    """All requests after `begin`.
+    """The pictures and the checkpoint.
 
     Raises:
         BadHandover: something is missing, or does not fit together.
-        DamagedHandover: an image's bytes do not have the SHA-256 that they come with.
     """
-    images: dict[str, pb.Image] = {}
-    damaged: list[str] = []
-    checkpoint: bytes | None = None
-    whole, digest = bytearray(), hashlib.sha256()
+    received = [bytearray() for _ in begin.pictures]
+    checkpoint = bytearray()
+    whole = False
     async for request in requests:
         kind = request.WhichOneof("payload")
-        if kind not in ("image", "checkpoint"):
-            raise BadHandover(f"a request has the payload {kind}")
-        chunk = request.image if kind == "image" else request.checkpoint
-        if chunk.offset != len(whole):
-            raise BadHandover(f"a chunk of {kind} {chunk.sha256} is at {chunk.offset}, not {len(whole)}")
-        whole += chunk.data
-        if kind == "image":
-            # Chunk by chunk: the whole at once would keep other calls waiting.
-            digest.update(chunk.data)
-        if len(whole) < chunk.size_bytes:
-            continue
-        if kind == "checkpoint":
+        if kind == "picture":
+            chunk = request.picture
+            if chunk.index >= len(received) or chunk.offset != len(received[chunk.index]):
+                raise BadHandover(f"a chunk of picture {chunk.index} is at {chunk.offset}")
+            received[chunk.index] += chunk.data
+        elif kind == "checkpoint":
             # It has a checksum of its own.
-            checkpoint = bytes(whole)
-        elif digest.hexdigest() != chunk.sha256:
-            damaged.append(chunk.sha256)
-        elif chunk.raw:
-            images[chunk.sha256] = pb.Image(raw=pb.RawPixels.FromString(bytes(whole)))
+            if request.checkpoint.offset != len(checkpoint):
+                raise BadHandover(f"a chunk of the checkpoint is at {request.checkpoint.offset}")
+            checkpoint += request.checkpoint.data
+            whole = len(checkpoint) >= request.checkpoint.size_bytes
         else:
-            images[chunk.sha256] = pb.Image(encoded=bytes(whole))
-        whole, digest = bytearray(), hashlib.sha256()
-    if whole:
-        raise BadHandover("the last chunks are missing")
-    if begin.resumes and checkpoint is None:
+            raise BadHandover(f"a request has the payload {kind}")
+    pictures: dict[str, Raster] = {}
+    for about, data in zip(begin.pictures, received, strict=True):
+        raster = _raster(about, data)
+        pictures.update((field, raster) for field in about.fields)
+    if begin.resumes and not whole:
         raise BadHandover("the checkpoint is missing")
-    if damaged:
-        raise DamagedHandover(damaged[0])
-    return Handover(images, checkpoint)
+    return Handover(pictures, bytes(checkpoint) if whole else None)
+
+
+def _size_bytes(about: worker_pb2.Picture) -> int:
+    return about.width * about.height * about.channels * about.bits // 8
+
+
+def _raster(about: worker_pb2.Picture, data: bytearray) -> Raster:
+    if len(data) != _size_bytes(about):
+        raise BadHandover(f"a picture has {len(data)} bytes, not the {_size_bytes(about)} announced")
+    samples = np.frombuffer(data, dtype="<u2" if about.bits == 16 else np.uint8)
+    shape = (about.height, about.width, about.channels) if about.channels > 1 else (about.height, about.width)
+    return Raster(samples.reshape(shape), (about.source_width, about.source_height))

@@ -1,31 +1,31 @@
-"""What a painting is made from, out of what was sent."""
+"""What a painting is made from, out of what was handed over."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
+import numpy as np
 import PIL.Image
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.recipes import recipe_from_proto
-from impasto_server.engine.recipe import Recipe, RecipeError, result_size
+from impasto_server.engine.pixels import Picture, picture_size
+from impasto_server.engine.recipe import Recipe
 from impasto_server.engine.session import Region, Style
-from impasto_server.worker.images import DamagedImage, Mask, Picture, decode, decode_mask
-from impasto_server.worker.pictures import resized_alpha
+from impasto_server.worker.handover import Raster
 
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """What a painting is made from, decoded.
+    """What a painting is made from.
 
     Attributes:
         recipe: resolved for the content's size.
-        content: its alpha is already of the result's size; None for a texture.
+        content: of the result's size; None for a texture.
         texture: width and height in pixels; None if there is a content.
-        made_from: for the result's metadata: the SHA-256 of the images as they were sent, and what they
-            were sent for.
+        result_bits: per channel of the result.
     """
 
     recipe: Recipe
@@ -34,88 +34,51 @@ class Material:
     styles: list[Style]
     regions: list[Region]
     selection: PIL.Image.Image | None
-    start_image: PIL.Image.Image | None
-    made_from: dict[str, Any]
+    start_image: Picture | None
+    result_bits: int
 
 
-def decoded(spec: pb.JobSpec, images: Mapping[str, pb.Image]) -> Material:
+def material_of(spec: pb.JobSpec, pictures: Mapping[str, Raster], result_bits: int) -> Material:
     """
     Args:
-        spec: names images by their `sha256`.
-        images: those.
+        spec: what to paint.
+        pictures: by the fields of the spec that name them.
+        result_bits: per channel of the result, 8 or 16.
 
     Raises:
-        RecipeError: an image's pixels cannot be decoded, or the recipe does not suit the content.
-        KeyError: an image is not there.
+        RecipeError: the recipe does not suit the content.
+        KeyError: a picture is not there.
     """
     recipe = recipe_from_proto(spec.recipe)
     content, texture = None, None
-    made_from: dict[str, Any] = {}
     if spec.HasField("texture"):
         texture = spec.texture.width, spec.texture.height
         recipe = recipe.resolve(*texture, texture=True)
-        size = texture
-        made_from["texture"] = {"width": texture[0], "height": texture[1]}
     else:
-        content = _decoded_image(images[spec.content.sha256], "content")
-        recipe = recipe.resolve(*content.rgb.size)
-        assert recipe.longest_side is not None
-        size = result_size(*content.rgb.size, recipe.longest_side)
-        if content.alpha is not None:
-            # As small as it will be: a large one would wait in memory until the end.
-            content = dataclasses.replace(content, alpha=resized_alpha(content.alpha, size))
-        made_from["content_sha256"] = content.sha256
-
+        content = _picture(pictures["content"])
+        recipe = recipe.resolve(*picture_size(content))
     styles = []
-    made_from["styles"] = []
-    for i, style in enumerate(spec.styles):
-        picture = _decoded_image(images[style.image.sha256], f"styles[{i}].image")
+    for index, style in enumerate(spec.styles):
+        raster = pictures[f"styles[{index}].image"]
         weight = style.weight if style.HasField("weight") else 1.0
-        styles.append(Style(picture.rgb, weight))
-        made_from["styles"].append({"sha256": picture.sha256, "weight": weight})
-
+        styles.append(Style(cast(PIL.Image.Image, _picture(raster)), weight, raster.source_size))
     regions = []
-    for i, region in enumerate(spec.regions):
-        mask = _decoded_mask(images[region.content_mask.sha256], f"regions[{i}].content_mask", size)
-        entry = {"content_mask_sha256": mask.sha256, "style": region.style}
+    for index, region in enumerate(spec.regions):
+        mask = _mask(pictures[f"regions[{index}].content_mask"])
         style_mask = None
         if region.HasField("style_mask"):
-            path = f"regions[{i}].style_mask"
-            painting = styles[region.style].image
-            of_style = _decoded_mask(images[region.style_mask.sha256], path, painting.size)
-            style_mask = of_style.levels
-            entry["style_mask_sha256"] = of_style.sha256
-        regions.append(Region(mask.levels, region.style, style_mask))
-        made_from.setdefault("regions", []).append(entry)
-
-    selection = None
-    if spec.HasField("selection"):
-        selected = _decoded_mask(images[spec.selection.sha256], "selection", size)
-        selection = selected.levels
-        made_from["selection_sha256"] = selected.sha256
-
-    start_image = None
-    if recipe.start == "image":
-        start = _decoded_image(images[spec.start_image.sha256], "start_image")
-        start_image = start.rgb
-        made_from["start_image_sha256"] = start.sha256
-    return Material(recipe, content, texture, styles, regions, selection, start_image, made_from)
+            style_mask = _mask(pictures[f"regions[{index}].style_mask"])
+        regions.append(Region(mask, region.style, style_mask))
+    selection = _mask(pictures["selection"]) if spec.HasField("selection") else None
+    start_image = _picture(pictures["start_image"]) if recipe.start == "image" else None
+    return Material(recipe, content, texture, styles, regions, selection, start_image, result_bits)
 
 
-def _decoded_image(image: pb.Image, field: str) -> Picture:
-    try:
-        return decode(image)
-    except DamagedImage as error:
-        raise RecipeError(field, str(error)) from error
+def _picture(raster: Raster) -> Picture:
+    if raster.samples.dtype == np.uint16:
+        return cast(Picture, raster.samples)
+    return PIL.Image.fromarray(raster.samples, "RGB")
 
 
-def _decoded_mask(image: pb.Image, field: str, size: tuple[int, int]) -> Mask:
-    """A mask, no larger than the (width, height) it is for: there may be many, and they wait in memory."""
-    try:
-        mask = decode_mask(image)
-    except DamagedImage as error:
-        raise RecipeError(field, str(error)) from error
-    if mask.levels.width > size[0] and mask.levels.height > size[1]:
-        levels = mask.levels.resize(size, PIL.Image.Resampling.BOX)
-        mask = dataclasses.replace(mask, levels=levels)
-    return mask
+def _mask(raster: Raster) -> PIL.Image.Image:
+    return PIL.Image.fromarray(raster.samples, "L")

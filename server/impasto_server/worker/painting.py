@@ -6,6 +6,8 @@ import asyncio
 import dataclasses
 import time
 
+import numpy as np
+import numpy.typing as npt
 import PIL.Image
 
 from impasto.v1 import style_transfer_pb2 as pb
@@ -43,9 +45,13 @@ class PreviewFrame:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The end of a painting that is done: its picture, and what is told of how it was made."""
+    """The end of a painting that is done, and what is told of how it was made.
 
-    picture: PIL.Image.Image
+    Attributes:
+        samples: (H, W, 3), uint8 or uint16.
+    """
+
+    samples: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
     recipe: Recipe
     memory_plan: MemoryPlan
     evaluations: int
@@ -161,7 +167,7 @@ class Painting:
         if session.done:
             assert session.stop_reason is not None
             result = Result(
-                session.picture(),
+                session.samples(self._commission.result_bits),
                 session.recipe,
                 session.plan,
                 progress.evaluation,

@@ -1,35 +1,36 @@
-"""One call of Run: a job from its images to its result."""
+"""One call of Run: a job from its pictures to its result."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import functools
-import hashlib
 import importlib.metadata
+import json
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
+import numpy as np
 import torch
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import status_pb2
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
-from impasto_server.contract.images import images_of
+from impasto_server.contract.errors import does_not_fit
 from impasto_server.contract.previews import preview_wish
 from impasto_server.engine.recipe import Recipe, RecipeError, evaluations_of
 from impasto_server.worker.commission import Commission, Equipment
-from impasto_server.worker.failures import damaged_images, failure_of, refusal_of
-from impasto_server.worker.handover import BadHandover, DamagedHandover, receive_rest
-from impasto_server.worker.material import Material, decoded
+from impasto_server.worker.failures import failure_of, refusal_of
+from impasto_server.worker.handover import BadHandover, pictures_bytes, receive_rest
+from impasto_server.worker.material import material_of
 from impasto_server.worker.painter import Painter
 from impasto_server.worker.painting import Painting, PreviewFrame, Result, Suspended
-from impasto_server.worker.pictures import code_preview, code_result
+from impasto_server.worker.previews import code_preview
 from impasto_server.worker.scheduler import Claim
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Workshop:
         device: name, description, and the memory that jobs may use.
         equipment: what is painted with.
         places: one for each job that may hold memory on the device at a time; the others wait.
-        images: threads for decoding and coding, which would keep the event loop from its calls.
+        images: threads for coding previews, which would keep the event loop from its calls.
     """
 
     painter: Painter
@@ -88,7 +89,7 @@ class RunCall:
 
     Attributes:
         job_name: the job's.
-        painting: None until the images are decoded.
+        painting: None until the pictures are there.
         prepared: set once there is a painting, or never will be.
         ended: set at the end.
     """
@@ -137,20 +138,18 @@ class RunCall:
             self._task.cancel()
 
     async def _paint(self, requests: AsyncIterator[worker_pb2.RunRequest]) -> None:
-        """A job from its images to its result."""
+        """A job from its pictures to its result."""
         begin, workshop = self._begin, self._workshop
-        try:
-            handover = await receive_rest(requests, begin)
-        except DamagedHandover as error:
-            _log.error("image damaged job=%s sha256=%s", begin.job_name, error.sha256)
-            paths = [path for path, image in images_of(begin.spec) if image.sha256 == error.sha256]
-            await self._writer.write(_failed(damaged_images(error.sha256, paths)))
-            return
         async with workshop.places:
+            needed = pictures_bytes(begin)
+            if needed > workshop.device.memory_bytes:
+                await self._writer.write(_failed(_too_large(needed, workshop.device.memory_bytes)))
+                return
+            handover = await receive_rest(requests, begin)
             try:
-                material = await workshop.in_images_thread(decoded, begin.spec, handover.images)
+                material = material_of(begin.spec, handover.pictures, begin.result_bits)
             except KeyError as error:
-                raise BadHandover(f"the image {error} is missing") from error
+                raise BadHandover(f"the picture {error} is missing") from error
             except RecipeError as error:
                 await self._writer.write(_failed(refusal_of(error)))
                 return
@@ -161,7 +160,7 @@ class RunCall:
                 preview_wish(begin.preview),
                 checkpoint_interval=_seconds(begin.checkpoint_interval),
             )
-            # Decoded they are in the material, which is all that has to wait in memory.
+            # The checkpoint is large, and the commission lets go of it.
             del handover
             _log.info("job admitted job=%s", begin.job_name)
             workshop.painter.admit(painting)
@@ -177,7 +176,7 @@ class RunCall:
                     workshop.equipment.style_targets.hits,
                 )
         if result is not None:
-            await self._deliver(result, material)
+            await self._deliver(result)
 
     async def _relay(self, painting: Painting) -> Result | None:
         """Sends what happens until the painting ends; None if it was not finished."""
@@ -237,23 +236,27 @@ class RunCall:
                 offset += len(data)
             painting.checkpoint_sent(time.monotonic() - begin)
 
-    async def _deliver(self, result: Result, material: Material) -> None:
-        """Codes the result and sends it."""
-        data = await self._workshop.in_images_thread(
-            code_result,
-            result.picture,
-            alpha=material.content.alpha if material.content else None,
-            profile=material.content.profile if material.content else None,
-            metadata=self._metadata(result, material),
-        )
+    async def _deliver(self, result: Result) -> None:
+        """Sends the result."""
+        height, width = result.samples.shape[:2]
         finished = worker_pb2.Finished(
-            stop_reason=_STOP_REASONS[result.stop_reason], stop_message=result.stop_message
+            stop_reason=_STOP_REASONS[result.stop_reason],
+            stop_message=result.stop_message,
+            result=worker_pb2.ResultInfo(
+                width=width,
+                height=height,
+                bits=8 * result.samples.dtype.itemsize,
+                metadata=json.dumps(self._metadata(result)),
+            ),
         )
         await self._writer.write(worker_pb2.RunResponse(finished=finished))
-        for chunk in _chunks(data, *result.picture.size):
+        samples = result.samples.astype(result.samples.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
+        for offset in range(0, len(samples), CHUNK_BYTES):
+            data = samples[offset : offset + CHUNK_BYTES].tobytes()
+            chunk = worker_pb2.ResultChunk(offset=offset, data=data)
             await self._writer.write(worker_pb2.RunResponse(result=chunk))
 
-    def _metadata(self, result: Result, material: Material) -> dict[str, Any]:
+    def _metadata(self, result: Result) -> dict[str, Any]:
         return {
             "impasto": importlib.metadata.version("impasto"),
             "torch": torch.__version__,
@@ -265,7 +268,6 @@ class RunCall:
                 "sha256": self._workshop.equipment.network.sha256,
             },
             "recipe": dataclasses.asdict(result.recipe),
-            **material.made_from,
             "memory_plan": {
                 "method": result.memory_plan.method,
                 "tile_side": result.memory_plan.tile_side,
@@ -297,15 +299,9 @@ def _failed(error: status_pb2.Status) -> worker_pb2.RunResponse:
     return worker_pb2.RunResponse(finished=worker_pb2.Finished(error=error))
 
 
-def _chunks(data: bytes, width: int, height: int) -> Iterator[pb.ImageChunk]:
-    info = pb.ImageInfo(
-        format=pb.IMAGE_FORMAT_PNG,
-        width=width,
-        height=height,
-        size_bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
+def _too_large(needed_bytes: int, memory_bytes: int) -> status_pb2.Status:
+    remedy = (
+        f"makes pictures of {needed_bytes >> 20} MiB, more than the {memory_bytes >> 20} MiB that the device "
+        "has to give; give a smaller one"
     )
-    for offset in range(0, len(data), CHUNK_BYTES):
-        yield pb.ImageChunk(
-            info=info if offset == 0 else None, offset=offset, data=data[offset : offset + CHUNK_BYTES]
-        )
+    return does_not_fit("spec.recipe.longest_side", remedy)

@@ -11,7 +11,6 @@ import threading
 from pathlib import Path
 
 import grpc.aio
-import PIL.Image
 import torch
 
 from impasto.v1 import style_transfer_pb2 as pb
@@ -25,7 +24,6 @@ from impasto_server.engine.devices import (
 )
 from impasto_server.engine.memory import available_memory
 from impasto_server.engine.network import Network
-from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
 from impasto_server.engine.weights import Weights, load_vgg19_or_builtin, load_weights, vgg19_cache_path
 from impasto_server.worker.heartbeat import STEP_SECONDS, Heartbeat
 from impasto_server.worker.painter import Painter
@@ -56,7 +54,6 @@ def start(arguments: argparse.Namespace, heartbeat: Heartbeat | None) -> Painter
         ValueError: there is no such device.
         WeightsError: the weights cannot be had.
     """
-    PIL.Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
     keep_freed_memory()
     torch.set_num_threads(max(1, torch.get_num_threads() // arguments.cpu_share))
     painter, service = _painter_and_service(arguments, heartbeat)

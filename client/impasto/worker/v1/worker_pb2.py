@@ -16,7 +16,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from impasto.v1 import style_transfer_pb2 as impasto_dot_v1_dot_style__transfer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eimpasto/worker/v1/worker.proto\x12\x11impasto.worker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a\x1fimpasto/v1/style_transfer.proto\"\xb0\x01\n\nRunRequest\x12)\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x18.impasto.worker.v1.BeginH\x00\x12\x32\n\x07picture\x18\x02 \x01(\x0b\x32\x1f.impasto.worker.v1.PictureChunkH\x00\x12\x38\n\ncheckpoint\x18\x03 \x01(\x0b\x32\".impasto.worker.v1.CheckpointChunkH\x00\x42\t\n\x07payload\"\xcf\x02\n\x05\x42\x65gin\x12\x10\n\x08job_name\x18\x01 \x01(\t\x12!\n\x04spec\x18\x02 \x01(\x0b\x32\x13.impasto.v1.JobSpec\x12+\n\x07preview\x18\x03 \x01(\x0b\x32\x1a.impasto.v1.PreviewOptions\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x15\n\rtenant_weight\x18\x05 \x01(\x01\x12\x10\n\x08priority\x18\x06 \x01(\x05\x12\x0e\n\x06number\x18\x07 \x01(\x03\x12\x0f\n\x07watched\x18\x08 \x01(\x08\x12\x0f\n\x07resumes\x18\t \x01(\x08\x12\x36\n\x13\x63heckpoint_interval\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x08pictures\x18\x0b \x03(\x0b\x32\x1a.impasto.worker.v1.Picture\x12\x13\n\x0bresult_bits\x18\x0c \x01(\r\"X\n\x07Picture\x12\x0e\n\x06\x66ields\x18\x01 \x03(\t\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x10\n\x08\x63hannels\x18\x04 \x01(\r\x12\x0c\n\x04\x62its\x18\x05 \x01(\r\";\n\x0cPictureChunk\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xe9\x02\n\x0bRunResponse\x12-\n\x07started\x18\x01 \x01(\x0b\x32\x1a.impasto.worker.v1.StartedH\x00\x12(\n\x08progress\x18\x02 \x01(\x0b\x32\x14.impasto.v1.ProgressH\x00\x12&\n\x07preview\x18\x03 \x01(\x0b\x32\x13.impasto.v1.PreviewH\x00\x12/\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x1b.impasto.worker.v1.FinishedH\x00\x12\x30\n\x06result\x18\x05 \x01(\x0b\x32\x1e.impasto.worker.v1.ResultChunkH\x00\x12\x38\n\ncheckpoint\x18\x06 \x01(\x0b\x32\".impasto.worker.v1.CheckpointChunkH\x00\x12\x31\n\tsuspended\x18\x07 \x01(\x0b\x32\x1c.impasto.worker.v1.SuspendedH\x00\x42\t\n\x07payload\"\x9f\x01\n\x07Started\x12\"\n\x06recipe\x18\x01 \x01(\x0b\x32\x12.impasto.v1.Recipe\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x10\n\x08\x62\x66loat16\x18\x04 \x01(\x08\x12+\n\x0bmemory_plan\x18\x05 \x01(\x0b\x32\x16.impasto.v1.MemoryPlan\x12\x12\n\nevaluation\x18\x06 \x01(\r\"W\n\x0f\x43heckpointChunk\x12\x12\n\nevaluation\x18\x01 \x01(\r\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"\x0b\n\tSuspended\"+\n\x0bResultChunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"K\n\nResultInfo\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\x0c\n\x04\x62its\x18\x03 \x01(\r\x12\x10\n\x08metadata\x18\x04 \x01(\t\"\x9f\x01\n\x08\x46inished\x12+\n\x0bstop_reason\x18\x01 \x01(\x0e\x32\x16.impasto.v1.StopReason\x12\x14\n\x0cstop_message\x18\x02 \x01(\t\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\x12-\n\x06result\x18\x04 \x01(\x0b\x32\x1d.impasto.worker.v1.ResultInfo\"\xbb\x01\n\x10UpdateRunRequest\x12\x10\n\x08job_name\x18\x01 \x01(\t\x12\"\n\x06recipe\x18\x02 \x01(\x0b\x32\x12.impasto.v1.Recipe\x12+\n\x07preview\x18\x03 \x01(\x0b\x32\x1a.impasto.v1.PreviewOptions\x12\x14\n\x07watched\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08priority\x18\x05 \x01(\x05H\x01\x88\x01\x01\x42\n\n\x08_watchedB\x0b\n\t_priority\"7\n\x11UpdateRunResponse\x12\"\n\x06recipe\x18\x01 \x01(\x0b\x32\x12.impasto.v1.Recipe\"%\n\x11SuspendRunRequest\x12\x10\n\x08job_name\x18\x01 \x01(\t\"\x14\n\x12SuspendRunResponse\"\x16\n\x14GetWorkerInfoRequest\"\x93\x01\n\x15GetWorkerInfoResponse\x12\"\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x12.impasto.v1.Device\x12+\n\x07network\x18\x02 \x01(\x0b\x32\x1a.impasto.v1.FeatureNetwork\x12\x12\n\nprocess_id\x18\x03 \x01(\r\x12\x15\n\rother_devices\x18\x04 \x03(\t\"\r\n\x0bPingRequest\"M\n\x0cPingResponse\x12\x10\n\x08job_name\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration2\xb9\x03\n\rWorkerService\x12H\n\x03Run\x12\x1d.impasto.worker.v1.RunRequest\x1a\x1e.impasto.worker.v1.RunResponse(\x01\x30\x01\x12V\n\tUpdateRun\x12#.impasto.worker.v1.UpdateRunRequest\x1a$.impasto.worker.v1.UpdateRunResponse\x12Y\n\nSuspendRun\x12$.impasto.worker.v1.SuspendRunRequest\x1a%.impasto.worker.v1.SuspendRunResponse\x12\x62\n\rGetWorkerInfo\x12\'.impasto.worker.v1.GetWorkerInfoRequest\x1a(.impasto.worker.v1.GetWorkerInfoResponse\x12G\n\x04Ping\x12\x1e.impasto.worker.v1.PingRequest\x1a\x1f.impasto.worker.v1.PingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eimpasto/worker/v1/worker.proto\x12\x11impasto.worker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a\x1fimpasto/v1/style_transfer.proto\"\xab\x01\n\nRunRequest\x12)\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x18.impasto.worker.v1.BeginH\x00\x12\x32\n\x07picture\x18\x02 \x01(\x0b\x32\x1f.impasto.worker.v1.PictureChunkH\x00\x12\x33\n\ncheckpoint\x18\x03 \x01(\x0b\x32\x1d.impasto.worker.v1.InputChunkH\x00\x42\t\n\x07payload\"\xcf\x02\n\x05\x42\x65gin\x12\x10\n\x08job_name\x18\x01 \x01(\t\x12!\n\x04spec\x18\x02 \x01(\x0b\x32\x13.impasto.v1.JobSpec\x12+\n\x07preview\x18\x03 \x01(\x0b\x32\x1a.impasto.v1.PreviewOptions\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x15\n\rtenant_weight\x18\x05 \x01(\x01\x12\x10\n\x08priority\x18\x06 \x01(\x05\x12\x0e\n\x06number\x18\x07 \x01(\x03\x12\x0f\n\x07watched\x18\x08 \x01(\x08\x12\x0f\n\x07resumes\x18\t \x01(\x08\x12\x36\n\x13\x63heckpoint_interval\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x08pictures\x18\x0b \x03(\x0b\x32\x1a.impasto.worker.v1.Picture\x12\x13\n\x0bresult_bits\x18\x0c \x01(\r\"\x85\x01\n\x07Picture\x12\x0e\n\x06\x66ields\x18\x01 \x03(\t\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x10\n\x08\x63hannels\x18\x04 \x01(\r\x12\x0c\n\x04\x62its\x18\x05 \x01(\r\x12\x14\n\x0csource_width\x18\x06 \x01(\r\x12\x15\n\rsource_height\x18\x07 \x01(\r\";\n\x0cPictureChunk\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\">\n\nInputChunk\x12\x12\n\nsize_bytes\x18\x01 \x01(\x04\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xe9\x02\n\x0bRunResponse\x12-\n\x07started\x18\x01 \x01(\x0b\x32\x1a.impasto.worker.v1.StartedH\x00\x12(\n\x08progress\x18\x02 \x01(\x0b\x32\x14.impasto.v1.ProgressH\x00\x12&\n\x07preview\x18\x03 \x01(\x0b\x32\x13.impasto.v1.PreviewH\x00\x12/\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x1b.impasto.worker.v1.FinishedH\x00\x12\x30\n\x06result\x18\x05 \x01(\x0b\x32\x1e.impasto.worker.v1.ResultChunkH\x00\x12\x38\n\ncheckpoint\x18\x06 \x01(\x0b\x32\".impasto.worker.v1.CheckpointChunkH\x00\x12\x31\n\tsuspended\x18\x07 \x01(\x0b\x32\x1c.impasto.worker.v1.SuspendedH\x00\x42\t\n\x07payload\"\x9f\x01\n\x07Started\x12\"\n\x06recipe\x18\x01 \x01(\x0b\x32\x12.impasto.v1.Recipe\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x10\n\x08\x62\x66loat16\x18\x04 \x01(\x08\x12+\n\x0bmemory_plan\x18\x05 \x01(\x0b\x32\x16.impasto.v1.MemoryPlan\x12\x12\n\nevaluation\x18\x06 \x01(\r\"W\n\x0f\x43heckpointChunk\x12\x12\n\nevaluation\x18\x01 \x01(\r\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"\x0b\n\tSuspended\"+\n\x0bResultChunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"K\n\nResultInfo\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\x0c\n\x04\x62its\x18\x03 \x01(\r\x12\x10\n\x08metadata\x18\x04 \x01(\t\"\x9f\x01\n\x08\x46inished\x12+\n\x0bstop_reason\x18\x01 \x01(\x0e\x32\x16.impasto.v1.StopReason\x12\x14\n\x0cstop_message\x18\x02 \x01(\t\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\x12-\n\x06result\x18\x04 \x01(\x0b\x32\x1d.impasto.worker.v1.ResultInfo\"\xbb\x01\n\x10UpdateRunRequest\x12\x10\n\x08job_name\x18\x01 \x01(\t\x12\"\n\x06recipe\x18\x02 \x01(\x0b\x32\x12.impasto.v1.Recipe\x12+\n\x07preview\x18\x03 \x01(\x0b\x32\x1a.impasto.v1.PreviewOptions\x12\x14\n\x07watched\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08priority\x18\x05 \x01(\x05H\x01\x88\x01\x01\x42\n\n\x08_watchedB\x0b\n\t_priority\"7\n\x11UpdateRunResponse\x12\"\n\x06recipe\x18\x01 \x01(\x0b\x32\x12.impasto.v1.Recipe\"%\n\x11SuspendRunRequest\x12\x10\n\x08job_name\x18\x01 \x01(\t\"\x14\n\x12SuspendRunResponse\"\x16\n\x14GetWorkerInfoRequest\"\x93\x01\n\x15GetWorkerInfoResponse\x12\"\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x12.impasto.v1.Device\x12+\n\x07network\x18\x02 \x01(\x0b\x32\x1a.impasto.v1.FeatureNetwork\x12\x12\n\nprocess_id\x18\x03 \x01(\r\x12\x15\n\rother_devices\x18\x04 \x03(\t\"\r\n\x0bPingRequest\"M\n\x0cPingResponse\x12\x10\n\x08job_name\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration2\xb9\x03\n\rWorkerService\x12H\n\x03Run\x12\x1d.impasto.worker.v1.RunRequest\x1a\x1e.impasto.worker.v1.RunResponse(\x01\x30\x01\x12V\n\tUpdateRun\x12#.impasto.worker.v1.UpdateRunRequest\x1a$.impasto.worker.v1.UpdateRunResponse\x12Y\n\nSuspendRun\x12$.impasto.worker.v1.SuspendRunRequest\x1a%.impasto.worker.v1.SuspendRunResponse\x12\x62\n\rGetWorkerInfo\x12\'.impasto.worker.v1.GetWorkerInfoRequest\x1a(.impasto.worker.v1.GetWorkerInfoResponse\x12G\n\x04Ping\x12\x1e.impasto.worker.v1.PingRequest\x1a\x1f.impasto.worker.v1.PingResponseb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'impasto.worker.v1.worker_pb2', globals())
@@ -24,43 +24,45 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   _RUNREQUEST._serialized_start=144
-  _RUNREQUEST._serialized_end=320
-  _BEGIN._serialized_start=323
-  _BEGIN._serialized_end=658
-  _PICTURE._serialized_start=660
-  _PICTURE._serialized_end=748
-  _PICTURECHUNK._serialized_start=750
-  _PICTURECHUNK._serialized_end=809
-  _RUNRESPONSE._serialized_start=812
-  _RUNRESPONSE._serialized_end=1173
-  _STARTED._serialized_start=1176
-  _STARTED._serialized_end=1335
-  _CHECKPOINTCHUNK._serialized_start=1337
-  _CHECKPOINTCHUNK._serialized_end=1424
-  _SUSPENDED._serialized_start=1426
-  _SUSPENDED._serialized_end=1437
-  _RESULTCHUNK._serialized_start=1439
-  _RESULTCHUNK._serialized_end=1482
-  _RESULTINFO._serialized_start=1484
-  _RESULTINFO._serialized_end=1559
-  _FINISHED._serialized_start=1562
-  _FINISHED._serialized_end=1721
-  _UPDATERUNREQUEST._serialized_start=1724
-  _UPDATERUNREQUEST._serialized_end=1911
-  _UPDATERUNRESPONSE._serialized_start=1913
-  _UPDATERUNRESPONSE._serialized_end=1968
-  _SUSPENDRUNREQUEST._serialized_start=1970
-  _SUSPENDRUNREQUEST._serialized_end=2007
-  _SUSPENDRUNRESPONSE._serialized_start=2009
-  _SUSPENDRUNRESPONSE._serialized_end=2029
-  _GETWORKERINFOREQUEST._serialized_start=2031
-  _GETWORKERINFOREQUEST._serialized_end=2053
-  _GETWORKERINFORESPONSE._serialized_start=2056
-  _GETWORKERINFORESPONSE._serialized_end=2203
-  _PINGREQUEST._serialized_start=2205
-  _PINGREQUEST._serialized_end=2218
-  _PINGRESPONSE._serialized_start=2220
-  _PINGRESPONSE._serialized_end=2297
-  _WORKERSERVICE._serialized_start=2300
-  _WORKERSERVICE._serialized_end=2741
+  _RUNREQUEST._serialized_end=315
+  _BEGIN._serialized_start=318
+  _BEGIN._serialized_end=653
+  _PICTURE._serialized_start=656
+  _PICTURE._serialized_end=789
+  _PICTURECHUNK._serialized_start=791
+  _PICTURECHUNK._serialized_end=850
+  _INPUTCHUNK._serialized_start=852
+  _INPUTCHUNK._serialized_end=914
+  _RUNRESPONSE._serialized_start=917
+  _RUNRESPONSE._serialized_end=1278
+  _STARTED._serialized_start=1281
+  _STARTED._serialized_end=1440
+  _CHECKPOINTCHUNK._serialized_start=1442
+  _CHECKPOINTCHUNK._serialized_end=1529
+  _SUSPENDED._serialized_start=1531
+  _SUSPENDED._serialized_end=1542
+  _RESULTCHUNK._serialized_start=1544
+  _RESULTCHUNK._serialized_end=1587
+  _RESULTINFO._serialized_start=1589
+  _RESULTINFO._serialized_end=1664
+  _FINISHED._serialized_start=1667
+  _FINISHED._serialized_end=1826
+  _UPDATERUNREQUEST._serialized_start=1829
+  _UPDATERUNREQUEST._serialized_end=2016
+  _UPDATERUNRESPONSE._serialized_start=2018
+  _UPDATERUNRESPONSE._serialized_end=2073
+  _SUSPENDRUNREQUEST._serialized_start=2075
+  _SUSPENDRUNREQUEST._serialized_end=2112
+  _SUSPENDRUNRESPONSE._serialized_start=2114
+  _SUSPENDRUNRESPONSE._serialized_end=2134
+  _GETWORKERINFOREQUEST._serialized_start=2136
+  _GETWORKERINFOREQUEST._serialized_end=2158
+  _GETWORKERINFORESPONSE._serialized_start=2161
+  _GETWORKERINFORESPONSE._serialized_end=2308
+  _PINGREQUEST._serialized_start=2310
+  _PINGREQUEST._serialized_end=2323
+  _PINGRESPONSE._serialized_start=2325
+  _PINGRESPONSE._serialized_end=2402
+  _WORKERSERVICE._serialized_start=2405
+  _WORKERSERVICE._serialized_end=2846
 # @@protoc_insertion_point(module_scope)

@@ -76,19 +76,33 @@ class GetWorkerInfoResponse(_message.Message):
     process_id: int
     def __init__(self, device: _Optional[_Union[_style_transfer_pb2.Device, _Mapping]] = ..., network: _Optional[_Union[_style_transfer_pb2.FeatureNetwork, _Mapping]] = ..., process_id: _Optional[int] = ..., other_devices: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class InputChunk(_message.Message):
+    __slots__ = ["data", "offset", "size_bytes"]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    offset: int
+    size_bytes: int
+    def __init__(self, size_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
 class Picture(_message.Message):
-    __slots__ = ["bits", "channels", "fields", "height", "width"]
+    __slots__ = ["bits", "channels", "fields", "height", "source_height", "source_width", "width"]
     BITS_FIELD_NUMBER: _ClassVar[int]
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
     FIELDS_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_WIDTH_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     bits: int
     channels: int
     fields: _containers.RepeatedScalarFieldContainer[str]
     height: int
+    source_height: int
+    source_width: int
     width: int
-    def __init__(self, fields: _Optional[_Iterable[str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., channels: _Optional[int] = ..., bits: _Optional[int] = ...) -> None: ...
+    def __init__(self, fields: _Optional[_Iterable[str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., channels: _Optional[int] = ..., bits: _Optional[int] = ..., source_width: _Optional[int] = ..., source_height: _Optional[int] = ...) -> None: ...
 
 class PictureChunk(_message.Message):
     __slots__ = ["data", "index", "offset"]
@@ -138,9 +152,9 @@ class RunRequest(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     PICTURE_FIELD_NUMBER: _ClassVar[int]
     begin: Begin
-    checkpoint: CheckpointChunk
+    checkpoint: InputChunk
     picture: PictureChunk
-    def __init__(self, begin: _Optional[_Union[Begin, _Mapping]] = ..., picture: _Optional[_Union[PictureChunk, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointChunk, _Mapping]] = ...) -> None: ...
+    def __init__(self, begin: _Optional[_Union[Begin, _Mapping]] = ..., picture: _Optional[_Union[PictureChunk, _Mapping]] = ..., checkpoint: _Optional[_Union[InputChunk, _Mapping]] = ...) -> None: ...
 
 class RunResponse(_message.Message):
     __slots__ = ["checkpoint", "finished", "preview", "progress", "result", "started", "suspended"]

@@ -1,0 +1,306 @@
+"""The process that reads pictures, and the tasks that it is given."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import math
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any, BinaryIO, cast
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.pictures import Description, PictureDamaged, PictureFault, Samples, Source
+from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
+from impasto_server.fleet.turns import Turns
+from impasto_server.temporary import anonymous_file
+
+_log = logging.getLogger(__name__)
+
+_MIB = 1 << 20
+
+LARGE_PIXELS = 16_000_000
+"""Pictures with more pixels are worked at one at a time, so that memory is bounded and small ones get by."""
+
+_SMALL_PLACES = 4
+
+# What a task may take. Addresses count, not pages: the libraries' own are 160 MiB.
+_FIXED_BYTES = 512 * _MIB
+_BYTES_PER_PIXEL = 24
+_CPU_SECONDS, _SECONDS = 10, 60
+_CPU_SECONDS_PER_MEGAPIXEL = 1.0
+_SECONDS_PER_MEGAPIXEL = 4.0
+
+# A message of a Unix socket holds no more, with the usual settings of Linux.
+_MAX_TASK_BYTES = 128 * 1024
+
+_FORMATS = {
+    "png": pb.IMAGE_FORMAT_PNG,
+    "jpeg": pb.IMAGE_FORMAT_JPEG,
+    "webp": pb.IMAGE_FORMAT_WEBP,
+    "tiff": pb.IMAGE_FORMAT_TIFF,
+    "png16": pb.IMAGE_FORMAT_PNG_16,
+    "rgba8": pb.IMAGE_FORMAT_RGBA8,
+    "rgba16": pb.IMAGE_FORMAT_RGBA16,
+    "": pb.IMAGE_FORMAT_UNSPECIFIED,
+}
+_NAMES = {format: name for name, format in _FORMATS.items()}
+
+
+class IntakeProcess:
+    """The intake's process and its restarts; see `contract.pictures.Intake` for the tasks.
+
+    Used as `async with intake:`.
+
+    Attributes:
+        restarts: how often it had to be started again.
+    """
+
+    def __init__(self, *, log_level: str = "info", log_format: str = "text") -> None:
+        """
+        Args:
+            log_level, log_format: of the process, as for `logs.log_to_stderr`.
+        """
+        self.restarts = 0
+        self._arguments = ["--log-level", log_level, "--log-format", log_format]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._tasks: socket.socket | None = None
+        self._small = Turns(_SMALL_PLACES)
+        self._large = Turns(1)
+
+    async def __aenter__(self) -> IntakeProcess:
+        self._start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the process; None while there is none."""
+        return None if self._process is None else self._process.pid
+
+    def kill(self) -> None:
+        """Ends the process at once, and the tasks that it is at."""
+        if self._tasks is not None:
+            self._tasks.close()
+            self._tasks = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    async def describe(self, tenant: str, source: Source) -> Description:
+        """See `Intake`."""
+        with source.open() as file:
+            task = {"task": "describe", "max_pixels": MAX_IMAGE_PIXELS, "sources": [_told(source)]}
+            return _description(await self._do(tenant, task, [file], pixels=0))
+
+    async def decode(self, tenant: str, source: Source, size: tuple[int, int], bits: int) -> Samples:
+        """See `Intake`."""
+        task = {"task": "decode", "size": size, "bits": bits}
+        out, told = await self._written(tenant, task, [source], pixels=max(source.pixels, math.prod(size)))
+        return Samples(out, told["width"], told["height"], told["channels"], told["bits"])
+
+    async def decode_mask(self, tenant: str, source: Source, size: tuple[int, int]) -> Samples:
+        """See `Intake`."""
+        task = {"task": "decode_mask", "size": size}
+        out, told = await self._written(tenant, task, [source], pixels=source.pixels)
+        return Samples(out, told["width"], told["height"], told["channels"], told["bits"])
+
+    async def encode(
+        self,
+        tenant: str,
+        samples: Samples,
+        metadata: str,
+        content: Source | None = None,
+        selection: Source | None = None,
+    ) -> BinaryIO:
+        """See `Intake`."""
+        size = samples.width, samples.height
+        task: dict[str, Any] = {"task": "encode", "size": size, "bits": samples.bits, "metadata": metadata}
+        sources = [Source(samples.file, pixels=math.prod(size))]
+        for name, source in (("content", content), ("selection", selection)):
+            if source is not None:
+                task[name] = len(sources)
+                sources.append(source)
+        out, _ = await self._written(tenant, task, sources, pixels=max(each.pixels for each in sources))
+        return out
+
+    async def convert(self, tenant: str, source: Source, format: pb.ImageFormat) -> BinaryIO:
+        """See `Intake`."""
+        task = {"task": "convert", "format": _NAMES[format]}
+        out, _ = await self._written(tenant, task, [source], pixels=source.pixels)
+        return out
+
+    async def thumbnail(self, source: Source, side: int, max_bytes: int) -> tuple[bytes, Description]:
+        """See `Intake`."""
+        about = await self.describe("", source)
+        task = {"task": "thumbnail", "side": side, "max_bytes": max_bytes}
+        out, _ = await self._written("", task, [source], pixels=about.width * about.height)
+        with out:
+            out.seek(0)
+            return out.read(), about
+
+    async def _written(
+        self, tenant: str, task: dict[str, Any], sources: Sequence[Source], *, pixels: int
+    ) -> tuple[BinaryIO, dict[str, Any]]:
+        """Has a task done that reads from sources and writes to a new file.
+
+        Returns:
+            The file, and what was told.
+        """
+        task["sources"] = [_told(source) for source in sources]
+        out = anonymous_file()
+        try:
+            with contextlib.ExitStack() as opened:
+                files = [opened.enter_context(source.open()) for source in sources]
+                told = await self._do(tenant, task, [*files, out], pixels=pixels)
+        except BaseException:
+            out.close()
+            raise
+        return out, told
+
+    async def _do(
+        self, tenant: str, task: dict[str, Any], files: Sequence[BinaryIO], *, pixels: int
+    ) -> dict[str, Any]:
+        """Has a task done, and gives what was told of it.
+
+        Args:
+            tenant: whose turn it takes.
+            task: what the intake's `tasks.do` takes.
+            files: what is read, and what is written to.
+            pixels: of the largest picture of the task.
+
+        Raises:
+            PictureFault: a picture is at fault, or takes more memory or time than a picture may.
+            OSError: there is no process to do it.
+        """
+        is_large = pixels > LARGE_PIXELS
+        size = sum(os.fstat(file.fileno()).st_size for file in files)
+        task["limits"] = {
+            "memory": _FIXED_BYTES + _BYTES_PER_PIXEL * pixels + 3 * size,
+            "cpu_seconds": _CPU_SECONDS + math.ceil(_CPU_SECONDS_PER_MEGAPIXEL * pixels / 1e6),
+            "seconds": _SECONDS + math.ceil(_SECONDS_PER_MEGAPIXEL * pixels / 1e6),
+            "file_bytes": 64 * _MIB + 10 * pixels,
+            "yields": is_large,
+        }
+        async with (self._large if is_large else self._small).turn(tenant):
+            process = self._process
+            answer = await self._answer(task, files)
+            if answer is None:
+                # The process itself has ended, which no picture can make it do.
+                _log.error("intake died, starting it again task=%s", task["task"])
+                if self._process is process:
+                    self.restarts += 1
+                    self.kill()
+                answer = await self._answer(task, files)
+        if answer is None:
+            raise OSError("the process that reads pictures cannot be kept running")
+        if "damaged" in answer:
+            raise PictureDamaged(answer["damaged"])
+        if "fault" in answer:
+            raise PictureFault(answer["fault"], answer.get("field", ""))
+        if "died" in answer:
+            _log.warning("picture not read task=%s how=%r", task["task"], answer["died"])
+            raise PictureFault(
+                "takes more memory or time to read than a picture of its size may; save it again as a plain "
+                "PNG or JPEG"
+            )
+        return cast(dict[str, Any], answer["done"])
+
+    async def _answer(self, task: dict[str, Any], files: Sequence[BinaryIO]) -> dict[str, Any] | None:
+        """What the process answers; None if it has ended."""
+        message = json.dumps(task).encode()
+        if len(message) > _MAX_TASK_BYTES:
+            raise OSError(f"a task for the intake has {len(message)} bytes, more than {_MAX_TASK_BYTES}")
+        if self._tasks is None:
+            self._start()
+        assert self._tasks is not None
+        reading, writing = os.pipe()
+        try:
+            try:
+                while True:
+                    try:
+                        descriptors = [writing, *(file.fileno() for file in files)]
+                        socket.send_fds(self._tasks, [message], descriptors)
+                        break
+                    except BlockingIOError:
+                        await asyncio.sleep(0.01)
+            except ConnectionError:
+                return None
+            finally:
+                os.close(writing)
+            answer = await _read_all(reading)
+        finally:
+            os.close(reading)
+        return cast(dict[str, Any], json.loads(answer)) if answer else None
+
+    def _start(self) -> None:
+        """
+        Raises:
+            OSError: the process cannot be started.
+        """
+        kind = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_DGRAM
+        own, its = socket.socketpair(socket.AF_UNIX, kind)
+        own.setblocking(False)
+        # One thread: what libvips would make besides counts towards the memory of each task.
+        environment = {**os.environ, "VIPS_CONCURRENCY": "1", "OPENBLAS_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "impasto_server.intake", "--socket", str(its.fileno())]
+        try:
+            self._process = subprocess.Popen(
+                [*command, *self._arguments],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[its.fileno()],
+                env=environment,
+            )
+        except BaseException:
+            own.close()
+            raise
+        finally:
+            its.close()
+        self._tasks = own
+
+
+async def _read_all(descriptor: int) -> bytes:
+    """What comes out of a pipe until its other end closes."""
+    os.set_blocking(descriptor, False)
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    data = bytearray()
+
+    def on_readable() -> None:
+        try:
+            piece = os.read(descriptor, 1 << 16)
+        except BlockingIOError:
+            return
+        data.extend(piece)
+        if not piece and not done.done():
+            done.set_result(None)
+
+    loop.add_reader(descriptor, on_readable)
+    try:
+        await done
+    finally:
+        loop.remove_reader(descriptor)
+    return bytes(data)
+
+
+def _told(source: Source) -> dict[str, Any]:
+    return {"raw": source.raw, "sha256": source.sha256}
+
+
+def _description(told: dict[str, Any]) -> Description:
+    return Description(
+        format=_FORMATS[told["format"]],
+        width=told["width"],
+        height=told["height"],
+        coded_width=told["coded_width"],
+        coded_height=told["coded_height"],
+        bits=told["bits"],
+    )

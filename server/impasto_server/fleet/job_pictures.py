@@ -1,0 +1,177 @@
+"""The pictures of a job: decoded for the worker that paints it, and the result that is made of its work."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import BinaryIO
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto.worker.v1 import worker_pb2
+from impasto_server.contract.errors import CallError, failed_precondition, invalid_argument
+from impasto_server.contract.images import images_of
+from impasto_server.contract.pictures import Intake, PictureDamaged, PictureFault, Samples, Source
+from impasto_server.contract.recipes import recipe_from_proto
+from impasto_server.engine.recipe import STYLE_AS_CONTENT, style_size
+from impasto_server.store.facade import AsyncStore
+from impasto_server.store.records import Record
+
+Size = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stored:
+    """An image of the job, and its (width, height) in pixels as it was sent."""
+
+    source: Source
+    size: Size
+
+
+class JobPictures:
+    """The pictures of one job. Closing it forgets those that are decoded.
+
+    Attributes:
+        about: the decoded pictures, for the worker.
+        samples: of each of them.
+        result_bits: of each sample of the result.
+    """
+
+    def __init__(self, record: Record, store: AsyncStore, intake: Intake) -> None:
+        """
+        Args:
+            record: the job.
+            store: where its images are.
+            intake: reads them.
+        """
+        self.about: list[worker_pb2.Picture] = []
+        self.samples: list[Samples] = []
+        self.result_bits = 8
+        self._tenant = record.tenant
+        self._spec = record.spec
+        self._recipe = recipe_from_proto(record.job.recipe)
+        self._size = record.job.width, record.job.height
+        self._store = store
+        self._intake = intake
+        self._stored: dict[str, _Stored] = {}
+
+    def close(self) -> None:
+        """Lets go of what is decoded."""
+        for samples in self.samples:
+            samples.file.close()
+        self.about, self.samples = [], []
+
+    async def decode(self) -> None:
+        """Decodes the pictures that the worker needs, each at the size that it is needed at.
+
+        Raises:
+            CallError: an image is lost, damaged, or cannot be read.
+            OSError, StoreError: it cannot be done now.
+        """
+        for path, image in images_of(self._spec):
+            try:
+                await self._find(image.sha256)
+            except PictureFault as fault:
+                raise _refused(path, image.sha256, fault) from None
+        self.result_bits = await self._bits()
+        known: dict[tuple[str, bool, Size], worker_pb2.Picture] = {}
+        for path, image in images_of(self._spec):
+            is_mask, size = self._use(path)
+            key = image.sha256, is_mask, size
+            if key not in known:
+                stored = self._stored[image.sha256]
+                try:
+                    samples = await self._decoded(stored.source, path, is_mask, size)
+                except PictureFault as fault:
+                    raise _refused(path, image.sha256, fault) from None
+                self.samples.append(samples)
+                known[key] = worker_pb2.Picture(
+                    width=samples.width,
+                    height=samples.height,
+                    channels=samples.channels,
+                    bits=samples.bits,
+                    source_width=stored.size[0],
+                    source_height=stored.size[1],
+                )
+            known[key].fields.append(path)
+        self.about = list(known.values())
+
+    async def result(self, samples: Samples, metadata: str) -> BinaryIO:
+        """The PNG that is the job's result.
+
+        Args:
+            samples: the painting.
+            metadata: how it was made, in JSON.
+
+        Raises:
+            CallError: an image is damaged, or cannot be read any more.
+            OSError: it cannot be done now.
+        """
+        sources = {}
+        for field in ("content", "selection"):
+            if self._spec.HasField(field):
+                sources[field] = self._stored[getattr(self._spec, field).sha256].source
+        try:
+            return await self._intake.encode(self._tenant, samples, metadata, **sources)
+        except PictureFault as fault:
+            raise _refused("content", self._spec.content.sha256, fault) from None
+
+    async def _find(self, sha256: str) -> None:
+        if sha256 in self._stored:
+            return
+        stored = await self._store.load(self._store.store.images.get, self._tenant, sha256)
+        if stored is None:
+            message = f"the image {sha256} is lost or damaged on the server; send it again"
+            raise CallError(failed_precondition("IMAGE_LOST", sha256, message))
+        source = Source(stored.path, stored.raw, sha256=sha256)
+        if stored.width is None or stored.height is None:
+            # Stored by an earlier version, which did not write that down.
+            size = (await self._intake.describe(self._tenant, source)).size
+        else:
+            size = stored.width, stored.height
+        self._stored[sha256] = _Stored(dataclasses.replace(source, pixels=math.prod(size)), size)
+
+    async def _bits(self) -> int:
+        if self._spec.result_format == pb.IMAGE_FORMAT_PNG_16:
+            return 16
+        if not self._spec.HasField("selection"):
+            return 8
+        # What is outside the selection stays as it is, with all its bits.
+        content = self._stored[self._spec.content.sha256]
+        try:
+            return (await self._intake.describe(self._tenant, content.source)).bits
+        except PictureFault as fault:
+            raise _refused("content", self._spec.content.sha256, fault) from None
+
+    def _use(self, path: str) -> tuple[bool, Size]:
+        """Whether the image at a path of the spec is a mask, and the size at which it is needed."""
+        top, _, index = path.partition("[")
+        if top == "styles":
+            return False, self._style_size(self._spec.styles[int(index.partition("]")[0])].image.sha256)
+        if top == "regions":
+            region = self._spec.regions[int(index.partition("]")[0])]
+            if path.endswith("style_mask"):
+                return True, self._style_size(self._spec.styles[region.style].image.sha256)
+        return top in ("regions", "selection"), self._size
+
+    def _style_size(self, sha256: str) -> Size:
+        if self._recipe.objective in STYLE_AS_CONTENT:
+            return self._size
+        return style_size(self._stored[sha256].size, self._size, self._recipe.style_scale)
+
+    async def _decoded(self, source: Source, path: str, is_mask: bool, size: Size) -> Samples:
+        if is_mask:
+            return await self._intake.decode_mask(self._tenant, source, size)
+        # A style is only looked at, but what is painted on keeps its bits.
+        bits = 8 if path.startswith("styles") else self.result_bits
+        return await self._intake.decode(self._tenant, source, size, bits)
+
+
+def _refused(path: str, sha256: str, fault: PictureFault) -> CallError:
+    if isinstance(fault, PictureDamaged):
+        message = (
+            f"{path} is damaged: the bytes that the server has stored do not have the SHA-256 {sha256} any "
+            "more; upload the image again, then create the job anew"
+        )
+        return CallError(failed_precondition("IMAGE_DAMAGED", f"images/{sha256}", message))
+    field = f"{path}.{fault.field}" if fault.field else path
+    return CallError(invalid_argument([(f"spec.{field}", str(fault))]))

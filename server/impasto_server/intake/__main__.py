@@ -1,0 +1,206 @@
+"""The intake's process: `python -m impasto_server.intake`. Started by the gateway, not by people.
+
+It reads no picture itself. For each task it forks a child, which works within limits of memory and time and
+then ends, so that no picture can touch the work on another one. A task comes as one message of JSON on a
+socket, with the descriptors that it needs: first the pipe for the answer, then the files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from impasto_server.intake.tasks import do, prepare
+from impasto_server.logs import FORMATS, LEVELS, log_to_stderr
+
+_log = logging.getLogger(__name__)
+
+_MAX_TASK_BYTES = 1 << 18
+_MAX_FILES = 8
+_PR_SET_PDEATHSIG = 1
+
+
+class _Child:
+    """A task being done."""
+
+    def __init__(self, pid: int, answer: int) -> None:
+        self.pid = pid
+        self.answer = answer
+
+
+class _Parent:
+    """Gives each task to a child, and tells how children end that cannot do so themselves."""
+
+    def __init__(self, tasks: socket.socket) -> None:
+        self._tasks = tasks
+        self._children: dict[int, _Child] = {}
+        self._poll = select.poll()
+        self._poll.register(tasks, select.POLLIN)
+        # Wakes `poll` when a child ends.
+        self._woken, wake = socket.socketpair()
+        self._woken.setblocking(False)
+        wake.setblocking(False)
+        self._wake = wake
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        self._poll.register(self._woken, select.POLLIN)
+
+    def work(self) -> None:
+        """Takes tasks until the gateway closes its end of the socket."""
+        while True:
+            for descriptor, _ in self._poll.poll():
+                if descriptor == self._tasks.fileno():
+                    if not self._take():
+                        self._kill_all()
+                        return
+                elif descriptor == self._woken.fileno():
+                    with contextlib.suppress(BlockingIOError):
+                        self._woken.recv(4096)
+                else:
+                    self._give_up(descriptor)
+            self._reap()
+
+    def _take(self) -> bool:
+        """Begins the next task; False if there are no more."""
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self._tasks, _MAX_TASK_BYTES, _MAX_FILES)
+        except ConnectionError:
+            return False
+        if not message:
+            return False
+        answer, *files = descriptors
+        try:
+            pid = os.fork()
+        except OSError as error:
+            _log.error("no process for a task error=%r", str(error))
+            os.write(answer, _dumped({"died": str(error)}))
+            pid = -1
+        if pid == 0:
+            self._be_child(message, answer, files)
+        for descriptor in files:
+            os.close(descriptor)
+        if pid < 0:
+            os.close(answer)
+        else:
+            self._children[answer] = _Child(pid, answer)
+            # Tells when nobody waits for the answer any more.
+            self._poll.register(answer, 0)
+        return True
+
+    def _be_child(self, message: bytes, answer: int, files: list[int]) -> NoReturn:
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._tasks.close()
+            for child in self._children.values():
+                os.close(child.answer)
+            task = json.loads(message)
+            _limit(task["limits"])
+            os.write(answer, _dumped(_answer(task, files)))
+        except BaseException:
+            _log.exception("task failed")
+            os._exit(1)
+        os._exit(0)
+
+    def _reap(self) -> None:
+        """Buries the children that have ended."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            child = next((each for each in self._children.values() if each.pid == pid), None)
+            if child is not None:
+                if status != 0:
+                    how = f"exit status {status}"
+                    if os.WIFSIGNALED(status):
+                        how = signal.Signals(os.WTERMSIG(status)).name
+                    # Nobody may be waiting for it.
+                    with contextlib.suppress(OSError):
+                        os.write(child.answer, _dumped({"died": how}))
+                self._forget(child)
+
+    def _give_up(self, answer: int) -> None:
+        """Ends a child whose answer nobody waits for."""
+        child = self._children.get(answer)
+        if child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+            self._forget(child)
+
+    def _forget(self, child: _Child) -> None:
+        self._poll.unregister(child.answer)
+        os.close(child.answer)
+        del self._children[child.answer]
+
+    def _kill_all(self) -> None:
+        for child in self._children.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+
+
+def _limit(limits: Mapping[str, int]) -> None:
+    """Sets the limits of a child.
+
+    Args:
+        limits: "memory" in bytes, "cpu_seconds", "seconds", and "file_bytes" that may be written.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(limits["seconds"])
+    for kind, limit in (
+        (resource.RLIMIT_AS, limits["memory"]),
+        (resource.RLIMIT_CPU, limits["cpu_seconds"]),
+        (resource.RLIMIT_FSIZE, limits["file_bytes"]),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        # Where the system does not know a limit, the others hold.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(kind, (limit, limit))
+    if limits.get("yields"):
+        os.nice(5)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _answer(task: Mapping[str, Any], files: list[int]) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = do(task, files)
+    except MemoryError:
+        return {"died": "out of memory"}
+    return answer
+
+
+def _dumped(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer).encode()
+
+
+def main() -> None:
+    """Does tasks until the gateway's end of the socket closes."""
+    parser = argparse.ArgumentParser(prog="python -m impasto_server.intake", description=__doc__)
+    parser.add_argument("--socket", type=int, required=True, help="descriptor of the socket for tasks")
+    parser.add_argument("--log-level", choices=LEVELS, default="info")
+    parser.add_argument("--log-format", choices=FORMATS, default="text")
+    arguments = parser.parse_args()
+    # The gateway's to say when it ends, also where a terminal sends the signal to all of its processes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log_to_stderr("intake", arguments.log_level, arguments.log_format)
+    tasks = socket.socket(fileno=arguments.socket)
+    prepare()
+    _Parent(tasks).work()
+
+
+if __name__ == "__main__":
+    main()
