@@ -58,7 +58,7 @@ class ServerProcess:
 
     def worker_pids(self) -> list[int]:
         """Process ids of the workers there are."""
-        return children(self.process.pid)
+        return [pid for pid in children(self.process.pid) if b"impasto_server.worker" in _command(pid)]
 
 
 def until(look: Callable[[], T], is_so: Callable[[T], bool]) -> T:
@@ -74,6 +74,14 @@ def children(pid: int) -> list[int]:
     """Process ids of a process's children."""
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        # It has ended meanwhile.
+        return b""
 
 
 def is_alive(pid: int) -> bool:

@@ -28,8 +28,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "impasto_server.jobs",
         "impasto_server.store",
         "impasto_server.contract",
+        RECIPE,
         "impasto",
     ),
+    "intake": ("impasto_server.intake", "impasto"),
     "gateway": (
         "impasto_server.gateway",
         "impasto_server.fleet",
@@ -50,14 +52,18 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 
 def imports(file: Path) -> Iterator[str]:
     """The project's modules that a file imports."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        names = []
+    names = all_imports(ast.parse(file.read_text(encoding="utf-8")))
+    yield from (name for name in names if name.split(".")[0] in ("impasto", "impasto_server"))
+
+
+def all_imports(tree: ast.AST) -> Iterator[str]:
+    """The modules that a program imports."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: relative import"
-            names = [node.module or ""]
-        yield from (name for name in names if name.split(".")[0] in ("impasto", "impasto_server"))
+            assert node.level == 0, "a relative import"
+            yield node.module or ""
 
 
 def is_within(module: str, package: str) -> bool:
@@ -80,6 +86,25 @@ def test_the_client_imports_nothing_of_the_server() -> None:
     for file in CLIENT.rglob("*.py"):
         if file.parent.name != "v1":
             assert not any(is_within(module, "impasto_server") for module in imports(file)), file
+
+
+@pytest.mark.parametrize("room", ["contract", "store", "jobs", "fleet", "gateway", "worker", "engine"])
+def test_only_the_intake_opens_pictures(room: str) -> None:
+    for file in (SERVER / room).rglob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            # `Image.open` and what is like it; `Image.fromarray` reads no file.
+            if isinstance(node, ast.Attribute) and node.attr == "open":
+                assert "Image" not in ast.unparse(node.value), file
+        assert not any(
+            name.split(".")[0] in ("pyvips", "cv2", "imageio", "tifffile") for name in all_imports(tree)
+        )
+
+
+@pytest.mark.parametrize("module", ["impasto_server.gateway.server", "impasto_server.fleet.fleet"])
+def test_the_front_end_has_nothing_that_reads_pictures(module: str) -> None:
+    program = f"import sys, {module}; sys.exit('PIL.Image' in sys.modules or 'pyvips' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize(

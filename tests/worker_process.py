@@ -18,6 +18,9 @@ import PIL.Image
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2, worker_pb2_grpc
+from impasto_server.contract.images import images_of
+from impasto_server.contract.pictures import Samples
+from impasto_server.temporary import anonymous_file
 from samples import coded, photo
 from server_process import PATIENCE
 
@@ -76,7 +79,7 @@ class Outcome:
         progress: all numbers.
         previews: all previews.
         checkpoints: all whole ones.
-        result: the picture's bytes.
+        result: the picture's samples.
     """
 
     def __init__(self) -> None:
@@ -126,11 +129,15 @@ class Outcome:
 
     @property
     def picture(self) -> PIL.Image.Image:
-        return PIL.Image.open(io.BytesIO(self.result))
+        assert self.finished is not None
+        about = self.finished.result
+        assert (about.bits, len(self.result)) == (8, 3 * about.width * about.height)
+        return PIL.Image.frombytes("RGB", (about.width, about.height), self.result)
 
     @property
     def metadata(self) -> dict[str, Any]:
-        metadata: dict[str, Any] = json.loads(self.picture.info["impasto"])
+        assert self.finished is not None
+        metadata: dict[str, Any] = json.loads(self.finished.result.metadata)
         return metadata
 
 
@@ -161,19 +168,50 @@ def run_requests(
     *,
     chunk_bytes: int = 256 << 10,
 ) -> Iterator[worker_pb2.RunRequest]:
-    """The requests of a Run. An image that is a `RawPixels` message is sent as raw pixels."""
-    message = worker_pb2.Begin()
-    message.CopyFrom(begin)
+    """The requests of a Run, with the pictures decoded."""
+    message, pictures = with_pictures(begin, images)
     message.resumes = checkpoint is not None
     yield worker_pb2.RunRequest(begin=message)
-    for image in images:
-        raw = not image.startswith((b"\x89PNG", b"\xff\xd8"))
-        for chunk in _chunks(image, chunk_bytes):
-            chunk.raw = raw
-            chunk.sha256 = hashlib.sha256(image).hexdigest()
-            yield worker_pb2.RunRequest(image=chunk)
-    for chunk in _chunks(checkpoint or b"", chunk_bytes):
-        yield worker_pb2.RunRequest(checkpoint=chunk)
+    for index, samples in enumerate(pictures):
+        for offset, data in _pieces(samples, chunk_bytes):
+            chunk = worker_pb2.PictureChunk(index=index, offset=offset, data=data)
+            yield worker_pb2.RunRequest(picture=chunk)
+    for offset, data in _pieces(checkpoint or b"", chunk_bytes):
+        piece = worker_pb2.InputChunk(size_bytes=len(checkpoint or b""), offset=offset, data=data)
+        yield worker_pb2.RunRequest(checkpoint=piece)
+
+
+def with_pictures(begin: worker_pb2.Begin, images: Iterable[bytes]) -> tuple[worker_pb2.Begin, list[bytes]]:
+    """A job with the decoded pictures that its images are, and their samples."""
+    message = worker_pb2.Begin()
+    message.CopyFrom(begin)
+    message.result_bits = message.result_bits or 8
+    files = {hashlib.sha256(image).hexdigest(): image for image in images}
+    known: dict[tuple[str, bool], worker_pb2.Picture] = {}
+    pictures = []
+    for path, image in images_of(begin.spec):
+        is_mask = "mask" in path or path == "selection"
+        if image.sha256 not in files:
+            continue
+        if (image.sha256, is_mask) not in known:
+            picture = PIL.Image.open(io.BytesIO(files[image.sha256])).convert("L" if is_mask else "RGB")
+            width, height = picture.size
+            about = message.pictures.add(width=width, height=height, channels=1 if is_mask else 3, bits=8)
+            about.source_width, about.source_height = picture.size
+            known[image.sha256, is_mask] = about
+            pictures.append(picture.tobytes())
+        known[image.sha256, is_mask].fields.append(path)
+    return message, pictures
+
+
+def samples_of(begin: worker_pb2.Begin, pictures: Iterable[bytes]) -> list[Samples]:
+    """The pictures of a job as the fleet has them."""
+    samples = []
+    for about, data in zip(begin.pictures, pictures, strict=True):
+        file = anonymous_file()
+        file.write(data)
+        samples.append(Samples(file, about.width, about.height, about.channels, about.bits))
+    return samples
 
 
 @contextlib.contextmanager
@@ -220,6 +258,6 @@ def running_worker(
                 process.wait()
 
 
-def _chunks(data: bytes, length: int) -> Iterator[worker_pb2.InputChunk]:
+def _pieces(data: bytes, length: int) -> Iterator[tuple[int, bytes]]:
     for offset in range(0, len(data), length):
-        yield worker_pb2.InputChunk(size_bytes=len(data), offset=offset, data=data[offset : offset + length])
+        yield offset, data[offset : offset + length]

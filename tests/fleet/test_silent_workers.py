@@ -20,11 +20,10 @@ from impasto_server.contract.errors import CallError, reason_of
 from impasto_server.fleet.fleet import Fleet, told_apart
 from impasto_server.fleet.start_watch import StartWatch
 from impasto_server.fleet.worker_process import WorkerDied, WorkerProcess
-from impasto_server.store.images import StoredImage
 from impasto_server.worker.heartbeat import Heartbeat
 from samples import coded, photo, stylize_request
 from server_process import PATIENCE, children, is_alive
-from worker_process import STYLE, named
+from worker_process import STYLE, named, samples_of, with_pictures
 
 ARGUMENTS = ["--weights", "builtin", "--max-resident", "8", "--log-level", "info"]
 TIMEOUT = 4.0
@@ -77,15 +76,11 @@ class Keeper:
         spec.content.CopyFrom(named(content))
         spec.styles[0].image.CopyFrom(named(STYLE))
         begin = worker_pb2.Begin(job_name=name, spec=spec, tenant="one", tenant_weight=1.0)
-        images = []
-        for data in (content, STYLE):
-            path = self._folder / named(data).sha256
-            path.write_bytes(data)
-            images.append((path.name, StoredImage(path, len(data), raw=False)))
+        begin, pictures = with_pictures(begin, (content, STYLE))
         progressed = asyncio.Event()
 
         async def paint() -> None:
-            async for response in self.worker.run(begin, images, None):
+            async for response in self.worker.run(begin, samples_of(begin, pictures), None):
                 if response.HasField("progress"):
                     progressed.set()
 

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,9 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
 from impasto_server.fleet.start_watch import StartWatch
 from impasto_server.fleet.worker_process import WorkerDied, WorkerProcess
-from impasto_server.store.images import StoredImage
 from samples import stylize_request
 from server_process import is_alive, running_server, until
-from worker_process import CONTENT, STYLE, named
+from worker_process import CONTENT, STYLE, named, samples_of, with_pictures
 
 ARGUMENTS = ["--weights", "builtin", "--max-resident", "8", "--log-level", "info"]
 
@@ -31,13 +31,13 @@ def begin(name: str) -> worker_pb2.Begin:
     return worker_pb2.Begin(job_name=name, spec=spec, tenant="one", tenant_weight=1.0)
 
 
+def run(worker: WorkerProcess, name: str) -> AsyncGenerator[worker_pb2.RunResponse, None]:
+    message, pictures = with_pictures(begin(name), (CONTENT, STYLE))
+    return worker.run(message, samples_of(message, pictures), None)
+
+
 def test_every_run_tells_that_its_worker_died_however_late_that_is_noticed(tmp_path: Path) -> None:
     """As when the gateway is busy: the ends of process and calls are found together."""
-    images = []
-    for number, data in enumerate((CONTENT, STYLE)):
-        path = tmp_path / str(number)
-        path.write_bytes(data)
-        images.append((named(data).sha256, StoredImage(path, len(data), raw=False)))
 
     async def check() -> None:
         changed = asyncio.Event()
@@ -58,7 +58,7 @@ def test_every_run_tells_that_its_worker_died_however_late_that_is_noticed(tmp_p
                 progressed = asyncio.Semaphore(0)
 
                 async def paint(name: str, progressed: asyncio.Semaphore = progressed) -> None:
-                    async for response in worker.run(begin(name), images, None):
+                    async for response in run(worker, name):
                         if response.HasField("progress"):
                             progressed.release()
 

@@ -1,32 +1,47 @@
 from __future__ import annotations
 
+import io
 import math
 
+import PIL.Image
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError
+from impasto_server.contract.images import images_of
+from impasto_server.contract.pictures import PictureFault
 from impasto_server.engine.recipe import evaluations_of
-from impasto_server.gateway.checks import check_request
+from impasto_server.gateway.checks import CheckedRequest, check_request
 from samples import coded, mask, photo, stylize_request, texture_request
+
+
+def checked(request: pb.StylizeRequest) -> CheckedRequest:
+    """The request checked, with its images looked at as the intake would."""
+    found: dict[str, tuple[int, int] | PictureFault] = {}
+    for path, image in images_of(request.spec):
+        try:
+            found[path] = PIL.Image.open(io.BytesIO(image.encoded)).size
+        except PIL.UnidentifiedImageError:
+            found[path] = PictureFault("is not a picture; give another file")
+    return check_request(request, found)
 
 
 def faults(request: pb.StylizeRequest) -> dict[str, str]:
     """The fields that a request is refused for, and what is said of each."""
     with pytest.raises(CallError) as caught:
-        check_request(request)
+        checked(request)
     bad_request = error_details_pb2.BadRequest()
     assert any(detail.Unpack(bad_request) for detail in caught.value.status.details)
     return {violation.field: violation.description for violation in bad_request.field_violations}
 
 
 def test_a_good_request_tells_recipe_and_size() -> None:
-    checked = check_request(stylize_request(coded(photo(64, 48)), recipe=pb.Recipe(longest_side=32)))
-    assert (checked.width, checked.height) == (32, 24)
-    assert checked.recipe.longest_side == 32
-    assert checked.recipe.evaluations == evaluations_of("balanced", "standard")
+    good = checked(stylize_request(coded(photo(64, 48)), recipe=pb.Recipe(longest_side=32)))
+    assert (good.width, good.height) == (32, 24)
+    assert good.recipe.longest_side == 32
+    assert good.recipe.evaluations == evaluations_of("balanced", "standard")
 
 
 def test_everything_wrong_is_told_at_once() -> None:
@@ -78,15 +93,15 @@ def test_the_start_image_goes_with_its_recipe() -> None:
     request.spec.start_image.encoded = coded(photo())
     assert set(faults(request)) == {"spec.start_image"}
     request.spec.recipe.start = pb.START_IMAGE
-    check_request(request)
+    checked(request)
 
 
 def test_a_texture_tells_its_size() -> None:
-    checked = check_request(texture_request(48, 32))
-    assert (checked.width, checked.height) == (48, 32)
-    assert checked.recipe.longest_side == 48
-    assert checked.recipe.start == "noise"
-    assert checked.recipe.content_weight == 0
+    texture = checked(texture_request(48, 32))
+    assert (texture.width, texture.height) == (48, 32)
+    assert texture.recipe.longest_side == 48
+    assert texture.recipe.start == "noise"
+    assert texture.recipe.content_weight == 0
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 32), (15, 32), (8193, 32)])
@@ -136,14 +151,14 @@ def test_regions_are_checked_each() -> None:
         "spec.regions[3].content_mask",
     }
     del request.spec.regions[1:]
-    check_request(request)
+    checked(request)
 
 
 def test_there_may_be_only_so_many_regions() -> None:
     request = stylize_request()
     region = pb.Region(content_mask=pb.Image(encoded=coded(mask())))
     request.spec.regions.extend([region] * 16)
-    check_request(request)
+    checked(request)
     request.spec.regions.append(region)
     assert set(faults(request)) == {"spec.regions"}
 
@@ -155,7 +170,7 @@ def test_the_selection_is_checked() -> None:
     request.spec.selection.raw.CopyFrom(pb.RawPixels(width=2, height=2, rgba=bytes(15)))
     assert set(faults(request)) == {"spec.selection.raw.rgba"}
     request.spec.selection.raw.rgba = bytes(16)
-    check_request(request)
+    checked(request)
 
 
 def test_a_texture_has_neither_selection_nor_regions() -> None:
@@ -194,5 +209,5 @@ def test_a_refusal_fits_into_a_trailer() -> None:
     bad = pb.Style(image=pb.Image(encoded=b"x"), weight=-1)
     request.spec.styles.extend([bad] * 15)
     with pytest.raises(CallError) as caught:
-        check_request(request)
+        checked(request)
     assert caught.value.status.ByteSize() < 5000

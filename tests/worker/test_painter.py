@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
 
+import numpy as np
+import numpy.typing as npt
 import PIL.Image
 import pytest
 
@@ -100,6 +102,10 @@ class FakeSession:
             seconds_left=None,
         )
 
+    def samples(self, bits: int) -> npt.NDArray[np.uint8]:
+        width, height = self.size
+        return np.zeros((height, width, 3), np.uint8)
+
     def picture(self, max_side: int | None = None) -> PIL.Image.Image:
         self.pictures += 1
         return PIL.Image.new("RGB", self.size)
@@ -119,6 +125,7 @@ class FakeCommission:
     def __init__(self, session: FakeSession, error: Exception | None = None) -> None:
         self.session = session
         self.error = error
+        self.result_bits = 8
 
     @property
     def recipe(self) -> Recipe:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
@@ -21,18 +22,18 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import reason_of
 from impasto_server.worker.__main__ import DEVICE_LOST
-from samples import coded, mask, photo
+from samples import coded, mask, still_recipe
 from server_process import PATIENCE, until
 from worker_process import (
     CONTENT,
     IMAGES,
-    STYLE,
     Outcome,
     WorkerProcess,
     job,
     named,
     run_requests,
     running_worker,
+    with_pictures,
 )
 
 # "auto" is what was the faster when the worker started, and may be another the next time.
@@ -73,8 +74,7 @@ def test_a_job_starts_tells_its_numbers_and_ends_with_its_picture(worker: Worker
     assert (outcome.started.width, outcome.started.height, outcome.started.evaluation) == (32, 24, 0)
     assert outcome.progress[-1].evaluation == 14
     assert outcome.picture.size == (32, 24)
-    assert outcome.metadata["content_sha256"] == named(CONTENT).sha256
-    assert outcome.metadata["styles"] == [{"sha256": named(STYLE).sha256, "weight": 1.0}]
+    assert outcome.metadata["recipe"]["evaluations"] == 14
     until(lambda: is_idle(worker), bool)
 
 
@@ -87,55 +87,43 @@ def test_an_image_used_several_times_is_sent_once(worker: WorkerProcess) -> None
     outcome = Outcome().read(worker.run(begin, [masks, CONTENT]))
     assert outcome.finished is not None
     assert not outcome.finished.HasField("error")
-    assert outcome.metadata["styles"] == [{"sha256": named(CONTENT).sha256, "weight": 1.0}]
-    assert outcome.metadata["selection_sha256"] == named(masks).sha256
+    requests = list(run_requests(begin, [masks, CONTENT]))
+    assert [list(picture.fields) for picture in requests[0].begin.pictures] == [
+        ["content", "styles[0].image"],
+        ["selection", "regions[0].content_mask", "regions[0].style_mask"],
+    ]
 
 
-def test_raw_pixels_and_small_chunks(worker: WorkerProcess) -> None:
-    rgba = photo().convert("RGBA").tobytes()
-    raw = pb.RawPixels(width=32, height=24, rgba=rgba).SerializeToString()
+def test_small_chunks(worker: WorkerProcess) -> None:
     begin = job(recipe=pb.Recipe(evaluations=2))
-    begin.spec.content.CopyFrom(named(raw))
-    call = worker.stub.Run(run_requests(begin, [raw, STYLE], chunk_bytes=100), timeout=PATIENCE)
-    outcome = Outcome().read(call)
-    assert outcome.picture.mode == "RGBA"
-    # Of the pixels, as they were sent to the gateway, not of the message around them.
-    assert outcome.metadata["content_sha256"] == named(rgba).sha256
+    call = worker.stub.Run(run_requests(begin, IMAGES, chunk_bytes=100), timeout=PATIENCE)
+    assert Outcome().read(call).picture.size == (32, 24)
 
 
-def test_a_damaged_image_fails_the_job_not_the_call(worker: WorkerProcess) -> None:
-    damaged = CONTENT[: len(CONTENT) // 2]
-    begin = job()
-    begin.spec.content.CopyFrom(named(damaged))
-    outcome = Outcome().read(worker.run(begin, [damaged, STYLE]))
-    assert outcome.finished is not None
-    assert outcome.finished.error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
-    assert details(outcome.finished.error) == ["spec.content"]
-
-
-@pytest.mark.parametrize("raw", [False, True])
-def test_an_image_whose_bytes_changed_on_the_way_fails_the_job_and_names_its_fields(
-    worker: WorkerProcess, raw: bool
-) -> None:
-    image = CONTENT
-    if raw:
-        image = pb.RawPixels(width=32, height=24, rgba=bytes(32 * 24 * 4)).SerializeToString()
-    begin = job()
-    begin.spec.content.CopyFrom(named(image))
-    begin.spec.start_image.CopyFrom(named(image))
-    requests = list(run_requests(begin, [image, STYLE], chunk_bytes=100))
-    data = bytearray(requests[3].image.data)
-    data[50] ^= 1
-    requests[3].image.data = bytes(data)
+def test_sixteen_bits_in_and_out(worker: WorkerProcess) -> None:
+    samples = (np.arange(24 * 32 * 3, dtype="<u2") * 28).reshape(24, 32, 3)
+    begin, pictures = with_pictures(job(recipe=still_recipe(), result_bits=16), IMAGES)
+    begin.pictures[0].bits = 16
+    requests = [worker_pb2.RunRequest(begin=begin)]
+    for index, data in enumerate([samples.tobytes(), pictures[1]]):
+        chunk = worker_pb2.PictureChunk(index=index, offset=0, data=data)
+        requests.append(worker_pb2.RunRequest(picture=chunk))
     outcome = Outcome().read(worker.stub.Run(iter(requests), timeout=PATIENCE))
-    assert outcome.kinds == ["finished"]
     assert outcome.finished is not None
-    error = outcome.finished.error
-    assert reason_of(error) == "IMAGE_DAMAGED"
-    assert error.code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
-    assert error.message.startswith("content, start_image is damaged")
-    assert named(image).sha256 in error.message
-    until(lambda: is_idle(worker), bool)
+    assert outcome.finished.result.bits == 16
+    painted = np.frombuffer(outcome.result, "<u2").reshape(24, 32, 3)
+    assert np.abs(painted.astype(int) - samples).max() <= 1
+
+
+def test_pictures_larger_than_the_memory_that_jobs_may_use_are_refused_before_they_are_sent() -> None:
+    with running_worker("--memory", "1") as small:
+        begin = job()
+        begin.pictures.add(fields=["content"], width=8192, height=8192, channels=3, bits=8)
+        outcome = Outcome().read(small.stub.Run(iter([worker_pb2.RunRequest(begin=begin)]), timeout=PATIENCE))
+        assert outcome.kinds == ["finished"]
+        assert outcome.finished is not None
+        assert reason_of(outcome.finished.error) == "DOES_NOT_FIT"
+        assert details(outcome.finished.error) == ["spec.recipe.longest_side"]
 
 
 @pytest.mark.parametrize(

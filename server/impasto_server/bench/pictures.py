@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 from importlib import resources
 from pathlib import Path
 
 from PIL import Image
 
-from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.worker.images import DamagedImage, decode
+from impasto_server.intake.decoding import decode_picture
+from impasto_server.intake.faults import PictureFault
 
 
 class PictureError(Exception):
@@ -24,7 +25,7 @@ class Picture:
     Attributes:
         name: of the file.
         data: its bytes.
-        image: decoded as a worker does: upright sRGB, mode RGB.
+        image: decoded as the server does: upright sRGB, mode RGB.
     """
 
     name: str
@@ -57,7 +58,7 @@ def read_picture(path: Path) -> Picture:
         return _decoded(path.name, path.read_bytes())
     except OSError as error:
         raise PictureError(f"{path} cannot be read ({error.strerror})") from error
-    except DamagedImage as error:
+    except PictureFault as error:
         raise PictureError(f"{path} {error}") from error
 
 
@@ -66,4 +67,4 @@ def _demo(name: str) -> Picture:
 
 
 def _decoded(name: str, data: bytes) -> Picture:
-    return Picture(name, data, decode(pb.Image(encoded=data)).rgb)
+    return Picture(name, data, Image.fromarray(decode_picture(io.BytesIO(data), bits=8).samples, "RGB"))

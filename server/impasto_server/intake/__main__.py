@@ -171,6 +171,11 @@ def _limit(limits: Mapping[str, int]) -> None:
             resource.setrlimit(kind, (limit, limit))
     if limits.get("yields"):
         os.nice(5)
+    _end_with_parent()
+
+
+def _end_with_parent() -> None:
+    """Has Linux kill this process when its parent dies."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -196,6 +201,8 @@ def main() -> None:
     arguments = parser.parse_args()
     # The gateway's to say when it ends, also where a terminal sends the signal to all of its processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Stopped, it would not see the socket's end.
+    _end_with_parent()
     log_to_stderr("intake", arguments.log_level, arguments.log_format)
     tasks = socket.socket(fileno=arguments.socket)
     prepare()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
@@ -32,6 +33,8 @@ class _Damaged(Exception):
 
 def prepare() -> None:
     """What is to be done once, before the first task."""
+    # It tells of each step of its work.
+    logging.getLogger("pyvips").setLevel(logging.WARNING)
     loading.prepare()
 
 

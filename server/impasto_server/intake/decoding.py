@@ -1,0 +1,149 @@
+"""Pictures as the painting needs them: upright, in sRGB, of the size that is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import BinaryIO, Literal
+
+import pyvips
+
+from impasto_server.intake.colors import Coding, in_depth
+from impasto_server.intake.header import Header
+from impasto_server.intake.resizing import Samples, box_resized
+from impasto_server.intake.samples import Raw, coded_levels, coded_samples, source, upright
+
+_LUMA = (19595, 38470, 7471)
+"""The weights of R, G and B in the Y of BT.601, of 65,536."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """A decoded picture.
+
+    Attributes:
+        samples: (height, width, 3), or (height, width, 1) for a mask, uint8 or uint16, C-contiguous.
+        alpha: (height, width), of the same type; None if there is none.
+    """
+
+    samples: Samples
+    alpha: Samples | None
+
+
+def decode_picture(
+    picture: BinaryIO | Raw,
+    *,
+    size: tuple[int, int] | None = None,
+    max_side: int | None = None,
+    bits: Literal[8, 16],
+    fill_hidden: bool = True,
+) -> Pixels:
+    """A picture in sRGB.
+
+    Its embedded profile is followed, relative colorimetric with black-point compensation; in a PNG without one
+    what cICP, sRGB, gAMA and cHRM chunks say. A profile that is broken, or for another kind of samples, is ignored.
+
+    Args:
+        size: (width, height) of the upright picture in pixels, larger or smaller than it is. Its own leaves all
+            samples as they are.
+        max_side: where `size` is None: longer side at most, in pixels.
+        bits: of the samples.
+        fill_hidden: see `coded_samples`.
+
+    Raises:
+        PictureFault: it cannot be decoded.
+    """
+    opened = source(picture)
+    header = opened.header
+    target = header.turned(size or fitting(header.upright_size, max_side))
+    coded = coded_samples(opened, target, fill_hidden=fill_hidden)
+    rgb = Coding(opened.data, header).to_srgb(coded.colours, bits)
+    alpha = None if coded.alpha is None else in_depth(coded.alpha, bits)
+    return Pixels(
+        upright(rgb, header.orientation),
+        None if alpha is None else upright(alpha, header.orientation),
+    )
+
+
+def raw_picture(
+    file: BinaryIO,
+    offset: int,
+    width: int,
+    height: int,
+    raw_bits: Literal[8, 16],
+    *,
+    size: tuple[int, int] | None = None,
+    max_side: int | None = None,
+    bits: Literal[8, 16],
+) -> Pixels:
+    """As `decode_picture`, of bare pixels; see `Raw`."""
+    return decode_picture(Raw(file, offset, width, height, raw_bits), size=size, max_side=max_side, bits=bits)
+
+
+def decode_mask(picture: BinaryIO | Raw, *, max_size: tuple[int, int] | None = None) -> Pixels:
+    """A picture as a mask: its luminance (the Y of BT.601) as it is coded, over black, 8 bits.
+
+    A profile is left aside: a mask's levels are numbers, not colours.
+
+    Args:
+        max_size: (width, height) in pixels, upright. A mask larger in both directions is averaged down to it.
+
+    Raises:
+        PictureFault: it cannot be decoded.
+    """
+    opened = source(picture)
+    header = opened.header
+    target = header.width, header.height
+    if max_size is not None:
+        across, down = header.turned(max_size)
+        if header.width > across and header.height > down:
+            target = across, down
+    levels = coded_levels(opened, target, lambda image: _levels(image, header))
+    return Pixels(upright(levels, header.orientation)[..., None], None)
+
+
+def fitted_mask(picture: BinaryIO | Raw, size: tuple[int, int]) -> Samples:
+    """A mask's levels of exactly (width, height) pixels: averaged where it is larger, repeated where smaller.
+
+    Raises:
+        PictureFault: it cannot be decoded.
+    """
+    return box_resized(decode_mask(picture, max_size=size).samples[..., 0], *size)
+
+
+def raw_mask(
+    file: BinaryIO,
+    offset: int,
+    width: int,
+    height: int,
+    raw_bits: Literal[8, 16],
+    *,
+    max_size: tuple[int, int] | None = None,
+) -> Pixels:
+    """As `decode_mask`, of bare pixels; see `Raw`."""
+    return decode_mask(Raw(file, offset, width, height, raw_bits), max_size=max_size)
+
+
+def _levels(image: pyvips.Image, header: Header) -> pyvips.Image:
+    if image.format == "ushort":
+        image = (image * (1 / 257)).rint().cast("uchar")
+    alpha = image[image.bands - 1] if header.has_alpha else None
+    colours = image if alpha is None else image[0 : image.bands - 1]
+    if header.model == "cmyk":
+        light = (colours ^ 255).cast("ushort")
+        colours = ((light[0:3] * light[3]) * (1 / 255)).rint().cast("uchar")
+    if colours.bands == 1 or header.model == "lab":
+        levels = colours[0]
+    else:
+        # As whole numbers of 65,536: the same levels as other programs have.
+        levels = (colours.recomb([list(_LUMA)]) * (1 / 65536) + 0.5).floor().cast("uchar")
+    if alpha is not None:
+        levels = ((levels * alpha) * (1 / 255)).rint().cast("uchar")
+    return levels
+
+
+def fitting(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
+    """A size in pixels, as it is or shrunk until its longer side is `max_side`."""
+    if max_side is None or max(size) <= max_side:
+        return size
+    factor = max_side / max(size)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))

@@ -1,0 +1,124 @@
+"""From a file to its samples, by libvips: decoded as they are coded, a strip at a time, not yet turned upright."""
+
+from __future__ import annotations
+
+import os
+
+from impasto_server.intake import png
+from impasto_server.intake.header import Data, Header, TiffPicture
+
+# libvips reads both when it is loaded. One thread of it per picture: the pictures are many, the cores few.
+os.environ.setdefault("VIPS_CONCURRENCY", "1")
+os.environ.setdefault("VIPS_WARNING", "1")
+
+import pyvips
+
+COLOURS = {"grey": 1, "rgb": 3, "ycbcr": 3, "cmyk": 4, "lab": 3}
+"""Samples of a pixel, without alpha."""
+
+_LOADERS = ("Png", "Jpeg", "Webp", "Tiff")
+_MOST_SPARE_BYTES = 2**20
+_HARMLESS = ("extraneous bytes", "unknown JFIF", "Unknown Adobe", "Inconsistent progression", "Invalid SOS")
+_PHOTOMETRIC_RGB = 2
+_CIELAB = 8
+
+
+def prepare() -> None:
+    """Makes libvips read the four formats only, and keep nothing. For a process to call once, before it forks."""
+    pyvips.cache_set_max(0)
+    pyvips.block_untrusted_set(True)
+    pyvips.operation_block_set("VipsForeignLoad", True)
+    for name in _LOADERS:
+        pyvips.operation_block_set(f"VipsForeignLoad{name}", False)
+
+
+def is_harmless(error: pyvips.Error) -> bool:
+    """True if a decoder complains of what does not hurt the picture, as bytes between two segments."""
+    return any(complaint in str(error) for complaint in _HARMLESS)
+
+
+def opened(data: Data, header: Header, *, scale: tuple[int, int], strict: bool) -> pyvips.Image:
+    """A picture's samples, uchar or ushort, alpha last; to be read once, from the top.
+
+    L*a*b* has its a and b moved to the middle of the range, so that all samples are without sign.
+
+    Args:
+        scale: the size in pixels that the picture may be shrunk towards while it is decoded, where the format
+            can; it stays at least twice as large.
+        strict: also what decoders of JPEG only warn of is an error.
+
+    Raises:
+        pyvips.Error: it cannot be decoded.
+    """
+    match header.format:
+        case "png":
+            lean = png.without_spare_chunks(data) if header.spare > _MOST_SPARE_BYTES else data
+            image = pyvips.Image.pngload_buffer(
+                lean, fail_on="truncated", unlimited=True, access="sequential"
+            )
+        case "jpeg":
+            image = _jpeg(data, header, scale, "warning" if strict else "truncated")
+        case "webp":
+            factor = _shrink(header, scale)
+            image = pyvips.Image.webpload_buffer(data, scale=1 / factor, fail_on="error", access="sequential")
+        case "tiff":
+            assert header.tiff is not None
+            return _tiff(data, header, header.tiff)
+    return _chosen(image, COLOURS[header.model], image.bands - 1 if header.has_alpha else None)
+
+
+def _jpeg(data: Data, header: Header, scale: tuple[int, int], fail_on: str) -> pyvips.Image:
+    factor = next((f for f in (8, 4, 2) if f <= _shrink(header, scale)), 1)
+    image = pyvips.Image.jpegload_buffer(data, shrink=factor, fail_on=fail_on, access="sequential")
+    # The last column and row stand for fewer pixels than the others: without them, the picture would be stretched
+    # by less, where they are nearly empty.
+    width = max(1, round(header.width / factor))
+    height = max(1, round(header.height / factor))
+    return image.crop(0, 0, min(width, image.width), min(height, image.height))
+
+
+def _shrink(header: Header, scale: tuple[int, int]) -> float:
+    """By how much a picture may be shrunk and still have twice the pixels that are needed."""
+    return max(1.0, min(header.width / scale[0], header.height / scale[1]) / 2)
+
+
+def _tiff(data: Data, header: Header, tiff: TiffPicture) -> pyvips.Image:
+    if tiff.as_rgb:
+        copy = bytearray(data)
+        at = tiff.photometric_at
+        copy[at : at + 2] = _PHOTOMETRIC_RGB.to_bytes(2, "little" if tiff.byte_order == "<" else "big")
+        data = bytes(copy)
+    image = pyvips.Image.tiffload_buffer(
+        data, page=tiff.page, fail_on="error", unlimited=True, access="sequential"
+    )
+    image = _chosen(image, COLOURS[header.model], tiff.alpha_at)
+    alpha = image[image.bands - 1] if header.has_alpha else None
+    colours = image[0 : COLOURS[header.model]] if alpha is not None else image
+    if tiff.as_rgb and tiff.photometric == 0:
+        colours = -1 * colours + (2**tiff.sample_bits - 1)
+    if tiff.photometric == _CIELAB:
+        # a and b are two's complements: their zero moves from 0 to the middle.
+        half, full = (128, 255) if tiff.sample_bits == 8 else (2**15, 2**16 - 1)
+        colours = (colours + [0, half, half]) & full
+    joined = colours if alpha is None else colours.bandjoin(alpha)
+    return _as_integers(joined, header)
+
+
+def _as_integers(image: pyvips.Image, header: Header) -> pyvips.Image:
+    """Samples of 8 or 16 bits. Of floating point, that is left to the caller, who must find its white first."""
+    assert header.tiff is not None
+    if header.tiff.sample == "float":
+        return image.cast("float")
+    if header.tiff.sample_bits == 32:
+        image = (image * (65535 / (2**32 - 1))).rint()
+    return image.cast("uchar" if header.bits == 8 else "ushort")
+
+
+def _chosen(image: pyvips.Image, colours: int, alpha_at: int | None) -> pyvips.Image:
+    """The bands that are colours, and alpha after them."""
+    alpha = image[min(alpha_at, image.bands - 1)] if alpha_at is not None and image.bands > 1 else None
+    # Palettes of greys come as one band.
+    chosen = image[0:colours] if image.bands >= colours else image[0].bandjoin([image[0]] * (colours - 1))
+    if alpha is None:
+        return chosen
+    return chosen.bandjoin(alpha)

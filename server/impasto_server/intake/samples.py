@@ -1,0 +1,260 @@
+"""A picture's samples as arrays: as they are coded, of the size that is asked for, not yet turned upright."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import pyvips
+
+from impasto_server.intake.faults import PictureFault
+from impasto_server.intake.header import Data, Header, contents
+from impasto_server.intake.headers import read_header
+from impasto_server.intake.loading import COLOURS, is_harmless, opened
+from impasto_server.intake.resizing import Samples, box_shrunk, enlarged, shrunk
+
+_KEPT_BYTES = 64 * 2**20
+"""A picture up to this size is decoded once and kept; a larger one is decoded again for each look at it."""
+
+_Look = Callable[[], pyvips.Image]
+
+
+@dataclasses.dataclass(frozen=True)
+class Raw:
+    """Bare pixels in a file: rows from the top, each pixel R, G, B, A, straight alpha, sRGB.
+
+    Attributes:
+        offset: where they begin, in bytes.
+        bits: of each sample, 8, or 16 with the lower byte first.
+    """
+
+    file: BinaryIO
+    offset: int
+    width: int
+    height: int
+    bits: Literal[8, 16]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A picture that can be read any number of times.
+
+    Attributes:
+        header: what is known of it.
+        data: the file's bytes; for bare pixels those from their beginning.
+        bare: True for pixels without a file's structure.
+    """
+
+    header: Header
+    data: Data
+    bare: bool
+
+    def open(self, scale: tuple[int, int], *, strict: bool) -> pyvips.Image:
+        """Samples, alpha last; see `loading.opened`."""
+        if not self.bare:
+            return opened(self.data, self.header, scale=scale, strict=strict)
+        size = self.header.width, self.header.height
+        return pyvips.Image.new_from_memory(
+            self.data, *size, 4, "uchar" if self.header.bits == 8 else "ushort"
+        )
+
+
+def source(picture: BinaryIO | Raw) -> Source:
+    """
+    Raises:
+        PictureFault: it is not a picture of a kind that is read, or not whole.
+    """
+    if not isinstance(picture, Raw):
+        data = contents(picture)
+        return Source(read_header(data, sys.maxsize), data, False)
+    header = Header(
+        format="png",
+        width=picture.width,
+        height=picture.height,
+        orientation=1,
+        bits=picture.bits,
+        model="rgb",
+        has_alpha=True,
+    )
+    length = picture.width * picture.height * 4 * picture.bits // 8
+    data = contents(picture.file)
+    if picture.width < 1 or picture.height < 1 or picture.offset + length > len(data):
+        raise PictureFault("has fewer pixels than its size says; send width × height of them")
+    pixels = memoryview(data)[picture.offset : picture.offset + length]
+    return Source(header, pixels, True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Coded:
+    """Samples as they are coded.
+
+    Attributes:
+        colours: (height, width, channels), uint8 or uint16.
+        alpha: (height, width), of the same type; None if there is none.
+    """
+
+    colours: Samples
+    alpha: Samples | None
+
+
+def coded_samples(source: Source, size: tuple[int, int], *, fill_hidden: bool) -> Coded:
+    """
+    Args:
+        size: (width, height) in pixels, not upright. If it is the picture's own, the samples are those of the file.
+        fill_hidden: give pixels that cannot be seen the mean colour of those that can. What lies under alpha 0 is
+            arbitrary, often black, and would show at the edges of what is resized or painted. Pixels that shine
+            through a little keep their colour.
+
+    Raises:
+        PictureFault: the pixels cannot be decoded.
+    """
+
+    own = source.header.width, source.header.height
+
+    def read(strict: bool) -> Coded:
+        look = _scaled_to_white(_looks(source, size, strict), source.header)
+        if fill_hidden and source.header.has_alpha:
+            look = _filled(look)
+        count = COLOURS[source.header.model]
+        has_alpha = look().bands > count
+        if size == own:
+            both = _array(look())
+            if not has_alpha:
+                return Coded(both, None)
+            return Coded(np.ascontiguousarray(both[..., :count]), np.ascontiguousarray(both[..., count]))
+        colours = _array(shrunk(look()[0:count], *size, "lanczos3"))
+        return Coded(enlarged(colours, *size, "lanczos3"), _alpha(look, size) if has_alpha else None)
+
+    return _decoded(read)
+
+
+def coded_alpha(source: Source, size: tuple[int, int]) -> Samples:
+    """The alpha, (height, width), of a picture that has one.
+
+    Args:
+        size: (width, height) in pixels, not upright.
+
+    Raises:
+        PictureFault: the pixels cannot be decoded.
+    """
+    return _decoded(lambda strict: _alpha(_looks(source, size, strict), size))
+
+
+def _alpha(look: _Look, size: tuple[int, int]) -> Samples:
+    image = look()
+    # Linear, because Lanczos would ring along the edges of what is transparent.
+    alpha = _array(shrunk(image[image.bands - 1], *size, "linear"))
+    return enlarged(alpha, *size, "linear")[..., 0]
+
+
+def coded_levels(
+    source: Source, size: tuple[int, int], level: Callable[[pyvips.Image], pyvips.Image]
+) -> Samples:
+    """What is made of a picture's samples, one uchar band, averaged down to (width, height), not upright.
+
+    Args:
+        size: in pixels; the picture's own, or smaller in both directions.
+
+    Raises:
+        PictureFault: the pixels cannot be decoded.
+    """
+
+    def read(strict: bool) -> Samples:
+        own = source.header.width, source.header.height
+        image = level(_scaled_to_white(_looks(source, own, strict), source.header)())
+        return _array(image)[..., 0] if size == own else box_shrunk(image, *size)
+
+    return _decoded(read)
+
+
+def _decoded(read: Callable[[bool], Any]) -> Any:
+    try:
+        try:
+            return read(True)
+        except pyvips.Error as error:
+            if not is_harmless(error):
+                raise
+            return read(False)
+    except pyvips.Error as error:
+        said = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
+        reason = said[-1] if said else "no reason is known"
+        raise PictureFault(f"is damaged: its pixels cannot be decoded ({reason})") from error
+
+
+def _looks(source: Source, size: tuple[int, int], strict: bool) -> _Look:
+    """A function that gives the picture to be read from the top, each time it is called."""
+    first = source.open(size, strict=strict)
+    if first.width * first.height * first.bands * (4 if first.format == "float" else 2) <= _KEPT_BYTES:
+        kept = first.copy_memory()
+        return lambda: kept
+    return lambda: source.open(size, strict=strict)
+
+
+def _scaled_to_white(look: _Look, header: Header) -> _Look:
+    """Floating point as ushort: it has no agreed white; 1 is usual, and what goes beyond it sets its own.
+
+    NaN becomes black, infinity 1. Values are taken as they are, coded like sRGB, unless a profile says otherwise.
+    """
+    if header.tiff is None or header.tiff.sample != "float":
+        return look
+    count = COLOURS[header.model]
+
+    def finite() -> pyvips.Image:
+        image = look()
+        image = (image == image).ifthenelse(image, 0)
+        return (image > 3.4e38).ifthenelse(1, image)
+
+    white = max(1.0, finite()[0:count].max())
+    whites = [white] * count + [1.0] * (look().bands - count)
+
+    def scaled() -> pyvips.Image:
+        return (finite() * [65535 / value for value in whites]).rint().cast("ushort")
+
+    return scaled
+
+
+def _filled(look: _Look) -> _Look:
+    image = look()
+    count = image.bands - 1
+    seen = (image[count] > 0).ifthenelse(1, 0)
+    sums = seen.bandjoin(image[0:count] * seen).stats()
+    pixels = sums.getpoint(2, 1)[0]
+    if pixels in (0, image.width * image.height):
+        return look
+    mean = [round(sums.getpoint(2, 2 + band)[0] / pixels) for band in range(count)]
+
+    def filled() -> pyvips.Image:
+        image = look()
+        colours = (image[count] > 0).ifthenelse(image[0:count], mean)
+        return colours.cast(image.format).bandjoin(image[count])
+
+    return filled
+
+
+def _array(image: pyvips.Image) -> Samples:
+    """(height, width, bands)."""
+    dtype = {"uchar": np.uint8, "ushort": np.uint16}[image.format]
+    return np.frombuffer(image.write_to_memory(), dtype).reshape(image.height, image.width, image.bands)
+
+
+def upright(samples: Samples, orientation: int) -> Samples:
+    """An array (height, width, …) turned as an EXIF orientation says."""
+    match orientation:
+        case 2:
+            samples = samples[:, ::-1]
+        case 3:
+            samples = samples[::-1, ::-1]
+        case 4:
+            samples = samples[::-1]
+        case 5:
+            samples = samples.swapaxes(0, 1)
+        case 6:
+            samples = np.rot90(samples, -1)
+        case 7:
+            samples = samples[::-1, ::-1].swapaxes(0, 1)
+        case 8:
+            samples = np.rot90(samples)
+    return np.ascontiguousarray(samples)
