@@ -36,6 +36,9 @@ _CPU_SECONDS, _SECONDS = 10, 60
 _CPU_SECONDS_PER_MEGAPIXEL = 1.0
 _SECONDS_PER_MEGAPIXEL = 4.0
 
+_PATIENCE_SECONDS = 10.0
+"""What is waited for an answer beyond the time that a task may take."""
+
 # A message of a Unix socket holds no more, with the usual settings of Linux.
 _MAX_TASK_BYTES = 128 * 1024
 
@@ -222,6 +225,7 @@ class IntakeProcess:
         if self._tasks is None:
             self._start()
         assert self._tasks is not None
+        process = self._process
         reading, writing = os.pipe()
         try:
             try:
@@ -236,7 +240,14 @@ class IntakeProcess:
                 return None
             finally:
                 os.close(writing)
-            answer = await _read_all(reading)
+            # A task ends itself in time, unless it, or the process that began it, was stopped.
+            answer = await asyncio.wait_for(_read_all(reading), task["limits"]["seconds"] + _PATIENCE_SECONDS)
+        except (asyncio.TimeoutError, TimeoutError):
+            _log.error("intake does not answer, starting it again task=%s", task["task"])
+            if self._process is process:
+                self.restarts += 1
+                self.kill()
+            return {"died": "no answer"}
         finally:
             os.close(reading)
         return cast(dict[str, Any], json.loads(answer)) if answer else None

@@ -18,8 +18,13 @@ class Turns:
     def __init__(self, places: int) -> None:
         """
         Args:
-            places: how many turns there are at a time, at least 1.
+            places: how many turns there are at a time.
+
+        Raises:
+            ValueError: there is none.
         """
+        if places < 1:
+            raise ValueError(f"there are {places} places; give at least 1")
         self._places = places
         self._most = max(1, places - 1)
         self._taken: Counter[str] = Counter()

@@ -32,7 +32,8 @@ class Coding:
         self._model = header.model
         profile = _profile(data, header)
         spaces = _SPACES.get(header.model, ())
-        self.profile = profile if profile is not None and profile[_SPACE] in spaces else None
+        fits = profile is not None and profile[_SPACE] in spaces and _is_readable(profile)
+        self.profile = profile if fits else None
         self._colour = header.colour if self.profile is None else None
 
     @property
@@ -45,7 +46,7 @@ class Coding:
         """True if the samples, grey ones repeated, are R, G and B that a file can be tagged as."""
         if self.profile is None:
             return self._model in ("grey", "rgb", "ycbcr")
-        return self.profile[_SPACE] == b"RGB " and self._is_writable(self.profile)
+        return self.profile[_SPACE] == b"RGB " and _is_writable(self.profile)
 
     def repeated(self, colours: Samples) -> Samples:
         """Grey as R, G and B; others as they are."""
@@ -80,15 +81,6 @@ class Coding:
             return _by_strips(rgb, bits, _Conversion(self._colour).from_srgb)
         return rgb
 
-    @staticmethod
-    def _is_writable(profile: bytes) -> bool:
-        """False for profiles that say only what samples mean, as scanners have them, or not even that."""
-        try:
-            _into_profile(np.zeros((1, 1, 3), np.uint8), profile, 8)
-        except pyvips.Error:
-            return False
-        return True
-
 
 def srgb_profile() -> bytes:
     """The ICC profile of sRGB."""
@@ -101,7 +93,8 @@ def in_depth(samples: Samples, bits: int) -> Samples:
     if samples.itemsize * 8 == bits:
         return samples
     if bits == 16:
-        return samples * np.uint16(257)
+        deep: Samples = samples * np.uint16(257)
+        return deep
     result = np.empty(samples.shape, np.uint8)
     for top in range(0, len(samples), _ROWS):
         result[top : top + _ROWS] = (samples[top : top + _ROWS].astype(np.uint32) + 128) // 257
@@ -119,6 +112,25 @@ def _profile(data: Data, header: Header) -> bytes | None:
     if profile is None or len(profile) < 128 or profile[_SIGNATURE] != b"acsp":
         return None
     return profile
+
+
+def _is_readable(profile: bytes) -> bool:
+    """False for profiles that are damaged."""
+    channels = {b"RGB ": 3, b"GRAY": 1, b"CMYK": 4}[profile[_SPACE]]
+    try:
+        _by_profile(np.zeros((1, 1, channels), np.uint8), profile, 8)
+    except pyvips.Error:
+        return False
+    return True
+
+
+def _is_writable(profile: bytes) -> bool:
+    """False for profiles that only say what samples mean, as scanners have them."""
+    try:
+        _into_profile(np.zeros((1, 1, 3), np.uint8), profile, 8)
+    except pyvips.Error:
+        return False
+    return True
 
 
 def _image(samples: Samples, interpretation: str) -> pyvips.Image:
@@ -241,4 +253,5 @@ def _to_xyz(primaries: tuple[float, ...]) -> Samples:
     matrix = corners * np.linalg.solve(corners, white)
     d65 = np.array([0.3127 / 0.3290, 1, (1 - 0.3127 - 0.3290) / 0.3290])
     adaptation = np.linalg.inv(_BRADFORD) @ np.diag((_BRADFORD @ d65) / (_BRADFORD @ white)) @ _BRADFORD
-    return adaptation @ matrix
+    adapted: Samples = adaptation @ matrix
+    return adapted

@@ -39,12 +39,13 @@ def decode_picture(
 ) -> Pixels:
     """A picture in sRGB.
 
-    Its embedded profile is followed, relative colorimetric with black-point compensation; in a PNG without one
-    what cICP, sRGB, gAMA and cHRM chunks say. A profile that is broken, or for another kind of samples, is ignored.
+    Its embedded profile is followed, relative colorimetric with black-point compensation; in a PNG without
+    one, what the chunks cICP, sRGB, gAMA and cHRM say. A profile that is broken, or for another kind of
+    samples, is ignored.
 
     Args:
-        size: (width, height) of the upright picture in pixels, larger or smaller than it is. Its own leaves all
-            samples as they are.
+        size: (width, height) of the upright picture in pixels, larger or smaller than it is. Its own leaves
+            all samples as they are.
         max_side: where `size` is None: longer side at most, in pixels.
         bits: of the samples.
         fill_hidden: see `coded_samples`.

@@ -35,16 +35,16 @@ def encode_result(
     content: BinaryIO | Raw | None,
     selection: BinaryIO | Raw | None,
 ) -> None:
-    """Writes a result as PNG, with what belongs to it of its content: alpha, and the way its colours are coded.
+    """Writes a result as PNG, with what belongs to it of its content: alpha, and how its colours are coded.
 
-    With a selection, what lies outside of it is the content: where the result has its size, exactly its samples,
-    also where they cannot be seen. Then the result has 16 bits per channel if the content has; grey becomes R = G =
-    B; a PNG's cICP, gAMA and cHRM are kept. What a PNG in colour cannot be tagged as is converted to sRGB: CMYK,
-    L*a*b*, and grey with a profile for grey.
+    With a selection, what lies outside of it is the content: where the result has its size, exactly its
+    samples, also where they cannot be seen. Then the result has 16 bits per channel if the content has; grey
+    becomes R = G = B; a PNG's cICP, gAMA and cHRM are kept. What a PNG in colour cannot be tagged as is
+    converted to sRGB: CMYK, L*a*b*, and grey with a profile for grey.
 
     Args:
-        samples: what was painted, sRGB, (height, width, 3), uint8 or uint16: all of it, not yet blended with the
-            content.
+        samples: what was painted, sRGB, (height, width, 3), uint8 or uint16: all of it, not yet blended with
+            the content.
         metadata: how it was made; written as text entry "impasto".
         content: what it was painted from; None for a texture.
         selection: a mask: white where the painting counts, black where the content does.
@@ -56,10 +56,7 @@ def encode_result(
         write_png(out, samples, text=metadata)
         return
     opened = source(content)
-    if selection is None:
-        coded = _painted(samples, opened)
-    else:
-        coded = _blended(samples, opened, selection)
+    coded = _painted(samples, opened) if selection is None else _blended(samples, opened, selection)
     write_png(
         out,
         _with_alpha(coded.rgb, coded.alpha),
@@ -74,11 +71,11 @@ def convert(
 ) -> tuple[int, int]:
     """Writes a result in another way. The same result always gives the same bytes.
 
-    Profile and metadata are kept (JPEG and WebP have no place for metadata); bare pixels are converted to sRGB.
+    Profile and metadata are kept (JPEG and WebP have no place for metadata); bare pixels are sRGB.
 
     Args:
-        format: "png16" has 16 bits per channel, "png" 8, "tiff" as many as the result; "rgba8" and "rgba16" are
-            bare pixels, the lower byte first.
+        format: "png16" has 16 bits per channel, "png" 8, "tiff" as many as the result; "rgba8" and "rgba16"
+            are bare pixels, the lower byte first.
         max_side: longer side at most, in pixels.
         quality: of JPEG and WebP, 1 to 100.
 
@@ -150,7 +147,7 @@ def thumbnail(file: BinaryIO, out: BinaryIO, side: int = 128, max_bytes: int = 1
 
 @dataclasses.dataclass(frozen=True)
 class _CodedRgb:
-    """An upright picture, and how its colours are coded: by a profile, by a PNG's chunks, or as sRGB untagged."""
+    """An upright picture, and how its colours are coded: by profile, by a PNG's chunks, or as bare sRGB."""
 
     rgb: Samples
     alpha: Samples | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class PictureFault(Exception):
-    """A picture cannot be used. The message is a sentence without its subject: what is wrong, then what to do."""
+    """A picture cannot be used. The message is a sentence without its subject: what is wrong, what to do."""
 
 
 def truncated() -> PictureFault:

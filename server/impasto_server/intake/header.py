@@ -6,7 +6,7 @@ import dataclasses
 import mmap
 from typing import BinaryIO, Literal
 
-Data = bytes | mmap.mmap
+Data = bytes | mmap.mmap | memoryview
 Model = Literal["grey", "rgb", "cmyk", "lab", "ycbcr"]
 
 SWAPS_SIDES = (5, 6, 7, 8)
@@ -101,7 +101,7 @@ class Header:
 
 
 def contents(file: BinaryIO) -> Data:
-    """A file's bytes: mapped, so that a large file costs no memory of its own, or read where it is in memory."""
+    """A file's bytes: mapped, so that a large file costs no memory; or read, where it is in memory anyway."""
     try:
         descriptor = file.fileno()
     except OSError:

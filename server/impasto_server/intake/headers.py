@@ -74,6 +74,6 @@ def read_header(data: Data, max_pixels: int) -> Header:
             return webp.read_header(data, max_pixels)
         if beginning.startswith(tiff.SIGNATURES):
             return tiff.read_header(data, max_pixels)
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):
         raise unreadable() from None
     raise PictureFault("is not a PNG, JPEG, WebP or TIFF file; convert it to one of them")

@@ -13,13 +13,14 @@ from impasto_server.intake.header import Data, Header, Span
 SIGNATURE = b"\xff\xd8\xff"
 
 _MOST_SEGMENTS = 2**14
-_WINDOW = 2**16
-_SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
+_FIRST_WINDOW, _WINDOW = 64, 2**16
+_EOI, _SOS = 0xD9, 0xDA
 _APP1, _APP2 = 0xE1, 0xE2
-_RESTARTS = range(0xD0, 0xD8)
 _READ_FRAMES = (0xC0, 0xC1, 0xC2)
 _ARITHMETIC_FRAMES = (0xC9, 0xCA)
 _OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)
+_MATTERS = np.ones(256, np.bool_)
+_MATTERS[[0, 0xFF, 0x01, *range(0xD0, 0xD9)]] = False
 _EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
 
 
@@ -33,12 +34,10 @@ def read_header(data: Data, most_pixels: int) -> Header:
     exif: Span | None = None
     profile: dict[int, Span] = {}
     while True:
-        position = _next_marker(data, position, in_scan=scans > 0)
+        position = _next_marker(data, position)
         marker = data[position - 1]
         if marker == _EOI:
             break
-        if marker in (_SOI, _TEM) or marker in _RESTARTS:
-            continue
         segments += 1
         if segments > _MOST_SEGMENTS:
             raise PictureFault(
@@ -94,23 +93,22 @@ def _starts(data: Data, segment: Span, signature: bytes) -> bool:
     return data[segment.start : min(segment.end, segment.start + len(signature))] == signature
 
 
-def _next_marker(data: Data, position: int, *, in_scan: bool) -> int:
-    """Where the next marker ends: 0xFF and a byte that is neither stuffing (0) nor filling (0xFF).
+def _next_marker(data: Data, position: int) -> int:
+    """Where the next marker that matters ends: 0xFF and one more byte.
 
-    In scans, restart markers are passed over. Each byte is looked at once, whatever the bytes are.
+    That is neither stuffing (0) nor filling (0xFF), nor one of the markers that stand for themselves. Each
+    byte is looked at once, whatever the bytes are.
 
     Raises:
         PictureFault: there is none.
     """
+    length = _FIRST_WINDOW
     while position + 1 < len(data):
-        end = min(len(data), position + _WINDOW)
+        end = min(len(data), position + length)
         window = np.frombuffer(data, np.uint8, end - position, position)
-        second = window[1:]
-        marks = (window[:-1] == 0xFF) & (second != 0) & (second != 0xFF)
-        if in_scan:
-            marks &= (second < _RESTARTS.start) | (second >= _RESTARTS.stop)
+        marks = (window[:-1] == 0xFF) & _MATTERS[window[1:]]
         at = int(marks.argmax())
         if marks[at]:
             return position + at + 2
-        position = end - 1
+        position, length = end - 1, min(4 * length, _WINDOW)
     raise truncated()

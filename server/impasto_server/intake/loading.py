@@ -1,17 +1,13 @@
-"""From a file to its samples, by libvips: decoded as they are coded, a strip at a time, not yet turned upright."""
+"""From a file to its samples, by libvips: as they are coded, strip by strip, not yet turned upright."""
 
 from __future__ import annotations
 
-import os
+import logging
+
+import pyvips
 
 from impasto_server.intake import png
 from impasto_server.intake.header import Data, Header, TiffPicture
-
-# libvips reads both when it is loaded. One thread of it per picture: the pictures are many, the cores few.
-os.environ.setdefault("VIPS_CONCURRENCY", "1")
-os.environ.setdefault("VIPS_WARNING", "1")
-
-import pyvips
 
 COLOURS = {"grey": 1, "rgb": 3, "ycbcr": 3, "cmyk": 4, "lab": 3}
 """Samples of a pixel, without alpha."""
@@ -20,11 +16,12 @@ _LOADERS = ("Png", "Jpeg", "Webp", "Tiff")
 _MOST_SPARE_BYTES = 2**20
 _HARMLESS = ("extraneous bytes", "unknown JFIF", "Unknown Adobe", "Inconsistent progression", "Invalid SOS")
 _PHOTOMETRIC_RGB = 2
-_CIELAB = 8
+_CIELAB, _ICCLAB = 8, 9
 
 
 def prepare() -> None:
-    """Makes libvips read the four formats only, and keep nothing. For a process to call once, before it forks."""
+    """Makes libvips read the four formats only, and keep nothing. Called once, before a process forks."""
+    logging.getLogger("pyvips").setLevel(logging.ERROR)
     pyvips.cache_set_max(0)
     pyvips.block_untrusted_set(True)
     pyvips.operation_block_set("VipsForeignLoad", True)
@@ -70,8 +67,8 @@ def opened(data: Data, header: Header, *, scale: tuple[int, int], strict: bool) 
 def _jpeg(data: Data, header: Header, scale: tuple[int, int], fail_on: str) -> pyvips.Image:
     factor = next((f for f in (8, 4, 2) if f <= _shrink(header, scale)), 1)
     image = pyvips.Image.jpegload_buffer(data, shrink=factor, fail_on=fail_on, access="sequential")
-    # The last column and row stand for fewer pixels than the others: without them, the picture would be stretched
-    # by less, where they are nearly empty.
+    # The last column and row may stand for fewer pixels than the others. Where it is less than half as many,
+    # the picture is stretched by less without them.
     width = max(1, round(header.width / factor))
     height = max(1, round(header.height / factor))
     return image.crop(0, 0, min(width, image.width), min(height, image.height))
@@ -99,13 +96,15 @@ def _tiff(data: Data, header: Header, tiff: TiffPicture) -> pyvips.Image:
     if tiff.photometric == _CIELAB:
         # a and b are two's complements: their zero moves from 0 to the middle.
         half, full = (128, 255) if tiff.sample_bits == 8 else (2**15, 2**16 - 1)
-        colours = (colours + [0, half, half]) & full
+        colours = colours.linear(1, [0, half, half]).cast("int") & full
+    if tiff.photometric == _ICCLAB and tiff.sample_bits == 16:
+        colours = colours.linear([0xFFFF / 0xFF00, 1, 1], 0).rint()  # There, L* = 100 is 0xFF00.
     joined = colours if alpha is None else colours.bandjoin(alpha)
     return _as_integers(joined, header)
 
 
 def _as_integers(image: pyvips.Image, header: Header) -> pyvips.Image:
-    """Samples of 8 or 16 bits. Of floating point, that is left to the caller, who must find its white first."""
+    """Samples of 8 or 16 bits; floating point as it is, because its white must be found first."""
     assert header.tiff is not None
     if header.tiff.sample == "float":
         return image.cast("float")

@@ -41,16 +41,16 @@ def read_header(data: Data, most_pixels: int) -> Header:
     whole = memoryview(data)
     kinds: set[bytes] = set()
     found: dict[bytes, Span] = {}
-    spare, count = 0, 0
+    spare = 0
     last = b""
-    for kind, span in chunks(data):
-        count += 1
+    for count, (kind, span) in enumerate(chunks(data), 1):
         if count > _MOST_CHUNKS:
             raise PictureFault(f"is a PNG of more than {_MOST_CHUNKS:,} chunks; save it again and resend")
         if count == 1:
             if kind != b"IHDR" or span.end - span.start != 13:
                 raise truncated()
-            check_pixels(*struct.unpack_from(">II", data, span.start), most_pixels)
+            width, height = struct.unpack_from(">II", data, span.start)
+            check_pixels(width, height, most_pixels)
         critical = not kind[0] & 0x20
         wanted = kind in _LENGTHS and kind not in found and (kind == b"eXIf" or b"IDAT" not in kinds)
         if critical or wanted:

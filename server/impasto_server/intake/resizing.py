@@ -14,8 +14,8 @@ Kernel = Literal["lanczos3", "linear", "nearest"]
 _SUPPORTS = {"lanczos3": 3.0, "linear": 1.0}
 _ROWS = 64
 _STRIP_BYTES = 2**20
-# Beyond so many times the wanted size, boxes are averaged first: the eye does not tell, and it takes a fraction of
-# the time.
+# Beyond so many times the wanted size, boxes are averaged first: the eye does not tell, and it takes a
+# fraction of the time.
 _PURE_FACTOR = 4.0
 
 
@@ -55,11 +55,12 @@ def box_shrunk(image: pyvips.Image, width: int, height: int) -> Samples:
 
 def _bounds(length: int, wanted: int) -> Samples:
     """Where along an axis the samples begin that each new one covers, and where the last one ends."""
-    return np.floor(np.arange(wanted + 1) * (length / wanted) + 0.5).astype(np.int64)
+    bounds: Samples = np.floor(np.arange(wanted + 1) * (length / wanted) + 0.5).astype(np.int64)
+    return bounds
 
 
 def box_resized(levels: Samples, width: int, height: int) -> Samples:
-    """Levels (height, width), uint8, of another size: averaged where they are more, repeated where they are fewer."""
+    """Levels (height, width), uint8, of another size: averaged where they are more, repeated where fewer."""
     if levels.shape[0] > height:
         levels = box_shrunk(_one_band(levels), levels.shape[1], height)
     if levels.shape[1] > width:
@@ -68,7 +69,8 @@ def box_resized(levels: Samples, width: int, height: int) -> Samples:
         np.minimum(((np.arange(wanted) + 0.5) * (length / wanted)).astype(np.int64), length - 1)
         for wanted, length in zip((height, width), levels.shape, strict=True)
     )
-    return levels[rows][:, columns]
+    resized: Samples = levels[rows][:, columns]
+    return resized
 
 
 def _one_band(levels: Samples) -> pyvips.Image:

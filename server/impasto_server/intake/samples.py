@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal, TypeVar
 
 import numpy as np
 import pyvips
@@ -20,6 +20,7 @@ _KEPT_BYTES = 64 * 2**20
 """A picture up to this size is decoded once and kept; a larger one is decoded again for each look at it."""
 
 _Look = Callable[[], pyvips.Image]
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,10 +104,10 @@ class Coded:
 def coded_samples(source: Source, size: tuple[int, int], *, fill_hidden: bool) -> Coded:
     """
     Args:
-        size: (width, height) in pixels, not upright. If it is the picture's own, the samples are those of the file.
-        fill_hidden: give pixels that cannot be seen the mean colour of those that can. What lies under alpha 0 is
-            arbitrary, often black, and would show at the edges of what is resized or painted. Pixels that shine
-            through a little keep their colour.
+        size: (width, height) in pixels, not upright. With its own, samples stay as they are.
+        fill_hidden: give pixels that cannot be seen the mean colour of those that can. What lies under alpha 0
+            is arbitrary, often black, and would show at the edges of what is resized or painted. Pixels that
+            shine through a little keep their colour.
 
     Raises:
         PictureFault: the pixels cannot be decoded.
@@ -170,7 +171,7 @@ def coded_levels(
     return _decoded(read)
 
 
-def _decoded(read: Callable[[bool], Any]) -> Any:
+def _decoded(read: Callable[[bool], _T]) -> _T:
     try:
         try:
             return read(True)
@@ -196,7 +197,7 @@ def _looks(source: Source, size: tuple[int, int], strict: bool) -> _Look:
 def _scaled_to_white(look: _Look, header: Header) -> _Look:
     """Floating point as ushort: it has no agreed white; 1 is usual, and what goes beyond it sets its own.
 
-    NaN becomes black, infinity 1. Values are taken as they are, coded like sRGB, unless a profile says otherwise.
+    NaN becomes black, infinity 1. Values are taken as coded like sRGB, unless a profile says otherwise.
     """
     if header.tiff is None or header.tiff.sample != "float":
         return look

@@ -195,6 +195,8 @@ def _main_picture(reader: _Reader) -> tuple[int, _Directory]:
     Raises:
         PictureFault: it is a camera's raw file, of which this would be a thumbnail.
     """
+    if reader.first == 16 and reader.data[8:10] == b"CR":  # Canon's own mark.
+        raise _raw()
     first = reader.directory(reader.first)
     _refuse_raw(reader, first)
     directory, page, seen = first, 0, {reader.first}
@@ -209,16 +211,19 @@ def _main_picture(reader: _Reader) -> tuple[int, _Directory]:
 
 
 def _refuse_raw(reader: _Reader, first: _Directory) -> None:
-    raw = PictureFault("is a camera's raw file; develop it and save it as a PNG, JPEG or 16-bit TIFF")
-    if _DNG_VERSION in first or reader.data[8:10] == b"CR" or first.one(_PHOTOMETRIC, 1) in _RAW_PHOTOMETRICS:
-        raise raw
+    if _DNG_VERSION in first or first.one(_PHOTOMETRIC, 1) in _RAW_PHOTOMETRICS:
+        raise _raw()
     if _SUB_PICTURES not in first:
         return
     if first.one(_SUBFILE, 0) & 1:
-        raise raw
+        raise _raw()
     for at in first.all(_SUB_PICTURES)[:16]:
         if reader.directory(int(at)).one(_PHOTOMETRIC, 1) in _RAW_PHOTOMETRICS:
-            raise raw
+            raise _raw()
+
+
+def _raw() -> PictureFault:
+    return PictureFault("is a camera's raw file; develop it and save it as a PNG, JPEG or 16-bit TIFF")
 
 
 def _kind(directory: _Directory, page: int) -> tuple[_Kind, TiffPicture]:
@@ -259,7 +264,8 @@ def _kind(directory: _Directory, page: int) -> tuple[_Kind, TiffPicture]:
     planar = directory.one(_PLANAR, 1) == 2
     if planar and format == "float" and depth == 16:
         raise PictureFault(
-            "is a TIFF of 16-bit floating-point samples in separate planes; save it with 8 or 16 bits per channel"
+            "is a TIFF of 16-bit floating-point samples in separate planes; "
+            "save it with 8 or 16 bits per channel"
         )
     extras = [int(value) for value in directory.all(_EXTRA_SAMPLES)[:extra]]
     alphas = [i for i, value in enumerate(extras) if value in (1, 2)]

@@ -1,0 +1,178 @@
+"""The process that reads pictures: what it does when a picture, a caller or itself goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.pictures import PictureDamaged, PictureFault, Samples, Source
+from impasto_server.fleet import intake as module
+from impasto_server.fleet.intake import IntakeProcess
+from impasto_server.temporary import anonymous_file
+from samples import coded, photo
+from server_process import children, is_alive, until
+
+
+def with_intake(work: Callable[[IntakeProcess], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        async with IntakeProcess() as intake:
+            return await asyncio.wait_for(work(intake), 60)
+
+    return asyncio.run(run())
+
+
+async def a_child(pid: int) -> int:
+    found = await asyncio.to_thread(until, lambda: children(pid), bool)
+    return found[0]
+
+
+def source(data: bytes, **about: Any) -> Source:
+    file = anonymous_file()
+    file.write(data)
+    return Source(file, **about)
+
+
+def test_a_picture_is_described_decoded_and_coded() -> None:
+    async def work(intake: IntakeProcess) -> None:
+        content = source(coded(photo(64, 48)), pixels=64 * 48)
+        about = await intake.describe("anna", content)
+        assert (about.format, about.size, about.bits) == (pb.IMAGE_FORMAT_PNG, (64, 48), 8)
+        samples = await intake.decode("anna", content, (32, 24), 16)
+        assert (samples.width, samples.height, samples.channels, samples.bits) == (32, 24, 3, 16)
+        assert os.fstat(samples.file.fileno()).st_size == 32 * 24 * 3 * 2
+        with await intake.encode("anna", samples, '{"n": 1}', content) as result:
+            picture = PIL.Image.open(result)
+            assert picture.size == (32, 24)
+            assert picture.info["impasto"] == '{"n": 1}'
+        mask = await intake.decode_mask("anna", content, (16, 12))
+        assert (mask.width, mask.height, mask.channels, mask.bits) == (16, 12, 1, 8)
+
+    with_intake(work)
+
+
+def test_raw_pixels_of_8_and_16_bits() -> None:
+    levels = np.arange(4 * 3 * 4, dtype="<u2").reshape(3, 4, 4) * 1000
+    levels[..., 3] = 65535
+
+    async def work(intake: IntakeProcess) -> None:
+        deep = pb.RawPixels(width=4, height=3, rgba=levels.tobytes(), bits_per_channel=16)
+        given = source(deep.SerializeToString(), raw=True, pixels=12)
+        about = await intake.describe("anna", given)
+        assert (about.size, about.bits) == ((4, 3), 16)
+        samples = await intake.decode("anna", given, (4, 3), 16)
+        found = np.frombuffer(os.pread(samples.file.fileno(), 10_000, 0), "<u2").reshape(3, 4, 3)
+        assert (found == levels[..., :3]).all()
+        with await intake.convert("anna", given, pb.IMAGE_FORMAT_RGBA16) as converted:
+            converted.seek(0)
+            assert converted.read() == levels.tobytes()
+
+    with_intake(work)
+
+
+def test_what_is_no_picture_is_refused_and_the_next_is_read() -> None:
+    async def work(intake: IntakeProcess) -> None:
+        with pytest.raises(PictureFault, match="not a PNG"):
+            await intake.describe("anna", source(b"rubbish" * 100))
+        with pytest.raises(PictureDamaged):
+            await intake.decode("anna", source(coded(photo()), sha256="0" * 64), (32, 24), 8)
+        with pytest.raises(OSError, match="No such file"):
+            await intake.describe("anna", Source(Path("/nonexistent")))
+        assert (await intake.describe("anna", source(coded(photo())))).size == (32, 24)
+        assert intake.restarts == 0
+
+    with_intake(work)
+
+
+@pytest.mark.parametrize("limit", ["_FIXED_BYTES", "_SECONDS"])
+def test_a_picture_that_takes_too_much_is_refused_and_harms_no_other(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(intake: IntakeProcess) -> None:
+        stream = io.BytesIO()
+        PIL.Image.effect_noise((3000, 3000), 90).save(stream, "PNG", compress_level=0)
+        noise = source(stream.getvalue())
+        with monkeypatch.context() as changed:
+            if limit == "_FIXED_BYTES":
+                changed.setattr(module, limit, 0)
+                changed.setattr(module, "_BYTES_PER_PIXEL", 0)
+            else:
+                # Of the clock: 1 second, which a stopped child waits for.
+                changed.setattr(module, limit, 1)
+                changed.setattr(module, "_SECONDS_PER_MEGAPIXEL", 0)
+                changed.setattr(module, "_PATIENCE_SECONDS", 0.5)
+            decoding = asyncio.create_task(intake.decode("anna", noise, (2999, 2999), 8))
+            if limit == "_SECONDS":
+                assert intake.process_id is not None
+                os.kill((await a_child(intake.process_id)), signal.SIGSTOP)
+            with pytest.raises(PictureFault, match="takes more memory or time"):
+                await decoding
+        assert (await intake.describe("bela", source(coded(photo())))).size == (32, 24)
+        assert intake.restarts == (limit == "_SECONDS")
+
+    with_intake(work)
+
+
+def test_the_process_is_replaced_and_what_it_was_at_is_done() -> None:
+    async def work(intake: IntakeProcess) -> None:
+        first = intake.process_id
+        assert first is not None
+        os.kill(first, signal.SIGSTOP)
+        waiting = [
+            asyncio.create_task(intake.describe(tenant, source(coded(photo())))) for tenant in ("a", "b", "c")
+        ]
+        await asyncio.sleep(0)
+        os.kill(first, signal.SIGKILL)
+        assert [(await task).size for task in waiting] == 3 * [(32, 24)]
+        assert intake.restarts == 1
+        assert intake.process_id != first
+
+    with_intake(work)
+
+
+def test_a_caller_that_leaves_ends_the_work_for_it() -> None:
+    async def work(intake: IntakeProcess) -> None:
+        stream = io.BytesIO()
+        PIL.Image.effect_noise((3500, 3500), 90).save(stream, "PNG", compress_level=0)
+        noise = source(stream.getvalue(), pixels=3500**2)
+        left = asyncio.create_task(intake.decode("anna", noise, (3499, 3499), 8))
+        assert intake.process_id is not None
+        child = await a_child(intake.process_id)
+        os.kill(child, signal.SIGSTOP)
+        left.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await left
+        await asyncio.to_thread(until, lambda: is_alive(child), lambda alive: not alive)
+        assert (await intake.describe("anna", source(coded(photo())))).size == (32, 24)
+
+    with_intake(work)
+
+
+def test_it_ends_with_the_gateway(tmp_path: Path) -> None:
+    async def run() -> tuple[int | None, IntakeProcess]:
+        async with IntakeProcess() as intake:
+            await intake.describe("anna", source(coded(photo())))
+            return intake.process_id, intake
+
+    pid, _ = asyncio.run(run())
+    assert pid is not None
+    until(lambda: is_alive(pid), lambda alive: not alive)
+
+
+def test_samples_of_a_painting_become_a_result_without_a_content() -> None:
+    async def work(intake: IntakeProcess) -> None:
+        file = anonymous_file()
+        file.write(bytes(range(36)))
+        with await intake.encode("anna", Samples(file, 4, 3, 3, 8), "{}") as result:
+            assert np.asarray(PIL.Image.open(result)).tobytes() == bytes(range(36))
+
+    with_intake(work)
