@@ -8,36 +8,44 @@ import contextvars
 import inspect
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
 from google.rpc import status_pb2
-from grpc_status import rpc_status
 
-from impasto_server.contract.errors import internal, status
+from impasto_server.contract.errors import CallError, internal, quoted, status
 from impasto_server.fleet.worker_process import ConfigurationError
+from impasto_server.gateway.answering import abort
 from impasto_server.gateway.metrics import Metrics
+from impasto_server.gateway.open_calls import OpenCall, OpenCalls
+from impasto_server.gateway.reading import Reading, kind_of
 from impasto_server.gateway.settings import Settings
-from impasto_server.gateway.tokens import CHECK_SECONDS, Tenant, Tokens, TokensError
+from impasto_server.gateway.tokens import Tenant, Tokens, TokensError
 
 _log = logging.getLogger(__name__)
 
 UNARY_DEADLINE = 120.0
 """Seconds after which a call without a stream is ended, whatever its caller says."""
 
-_OPEN = ("/grpc.health.v1.Health/",)
+_OPEN = "/grpc.health.v1.Health/"
+_WAITING = ("/impasto.v1.StyleTransfer/GetPreview",)
 _BEARER = "bearer "
 _MAX_COMMON_NAME = 64
 
+# Whose the calls are that anybody may make. No tenant has such a name: it is not printable.
+_ANYBODY = "\0anybody"
 
-class _Removed(Exception):
-    """The caller's token was removed during the call."""
+Metadata = Sequence[tuple[str, "str | bytes"]]
 
 
 class Access(grpc.aio.ServerInterceptor):
-    """Lets in who may call, says who it is, and ends what takes too long."""
+    """Lets in who may call, says who it is, and ends what takes too long.
+
+    Every handler is made one that reads its messages itself, so that nothing of a call is taken in before its
+    caller is known, and as much at a time as `Reading` allows.
+    """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         """
@@ -52,11 +60,18 @@ class Access(grpc.aio.ServerInterceptor):
         self._metrics = metrics
         self._tokens = _open_tokens(settings)
         self._tenant: contextvars.ContextVar[Tenant] = contextvars.ContextVar("tenant")
+        self._reading = Reading(settings.max_request_memory)
+        self._calls = OpenCalls(settings.max_streams_per_tenant, self._lost_access)
 
     @property
     def uses_tokens(self) -> bool:
         """Whether callers need a token."""
         return self._tokens is not None
+
+    @property
+    def reading(self) -> Reading:
+        """How callers' messages are read."""
+        return self._reading
 
     def tenant(self) -> Tenant:
         """Who made the call that is being answered."""
@@ -71,99 +86,97 @@ class Access(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
         method: str = handler_call_details.method
-        kind = f"{'stream' if handler.request_streaming else 'unary'}_" + (
-            "stream" if handler.response_streaming else "unary"
-        )
-        inner = getattr(handler, kind)
-        if inspect.isasyncgenfunction(inner):
-            inner = _writing(inner)
-        make = getattr(grpc, f"{kind}_rpc_method_handler")
-        return make(
-            self._guarded(method, inner, streams=handler.request_streaming or handler.response_streaming),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        handler = await continuation(handler_call_details)
+        answer = self._guarded(method, handler, handler_call_details.invocation_metadata or ())
+        if handler is None:
+            return grpc.stream_unary_rpc_method_handler(answer)
+        if handler.response_streaming:
+            make = grpc.stream_stream_rpc_method_handler
+        else:
+            make = grpc.stream_unary_rpc_method_handler
+        return make(answer, response_serializer=handler.response_serializer)
 
-    def _guarded(self, method: str, inner: Callable[[Any, Any], Any], *, streams: bool) -> Any:
-        most = self._settings.max_deadline if streams else UNARY_DEADLINE
+    def _guarded(self, method: str, handler: Any, metadata: Metadata) -> Any:
+        """What answers a call of a method, known or not."""
+        known = handler is not None
+        streams = known and (handler.request_streaming or handler.response_streaming)
+        seconds = self._settings.max_deadline if streams else UNARY_DEADLINE
+        long = streams or method in _WAITING
 
-        async def call(request: Any, context: Any) -> Any:
+        async def call(_: Any, context: Any) -> Any:
             begin = time.monotonic()
             code = grpc.StatusCode.UNKNOWN
+            entered: OpenCall | None = None
             try:
-                self._tenant.set(await self._find_tenant(method, context))
-                answering = _answer(inner, request, context)
-                if streams and self._tokens is not None and not method.startswith(_OPEN):
-                    answering = self._while_known(_token(context), answering)
-                answer = await asyncio.wait_for(answering, most)
+                tenant, token = self._find_tenant(method, metadata, context)
+                self._tenant.set(tenant)
+                owner = _ANYBODY if method.startswith(_OPEN) else tenant.name
+                with self._calls.entered(owner, token=token, seconds=seconds, long=long) as entered:
+                    answer = await self._answered(method, handler, owner, context)
                 code = grpc.StatusCode.OK
                 return answer
-            except asyncio.TimeoutError:
-                code = grpc.StatusCode.DEADLINE_EXCEEDED
-                message = f"a call may take {most:g} s at most; take up what it was about with another one"
-                await _abort(context, status(code, "MAX_DEADLINE", message))
-            except _Removed:
-                code = grpc.StatusCode.UNAUTHENTICATED
-                await _abort(context, _stranger())
+            except CallError as error:
+                ending = error.status
+                code = _code_of(ending)
             except grpc.aio.AbortError:
                 code = _code(context)
                 raise
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED
-                raise
+                if entered is None or entered.ending is None or context.done():
+                    raise
+                entered.take_back_cancellation()
+                ending = entered.ending
+                code = _code_of(ending)
             finally:
-                self._metrics.call(method, code.name, time.monotonic() - begin)
+                self._metrics.call(method if known else "unknown", code.name, time.monotonic() - begin)
+            return await abort(context, ending)
 
         return call
 
-    async def _find_tenant(self, method: str, context: Any) -> Tenant:
+    async def _answered(self, method: str, handler: Any, owner: str, context: Any) -> Any:
+        if handler is None:
+            raise CallError(_no_method(method))
+        kind, parse = kind_of(method), handler.request_deserializer
+        with self._reading.of(owner):
+            if handler.request_streaming:
+                inner = handler.stream_stream if handler.response_streaming else handler.stream_unary
+                async with contextlib.aclosing(self._reading.messages(context, kind, parse)) as messages:
+                    return await _answer(inner, [messages], context)
+            inner = handler.unary_stream if handler.response_streaming else handler.unary_unary
+            return await _answer(inner, [await self._reading.message(context, kind, parse)], context)
+
+    def _find_tenant(self, method: str, metadata: Metadata, context: Any) -> tuple[Tenant, str]:
+        """Who calls, and the token that they got in by, if it was one.
+
+        Raises:
+            CallError: they do not get in.
+        """
         if method.startswith(_OPEN):
-            return Tenant("")
+            return Tenant(""), ""
         if self._tokens is not None:
+            token = _token(metadata)
             try:
-                tenant = self._tokens.tenant_of(_token(context))
+                tenant = self._tokens.tenant_of(token)
             except TokensError as error:
                 _log.error("tokens cannot be read error=%r", str(error))
-                await _abort(context, internal())
-            else:
-                if tenant is not None:
-                    return tenant
-                await _abort(context, _stranger())
+                raise CallError(internal()) from None
+            if tenant is None:
+                raise CallError(_stranger())
+            return tenant, token
         if self._settings.tls_client_ca is not None:
             names = context.auth_context().get("x509_common_name", ())
             name = names[0].decode(errors="replace").strip() if names else ""
             # Those without a name would all be one tenant, and see each other's pictures.
             if not name or not name.isprintable() or len(name) > _MAX_COMMON_NAME:
-                await _abort(context, _nameless())
-            return Tenant(name)
-        return Tenant("")
+                raise CallError(_nameless())
+            return Tenant(name), ""
+        return Tenant(""), ""
 
-    async def _while_known(self, token: str, answering: Coroutine[Any, Any, Any]) -> Any:
-        """The answer of a stream, which ends when the token it was begun with is removed."""
-        work = asyncio.ensure_future(answering)
-        removal = asyncio.ensure_future(self._removal(token))
-        try:
-            await asyncio.wait({work, removal}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise _Removed
-            return work.result()
-        finally:
-            work.cancel()
-            removal.cancel()
-            await asyncio.gather(work, removal, return_exceptions=True)
-
-    async def _removal(self, token: str) -> None:
+    def _lost_access(self, token: str) -> status_pb2.Status | None:
         assert self._tokens is not None
-        is_known = True
-        while is_known:
-            await asyncio.sleep(CHECK_SECONDS)
-            # A file that cannot be read just now has not removed anyone.
-            with contextlib.suppress(TokensError):
-                is_known = self._tokens.tenant_of(token) is not None
+        return _stranger() if self._tokens.tenant_of(token) is None else None
 
 
 def _open_tokens(settings: Settings) -> Tokens | None:
@@ -183,27 +196,31 @@ def _open_tokens(settings: Settings) -> Tokens | None:
     return tokens
 
 
-async def _answer(inner: Callable[[Any, Any], Any], request: Any, context: Any) -> Any:
-    answer = inner(request, context)
+async def _answer(inner: Callable[[Any, Any], Any], request: list[Any], context: Any) -> Any:
+    """The answer of a handler of any kind.
+
+    Args:
+        request: emptied, so that nothing here keeps a large request in memory as long as its stream lasts.
+    """
+    if inspect.isasyncgenfunction(inner):
+        async with contextlib.aclosing(inner(request.pop(), context)) as responses:
+            async for response in responses:
+                await context.write(response)
+        return None
+    answer = inner(request.pop(), context)
     return await answer if inspect.isawaitable(answer) else answer
 
 
-def _writing(inner: Callable[[Any, Any], AsyncGenerator[Any, None]]) -> Callable[[Any, Any], Awaitable[None]]:
-    """A handler that yields its responses, as one that writes them."""
-
-    async def call(request: Any, context: Any) -> None:
-        async with contextlib.aclosing(inner(request, context)) as responses:
-            async for response in responses:
-                await context.write(response)
-
-    return call
-
-
-def _token(context: Any) -> str:
-    for key, value in context.invocation_metadata() or ():
+def _token(metadata: Metadata) -> str:
+    for key, value in metadata:
         if key == "authorization" and isinstance(value, str) and value.lower().startswith(_BEARER):
             return value[len(_BEARER) :].strip()
     return ""
+
+
+def _no_method(method: str) -> status_pb2.Status:
+    message = f"there is no call {quoted(method)} here; make the client from the server's own .proto files"
+    return status(grpc.StatusCode.UNIMPLEMENTED, "UNKNOWN_METHOD", message)
 
 
 def _stranger() -> status_pb2.Status:
@@ -222,12 +239,13 @@ def _nameless() -> status_pb2.Status:
     return status(grpc.StatusCode.UNAUTHENTICATED, "NO_COMMON_NAME", message)
 
 
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def _code_of(status: status_pb2.Status) -> grpc.StatusCode:
+    return _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+
+
 def _code(context: Any) -> grpc.StatusCode:
     code = context.code()
-    known = {status.value[0]: status for status in grpc.StatusCode}
-    return code if isinstance(code, grpc.StatusCode) else known.get(code, grpc.StatusCode.UNKNOWN)
-
-
-async def _abort(context: Any, error: status_pb2.Status) -> None:
-    ending = rpc_status.to_status(error)
-    await context.abort(ending.code, ending.details, ending.trailing_metadata)
+    return code if isinstance(code, grpc.StatusCode) else _CODES.get(code, grpc.StatusCode.UNKNOWN)

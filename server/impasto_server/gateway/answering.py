@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import grpc.aio
 from google.rpc import status_pb2
@@ -53,8 +53,11 @@ def answered(
 
     @functools.wraps(method)
     async def answer(self: S, request: Q, context: Context, /) -> R:
+        answering = method(self, request, context)
+        # It may be large, and a stream may last: only the method itself keeps it.
+        del request
         try:
-            return await method(self, request, context)
+            return await answering
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except grpc.aio.InternalError:
@@ -62,11 +65,31 @@ def answered(
             raise asyncio.CancelledError from None
         except Exception as error:
             ending = status_of(error, method.__name__)
-        told = rpc_status.to_status(ending)
-        await context.abort(told.code, told.details, told.trailing_metadata)
-        raise AssertionError("abort raises")
+        return await abort(context, ending)
 
     return answer
+
+
+async def abort(context: Any, error: status_pb2.Status) -> NoReturn:
+    """Ends a call with an error. Not to be called while an exception is handled, which would be kept."""
+    told = rpc_status.to_status(error)
+    task = asyncio.current_task()
+    assert task is not None
+    try:
+        await context.abort(told.code, told.details, told.trailing_metadata)
+    except grpc.aio.InternalError:
+        # What could not be sent: the caller is gone, and its cancellation on the way.
+        raise asyncio.CancelledError from None
+    except grpc.aio.AbortError as aborted:
+        # gRPC keeps the error with the call, and its traceback keeps the call: megabytes that had come for it
+        # would wait for the garbage collector.
+        task.add_done_callback(functools.partial(_forget_traceback, aborted))
+        raise
+    raise AssertionError("abort raises")
+
+
+def _forget_traceback(error: BaseException, _: object) -> None:
+    error.with_traceback(None)
 
 
 def status_of(error: Exception, method: str) -> status_pb2.Status:

@@ -23,10 +23,13 @@ from impasto_server.fleet.intake import IntakeProcess
 from impasto_server.fleet.placer import Placer
 from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.access import Access
+from impasto_server.gateway.connections import raise_descriptor_limit, server_options
 from impasto_server.gateway.housekeeping import keep_sweeping
 from impasto_server.gateway.listening import check_protection, listen
+from impasto_server.gateway.memory import give_memory_back
+from impasto_server.gateway.method_names import tolerate_broken_names
 from impasto_server.gateway.metrics import Metrics
-from impasto_server.gateway.service import MAX_REQUEST_BYTES, StyleTransfer
+from impasto_server.gateway.service import StyleTransfer
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.styles import StyleLibrary
 from impasto_server.jobs.registry import Registry
@@ -43,19 +46,6 @@ SERVICE = style_transfer_pb2.DESCRIPTOR.services_by_name["StyleTransfer"].full_n
 # to end, less than 30.
 _GRACE_SECONDS = 1.0
 
-_OPTIONS = [
-    # With it, a second server on the same port is not refused but gets a random half of the calls.
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-    ("grpc.max_send_message_length", 1024 * 1024),
-    # Finds callers that vanished without a word, and bears with those who look after us as often.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-]
-
 
 async def serve(settings: Settings) -> None:
     """Serves until SIGTERM, SIGINT or, if private, the end of stdin; prints its address on stdout as JSON.
@@ -63,6 +53,8 @@ async def serve(settings: Settings) -> None:
     Raises:
         ConfigurationError: it cannot be run like this.
     """
+    tolerate_broken_names()
+    give_memory_back()
     metrics = Metrics()
     access = Access(settings, metrics)
     await check_protection(settings, uses_tokens=access.uses_tokens)
@@ -82,7 +74,7 @@ async def serve(settings: Settings) -> None:
 async def _serve(
     settings: Settings, store: Store, fleet: Fleet, intake: IntakeProcess, access: Access, metrics: Metrics
 ) -> None:
-    server = grpc.aio.server(interceptors=[access], options=_OPTIONS)
+    server = grpc.aio.server(interceptors=[access], options=server_options(raise_descriptor_limit()))
     registry = Registry(
         AsyncStore(store),
         metrics,

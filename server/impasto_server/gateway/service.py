@@ -29,6 +29,7 @@ from impasto_server.gateway.access import Access
 from impasto_server.gateway.answering import answered, bad_page_token
 from impasto_server.gateway.downloads import Download, Downloads
 from impasto_server.gateway.metrics import Metrics
+from impasto_server.gateway.reading import MAX_REQUEST_BYTES
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.steering import changed_job
 from impasto_server.gateway.styles import BadPageToken as BadStylesToken
@@ -42,8 +43,6 @@ from impasto_server.jobs.states import is_final
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
-
-MAX_REQUEST_BYTES = 64 * 1024 * 1024
 
 _MAX_WAIT = 60.0
 _DEFAULT_PAGE, _MAX_PAGE = 50, 200
@@ -97,7 +96,9 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
     ) -> None:
         linger = None if request.keep_running else seconds(request.linger)
         job = await self._create(request, linger)
-        watcher = job.watch(wants_previews=not request.preview.disabled)
+        wants_previews = not request.preview.disabled
+        del request
+        watcher = job.watch(wants_previews=wants_previews)
         try:
             await self._relay(watcher, lambda event: context.write(pb.StylizeResponse(event=event)))
         finally:
@@ -117,7 +118,9 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         # Before anything is stored for a job that there is no room for.
         if not await self._registry.is_known(tenant, request.request_id):
             self._registry.check_room(tenant)
-        return await self._registry.create(await self._submissions.record(request, tenant, linger))
+        record = await self._submissions.record(request, tenant, linger)
+        self._access.reading.put_away()
+        return await self._registry.create(record)
 
     # Jobs.
 

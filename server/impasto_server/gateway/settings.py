@@ -117,6 +117,14 @@ class Settings:
     max_stored_bytes_per_tenant: int = _setting(
         0, SIZE, "Size of the images, uploads and results kept for one tenant, at most; 0 for no limit."
     )
+    max_streams_per_tenant: int = _setting(
+        200, whole(1), "Streams and waiting calls open at a time for one tenant."
+    )
+    max_request_memory: int = _setting(
+        256 << 20,
+        bounded(SIZE, 128 << 20),
+        "Memory for requests with images that are being taken in; half of it for one tenant. Others wait.",
+    )
     keep_results_for: float = _setting(
         7 * 86400.0,
         bounded(DURATION, 1.0, 36500 * 86400.0),
