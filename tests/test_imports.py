@@ -16,7 +16,12 @@ CLIENT = ROOT / "client" / "impasto"
 
 RECIPE = "impasto_server.engine.recipe"
 # Each for every part: `logs` is for processes to set up, and says how; the others belong to no part.
-COMMON = ("impasto_server.logs", "impasto_server.mailbox", "impasto_server.temporary")
+COMMON = (
+    "impasto_server.logs",
+    "impasto_server.mailbox",
+    "impasto_server.python_programs",
+    "impasto_server.temporary",
+)
 # `engine.recipe` is plain data.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "engine": ("impasto_server.engine",),

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from impasto.files import write_whole
+from impasto.python_programs import module_command
 
 HostName = Literal["krita", "gimp"]
 
@@ -129,7 +130,7 @@ def vendored_files() -> Path:
     kept.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".part-") as part:
         fetched = Path(part) / "fetched"
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [*module_command("pip"), "install", "--quiet", "--disable-pip-version-check"]
         pure = [
             "--python-version",
             OLDEST_PYTHON,

@@ -9,12 +9,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
 
 from impasto.errors import PrivateServerError
+from impasto.python_programs import module_command
 
 START_TIMEOUT = 60.0
 GRACE = 5.0
@@ -47,7 +47,7 @@ class PrivateServer:
         on_line: Callable[[str], None] | None = None,
     ) -> None:
         # The address is named because the environment may name another, meant for a server for others.
-        self._command = [sys.executable, "-m", "impasto_server", "serve", "--private"]
+        self._command = [*module_command("impasto_server"), "serve", "--private"]
         self._command += ["--host", "127.0.0.1", "--port", "0"]
         if weights is not None:
             self._command += ["--weights", os.fspath(weights)]

@@ -43,12 +43,14 @@ def main() -> None:
 
 
 def _serve(context: typer.Context, config: Path | None, **flags: object) -> None:
-    from impasto_server.fleet.worker_process import ConfigurationError
-    from impasto_server.gateway.server import serve as serve_until_stopped
     from impasto_server.logs import log_to_stderr
 
     settings = _settings(config, flags)
+    # Before gRPC is imported, by the other two.
     log_to_stderr("gateway", settings.log_level, settings.log_format)
+    from impasto_server.fleet.worker_process import ConfigurationError
+    from impasto_server.gateway.server import serve as serve_until_stopped
+
     try:
         asyncio.run(serve_until_stopped(settings))
     except ConfigurationError as error:

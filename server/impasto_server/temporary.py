@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import BinaryIO
@@ -28,9 +29,8 @@ class TemporaryFolder:
         """
         where = Path(parent or tempfile.gettempdir())
         for old in where.glob(f"{prefix}*"):
-            with contextlib.suppress(OSError), (old / _OWNER).open("rb") as owner:
-                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(old, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                _remove_left(old)
         self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=where))
         self._owner: BinaryIO = (self.path / _OWNER).open("ab")
         fcntl.flock(self._owner, fcntl.LOCK_EX)
@@ -46,3 +46,26 @@ def anonymous_file() -> BinaryIO:
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("impasto", os.MFD_CLOEXEC), "w+b", buffering=0)
     return tempfile.TemporaryFile(buffering=0)
+
+
+def _remove_left(folder: Path) -> None:
+    """Removes a folder that this user made, unless the process that made it lives.
+
+    Everybody may put things of such names beside ours: a pipe that nobody writes to, a link to elsewhere.
+
+    Raises:
+        OSError: it is somebody else's, in use, or no such folder.
+    """
+    if not _is_own(folder.lstat(), stat.S_IFDIR):
+        return
+    owner = os.open(folder / _OWNER, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        if _is_own(os.fstat(owner), stat.S_IFREG):
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(owner)
+
+
+def _is_own(found: os.stat_result, kind: int) -> bool:
+    return stat.S_IFMT(found.st_mode) == kind and found.st_uid == os.geteuid()

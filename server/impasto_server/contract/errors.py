@@ -9,6 +9,8 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from impasto_server.contract.texts import shown
+
 DOMAIN = "impasto"
 
 # A status travels in the trailer, of which common clients take 8 KiB: its sentence in the clear, where each
@@ -140,6 +142,7 @@ def status(code: grpc.StatusCode, reason: str, message: str, *details: Message) 
 
 
 def _cut(text: str, most_bytes: int) -> str:
+    text = shown(text)
     data = text.encode(errors="replace")
     if len(data) <= most_bytes:
         return text

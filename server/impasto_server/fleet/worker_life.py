@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -19,6 +18,8 @@ from grpc_status import rpc_status
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2, worker_pb2_grpc
 from impasto_server.fleet.start_watch import StartWatch
+from impasto_server.logs import events_descriptor
+from impasto_server.python_programs import module_command
 
 if TYPE_CHECKING:
     from impasto.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
@@ -158,13 +159,15 @@ class WorkerLife:
         self._turn_file.write_bytes(bytes(_TURN_BYTES))
         self._start.prepare()
         process = self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "impasto_server.worker", "--socket", str(self._socket), "--device", device),
+            *module_command("impasto_server.worker"),
+            *("--socket", str(self._socket), "--device", device),
             *("--turn-file", str(self._turn_file), "--heartbeat-file", str(self._start.path)),
             *arguments,
             # The worker ends when this pipe closes, that is when this process ends, however it does.
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            # It writes its events in the same form as this process, so that they go where these go.
+            stderr=events_descriptor(),
             # Ctrl-C in the terminal reaches the gateway alone, which then ends the workers in good order.
             start_new_session=True,
             env=WORKER_ENVIRONMENT | os.environ,

@@ -11,6 +11,7 @@ from impasto_server.contract.errors import CallError, invalid_argument
 from impasto_server.contract.pictures import PictureFault
 from impasto_server.contract.previews import preview_faults, seconds
 from impasto_server.contract.recipes import recipe_faults, recipe_from_proto
+from impasto_server.contract.texts import controls
 from impasto_server.engine.recipe import (
     MAX_LONGEST_SIDE,
     MAX_REGIONS,
@@ -60,9 +61,7 @@ def check_request(request: pb.StylizeRequest | pb.CreateJobRequest, images: Imag
     """
     spec = request.spec
     faults = check_title(request.title, "title") + check_priority(request.priority, "priority")
-    if len(request.request_id) > MAX_REQUEST_ID:
-        remedy = f"has {len(request.request_id)} characters; give at most {MAX_REQUEST_ID}"
-        faults.append(("request_id", remedy))
+    faults += _check_text(request.request_id, "request_id", MAX_REQUEST_ID)
     if isinstance(request, pb.StylizeRequest) and request.HasField("linger"):
         linger = seconds(request.linger)
         if not 0 <= linger <= MAX_LINGER:
@@ -106,9 +105,17 @@ def check_request(request: pb.StylizeRequest | pb.CreateJobRequest, images: Imag
 
 def check_title(title: str, path: str) -> list[tuple[str, str]]:
     """What is wrong with a title."""
-    if len(title) <= MAX_TITLE:
+    return _check_text(title, path, MAX_TITLE)
+
+
+def _check_text(text: str, path: str, most: int) -> list[tuple[str, str]]:
+    """What is wrong with a text that other people see: in their terminals, lists and logs."""
+    if len(text) > most:
+        return [(path, f"has {len(text)} characters; give at most {most}")]
+    found = controls(text)
+    if not found:
         return []
-    return [(path, f"has {len(title)} characters; give at most {MAX_TITLE}")]
+    return [(path, f"has the control character {found[0]}; leave out such characters, and line breaks")]
 
 
 def check_priority(priority: int, path: str) -> list[tuple[str, str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import resource
 
+import grpc
+
 from impasto_server.gateway.reading import MAX_REQUEST_BYTES
 
 STREAMS_OF_CONNECTION = 200
@@ -40,6 +42,9 @@ def server_options(descriptors: int) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
         ("grpc.max_send_message_length", 1024 * 1024),
+        # Pictures are compressed as they are. 60 KB that unpack to the largest message take a second of the
+        # process, for whatever call they are sent.
+        ("grpc.compression_enabled_algorithms_bitset", 1 << grpc.Compression.NoCompression.value),
         ("grpc.max_concurrent_streams", STREAMS_OF_CONNECTION),
         # Finds callers that vanished without a word, and bears with those who look after us as often.
         ("grpc.keepalive_time_ms", 30_000),

@@ -17,6 +17,7 @@ from impasto_server.contract.errors import CallError, invalid_argument, shutting
 from impasto_server.contract.formats import ACCEPTED
 from impasto_server.contract.pictures import Intake
 from impasto_server.contract.previews import seconds
+from impasto_server.contract.texts import shown
 from impasto_server.engine.recipe import (
     MAX_EVALUATIONS,
     MAX_IMAGE_PIXELS,
@@ -186,7 +187,8 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         return await self._registry.get(name, self._access.tenant().name)
 
     def _shown(self, message: pb.Job) -> pb.Job:
-        """The job with the time at which it will be deleted."""
+        """The job with the time at which it will be deleted, and a title that is safe to print."""
+        message.title = shown(message.title)
         if is_final(message):
             keep_ns = round(self._settings.keep_results_for * 1e9)
             message.expire_time.FromNanoseconds(message.end_time.ToNanoseconds() + keep_ns)

@@ -10,6 +10,7 @@ from typing import BinaryIO, Protocol
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError, failed_precondition, not_found, reason_of, shutting_down
+from impasto_server.contract.texts import shown
 from impasto_server.jobs.states import copied, end_time, is_final, state_word
 from impasto_server.jobs.tasks import Tasks
 from impasto_server.jobs.watching import Audience, Sequence
@@ -149,6 +150,8 @@ class StoredJob:
     def message(self) -> pb.Job:
         """The job as the contract shows it, without `spec`. The caller may keep and change it."""
         message: pb.Job = copied(self.record.job)
+        # An earlier version took whatever title it was given.
+        message.title = shown(message.title)
         if not self.final:
             if self.progress is not None:
                 message.progress.CopyFrom(self.progress)
