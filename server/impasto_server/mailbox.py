@@ -32,6 +32,14 @@ class Mailbox(Generic[T]):
         self._changed.set()
         return replaced
 
+    def __len__(self) -> int:
+        """How many items are unread."""
+        return len(self._items)
+
+    def clear(self) -> None:
+        """Drops what is unread."""
+        self._items.clear()
+
     def close(self, error: Exception | None = None) -> None:
         """Ends the reading: after the items that are there, or at once by raising `error`."""
         self._closed = True

@@ -242,13 +242,16 @@ class StyleTransferServicer(object):
         event, if it is newer than `after_sequence`.
         * A `heartbeat` event comes where nothing else came for 15 seconds.
         * A server that shuts down ends the stream with a `resume` event, then OK: call
-        again with the last sequence as `after_sequence`.
+        again with the last sequence as `after_sequence`. So does one whose reader left
+        64 events unread: they are dropped.
 
-        Any number may watch; leaving only stops watching. Previews are made only while
-        someone asks for them.
+        100 may watch a job at a time; leaving only stops watching. Previews are made only
+        while someone asks for them.
 
         Errors:
-        NOT_FOUND  there is no such job; or it was deleted while it was being watched.
+        NOT_FOUND           there is no such job; or it was deleted while it was being
+        watched.
+        RESOURCE_EXHAUSTED  as many watch it as may.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

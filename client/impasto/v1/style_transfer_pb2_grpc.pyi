@@ -19,9 +19,9 @@ Conventions
     clamped.
   * Errors of a call are canonical gRPC codes with details in
     google.rpc.Status (trailer "grpc-status-details-bin"): an ErrorInfo of
-    domain "impasto", always but for one: a request larger than
-    `Limits.max_request_bytes` is refused by the transport itself, with
-    RESOURCE_EXHAUSTED and no details. Further, for INVALID_ARGUMENT a
+    domain "impasto", always but for two, which the transport itself refuses without
+    details: a message larger than `Limits.max_request_bytes` with RESOURCE_EXHAUSTED,
+    a compressed one with UNIMPLEMENTED. Further, for INVALID_ARGUMENT a
     BadRequest that names each field by its path in the request
     ("spec.recipe.longest_side") and says what to do; for FAILED_PRECONDITION a
     PreconditionFailure; for RESOURCE_EXHAUSTED a QuotaFailure where a quota or the
@@ -29,7 +29,16 @@ Conventions
     helps. UNAVAILABLE is the only code worth retrying unchanged. CANCELLED,
     INTERNAL and UNKNOWN without an ErrorInfo are not the server's words but the
     connection's, which broke: treat them as UNAVAILABLE.
-  * A token is sent as the metadata "authorization: Bearer TOKEN".
+  * A token is sent as the metadata "authorization: Bearer TOKEN". It is looked at
+    before anything of the request is read.
+  * A request has its weight in its images: apart from the contents of `bytes` fields
+    it has at most 256 KiB and 4,096 fields, those of the messages in it included, or
+    it is INVALID_ARGUMENT. One that does not come in time (2 minutes for CreateJob,
+    Stylize and each message of UploadImage, 5 seconds for the others) ends the call
+    with DEADLINE_EXCEEDED. Calls that the contract does not have are UNIMPLEMENTED.
+  * A tenant may have so many calls open at a time (by default 200 that stream or wait,
+    256 others), and so many requests that are being taken in; further ones wait up to
+    half a minute, or end with RESOURCE_EXHAUSTED and a RetryInfo.
   * Any call may end with UNAUTHENTICATED (no token, or none that is known; only
     where the server asks for tokens), RESOURCE_EXHAUSTED (a quota, or a full disk) or
     UNAVAILABLE (the server is shutting down, or its database is in use by another
@@ -217,13 +226,16 @@ class StyleTransferStub:
         event, if it is newer than `after_sequence`.
       * A `heartbeat` event comes where nothing else came for 15 seconds.
       * A server that shuts down ends the stream with a `resume` event, then OK: call
-        again with the last sequence as `after_sequence`.
+        again with the last sequence as `after_sequence`. So does one whose reader left
+        64 events unread: they are dropped.
 
-    Any number may watch; leaving only stops watching. Previews are made only while
-    someone asks for them.
+    100 may watch a job at a time; leaving only stops watching. Previews are made only
+    while someone asks for them.
 
     Errors:
-      NOT_FOUND  there is no such job; or it was deleted while it was being watched.
+      NOT_FOUND           there is no such job; or it was deleted while it was being
+                          watched.
+      RESOURCE_EXHAUSTED  as many watch it as may.
     """
 
     GetPreview: grpc.UnaryUnaryMultiCallable[
@@ -449,13 +461,16 @@ class StyleTransferAsyncStub:
         event, if it is newer than `after_sequence`.
       * A `heartbeat` event comes where nothing else came for 15 seconds.
       * A server that shuts down ends the stream with a `resume` event, then OK: call
-        again with the last sequence as `after_sequence`.
+        again with the last sequence as `after_sequence`. So does one whose reader left
+        64 events unread: they are dropped.
 
-    Any number may watch; leaving only stops watching. Previews are made only while
-    someone asks for them.
+    100 may watch a job at a time; leaving only stops watching. Previews are made only
+    while someone asks for them.
 
     Errors:
-      NOT_FOUND  there is no such job; or it was deleted while it was being watched.
+      NOT_FOUND           there is no such job; or it was deleted while it was being
+                          watched.
+      RESOURCE_EXHAUSTED  as many watch it as may.
     """
 
     GetPreview: grpc.aio.UnaryUnaryMultiCallable[
@@ -701,13 +716,16 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
             event, if it is newer than `after_sequence`.
           * A `heartbeat` event comes where nothing else came for 15 seconds.
           * A server that shuts down ends the stream with a `resume` event, then OK: call
-            again with the last sequence as `after_sequence`.
+            again with the last sequence as `after_sequence`. So does one whose reader left
+            64 events unread: they are dropped.
 
-        Any number may watch; leaving only stops watching. Previews are made only while
-        someone asks for them.
+        100 may watch a job at a time; leaving only stops watching. Previews are made only
+        while someone asks for them.
 
         Errors:
-          NOT_FOUND  there is no such job; or it was deleted while it was being watched.
+          NOT_FOUND           there is no such job; or it was deleted while it was being
+                              watched.
+          RESOURCE_EXHAUSTED  as many watch it as may.
         """
 
     @abc.abstractmethod

@@ -101,10 +101,10 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         del request
         watcher = job.watch(wants_previews=wants_previews)
         try:
-            await self._relay(watcher, lambda event: context.write(pb.StylizeResponse(event=event)))
+            last = await self._relay(watcher, lambda event: context.write(pb.StylizeResponse(event=event)))
         finally:
             job.audience.leave(watcher)
-        if job.state == pb.JOB_STATE_SUCCEEDED:
+        if last is not None and last.job.state == pb.JOB_STATE_SUCCEEDED:
             result = await self._downloads.result(job)
             await self._send(result, 0, lambda chunk: context.write(pb.StylizeResponse(result=chunk)))
 
@@ -229,8 +229,8 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
             raise CallError(shutting_down())
         return await self._job(name)
 
-    async def _relay(self, watcher: Any, write: Any) -> None:
-        await relay(
+    async def _relay(self, watcher: Any, write: Any) -> pb.JobEvent | None:
+        return await relay(
             watcher, write, heartbeat_interval=self._settings.heartbeat_interval, metrics=self._metrics
         )
 

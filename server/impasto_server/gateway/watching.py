@@ -17,11 +17,12 @@ async def relay(
     *,
     heartbeat_interval: float,
     metrics: Metrics,
-) -> None:
+) -> pb.JobEvent | None:
     """Writes a watcher's events until they end, and a heartbeat whenever nothing else came for
-    `heartbeat_interval` seconds."""
+    `heartbeat_interval` seconds; returns the last."""
     metrics.watchers(+1)
     skipped = 0
+    event: pb.JobEvent | None = None
     try:
         while True:
             try:
@@ -29,7 +30,7 @@ async def relay(
             except asyncio.TimeoutError:
                 event = watcher.heartbeat()
             except StopAsyncIteration:
-                return
+                return event
             await write(event)
             if event.HasField("preview"):
                 metrics.preview_sent()

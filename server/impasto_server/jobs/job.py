@@ -49,7 +49,7 @@ class Job(PaintedJob):
         """A new watcher, whose first event is the job as it is now. `audience.leave` ends its watching.
 
         Raises:
-            CallError: NOT_FOUND: the job was deleted a moment ago.
+            CallError: NOT_FOUND: the job was deleted a moment ago. RESOURCE_EXHAUSTED: too many watch it.
         """
         if self.deleted:
             raise CallError(not_found(self.name))

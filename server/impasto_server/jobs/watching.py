@@ -7,8 +7,18 @@ from collections.abc import Callable
 from google.protobuf.duration_pb2 import Duration
 
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.errors import CallError, exhausted
 from impasto_server.jobs.states import copied, is_final
 from impasto_server.mailbox import Mailbox
+
+MAX_UNREAD = 64
+"""Events that wait for one watcher, at most."""
+
+MAX_WATCHERS = 100
+"""Watchers of one job."""
+
+_BEHIND_SECONDS = 1.0
+_RETRY_SECONDS = 10.0
 
 
 class Sequence:
@@ -30,7 +40,8 @@ class Watcher:
     """One reader of a job's events: every change of its state in order, and the newest of all else.
 
     A slow reader costs little: of progress, of previews, and of job events in one state after the first, a
-    newer event takes the place of one that was not read.
+    newer event takes the place of one that was not read. A reader that leaves `MAX_UNREAD` events unread is
+    told to come back, which begins with the job as it is then, and nothing else.
 
     Ends after the event of a final state or a `resume`, or raises the error that it was broken off with.
 
@@ -50,7 +61,11 @@ class Watcher:
         kind = event.WhichOneof("event")
         if kind == "preview" and not self.wants_previews:
             return
-        replaced = self._events.put(event, kind=self._replaceable(event))
+        place = self._replaceable(event)
+        if place is None and len(self._events) >= MAX_UNREAD:
+            self._events.clear()
+            event, kind = _resume(_BEHIND_SECONDS), "resume"
+        replaced = self._events.put(event, kind=place)
         self._skipped_previews += replaced and kind == "preview"
         if kind == "resume" or (kind == "job" and is_final(event.job)):
             self._events.close()
@@ -123,7 +138,14 @@ class Audience:
         return any(watcher.wants_previews for watcher in self._watchers)
 
     def enter(self, job: pb.Job, *, after_sequence: int = 0, wants_previews: bool = True) -> Watcher:
-        """A new watcher, whose first event is the job as it is now."""
+        """A new watcher, whose first event is the job as it is now.
+
+        Raises:
+            CallError: RESOURCE_EXHAUSTED: the job has as many as it may.
+        """
+        if len(self._watchers) >= MAX_WATCHERS:
+            message = f"{job.name} has {MAX_WATCHERS} watchers, as many as it may; end some of them"
+            raise CallError(exhausted("TOO_MANY_WATCHERS", job.name, message, _RETRY_SECONDS))
         watcher = Watcher(wants_previews=wants_previews)
         self._watchers.append(watcher)
         watcher.tell(pb.JobEvent(sequence=self._sequence.next(), job=job))
@@ -149,12 +171,16 @@ class Audience:
 
     def tell_resume(self, retry_seconds: float) -> None:
         """The server is ending: asks every watcher to come back after so many seconds."""
-        delay = Duration()
-        delay.FromMilliseconds(round(retry_seconds * 1000))
         for watcher in self._watchers:
-            watcher.tell(pb.JobEvent(resume=pb.Resume(retry_delay=delay)))
+            watcher.tell(_resume(retry_seconds))
 
     def break_off(self, error: Exception) -> None:
         """Ends every watcher's reading with an error."""
         for watcher in self._watchers:
             watcher.break_off(error)
+
+
+def _resume(retry_seconds: float) -> pb.JobEvent:
+    delay = Duration()
+    delay.FromMilliseconds(round(retry_seconds * 1000))
+    return pb.JobEvent(resume=pb.Resume(retry_delay=delay))
