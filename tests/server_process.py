@@ -6,10 +6,9 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +16,7 @@ import grpc
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.v1 import style_transfer_pb2_grpc
+from impasto_server.python_programs import module_command
 
 T = TypeVar("T")
 
@@ -93,15 +93,24 @@ def is_alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def running_server(*arguments: str) -> Iterator[ServerProcess]:
-    """Starts a server with a data folder of its own; ends it by its stdin and SIGTERM, or by force."""
+def running_server(
+    *arguments: str, within: Sequence[str] = (), cwd: Path | None = None
+) -> Iterator[ServerProcess]:
+    """Starts a server with a data folder of its own; ends it by its stdin and SIGTERM, or by force.
+
+    Args:
+        arguments: of `impasto-server serve`.
+        within: a command that runs the one that follows it in its own process.
+        cwd: the folder to start it in.
+    """
     with (
         tempfile.TemporaryDirectory() as folder,
         tempfile.TemporaryDirectory() as data,
         tempfile.NamedTemporaryFile() as log,
     ):
         process = subprocess.Popen(
-            [sys.executable, "-m", "impasto_server", "serve", *arguments],
+            [*within, *module_command("impasto_server"), "serve", *arguments],
+            cwd=cwd,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -71,3 +71,29 @@ def test_an_exception_comes_with_its_event() -> None:
     read = json.loads(logs._Json("gateway").format(record))
     assert "KeyError: 'x'" in read["exception"]
     assert "KeyError: 'x'" in logs._Text("gateway").format(record)
+
+
+def test_whatever_is_written_to_stderr_is_an_event_of_a_json_log() -> None:
+    program = """
+import logging, os, sys, threading, warnings
+from impasto_server.logs import events_descriptor, log_to_stderr
+log_to_stderr("gateway", "info", "json")
+logging.info("first name=%s", "é\\u009b2J\\u202e")
+os.write(2, b"E1126 call.cc:358] from a library \\xff\\n\\n")
+warnings.warn("careful")
+os.write(events_descriptor(), b'{"process": "worker", "event": "its own"}\\n')
+threading.Thread(target=lambda: 1 / 0).start()
+print("no line end", end="", file=sys.stderr)
+raise KeyError("last")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True)
+    assert ended.returncode == 1
+    assert b"\xc2\x9b" not in ended.stderr
+    assert b"\xe2\x80\xae" not in ended.stderr
+    events = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert {event["process"] for event in events} == {"gateway", "worker"}
+    assert events[0]["name"] == "é\x9b2J\u202e"
+    said = " ".join(str(event.get("line", event["event"])) for event in events)
+    for words in ("from a library \\xff", "careful", "its own", "ZeroDivisionError", "KeyError: 'last'"):
+        assert words in said
+    assert "no line end" in said

@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from impasto_server.fleet.worker_process import ConfigurationError
+from impasto_server.gateway import reading
 from impasto_server.gateway.access import Access
 from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.settings import Settings
@@ -28,6 +29,7 @@ class Echo:
     def __init__(self) -> None:
         self.access: Access
         self.open = 0
+        self.put_away = False
 
     def _name(self) -> bytes:
         tenant = self.access.tenant()
@@ -37,10 +39,20 @@ class Echo:
         await asyncio.sleep(0)
         return self._name()
 
+    async def waiting(self, request: bytes, context: Any) -> bytes:
+        self.open += 1
+        try:
+            await asyncio.sleep(60)
+            return self._name()
+        finally:
+            self.open -= 1
+
     async def generator(self, request: Any, context: Any) -> AsyncIterator[bytes]:
         self.open += 1
         try:
             while True:
+                if self.put_away:
+                    self.access.reading.put_away()
                 yield self._name()
                 await asyncio.sleep(0.02)
         finally:
@@ -71,6 +83,7 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[Echo, Metrics, grpc
     echo.access = Access(settings, metrics)
     handlers = {
         "Unary": grpc.unary_unary_rpc_method_handler(echo.unary),
+        "Waiting": grpc.unary_unary_rpc_method_handler(echo.waiting),
         "Generator": grpc.unary_stream_rpc_method_handler(echo.generator),
         "Writer": grpc.unary_stream_rpc_method_handler(echo.writer),
         "Both": grpc.stream_stream_rpc_method_handler(echo.generator),
@@ -93,7 +106,7 @@ async def endless() -> AsyncIterator[bytes]:
 
 def begun(channel: grpc.aio.Channel, method: str, **options: Any) -> Any:
     path = f"/test.Echo/{method}"
-    if method == "Unary":
+    if method in ("Unary", "Waiting"):
         return channel.unary_unary(path)(b"", **options)
     if method == "Upload":
         return channel.stream_unary(path)(endless(), **options)
@@ -178,8 +191,8 @@ def test_a_stranger_gets_nowhere(method: str, tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("method", STREAMS)
-def test_the_streams_of_a_removed_token_end_within_a_second(method: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", [*STREAMS, "Waiting"])
+def test_the_calls_of_a_removed_token_end_within_a_second(method: str, tmp_path: Path) -> None:
     tokens = Tokens(tmp_path / "tokens.json")
     gone, stays = tokens.add("gone"), tokens.add("stays")
 
@@ -286,3 +299,134 @@ def test_a_file_that_has_no_tokens_is_refused_at_the_start(tmp_path: Path) -> No
             Access(settings, Metrics())
     # A private server has nothing to do with the tokens of one for others.
     assert not Access(Settings(data_dir=tmp_path, private=True), Metrics()).uses_tokens
+
+
+SLOW = "/test.Echo/Unary"
+
+
+def short_patience(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
+    """Messages of `Unary` may come one at a time, and have a moment for it."""
+    kind = reading.Kind(**{"most_bytes": 100, "seconds": 0.5, "at_once": 1, **fields})
+    monkeypatch.setitem(reading._KINDS, SLOW, kind)
+    monkeypatch.setattr(reading, "SMALL", kind)
+
+
+def silent(channel: grpc.aio.Channel, metadata: Any) -> Any:
+    """A call whose message does not come."""
+    return channel.stream_unary(SLOW)(metadata=metadata)
+
+
+def test_a_message_that_does_not_come_ends_its_call_and_the_next_has_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_patience(monkeypatch)
+    tokens = Tokens(tmp_path / "tokens.json")
+    metadata = bearer(tokens.add("a"))
+
+    async def run() -> None:
+        async with serving(Settings(tokens_file=tokens.path)) as (_, _, channel):
+            waits = [silent(channel, metadata) for _ in range(2)]
+            await waits[0].wait_for_connection()
+            assert await begun(channel, "Unary", metadata=metadata, timeout=20) == b"a:1"
+            for wait in waits:
+                assert await error_of(wait) == (grpc.StatusCode.DEADLINE_EXCEEDED, "SLOW_REQUEST")
+
+    asyncio.run(run())
+
+
+def test_one_tenant_s_turns_are_nothing_to_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short_patience(monkeypatch, seconds=60.0)
+    tokens = Tokens(tmp_path / "tokens.json")
+    a, b = bearer(tokens.add("a")), bearer(tokens.add("b"))
+
+    async def run() -> None:
+        async with serving(Settings(tokens_file=tokens.path)) as (_, _, channel):
+            waits = [silent(channel, a) for _ in range(3)]
+            await waits[0].wait_for_connection()
+            assert await begun(channel, "Unary", metadata=b, timeout=20) == b"b:1"
+            for wait in waits:
+                wait.cancel()
+            assert await begun(channel, "Unary", metadata=a, timeout=20) == b"a:1"
+
+    asyncio.run(run())
+
+
+def test_who_waits_too_long_for_a_turn_is_told_when_to_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_patience(monkeypatch, seconds=60.0)
+    monkeypatch.setattr(reading, "_WAIT_SECONDS", 0.1)
+
+    async def run() -> None:
+        async with serving(Settings(data_dir=tmp_path)) as (_, _, channel):
+            wait = silent(channel, ())
+            await wait.wait_for_connection()
+            call = begun(channel, "Unary")
+            assert await error_of(call) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS")
+            status = rpc_status.from_call(await caught(call))  # type: ignore[arg-type]
+            retry = error_details_pb2.RetryInfo()
+            assert any(detail.Unpack(retry) for detail in status.details)
+            wait.cancel()
+
+    asyncio.run(run())
+
+
+async def caught(call: Any) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call
+    return error.value
+
+
+def test_a_message_that_is_too_large_names_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short_patience(monkeypatch)
+
+    async def run() -> None:
+        async with serving(Settings(data_dir=tmp_path)) as (_, _, channel):
+            call = channel.unary_unary(SLOW)(bytes(101))
+            assert await error_of(call) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+            assert "101 bytes; send at most 100" in str(await call.details())
+            assert await channel.unary_unary(SLOW)(bytes(100)) == b":1"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("how", ["answered", "put away", "left", "refused"])
+def test_room_for_a_large_request_is_given_back(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(reading._KINDS, SLOW, reading.WITH_IMAGES)
+    monkeypatch.setitem(reading._KINDS, "/test.Echo/Generator", reading.WITH_IMAGES)
+    half = 128 << 20
+
+    async def run() -> None:
+        async with serving(Settings(data_dir=tmp_path, max_request_memory=2 * half)) as (echo, _, channel):
+            room = echo.access.reading
+            if how == "answered":
+                await channel.unary_unary(SLOW)(bytes(1000))
+            elif how == "refused":
+                await error_of(silent_end(channel))
+            elif how == "left":
+                calls = [silent(channel, ()) for _ in range(2)]
+                await until_so(lambda: room.held_bytes == half)
+                for call in calls:
+                    call.cancel()
+            else:
+                call = channel.unary_stream("/test.Echo/Generator")(bytes(1000))
+                await until_so(lambda: echo.open == 1)
+                assert room.held_bytes == 1000
+                echo.put_away = True
+                await until_so(lambda: room.held_bytes == 0)
+                call.cancel()
+            await until_so(lambda: room.held_bytes == 0)
+
+    asyncio.run(run())
+
+
+def silent_end(channel: grpc.aio.Channel) -> Any:
+    """A call that ends without a message."""
+
+    async def nothing() -> AsyncIterator[bytes]:
+        return
+        yield
+
+    return channel.stream_unary(SLOW)(nothing())

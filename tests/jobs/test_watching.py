@@ -10,7 +10,7 @@ import pytest
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError, unavailable
 from impasto_server.jobs.states import cancelled, end_time, new_name, now
-from impasto_server.jobs.watching import Audience, Sequence
+from impasto_server.jobs.watching import MAX_WATCHERS, Audience, Sequence
 from impasto_server.mailbox import Mailbox
 from live_jobs import kinds, read
 
@@ -180,3 +180,49 @@ def test_a_job_never_ends_before_it_was_created_or_started(field: str) -> None:
     job = pb.Job(**{field: later})  # type: ignore[arg-type]
     job.MergeFrom(cancelled())
     assert end_time(job) == later
+
+
+def test_a_watcher_that_leaves_too_much_unread_is_told_to_come_back() -> None:
+    async def run() -> tuple[list[pb.JobEvent], list[pb.JobEvent]]:
+        watched = audience()
+        slow = watched.enter(pb.Job(state=QUEUED))
+        quick = watched.enter(pb.Job(state=QUEUED))
+        await slow.next()
+        heard = []
+        for number in range(1000):
+            watched.tell(job_event(RUNNING if number % 2 else QUEUED, queue_position=number))
+            heard.append(await quick.next())
+        watched.tell(job_event(pb.JOB_STATE_SUCCEEDED))
+        return await read(slow), [*heard, *await read(quick)]
+
+    slow, quick = asyncio.run(run())
+    assert kinds(slow) == ["resume"]
+    assert slow[0].resume.retry_delay.seconds == 1
+    assert kinds(quick) == ["job"] * 1002
+    assert quick[-1].job.state == pb.JOB_STATE_SUCCEEDED
+
+
+def test_a_watcher_that_is_told_to_come_back_knows_where_it_was() -> None:
+    async def run() -> tuple[int, list[pb.JobEvent]]:
+        watched = audience()
+        watcher = watched.enter(pb.Job(state=QUEUED))
+        first = await watcher.next()
+        for number in range(1000):
+            watched.tell(job_event(RUNNING if number % 2 else QUEUED))
+        return first.sequence, await read(watcher)
+
+    sequence, events = asyncio.run(run())
+    assert [event.sequence for event in events] == [sequence]
+
+
+def test_a_job_has_so_many_watchers_and_another_when_one_has_left() -> None:
+    async def run() -> None:
+        watched = audience()
+        watchers = [watched.enter(pb.Job(name="jobs/a", state=QUEUED)) for _ in range(MAX_WATCHERS)]
+        with pytest.raises(CallError, match="jobs/a has 100 watchers"):
+            watched.enter(pb.Job(name="jobs/a", state=QUEUED))
+        assert len(watched) == MAX_WATCHERS
+        watched.leave(watchers[7])
+        watched.enter(pb.Job(state=QUEUED))
+
+    asyncio.run(run())

@@ -57,7 +57,7 @@ def server_options(descriptors: int) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", descriptors - min(_RESERVE, descriptors // 2)),
         # One that does not speak HTTP/2 by then is closed, and one that makes no call for so long. A client
         # connects again by itself when it has something to say.
-        ("grpc.server_handshake_timeout_ms", 10_000),
+        ("grpc.server_handshake_timeout_ms", 5_000),
         ("grpc.max_connection_idle_ms", 300_000),
         # How much of a request that nobody reads yet is taken in.
         ("grpc.http2.bdp_probe", 0),
