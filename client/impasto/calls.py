@@ -25,7 +25,7 @@ from impasto.errors import (
 from impasto.job import Event, Job, NamedStyle, NewestPreview, ServerInfo
 from impasto.patience import Patience
 from impasto.picture import CodedImage, Picture, Pieces
-from impasto.recipe import RawPixels, UploadedImage
+from impasto.recipe import UploadedImage
 from impasto.steps import AnyStep, Begin, Call, Receive, Send, Sleep, Steps
 from impasto.transport import Method, Request, Response, TransportError
 from impasto.v1 import style_transfer_pb2 as pb
@@ -164,9 +164,8 @@ class Calls:
         for image in sorted(files, key=lambda image: image.ByteSize(), reverse=True):
             if spec.ByteSize() <= INLINE_BYTES:
                 return
-            raw = image.raw
-            pixels = RawPixels(raw.width, raw.height, raw.rgba)
-            file = image.encoded if image.WhichOneof("source") == "encoded" else wire.image_file(pixels)
+            is_file = image.WhichOneof("source") == "encoded"
+            file = image.encoded if is_file else wire.image_file(wire.raw_pixels(image.raw))
             uploaded = yield from self.upload(file)
             image.sha256 = uploaded.sha256
 

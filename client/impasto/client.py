@@ -13,6 +13,7 @@ from impasto import transport as transports
 from impasto import wire
 from impasto.calls import DEFAULT_PATIENCE, DEFAULT_TIMEOUT, LINGER, Calls, Following
 from impasto.driver import Driver
+from impasto.formats import StoredFormat
 from impasto.job import Job, NamedStyle, NewestPreview, ServerInfo
 from impasto.painting import Painting
 from impasto.picture import CodedImage
@@ -100,6 +101,7 @@ class Client:
         previews: Previews | bool = True,
         title: str = "",
         priority: int = 0,
+        format: StoredFormat | None = None,
         keep_running: bool = False,
         timeout: float | None = None,
         **settings: Unpack[Settings],
@@ -122,6 +124,7 @@ class Client:
             previews: which previews to send; False for none.
             title: for people: what a list shows; at most 200 characters.
             priority: among the jobs of one tenant, higher goes first: -100 to 100.
+            format: what the result is kept as, and comes as: "png16" for 16 bits per channel; None for "png".
             keep_running: the job goes on when the painting is left; see `watch`.
             timeout: seconds after which the job is cancelled; None for no limit.
             settings: fields of the recipe, set over `recipe`: `effort="draft", longest_side=800`.
@@ -141,6 +144,7 @@ class Client:
             texture=texture,
             regions=regions,
             selection=selection,
+            format=format,
         )
         request = wire.stylize_request(
             spec,
@@ -185,6 +189,7 @@ class Client:
         previews: Previews | bool = True,
         title: str = "",
         priority: int = 0,
+        format: StoredFormat | None = None,
         request_id: str = "",
         **settings: Unpack[Settings],
     ) -> Job:
@@ -205,6 +210,7 @@ class Client:
             texture=texture,
             regions=regions,
             selection=selection,
+            format=format,
         )
         request = wire.create_job_request(
             spec, previews=previews, request_id=request_id, title=title, priority=priority
@@ -334,7 +340,8 @@ class Client:
             result_of: name of a job, for its result.
             preview_of: name of a job, for its newest preview.
             sha256: digest of an image that was uploaded or sent with a job.
-            format: how a result is to be coded: "png", "jpeg", "webp" or "rgba8"; None for PNG.
+            format: how a result is to be coded: "png", "png16", "tiff" (with as many bits per channel as it
+                is kept with), "jpeg", "webp", or as bare pixels "rgba8" or "rgba16"; None for as it is kept.
 
         Raises:
             InvalidRequest: not exactly one source is given, or it cannot be had in that format.

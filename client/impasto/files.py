@@ -1,9 +1,101 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and files that are read whole."""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import secrets
+import select
+import stat
+import time
+
+MAX_READ_BYTES = 2**30
+"""Size of a file that is read at most, in bytes; no server takes as much."""
+PIPE_PATIENCE = 10.0
+"""Seconds that a pipe may stay silent."""
+_PIPE_READ = 2**16
+
+
+def read_whole(path: str | os.PathLike[str]) -> bytes:
+    """Reads a file, or a pipe up to its end. Never waits for ever, as one does for a pipe without a writer.
+
+    Raises:
+        OSError: it cannot be read; `strerror` says why, and what to do where that helps.
+    """
+    mode = check_readable(path)
+    if stat.S_ISFIFO(mode):
+        return _read_pipe(path)
+    with open(path, "rb") as file:
+        data = file.read(MAX_READ_BYTES + 1)
+    if len(data) > MAX_READ_BYTES:
+        raise _too_large(path)
+    return data
+
+
+def check_readable(path: str | os.PathLike[str]) -> int:
+    """Makes sure that `read_whole` can read a file, as far as that shows without reading it.
+
+    Returns:
+        The file's mode, as `os.stat` gives it.
+
+    Raises:
+        OSError: it cannot; `strerror` says why, and what to do where that helps.
+    """
+    _check_name(path)
+    found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        raise _error(errno.EISDIR, "is a folder; give a file", path)
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISFIFO(found.st_mode):
+        raise _error(errno.EINVAL, "is a device or a socket; give a regular file", path)
+    if found.st_size > MAX_READ_BYTES:
+        raise _too_large(path)
+    # Opening a pipe would take the place of its reader, and its writer would stop when that leaves.
+    if stat.S_ISREG(found.st_mode):
+        with open(path, "rb"):
+            pass
+    elif not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+    return found.st_mode
+
+
+def _read_pipe(path: str | os.PathLike[str]) -> bytes:
+    data = io.BytesIO()
+    # Without O_NONBLOCK, opening waits for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        last = time.monotonic()
+        while True:
+            try:
+                piece: bytes | None = os.read(descriptor, _PIPE_READ)
+            except BlockingIOError:
+                piece = None
+            if piece:
+                data.write(piece)
+                last = time.monotonic()
+                if data.tell() > MAX_READ_BYTES:
+                    raise _too_large(path)
+                continue
+            if piece == b"" and data.tell():
+                return data.getvalue()
+            left = last + PIPE_PATIENCE - time.monotonic()
+            if left <= 0:
+                raise _error(
+                    errno.ETIMEDOUT, f"is a pipe that was silent for {PIPE_PATIENCE:g} s; give a file", path
+                )
+            _wait(descriptor, left)
+    finally:
+        os.close(descriptor)
+
+
+def _wait(descriptor: int, seconds: float) -> None:
+    """Waits until a pipe has something to read, at most so long."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    ready = poll.poll(seconds * 1000)
+    # A pipe whose writer left without a word stays "hung up" until the next one comes.
+    if ready and not ready[0][1] & select.POLLIN:
+        time.sleep(min(seconds, 0.05))
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o666) -> None:
@@ -15,11 +107,10 @@ def write_whole(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o666)
     Raises:
         OSError: it cannot be written; whatever stood there before still does.
     """
-    target = os.path.realpath(path)
-    folder, name = os.path.split(target)
-    part = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.part")
+    target = _target(path)
+    part, descriptor = _make_part(target, mode)
     try:
-        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        with open(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -28,3 +119,63 @@ def write_whole(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o666)
         if os.path.exists(part):
             os.unlink(part)
         raise
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Makes sure that `write_whole` can write a file, by making the temporary one that it would use.
+
+    Raises:
+        OSError: it cannot; `strerror` says why, and what to do where that helps.
+    """
+    part, descriptor = _make_part(_target(path), 0o600)
+    os.close(descriptor)
+    os.unlink(part)
+
+
+def folder_of(path: str | os.PathLike[str]) -> str:
+    """The folder that `write_whole` writes a file to: where a link points, if the file is one."""
+    return os.path.dirname(os.path.realpath(path))
+
+
+def _target(path: str | os.PathLike[str]) -> str:
+    """What is to be written: where a link points, if the file is one.
+
+    Raises:
+        OSError: there is something there that is not to be replaced, or nothing of that name can be.
+    """
+    _check_name(path)
+    target = os.path.realpath(path)
+    try:
+        found = os.stat(target)
+    except FileNotFoundError:
+        return target
+    if stat.S_ISDIR(found.st_mode):
+        raise _error(errno.EISDIR, "is a folder; give a file's name", path)
+    if not stat.S_ISREG(found.st_mode):
+        # As root, a file would take the place of the device.
+        raise _error(errno.EINVAL, "is a device, a pipe or a socket; give a file's name", path)
+    folder = os.stat(os.path.dirname(target))
+    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, found.st_uid, folder.st_uid):
+        raise _error(errno.EPERM, "is somebody else's, in a folder where each keeps their own", path)
+    return target
+
+
+def _make_part(target: str, mode: int) -> tuple[str, int]:
+    """A temporary file beside the target, and its descriptor."""
+    # Its name is short whatever the target's is: names have a limit.
+    part = os.path.join(os.path.dirname(target), f".{secrets.token_hex(6)}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return part, os.open(part, flags, mode)
+
+
+def _check_name(path: str | os.PathLike[str]) -> None:
+    if "\0" in os.fspath(path):
+        raise _error(errno.EINVAL, "has a NUL character in its name; give another name", path)
+
+
+def _too_large(path: str | os.PathLike[str]) -> OSError:
+    return _error(errno.EFBIG, f"has more than {MAX_READ_BYTES >> 30} GiB; give a smaller file", path)
+
+
+def _error(number: int, sentence: str, path: str | os.PathLike[str]) -> OSError:
+    return OSError(number, sentence, os.fspath(path))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 from impasto.job import Preview
 from impasto.picture import Picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MAX_FRAMES = 120
 MAX_SIDE = 800
@@ -34,10 +38,10 @@ class Film:
             self._every *= 2
 
     def webp(self, picture: Picture) -> bytes:
-        """The film, ending with the finished picture; frames in its size, at most `MAX_SIDE` pixels."""
+        """The film, which ends with the finished picture: frames in its size, at most `MAX_SIDE`, in sRGB."""
         from PIL import Image
 
-        last = picture.image.convert("RGB")
+        last = in_srgb(picture.image)
         last.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
         frames = (
             preview.image.convert("RGB").resize(last.size, Image.Resampling.BICUBIC)
@@ -58,3 +62,26 @@ class Film:
             method=3,
         )
         return file.getvalue()
+
+
+def in_srgb(image: Image) -> Image:
+    """A picture as previews are: opaque, of 8 bits, in sRGB, whatever its profile says its colours are."""
+    from PIL import ImageCms
+
+    if image.mode.startswith("I"):
+        # Pillow's own conversion makes nearly all of a 16-bit picture white.
+        profile = image.info.get("icc_profile")
+        image = image.convert("I").point(lambda level: level * (1 / 257) + 0.5).convert("L")
+        image.info["icc_profile"] = profile
+    colours = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return colours.convert("RGB")
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        srgb = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(colours, own, srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        # A profile that is damaged, or of other colours than these, says nothing.
+        return colours.convert("RGB")
+    return converted if converted is not None else colours.convert("RGB")

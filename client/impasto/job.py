@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -283,6 +284,13 @@ def decode(data: bytes) -> Image:
     """A coded image as a Pillow image."""
     from PIL import Image
 
-    image = Image.open(io.BytesIO(data))
-    image.load()
+    from impasto import png
+
+    with warnings.catch_warnings():
+        # A result may be large; the server has its own limit.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        if png.depth(data):
+            return png.opened(data)
+        image = Image.open(io.BytesIO(data), formats=["JPEG", "WEBP", "TIFF"])
+        image.load()
     return image

@@ -8,16 +8,20 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from impasto.errors import DataLoss
+from impasto import png
+from impasto.errors import DataLoss, InvalidRequest
 from impasto.files import write_whole
 from impasto.job import Job, decode
-from impasto.provenance import png_text
+from impasto.provenance import PNG_SIGNATURE, png_text
 from impasto.wire import image_format
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
     from impasto.v1 import style_transfer_pb2 as pb
+
+_BITS_PER_SAMPLE = 258
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +30,8 @@ class CodedImage:
 
     Attributes:
         data: the coded image.
-        format: how it is coded: "png", "jpeg", "webp", "tiff", or "rgba8" for rows of bare pixels.
+        format: how it is coded: "png", "png16", "jpeg", "webp", "tiff", or "rgba8" or "rgba16" for rows of
+            bare pixels.
         width, height: its size in pixels.
         sha256: of `data`, in hexadecimal.
     """
@@ -39,17 +44,51 @@ class CodedImage:
 
     @property
     def image(self) -> Image:
-        """The image decoded; needs Pillow."""
-        if self.format == "rgba8":
+        """The image decoded; needs Pillow.
+
+        Colours have 8 bits there, since Pillow has no mode for more; grey of 16 bits is in mode "I;16". For
+        all the bits, see `array`.
+        """
+        size = (self.width, self.height)
+        if self.format in ("rgba8", "rgba16"):
             from PIL import Image
 
-            return Image.frombytes("RGBA", (self.width, self.height), self.data)
+            # With 16 bits, what is read of each sample is its higher byte.
+            raw = "RGBA" if self.format == "rgba8" else "RGBA;16L"
+            return Image.frombytes("RGBA", size, self.data, "raw", raw)
         return decode(self.data)
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """The image decoded as an array, height × width × channels (grey: height × width); needs NumPy.
+
+        Its samples are uint16 where the image has 16 bits per channel, else uint8; Pillow is needed for all
+        but bare pixels.
+
+        Raises:
+            InvalidRequest: it is a TIFF of 16 bits; ask for "png16" or "rgba16".
+        """
+        import numpy as np
+
+        if self.format in ("rgba8", "rgba16"):
+            kind = np.uint8 if self.format == "rgba8" else np.dtype("<u2")
+            bare = np.frombuffer(self.data, kind).reshape(self.height, self.width, 4)
+            return bare.astype(bare.dtype.newbyteorder("="))
+        if png.depth(self.data) == 16:
+            high, low = (np.asarray(half).astype(np.uint16) for half in png.halves(self.data))
+            return high << 8 | low
+        image = decode(self.data)
+        # Pillow would make 8 bits of them without a word.
+        if self.format == "tiff" and 16 in image.tag_v2.get(_BITS_PER_SAMPLE, ()):  # type: ignore[attr-defined]
+            raise InvalidRequest('a TIFF of 16 bits is not decoded here; download it as "png16" or "rgba16"')
+        if image.mode == "P":
+            image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+        return np.asarray(image)
 
     @property
     def metadata(self) -> dict[str, Any]:
         """How it was made, as a result that is a PNG says itself; empty if it does not."""
-        text = png_text(self.data, "impasto") if self.format == "png" else None
+        text = png_text(self.data, "impasto") if self.data.startswith(PNG_SIGNATURE) else None
         return dict(json.loads(text)) if text else {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -63,7 +102,7 @@ class CodedImage:
 
 @dataclasses.dataclass(frozen=True)
 class Picture(CodedImage):
-    """A finished picture, a PNG.
+    """A finished picture, a PNG of 8 or 16 bits per channel.
 
     Attributes:
         job: the job that made it, with the recipe as it was run and why it stopped.

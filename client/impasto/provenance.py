@@ -54,6 +54,7 @@ class Provenance:
         network_sha256: of the weights' file; None if not said.
         torch: version of PyTorch; None if not said.
         memory_plan: how it fitted into memory, as "tiled (512 px)"; None if not said.
+        bits_per_channel: of the picture, 8 or 16; None if not said.
     """
 
     recipe: Recipe
@@ -69,6 +70,7 @@ class Provenance:
     network_sha256: str | None
     torch: str | None
     memory_plan: str | None
+    bits_per_channel: int | None
 
     def differences(self, info: ServerInfo) -> list[str]:
         """In which respects a server is not the one that made the picture, each a clause for people."""
@@ -163,6 +165,7 @@ def parse(metadata: Mapping[str, Any]) -> Provenance:
         network_sha256=network.digest_if_any("sha256"),
         torch=top.text_if_any("torch"),
         memory_plan=_memory_plan(top.entries("memory_plan")) if "memory_plan" in top else None,
+        bits_per_channel=top.whole("bits_per_channel") if "bits_per_channel" in top else None,
     )
 
 

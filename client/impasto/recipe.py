@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING, Literal, Union
+from typing import TYPE_CHECKING, Any, Literal, Union
 
 from impasto.recipe_fields import LayerWeights, RecipeField
 from impasto.recipe_table import (
@@ -26,6 +26,7 @@ from impasto.recipe_table import (
 )
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 __all__ = [
@@ -58,16 +59,18 @@ PreviewFormat = Literal["jpeg", "png", "webp"]
 
 @dataclasses.dataclass(frozen=True)
 class RawPixels:
-    """Uncompressed pixels: 8-bit sRGB with straight alpha, as an image editor has them.
+    """Uncompressed pixels: sRGB with straight alpha, as an image editor has them.
 
     Attributes:
         width, height: size in pixels.
-        rgba: 4 · width · height bytes, rows from the top.
+        rgba: 4 samples for each pixel, rows from the top; with 16 bits per channel the lower byte first.
+        bits_per_channel: of each sample, 8 or 16.
     """
 
     width: int
     height: int
     rgba: bytes = dataclasses.field(repr=False)
+    bits_per_channel: int = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +95,17 @@ class UploadedImage:
     sha256: str
 
 
-ImageSource = Union[str, "os.PathLike[str]", bytes, "Image", RawPixels, StyleName, UploadedImage]
-"""A path, a coded image (PNG, JPEG, WebP, TIFF), a Pillow image, raw pixels, or one that the server has."""
+ImageSource = Union[
+    str, "os.PathLike[str]", bytes, "Image", "NDArray[Any]", RawPixels, StyleName, UploadedImage
+]
+"""A path, a coded image (PNG, JPEG, WebP, TIFF), a Pillow image, an array of NumPy's, raw pixels, or one that
+the server has.
+
+An array has the shape height × width (grey) or height × width × 1, 3 or 4 (grey, RGB, RGBA), in sRGB with
+straight alpha: uint8, uint16, bool, or floats from 0 to 1, which are sent with 16 bits. A Pillow image of
+mode "I" counts as 8 bits if its largest value is at most 255, else as 16; one of mode "F" goes from 0 to 1,
+to 255 or to 65,535, the first of these that its largest value fits.
+"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import io
+import errno
 import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from datetime import timezone
 from typing import TYPE_CHECKING, Any, cast
@@ -15,8 +14,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.empty_pb2 import Empty
 
-from impasto import png
+from impasto import pixels, png
 from impasto.errors import InvalidRequest, from_job
+from impasto.files import read_whole
 from impasto.job import (
     Device,
     FeatureNetwork,
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
     from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
     from google.protobuf.timestamp_pb2 import Timestamp
-    from PIL.Image import Image
 
     from impasto.recipe import Settings
 
@@ -89,8 +88,12 @@ def job_spec(
     texture: tuple[int, int] | None = None,
     regions: Sequence[Region] = (),
     selection: ImageSource | None = None,
+    format: str | None = None,
 ) -> pb.JobSpec:
     """What to paint. Reads the files it names. What is None is not set.
+
+    Args:
+        format: what the result is kept as: "png" or "png16".
 
     Raises:
         InvalidRequest: something cannot even be said in a message.
@@ -99,7 +102,7 @@ def job_spec(
     """
     if start_image is not None and recipe.start is None:
         recipe = dataclasses.replace(recipe, start="image")
-    return pb.JobSpec(
+    spec = pb.JobSpec(
         content=_image_if_given(content, "spec.content"),
         styles=[style_message(style, f"spec.styles[{i}]") for i, style in enumerate(_each_style(styles))],
         recipe=recipe_message(recipe),
@@ -108,6 +111,9 @@ def job_spec(
         regions=[region_message(region, f"spec.regions[{i}]") for i, region in enumerate(regions)],
         selection=_image_if_given(selection, "spec.selection"),
     )
+    if format is not None:
+        spec.result_format = _format_number(format, "spec.result_format", ("png", "png16"))
+    return spec
 
 
 def images(spec: pb.JobSpec) -> list[pb.Image]:
@@ -232,7 +238,7 @@ def download_request(
         raise _invalid("source", f"is {' and '.join(given) or 'missing'}; give one of {', '.join(sources)}")
     request = pb.DownloadImageRequest(**given)  # type: ignore[arg-type]
     if format is not None:
-        _set_field(request, "format", format, "", pb.ImageFormat)
+        request.format = _format_number(format, "format")
     return request
 
 
@@ -314,18 +320,21 @@ def image_message(source: ImageSource, path: str = "image") -> pb.Image:
             raise _invalid(path, f"cannot be the image {source.sha256!r}; give its SHA-256, 64 digits")
         return pb.Image(sha256=source.sha256)
     if isinstance(source, RawPixels):
-        return pb.Image(raw=pb.RawPixels(width=source.width, height=source.height, rgba=source.rgba))
+        return pb.Image(raw=_raw_message(source, path))
     if isinstance(source, (bytes, bytearray, memoryview)):
         return pb.Image(encoded=bytes(source))
     if isinstance(source, (str, os.PathLike)):
-        with open(source, "rb") as file:
-            return pb.Image(encoded=file.read())
-    # Whoever holds a Pillow image has imported Pillow; whoever has not need not have it.
-    pillow = sys.modules.get("PIL.Image")
-    if pillow is not None and isinstance(source, pillow.Image):
-        return pb.Image(encoded=_encoded(source))
+        return pb.Image(encoded=_read(source, path))
+    try:
+        if pixels.is_pillow(source):
+            return pb.Image(encoded=pixels.pillow_file(cast("Any", source)))
+        if pixels.is_array(source):
+            return pb.Image(encoded=pixels.array_file(source))
+    except ValueError as error:
+        raise _invalid(path, str(error)) from None
     raise TypeError(
-        "an image is a path, bytes, a Pillow image, impasto.RawPixels, StyleName or UploadedImage, not "
+        "an image is a path, bytes, a Pillow image, an array of NumPy's, impasto.RawPixels, StyleName or "
+        "UploadedImage, not "
         f"{type(source).__name__}"
     )
 
@@ -344,9 +353,14 @@ def image_file(source: ImageSource) -> bytes:
     if kind != "raw":
         raise _invalid("image", f"is on the server already ({source!r}); give one that is not")
     try:
-        return png.encode(RawPixels(message.raw.width, message.raw.height, message.raw.rgba))
+        return png.encode(raw_pixels(message.raw))
     except ValueError as error:
         raise _invalid("image", str(error)) from None
+
+
+def raw_pixels(message: pb.RawPixels) -> RawPixels:
+    """Raw pixels as plain data."""
+    return RawPixels(message.width, message.height, message.rgba, message.bits_per_channel or 8)
 
 
 def _image_if_given(source: ImageSource | None, path: str) -> pb.Image | None:
@@ -370,15 +384,26 @@ def _each_style(styles: StyleSource | Sequence[StyleSource]) -> list[StyleSource
     return [cast("StyleSource", styles)]
 
 
-def _encoded(image: Image) -> bytes:
-    file = io.BytesIO()
-    exif = image.getexif()
+def _read(source: str | os.PathLike[str], path: str) -> bytes:
     try:
-        image.save(file, "PNG", exif=exif, compress_level=1)
-    except OSError:  # A mode that PNG does not know, as CMYK.
-        file = io.BytesIO()
-        image.save(file, "TIFF", exif=exif)
-    return file.getvalue()
+        return read_whole(source)
+    except OSError as error:
+        # What the system has no exception for is for us to say what to do about.
+        if error.errno in (errno.EINVAL, errno.EFBIG, errno.ETIMEDOUT):
+            raise _invalid(path, f"cannot be read: {error.filename} {error.strerror}") from None
+        raise
+
+
+def _raw_message(source: RawPixels, path: str) -> pb.RawPixels:
+    message = pb.RawPixels(rgba=source.rgba)
+    for name in ("width", "height"):
+        _set_field(message, name, getattr(source, name), f"{path}.raw")
+    if source.bits_per_channel not in (8, 16):
+        raise _invalid(f"{path}.raw.bits_per_channel", f"cannot be {source.bits_per_channel!r}; give 8 or 16")
+    # Servers that know nothing of 16 bits need not be told of 8.
+    if source.bits_per_channel == 16:
+        message.bits_per_channel = 16
+    return message
 
 
 _CHOICES = {
@@ -560,8 +585,16 @@ def server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
 
 
 def image_format(number: int) -> str:
-    """ "png", "jpeg", "webp", "tiff" or "rgba8"."""
-    return _word(pb.ImageFormat, number)
+    """ "png", "png16", "jpeg", "webp", "tiff", "rgba8" or "rgba16"."""
+    return _word(pb.ImageFormat, number).replace("png_16", "png16")
+
+
+def _format_number(word: str, field: str, words: Sequence[str] = ()) -> pb.ImageFormat:
+    """A format by its word, one of `words`, or any."""
+    known = {image_format(number): number for number in pb.ImageFormat.values() if number}
+    if word not in (words or known):
+        raise _invalid(field, f"cannot be {word!r}; give one of {', '.join(words or known)}")
+    return cast("pb.ImageFormat", known[word])
 
 
 def _time(message: Timestamp) -> datetime:

@@ -247,13 +247,23 @@ def test_get(submitted: Impasto, fake: FakeServer, name: str, format: str) -> No
     outcome = submitted("get", "last", "-o", name)
     assert outcome == Outcome(0, f"{name}: 48 × 32\n", "")
     (request,) = fake.called("DownloadImage")
-    assert (request.result_of, request.format) == (
-        "jobs/0002fake",
-        getattr(pb, f"IMAGE_FORMAT_{format.upper()}"),
+    # A PNG comes as it is kept, with all its bits.
+    wanted = (
+        pb.IMAGE_FORMAT_UNSPECIFIED
+        if format == "png"
+        else pb.ImageFormat.Value(f"IMAGE_FORMAT_{format.upper()}")
     )
+    assert (request.result_of, request.format) == ("jobs/0002fake", wanted)
     assert Path(name).read_bytes() == fake.result
     (line,) = submitted("get", "last", "-o", name, "--format", format, "--json").lines
     assert (line["path"], line["format"], line["size_bytes"]) == (name, format, len(fake.result))
+    assert fake.called("DownloadImage")[1].format == pb.ImageFormat.Value(f"IMAGE_FORMAT_{format.upper()}")
+
+
+def test_get_16_bits(submitted: Impasto, fake: FakeServer) -> None:
+    (line,) = submitted("get", "last", "-o", "o.png", "--format", "png16", "--json").lines
+    assert fake.called("DownloadImage")[0].format == pb.IMAGE_FORMAT_PNG_16
+    assert line["format"] == "png16"
 
 
 def test_get_a_preview(submitted: Impasto, fake: FakeServer) -> None:
@@ -266,7 +276,7 @@ def test_get_a_preview(submitted: Impasto, fake: FakeServer) -> None:
 def test_get_what_cannot_be_had(submitted: Impasto, fake: FakeServer) -> None:
     asked = len(fake.calls)
     for arguments, message in (
-        (["-o", "o.gif"], "o.gif does not end in .png, .jpg, .jpeg, .webp"),
+        (["-o", "o.gif"], "o.gif does not end in .png, .tif, .tiff, .jpg, .jpeg, .webp"),
         (["-o", "o.png", "--format", "webp"], "o.png does not end in .webp"),
         (["-o", "none/o.png"], "there is no folder none"),
         (["-o", "o.png", "--preview", "--format", "png"], "--format is for results"),

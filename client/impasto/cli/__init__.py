@@ -16,6 +16,8 @@ from impasto.cli.again import Given, paint_again
 from impasto.cli.grouped import grouped
 from impasto.cli.options import (
     Connection,
+    Format,
+    FormatAgain,
     KeepRunning,
     Kept,
     Out,
@@ -23,6 +25,7 @@ from impasto.cli.options import (
     Priority,
     RegionOption,
     RegionsAgain,
+    ResultFormat,
     Run,
     SelectionAgain,
     Shares,
@@ -34,9 +37,11 @@ from impasto.cli.options import (
     parse_shares,
     parse_size,
 )
+from impasto.cli.output import Output, check_inputs
 from impasto.cli.recipe_options import GivenRecipe, Painted, PaintedTexture, Tried
-from impasto.cli.running import Output, Spec, connected, info_once_ready, outcome, paint, serving, submit
+from impasto.cli.running import Spec, connected, info_once_ready, outcome, paint, serving, submit
 from impasto.errors import InvalidRequest
+from impasto.formats import FileFormat, StoredFormat, stored
 from impasto.recipe import Recipe, Region, Style
 
 EPILOG = (
@@ -112,6 +117,7 @@ def stylize(
     parts: Parts,
     kept: Kept,
     run: Run,
+    format: Format = None,
     title: Title = None,
     priority: Priority = None,
     keep_running: KeepRunning = False,
@@ -119,8 +125,13 @@ def stylize(
     """Paint the photograph CONTENT in the style of the painting STYLE."""
     names: dict[str, str] = {}
     with outcome(run, names) as display:
-        spec = _spec(content, styles, recipe, parts, names, title=title, priority=priority)
-        output = Output.at(out, previews=kept.preview_dir, film=kept.animate, sidecar=kept.sidecar)
+        output = _output(out, kept, format)
+        spec = _spec(
+            *(content, styles, recipe, parts, names),
+            title=title,
+            priority=priority,
+            format=stored(output.format),
+        )
         output.check(spec.files())
         paint(spec, output, run, display, keep_running=keep_running)
 
@@ -133,14 +144,15 @@ def submit_job(
     recipe: Painted,
     parts: Parts,
     connection: Connection,
+    format: ResultFormat = None,
     title: Title = None,
     priority: Priority = None,
 ) -> None:
     """Have CONTENT painted in the style of STYLE, do not wait for it, and print the job's name."""
     names: dict[str, str] = {}
     with outcome(connection, names) as display:
-        spec = _spec(content, styles, recipe, parts, names, title=title, priority=priority)
-        Output.check_readable(spec.files())
+        spec = _spec(*(content, styles, recipe, parts, names), title=title, priority=priority, format=format)
+        check_inputs(spec.files())
         submit(spec, connection, display)
 
 
@@ -153,6 +165,7 @@ def texture(
     kept: Kept,
     run: Run,
     recipe: PaintedTexture,
+    format: Format = None,
     shares: Shares = None,
     title: Title = None,
     priority: Priority = None,
@@ -161,6 +174,7 @@ def texture(
     """Make a texture in the manner of the painting STYLE, of any size, without a photograph."""
     names = {"spec.start_image": f"--start {recipe.start_image}"}
     with outcome(run, names) as display:
+        output = _output(out, kept, format)
         spec = Spec(
             None,
             _styles(styles, shares, names),
@@ -169,8 +183,8 @@ def texture(
             texture=parse_size(size),
             title=title,
             priority=priority,
+            format=stored(output.format),
         )
-        output = Output.at(out, previews=kept.preview_dir, film=kept.animate, sidecar=kept.sidecar)
         output.check(spec.files())
         paint(spec, output, run, display, keep_running=keep_running)
 
@@ -205,6 +219,7 @@ def again(
             help="Refuse a server unlike the one that painted it, and fail if the new picture differs.",
         ),
     ] = False,
+    format: FormatAgain = None,
     start: StartAgain = None,
     region: RegionsAgain = None,
     selection: SelectionAgain = None,
@@ -213,10 +228,10 @@ def again(
     names: dict[str, str] = {}
     with outcome(run, names) as display:
         regions = [parse_region(text) for text in region or ()]
-        output = Output.at(out, previews=kept.preview_dir, film=kept.animate, sidecar=kept.sidecar)
+        output = _output(out, kept, format)
         output.check([result, *images, start, *_masks(regions), selection])
         given = Given(images, start, regions, selection)
-        paint_again(result, given, output, run, display, names, anyway=anyway, strict=strict)
+        paint_again(result, given, output, run, display, names, format=format, anyway=anyway, strict=strict)
 
 
 @app.command(epilog=EPILOG)
@@ -226,18 +241,20 @@ def demo(
     kept: Kept,
     run: Run,
     out: Out = Path("impasto-demo.png"),
+    format: Format = None,
 ) -> None:
     """Paint an astronaut in the style of Van Gogh's The Starry Night; both come with Impasto."""
     from importlib.resources import files
 
     images = files("impasto") / "data"
     with outcome(run, {}) as display:
+        output = _output(out, kept, format)
         spec = Spec(
             (images / "astronaut.jpg").read_bytes(),
             [(images / "starry_night.jpg").read_bytes()],
             Recipe(**recipe.settings({})),
+            format=stored(output.format),
         )
-        output = Output.at(out, previews=kept.preview_dir, film=kept.animate, sidecar=kept.sidecar)
         output.check([])
         paint(spec, output, run, display)
 
@@ -273,6 +290,7 @@ def _spec(
     *,
     title: str | None,
     priority: int | None,
+    format: StoredFormat | None,
 ) -> Spec:
     names |= {"spec.content": content, "spec.start_image": f"--start {recipe.start_image}"}
     regions = [parse_region(text) for text in parts.region or ()]
@@ -285,7 +303,12 @@ def _spec(
         selection=parts.selection,
         title=title,
         priority=priority,
+        format=format,
     )
+
+
+def _output(out: Path, kept: Kept, format: FileFormat | None) -> Output:
+    return Output.at(out, previews=kept.preview_dir, film=kept.animate, sidecar=kept.sidecar, format=format)
 
 
 def _styles(texts: Sequence[str], shares: str | None, names: dict[str, str]) -> list[Style]:

@@ -9,9 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from impasto import png
 from impasto.cli.options import RegionOption, Run
-from impasto.cli.running import Output, Spec, info_once_ready, paint
+from impasto.cli.output import Output
+from impasto.cli.running import Spec, info_once_ready, paint
 from impasto.errors import FailedPrecondition, ImpastoError, InvalidRequest
+from impasto.files import read_whole
+from impasto.formats import FileFormat, stored
 from impasto.provenance import PNG_SIGNATURE, Provenance, read
 from impasto.recipe import Recipe, Region, Style
 
@@ -50,6 +54,7 @@ def paint_again(
     display: Display,
     names: dict[str, str],
     *,
+    format: FileFormat | None,
     anyway: bool,
     strict: bool,
 ) -> None:
@@ -57,6 +62,8 @@ def paint_again(
 
     Args:
         names: is told what the user calls the fields of the request.
+        format: how the picture is to be written; None for as its file's name says, with as many bits per
+            channel as it had.
         anyway: go on with images other than those it was painted from.
         strict: refuse a server unlike the one that painted it, and fail if the new picture differs.
 
@@ -65,7 +72,7 @@ def paint_again(
         FailedPrecondition: strict, and the server is unlike the one that painted it.
         ImpastoError: painting failed, or, if strict, the new picture differs.
     """
-    data = result.read_bytes()
+    data = read_whole(result)
     try:
         provenance = read(data)
         before = _decoded(data) if data.startswith(PNG_SIGNATURE) else None
@@ -77,6 +84,11 @@ def paint_again(
     names |= {f"spec.{part}": f"{result}: its {part}" for part in ("texture", "styles", "regions")}
 
     spec, mismatches = _spec(result, provenance, given, names)
+    if format is None:
+        bits = png.depth(data) or provenance.bits_per_channel
+        spec = dataclasses.replace(spec, format="png16" if bits == 16 else None)
+    else:
+        spec = dataclasses.replace(spec, format=stored(format))
     if mismatches and not anyway:
         raise InvalidRequest(f"{'; '.join(mismatches)}; --anyway paints all the same")
     for mismatch in mismatches:
@@ -96,7 +108,7 @@ def paint_again(
         run = dataclasses.replace(run, weights="builtin")
     picture = paint(spec, output, run, display, look_at=look_at)
     if before is not None:
-        difference = _largest_difference(before, picture.image)
+        difference = _largest_difference(before, _decoded(picture.data))
         display.compared(str(output.picture), str(result), difference)
         if difference != 0:
             with contextlib.suppress(ValueError):  # The new picture need not say how it was made.
@@ -119,7 +131,7 @@ def _spec(
 
     def loaded(file: Path, part: str, recorded: str, field: str) -> bytes:
         names[field] = str(file)
-        data = file.read_bytes()
+        data = read_whole(file)
         digest = hashlib.sha256(data).hexdigest()
         if digest != recorded:
             mismatches.append(
@@ -202,22 +214,28 @@ def _check_parts(result: Path, provenance: Provenance, given: Given) -> None:
             )
 
 
-def _decoded(png: bytes) -> Image:
-    from impasto.job import decode
-
+def _decoded(data: bytes) -> tuple[Image, Image]:
+    """The higher and the lower bytes of a PNG's samples; see `png.halves`."""
     try:
-        return decode(png)
+        return png.halves(data)
     except Exception as error:
         # Pillow's decoders raise nearly every kind of exception for damaged files.
         raise ValueError(f"is damaged: its pixels cannot be decoded ({error})") from None
 
 
-def _largest_difference(one: Image, other: Image) -> int | None:
+def _largest_difference(one: tuple[Image, Image], other: tuple[Image, Image]) -> int | None:
     """By how many grey levels (of 255) two pictures differ at most; None if their sizes do."""
+    if one[0].size != other[0].size:
+        return None
+    high, low = (_difference_in_8_bits(*halves) for halves in zip(one, other, strict=True))
+    # What the higher bytes leave open of 16 bits is less than a level.
+    sixteen = one[0] is not one[1] or other[0] is not other[1]
+    return high + 1 if sixteen and low else high
+
+
+def _difference_in_8_bits(one: Image, other: Image) -> int:
     from PIL import ImageChops
 
-    if one.size != other.size:
-        return None
     difference = ImageChops.difference(one.convert("RGBA"), other.convert("RGBA"))
     bands = cast("tuple[tuple[int, int], ...]", difference.getextrema())
     return max(highest for _, highest in bands)

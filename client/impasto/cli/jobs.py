@@ -23,8 +23,9 @@ from impasto.cli.options import (
     Quiet,
     Title,
 )
+from impasto.cli.output import Output, check_inputs, check_output, format_of, write
 from impasto.cli.recipe_options import Steered
-from impasto.cli.running import Output, connected, follow, named_server, outcome, write
+from impasto.cli.running import connected, follow, named_server, outcome
 from impasto.errors import InvalidRequest, NotFound, Unavailable
 from impasto.files import write_whole
 from impasto.recipe import Previews
@@ -37,8 +38,7 @@ if TYPE_CHECKING:
 REFRESH = 1.0
 """Seconds between two looks at the jobs."""
 
-Coding = Literal["png", "jpeg", "webp"]
-SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+Coding = Literal["png", "png16", "tiff", "jpeg", "webp"]
 
 
 def add_commands(app: typer.Typer, epilog: str) -> None:
@@ -109,7 +109,7 @@ def watch(
         previews = bool(output.film or output.previews or connection.json)
         name = full_name(client, job)
         with client.watch(name, previews=previews, timeout=connection.timeout) as painting:
-            follow(painting, output, display, goes_on=True)
+            follow(client, painting, output, display, goes_on=True)
 
 
 def steer(
@@ -169,7 +169,13 @@ def get(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Where to write the picture.")],
     connection: Connection,
     format: Annotated[
-        Coding | None, typer.Option("--format", help="How to code the result; by default as OUT ends.")
+        Coding | None,
+        typer.Option(
+            "--format",
+            metavar="png|png16|tiff|jpeg|webp",
+            help="How to code the result; by default as OUT ends, a PNG with as many bits per channel as the "
+            "result is kept with. A TIFF has as many too.",
+        ),
     ] = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="The newest preview, in place of the result.")
@@ -179,20 +185,20 @@ def get(
     from impasto.terminal import plain, print_json
 
     with at_server(connection) as (client, display):
-        coding = SUFFIXES.get(out.suffix.lower())
-        if coding is None or (format is not None and format != coding):
-            wanted = f".{format}" if format else ", ".join(SUFFIXES)
-            raise InvalidRequest(f"{out} does not end in {wanted}; give another name")
+        wanted = format_of(out, format)
         if preview and format is not None:
             raise InvalidRequest("--format is for results; a preview comes as it is: leave it out")
-        Output.check_folder_of(out)
+        check_output(out)
         name = full_name(client, job)
         if preview:
             image = client.download(preview_of=name)
-            if image.format != coding:
+            if image.format != wanted:
                 raise InvalidRequest(f"the preview is a {image.format}; give {out.stem}.{image.format}")
         else:
-            image = client.download(result_of=name, format=coding)
+            # A PNG that nobody asked more of is the result as it is kept, with all its bits.
+            image = client.download(
+                result_of=name, format=None if format is None and wanted == "png" else wanted
+            )
         write(out, image.data)
         display.close()
         if connection.json:
@@ -244,7 +250,7 @@ def upload(
     from impasto.terminal import print_json
 
     with at_server(connection, {"image": str(file), "data": str(file)}) as (client, display):
-        Output.check_readable([file])
+        check_inputs([file])
         uploaded = client.upload(file)
         display.close()
         if connection.json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 from typing import Annotated, ClassVar, NamedTuple
@@ -10,6 +11,7 @@ from typing import Annotated, ClassVar, NamedTuple
 import typer
 
 from impasto.errors import InvalidRequest
+from impasto.formats import FILE_FORMATS, FileFormat, StoredFormat
 from impasto.recipe import FIELDS, StyleName, UploadedImage
 
 PAINTING, PARTS, LOSSES, KEEPING, RUNNING = (
@@ -89,7 +91,7 @@ Out = Annotated[
         "--out",
         "-o",
         metavar="OUT.png",
-        help="Where to write the picture, a PNG.",
+        help="Where to write the picture: a PNG, TIFF, JPEG or WebP, as its name ends.",
         rich_help_panel=KEEPING,
     ),
 ]
@@ -97,6 +99,34 @@ OutIfAny = Annotated[
     Path | None,
     typer.Option(
         "--out", "-o", metavar="OUT.png", help="Where to write the picture.", rich_help_panel=KEEPING
+    ),
+]
+Format = Annotated[
+    FileFormat | None,
+    typer.Option(
+        "--format",
+        metavar="|".join(FILE_FORMATS),
+        help="How to write the picture; by default as OUT ends, with 8 bits per channel. png16 and tiff16 "
+        "have 16.",
+        rich_help_panel=KEEPING,
+    ),
+]
+FormatAgain = Annotated[
+    FileFormat | None,
+    typer.Option(
+        "--format",
+        metavar="|".join(FILE_FORMATS),
+        help="How to write the picture; by default as OUT ends, with as many bits per channel as RESULT has.",
+        rich_help_panel=KEEPING,
+    ),
+]
+ResultFormat = Annotated[
+    StoredFormat | None,
+    typer.Option(
+        "--format",
+        metavar="png|png16",
+        help="What the result is kept as on the server [default: png]; png16 has 16 bits per channel.",
+        rich_help_panel=KEEPING,
     ),
 ]
 Sidecar = Annotated[
@@ -292,6 +322,7 @@ OPTION_OF_FIELD = {
     "spec.texture": "--size",
     "spec.regions": "--region",
     "spec.selection": "--selection",
+    "spec.result_format": "--format",
     "title": "--title",
     "priority": "--priority",
     "preview.min_interval": "--preview-interval",
@@ -385,7 +416,8 @@ def parse_region(text: str) -> RegionOption:
 def parse_image(text: str) -> Path | StyleName | UploadedImage:
     """What a CONTENT or STYLE means: a file, or if there is none a style by name, or an uploaded image."""
     path = Path(text)
-    if not path.exists():
+    # Not `Path.exists`, which raises an error for a name that is too long.
+    if not os.path.exists(path):
         if re.fullmatch("styles/[a-z0-9-]+", text):
             return StyleName(text)
         if text.startswith("sha256:"):

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import typer
 
 from impasto.address import parse
 from impasto.cli.options import OPTION_OF_FIELD, Connection, Run
+from impasto.cli.output import Output, write
 from impasto.errors import (
     DeadlineExceeded,
     ImpastoError,
@@ -27,6 +28,7 @@ from impasto.errors import (
     Unavailable,
     Unreachable,
 )
+from impasto.formats import StoredFormat, coding
 from impasto.recipe import Recipe, Region, Style
 from impasto.security import Tls
 
@@ -57,6 +59,7 @@ class Spec:
     selection: ImageSource | None = None
     title: str | None = None
     priority: int | None = None
+    format: StoredFormat | None = None
 
     def files(self) -> list[Path]:
         """The files to paint from."""
@@ -75,77 +78,8 @@ class Spec:
             "selection": self.selection,
             "title": self.title or "",
             "priority": self.priority or 0,
+            "format": self.format,
         }
-
-
-@dataclasses.dataclass(frozen=True)
-class Output:
-    """What a painting leaves on disk.
-
-    Attributes:
-        picture: the result's file; None if it is not kept.
-        previews: folder for the previews, if they are kept.
-        film: file of the film, if there is to be one.
-        sidecar: file of the metadata, if there is to be one.
-    """
-
-    picture: Path | None
-    previews: Path | None
-    film: Path | None
-    sidecar: Path | None
-
-    @classmethod
-    def at(cls, picture: Path | None, *, previews: Path | None, film: Path | None, sidecar: bool) -> Output:
-        """With a sidecar beside the picture, or without."""
-        return cls(picture, previews, film, picture.with_suffix(".json") if picture and sidecar else None)
-
-    @staticmethod
-    def check_readable(inputs: Iterable[Path]) -> None:
-        """Refuses files to paint from that cannot be read.
-
-        Raises:
-            InvalidRequest: with the file at fault.
-        """
-        for file in inputs:
-            _check_readable(file)
-
-    @staticmethod
-    def check_folder_of(file: Path) -> None:
-        """Refuses a file that cannot be written.
-
-        Raises:
-            InvalidRequest: with the file or folder at fault.
-        """
-        _check_writable(file, file.suffix.lower(), "")
-
-    def check(self, inputs: Iterable[Path | None]) -> None:
-        """Refuses what could not be read, or not be written at the end, before any work.
-
-        Args:
-            inputs: the files to paint from; None for those not given.
-
-        Raises:
-            InvalidRequest: with the file or the option at fault.
-        """
-        for file in inputs:
-            if file is None:
-                continue
-            _check_readable(file)
-            for written in (self.picture, self.film, self.sidecar):
-                if written is not None and written.exists() and written.samefile(file):
-                    raise InvalidRequest(f"{written} is one of the files to paint from; give another name")
-        if self.picture is not None:
-            _check_writable(self.picture, ".png", "a result is a PNG")
-        if self.sidecar is not None:
-            _check_writable(self.sidecar, ".json", "a sidecar is JSON")
-        if self.film is not None:
-            _check_writable(self.film, ".webp", "a film is an animated WebP")
-        if self.previews is not None:
-            try:
-                self.previews.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InvalidRequest(f"--preview-dir {self.previews}: {error.strerror}") from None
-            _check_folder(self.previews)
 
 
 def paint(
@@ -179,13 +113,14 @@ def paint(
             keep_running=keep_running,
             timeout=run.timeout,
         ) as painting:
-            return follow(painting, output, display, goes_on=keep_running)
+            return follow(client, painting, output, display, goes_on=keep_running)
 
 
-def follow(painting: Painting, output: Output, display: Display, *, goes_on: bool) -> Picture:
+def follow(client: Client, painting: Painting, output: Output, display: Display, *, goes_on: bool) -> Picture:
     """Shows a picture being painted, and writes what is to be kept.
 
     Args:
+        client: what the painting came from.
         goes_on: the job does when it is left.
 
     Raises:
@@ -203,10 +138,8 @@ def follow(painting: Painting, output: Output, display: Display, *, goes_on: boo
             if isinstance(event, Preview):
                 if film:
                     film.add(event)
-                if output.previews:
-                    numbered += 1
-                    path = output.previews / f"{numbered:04}.{event.format.replace('jpeg', 'jpg')}"
-                    write(path, event.data)
+                numbered += 1
+                path = output.write_preview(numbered, event.format, event.data)
             display.event(event, str(path) if path else None)
         picture = painting.result()
     except KeyboardInterrupt:
@@ -218,7 +151,9 @@ def follow(painting: Painting, output: Output, display: Display, *, goes_on: boo
         ) from None
     paths = {}
     if output.picture:
-        write(output.picture, picture.data)
+        coded = coding(output.format)
+        file = picture if coded == "png" else client.download(result_of=picture.job.name, format=coded)
+        write(output.picture, file.data)
         paths["path"] = str(output.picture)
     if film and output.film:
         write(output.film, film.webp(picture))
@@ -364,6 +299,13 @@ def outcome(connection: Connection, names: Mapping[str, str], *, quiet: bool = F
             code = _exit_code(error)
             display.error(error, _in_words(error, connection, names), code)
             raise typer.Exit(code) from None
+        except OSError as error:
+            # A file that was there when it was looked for.
+            if isinstance(error, BrokenPipeError) or error.filename is None:
+                raise
+            told = InvalidRequest(f"{error.filename} cannot be read: {error.strerror}")
+            display.error(told, told.message, WRONG)
+            raise typer.Exit(WRONG) from None
         except BrokenPipeError:
             # Whoever read stdout has gone; nothing more can be said there, not even on closing it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -399,47 +341,6 @@ def _exit_code(error: ImpastoError) -> int:
     if isinstance(error, InvalidRequest):
         return WRONG
     return UNREACHABLE if isinstance(error, (Unavailable, DeadlineExceeded)) else FAILED
-
-
-def _check_readable(path: Path) -> None:
-    if path.is_dir():
-        raise InvalidRequest(f"{path} is a folder; give an image file")
-    try:
-        with path.open("rb"):
-            pass
-    except FileNotFoundError:
-        raise InvalidRequest(f"there is no file {path}") from None
-    except OSError as error:
-        raise InvalidRequest(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _check_writable(path: Path, suffix: str, because: str) -> None:
-    if path.suffix.lower() != suffix:
-        raise InvalidRequest(f"{path} does not end in {suffix}: {because}")
-    if path.is_dir():
-        raise InvalidRequest(f"{path} is a folder; give a file's name")
-    _check_folder(path.parent)
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise InvalidRequest(f"there is no folder {folder} to write to")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InvalidRequest(f"the folder {folder} is not writable")
-
-
-def write(path: Path, data: bytes) -> None:
-    """Writes a file: whole, or not at all.
-
-    Raises:
-        ImpastoError: it cannot be written.
-    """
-    from impasto.files import write_whole
-
-    try:
-        write_whole(path, data)
-    except OSError as error:
-        raise ImpastoError(f"{path} cannot be written: {error.strerror}") from None
 
 
 _LOG_LINE = re.compile(r"\S*time=\S+ level=(?P<level>\w+) process=\S+ event=(?P<event>.*)")

@@ -1,0 +1,195 @@
+"""What a command reads and leaves on disk, checked before there is any work."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from impasto.errors import ImpastoError, InvalidRequest
+from impasto.files import check_readable, check_writable, folder_of, write_whole
+from impasto.formats import FileFormat, file_format
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """What a painting leaves on disk.
+
+    Attributes:
+        picture: the result's file; None if it is not kept.
+        previews: folder for the previews, if they are kept; made for the first of them.
+        film: file of the film, if there is to be one.
+        sidecar: file of the metadata, if there is to be one.
+        format: how to write the picture.
+    """
+
+    picture: Path | None
+    previews: Path | None
+    film: Path | None
+    sidecar: Path | None
+    format: FileFormat = "png"
+
+    @classmethod
+    def at(
+        cls,
+        picture: Path | None,
+        *,
+        previews: Path | None,
+        film: Path | None,
+        sidecar: bool,
+        format: FileFormat | None = None,
+    ) -> Output:
+        """With a sidecar beside the picture, or without.
+
+        Args:
+            format: as the picture's name says if None.
+
+        Raises:
+            InvalidRequest: the picture's name says another format, or none.
+        """
+        chosen = format or "png"
+        if picture is not None:
+            chosen = format_of(picture, format)
+        beside = picture.with_suffix(".json") if picture and sidecar else None
+        return cls(picture, previews, film, beside, chosen)
+
+    def check(self, inputs: Iterable[Path | None]) -> None:
+        """Refuses what could not be read, or not be written at the end, before any work.
+
+        Args:
+            inputs: the files to paint from; None for those not given.
+
+        Raises:
+            InvalidRequest: with the file or the option at fault.
+        """
+        read = [file for file in inputs if file is not None]
+        check_inputs(read)
+        for file in read:
+            for written in (self.picture, self.film, self.sidecar):
+                if written is not None and _same(written, file):
+                    raise InvalidRequest(f"{written} is one of the files to paint from; give another name")
+        if self.picture is not None:
+            check_output(self.picture)
+        if self.sidecar is not None:
+            check_output(self.sidecar)
+        if self.film is not None:
+            if self.film.suffix.lower() != ".webp":
+                raise InvalidRequest(f"{self.film} does not end in .webp: a film is an animated WebP")
+            check_output(self.film)
+        if self.previews is not None:
+            _check_new_folder(self.previews, "--preview-dir")
+
+    def write_preview(self, number: int, format: str, data: bytes) -> Path | None:
+        """Writes a preview if they are kept; returns where.
+
+        Raises:
+            ImpastoError: it cannot be written.
+        """
+        if self.previews is None:
+            return None
+        try:
+            self.previews.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ImpastoError(f"--preview-dir {self.previews}: {error.strerror}") from None
+        path = self.previews / f"{number:04}.{format.replace('jpeg', 'jpg')}"
+        write(path, data)
+        return path
+
+
+def format_of(picture: Path, format: FileFormat | None) -> FileFormat:
+    """How a picture is to be written, as asked for or as its name says.
+
+    Raises:
+        InvalidRequest: its name says another format, or none.
+    """
+    try:
+        return file_format(picture, format)
+    except ValueError as error:
+        raise InvalidRequest(f"{picture} {error}") from None
+
+
+def check_inputs(files: Iterable[Path]) -> None:
+    """Refuses files that cannot be read.
+
+    Raises:
+        InvalidRequest: with the file at fault.
+    """
+    for file in files:
+        try:
+            check_readable(file)
+        except FileNotFoundError:
+            raise InvalidRequest(f"there is no file {file}") from None
+        except OSError as error:
+            raise InvalidRequest(f"{file} {_why(error, 'read')}") from None
+
+
+def check_output(file: Path) -> None:
+    """Refuses a file that cannot be written.
+
+    Raises:
+        InvalidRequest: with the file or folder at fault.
+    """
+    try:
+        check_writable(file)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InvalidRequest(f"there is no folder {_folder(file)} to write to") from None
+    except OSError as error:
+        if error.errno == errno.EACCES:
+            raise InvalidRequest(f"the folder {_folder(file)} is not writable") from None
+        raise InvalidRequest(f"{file} {_why(error, 'written')}") from None
+
+
+def write(path: Path, data: bytes) -> None:
+    """Writes a file: whole, or not at all.
+
+    Raises:
+        ImpastoError: it cannot be written.
+    """
+    try:
+        write_whole(path, data)
+    except OSError as error:
+        raise ImpastoError(f"{path} {_why(error, 'written')}") from None
+
+
+def _folder(file: Path) -> str:
+    """Where a file would be written, as the user names it unless a link leads elsewhere."""
+    return folder_of(file) if file.is_symlink() else str(file.parent)
+
+
+def _why(error: OSError, done: str) -> str:
+    """What an error says of a file, in words that go on from its name."""
+    if error.errno == errno.ENAMETOOLONG:
+        return f"cannot be {done}: its name is too long; give a shorter one"
+    said = error.strerror or str(error)
+    # What we say ourselves of a file is a clause, what the system says is none.
+    return said if said.startswith(("is ", "has ")) else f"cannot be {done}: {said}"
+
+
+def _same(written: Path, read: Path) -> bool:
+    try:
+        return os.path.samefile(written, read)
+    except OSError:
+        return False
+
+
+def _check_new_folder(folder: Path, option: str) -> None:
+    """Refuses a folder that cannot be made or written to, without making it."""
+    try:
+        for there in (folder, *folder.parents):
+            if _is_there(there):
+                check_writable(there / "0001.png")
+                return
+    except OSError as error:
+        raise InvalidRequest(f"{option} {folder}: {error.strerror}; give another folder") from None
+    raise InvalidRequest(f"{option} {folder}: there is no folder to make it in")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is anything of that name; unlike `Path.exists`, raises OSError where none can be."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True

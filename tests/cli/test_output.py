@@ -1,0 +1,164 @@
+"""What the command line reads and writes: refused before any work, in the format that is asked for."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+import fake_server
+from command_line import Impasto
+from fake_server import FakeServer, png
+from impasto import files
+from impasto import png as own_png
+from impasto.v1 import style_transfer_pb2 as pb
+
+LONG = "x" * 300 + ".png"
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "asked"),
+    [
+        ("out.tif", None, "TIFF"),
+        ("out.TIFF", "tiff16", "TIFF"),
+        ("out.jpg", None, "JPEG"),
+        ("out.jpeg", "jpeg", "JPEG"),
+        ("out.webp", None, "WEBP"),
+        ("out.png", "png16", None),
+        ("out.png", "png", None),
+    ],
+)
+def test_a_picture_is_written_as_its_name_ends(
+    stylize: Impasto, fake: FakeServer, name: str, format: str | None, asked: str | None
+) -> None:
+    fake.result = b"coded otherwise"
+    outcome = stylize("-o", name, *(("--format", format) if format else ()))
+    assert outcome.code == 0, outcome.err
+    sixteen = format in ("png16", "tiff16")
+    assert fake.requests[0].spec.result_format == (pb.IMAGE_FORMAT_PNG_16 if sixteen else 0)
+    downloads = [pb.ImageFormat.Name(request.format) for request in fake.called("DownloadImage")]
+    assert downloads == ([f"IMAGE_FORMAT_{asked}"] if asked else [])
+    assert Path(name).read_bytes() == (fake.result if asked else png())
+
+
+def test_the_other_commands_take_a_format_too(impasto: Impasto, fake: FakeServer) -> None:
+    at = ("--server", fake.address)
+    assert impasto("texture", "style.png", "--size", 64, "-o", "t.tif", "--format", "tiff16", *at).code == 0
+    assert impasto("demo", "-o", "d.jpg", *at).code == 0
+    assert impasto("submit", "content.png", "style.png", "--format", "png16", *at).code == 0
+    formats = [request.spec.result_format for request in (*fake.requests, *fake.called("CreateJob"))]
+    assert formats == [pb.IMAGE_FORMAT_PNG_16, 0, pb.IMAGE_FORMAT_PNG_16]
+
+
+def test_again_keeps_the_bits(impasto: Impasto, fake: FakeServer) -> None:
+    fake.script = fake_server.paint_recorded
+    at = ("--server", fake.address)
+    assert impasto("stylize", "content.png", "style.png", "-o", "out.png", *at).code == 0
+    picture = own_png.write(48, 32, 3, 16, os.urandom(48 * 32 * 6))
+    # With the text of the one that was painted.
+    text = Path("out.png").read_bytes()
+    start = text.index(b"iTXt") - 4
+    end = start + 12 + int.from_bytes(text[start : start + 4], "big")
+    Path("16.png").write_bytes(picture[:33] + text[start:end] + picture[33:])
+    for name, options in (
+        ("a.png", []),
+        ("b.tif", []),
+        ("c.png", ["--format", "png"]),
+        ("d.png", ["--format", "png16"]),
+    ):
+        outcome = impasto("again", "16.png", "content.png", "style.png", "-o", name, *options, *at)
+        assert outcome.code == 0, outcome.err
+        assert "16.png by at most" in outcome.out
+    asked = [request.spec.result_format for request in fake.requests[1:]]
+    assert asked == [pb.IMAGE_FORMAT_PNG_16, pb.IMAGE_FORMAT_PNG_16, 0, pb.IMAGE_FORMAT_PNG_16]
+
+
+def test_a_legal_name_of_any_length_is_written(stylize: Impasto) -> None:
+    for length in (245, 251):
+        name = "x" * length + ".png"
+        assert stylize("-o", name).code == 0
+        assert Path(name).read_bytes() == png()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", LONG], "its name is too long; give a shorter one"),
+        (["-o", "folder.png"], "folder.png is a folder; give a file's name"),
+        (["-o", "pipe.png"], "pipe.png is a device, a pipe or a socket"),
+        (["-o", "loop.png"], "loop.png cannot be written: Too many levels"),
+        (["-o", "dangling.png"], "there is no folder"),
+        (["-o", "content.png/out.png"], "there is no folder content.png"),
+        (["--animate", "x" * 300 + ".webp"], "its name is too long"),
+        (["--animate", "none/film.webp"], "there is no folder none"),
+        (["-o", "x" * 252 + ".webp", "--sidecar"], "its name is too long"),
+        (["--preview-dir", "x" * 300], "--preview-dir xxx"),
+        (["--preview-dir", "content.png/previews"], "--preview-dir content.png/previews: Not a directory"),
+        (["--preview-dir", "dangling.png"], "--preview-dir dangling.png: No such file"),
+        (["--start", LONG], "its name is too long"),
+        (["--start", "/dev/zero"], "/dev/zero is a device or a socket; give a regular file"),
+    ],
+)
+def test_what_cannot_be_read_or_written_is_refused_before_any_work(
+    stylize: Impasto, fake: FakeServer, arguments: list[str], message: str
+) -> None:
+    Path("folder.png").mkdir()
+    os.mkfifo("pipe.png")
+    Path("loop.png").symlink_to("loop.png")
+    Path("dangling.png").symlink_to("none/out.png")
+    before = sorted(os.listdir())
+    outcome = stylize(*arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("Error: ")
+    assert message in outcome.err
+    assert sorted(os.listdir()) == before
+    assert not fake.calls
+
+
+@pytest.mark.parametrize("content", [LONG, "a\0b", "/dev/null", "."])
+def test_a_content_that_is_no_file(impasto: Impasto, fake: FakeServer, content: str) -> None:
+    for command in (["stylize", content, "style.png", "-o", "o.png"], ["submit", content, "style.png"]):
+        outcome = impasto(*command, "--server", fake.address)
+        assert outcome.code == 2
+        assert outcome.err.startswith("Error: ")
+    assert not fake.calls
+
+
+def test_a_pipe_that_ends_is_painted(impasto: Impasto, fake: FakeServer) -> None:
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=Path("pipe").write_bytes, args=(png(),))
+    writer.start()
+    outcome = impasto("stylize", "pipe", "style.png", "-o", "o.png", "--server", fake.address)
+    writer.join()
+    assert outcome.code == 0, outcome.err
+    assert fake.requests[0].spec.content.encoded == png()
+
+
+def test_a_pipe_that_stays_silent_is_refused(
+    impasto: Impasto, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "PIPE_PATIENCE", 0.1)
+    os.mkfifo("pipe")
+    outcome = impasto("stylize", "pipe", "style.png", "-o", "o.png", "--server", fake.address)
+    assert outcome.code == 2
+    assert "pipe cannot be read: pipe is a pipe that was silent" in outcome.err
+
+
+def test_a_refused_job_leaves_no_folder_of_previews(stylize: Impasto, fake: FakeServer) -> None:
+    fake.script = fake_server.refuse(fake_server.grpc.StatusCode.INVALID_ARGUMENT, "no")
+    assert stylize("--preview-dir", "deep/previews").code == 2
+    assert not Path("deep").exists()
+    fake.script = fake_server.paint
+    assert stylize("--preview-dir", "deep/previews").code == 0
+    assert len(os.listdir("deep/previews")) == 4
+
+
+def test_a_file_that_goes_away_meanwhile_is_an_error_in_words(
+    stylize: Impasto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("impasto.cli.output.check_readable", lambda path: None)
+    Path("style.png").unlink()
+    outcome = stylize()
+    assert (outcome.code, outcome.err) == (2, "Error: style.png cannot be read: No such file or directory\n")

@@ -1,0 +1,134 @@
+"""Files that are read and written whole: what is no file is refused, and nothing waits for ever."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from impasto import files
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("length", [1, 249, 255])
+def test_every_legal_name_can_be_written(folder: Path, length: int) -> None:
+    name = "x" * length
+    files.check_writable(name)
+    assert not os.listdir()
+    files.write_whole(name, b"data")
+    assert os.listdir() == [name]
+    assert Path(name).read_bytes() == b"data"
+
+
+def test_a_check_changes_nothing(folder: Path) -> None:
+    Path("there").write_bytes(b"before")
+    files.check_writable("there")
+    assert (os.listdir(), Path("there").read_bytes()) == (["there"], b"before")
+
+
+def test_a_dangling_link_is_written_through_where_it_leads_to_a_folder(folder: Path) -> None:
+    Path("deep").mkdir()
+    Path("link").symlink_to("deep/file")
+    files.check_writable("link")
+    files.write_whole("link", b"data")
+    assert Path("deep/file").read_bytes() == b"data"
+    assert Path("link").is_symlink()
+
+
+def make_unwritable(what: str) -> str:
+    if what == "folder":
+        Path("out").mkdir()
+    elif what == "pipe":
+        os.mkfifo("out")
+    elif what == "device":
+        Path("out").symlink_to("/dev/null")
+    elif what == "loop":
+        Path("out").symlink_to("out")
+    elif what == "link into nowhere":
+        Path("out").symlink_to("none/out")
+    elif what == "long name":
+        return "x" * 256
+    elif what == "NUL":
+        return "a\0b"
+    elif what == "file as a folder":
+        Path("file").touch()
+        return "file/out"
+    return "out"
+
+
+UNWRITABLE = ["folder", "pipe", "device", "loop", "link into nowhere", "long name", "NUL", "file as a folder"]
+
+
+@pytest.mark.parametrize("what", UNWRITABLE)
+def test_what_cannot_be_written_shows_in_the_check_and_is_left_alone(folder: Path, what: str) -> None:
+    name = make_unwritable(what)
+    before = sorted(os.listdir())
+    for write in (files.check_writable, lambda path: files.write_whole(path, b"data")):
+        with pytest.raises(OSError):  # noqa: PT011 - each has its own words
+            write(name)
+        assert sorted(os.listdir()) == before
+    assert os.path.exists("/dev/null")
+    assert not os.path.isfile("/dev/null")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_shows_in_the_check(folder: Path) -> None:
+    Path("locked").mkdir(mode=0o500)
+    with pytest.raises(PermissionError):
+        files.check_writable("locked/out")
+
+
+def test_a_pipe_is_read_to_its_end(folder: Path) -> None:
+    os.mkfifo("pipe")
+    data = os.urandom(300_000)
+    files.check_readable("pipe")
+    # Opening waits for the reader.
+    writer = threading.Thread(target=Path("pipe").write_bytes, args=(data,))
+    writer.start()
+    assert files.read_whole("pipe") == data
+    writer.join()
+
+
+@pytest.mark.parametrize("writer", [False, True])
+def test_a_pipe_that_stays_silent_is_given_up(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, writer: bool
+) -> None:
+    monkeypatch.setattr(files, "PIPE_PATIENCE", 0.1)
+    os.mkfifo("pipe")
+    held = os.open("pipe", os.O_RDWR) if writer else None
+    with pytest.raises(OSError, match="is a pipe that was silent"):
+        files.read_whole("pipe")
+    if held is not None:
+        os.close(held)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "socket", "folder"])
+def test_what_is_no_file_is_not_read(folder: Path, path: str) -> None:
+    Path("folder").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        for read in (files.check_readable, files.read_whole):
+            with pytest.raises(OSError, match=r"give a (regular )?file"):
+                read(path)
+
+
+def test_a_file_that_is_too_large_is_not_read(folder: Path) -> None:
+    with open("sparse", "wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(OSError, match="has more than 1 GiB; give a smaller file"):
+        files.read_whole("sparse")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "none"])
+def test_a_name_that_no_file_has_is_an_error_of_the_system(folder: Path, name: str) -> None:
+    for read in (files.check_readable, files.read_whole):
+        with pytest.raises(OSError):  # noqa: PT011 - each has its own words
+            read(name)
