@@ -16,6 +16,7 @@ from impasto.errors import (
     DataLoss,
     DeadlineExceeded,
     ImpastoError,
+    InvalidRequest,
     ResourceExhausted,
     Unauthenticated,
     Unavailable,
@@ -46,6 +47,9 @@ UPLOAD_PIECE = 256 * 2**10
 UPLOAD_STRETCH = 4 * 2**20
 """Bytes uploaded in one call, so that a slow line does not meet the call's deadline and progress is known."""
 UPLOAD_TIMEOUT = 60.0
+LONGEST = 30 * 86400.0
+"""Seconds that a deadline lies ahead at most, the longest that a server gives. What is to take longer has none:
+stacks take a deadline that is beyond what they can count for one that has passed."""
 EMPTY_STREAMS = 8
 """Streams that the server may end one after the other, without a word new, before it counts as broken."""
 
@@ -61,12 +65,18 @@ class Calls:
         timeout: deadline of every call with one answer, in seconds, over all attempts.
         patience: how long to go on without contact, in seconds.
         has_token: whether a token goes with the calls.
+
+    Raises:
+        ValueError: a time is not above 0.
     """
 
     def __init__(self, address: str, *, timeout: float, patience: float, has_token: bool) -> None:
+        for name, seconds in (("timeout", timeout), ("patience", patience)):
+            if not seconds > 0:
+                raise ValueError(f"{name} is {seconds:g}; give seconds above 0, or math.inf for no end")
         self.address = address
-        self.timeout = timeout
-        self.patience = patience
+        self.timeout = min(timeout, LONGEST)
+        self.patience = min(patience, LONGEST)
         self._has_token = has_token
         self._contacted = False
 
@@ -148,7 +158,7 @@ class Calls:
                 yield Sleep(self._delay(error, patience))
 
     def preview(self, request: pb.GetPreviewRequest) -> Steps[NewestPreview]:
-        timeout = self.timeout + request.wait.seconds
+        timeout = min(self.timeout + request.wait.seconds, LONGEST)
         return wire.newest_preview((yield from self.unary(wire.GET_PREVIEW, request, timeout=timeout)))
 
     # Images.
@@ -252,7 +262,7 @@ class Calls:
             ImpastoError: it is refused, failed, was cancelled, or contact was lost for too long.
         """
         request.request_id = request.request_id or str(uuid.uuid4())
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = _deadline(timeout)
         yield from self.lighten(request.spec)
         return (yield from self._follow(watched, request, deadline))
 
@@ -262,7 +272,7 @@ class Calls:
         Raises:
             ImpastoError: it failed, was cancelled, or contact was lost for too long.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = _deadline(timeout)
         return (yield from self._follow(watched, None, deadline, omit_previews=not previews))
 
     def abandon(self, watched: Watched) -> Steps[None]:
@@ -293,6 +303,7 @@ class Calls:
             watched.begin()
             pieces.begin()
             left = None if deadline is None else max(0.001, deadline - time.monotonic())
+            left = left if left is not None and left <= LONGEST else None
             if stylize is not None and not watched.name:
                 watched.asked = stylize
                 yield Begin(wire.STYLIZE, stylize, left)
@@ -392,6 +403,16 @@ class Calls:
         if isinstance(told, ResourceExhausted) and error.details is None:
             return _said(told, f"the request is too large to send ({cause}); give fewer or smaller images")
         return told
+
+
+def _deadline(timeout: float | None) -> float | None:
+    """When so many seconds are over, as `time.monotonic` tells it; None for never."""
+    if timeout is None:
+        return None
+    if not timeout > 0:
+        remedy = f"is {timeout:g}; give seconds above 0, or None for no limit"
+        raise InvalidRequest(f"timeout {remedy}", fields=[("timeout", remedy)])
+    return time.monotonic() + timeout
 
 
 def _said(error: ImpastoError, message: str) -> ImpastoError:

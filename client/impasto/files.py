@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
@@ -31,6 +32,27 @@ def read_whole(path: str | os.PathLike[str]) -> bytes:
     if len(data) > MAX_READ_BYTES:
         raise _too_large(path)
     return data
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Reads a text as editors save it: in UTF-8, or in UTF-16 with a byte order mark, as on Windows.
+
+    Raises:
+        OSError: as `read_whole`.
+        UnicodeDecodeError: it is no text.
+    """
+    return decoded(read_whole(path))
+
+
+def decoded(data: bytes) -> str:
+    """A text as editors save it; see `read_text`.
+
+    Raises:
+        UnicodeDecodeError: it is none.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    return data.decode("utf-8-sig")
 
 
 def check_readable(path: str | os.PathLike[str]) -> int:

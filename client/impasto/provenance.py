@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from impasto.errors import InvalidRequest
+from impasto.files import decoded
 from impasto.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def read(data: bytes) -> Provenance:
             )
     else:
         try:
-            text = data.decode("utf-8")
+            text = decoded(data)
         except UnicodeDecodeError:
             raise ValueError("is neither a PNG nor a sidecar in JSON") from None
     try:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -51,7 +52,7 @@ class JsonLines:
     """Each event as a line of JSON on stdout, for scripts."""
 
     def note(self, text: str) -> None:
-        print(text, file=sys.stderr)
+        print(clean(text), file=sys.stderr)
 
     def warning(self, text: str) -> None:
         print_json("warning", {"message": text})
@@ -115,17 +116,17 @@ class Lines:
 
     def finished(self, picture: Picture, paths: dict[str, str]) -> None:
         if not self._quiet:
-            print(summary(picture, paths.get("path", picture.job.name)))
+            say(summary(picture, paths.get("path", picture.job.name)))
 
     def compared(self, path: str, other: str, difference: int | None) -> None:
         if self._quiet:
             return
         if difference == 0:
-            print(f"{path} is identical to {other}, pixel for pixel")
+            say(f"{path} is identical to {other}, pixel for pixel")
         elif difference is None:
-            print(f"{path} differs from {other} in size")
+            say(f"{path} differs from {other} in size")
         else:
-            print(f"{path} differs from {other} by at most {difference} of 255 grey levels")
+            say(f"{path} differs from {other} by at most {difference} of 255 grey levels")
 
     def error(self, error: ImpastoError, message: str, exit_code: int) -> None:
         prefix = "" if error.code == "CANCELLED" else "[red]Error:[/] "
@@ -197,7 +198,9 @@ def display(*, json_lines: bool, quiet: bool) -> Iterator[Display]:
         from rich.console import Console
 
         console = Console(stderr=True)
-        chosen = Bar(console) if console.is_terminal and not quiet else Lines(console, quiet=quiet)
+        # Not `is_terminal`: with FORCE_COLOR, which is about colours, it is true of a file as well.
+        live = sys.stderr.isatty() and not quiet
+        chosen = Bar(console) if live else Lines(console, quiet=quiet)
     try:
         yield chosen
     finally:
@@ -231,20 +234,20 @@ def server_table(info: ServerInfo) -> None:
     table = Table(box=None, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("version", info.version)
+    table.add_row("version", _escaped(info.version))
     for device in info.devices:
         precision = f", {device.auto_precision}" if device.auto_precision else ""
         memory = f", {device.memory_bytes / 2**30:,.1f} GiB for jobs" if device.memory_bytes else ""
         restarts = f", restarted {device.restarts} times" if device.restarts else ""
         state = f"{device.state}{precision}{memory}{restarts}"
-        table.add_row(device.name, _escaped(f"{device.description} ({state})"))
+        table.add_row(_escaped(device.name), _escaped(f"{device.description} ({state})"))
     if info.network is None:
         table.add_row("weights", "not loaded yet")
     else:
         table.add_row("weights", _escaped(f"{info.network.weights} ({info.network.architecture})"))
         table.add_row("origin", _escaped(info.network.origin))
     limits = info.limits
-    table.add_row("formats", ", ".join(info.accepted_formats))
+    table.add_row("formats", _escaped(", ".join(info.accepted_formats)))
     table.add_row("longest side", f"at most {limits.max_longest_side:,} px")
     table.add_row("image sent", f"at most {limits.max_image_pixels / 1e6:,.0f} megapixels")
     table.add_row("request", f"at most {limits.max_request_bytes / 2**20:,.0f} MiB")
@@ -276,14 +279,14 @@ def jobs_table(jobs: Sequence[Job], now: datetime, note: str = "") -> Table:
         left = done.time_left if done and not job.is_final else None
         age = (now - job.create_time).total_seconds() if job.create_time else None
         table.add_row(
-            name,
+            _escaped(name),
             f"[{_STATE_STYLES.get(job.state, '')}]{job.state}[/]"
             if job.state in _STATE_STYLES
-            else job.state,
+            else _escaped(job.state),
             _escaped(job.title),
             progress,
             _duration(left) if left is not None else "",
-            job.device,
+            _escaped(job.device),
             _duration(max(0.0, age)) if age is not None else "",
         )
     return table
@@ -320,7 +323,7 @@ def styles_table(styles: Sequence[NamedStyle]) -> None:
     for heading in ("style", "title", "size"):
         table.add_column(heading, overflow="fold")
     for style in styles:
-        table.add_row(style.name, _escaped(style.title), f"{style.width} × {style.height}")
+        table.add_row(_escaped(style.name), _escaped(style.title), f"{style.width} × {style.height}")
     Console().print(table)
 
 
@@ -372,7 +375,34 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {seconds:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def say(text: str) -> None:
+    """Prints a line on stdout that may have in it what others wrote."""
+    print(clean(text))
+
+
+def clean(text: str) -> str:
+    """A line of text without what would do something to a terminal instead of being shown there.
+
+    Titles, names and errors come from servers and from other people. Line breaks and tabs become spaces; any
+    other control character, what turns the direction of writing around, and bytes of a file's name that are
+    no text become "\ufffd". Every language and emoji stay as they are.
+    """
+    return "".join(_shown(character) for character in text)
+
+
+def _shown(character: str) -> str:
+    if character in "\t\n\v\f\r\x85\u2028\u2029":
+        return " "
+    if unicodedata.category(character) in ("Cc", "Cs") or character in _TURNING:
+        return "\ufffd"
+    return character
+
+
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
 def _escaped(text: str) -> str:
+    """A text in the middle of rich's markup."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(clean(text))

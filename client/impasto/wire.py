@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from datetime import timezone
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
@@ -32,6 +32,7 @@ from impasto.job import (
 from impasto.recipe import (
     LAYER_FIELDS,
     ImageSource,
+    PreviewFormat,
     Previews,
     RawPixels,
     Recipe,
@@ -144,7 +145,7 @@ def stylize_request(
     """
     message = pb.StylizeRequest(spec=spec, preview=previews_message(previews), keep_running=keep_running)
     if linger:
-        message.linger.CopyFrom(_duration(linger))
+        message.linger.CopyFrom(_duration(linger, "linger"))
     for name, value in (("request_id", request_id), ("title", title), ("priority", priority)):
         _set_field(message, name, value, "")
     return message
@@ -217,7 +218,7 @@ def list_jobs_request(states: Sequence[str]) -> pb.ListJobsRequest:
 
 def get_preview_request(name: str, after_sequence: int, wait: float) -> pb.GetPreviewRequest:
     """The request of `GetPreview`; `wait` in seconds."""
-    return pb.GetPreviewRequest(name=name, after_sequence=after_sequence, wait=_duration(wait))
+    return pb.GetPreviewRequest(name=name, after_sequence=after_sequence, wait=_duration(wait, "wait"))
 
 
 def download_request(
@@ -295,8 +296,10 @@ def previews_message(previews: Previews | bool) -> pb.PreviewOptions:
     message = pb.PreviewOptions(disabled=previews is False)
     if isinstance(previews, Previews):
         if previews.min_interval is not None:
-            message.min_interval.CopyFrom(_duration(previews.min_interval))
-        _set_fields(message, previews, "preview", {"format": pb.ImageFormat}, besides=("min_interval",))
+            message.min_interval.CopyFrom(_duration(previews.min_interval, "preview.min_interval"))
+        if previews.format is not None:
+            message.format = _format_number(previews.format, "preview.format", get_args(PreviewFormat))
+        _set_fields(message, previews, "preview", {}, besides=("min_interval", "format"))
     return message
 
 
@@ -446,9 +449,12 @@ def _invalid(field: str, remedy: str) -> InvalidRequest:
     return InvalidRequest(f"{field} {remedy}", fields=[(field, remedy)])
 
 
-def _duration(seconds: float) -> Duration:
+def _duration(seconds: float, field: str) -> Duration:
     duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
+    try:
+        duration.FromNanoseconds(round(seconds * 1e9))
+    except (OverflowError, TypeError, ValueError):
+        raise _invalid(field, f"cannot be {seconds!r}; give seconds") from None
     return duration
 
 

@@ -48,6 +48,12 @@ PARTS = [
 ALL = [*FILES, *PARTS]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_sidecar_as_windows_saves_it(again: Impasto, encoding: str) -> None:
+    Path("out.json").write_bytes(Path("out.json").read_text().encode(encoding))
+    assert again("out.json", *ALL, "-o", "new.png").code == 0
+
+
 @pytest.mark.parametrize("result", ["out.png", "out.json"])
 def test_everything_is_asked_for_again(again: Impasto, fake: FakeServer, result: str) -> None:
     outcome = again(result, *ALL, "-o", "new.png")

@@ -338,6 +338,31 @@ def test_a_token_from_a_file_and_from_the_environment(
     assert at_fake("jobs", "--once", "--token-file", "token").code == 0
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le with mark", "utf-16-be with mark"])
+def test_a_token_file_as_windows_saves_it(at_fake: Impasto, fake: FakeServer, encoding: str) -> None:
+    fake.token = "s3cret"
+    coding, _, marked = encoding.partition(" with ")
+    Path("token").write_bytes((f"{chr(0xFEFF)}s3cret\r\n" if marked else "s3cret\r\n").encode(coding))
+    assert at_fake("jobs", "--token-file", "token").code == 0
+
+
+@pytest.mark.parametrize("seconds", ["inf", "1e10", "1e300"])
+def test_any_time_may_be_allowed(at_fake: Impasto, fake: FakeServer, seconds: str) -> None:
+    image = ["content.png", "style.png"]
+    assert at_fake("stylize", *image, "-o", "out.png", "--timeout", seconds).code == 0
+    assert at_fake("submit", *image, "--timeout", seconds).code == 0
+    assert at_fake("info", "--timeout", seconds).code == 0
+    assert at_fake("watch", "last", "-o", "watched.png", "--timeout", seconds).code == 0
+
+
+@pytest.mark.parametrize("seconds", ["nan", "0", "-1", "-inf", "soon"])
+def test_what_is_no_time_is_refused(at_fake: Impasto, fake: FakeServer, seconds: str) -> None:
+    outcome = at_fake("stylize", "content.png", "style.png", "-o", "out.png", "--timeout", seconds)
+    assert outcome.code == 2
+    assert "--timeout" in outcome.err
+    assert not fake.calls
+
+
 def test_a_connection_that_cannot_be(impasto: Impasto) -> None:
     Path("token").write_text("s3cret")
     for arguments, message in (

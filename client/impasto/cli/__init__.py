@@ -40,13 +40,15 @@ from impasto.cli.options import (
 from impasto.cli.output import Output, check_inputs
 from impasto.cli.recipe_options import GivenRecipe, Painted, PaintedTexture, Tried
 from impasto.cli.running import Spec, connected, info_once_ready, outcome, paint, serving, submit
+from impasto.cli.signals import end_in_good_order
 from impasto.errors import InvalidRequest
 from impasto.formats import FileFormat, StoredFormat, stored
 from impasto.recipe import Recipe, Region, Style
 
 EPILOG = (
     "Exit codes: 0 done; 1 the job failed or the server made an error; 2 wrong usage or an image that cannot "
-    "be painted; 3 the server cannot be reached, is not available, or took longer than --timeout; 130 Ctrl-C."
+    "be painted; 3 the server cannot be reached, is not available, or took longer than --timeout; 130 Ctrl-C, "
+    "143 SIGTERM."
 )
 
 app = typer.Typer(
@@ -67,6 +69,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")
     # What gRPC logs of a connection that ends would stand between our own lines; errors are told by us.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    end_in_good_order()
     app()
 
 

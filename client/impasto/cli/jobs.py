@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -76,9 +77,11 @@ def jobs(
                 print_json("job", plain(job))
             return
         console = Console()
-        if once or not console.is_terminal:
+        # Not `is_terminal`: with FORCE_COLOR, which is about colours, it is true of a file as well.
+        live = sys.stdout.isatty()
+        if once or not live:
             # Cut off to the width of a terminal that is not there, a name would be of no use.
-            console.width = console.width if console.is_terminal else 200
+            console.width = console.width if live else 200
             console.print(jobs_table(listed, _now()))
             return
         seen = time.monotonic()
@@ -152,7 +155,7 @@ def cancel(job: JobName, connection: Connection) -> None:
 
 def delete(job: JobName, connection: Connection) -> None:
     """Delete JOB and its result; cancels it first if need be."""
-    from impasto.terminal import print_json
+    from impasto.terminal import print_json, say
 
     with at_server(connection) as (client, display):
         name = full_name(client, job)
@@ -161,7 +164,7 @@ def delete(job: JobName, connection: Connection) -> None:
         if connection.json:
             print_json("deleted", {"name": name})
         else:
-            print(f"{name}: deleted")
+            say(f"{name}: deleted")
 
 
 def get(
@@ -182,7 +185,7 @@ def get(
     ] = False,
 ) -> None:
     """Write the result of JOB."""
-    from impasto.terminal import plain, print_json
+    from impasto.terminal import plain, print_json, say
 
     with at_server(connection) as (client, display):
         wanted = format_of(out, format)
@@ -206,7 +209,7 @@ def get(
             del fields["data"]
             print_json("result", {"path": str(out), **fields, "size_bytes": len(image.data)})
         else:
-            print(f"{out}: {image.width} × {image.height}")
+            say(f"{out}: {image.width} × {image.height}")
 
 
 def styles(
@@ -247,7 +250,7 @@ def upload(
     connection: Connection,
 ) -> None:
     """Send an image once, to be named as sha256:DIGEST in any number of jobs."""
-    from impasto.terminal import print_json
+    from impasto.terminal import print_json, say
 
     with at_server(connection, {"image": str(file), "data": str(file)}) as (client, display):
         check_inputs([file])
@@ -256,7 +259,7 @@ def upload(
         if connection.json:
             print_json("uploaded", {"path": str(file), "sha256": uploaded.sha256})
         else:
-            print(f"sha256:{uploaded.sha256}")
+            say(f"sha256:{uploaded.sha256}")
 
 
 @contextlib.contextmanager
@@ -304,13 +307,13 @@ def _move(connection: Connection, job: str, move: Callable[[Client, str], Job]) 
 
 
 def _say(connection: Connection, display: Display, job: Job, what: str) -> None:
-    from impasto.terminal import plain, print_json
+    from impasto.terminal import plain, print_json, say
 
     display.close()
     if connection.json:
         print_json("job", plain(job))
     else:
-        print(f"{job.name}: {what}")
+        say(f"{job.name}: {what}")
 
 
 def _now() -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 from pathlib import Path
@@ -21,6 +22,13 @@ PAINTING, PARTS, LOSSES, KEEPING, RUNNING = (
     "What to keep",
     "Where to run",
 )
+
+
+def _checked_timeout(timeout: float | None) -> float | None:
+    if timeout is not None and math.isnan(timeout):
+        raise typer.BadParameter("nan is no time; give seconds, or inf for never")
+    return timeout
+
 
 # How to paint.
 
@@ -303,7 +311,12 @@ Device = Annotated[
 Timeout = Annotated[
     float | None,
     typer.Option(
-        "--timeout", metavar="SECONDS", min=0.001, help="Give up after so long.", rich_help_panel=RUNNING
+        "--timeout",
+        metavar="SECONDS",
+        min=0.001,
+        callback=_checked_timeout,
+        help="Give up after so long; inf for never.",
+        rich_help_panel=RUNNING,
     ),
 ]
 Json = Annotated[

@@ -30,12 +30,13 @@ def build(
     """Write a plugin with all that it needs as one zip, for the host's own importer."""
     from impasto import plugins
     from impasto.files import write_whole
+    from impasto.terminal import say
 
     out = out or Path(f"impasto-{host}.zip")
     with _told():
         package = plugins.build(host)
         write_whole(out, package)
-    print(f"{out}: {len(package):,} bytes")
+    say(f"{out}: {len(package):,} bytes")
 
 
 @app.command()
@@ -50,22 +51,24 @@ def install(
 ) -> None:
     """Put a plugin where its host looks for it, in place of an earlier version."""
     from impasto import plugins
+    from impasto.terminal import say
 
     with _told():
         done = plugins.install(host, folders=None if to is None else [to])
     for one in done:
-        print(f"{one.folder}: installed" + (f" in place of {one.replaced}" if one.replaced else ""))
+        say(f"{one.folder}: installed" + (f" in place of {one.replaced}" if one.replaced else ""))
         if one.enabled is not None:
-            print(f"{one.enabled}: the plugin is enabled")
-    print(f"Start {host.upper() if host == 'gimp' else host.title()} anew to have it.")
+            say(f"{one.enabled}: the plugin is enabled")
+    say(f"Start {host.upper() if host == 'gimp' else host.title()} anew to have it.")
 
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
     from impasto.plugins import PluginError
+    from impasto.terminal import clean
 
     try:
         yield
     except (PluginError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(clean(f"Error: {error}"), file=sys.stderr)
         raise typer.Exit(1) from None

@@ -18,6 +18,7 @@ import typer
 from impasto.address import parse
 from impasto.cli.options import OPTION_OF_FIELD, Connection, Run
 from impasto.cli.output import Output, write
+from impasto.cli.signals import Terminated
 from impasto.errors import (
     DeadlineExceeded,
     ImpastoError,
@@ -28,6 +29,7 @@ from impasto.errors import (
     Unavailable,
     Unreachable,
 )
+from impasto.files import read_text
 from impasto.formats import StoredFormat, coding
 from impasto.recipe import Recipe, Region, Style
 from impasto.security import Tls
@@ -142,13 +144,11 @@ def follow(client: Client, painting: Painting, output: Output, display: Display,
                 path = output.write_preview(numbered, event.format, event.data)
             display.event(event, str(path) if path else None)
         picture = painting.result()
-    except KeyboardInterrupt:
-        if not goes_on:
-            raise
-        name = painting.job.name
-        raise KeyboardInterrupt(
-            f"stopped watching; {name} goes on, `impasto watch {name}` comes back to it"
-        ) from None
+    except KeyboardInterrupt as interrupt:
+        if goes_on:
+            name = painting.job.name
+            interrupt.args = (f"stopped watching; {name} goes on, `impasto watch {name}` comes back to it",)
+        raise
     paths = {}
     if output.picture:
         coded = coding(output.format)
@@ -173,7 +173,7 @@ def submit(spec: Spec, connection: Connection, display: Display) -> None:
     Raises:
         ImpastoError: it is refused.
     """
-    from impasto.terminal import plain, print_json
+    from impasto.terminal import plain, print_json, say
 
     with connected(connection, named_server(connection), timeout=connection.timeout) as client:
         job = client.create_job(spec.content, spec.styles, **spec.keywords())
@@ -181,7 +181,7 @@ def submit(spec: Spec, connection: Connection, display: Display) -> None:
     if connection.json:
         print_json("job", plain(job))
     else:
-        print(job.name)
+        say(job.name)
 
 
 def named_server(connection: Connection) -> str:
@@ -213,7 +213,7 @@ def connected(connection: Connection, address: str, *, timeout: float | None = N
     token = os.environ.get("IMPASTO_TOKEN") if connection.server is not None else None
     try:
         if given.token_file is not None:
-            token = given.token_file.read_text(encoding="ascii").strip()
+            token = read_text(given.token_file).strip()
         tls: Tls | bool = given.tls
         if given.ca or given.cert or given.key:
             tls = Tls(ca=given.ca, cert=given.cert, key=given.key)
@@ -229,7 +229,9 @@ def connected(connection: Connection, address: str, *, timeout: float | None = N
     except OSError as error:
         raise InvalidRequest(f"{error.filename} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InvalidRequest(f"--token-file {given.token_file} has no token in it") from None
+        raise InvalidRequest(
+            f"--token-file {given.token_file} has no token in it; give another file"
+        ) from None
     except ValueError as error:
         words = str(error)
         for python, option in _IN_OPTIONS.items():
@@ -293,8 +295,9 @@ def outcome(connection: Connection, names: Mapping[str, str], *, quiet: bool = F
             yield display
         except KeyboardInterrupt as interrupt:
             words = str(interrupt) or "cancelled"
-            display.error(ImpastoError(words, code="CANCELLED"), words, INTERRUPTED)
-            raise typer.Exit(INTERRUPTED) from None
+            code = interrupt.exit_code if isinstance(interrupt, Terminated) else INTERRUPTED
+            display.error(ImpastoError(words, code="CANCELLED"), words, code)
+            raise typer.Exit(code) from None
         except ImpastoError as error:
             code = _exit_code(error)
             display.error(error, _in_words(error, connection, names), code)
