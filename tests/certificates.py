@@ -7,6 +7,7 @@ import datetime
 import ipaddress
 from pathlib import Path
 
+import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,6 +20,18 @@ class Pair:
 
     cert: Path
     key: Path
+
+    def for_server(self, callers: Path | None = None) -> grpc.ServerCredentials:
+        """For a server of grpcio.
+
+        Args:
+            callers: certificates (PEM) that sign those of the callers, which are then asked for.
+        """
+        return grpc.ssl_server_credentials(
+            [(self.key.read_bytes(), self.cert.read_bytes())],
+            None if callers is None else callers.read_bytes(),
+            require_client_auth=callers is not None,
+        )
 
 
 class Authority:

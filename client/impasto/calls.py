@@ -12,6 +12,7 @@ from collections.abc import Generator
 from typing import Any, TypeAlias
 
 from impasto import wire
+from impasto.diagnosis import Finding
 from impasto.errors import (
     DataLoss,
     DeadlineExceeded,
@@ -27,8 +28,8 @@ from impasto.job import Event, Job, NamedStyle, NewestPreview, ServerInfo
 from impasto.patience import Patience
 from impasto.picture import CodedImage, Picture, Pieces
 from impasto.recipe import UploadedImage
-from impasto.steps import AnyStep, Begin, Call, Receive, Send, Sleep, Steps
-from impasto.transport import Method, Request, Response, TransportError
+from impasto.steps import AnyStep, Begin, Call, Diagnose, Receive, Send, Sleep, Steps
+from impasto.transport import Endpoint, Method, Request, Response, TransportError
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.watching import Watched
 
@@ -48,8 +49,8 @@ UPLOAD_STRETCH = 4 * 2**20
 """Bytes uploaded in one call, so that a slow line does not meet the call's deadline and progress is known."""
 UPLOAD_TIMEOUT = 60.0
 LONGEST = 30 * 86400.0
-"""Seconds that a deadline lies ahead at most, the longest that a server gives. What is to take longer has none:
-stacks take a deadline that is beyond what they can count for one that has passed."""
+"""Seconds that a deadline lies ahead at most, the longest that a server gives. What is to take longer has
+none: stacks take a deadline that is beyond what they can count for one that has passed."""
 EMPTY_STREAMS = 8
 """Streams that the server may end one after the other, without a word new, before it counts as broken."""
 
@@ -61,23 +62,25 @@ class Calls:
     """The calls of one client.
 
     Args:
-        address: of the server in full, for messages.
+        endpoint: the server.
         timeout: deadline of every call with one answer, in seconds, over all attempts.
         patience: how long to go on without contact, in seconds.
-        has_token: whether a token goes with the calls.
+        dials: whether the transport connects to the address itself, so that a socket of our own can find out
+            why it failed.
 
     Raises:
         ValueError: a time is not above 0.
     """
 
-    def __init__(self, address: str, *, timeout: float, patience: float, has_token: bool) -> None:
+    def __init__(self, endpoint: Endpoint, *, timeout: float, patience: float, dials: bool) -> None:
         for name, seconds in (("timeout", timeout), ("patience", patience)):
             if not seconds > 0:
                 raise ValueError(f"{name} is {seconds:g}; give seconds above 0, or math.inf for no end")
-        self.address = address
+        self.address = endpoint.address
+        self._endpoint = endpoint
+        self._dials = dials
         self.timeout = min(timeout, LONGEST)
         self.patience = min(patience, LONGEST)
-        self._has_token = has_token
         self._contacted = False
 
     # Single answers.
@@ -98,7 +101,7 @@ class Calls:
                 self._contacted = True
                 return response
             except TransportError as error:
-                yield Sleep(self._delay(error, patience))
+                yield Sleep((yield from self._delay(error, patience)))
 
     def info(self) -> Steps[ServerInfo]:
         return wire.server_info((yield from self.unary(wire.GET_SERVER_INFO, pb.GetServerInfoRequest())))
@@ -155,7 +158,7 @@ class Calls:
                 if error.code == "NOT_FOUND" and maybe_done:
                     return
                 maybe_done = maybe_done or not error.unreached
-                yield Sleep(self._delay(error, patience))
+                yield Sleep((yield from self._delay(error, patience)))
 
     def preview(self, request: pb.GetPreviewRequest) -> Steps[NewestPreview]:
         timeout = min(self.timeout + request.wait.seconds, LONGEST)
@@ -200,7 +203,7 @@ class Calls:
                 # Where the server stands after that, it has to say again.
                 asked, offset = False, 0
                 if error.code not in ("FAILED_PRECONDITION", "DEADLINE_EXCEEDED"):
-                    yield Sleep(self._delay(error, patience))
+                    yield Sleep((yield from self._delay(error, patience)))
                     continue
                 told: ImpastoError = self.error(error)
             else:
@@ -249,7 +252,7 @@ class Calls:
                     pieces.forget()
                     yield Sleep(patience.delay(self.error(error)))
                 else:
-                    yield Sleep(self._delay(error, patience))
+                    yield Sleep((yield from self._delay(error, patience)))
 
     # Paintings.
 
@@ -339,7 +342,7 @@ class Calls:
                 if deadline is not None and error.code == "DEADLINE_EXCEEDED":
                     raise self.error(error) from None
                 # An answer that takes too long is no more than a connection that broke.
-                delay = self._delay(error, patience, broke=bool(watched.name))
+                delay = yield from self._delay(error, patience, broke=bool(watched.name))
             else:
                 if lost is None:
                     break
@@ -365,19 +368,31 @@ class Calls:
 
     # Errors.
 
-    def _delay(self, error: TransportError, patience: Patience, *, broke: bool = False) -> float:
+    def _delay(self, error: TransportError, patience: Patience, *, broke: bool = False) -> Steps[float]:
         """Seconds after which a call that failed is worth making again.
 
         Raises:
             ImpastoError: it is not, or it was tried for long enough.
         """
         told = self.error(error, broke=broke)
-        # Where nobody ever answered, the address is wrong, or no server has been started.
-        if error.code != "UNAVAILABLE" or (error.unreached and not self._contacted):
+        if error.code != "UNAVAILABLE":
             raise told
+        # Where nobody ever answered, the address is wrong, or no server has been started.
+        if not self._contacted and not told.reason:
+            finding: Finding | None = (yield Diagnose(self._endpoint)) if self._dials else None
+            if finding is not None:
+                raise self._unreachable(finding)
+            if error.unreached:
+                raise told
         if not error.unreached:
             self._contacted = True
         return patience.delay(told)
+
+    def _unreachable(self, finding: Finding) -> Unreachable:
+        said = f"no server answers at {self.address} ({finding.cause})"
+        if finding.remedy:
+            said = f"{self.address} cannot be used: {finding.cause}; {finding.remedy}"
+        return Unreachable(said, cause=finding.cause, remedy=finding.remedy)
 
     def error(self, error: TransportError, *, broke: bool = False) -> ImpastoError:
         """The error of a call; in words of our own where it is the transport's and not the server's.
@@ -386,7 +401,7 @@ class Calls:
             broke: there was contact before, on the same errand.
         """
         told = from_call(error.code, error.message, error.details)
-        if isinstance(told, Unauthenticated) and not self._has_token:
+        if isinstance(told, Unauthenticated) and not self._endpoint.metadata:
             return _said(told, f"{told.message}; the server at {self.address} asks for a token")
         if told.reason:
             return told

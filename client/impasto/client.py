@@ -78,8 +78,10 @@ class Client:
         if transport is None:
             transport = transports.installed()
         factory = transports.of(transport) if isinstance(transport, str) else transport
-        self._transport = factory(Endpoint(self.address, tls or None, metadata))
-        self._calls = Calls(self.address, timeout=timeout, patience=patience, has_token=token is not None)
+        endpoint = Endpoint(self.address, tls or None, metadata)
+        dials = getattr(factory, "dials", False)
+        self._calls = Calls(endpoint, timeout=timeout, patience=patience, dials=dials)
+        self._transport = factory(endpoint)
         self._paintings: weakref.WeakSet[Painting] = weakref.WeakSet()
 
     def info(self) -> ServerInfo:

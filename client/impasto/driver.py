@@ -6,8 +6,9 @@ import threading
 from collections.abc import Generator
 from typing import Any, TypeVar
 
+from impasto import diagnosis
 from impasto.job import Event
-from impasto.steps import AnyStep, Begin, Call, Receive, Send, Sleep, Step, Steps
+from impasto.steps import AnyStep, Begin, Call, Diagnose, Receive, Send, Sleep, Step, Steps
 from impasto.transport import Stream, Transport, TransportError
 
 T = TypeVar("T")
@@ -95,6 +96,8 @@ class Driver:
             if self._interrupted.is_set():
                 stream.cancel()
             return None
+        if isinstance(step, Diagnose):
+            return diagnosis.find(step.endpoint)
         assert isinstance(step, Sleep)
         self._interrupted.wait(step.seconds)
         return None

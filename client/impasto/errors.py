@@ -6,7 +6,7 @@ The reading works on plain values and bytes, so that every transport can use it.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,25 @@ class Unavailable(ImpastoError):
 
 
 class Unreachable(Unavailable):
-    """No server answers at the address."""
+    """No server answers at the address, or none that this client can speak to.
+
+    Attributes:
+        cause: why, in a clause; empty if that could not be found out.
+        remedy: what to do about it, in a clause; empty where none is known, as when no server is running.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        cause: str = "",
+        remedy: str = "",
+        retry_after: float | None = None,
+        **details: Any,
+    ) -> None:
+        super().__init__(message, retry_after=retry_after, **details)
+        self.cause = cause
+        self.remedy = remedy
 
 
 class DeadlineExceeded(ImpastoError):

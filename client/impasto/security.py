@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import ssl
 
 from impasto.address import is_local
 
@@ -31,6 +32,20 @@ class Tls:
         if (self.cert is None) != (self.key is None):
             given, missing = ("cert", "key") if self.key is None else ("key", "cert")
             raise ValueError(f"{given} is given without {missing}; give both, or none of them")
+
+
+def ssl_context(tls: Tls) -> ssl.SSLContext:
+    """How Python's own sockets protect a connection.
+
+    Raises:
+        OSError: a file cannot be read; ssl.SSLError, which is one, if there is in it what should not be.
+    """
+    context = ssl.create_default_context(cafile=None if tls.ca is None else os.fspath(tls.ca))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    if tls.cert is not None:
+        context.load_cert_chain(tls.cert, tls.key)
+    return context
 
 
 def call_metadata(

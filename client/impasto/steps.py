@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from impasto.transport import Method
+    from impasto.transport import Endpoint, Method
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +59,15 @@ class Sleep:
     seconds: float
 
 
-Step = (Call, Send, Begin, Receive, Sleep)
-AnyStep: TypeAlias = "Call | Send | Begin | Receive | Sleep"
+@dataclasses.dataclass(frozen=True)
+class Diagnose:
+    """Find out why the server cannot be reached; the outcome is a `diagnosis.Finding`, or None."""
+
+    endpoint: Endpoint
+
+
+Step = (Call, Send, Begin, Receive, Sleep, Diagnose)
+AnyStep: TypeAlias = "Call | Send | Begin | Receive | Sleep | Diagnose"
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[AnyStep, Any, T]

@@ -47,8 +47,8 @@ from impasto.recipe import Recipe, Region, Style
 
 EPILOG = (
     "Exit codes: 0 done; 1 the job failed or the server made an error; 2 wrong usage or an image that cannot "
-    "be painted; 3 the server cannot be reached, is not available, or took longer than --timeout; 130 Ctrl-C, "
-    "143 SIGTERM."
+    "be painted; 3 the server cannot be reached, is not available, or took longer than --timeout; "
+    "130 Ctrl-C, 143 SIGTERM."
 )
 
 app = typer.Typer(

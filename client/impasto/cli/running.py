@@ -233,15 +233,24 @@ def connected(connection: Connection, address: str, *, timeout: float | None = N
             f"--token-file {given.token_file} has no token in it; give another file"
         ) from None
     except ValueError as error:
-        words = str(error)
-        for python, option in _IN_OPTIONS.items():
-            words = words.replace(python, option)
-        raise InvalidRequest(words) from None
+        raise InvalidRequest(_with_options(str(error))) from None
     with client:
         yield client
 
 
+def _with_options(words: str) -> str:
+    """What the client says of its arguments, in options."""
+    for python, option in _IN_OPTIONS.items():
+        words = words.replace(python, option)
+    return words
+
+
 _IN_OPTIONS = {
+    "tls=Tls(ca=FILE)": "--ca FILE",
+    "tls=Tls(cert=FILE, key=FILE), and ca with them": "--cert FILE and --key FILE, and --ca with them",
+    ", or give that as tls=Tls(server_name=NAME)": "",
+    "not signed by what ca has": "not signed by what --ca has",
+    "leave out tls, or": "leave out --tls, --ca, --cert and --key, or",
     "tls=True": "--tls",
     "allow_plaintext_token=True": "--allow-plaintext-token",
     "cert is given without key": "--cert is given without --key",
@@ -325,6 +334,8 @@ def _in_words(error: ImpastoError, connection: Connection, names: Mapping[str, s
             name = max((path for path in known if field.startswith(path)), key=len, default=None)
             sentences.append(f"{known[name] if name else field} {sentence}")
         return "; ".join(sentences)
+    if isinstance(error, Unreachable) and error.remedy:
+        return _with_options(error.message)
     if isinstance(error, Unreachable) and connection.server:
         return f"{error.message}. Start one with `impasto-server serve`, or leave out --server to paint here"
     if isinstance(error, DeadlineExceeded) and connection.timeout:

@@ -30,6 +30,9 @@ def sentence(error: Exception, address: str = "") -> str:
         address: of the server.
     """
     where = address or "the server"
+    if isinstance(error, Unreachable) and error.remedy:
+        advice = "See Settings for the address and encryption (TLS)."
+        return f"{_begun(where)} cannot be used: {_ended(error.cause)} {advice}"
     if isinstance(error, Unreachable):
         return (
             f"No server answers at {where}. Is it running, and is the address right? "

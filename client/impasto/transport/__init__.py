@@ -138,7 +138,11 @@ class Transport(Protocol):
 
 
 TransportFactory = Callable[[Endpoint], Transport]
-"""Makes a way to a server: the class of a transport."""
+"""Makes a way to a server: the class of a transport.
+
+One with an attribute `dials` that is true connects to the endpoint's address itself: if that fails, a socket
+of the client's own finds out why.
+"""
 
 
 class AsyncStream(Protocol[Received]):

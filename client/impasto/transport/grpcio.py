@@ -38,6 +38,8 @@ class GrpcioTransport:
         OSError: a file that the endpoint's TLS names cannot be read.
     """
 
+    dials = True
+
     def __init__(self, endpoint: Endpoint) -> None:
         self._channel = open_channel(endpoint, grpc)
         self._metadata = endpoint.metadata

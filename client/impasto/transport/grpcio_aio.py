@@ -20,6 +20,8 @@ class GrpcioAsyncTransport:
         OSError: a file that the endpoint's TLS names cannot be read.
     """
 
+    dials = True
+
     def __init__(self, endpoint: Endpoint) -> None:
         self._channel = open_channel(endpoint, grpc.aio)
         self._metadata = endpoint.metadata

@@ -27,7 +27,7 @@ from grpclib.encoding.proto import ProtoCodec
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.protocol import H2Protocol
 
-from impasto.security import Tls
+from impasto.security import ssl_context
 from impasto.transport import (
     CONNECT_TIMEOUT,
     KEEPALIVE_TIME,
@@ -56,8 +56,10 @@ class GrpclibAsyncTransport:
         OSError: a file that the endpoint's TLS names cannot be read.
     """
 
+    dials = True
+
     def __init__(self, endpoint: Endpoint) -> None:
-        self._channel = _Channel(endpoint, None if endpoint.tls is None else _context(endpoint.tls))
+        self._channel = _Channel(endpoint, None if endpoint.tls is None else ssl_context(endpoint.tls))
         self._metadata = endpoint.metadata
         self._calls: set[asyncio.Task[Any]] = set()
         self._closed = False
@@ -184,6 +186,8 @@ class GrpclibTransport:
     Raises:
         OSError: a file that the endpoint's TLS names cannot be read.
     """
+
+    dials = True
 
     def __init__(self, endpoint: Endpoint) -> None:
         loop = asyncio.new_event_loop()
@@ -397,6 +401,8 @@ class _Channel(grpclib.client.Channel):
             cause = f"no answer within {CONNECT_TIMEOUT:g} s"
         except OSError as error:
             cause = _cause(error)
+        except UnicodeError:
+            cause = "the address has no name of a host"
         except asyncio.CancelledError:
             if connecting.done() and connecting.exception() is None:
                 connecting.result().connection.close()
@@ -501,15 +507,6 @@ def _target(address: str) -> tuple[str | None, int | None, str | None]:
         return None, None, address[len("unix:") :]
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port), None
-
-
-def _context(tls: Tls) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=None if tls.ca is None else os.fspath(tls.ca))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
-    if tls.cert is not None:
-        context.load_cert_chain(tls.cert, tls.key)
-    return context
 
 
 def _cause(error: OSError) -> str:

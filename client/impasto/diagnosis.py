@@ -1,0 +1,259 @@
+"""Why a server cannot be reached, found out with a socket of our own.
+
+What a gRPC stack says of a connection that failed changes from release to release, and is rarely what the
+caller can do something about.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Iterator
+
+from impasto.address import is_local
+from impasto.security import Tls, ssl_context
+from impasto.transport import Endpoint
+
+PATIENCE = 3.0
+"""Seconds that finding out may take, each of its steps."""
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + struct.pack(">HBBBL", 0, 0, 4, 0, 0)
+"""What an HTTP/2 client begins with: the preface and its settings, none."""
+_SETTINGS = 4
+_HOSTNAME_MISMATCH, _ADDRESS_MISMATCH, _EXPIRED, _NOT_YET_VALID = 62, 64, 10, 9
+_NAME_REMEDY = "check how it is spelt, and the network"
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Why a server cannot be reached.
+
+    Attributes:
+        cause: in a clause.
+        remedy: what to do, in a clause; empty where all there is to say is that no server is there.
+    """
+
+    cause: str
+    remedy: str = ""
+
+
+def find(endpoint: Endpoint) -> Finding | None:
+    """Looks why a server cannot be reached; None if nothing is wrong as far as can be seen from here."""
+    local = is_local(endpoint.address)
+    if not local and any(os.environ.get(name) for name in _PROXIES):
+        return None  # The proxy may know names and reach hosts that nobody knows here.
+    try:
+        return _look(endpoint)
+    except OSError as error:
+        return _unreached(endpoint, error)
+
+
+def _look(endpoint: Endpoint) -> Finding | None:
+    """Raises OSError if no connection comes about."""
+    missing = _unresolved(endpoint.address)
+    if missing is not None:
+        return missing
+    if endpoint.tls is None:
+        answer = _greeted_in_plaintext(endpoint.address)
+        return _not_plaintext(endpoint.address, answer)
+    try:
+        context = ssl_context(endpoint.tls)
+    except ssl.SSLError as error:
+        return Finding(
+            f"the files of certificates cannot be used ({error.reason or error})",
+            "give PEM files, and the key that belongs to the certificate",
+        )
+    return _shaken(endpoint, context, endpoint.tls)
+
+
+def _unreached(endpoint: Endpoint, error: OSError) -> Finding | None:
+    if isinstance(error, TimeoutError):
+        return None  # It may only be slow.
+    said = os.strerror(error.errno) if error.errno else error.strerror or str(error)
+    if endpoint.address.startswith("unix:") and error.errno == errno.ENOENT:
+        said = "there is no such socket"
+    return Finding(said)
+
+
+# Names.
+
+
+def _unresolved(address: str) -> Finding | None:
+    if address.startswith("unix:"):
+        return None
+    host, port = _host_and_port(address)
+    failed: list[str] = []
+
+    def resolve() -> None:
+        try:
+            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            failed.append(error.strerror or str(error))
+        except UnicodeError:
+            failed.append("hosts have no such names")
+
+    # A name server that is gone may keep a question for long, and it cannot be taken back.
+    resolving = threading.Thread(target=resolve, name="impasto-resolve", daemon=True)
+    resolving.start()
+    resolving.join(PATIENCE)
+    if resolving.is_alive():
+        failed.append("no name server answers")
+    return Finding(f"{host} cannot be found: {failed[0]}", _NAME_REMEDY) if failed else None
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+# Plaintext.
+
+
+def _not_plaintext(address: str, answer: bytes) -> Finding | None:
+    """What is wrong if this is what a server answered to a greeting in plaintext."""
+    if _is_settings(answer):
+        return None
+    if answer.startswith(b"HTTP/1"):
+        return Finding(
+            "a web server answers there, and no Impasto server",
+            "check the port, or ask for HTTP/2 (gRPC) there",
+        )
+    if _speaks_tls(address):
+        return Finding(
+            "the server there wants TLS", "give tls=True, or tls=Tls(ca=FILE) with its certificate"
+        )
+    return Finding("what answers there is no gRPC server", "check the port")
+
+
+def _greeted_in_plaintext(address: str) -> bytes:
+    with _connected(address) as connection:
+        return _greet(connection)
+
+
+def _greet(connection: socket.socket) -> bytes:
+    """Greets as an HTTP/2 client; what comes back first, empty if nothing does before the end."""
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        connection.sendall(_GREETING)
+        deadline = time.monotonic() + PATIENCE
+        while len(answer) < 9 and time.monotonic() < deadline:
+            piece = connection.recv(64)
+            if not piece:
+                break
+            answer += piece
+    return answer
+
+
+def _is_settings(answer: bytes) -> bool:
+    """Whether it begins with a frame of settings, with which every HTTP/2 server begins."""
+    return len(answer) >= 4 and answer[3] == _SETTINGS and not answer.startswith(b"HTTP")
+
+
+def _speaks_tls(address: str) -> bool:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with _connected(address) as connection, context.wrap_socket(connection):
+            return True
+    except ssl.SSLError as error:
+        # One that refuses us for want of a certificate speaks it too.
+        return "ALERT" in (error.reason or "")
+    except OSError:
+        return False
+
+
+# TLS.
+
+
+def _shaken(endpoint: Endpoint, context: ssl.SSLContext, tls: Tls) -> Finding | None:
+    host = "localhost" if endpoint.address.startswith("unix:") else _host_and_port(endpoint.address)[0]
+    name = tls.server_name or host
+    connected = False
+    try:
+        with _connected(endpoint.address) as connection:
+            connected = True
+            with context.wrap_socket(connection, server_hostname=name) as protected:
+                # Whether the caller's certificate will do is told after the handshake.
+                answer = _greet(protected)
+                if _is_settings(answer):
+                    return None
+                return (
+                    _without_certificate(tls)
+                    if not answer
+                    else Finding("what answers there is no gRPC server", "check the port")
+                )
+    except ssl.SSLCertVerificationError as error:
+        return _untrusted(error, name, tls)
+    except ssl.SSLError as error:
+        reason = error.reason or str(error)
+        if "CERTIFICATE" in reason and "ALERT" in reason:
+            return _without_certificate(tls)
+        plain = _is_settings(_greeted_in_plaintext(endpoint.address))
+        return (
+            _no_tls()
+            if plain
+            else Finding(f"TLS fails ({reason})", "check that the server speaks TLS 1.2 or newer")
+        )
+    except OSError:
+        if not connected:
+            raise
+        # It hung up during the handshake.
+        return (
+            _no_tls() if _is_settings(_greeted_in_plaintext(endpoint.address)) else _without_certificate(tls)
+        )
+
+
+def _no_tls() -> Finding:
+    return Finding("the server there speaks no TLS", "leave out tls, or have the server use TLS")
+
+
+def _without_certificate(tls: Tls) -> Finding:
+    if tls.cert is None:
+        return Finding(
+            "the server asks for a certificate of the caller",
+            "give tls=Tls(cert=FILE, key=FILE), and ca with them",
+        )
+    return Finding(
+        "the server does not accept the caller's certificate",
+        "give one that is signed by whom the server trusts",
+    )
+
+
+def _untrusted(error: ssl.SSLCertVerificationError, name: str, tls: Tls) -> Finding:
+    if error.verify_code in (_HOSTNAME_MISMATCH, _ADDRESS_MISMATCH):
+        return Finding(
+            f"the server's certificate is not for {name}",
+            "call the server by the name that its certificate has, or give that as tls=Tls(server_name=NAME)",
+        )
+    if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
+        when = "has expired" if error.verify_code == _EXPIRED else "is not valid yet"
+        return Finding(f"the server's certificate {when}", "have it renewed, and check this machine's clock")
+    given = "not signed by what ca has" if tls.ca is not None else "not trusted by this system"
+    return Finding(
+        f"the server's certificate is {given} ({error.verify_message})",
+        "give the certificate that signed it as tls=Tls(ca=FILE)",
+    )
+
+
+@contextlib.contextmanager
+def _connected(address: str) -> Iterator[socket.socket]:
+    if address.startswith("unix:"):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(PATIENCE)
+        try:
+            connection.connect(address[len("unix:") :])
+        except BaseException:
+            connection.close()
+            raise
+    else:
+        connection = socket.create_connection(_host_and_port(address), PATIENCE)
+    with connection:
+        yield connection

@@ -1,0 +1,182 @@
+"""Why a server cannot be reached: said at once, in words that one can do something about."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import fake_server
+import impasto
+from certificates import Authority, Pair
+from impasto import diagnosis
+from impasto.transport import Endpoint
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@contextlib.contextmanager
+def protected(pair: Pair, callers: Path | None = None) -> Iterator[str]:
+    """The address of a server with TLS; callers: who signs the certificates that it asks for."""
+    with fake_server.serving(credentials=pair.for_server(callers)) as fake:
+        yield fake.address
+
+
+@contextlib.contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """The address of something that is no gRPC server."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection, contextlib.suppress(OSError):
+                        answer(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def said(address: str, tls: impasto.Tls | bool | None = None) -> str:
+    """What each kind of call says of a server that cannot be reached, which is the same."""
+    causes = set()
+    for call in (
+        lambda client: client.info(),
+        lambda client: client.stylize(b"content", b"style"),
+        lambda client: client.upload(b"image"),
+        lambda client: client.download(result_of="jobs/1"),
+        lambda client: client.delete("jobs/1"),
+    ):
+        # As a painting has them; a call that is made again for so long would not be over in time.
+        with impasto.Client(address, tls=tls, timeout=60, patience=60) as client:
+            begun = time.monotonic()
+            with pytest.raises(impasto.Unreachable) as told:
+                call(client)
+            assert time.monotonic() - begun < 30
+            # Why a name is not known, a name server says in one way or another.
+            causes.add(told.value.cause.partition(":")[0])
+    assert len(causes) == 1
+    return told.value.message
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70])
+@pytest.mark.parametrize("tls", [None, True])
+def test_a_misspelt_host(way: str, host: str, tls: bool | None) -> None:
+    words = said(f"{host}:50051", tls)
+    assert f"{host} cannot be found" in words
+    assert "check how it is spelt" in words
+
+
+def test_a_port_where_nobody_listens(way: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    assert said(address) == f"no server answers at {address} (Connection refused)"
+
+
+def test_a_socket_that_is_not_there(way: str, tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/none"
+    assert said(address) == f"no server answers at {address} (there is no such socket)"
+
+
+def test_a_certificate_that_nobody_vouches_for(way: str, authority: Authority, tmp_path: Path) -> None:
+    with protected(authority.issue("server")) as address:
+        words = said(address, True)
+        assert "the server's certificate is not trusted by this system (" in words
+        assert "give the certificate that signed it as tls=Tls(ca=FILE)" in words
+        other = Authority(tmp_path, "Another authority")
+        assert "not signed by what ca has" in said(address, impasto.Tls(ca=other.cert))
+
+
+def test_a_certificate_for_another_name(way: str, authority: Authority) -> None:
+    with protected(authority.issue("server")) as address:
+        words = said(address, impasto.Tls(ca=authority.cert, server_name="painter.example"))
+    assert "the server's certificate is not for painter.example" in words
+
+
+@pytest.mark.parametrize(("days", "word"), [((-9, -1), "has expired"), ((1, 9), "is not valid yet")])
+def test_a_certificate_out_of_its_time(
+    way: str, authority: Authority, days: tuple[float, float], word: str
+) -> None:
+    with protected(authority.issue("server", days=days)) as address:
+        assert f"the server's certificate {word}" in said(address, impasto.Tls(ca=authority.cert))
+
+
+def test_tls_against_plaintext(way: str, authority: Authority) -> None:
+    with fake_server.serving() as fake:
+        words = said(fake.address, impasto.Tls(ca=authority.cert))
+    assert "the server there speaks no TLS; leave out tls" in words
+
+
+def test_plaintext_against_tls(way: str, authority: Authority) -> None:
+    with protected(authority.issue("server")) as address:
+        assert "the server there wants TLS; give tls=True" in said(address)
+    with protected(authority.issue("server"), authority.cert) as address:
+        assert "the server there wants TLS; give tls=True" in said(address)
+
+
+def test_a_server_that_asks_for_a_certificate(way: str, authority: Authority, tmp_path: Path) -> None:
+    with protected(authority.issue("server"), authority.cert) as address:
+        words = said(address, impasto.Tls(ca=authority.cert))
+        assert "asks for a certificate of the caller; give tls=Tls(cert=FILE, key=FILE)" in words
+        stranger = Authority(tmp_path, "Another authority").issue("stranger")
+        words = said(address, impasto.Tls(ca=authority.cert, cert=stranger.cert, key=stranger.key))
+        assert "does not accept the caller's certificate" in words
+
+
+def test_a_web_server(way: str) -> None:
+    with answering(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as address:
+        assert "a web server answers there, and no Impasto server" in said(address)
+
+
+def test_something_else(way: str) -> None:
+    with answering(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")) as address:
+        assert "what answers there is no gRPC server; check the port" in said(address)
+
+
+def test_where_nothing_is_wrong_nothing_is_found(authority: Authority) -> None:
+    caller, server = authority.issue("caller"), authority.issue("server")
+    with fake_server.serving() as fake:
+        assert diagnosis.find(Endpoint(fake.address)) is None
+    with protected(server) as address:
+        assert diagnosis.find(Endpoint(address, impasto.Tls(ca=authority.cert))) is None
+    with protected(server, authority.cert) as address:
+        own = impasto.Tls(ca=authority.cert, cert=caller.cert, key=caller.key)
+        assert diagnosis.find(Endpoint(address, own)) is None
+
+
+def test_what_stays_silent_may_only_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "PATIENCE", 0.2)
+    over = threading.Event()
+    with answering(lambda connection: over.wait(20) and None) as address:
+        assert diagnosis.find(Endpoint(address)) is None
+        over.set()
+
+
+def test_files_that_are_no_certificates(authority: Authority, tmp_path: Path) -> None:
+    (tmp_path / "junk.pem").write_text("junk")
+    found = diagnosis.find(Endpoint("127.0.0.1:1", impasto.Tls(ca=tmp_path / "junk.pem")))
+    assert found is not None
+    assert "files of certificates cannot be used" in found.cause
+    one, other = authority.issue("one"), authority.issue("other")
+    found = diagnosis.find(Endpoint("127.0.0.1:1", impasto.Tls(cert=one.cert, key=other.key)))
+    assert found is not None
+    assert "the key that belongs to the certificate" in found.remedy
+
+
+def test_behind_a_proxy_nobody_knows_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
+    assert diagnosis.find(Endpoint("no-such-host.invalid:1")) is None
