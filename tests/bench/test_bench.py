@@ -19,7 +19,7 @@ from impasto_server.bench import commands
 from impasto_server.bench.bench import measure
 from impasto_server.bench.figures import FULL, QUICK, Figures, Plan, table
 from impasto_server.bench.timing import UNSTEADY, Timing
-from impasto_server.cli import app
+from impasto_server.commands import app
 
 TINY = Plan(
     standard_side=32,

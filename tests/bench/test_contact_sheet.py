@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from impasto_server.bench.contact_sheet import Layout, SheetError, lay_out, paint_all
 from impasto_server.bench.pictures import Picture, PictureError, read_picture
-from impasto_server.cli import app
+from impasto_server.commands import app
 from impasto_server.engine import Network, Recipe
 from samples import coded, photo
 

@@ -144,7 +144,7 @@ def test_auto_is_a_device_by_name() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--device", "abacus", "--weights", "builtin"), "abacus"),
+        (("--device", "cuda:97", "--weights", "builtin"), "cuda:97"),
         (("--device", "cpu", "--weights", "/nowhere/vgg.pth"), "/nowhere/vgg.pth"),
         (("--device", "cpu", "--weights", __file__), "cannot be read as weights"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +52,9 @@ EPILOG = (
     "130 Ctrl-C, 143 SIGTERM."
 )
 
+TABLE_COLUMNS = 80
+"""Columns of a terminal from which on help is a table."""
+
 app = typer.Typer(
     name="impasto",
     help="Paint a photograph in the style of a painting, and watch.",
@@ -58,6 +62,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # In a narrow table, long names of options are cut off.
+    rich_markup_mode="rich" if shutil.get_terminal_size().columns >= TABLE_COLUMNS else None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -98,6 +98,16 @@ def _text(value: Any) -> str:
     return value
 
 
+_DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]{1,4})?")
+
+
+def _devices(value: Any) -> str:
+    names = value.split(",") if isinstance(value, str) else []
+    if value != "auto" and not (names and all(_DEVICE.fullmatch(name) for name in names)):
+        raise ValueError("give auto, or of cpu, mps, cuda and cuda:N one or several with commas")
+    return str(value)
+
+
 def _yes(value: Any) -> bool:
     words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False}
     words |= {"off": False}
@@ -132,6 +142,8 @@ def bounded(kind: Kind, least: float, most: float = math.inf) -> Kind:
 
 
 TEXT = Kind("TEXT", _text)
+DEVICES = Kind("DEVICES", _devices)
+"""What to paint on: the form of the names; which there are, only a worker knows."""
 PATH = Kind("PATH", lambda value: Path(_text(value)).expanduser())
 DURATION = Kind("TIME", _duration, _show_duration)
 """Seconds."""

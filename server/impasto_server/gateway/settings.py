@@ -15,8 +15,20 @@ from typing import Any
 
 import platformdirs
 
-from impasto_server.gateway.kinds import DURATION, PATH, SIZE, TEXT, YES, Kind, bounded, one_of, whole
+from impasto_server.gateway.kinds import (
+    DEVICES,
+    DURATION,
+    PATH,
+    SIZE,
+    TEXT,
+    YES,
+    Kind,
+    bounded,
+    one_of,
+    whole,
+)
 from impasto_server.logs import FORMATS, LEVELS
+from impasto_server.text_files import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -78,7 +90,7 @@ class Settings:
     )
     device: str = _setting(
         "auto",
-        TEXT,
+        DEVICES,
         "What to paint on: auto (every GPU, else the CPU), or names with commas: cuda:0,cuda:1; mps; cpu.",
     )
     weights: str | None = _setting(
@@ -337,7 +349,7 @@ def _read(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        read = tomllib.loads(path.read_text(encoding="utf-8"))
+        read = tomllib.loads(read_text(path))
     except OSError as error:
         raise SettingsError(f"{path} cannot be read ({error.strerror}); give another file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -105,7 +105,9 @@ class StyleLibrary:
         if self._folder is None:
             return []
         try:
-            return [p for p in self._folder.iterdir() if p.suffix.lower() in _SUFFIXES and p.is_file()]
+            # A hidden one is a program's own, as the "._x.jpg" that macOS leaves beside x.jpg.
+            shown = [p for p in self._folder.iterdir() if not p.name.startswith(".")]
+            return [p for p in shown if p.suffix.lower() in _SUFFIXES and p.is_file()]
         except OSError as error:
             _log.error("styles cannot be read folder=%s error=%r", self._folder, str(error))
             return []

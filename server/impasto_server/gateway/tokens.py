@@ -19,6 +19,7 @@ from typing import Any
 
 from impasto_server.store.blobs import NewFile, make_folder
 from impasto_server.store.errors import StoreError
+from impasto_server.text_files import read_text
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
@@ -158,17 +159,17 @@ class Tokens:
 
     def _read(self) -> list[_Entry]:
         try:
-            text = self._path.read_text(encoding="utf-8")
+            text = read_text(self._path)
         except FileNotFoundError:
             return []
+        except UnicodeDecodeError as error:
+            raise TokensError(_not_tokens(self._path)) from error
         except OSError as error:
             raise TokensError(f"{self._path} cannot be read ({error.strerror})") from error
         try:
             return [_entry(item) for item in json.loads(text)["tokens"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise TokensError(
-                f"{self._path} is no file of tokens; write it with `impasto-server token`"
-            ) from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise TokensError(_not_tokens(self._path)) from error
 
     def _write(self, entries: list[_Entry]) -> None:
         items = [
@@ -190,6 +191,10 @@ class Tokens:
         except OSError as error:
             raise TokensError(f"{self._path} cannot be given to its user ({error.strerror})") from error
         self._entries, self._stamp = entries, _stamp(self._path)
+
+
+def _not_tokens(path: Path) -> str:
+    return f"{path} is no file of tokens; write it with `impasto-server token`"
 
 
 def _entry(item: dict[str, Any]) -> _Entry:

@@ -1,0 +1,150 @@
+"""The command `impasto-server`: what it refuses before it starts, and how it shows itself."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from impasto_server import cli
+from impasto_server.gateway.settings import fields, flag, gather
+from impasto_server.gateway.tokens import Tokens
+
+COMMAND = [sys.executable, "-c", "from impasto_server.cli import main; main()"]
+
+
+def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--styles-dir", "/nonexistent"], "--styles-dir /nonexistent is no folder"),
+        (["--styles-dir", __file__], "is no folder; give one that there is"),
+        (["--device", "gpu"], "--device is 'gpu'; give auto, or of cpu, mps, cuda and cuda:N"),
+        (["--device", "cuda:0,gpu"], "--device is 'cuda:0,gpu'"),
+        (["--keep-results-for", "abc"], "give a time with its unit"),
+    ],
+)
+@pytest.mark.parametrize("optimized", ["", "1", "2"])
+def test_a_setting_that_makes_no_sense_is_refused_before_anything_is_begun(
+    tmp_path: Path, arguments: list[str], words: str, optimized: str
+) -> None:
+    data = tmp_path / "data"
+    done = run("serve", "--port", 0, "--data-dir", data, *arguments, PYTHONOPTIMIZE=optimized)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("impasto-server: ")
+    assert words in line
+    assert not data.exists()
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:0,cuda:12", "cpu,cpu"])
+def test_the_names_of_devices(device: str) -> None:
+    assert gather({"device": device}, {}).device == device
+
+
+@pytest.mark.parametrize(
+    "device", ["gpu", "CPU", "cuda:", "cuda:x", "auto,cpu", "cpu, mps", "cpu,", "cpu:0", " "]
+)
+def test_what_is_no_name_of_a_device(device: str) -> None:
+    with pytest.raises(Exception, match="give auto, or of cpu"):
+        gather({"device": device}, {})
+
+
+def encoded(text: str, encoding: str) -> bytes:
+    mark = "" if encoding.endswith(("-sig", "16")) or encoding == "utf-8" else "\ufeff"
+    return (mark + text).encode(encoding)
+
+
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_file_of_settings_as_windows_saves_it(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "impasto.toml"
+    file.write_bytes(encoded('port = 7\r\ndevice = "cpu"\r\nstyles_dir = "/für/später"\r\n', encoding))
+    settings = gather({}, {}, file)
+    assert (settings.port, settings.device, str(settings.styles_dir)) == (7, "cpu", "/für/später")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_file_of_tokens_as_windows_saves_it(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "tokens.json"
+    token = Tokens(path).add("studio")
+    path.write_bytes(encoded(path.read_text(), encoding))
+    found = Tokens(path).tenant_of(token)
+    assert found is not None
+    assert found.name == "studio"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\xff", b"[" * 100_000, b"", b"{}"])
+def test_a_file_that_holds_no_tokens_is_told_in_a_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "tokens.json"
+    path.write_bytes(content)
+    done = run("token", "list", "--tokens-file", path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is no file of tokens; write it with `impasto-server token`" in done.stderr
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+def test_help_shows_every_name_whole(columns: str) -> None:
+    shown = run("serve", "--help", COLUMNS=columns).stdout
+    for field in fields():
+        if not field.metadata["hidden"]:
+            assert re.search(rf"{flag(field)}\b", shown), field.name
+            # What is wider than its column goes on in the next line.
+            assert f"IMPASTO_{field.name.upper()}]" in re.sub(r"\s", "", shown)
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= int(columns)
+
+
+def test_without_the_server_it_says_what_to_install(tmp_path: Path) -> None:
+    # What a plain `pip install impasto` leaves: its own packages and what those need.
+    program = (
+        "import importlib.metadata as metadata, sys\n"
+        "real = metadata.version\n"
+        "def version(name):\n"
+        "    if name in ('torch', 'platformdirs'):\n"
+        "        raise metadata.PackageNotFoundError(name)\n"
+        "    return real(name)\n"
+        "metadata.version = version\n"
+        "sys.modules['platformdirs'] = sys.modules['torch'] = None\n"
+        "from impasto_server.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "impasto-server: the server is not installed here (without platformdirs, torch); "
+        "give: pip install 'impasto[server]'\n"
+    )
+
+
+def test_nothing_is_missing_here() -> None:
+    required = importlib.metadata.requires("impasto") or []
+    assert sum("server" in requirement for requirement in required) > 5
+    assert cli._missing() == []
+
+
+def test_hidden_files_are_no_styles(tmp_path: Path) -> None:
+    from impasto_server.gateway.styles import StyleLibrary
+    from samples import coded, photo
+
+    for name in ("x.png", "._x.png", ".hidden.jpg"):
+        (tmp_path / name).write_bytes(coded(photo(20, 20)))
+    library = StyleLibrary(tmp_path)
+    assert [style.name for style in library._styles()] == ["styles/starry-night", "styles/x"]
+    assert library.get("styles/hidden") is None
