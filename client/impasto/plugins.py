@@ -129,7 +129,7 @@ def vendored_files() -> Path:
         return kept
     kept.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".part-") as part:
-        fetched = Path(part) / "fetched"
+        fetched = Path(part).absolute() / "fetched"
         pip = [*module_command("pip"), "install", "--quiet", "--disable-pip-version-check"]
         pure = [
             "--python-version",
@@ -142,7 +142,8 @@ def vendored_files() -> Path:
             "none",
         ]
         options = ["--no-compile", "--no-deps", "--only-binary=:all:", "--target", str(fetched)]
-        ran = subprocess.run([*pip, *options, *pure, *VENDORED], capture_output=True, text=True)
+        # In a folder of its own: with -m, Python runs what lies in the current one, such as a pip.py.
+        ran = subprocess.run([*pip, *options, *pure, *VENDORED], cwd=part, capture_output=True, text=True)
         if ran.returncode:
             said = ran.stderr.strip().rpartition("\n")[2] or f"pip ended with {ran.returncode}"
             raise PluginError(f"what the plugin needs cannot be fetched with pip ({said})")

@@ -75,6 +75,26 @@ def test_again_keeps_the_bits(impasto: Impasto, fake: FakeServer) -> None:
     assert asked == [pb.IMAGE_FORMAT_PNG_16, pb.IMAGE_FORMAT_PNG_16, 0, pb.IMAGE_FORMAT_PNG_16]
 
 
+def test_again_keeps_the_bits_of_a_sidecar(impasto: Impasto, fake: FakeServer) -> None:
+    def paint(request: pb.StylizeRequest, context: object) -> object:
+        yield from fake_server.begin()
+        yield fake_server.succeeded()
+        text = png(metadata=fake_server.metadata_of(request))
+        start = text.index(b"iTXt") - 4
+        end = start + 12 + int.from_bytes(text[start : start + 4], "big")
+        picture = own_png.write(48, 32, 3, 16, bytes(48 * 32 * 6))
+        for chunk in fake_server.chunks(picture[:33] + text[start:end] + picture[33:]):
+            yield pb.StylizeResponse(result=chunk)
+
+    fake.script = paint  # type: ignore[assignment]
+    images, at = ("content.png", "style.png"), ("--server", fake.address)
+    assert impasto("stylize", *images, "-o", "a.png", "--format", "png16", "--sidecar", *at).code == 0
+    assert impasto("again", "a.json", *images, "-o", "b.png", *at).code == 0
+    assert [request.spec.result_format for request in fake.requests[:2]] == [pb.IMAGE_FORMAT_PNG_16] * 2
+    outcome = impasto("again", "a.png", *images, "-o", "c.png", *at)
+    assert "identical to a.png, pixel for pixel" in outcome.out
+
+
 def test_a_legal_name_of_any_length_is_written(stylize: Impasto) -> None:
     for length in (245, 251):
         name = "x" * length + ".png"

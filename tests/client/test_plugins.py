@@ -50,6 +50,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_what_lies_in_the_current_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pip.py", "struct.py", "json.py"):
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'run')!r}, 'w').close()\nraise SystemExit(9)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(PluginError, match="cannot be fetched"):
+        plugins.vendored_files()
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_zip_for_krita(sources: dict[HostName, Path], vendored: Path) -> None:
     package = plugins.build("krita", sources=sources["krita"], vendored=vendored)
     names = zipfile.ZipFile(io.BytesIO(package)).namelist()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from impasto import png
 from impasto.address import parse
 from impasto.cli.options import OPTION_OF_FIELD, Connection, Run
 from impasto.cli.output import Output, write
@@ -161,7 +162,11 @@ def follow(client: Client, painting: Painting, output: Output, display: Display,
     if output.sidecar:
         if not picture.metadata:
             raise ImpastoError(f"{output.sidecar} is not written: the server does not say how it painted")
-        write(output.sidecar, json.dumps(picture.metadata, indent=2, ensure_ascii=False).encode() + b"\n")
+        told = dict(picture.metadata)
+        if png.depth(picture.data) == 16:
+            # The picture itself shows it; who has only the sidecar could not tell.
+            told["bits_per_channel"] = 16
+        write(output.sidecar, json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
         paths["sidecar"] = str(output.sidecar)
     display.finished(picture, paths)
     return picture
@@ -227,6 +232,10 @@ def connected(connection: Connection, address: str, *, timeout: float | None = N
             allow_plaintext_token=given.allow_plaintext_token,
         )
     except OSError as error:
+        if error.filename is None:  # What OpenSSL says has no file's name.
+            raise InvalidRequest(
+                f"--ca, --cert or --key cannot be used ({error.strerror}); give PEM files"
+            ) from None
         raise InvalidRequest(f"{error.filename} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InvalidRequest(

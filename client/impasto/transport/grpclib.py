@@ -11,6 +11,7 @@ import concurrent.futures
 import contextlib
 import os
 import ssl
+import struct
 import threading
 import weakref
 from collections.abc import AsyncIterator, Coroutine, Iterable
@@ -175,8 +176,8 @@ class GrpclibAsyncTransport:
             raise TransportError("DEADLINE_EXCEEDED", "the deadline passed") from None
         except DecodeError:
             raise TransportError("INTERNAL", "the server's answer is not a message of its kind") from None
-        except (StreamTerminatedError, h2.exceptions.H2Error, OSError, AssertionError) as error:
-            # grpclib asserts that a stream does not end within a message.
+        except (StreamTerminatedError, h2.exceptions.H2Error, OSError, AssertionError, struct.error) as error:
+            # grpclib asserts that a stream does not end within a message, and unpacks its length.
             raise TransportError("UNAVAILABLE", str(error) or "the stream broke off") from None
 
 
