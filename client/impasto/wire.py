@@ -391,9 +391,9 @@ def _read(source: str | os.PathLike[str], path: str) -> bytes:
     try:
         return read_whole(source)
     except OSError as error:
-        # What the system has no exception for is for us to say what to do about.
+        # Only these say themselves what is wrong with the image and what to do.
         if error.errno in (errno.EINVAL, errno.EFBIG, errno.ETIMEDOUT):
-            raise _invalid(path, f"cannot be read: {error.filename} {error.strerror}") from None
+            raise _invalid(path, error.strerror) from None
         raise
 
 

@@ -163,7 +163,7 @@ def test_a_pipe_that_stays_silent_is_refused(
     os.mkfifo("pipe")
     outcome = impasto("stylize", "pipe", "style.png", "-o", "o.png", "--server", fake.address)
     assert outcome.code == 2
-    assert "pipe cannot be read: pipe is a pipe that was silent" in outcome.err
+    assert "Error: pipe is a pipe that was silent for 0.1 s; give a file" in outcome.err
 
 
 def test_a_refused_job_leaves_no_folder_of_previews(stylize: Impasto, fake: FakeServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -191,6 +192,28 @@ def test_the_server_is_remembered(
 
 
 # A painting.
+
+
+def test_a_host_of_16_bits_sends_and_gets_them(
+    host: FakeHost, service: FakeService, storage: FakeStorage
+) -> None:
+    controller = Controller(
+        host,
+        storage,
+        result_format="rgba16",
+        open_client=service.open,  # type: ignore[arg-type]
+        timing=TIMING,
+    )
+    controller.connect(SERVER)
+    host.until(lambda: controller.connection.state == "connected" and controller.library.offered)
+    deep = RawPixels(20, 16, bytes(20 * 16 * 8), bits_per_channel=16)
+    run = controller.stylize(dataclasses.replace(order(), content=lambda: deep))
+    host.until(lambda: run.state == "queued")
+    assert service.only().request["format"] == "png16"
+    service.become("succeeded")
+    host.until(lambda: run.is_final)
+    assert host.placed[0].picture.format == "rgba16"
+    controller.close()
 
 
 def test_a_painting_from_the_order_to_its_place(

@@ -133,9 +133,9 @@ def check_output(file: Path) -> None:
     """
     try:
         check_writable(file)
-    except (FileNotFoundError, NotADirectoryError):
-        raise InvalidRequest(f"there is no folder {_folder(file)} to write to") from None
     except OSError as error:
+        if not os.path.isdir(folder_of(file)):
+            raise InvalidRequest(f"there is no folder {_folder(file)} to write to") from None
         if error.errno == errno.EACCES:
             raise InvalidRequest(f"the folder {_folder(file)} is not writable") from None
         raise InvalidRequest(f"{file} {_why(error, 'written')}") from None

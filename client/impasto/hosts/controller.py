@@ -53,7 +53,8 @@ class Controller:
     Whoever shows it calls `listen`, and reads the attributes again when told so.
 
     Args:
-        result_format: how results are wanted: "rgba8" (bare pixels) or "png".
+        result_format: how results are wanted: "rgba8" (bare pixels) or "png"; "rgba16" or "png16" for a host
+            whose documents have 16 bits per channel. Content may be raw pixels of 8 or of 16 bits with any.
         previews: which previews are wanted.
         open_client: makes a client of a server.
 

@@ -297,6 +297,7 @@ class Run:
                         request_id=memo.id,
                         previews=tools.previews,
                         longest_side=order.size.longest_side,
+                        format="png16" if tools.result_format in ("rgba16", "png16") else None,
                         **order.choices.settings(),
                     )
                 except FailedPrecondition:
