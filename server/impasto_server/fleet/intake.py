@@ -18,6 +18,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.pictures import Description, PictureDamaged, PictureFault, Samples, Source
 from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
 from impasto_server.fleet.turns import Turns
+from impasto_server.python_programs import module_command
 from impasto_server.temporary import anonymous_file
 
 _log = logging.getLogger(__name__)
@@ -260,9 +261,9 @@ class IntakeProcess:
         kind = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_DGRAM
         own, its = socket.socketpair(socket.AF_UNIX, kind)
         own.setblocking(False)
-        # One thread: what libvips would make besides counts towards the memory of each task.
-        environment = {**os.environ, "VIPS_CONCURRENCY": "1", "OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "impasto_server.intake", "--socket", str(its.fileno())]
+        # Threads would not outlive the fork that a task begins with, and their stacks count as its memory.
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+        command = [*module_command("impasto_server.intake"), "--socket", str(its.fileno())]
         try:
             self._process = subprocess.Popen(
                 [*command, *self._arguments],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ _ROWS = 256
 _SPACE = slice(16, 20)
 _SIGNATURE = slice(36, 40)
 _SPACES = {"rgb": (b"RGB ",), "ycbcr": (b"RGB ",), "grey": (b"GRAY", b"RGB "), "cmyk": (b"CMYK",)}
+_TABLES = {b"A2B0", b"A2B1", b"A2B2"}
+_CURVES = {b"RGB ": {b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC"}, b"GRAY": {b"kTRC"}}
+_MOST_TAGS = 1024
 _INTENT = {"intent": "relative", "black_point_compensation": True}
 _SRGB_PRIMARIES = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
@@ -109,9 +113,22 @@ def _profile(data: Data, header: Header) -> bytes | None:
         profile = inflated_profile(data, header.profile[0])
     else:
         profile = b"".join(bytes(data[part.start : part.end]) for part in header.profile)
-    if profile is None or len(profile) < 128 or profile[_SIGNATURE] != b"acsp":
-        return None
-    return profile
+    return profile if profile is not None and _is_whole(profile) else None
+
+
+def _is_whole(profile: bytes) -> bool:
+    """True if it is a profile (ICC.1, section 7) with the tags that say how its samples are coded.
+
+    libvips would not tell: it takes another profile for one that it cannot use.
+    """
+    if len(profile) < 132 or profile[_SIGNATURE] != b"acsp":
+        return False
+    size, count = (struct.unpack_from(">I", profile, at)[0] for at in (0, 128))
+    if size > len(profile) or count > _MOST_TAGS or 132 + 12 * count > len(profile):
+        return False
+    entries = [struct.unpack_from(">4sII", profile, 132 + 12 * tag) for tag in range(count)]
+    tags = {tag for tag, at, length in entries if at + length <= len(profile)}
+    return bool(tags & _TABLES) or tags >= _CURVES.get(profile[_SPACE], _TABLES)
 
 
 def _is_readable(profile: bytes) -> bool:

@@ -105,9 +105,9 @@ def coded_samples(source: Source, size: tuple[int, int], *, fill_hidden: bool) -
     """
     Args:
         size: (width, height) in pixels, not upright. With its own, samples stay as they are.
-        fill_hidden: give pixels that cannot be seen the mean colour of those that can. What lies under alpha 0
-            is arbitrary, often black, and would show at the edges of what is resized or painted. Pixels that
-            shine through a little keep their colour.
+        fill_hidden: give pixels that cannot be seen the mean colour of those that can. What lies under alpha
+            0 is arbitrary, often black, and would show at the edges of what is resized or painted. Pixels
+            that shine through a little keep their colour.
 
     Raises:
         PictureFault: the pixels cannot be decoded.
