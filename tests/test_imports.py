@@ -20,6 +20,7 @@ COMMON = (
     "impasto_server.logs",
     "impasto_server.mailbox",
     "impasto_server.python_programs",
+    "impasto_server.shares",
     "impasto_server.temporary",
     "impasto_server.text_files",
 )

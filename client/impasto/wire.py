@@ -393,7 +393,7 @@ def _read(source: str | os.PathLike[str], path: str) -> bytes:
     except OSError as error:
         # Only these say themselves what is wrong with the image and what to do.
         if error.errno in (errno.EINVAL, errno.EFBIG, errno.ETIMEDOUT):
-            raise _invalid(path, error.strerror) from None
+            raise _invalid(path, error.strerror or str(error)) from None
         raise
 
 

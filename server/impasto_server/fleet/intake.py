@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, cast
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.pictures import Description, PictureDamaged, PictureFault, Samples, Source
 from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
-from impasto_server.fleet.turns import Turns
 from impasto_server.python_programs import module_command
+from impasto_server.shares import Shares
 from impasto_server.temporary import anonymous_file
 
 _log = logging.getLogger(__name__)
@@ -74,8 +74,9 @@ class IntakeProcess:
         self._arguments = ["--log-level", log_level, "--log-format", log_format]
         self._process: subprocess.Popen[bytes] | None = None
         self._tasks: socket.socket | None = None
-        self._small = Turns(_SMALL_PLACES)
-        self._large = Turns(1)
+        # One tenant never has all the places, so that another's small picture waits for nothing.
+        self._small = Shares(_SMALL_PLACES - 1, _SMALL_PLACES)
+        self._large = Shares(1, 1)
 
     async def __aenter__(self) -> IntakeProcess:
         self._start()
@@ -194,7 +195,9 @@ class IntakeProcess:
             "file_bytes": 64 * _MIB + 10 * pixels,
             "yields": is_large,
         }
-        async with (self._large if is_large else self._small).turn(tenant):
+        places = self._large if is_large else self._small
+        await places.take(tenant, 1, math.inf)
+        try:
             process = self._process
             answer = await self._answer(task, files)
             if answer is None:
@@ -204,6 +207,8 @@ class IntakeProcess:
                     self.restarts += 1
                     self.kill()
                 answer = await self._answer(task, files)
+        finally:
+            places.give_back(tenant, 1)
         if answer is None:
             raise OSError("the process that reads pictures cannot be kept running")
         if "damaged" in answer:

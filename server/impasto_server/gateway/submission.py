@@ -64,7 +64,8 @@ class Submissions:
             try:
                 found[path] = await images.look_at(image)
             except PictureFault as fault:
-                found[path] = fault
+                # Its traceback would keep the bytes of the picture.
+                found[path] = fault.with_traceback(None)
         checked = check_request(request, found)
         await images.put_away()
         whole = hashlib.sha256()
@@ -118,9 +119,10 @@ class _Images:
         if source == "sha256":
             return await self._stored(image.sha256)
         if source == "encoded":
-            if not image.encoded:
-                raise PictureFault("is empty; give the bytes of a PNG, JPEG, WebP or TIFF file")
+            # Each look at the field makes a copy.
             data = image.encoded
+            if not data:
+                raise PictureFault("is empty; give the bytes of a PNG, JPEG, WebP or TIFF file")
         elif source == "raw":
             _check_raw(image.raw)
             data = image.raw.SerializeToString(deterministic=True)

@@ -35,8 +35,13 @@ class Shares:
     async def take(self, tenant: str, amount: int, seconds: float) -> None:
         """Takes an amount (at most `each`), once there is so much.
 
+        Args:
+            tenant: who takes it.
+            amount: how much.
+            seconds: to wait at most; `math.inf` for ever.
+
         Raises:
-            asyncio.TimeoutError: there was not within so many seconds.
+            asyncio.TimeoutError: there was not so much in time.
         """
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         wait = amount, granted
@@ -45,7 +50,7 @@ class Shares:
         if granted.done():
             return
         try:
-            await asyncio.wait({granted}, timeout=seconds)
+            await asyncio.wait({granted}, timeout=None if seconds == math.inf else seconds)
             if not granted.done():
                 raise asyncio.TimeoutError
         except BaseException:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from impasto_server.gateway.shares import Shares
+from impasto_server.shares import Shares
 
 SOON = 0.05
 LONG = 20.0
