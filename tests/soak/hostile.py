@@ -28,6 +28,7 @@ import grpc
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import hostile_pictures
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -42,18 +43,18 @@ Metadata = tuple[tuple[str, str], ...]
 ENDLESS = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=100_000)
 LARGE = 60 * 1024 * 1024
 LARGEST_WINDOW = (1 << 31) - 1
-CPU = ("--port", "0", "--device", "cpu", "--weights", "builtin")
+CPU = ("--port", "0", "--device", "cpu", "--weights", "builtin", "--memory", "512MiB")
 
 
 class Scene:
-    """A server, the attacker's token and a job of each.
+    """A server, the other tenant's and the attacker's token, and a job of each.
 
     Attributes:
         job: the attacker's.
     """
 
-    def __init__(self, server: ServerProcess, attacker: Metadata) -> None:
-        self.server, self.attacker = server, attacker
+    def __init__(self, server: ServerProcess, victim: Metadata, attacker: Metadata) -> None:
+        self.server, self.victim, self.attacker = server, victim, attacker
         self.address = server.address
         self.job = create(server, attacker)
         self._stack = contextlib.ExitStack()
@@ -320,6 +321,10 @@ def _connect(scene: Scene, number: int) -> None:
             each.close()
 
 
+for of_pictures in hostile_pictures.ATTACKS:
+    attack(of_pictures)
+
+
 def create(server: ServerProcess, metadata: Metadata) -> str:
     request = pb.CreateJobRequest(spec=stylize_request(coded(photo()), recipe=ENDLESS).spec)
     return server.stub.CreateJob(request, timeout=60, metadata=metadata).name
@@ -433,7 +438,7 @@ def run(name: str) -> None:
             lambda: server.stub.GetServerInfo(ask, timeout=60, metadata=victim).devices[0].state,
             lambda state: state == pb.DEVICE_STATE_READY,
         )
-        job, scene = create(server, victim), Scene(server, attacker)
+        job, scene = create(server, victim), Scene(server, victim, attacker)
         lines = server.log.count("\n")
         begin = time.monotonic()
         with contextlib.closing(scene), Observer(server, victim, job) as seen:
