@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.pictures import Description, PictureDamaged, PictureFault, Samples, Source
 from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
+from impasto_server.logs import events_descriptor
 from impasto_server.python_programs import module_command
 from impasto_server.shares import Shares
 from impasto_server.temporary import anonymous_file
@@ -273,6 +274,7 @@ class IntakeProcess:
             self._process = subprocess.Popen(
                 [*command, *self._arguments],
                 stdin=subprocess.DEVNULL,
+                stderr=events_descriptor(),
                 pass_fds=[its.fileno()],
                 env=environment,
             )
