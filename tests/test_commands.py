@@ -31,8 +31,9 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--styles-dir", "/nonexistent"], "--styles-dir /nonexistent is no folder"),
-        (["--styles-dir", __file__], "is no folder; give one that there is"),
+        (["--styles-dir", "/nonexistent"], "--styles-dir /nonexistent cannot be read (No such file"),
+        (["--styles-dir", __file__], "cannot be read (Not a directory); give a folder"),
+        (["--styles-dir", "/" + "x" * 300], "cannot be read (File name too long); give a folder"),
         (["--device", "gpu"], "--device is 'gpu'; give auto, or of cpu, mps, cuda and cuda:N"),
         (["--device", "cuda:0,gpu"], "--device is 'cuda:0,gpu'"),
         (["--keep-results-for", "abc"], "give a time with its unit"),
@@ -49,6 +50,13 @@ def test_a_setting_that_makes_no_sense_is_refused_before_anything_is_begun(
     assert line.startswith("impasto-server: ")
     assert words in line
     assert not data.exists()
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e10", "0", "-1"])
+def test_health_is_not_asked_for_ever(seconds: str) -> None:
+    done = run("health", "127.0.0.1:9", "--timeout", seconds)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--timeout" in done.stderr
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:0,cuda:12", "cpu,cpu"])

@@ -398,7 +398,11 @@ def _read(source: str | os.PathLike[str], path: str) -> bytes:
 
 
 def _raw_message(source: RawPixels, path: str) -> pb.RawPixels:
-    message = pb.RawPixels(rgba=source.rgba)
+    try:
+        message = pb.RawPixels(rgba=bytes(memoryview(source.rgba)))
+    except TypeError:
+        kind = type(source.rgba).__name__
+        raise _invalid(f"{path}.raw.rgba", f"cannot be of the type {kind}; give bytes") from None
     for name in ("width", "height"):
         _set_field(message, name, getattr(source, name), f"{path}.raw")
     if source.bits_per_channel not in (8, 16):

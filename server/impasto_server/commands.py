@@ -43,8 +43,12 @@ def _serve(context: typer.Context, config: Path | None, **flags: object) -> None
     from impasto_server.logs import log_to_stderr
 
     settings = _settings(config, flags)
-    if settings.styles_dir is not None and not settings.styles_dir.is_dir():
-        _exit_with(ValueError(f"--styles-dir {settings.styles_dir} is no folder; give one that there is"))
+    if settings.styles_dir is not None:
+        try:
+            os.listdir(settings.styles_dir)
+        except OSError as error:
+            folder = settings.styles_dir
+            _exit_with(ValueError(f"--styles-dir {folder} cannot be read ({error.strerror}); give a folder"))
     # Before gRPC is imported, by the other two.
     log_to_stderr("gateway", settings.log_level, settings.log_format)
     from impasto_server.fleet.worker_process import ConfigurationError
@@ -134,7 +138,7 @@ def tell_health(
     ca: Annotated[Path | None, _pem("Certificates to trust: calls with TLS.")] = None,
     cert: Annotated[Path | None, _pem("Certificate of one's own, for a server that wants one.")] = None,
     key: Annotated[Path | None, _pem("Its private key.")] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait at most.")] = 5.0,
+    timeout: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds to wait at most.")] = 5.0,
     config: Annotated[Path | None, _CONFIG] = None,
 ) -> None:
     """Says whether a server takes jobs: exit code 0 if it does, 1 if not, 2 if that cannot be asked.

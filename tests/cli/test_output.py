@@ -118,6 +118,7 @@ def test_a_legal_name_of_any_length_is_written(stylize: Impasto) -> None:
         (["--preview-dir", "content.png/previews"], "--preview-dir content.png/previews: Not a directory"),
         (["--preview-dir", "dangling.png"], "--preview-dir dangling.png: No such file"),
         (["--start", LONG], "its name is too long"),
+        (["--region", f"content.png,style={'9' * 5000}"], "content.png,style=999"),
         (["--start", "/dev/zero"], "/dev/zero is a device or a socket; give a regular file"),
     ],
 )

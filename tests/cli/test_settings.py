@@ -161,6 +161,7 @@ IMAGES = ["stylize", "content.png", "style.png", "-o", "out.png"]
         ([*IMAGES, "--style-layer", "relu3_1=much"], "--style-layer relu3_1=much: 'much' is not a number"),
         ([*IMAGES, "--color", "mine"], "mine"),
         (["texture", "style.png", "-o", "out.png", "--size", "big"], "--size big is no size"),
+        (["texture", "style.png", "-o", "out.png", "--size", "9" * 5000], "is no size; give WIDTHxHEIGHT"),
         (["texture", "style.png", "-o", "out.png"], "--size"),
         (
             ["texture", "style.png", "-o", "out.png", "--size", "99999999999x3"],

@@ -206,6 +206,8 @@ def test_raw_pixels_of_16_bits() -> None:
     assert (raw.width, raw.height, raw.bits_per_channel, raw.rgba) == (8, 6, 16, values.tobytes())
     assert (samples(wire.image_file(pixels)) == values).all()
     assert wire.image_message(impasto.RawPixels(1, 1, bytes(4))).raw.bits_per_channel == 0
+    bare: Any = values.astype(np.uint8)
+    assert wire.image_message(impasto.RawPixels(8, 6, bare)).raw.rgba == bare.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -216,6 +218,8 @@ def test_raw_pixels_of_16_bits() -> None:
         (impasto.RawPixels(0, 1, b""), "give 4 for each"),
         (impasto.RawPixels(1, 1, bytes(4), 12), "give 8 or 16"),
         (impasto.RawPixels(-1, 1, bytes(4)), "give a whole number"),
+        (impasto.RawPixels(1, 1, [0, 0, 0, 0]), "type list; give bytes"),  # type: ignore[arg-type]
+        (impasto.RawPixels(1, 1, "abcd"), "type str; give bytes"),  # type: ignore[arg-type]
     ],
 )
 def test_raw_pixels_that_cannot_be(pixels: impasto.RawPixels, words: str) -> None:

@@ -411,7 +411,9 @@ class RegionOption(NamedTuple):
 
 
 # Read from its end, so that a comma, a colon or "=" in a file's name is no matter.
-_REGION = re.compile(r"(?P<mask>.+?)(,style=(?P<style>[0-9]+))?(,style-mask=(?P<style_mask>.+))?", re.DOTALL)
+_REGION = re.compile(
+    r"(?P<mask>.+?)(,style=(?P<style>[0-9]{1,9}))?(,style-mask=(?P<style_mask>.+))?", re.DOTALL
+)
 
 
 def parse_region(text: str) -> RegionOption:
@@ -455,7 +457,7 @@ def parse_shares(text: str | None, count: int) -> list[float | None]:
 
 def parse_size(text: str) -> tuple[int, int]:
     """What the `--size` of a texture means: width and height in pixels."""
-    found = re.fullmatch(r"([0-9]+)(?:[x×X]([0-9]+))?", text)
+    found = re.fullmatch(r"([0-9]{1,20})(?:[x×X]([0-9]{1,20}))?", text)
     if found is None:
         raise InvalidRequest(f"--size {text} is no size; give WIDTHxHEIGHT in pixels, as 640x480")
     return int(found[1]), int(found[2] or found[1])
