@@ -11,18 +11,18 @@ import uuid
 from collections.abc import Generator
 from typing import Any, TypeAlias
 
-from impasto import wire
+from impasto import images, wire
 from impasto.diagnosis import Finding
 from impasto.errors import (
     DataLoss,
     DeadlineExceeded,
     ImpastoError,
-    InvalidRequest,
     ResourceExhausted,
     Unauthenticated,
     Unavailable,
     Unreachable,
     from_call,
+    invalid_field,
 )
 from impasto.job import Event, Job, NamedStyle, NewestPreview, ServerInfo
 from impasto.patience import Patience
@@ -178,7 +178,7 @@ class Calls:
             if spec.ByteSize() <= INLINE_BYTES:
                 return
             is_file = image.WhichOneof("source") == "encoded"
-            file = image.encoded if is_file else wire.image_file(wire.raw_pixels(image.raw))
+            file = image.encoded if is_file else images.image_file(images.raw_pixels(image.raw))
             uploaded = yield from self.upload(file)
             image.sha256 = uploaded.sha256
 
@@ -425,8 +425,7 @@ def _deadline(timeout: float | None) -> float | None:
     if timeout is None:
         return None
     if not timeout > 0:
-        remedy = f"is {timeout:g}; give seconds above 0, or None for no limit"
-        raise InvalidRequest(f"timeout {remedy}", fields=[("timeout", remedy)])
+        raise invalid_field("timeout", f"is {timeout:g}; give seconds above 0, or None for no limit")
     return time.monotonic() + timeout
 
 

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from impasto import address as addresses
+from impasto import images, wire
 from impasto import transport as transports
-from impasto import wire
 from impasto.calls import DEFAULT_PATIENCE, DEFAULT_TIMEOUT, LINGER, Calls, Following
 from impasto.driver import Driver
 from impasto.formats import StoredFormat
@@ -326,7 +326,7 @@ class Client:
             InvalidRequest: it is too large, or no image that the server accepts.
             ResourceExhausted: the caller's quota of bytes is used up.
         """
-        return self._run(self._calls.upload(wire.image_file(image)))
+        return self._run(self._calls.upload(images.image_file(image)))
 
     def download(
         self,

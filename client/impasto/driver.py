@@ -6,7 +6,6 @@ import threading
 from collections.abc import Generator
 from typing import Any, TypeVar
 
-from impasto import diagnosis
 from impasto.job import Event
 from impasto.steps import AnyStep, Begin, Call, Diagnose, Receive, Send, Sleep, Step, Steps
 from impasto.transport import Stream, Transport, TransportError
@@ -97,6 +96,8 @@ class Driver:
                 stream.cancel()
             return None
         if isinstance(step, Diagnose):
+            from impasto import diagnosis
+
             return diagnosis.find(step.endpoint)
         assert isinstance(step, Sleep)
         self._interrupted.wait(step.seconds)

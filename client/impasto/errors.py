@@ -186,6 +186,15 @@ _BY_CODE: dict[str, type[ImpastoError]] = {
 }
 
 
+def invalid_field(field: str, remedy: str) -> InvalidRequest:
+    """The error that a field of a request is wrong.
+
+    Args:
+        remedy: what is wrong with it and what to do, in a sentence that goes on from its name.
+    """
+    return InvalidRequest(f"{field} {remedy}", fields=[(field, remedy)])
+
+
 def from_call(code: str, message: str, details: bytes | None = None) -> ImpastoError:
     """The error of a call that ended with a code other than OK.
 

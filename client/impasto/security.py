@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import ssl
+from typing import TYPE_CHECKING
 
 from impasto.address import is_local
+
+if TYPE_CHECKING:
+    import ssl
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +43,8 @@ def ssl_context(tls: Tls) -> ssl.SSLContext:
     Raises:
         OSError: a file cannot be read; ssl.SSLError, which is one, if there is in it what should not be.
     """
+    import ssl  # The command line does without it where nothing is protected.
+
     context = ssl.create_default_context(cafile=None if tls.ca is None else os.fspath(tls.ca))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from impasto.errors import ImpastoError
     from impasto.job import Job, NamedStyle, ServerInfo
-    from impasto.picture import Picture
+    from impasto.picture import CodedImage, Picture
 
 
 class Display(Protocol):
@@ -35,8 +35,13 @@ class Display(Protocol):
     def event(self, event: Event, path: str | None) -> None:
         """Something happened; `path` is where a preview was written, if it was."""
 
-    def finished(self, picture: Picture, paths: dict[str, str]) -> None:
-        """The picture is done; `paths` has "path", "film" and "sidecar" as far as they were written."""
+    def finished(self, picture: Picture, file: CodedImage, paths: dict[str, str]) -> None:
+        """The picture is done.
+
+        Args:
+            file: what was written of it, which may be coded otherwise.
+            paths: "path", "film" and "sidecar", as far as they were written.
+        """
 
     def compared(self, path: str, other: str, difference: int | None) -> None:
         """How the picture differs from another: by so many grey levels at most; None if the sizes differ."""
@@ -67,15 +72,16 @@ class JsonLines:
             del fields["data"]
             print_json("preview", {**fields, "size_bytes": len(event.data), "path": path})
 
-    def finished(self, picture: Picture, paths: dict[str, str]) -> None:
+    def finished(self, picture: Picture, file: CodedImage, paths: dict[str, str]) -> None:
         print_json(
             "result",
             {
                 **paths,
                 "width": picture.width,
                 "height": picture.height,
-                "size_bytes": len(picture.data),
-                "sha256": picture.sha256,
+                "format": file.format,
+                "size_bytes": len(file.data),
+                "sha256": file.sha256,
                 "metadata": picture.metadata,
             },
         )
@@ -114,7 +120,7 @@ class Lines:
             left = f", about {_duration(event.time_left)} left" if event.time_left is not None else ""
             self._print(f"{_scale(event)}, evaluation {event.evaluation}/{event.evaluations}{left}")
 
-    def finished(self, picture: Picture, paths: dict[str, str]) -> None:
+    def finished(self, picture: Picture, file: CodedImage, paths: dict[str, str]) -> None:
         if not self._quiet:
             say(summary(picture, paths.get("path", picture.job.name)))
 
@@ -176,9 +182,9 @@ class Bar(Lines):
                 f"{_duration(event.device_time)}{left}",
             )
 
-    def finished(self, picture: Picture, paths: dict[str, str]) -> None:
+    def finished(self, picture: Picture, file: CodedImage, paths: dict[str, str]) -> None:
         self.close()
-        super().finished(picture, paths)
+        super().finished(picture, file, paths)
 
     def error(self, error: ImpastoError, message: str, exit_code: int) -> None:
         self.close()

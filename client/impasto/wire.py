@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
-import os
-import re
 from collections.abc import Iterator, Sequence
 from datetime import timezone
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -14,9 +11,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.empty_pb2 import Empty
 
-from impasto import pixels, png
-from impasto.errors import InvalidRequest, from_job
-from impasto.files import read_whole
+from impasto.errors import from_job, invalid_field
+from impasto.images import image_message
 from impasto.job import (
     Device,
     FeatureNetwork,
@@ -34,13 +30,10 @@ from impasto.recipe import (
     ImageSource,
     PreviewFormat,
     Previews,
-    RawPixels,
     Recipe,
     Region,
     Style,
-    StyleName,
     StyleSource,
-    UploadedImage,
 )
 from impasto.transport import Method
 from impasto.v1 import style_transfer_pb2 as pb
@@ -192,7 +185,7 @@ def update_job_request(
             f"preview.{field.name}" for field, _ in job.preview.ListFields() if field.name != "disabled"
         ]
     if not paths:
-        raise _invalid(
+        raise invalid_field(
             "update_mask", "names nothing to change; give a setting, a title, a priority or previews"
         )
     request = pb.UpdateJobRequest(job=job)
@@ -212,7 +205,7 @@ def list_jobs_request(states: Sequence[str]) -> pb.ListJobsRequest:
             request.states.append(_number(pb.JobState, state))  # type: ignore[arg-type]
         except ValueError:
             choice = ", ".join(_words(pb.JobState))
-            raise _invalid("states", f"cannot be {state!r}; give one of {choice}") from None
+            raise invalid_field("states", f"cannot be {state!r}; give one of {choice}") from None
     return request
 
 
@@ -236,7 +229,9 @@ def download_request(
     sources = {"result_of": result_of, "preview_of": preview_of, "sha256": sha256}
     given = {name: value for name, value in sources.items() if value is not None}
     if len(given) != 1:
-        raise _invalid("source", f"is {' and '.join(given) or 'missing'}; give one of {', '.join(sources)}")
+        raise invalid_field(
+            "source", f"is {' and '.join(given) or 'missing'}; give one of {', '.join(sources)}"
+        )
     request = pb.DownloadImageRequest(**given)  # type: ignore[arg-type]
     if format is not None:
         request.format = _format_number(format, "format")
@@ -260,7 +255,7 @@ def upload_requests(
 def recipe_message(recipe: Recipe, path: str = "spec.recipe") -> pb.Recipe:
     """A recipe with only those fields set that are not None; `path` is where it stands in the request."""
     if recipe.effort is not None and recipe.evaluations is not None:
-        raise _invalid(f"{path}.effort", "is given and evaluations too; give one of them")
+        raise invalid_field(f"{path}.effort", "is given and evaluations too; give one of them")
     message = pb.Recipe()
     _set_fields(message, recipe, path, _RECIPE_ENUMS, besides=LAYER_FIELDS)
     for field in LAYER_FIELDS:
@@ -274,7 +269,7 @@ def texture_message(size: tuple[int, int]) -> pb.TextureSize:
     try:
         width, height = size
     except (TypeError, ValueError):
-        raise _invalid("spec.texture", f"cannot be {size!r}; give (width, height) in pixels") from None
+        raise invalid_field("spec.texture", f"cannot be {size!r}; give (width, height) in pixels") from None
     message = pb.TextureSize()
     _set_field(message, "width", width, "spec.texture")
     _set_field(message, "height", height, "spec.texture")
@@ -303,69 +298,6 @@ def previews_message(previews: Previews | bool) -> pb.PreviewOptions:
     return message
 
 
-def image_message(source: ImageSource, path: str = "image") -> pb.Image:
-    """An image as it is sent: files and coded bytes as they are, a Pillow image coded without loss.
-
-    Args:
-        path: where it stands in the request.
-
-    Raises:
-        InvalidRequest: it is named, but by no name or digest.
-        OSError: it is a file that cannot be read.
-        TypeError: it is of a type not accepted.
-    """
-    if isinstance(source, StyleName):
-        if not isinstance(source.name, str) or not re.fullmatch("styles/[a-z0-9-]+", source.name):
-            raise _invalid(path, f"cannot be the style {source.name!r}; give a name as 'styles/starry-night'")
-        return pb.Image(style=source.name)
-    if isinstance(source, UploadedImage):
-        if not isinstance(source.sha256, str) or not re.fullmatch("[0-9a-f]{64}", source.sha256):
-            raise _invalid(path, f"cannot be the image {source.sha256!r}; give its SHA-256, 64 digits")
-        return pb.Image(sha256=source.sha256)
-    if isinstance(source, RawPixels):
-        return pb.Image(raw=_raw_message(source, path))
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return pb.Image(encoded=bytes(source))
-    if isinstance(source, (str, os.PathLike)):
-        return pb.Image(encoded=_read(source, path))
-    try:
-        if pixels.is_pillow(source):
-            return pb.Image(encoded=pixels.pillow_file(cast("Any", source)))
-        if pixels.is_array(source):
-            return pb.Image(encoded=pixels.array_file(source))
-    except ValueError as error:
-        raise _invalid(path, str(error)) from None
-    raise TypeError(
-        "an image is a path, bytes, a Pillow image, an array of NumPy's, impasto.RawPixels, StyleName or "
-        "UploadedImage, not "
-        f"{type(source).__name__}"
-    )
-
-
-def image_file(source: ImageSource) -> bytes:
-    """An image as the file that it is, or is coded as: raw pixels as a PNG.
-
-    Raises:
-        InvalidRequest: the server has it already, or there are more or fewer pixels than its size says.
-        OSError, TypeError: as `image_message`.
-    """
-    message = image_message(source)
-    kind = message.WhichOneof("source")
-    if kind == "encoded":
-        return message.encoded
-    if kind != "raw":
-        raise _invalid("image", f"is on the server already ({source!r}); give one that is not")
-    try:
-        return png.encode(raw_pixels(message.raw))
-    except ValueError as error:
-        raise _invalid("image", str(error)) from None
-
-
-def raw_pixels(message: pb.RawPixels) -> RawPixels:
-    """Raw pixels as plain data."""
-    return RawPixels(message.width, message.height, message.rgba, message.bits_per_channel or 8)
-
-
 def _image_if_given(source: ImageSource | None, path: str) -> pb.Image | None:
     return None if source is None else image_message(source, path)
 
@@ -385,32 +317,6 @@ def _each_style(styles: StyleSource | Sequence[StyleSource]) -> list[StyleSource
     if isinstance(styles, (list, tuple)) and not weighted:
         return cast("list[StyleSource]", list(styles))
     return [cast("StyleSource", styles)]
-
-
-def _read(source: str | os.PathLike[str], path: str) -> bytes:
-    try:
-        return read_whole(source)
-    except OSError as error:
-        # Only these say themselves what is wrong with the image and what to do.
-        if error.errno in (errno.EINVAL, errno.EFBIG, errno.ETIMEDOUT):
-            raise _invalid(path, error.strerror or str(error)) from None
-        raise
-
-
-def _raw_message(source: RawPixels, path: str) -> pb.RawPixels:
-    try:
-        message = pb.RawPixels(rgba=bytes(memoryview(source.rgba)))
-    except TypeError:
-        kind = type(source.rgba).__name__
-        raise _invalid(f"{path}.raw.rgba", f"cannot be of the type {kind}; give bytes") from None
-    for name in ("width", "height"):
-        _set_field(message, name, getattr(source, name), f"{path}.raw")
-    if source.bits_per_channel not in (8, 16):
-        raise _invalid(f"{path}.raw.bits_per_channel", f"cannot be {source.bits_per_channel!r}; give 8 or 16")
-    # Servers that know nothing of 16 bits need not be told of 8.
-    if source.bits_per_channel == 16:
-        message.bits_per_channel = 16
-    return message
 
 
 _CHOICES = {
@@ -446,11 +352,7 @@ def _set_field(message: Any, name: str, value: Any, path: str, enum: EnumTypeWra
         else:
             choice = f"one of {', '.join(_words(enum))}"
         field = f"{path}.{name}" if path else name
-        raise _invalid(field, f"cannot be {value!r}; give {choice}") from None
-
-
-def _invalid(field: str, remedy: str) -> InvalidRequest:
-    return InvalidRequest(f"{field} {remedy}", fields=[(field, remedy)])
+        raise invalid_field(field, f"cannot be {value!r}; give {choice}") from None
 
 
 def _duration(seconds: float, field: str) -> Duration:
@@ -458,7 +360,7 @@ def _duration(seconds: float, field: str) -> Duration:
     try:
         duration.FromNanoseconds(round(seconds * 1e9))
     except (OverflowError, TypeError, ValueError):
-        raise _invalid(field, f"cannot be {seconds!r}; give seconds") from None
+        raise invalid_field(field, f"cannot be {seconds!r}; give seconds") from None
     return duration
 
 
@@ -603,7 +505,7 @@ def _format_number(word: str, field: str, words: Sequence[str] = ()) -> pb.Image
     """A format by its word, one of `words`, or any."""
     known = {image_format(number): number for number in pb.ImageFormat.values() if number}
     if word not in (words or known):
-        raise _invalid(field, f"cannot be {word!r}; give one of {', '.join(words or known)}")
+        raise invalid_field(field, f"cannot be {word!r}; give one of {', '.join(words or known)}")
     return cast("pb.ImageFormat", known[word])
 
 

@@ -103,6 +103,7 @@ def test_json_lines(stylize: Impasto) -> None:
         "path": "out.png",
         "width": 48,
         "height": 32,
+        "format": "png",
         "size_bytes": len(png()),
         "sha256": outcome.lines[-1]["sha256"],
         "metadata": fake_server.METADATA,

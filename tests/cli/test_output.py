@@ -34,8 +34,10 @@ def test_a_picture_is_written_as_its_name_ends(
     stylize: Impasto, fake: FakeServer, name: str, format: str | None, asked: str | None
 ) -> None:
     fake.result = b"coded otherwise"
-    outcome = stylize("-o", name, *(("--format", format) if format else ()))
+    outcome = stylize("-o", name, "--json", *(("--format", format) if format else ()))
     assert outcome.code == 0, outcome.err
+    assert outcome.lines[-1]["size_bytes"] == Path(name).stat().st_size
+    assert outcome.lines[-1]["format"] == (asked or "png").lower()
     sixteen = format in ("png16", "tiff16")
     assert fake.requests[0].spec.result_format == (pb.IMAGE_FORMAT_PNG_16 if sixteen else 0)
     downloads = [pb.ImageFormat.Name(request.format) for request in fake.called("DownloadImage")]
@@ -113,6 +115,7 @@ def test_a_legal_name_of_any_length_is_written(stylize: Impasto) -> None:
         (["-o", "content.png/out.png"], "there is no folder content.png"),
         (["--animate", "x" * 300 + ".webp"], "its name is too long"),
         (["--animate", "none/film.webp"], "there is no folder none"),
+        (["-o", "a.webp", "--animate", "./a.webp"], "--animate a.webp is the picture's file"),
         (["-o", "x" * 252 + ".webp", "--sidecar"], "its name is too long"),
         (["--preview-dir", "x" * 300], "--preview-dir xxx"),
         (["--preview-dir", "content.png/previews"], "--preview-dir content.png/previews: Not a directory"),

@@ -11,14 +11,14 @@ from PIL import Image, ImageCms
 
 import impasto
 from fake_server import FakeServer
-from impasto import png, wire
+from impasto import images, png
 
 GRADIENT = Image.linear_gradient("L").resize((8, 6))
 PICTURE = Image.merge("RGB", (GRADIENT, GRADIENT.rotate(180), Image.radial_gradient("L").resize((8, 6))))
 
 
 def sent(source: Any) -> bytes:
-    return wire.image_message(source).encoded
+    return images.image_message(source).encoded
 
 
 def seen(source: Any) -> Image.Image:
@@ -35,7 +35,7 @@ def samples(source: Any) -> Any:
 
 def refusal(source: Any) -> str:
     with pytest.raises(impasto.InvalidRequest) as refused:
-        wire.image_message(source, "spec.content")
+        images.image_message(source, "spec.content")
     assert refused.value.field == "spec.content"
     return refused.value.remedy
 
@@ -202,12 +202,12 @@ def test_arrays_and_images_go_wherever_an_image_does(fake: FakeServer) -> None:
 def test_raw_pixels_of_16_bits() -> None:
     values = np.arange(6 * 8 * 4, dtype="<u2").reshape(6, 8, 4) * 300
     pixels = impasto.RawPixels(8, 6, values.tobytes(), bits_per_channel=16)
-    raw = wire.image_message(pixels).raw
+    raw = images.image_message(pixels).raw
     assert (raw.width, raw.height, raw.bits_per_channel, raw.rgba) == (8, 6, 16, values.tobytes())
-    assert (samples(wire.image_file(pixels)) == values).all()
-    assert wire.image_message(impasto.RawPixels(1, 1, bytes(4))).raw.bits_per_channel == 0
+    assert (samples(images.image_file(pixels)) == values).all()
+    assert images.image_message(impasto.RawPixels(1, 1, bytes(4))).raw.bits_per_channel == 0
     bare: Any = values.astype(np.uint8)
-    assert wire.image_message(impasto.RawPixels(8, 6, bare)).raw.rgba == bare.tobytes()
+    assert images.image_message(impasto.RawPixels(8, 6, bare)).raw.rgba == bare.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -224,4 +224,4 @@ def test_raw_pixels_of_16_bits() -> None:
 )
 def test_raw_pixels_that_cannot_be(pixels: impasto.RawPixels, words: str) -> None:
     with pytest.raises(impasto.InvalidRequest, match=words):
-        wire.image_file(pixels)
+        images.image_file(pixels)

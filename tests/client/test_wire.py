@@ -10,8 +10,8 @@ from PIL import Image, ImageCms
 
 import impasto
 from fake_server import jpeg, png
+from impasto import images, wire
 from impasto import recipe as words
-from impasto import wire
 from impasto.v1 import style_transfer_pb2 as pb
 
 
@@ -90,8 +90,8 @@ def test_images_from_everywhere(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(data)
     for source in (data, bytearray(data), memoryview(data), file, str(file)):
-        assert wire.image_message(source).encoded == data
-    raw = wire.image_message(impasto.RawPixels(1, 2, b"\1\2\3\4" * 2)).raw
+        assert images.image_message(source).encoded == data
+    raw = images.image_message(impasto.RawPixels(1, 2, b"\1\2\3\4" * 2)).raw
     assert (raw.width, raw.height, len(raw.rgba)) == (1, 2, 8)
 
 
@@ -100,7 +100,7 @@ def test_pillow_images_are_sent_without_loss(mode: str) -> None:
     image = Image.linear_gradient("L").resize((8, 4)).convert(mode.replace("I;16", "I"))
     if mode == "I;16":
         image = image.convert("I;16")
-    sent = Image.open(io.BytesIO(wire.image_message(image).encoded))
+    sent = Image.open(io.BytesIO(images.image_message(image).encoded))
     assert sent.size == (8, 4)
     assert list(sent.convert("RGBA").tobytes()) == list(image.convert("RGBA").tobytes())
 
@@ -111,14 +111,14 @@ def test_a_pillow_image_keeps_its_orientation_and_colour_profile() -> None:
     exif[0x0112] = 6
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.open(io.BytesIO(jpeg(8, 4))).save(file, "JPEG", exif=exif, icc_profile=profile)
-    sent = Image.open(io.BytesIO(wire.image_message(Image.open(file)).encoded))
+    sent = Image.open(io.BytesIO(images.image_message(Image.open(file)).encoded))
     assert sent.getexif()[0x0112] == 6
     assert sent.info["icc_profile"] == profile
 
 
 def test_what_is_no_image_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="not int"):
-        wire.image_message(3)  # type: ignore[arg-type]
+        images.image_message(3)  # type: ignore[arg-type]
 
 
 def test_styles_alone_weighted_and_several() -> None:

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from impasto import address as addresses
+from impasto import images, wire
 from impasto import transport as transports
-from impasto import wire
 from impasto.aio.driver import AsyncDriver
 from impasto.aio.painting import Painting
 from impasto.calls import DEFAULT_PATIENCE, DEFAULT_TIMEOUT, LINGER, Calls, Following
@@ -323,7 +323,7 @@ class Client:
             InvalidRequest: it is too large, or no image that the server accepts.
             ResourceExhausted: the caller's quota of bytes is used up.
         """
-        return await self._run(self._calls.upload(await asyncio.to_thread(wire.image_file, image)))
+        return await self._run(self._calls.upload(await asyncio.to_thread(images.image_file, image)))
 
     async def download(
         self,

@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Generator
 from typing import Any, Generic, TypeVar
 
-from impasto import diagnosis
 from impasto.driver import Interrupted
 from impasto.job import Event
 from impasto.steps import AnyStep, Begin, Call, Diagnose, Receive, Send, Sleep, Step, Steps
@@ -92,6 +91,8 @@ class AsyncDriver:
             self._stream = self._transport.stream(step.method, step.request, timeout=step.timeout)
             return None
         if isinstance(step, Diagnose):
+            from impasto import diagnosis
+
             return await asyncio.to_thread(diagnosis.find, step.endpoint)
         assert isinstance(step, Sleep)
         interrupted = asyncio.ensure_future(self._interrupted.wait())

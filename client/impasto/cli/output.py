@@ -78,6 +78,8 @@ class Output:
             if self.film.suffix.lower() != ".webp":
                 raise InvalidRequest(f"{self.film} does not end in .webp: a film is an animated WebP")
             check_output(self.film)
+            if self.picture and os.path.realpath(self.film) == os.path.realpath(self.picture):
+                raise InvalidRequest(f"--animate {self.film} is the picture's file; give another name")
         if self.previews is not None:
             _check_new_folder(self.previews, "--preview-dir")
 

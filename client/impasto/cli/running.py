@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from impasto.client import Client
     from impasto.job import ServerInfo
     from impasto.painting import Painting
-    from impasto.picture import Picture
+    from impasto.picture import CodedImage, Picture
     from impasto.recipe import ImageSource, StyleSource
     from impasto.terminal import Display
 
@@ -151,9 +151,11 @@ def follow(client: Client, painting: Painting, output: Output, display: Display,
             interrupt.args = (f"stopped watching; {name} goes on, `impasto watch {name}` comes back to it",)
         raise
     paths = {}
+    file: CodedImage = picture
     if output.picture:
         coded = coding(output.format)
-        file = picture if coded == "png" else client.download(result_of=picture.job.name, format=coded)
+        if coded != "png":
+            file = client.download(result_of=picture.job.name, format=coded)
         write(output.picture, file.data)
         paths["path"] = str(output.picture)
     if film and output.film:
@@ -168,7 +170,7 @@ def follow(client: Client, painting: Painting, output: Output, display: Display,
             told["bits_per_channel"] = 16
         write(output.sidecar, json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
         paths["sidecar"] = str(output.sidecar)
-    display.finished(picture, paths)
+    display.finished(picture, file, paths)
     return picture
 
 
