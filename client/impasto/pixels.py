@@ -53,13 +53,23 @@ def pillow_file(image: Image) -> bytes:
 
     try:
         image.load()
-        orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception as error:
         # Pillow's decoders raise nearly every kind of exception for damaged files.
         raise ValueError(f"cannot be read by Pillow ({error}); give another file") from None
+    orientation = _orientation(image)
     if image.mode.startswith(("I", "F")):
-        image, orientation = _grey(ImageOps.exif_transpose(image)), 1
+        upright = image if orientation == 1 else ImageOps.exif_transpose(image)
+        image, orientation = _grey(upright), 1
     return _saved(_savable(image), orientation)
+
+
+def _orientation(image: Image) -> int:
+    """How it is to be turned, 1 to 8 as Exif counts; 1, for not at all, if it does not say."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:
+        return 1  # Exif that is damaged says nothing, and Pillow raises anything for it.
+    return orientation if isinstance(orientation, int) and 2 <= orientation <= 8 else 1
 
 
 def _savable(image: Image) -> Image:
@@ -86,7 +96,7 @@ def _saved(image: Image, orientation: int) -> bytes:
     from PIL import Image as pillow
 
     exif = pillow.Exif()
-    if orientation in range(2, 9):
+    if orientation != 1:
         exif[_ORIENTATION] = orientation
     profile = image.info.get("icc_profile")
     # One that was left from a conversion says nothing of these pixels.

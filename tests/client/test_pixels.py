@@ -114,6 +114,17 @@ def test_a_16_bit_image_is_turned_upright() -> None:
     assert (samples(Image.open(file)) == np.rot90(values, -1)).all()
 
 
+@pytest.mark.parametrize("mode", ["RGB", "I", "F"])
+@pytest.mark.parametrize(
+    "exif", [b"junk", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff"]
+)
+def test_damaged_exif_is_no_fault_of_the_picture(mode: str, exif: bytes) -> None:
+    image = PICTURE.convert(mode)
+    image.info["exif"] = exif
+    expected = np.asarray(PICTURE if mode == "RGB" else PICTURE.convert("L")).astype(int)
+    assert np.abs(samples(image) // (257 if mode == "F" else 1) - expected).max() <= 1
+
+
 def test_a_profile_of_other_colours_is_left_out() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = PICTURE.convert("L")
