@@ -20,8 +20,8 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
 from impasto_server.contract.errors import CallError, exhausted, invalid_argument, status
-from impasto_server.shares import Shares
 from impasto_server.gateway.weighing import Malformed, Overweight, weigh
+from impasto_server.shares import Shares
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 """Length of the largest message."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import BinaryIO, Literal
 
-import pyvips
+import numpy as np
 
 from impasto_server.intake.colors import Coding, in_depth
 from impasto_server.intake.header import Header
-from impasto_server.intake.resizing import Samples, box_resized
+from impasto_server.intake.loading import COLOURS
+from impasto_server.intake.resizing import box_resized
 from impasto_server.intake.samples import Raw, coded_levels, coded_samples, source, upright
+from impasto_server.intake.strips import Samples
 
 _LUMA = (19595, 38470, 7471)
 """The weights of R, G and B in the Y of BT.601, of 65,536."""
@@ -98,7 +100,7 @@ def decode_mask(picture: BinaryIO | Raw, *, max_size: tuple[int, int] | None = N
         across, down = header.turned(max_size)
         if header.width > across and header.height > down:
             target = across, down
-    levels = coded_levels(opened, target, lambda image: _levels(image, header))
+    levels = coded_levels(opened, target, lambda samples: _levels(samples, header))
     return Pixels(upright(levels, header.orientation)[..., None], None)
 
 
@@ -124,21 +126,22 @@ def raw_mask(
     return decode_mask(Raw(file, offset, width, height, raw_bits), max_size=max_size)
 
 
-def _levels(image: pyvips.Image, header: Header) -> pyvips.Image:
-    if image.format == "ushort":
-        image = (image * (1 / 257)).rint().cast("uchar")
-    alpha = image[image.bands - 1] if header.has_alpha else None
-    colours = image if alpha is None else image[0 : image.bands - 1]
+def _levels(samples: Samples, header: Header) -> Samples:
+    """The levels of a mask, (rows, width), uint8, from its samples (rows, width, channels), alpha last."""
+    samples = in_depth(samples, 8)
+    count = COLOURS[header.model]
+    colours = samples[..., :count]
     if header.model == "cmyk":
-        light = (colours ^ 255).cast("ushort")
-        colours = ((light[0:3] * light[3]) * (1 / 255)).rint().cast("uchar")
-    if colours.bands == 1 or header.model == "lab":
-        levels = colours[0]
+        light = 255 - colours.astype(np.uint16)
+        colours = (light[..., :3] * light[..., 3:] + 127) // 255
+    if colours.shape[2] == 1 or header.model == "lab":
+        levels = colours[..., 0]
     else:
-        # As whole numbers of 65,536: the same levels as other programs have.
-        levels = (colours.recomb([list(_LUMA)]) * (1 / 65536) + 0.5).floor().cast("uchar")
-    if alpha is not None:
-        levels = ((levels * alpha) * (1 / 255)).rint().cast("uchar")
+        # In whole numbers: the same levels as in other programs.
+        red, green, blue = (colours[..., i] * np.uint32(weight) for i, weight in enumerate(_LUMA))
+        levels = ((red + green + blue + 2**15) >> 16).astype(np.uint8)
+    if samples.shape[2] > count:
+        levels = ((levels.astype(np.uint16) * samples[..., count] + 127) // 255).astype(np.uint8)
     return levels
 
 

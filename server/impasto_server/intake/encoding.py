@@ -18,8 +18,8 @@ from impasto_server.intake.png_writing import (
     vips_image,
     write_png,
 )
-from impasto_server.intake.resizing import Samples
 from impasto_server.intake.samples import Raw, Source, coded_alpha, coded_samples, source, upright
+from impasto_server.intake.strips import Samples
 
 Format = Literal["png", "png16", "jpeg", "webp", "tiff", "rgba8", "rgba16"]
 
@@ -67,7 +67,7 @@ def encode_result(
 
 
 def convert(
-    file: BinaryIO, out: BinaryIO, *, format: Format, max_side: int | None = None, quality: int = 95
+    file: BinaryIO | Raw, out: BinaryIO, *, format: Format, max_side: int | None = None, quality: int = 95
 ) -> tuple[int, int]:
     """Writes a result in another way. The same result always gives the same bytes.
 
@@ -100,7 +100,7 @@ def convert(
             file, size=size, bits=16 if opened.header.bits == 16 else 8, fill_hidden=False
         )
         coded = _CodedRgb(pixels.samples, pixels.alpha)
-    text = metadata_text(opened.data) if opened.header.format == "png" else None
+    text = metadata_text(opened.data) if opened.header.format == "png" and not opened.bare else None
     bits = 16 if format == "png16" or (format == "tiff" and opened.header.bits == 16) else 8
     rgb = in_depth(coded.rgb, bits)
     alpha = None if coded.alpha is None else in_depth(coded.alpha, bits)
@@ -117,7 +117,7 @@ def convert(
         image = vips_image(_with_alpha(rgb, alpha), coded.profile)
         if text is not None:
             image.set_type(pyvips.GValue.gstr_type, "image-description", text)
-        out.write(image.tiffsave_buffer(compression="deflate", predictor="horizontal", keep="icc"))
+        out.write(image.tiffsave_buffer(compression="deflate", predictor="horizontal", keep="icc|other"))
     return rgb.shape[1], rgb.shape[0]
 
 

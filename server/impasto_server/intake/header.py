@@ -75,6 +75,7 @@ class Header:
         profile: where the parts of an ICC profile lie, in their order.
         colour: of a PNG, where it is not sRGB.
         spare: bytes of a PNG's chunks that its pixels do not need.
+        interlaced: True for a PNG whose rows come in seven turns.
         tiff: of a TIFF.
     """
 
@@ -88,6 +89,7 @@ class Header:
     profile: tuple[Span, ...] = ()
     colour: PngColour | None = None
     spare: int = 0
+    interlaced: bool = False
     tiff: TiffPicture | None = None
 
     @property

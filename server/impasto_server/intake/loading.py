@@ -13,6 +13,7 @@ COLOURS = {"grey": 1, "rgb": 3, "ycbcr": 3, "cmyk": 4, "lab": 3}
 """Samples of a pixel, without alpha."""
 
 _LOADERS = ("Png", "Jpeg", "Webp", "Tiff")
+_ONCE = {"access": "sequential"}
 _MOST_SPARE_BYTES = 2**20
 _HARMLESS = ("extraneous bytes", "unknown JFIF", "Unknown Adobe", "Inconsistent progression", "Invalid SOS")
 _PHOTOMETRIC_RGB = 2
@@ -20,7 +21,10 @@ _CIELAB, _ICCLAB = 8, 9
 
 
 def prepare() -> None:
-    """Makes libvips read the four formats only, and keep nothing. Called once, before a process forks."""
+    """Makes libvips read the four formats only, and keep nothing. For a process to call first, and once.
+
+    Keeping nothing is not only thrift: libvips would remember files by their name, and profiles have none.
+    """
     logging.getLogger("pyvips").setLevel(logging.ERROR)
     pyvips.cache_set_max(0)
     pyvips.block_untrusted_set(True)
@@ -34,12 +38,28 @@ def is_harmless(error: pyvips.Error) -> bool:
     return any(complaint in str(error) for complaint in _HARMLESS)
 
 
+def readable(data: Data, header: Header) -> Data:
+    """A file as libvips reads it right: often the same, otherwise a copy.
+
+    A PNG's text and profile are left out if they are large: libpng would inflate them for nothing.
+    """
+    if header.format == "png" and header.spare > _MOST_SPARE_BYTES:
+        return png.without_spare_chunks(data)
+    if header.tiff is not None and header.tiff.as_rgb:
+        copy = bytearray(data)
+        at, order = header.tiff.photometric_at, header.tiff.byte_order
+        copy[at : at + 2] = _PHOTOMETRIC_RGB.to_bytes(2, "little" if order == "<" else "big")
+        return bytes(copy)
+    return data
+
+
 def opened(data: Data, header: Header, *, scale: tuple[int, int], strict: bool) -> pyvips.Image:
     """A picture's samples, uchar or ushort, alpha last; to be read once, from the top.
 
     L*a*b* has its a and b moved to the middle of the range, so that all samples are without sign.
 
     Args:
+        data: see `readable`; the caller keeps it for as long as the image is used.
         scale: the size in pixels that the picture may be shrunk towards while it is decoded, where the format
             can; it stays at least twice as large.
         strict: also what decoders of JPEG only warn of is an error.
@@ -49,24 +69,28 @@ def opened(data: Data, header: Header, *, scale: tuple[int, int], strict: bool) 
     """
     match header.format:
         case "png":
-            lean = png.without_spare_chunks(data) if header.spare > _MOST_SPARE_BYTES else data
-            image = pyvips.Image.pngload_buffer(
-                lean, fail_on="truncated", unlimited=True, access="sequential"
-            )
+            # An interlaced one would otherwise go to a file on disk.
+            way = {"memory": True} if header.interlaced else _ONCE
+            image = pyvips.Image.pngload_source(_bytes(data), fail_on="truncated", unlimited=True, **way)
         case "jpeg":
             image = _jpeg(data, header, scale, "warning" if strict else "truncated")
         case "webp":
-            factor = _shrink(header, scale)
-            image = pyvips.Image.webpload_buffer(data, scale=1 / factor, fail_on="error", access="sequential")
+            factor = 1 / _shrink(header, scale)
+            image = pyvips.Image.webpload_source(_bytes(data), scale=factor, fail_on="error", **_ONCE)
         case "tiff":
             assert header.tiff is not None
             return _tiff(data, header, header.tiff)
     return _chosen(image, COLOURS[header.model], image.bands - 1 if header.has_alpha else None)
 
 
+def _bytes(data: Data) -> pyvips.Source:
+    """For the loaders: a buffer would be copied. Of this, pyvips keeps not even a reference."""
+    return pyvips.Source.new_from_memory(data)
+
+
 def _jpeg(data: Data, header: Header, scale: tuple[int, int], fail_on: str) -> pyvips.Image:
     factor = next((f for f in (8, 4, 2) if f <= _shrink(header, scale)), 1)
-    image = pyvips.Image.jpegload_buffer(data, shrink=factor, fail_on=fail_on, access="sequential")
+    image = pyvips.Image.jpegload_source(_bytes(data), shrink=factor, fail_on=fail_on, **_ONCE)
     # The last column and row may stand for fewer pixels than the others. Where it is less than half as many,
     # the picture is stretched by less without them.
     width = max(1, round(header.width / factor))
@@ -80,13 +104,8 @@ def _shrink(header: Header, scale: tuple[int, int]) -> float:
 
 
 def _tiff(data: Data, header: Header, tiff: TiffPicture) -> pyvips.Image:
-    if tiff.as_rgb:
-        copy = bytearray(data)
-        at = tiff.photometric_at
-        copy[at : at + 2] = _PHOTOMETRIC_RGB.to_bytes(2, "little" if tiff.byte_order == "<" else "big")
-        data = bytes(copy)
-    image = pyvips.Image.tiffload_buffer(
-        data, page=tiff.page, fail_on="error", unlimited=True, access="sequential"
+    image = pyvips.Image.tiffload_source(
+        _bytes(data), page=tiff.page, fail_on="error", unlimited=True, **_ONCE
     )
     image = _chosen(image, COLOURS[header.model], tiff.alpha_at)
     alpha = image[image.bands - 1] if header.has_alpha else None
@@ -109,7 +128,7 @@ def _as_integers(image: pyvips.Image, header: Header) -> pyvips.Image:
     if header.tiff.sample == "float":
         return image.cast("float")
     if header.tiff.sample_bits == 32:
-        image = (image * (65535 / (2**32 - 1))).rint()
+        image = image.linear(65535 / (2**32 - 1), 0.5)
     return image.cast("uchar" if header.bits == 8 else "ushort")
 
 

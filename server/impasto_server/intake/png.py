@@ -132,6 +132,7 @@ def _header(data: Data, found: dict[bytes, Span], kinds: set[bytes], spare: int)
         profile=profile,
         colour=colour,
         spare=spare,
+        interlaced=bool(interlace),
     )
 
 

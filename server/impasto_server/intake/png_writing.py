@@ -12,7 +12,7 @@ import pyvips
 
 from impasto_server.intake.header import Data
 from impasto_server.intake.png import SIGNATURE, chunks
-from impasto_server.intake.resizing import Samples
+from impasto_server.intake.strips import Samples
 
 METADATA_KEY = "impasto"
 

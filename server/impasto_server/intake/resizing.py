@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 import pyvips
 
-Samples = np.ndarray[Any, Any]
+from impasto_server.intake.strips import Samples
+
 Kernel = Literal["lanczos3", "linear", "nearest"]
 
 _SUPPORTS = {"lanczos3": 3.0, "linear": 1.0}
 _ROWS = 64
-_STRIP_BYTES = 2**20
 # Beyond so many times the wanted size, boxes are averaged first: the eye does not tell, and it takes a
 # fraction of the time.
 _PURE_FACTOR = 4.0
@@ -31,25 +32,30 @@ def shrunk(image: pyvips.Image, width: int, height: int, kernel: Kernel) -> pyvi
     return smaller
 
 
-def box_shrunk(image: pyvips.Image, width: int, height: int) -> Samples:
-    """An image of one uchar band, still to be read from the top, shrunk to (width, height).
+def box_shrunk(strips: Iterable[Samples], size: tuple[int, int], width: int, height: int) -> Samples:
+    """Levels shrunk to (width, height). Each new one is the mean of those that it covers.
 
-    Each new sample is the mean of those that it covers: black and white areas stay as large as they are.
+    Args:
+        strips: the levels from the top, arrays (rows, width), uint8.
+        size: the (width, height) that they have together, at least that which is wanted.
     """
-    columns, rows = _bounds(image.width, width), _bounds(image.height, height)
-    widths = np.diff(columns)
-    region = pyvips.Region.new(image)
+    columns, rows = _bounds(size[0], width), _bounds(size[1], height)
     result = np.empty((height, width), np.uint8)
-    most_rows = max(1, _STRIP_BYTES // image.width)
-    for row in range(height):
-        total = np.zeros(width, np.uint64)
-        for top in range(rows[row], rows[row + 1], most_rows):
-            count = min(most_rows, rows[row + 1] - top)
-            strip = np.frombuffer(region.fetch(0, top, image.width, count), np.uint8)
+    total = np.zeros(width, np.uint64)
+    row, top = 0, 0
+    for strip in strips:
+        begin = 0
+        while begin < len(strip):
+            end = min(len(strip), int(rows[row + 1]) - top)
             # Down first: numpy adds up whole rows faster.
-            total += np.add.reduceat(strip.reshape(count, -1).sum(0, np.uint64), columns[:-1])
-        area = widths * (rows[row + 1] - rows[row])
-        result[row] = (total + area // 2) // area
+            total += np.add.reduceat(strip[begin:end].sum(0, np.uint32), columns[:-1], dtype=np.uint64)
+            if top + end == rows[row + 1]:
+                area = np.diff(columns) * (rows[row + 1] - rows[row])
+                result[row] = (total + area // 2) // area
+                total[:] = 0
+                row += 1
+            begin = end
+        top += len(strip)
     return result
 
 
@@ -61,22 +67,15 @@ def _bounds(length: int, wanted: int) -> Samples:
 
 def box_resized(levels: Samples, width: int, height: int) -> Samples:
     """Levels (height, width), uint8, of another size: averaged where they are more, repeated where fewer."""
-    if levels.shape[0] > height:
-        levels = box_shrunk(_one_band(levels), levels.shape[1], height)
-    if levels.shape[1] > width:
-        levels = box_shrunk(_one_band(levels), width, levels.shape[0])
+    fewer = min(height, levels.shape[0]), min(width, levels.shape[1])
+    if fewer != levels.shape:
+        levels = box_shrunk([levels], (levels.shape[1], levels.shape[0]), fewer[1], fewer[0])
     rows, columns = (
         np.minimum(((np.arange(wanted) + 0.5) * (length / wanted)).astype(np.int64), length - 1)
         for wanted, length in zip((height, width), levels.shape, strict=True)
     )
     resized: Samples = levels[rows][:, columns]
     return resized
-
-
-def _one_band(levels: Samples) -> pyvips.Image:
-    return pyvips.Image.new_from_memory(
-        np.ascontiguousarray(levels).data, levels.shape[1], levels.shape[0], 1, "uchar"
-    )
 
 
 def enlarged(samples: Samples, width: int, height: int, kernel: Literal["lanczos3", "linear"]) -> Samples:

@@ -13,11 +13,14 @@ import pyvips
 from impasto_server.intake.faults import PictureFault
 from impasto_server.intake.header import Data, Header, contents
 from impasto_server.intake.headers import read_header
-from impasto_server.intake.loading import COLOURS, is_harmless, opened
-from impasto_server.intake.resizing import Samples, box_shrunk, enlarged, shrunk
+from impasto_server.intake.loading import COLOURS, is_harmless, opened, readable
+from impasto_server.intake.resizing import box_shrunk, enlarged, shrunk
+from impasto_server.intake.strips import Samples, array, strips
 
 _KEPT_BYTES = 64 * 2**20
 """A picture up to this size is decoded once and kept; a larger one is decoded again for each look at it."""
+
+_MOST_FINITE = float(np.finfo(np.float32).max)
 
 _Look = Callable[[], pyvips.Image]
 _T = TypeVar("_T")
@@ -45,21 +48,23 @@ class Source:
 
     Attributes:
         header: what is known of it.
-        data: the file's bytes; for bare pixels those from their beginning.
+        data: the file's bytes.
+        pixels: what the samples are read from; for bare pixels those alone.
         bare: True for pixels without a file's structure.
     """
 
     header: Header
     data: Data
+    pixels: Data
     bare: bool
 
     def open(self, scale: tuple[int, int], *, strict: bool) -> pyvips.Image:
         """Samples, alpha last; see `loading.opened`."""
         if not self.bare:
-            return opened(self.data, self.header, scale=scale, strict=strict)
+            return opened(self.pixels, self.header, scale=scale, strict=strict)
         size = self.header.width, self.header.height
         return pyvips.Image.new_from_memory(
-            self.data, *size, 4, "uchar" if self.header.bits == 8 else "ushort"
+            self.pixels, *size, 4, "uchar" if self.header.bits == 8 else "ushort"
         )
 
 
@@ -70,7 +75,8 @@ def source(picture: BinaryIO | Raw) -> Source:
     """
     if not isinstance(picture, Raw):
         data = contents(picture)
-        return Source(read_header(data, sys.maxsize), data, False)
+        header = read_header(data, sys.maxsize)
+        return Source(header, data, readable(data, header), False)
     header = Header(
         format="png",
         width=picture.width,
@@ -85,7 +91,7 @@ def source(picture: BinaryIO | Raw) -> Source:
     if picture.width < 1 or picture.height < 1 or picture.offset + length > len(data):
         raise PictureFault("has fewer pixels than its size says; send width × height of them")
     pixels = memoryview(data)[picture.offset : picture.offset + length]
-    return Source(header, pixels, True)
+    return Source(header, data, pixels, True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,11 +128,11 @@ def coded_samples(source: Source, size: tuple[int, int], *, fill_hidden: bool) -
         count = COLOURS[source.header.model]
         has_alpha = look().bands > count
         if size == own:
-            both = _array(look())
+            both = array(look())
             if not has_alpha:
                 return Coded(both, None)
             return Coded(np.ascontiguousarray(both[..., :count]), np.ascontiguousarray(both[..., count]))
-        colours = _array(shrunk(look()[0:count], *size, "lanczos3"))
+        colours = array(shrunk(look()[0:count], *size, "lanczos3"))
         return Coded(enlarged(colours, *size, "lanczos3"), _alpha(look, size) if has_alpha else None)
 
     return _decoded(read)
@@ -141,32 +147,35 @@ def coded_alpha(source: Source, size: tuple[int, int]) -> Samples:
     Raises:
         PictureFault: the pixels cannot be decoded.
     """
-    return _decoded(lambda strict: _alpha(_looks(source, size, strict), size))
+    return _decoded(
+        lambda strict: _alpha(_scaled_to_white(_looks(source, size, strict), source.header), size)
+    )
 
 
 def _alpha(look: _Look, size: tuple[int, int]) -> Samples:
     image = look()
     # Linear, because Lanczos would ring along the edges of what is transparent.
-    alpha = _array(shrunk(image[image.bands - 1], *size, "linear"))
+    alpha = array(shrunk(image[image.bands - 1], *size, "linear"))
     return enlarged(alpha, *size, "linear")[..., 0]
 
 
-def coded_levels(
-    source: Source, size: tuple[int, int], level: Callable[[pyvips.Image], pyvips.Image]
-) -> Samples:
-    """What is made of a picture's samples, one uchar band, averaged down to (width, height), not upright.
+def coded_levels(source: Source, size: tuple[int, int], levels: Callable[[Samples], Samples]) -> Samples:
+    """What is made of a picture's samples, averaged down to (width, height), not upright.
 
     Args:
         size: in pixels; the picture's own, or smaller in both directions.
+        levels: makes of samples (rows, width, channels), alpha last, levels (rows, width), uint8.
 
     Raises:
         PictureFault: the pixels cannot be decoded.
     """
 
     def read(strict: bool) -> Samples:
-        own = source.header.width, source.header.height
-        image = level(_scaled_to_white(_looks(source, own, strict), source.header)())
-        return _array(image)[..., 0] if size == own else box_shrunk(image, *size)
+        image = _scaled_to_white(_looks(source, size, strict), source.header)()
+        made = (levels(strip) for strip in strips(image))
+        if (image.width, image.height) == size:
+            return np.concatenate(list(made))
+        return box_shrunk(made, (image.width, image.height), *size)
 
     return _decoded(read)
 
@@ -188,6 +197,8 @@ def _decoded(read: Callable[[bool], _T]) -> _T:
 def _looks(source: Source, size: tuple[int, int], strict: bool) -> _Look:
     """A function that gives the picture to be read from the top, each time it is called."""
     first = source.open(size, strict=strict)
+    if source.header.interlaced:
+        return lambda: first  # It is decoded as a whole anyway.
     if first.width * first.height * first.bands * (4 if first.format == "float" else 2) <= _KEPT_BYTES:
         kept = first.copy_memory()
         return lambda: kept
@@ -202,30 +213,40 @@ def _scaled_to_white(look: _Look, header: Header) -> _Look:
     if header.tiff is None or header.tiff.sample != "float":
         return look
     count = COLOURS[header.model]
-
-    def finite() -> pyvips.Image:
-        image = look()
-        image = (image == image).ifthenelse(image, 0)
-        return (image > 3.4e38).ifthenelse(1, image)
-
-    white = max(1.0, finite()[0:count].max())
-    whites = [white] * count + [1.0] * (look().bands - count)
+    white, all_finite = 1.0, True
+    for strip in strips(look()):
+        finite = np.isfinite(strip)
+        all_finite = all_finite and bool(finite.all())
+        colours = strip[..., :count]
+        white = max(white, float(colours.max(where=finite[..., :count], initial=0)))
+    scales = [65535 / white] * count + [65535.0] * (look().bands - count)
 
     def scaled() -> pyvips.Image:
-        return (finite() * [65535 / value for value in whites]).rint().cast("ushort")
+        image = look()
+        if not all_finite:
+            image = (image == image).ifthenelse(image, 0)
+            image = (image.abs() > _MOST_FINITE).ifthenelse(image > 0, image).cast("float")
+        return image.linear(scales, 0.5).cast("ushort")
 
     return scaled
 
 
 def _filled(look: _Look) -> _Look:
+    seen = 0
     image = look()
     count = image.bands - 1
-    seen = (image[count] > 0).ifthenelse(1, 0)
-    sums = seen.bandjoin(image[0:count] * seen).stats()
-    pixels = sums.getpoint(2, 1)[0]
-    if pixels in (0, image.width * image.height):
+    sums = np.zeros(count)
+    for strip in strips(image):
+        visible = strip[..., count] > 0
+        seen += int(visible.sum())
+        if not visible.all():
+            strip = strip * visible[..., None]
+        # Down first: numpy adds up whole rows faster.
+        across = strip.reshape(len(strip), -1).sum(0, np.uint32).reshape(image.width, -1)
+        sums += across.sum(0, np.float64)[:count]
+    if seen in (0, image.width * image.height):
         return look
-    mean = [round(sums.getpoint(2, 2 + band)[0] / pixels) for band in range(count)]
+    mean = [round(total / seen) for total in sums]
 
     def filled() -> pyvips.Image:
         image = look()
@@ -233,12 +254,6 @@ def _filled(look: _Look) -> _Look:
         return colours.cast(image.format).bandjoin(image[count])
 
     return filled
-
-
-def _array(image: pyvips.Image) -> Samples:
-    """(height, width, bands)."""
-    dtype = {"uchar": np.uint8, "ushort": np.uint16}[image.format]
-    return np.frombuffer(image.write_to_memory(), dtype).reshape(image.height, image.width, image.bands)
 
 
 def upright(samples: Samples, orientation: int) -> Samples:

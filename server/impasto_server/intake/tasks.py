@@ -142,6 +142,7 @@ def _convert(task: Mapping[str, Any], sources: Sequence[Picture], out: BinaryIO)
 
 def _thumbnail(task: Mapping[str, Any], sources: Sequence[Picture], out: BinaryIO) -> Told:
     (source,) = sources
+    assert not isinstance(source, Raw)
     with _buffered(out) as buffered:
         thumbnail(source, buffered, side=task["side"], max_bytes=task["max_bytes"])
     return {}
