@@ -18,7 +18,7 @@ from impasto_server.intake.decoding import decode_mask, decode_picture
 from impasto_server.intake.encoding import convert, encode_result, thumbnail
 from impasto_server.intake.faults import PictureFault
 from impasto_server.intake.headers import describe
-from impasto_server.intake.resizing import Samples
+from impasto_server.intake.strips import Samples
 from impasto_server.intake.samples import Raw
 
 Picture = BinaryIO | Raw
