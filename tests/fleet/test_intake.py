@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -15,7 +14,7 @@ import PIL.Image
 import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.contract.pictures import PictureDamaged, PictureFault, Samples, Source
+from impasto_server.contract.pictures import IntakeUnable, PictureDamaged, PictureFault, Samples, Source
 from impasto_server.fleet import intake as module
 from impasto_server.fleet.intake import IntakeProcess
 from impasto_server.temporary import anonymous_file
@@ -29,6 +28,10 @@ def with_intake(work: Callable[[IntakeProcess], Awaitable[Any]]) -> Any:
             return await asyncio.wait_for(work(intake), 60)
 
     return asyncio.run(run())
+
+
+def large_noise() -> bytes:
+    return coded(PIL.Image.effect_noise((3000, 3000), 90), compress_level=0)
 
 
 async def a_child(pid: int) -> int:
@@ -93,31 +96,61 @@ def test_what_is_no_picture_is_refused_and_the_next_is_read() -> None:
     with_intake(work)
 
 
-@pytest.mark.parametrize("limit", ["_FIXED_BYTES", "_SECONDS"])
+@pytest.mark.parametrize("limit", ["_FIXED_BYTES", "_CPU_SECONDS"])
 def test_a_picture_that_takes_too_much_is_refused_and_harms_no_other(
     limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(intake: IntakeProcess) -> None:
-        stream = io.BytesIO()
-        PIL.Image.effect_noise((3000, 3000), 90).save(stream, "PNG", compress_level=0)
-        noise = source(stream.getvalue())
+        noise = source(large_noise(), pixels=9_000_000)
         with monkeypatch.context() as changed:
-            if limit == "_FIXED_BYTES":
-                changed.setattr(module, limit, 0)
-                changed.setattr(module, "_BYTES_PER_PIXEL", 0)
-            else:
-                # Of the clock: 1 second, which a stopped child waits for.
-                changed.setattr(module, limit, 1)
-                changed.setattr(module, "_SECONDS_PER_MEGAPIXEL", 0)
-                changed.setattr(module, "_PATIENCE_SECONDS", 0.5)
-            decoding = asyncio.create_task(intake.decode("anna", noise, (2999, 2999), 8))
-            if limit == "_SECONDS":
-                assert intake.process_id is not None
-                os.kill((await a_child(intake.process_id)), signal.SIGSTOP)
+            changed.setattr(module, limit, 0)
+            changed.setattr(
+                module, "_BYTES_PER_PIXEL" if limit == "_FIXED_BYTES" else f"{limit}_PER_MEGAPIXEL", 0
+            )
             with pytest.raises(PictureFault, match="takes more memory or time"):
-                await decoding
+                await intake.decode("anna", noise, (9000, 9000), 16)
         assert (await intake.describe("bela", source(coded(photo())))).size == (32, 24)
-        assert intake.restarts == (limit == "_SECONDS")
+        assert intake.restarts == 0
+
+    with_intake(work)
+
+
+def test_a_picture_is_not_blamed_for_a_process_that_somebody_kills() -> None:
+    async def work(intake: IntakeProcess) -> None:
+        decoding = asyncio.create_task(
+            intake.decode("anna", source(large_noise(), pixels=1), (2999, 2999), 8)
+        )
+        assert intake.process_id is not None
+        os.kill(await a_child(intake.process_id), signal.SIGKILL)
+        assert (await decoding).width == 2999
+        assert intake.restarts == 0
+
+    with_intake(work)
+
+
+def test_a_task_that_is_stopped_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SECONDS", 1)
+    monkeypatch.setattr(module, "_SECONDS_PER_MEGAPIXEL", 1e6)
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 1.0)
+
+    async def work(intake: IntakeProcess) -> None:
+        assert intake.process_id is not None
+        os.kill(intake.process_id, signal.SIGSTOP)
+        described = await intake.describe("anna", source(coded(photo())))
+        assert described.size == (32, 24)
+        assert intake.restarts == 1
+
+    with_intake(work)
+
+
+def test_a_process_that_cannot_be_started_is_no_fault_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(intake: IntakeProcess) -> None:
+        intake.kill()
+        with monkeypatch.context() as changed:
+            changed.setattr(module, "module_command", lambda name: ["/nonexistent"])
+            with pytest.raises(IntakeUnable):
+                await intake.describe("anna", source(coded(photo())))
+        assert (await intake.describe("anna", source(coded(photo())))).size == (32, 24)
 
     with_intake(work)
 
@@ -141,10 +174,7 @@ def test_the_process_is_replaced_and_what_it_was_at_is_done() -> None:
 
 def test_a_caller_that_leaves_ends_the_work_for_it() -> None:
     async def work(intake: IntakeProcess) -> None:
-        stream = io.BytesIO()
-        PIL.Image.effect_noise((3500, 3500), 90).save(stream, "PNG", compress_level=0)
-        noise = source(stream.getvalue(), pixels=3500**2)
-        left = asyncio.create_task(intake.decode("anna", noise, (3499, 3499), 8))
+        left = asyncio.create_task(intake.decode("anna", source(large_noise(), pixels=1), (2999, 2999), 8))
         assert intake.process_id is not None
         child = await a_child(intake.process_id)
         os.kill(child, signal.SIGSTOP)

@@ -27,6 +27,10 @@ class PictureDamaged(PictureFault):
     """The bytes of a picture do not have the SHA-256 that they should have."""
 
 
+class IntakeUnable(OSError):
+    """Pictures cannot be read just now, whatever they are."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Description:
     """What a picture is.
@@ -100,7 +104,7 @@ class Intake(Protocol):
     """Reads pictures, in turns shared fairly among tenants.
 
     Every call raises `PictureFault` for a picture that cannot be read, `PictureDamaged` if it is not the one
-    that is meant, and `OSError` if its file cannot be opened or there is no process to read it.
+    that is meant, `OSError` if its file cannot be opened, and `IntakeUnable` if no process can read it now.
     """
 
     async def describe(self, tenant: str, source: Source) -> Description:

@@ -15,7 +15,14 @@ from collections.abc import Sequence
 from typing import Any, BinaryIO, cast
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.contract.pictures import Description, PictureDamaged, PictureFault, Samples, Source
+from impasto_server.contract.pictures import (
+    Description,
+    IntakeUnable,
+    PictureDamaged,
+    PictureFault,
+    Samples,
+    Source,
+)
 from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
 from impasto_server.logs import events_descriptor
 from impasto_server.python_programs import module_command
@@ -37,6 +44,10 @@ _BYTES_PER_PIXEL = 24
 _CPU_SECONDS, _SECONDS = 10, 60
 _CPU_SECONDS_PER_MEGAPIXEL = 1.0
 _SECONDS_PER_MEGAPIXEL = 4.0
+
+_ATTEMPTS = 3
+_OWN_LIMITS = ("SIGXCPU", "SIGALRM", "SIGXFSZ", "out of memory")
+"""How a task ends that took more than it may."""
 
 _PATIENCE_SECONDS = 10.0
 """What is waited for an answer beyond the time that a task may take."""
@@ -199,38 +210,48 @@ class IntakeProcess:
         places = self._large if is_large else self._small
         await places.take(tenant, 1, math.inf)
         try:
-            process = self._process
-            answer = await self._answer(task, files)
-            if answer is None:
-                # The process itself has ended, which no picture can make it do.
-                _log.error("intake died, starting it again task=%s", task["task"])
-                if self._process is process:
-                    self.restarts += 1
-                    self.kill()
-                answer = await self._answer(task, files)
+            answer = await self._answer_of_several(task, files)
         finally:
             places.give_back(tenant, 1)
-        if answer is None:
-            raise OSError("the process that reads pictures cannot be kept running")
+        if "unable" in answer:
+            raise IntakeUnable(f"the process that reads pictures cannot do so now ({answer['unable']})")
         if "damaged" in answer:
             raise PictureDamaged(answer["damaged"])
         if "fault" in answer:
             raise PictureFault(answer["fault"], answer.get("field", ""))
         if "died" in answer:
-            _log.warning("picture not read task=%s how=%r", task["task"], answer["died"])
             raise PictureFault(
                 "takes more memory or time to read than a picture of its size may; save it again as a plain "
                 "PNG or JPEG"
             )
         return cast(dict[str, Any], answer["done"])
 
-    async def _answer(self, task: dict[str, Any], files: Sequence[BinaryIO]) -> dict[str, Any] | None:
-        """What the process answers; None if it has ended."""
+    async def _answer_of_several(self, task: dict[str, Any], files: Sequence[BinaryIO]) -> dict[str, Any]:
+        """The first answer that says something of the pictures. A process that was killed by somebody else,
+        as by a system that is short of memory, says nothing of them unless it happens again and again."""
+        answer: dict[str, Any] = {}
+        for _ in range(_ATTEMPTS):
+            answer = await self._answer(task, files)
+            if "died" not in answer and "unable" not in answer:
+                break
+            _log.warning("picture not read task=%s answer=%r", task["task"], answer)
+            if answer.get("died") in _OWN_LIMITS:
+                break
+            # What was written is not the beginning of what will be.
+            for file in files[len(task["sources"]) :]:
+                os.ftruncate(file.fileno(), 0)
+        return answer
+
+    async def _answer(self, task: dict[str, Any], files: Sequence[BinaryIO]) -> dict[str, Any]:
+        """What the process answers. One that has ended, or does not answer, is replaced."""
         message = json.dumps(task).encode()
         if len(message) > _MAX_TASK_BYTES:
             raise OSError(f"a task for the intake has {len(message)} bytes, more than {_MAX_TASK_BYTES}")
         if self._tasks is None:
-            self._start()
+            try:
+                self._start()
+            except OSError as error:
+                return {"unable": str(error)}
         assert self._tasks is not None
         process = self._process
         reading, writing = os.pipe()
@@ -244,20 +265,29 @@ class IntakeProcess:
                     except BlockingIOError:
                         await asyncio.sleep(0.01)
             except ConnectionError:
-                return None
+                self._replace(process, "has ended")
+                return {"unable": "it had ended"}
             finally:
                 os.close(writing)
             # A task ends itself in time, unless it, or the process that began it, was stopped.
             answer = await asyncio.wait_for(_read_all(reading), task["limits"]["seconds"] + _PATIENCE_SECONDS)
         except (asyncio.TimeoutError, TimeoutError):
-            _log.error("intake does not answer, starting it again task=%s", task["task"])
-            if self._process is process:
-                self.restarts += 1
-                self.kill()
-            return {"died": "no answer"}
+            self._replace(process, "does not answer")
+            return {"unable": "it did not answer"}
         finally:
             os.close(reading)
-        return cast(dict[str, Any], json.loads(answer)) if answer else None
+        if not answer:
+            # No picture can end the process itself.
+            self._replace(process, "has ended")
+            return {"unable": "it had ended"}
+        return cast(dict[str, Any], json.loads(answer))
+
+    def _replace(self, process: subprocess.Popen[bytes] | None, why: str) -> None:
+        """Ends a process that is of no use; the next task starts another."""
+        if process is not None and self._process is process:
+            _log.error("intake %s, starting it again", why)
+            self.restarts += 1
+            self.kill()
 
     def _start(self) -> None:
         """

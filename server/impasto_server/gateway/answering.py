@@ -22,6 +22,7 @@ from impasto_server.contract.errors import (
     shutting_down,
     unavailable,
 )
+from impasto_server.contract.pictures import IntakeUnable
 from impasto_server.store.errors import (
     BadPageToken,
     MissingImage,
@@ -112,6 +113,10 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
         return exhausted("TOO_MANY_BYTES", f"tenant:{error.tenant}", message)
     if isinstance(error, TooManyUploads):
         return exhausted("TOO_MANY_UPLOADS", f"tenant:{error.tenant}", str(error))
+    if isinstance(error, IntakeUnable):
+        _log.error("picture not read method=%s error=%r", method, str(error))
+        message = "the server cannot read pictures just now; try again"
+        return unavailable("INTAKE", message, _BUSY_RETRY_SECONDS)
     if isinstance(error, StoreClosed):
         return shutting_down()
     if isinstance(error, StoreBusy):

@@ -84,7 +84,7 @@ class _Parent:
             pid = os.fork()
         except OSError as error:
             _log.error("no process for a task error=%r", str(error))
-            os.write(answer, _dumped({"died": str(error)}))
+            os.write(answer, _dumped({"unable": str(error)}))
             pid = -1
         if pid == 0:
             self._be_child(message, answer, files)
@@ -160,15 +160,16 @@ def _limit(limits: Mapping[str, int]) -> None:
     """
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(limits["seconds"])
-    for kind, limit in (
-        (resource.RLIMIT_AS, limits["memory"]),
-        (resource.RLIMIT_CPU, limits["cpu_seconds"]),
-        (resource.RLIMIT_FSIZE, limits["file_bytes"]),
-        (resource.RLIMIT_CORE, 0),
+    for kind, limit, beyond in (
+        (resource.RLIMIT_AS, limits["memory"], 0),
+        # The first limit is told by SIGXCPU, the second, if that did not help, by SIGKILL.
+        (resource.RLIMIT_CPU, limits["cpu_seconds"], 1),
+        (resource.RLIMIT_FSIZE, limits["file_bytes"], 0),
+        (resource.RLIMIT_CORE, 0, 0),
     ):
         # Where the system does not know a limit, the others hold.
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(kind, (limit, limit))
+            resource.setrlimit(kind, (limit, limit + beyond))
     if limits.get("yields"):
         os.nice(5)
     _end_with_parent()

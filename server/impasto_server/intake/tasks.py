@@ -18,8 +18,8 @@ from impasto_server.intake.decoding import decode_mask, decode_picture
 from impasto_server.intake.encoding import convert, encode_result, thumbnail
 from impasto_server.intake.faults import PictureFault
 from impasto_server.intake.headers import describe
-from impasto_server.intake.strips import Samples
 from impasto_server.intake.samples import Raw
+from impasto_server.intake.strips import Samples
 
 Picture = BinaryIO | Raw
 Told = dict[str, Any]
