@@ -69,9 +69,7 @@ def opened(data: Data, header: Header, *, scale: tuple[int, int], strict: bool) 
     """
     match header.format:
         case "png":
-            # An interlaced one would otherwise go to a file on disk.
-            way = {"memory": True} if header.interlaced else _ONCE
-            image = pyvips.Image.pngload_source(_bytes(data), fail_on="truncated", unlimited=True, **way)
+            image = pyvips.Image.pngload_source(_bytes(data), fail_on="truncated", unlimited=True, **_ONCE)
         case "jpeg":
             image = _jpeg(data, header, scale, "warning" if strict else "truncated")
         case "webp":

@@ -198,7 +198,7 @@ def _looks(source: Source, size: tuple[int, int], strict: bool) -> _Look:
     """A function that gives the picture to be read from the top, each time it is called."""
     first = source.open(size, strict=strict)
     if source.header.interlaced:
-        return lambda: first  # It is decoded as a whole anyway.
+        return lambda: first  # It is decoded as a whole, and stays in memory.
     if first.width * first.height * first.bands * (4 if first.format == "float" else 2) <= _KEPT_BYTES:
         kept = first.copy_memory()
         return lambda: kept
