@@ -351,6 +351,25 @@ def test_any_size_is_made_by_lanczos(format: str, size: tuple[int, int]) -> None
     assert np.median(steps) <= 1
 
 
+@pytest.mark.parametrize("size", [(50, 50), (33, 71), (10, 10), (7, 99), (3, 3), (130, 130), (99, 201)])
+@pytest.mark.parametrize("level", [1, 1000, 32768, 65535])
+def test_what_is_even_stays_even_at_any_size(size: tuple[int, int], level: int) -> None:
+    even = np.full((100, 100, 4), level, np.uint16)
+    pixels = decoded(png(even, 6), size=size, bits=16)
+    assert (pixels.samples == level).all()
+    assert pixels.alpha is not None
+    assert (pixels.alpha == level).all()
+    white = decoded(coded(PIL.Image.new("RGB", (100, 100), "white"), "JPEG"), size=size)
+    assert (white.samples == 255).all()
+
+
+def test_sixteen_bits_are_resized_finer_than_eight() -> None:
+    ramp = np.tile(np.linspace(0, 65535, 400).astype(np.uint16), (40, 1))
+    small = decoded(png(ramp, 0), size=(100, 10), bits=16).samples[5, 5:95, 0].astype(int)
+    expected = np.linspace(0, 65535, 400).reshape(100, 4).mean(1)[5:95]
+    assert np.abs(small - expected).max() < 8
+
+
 def test_shrinking_while_decoding_keeps_what_is_sharp_sharp() -> None:
     lines = np.zeros((512, 2048), np.uint8)
     lines[:, ::32] = 255
