@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import PIL.Image
 import pytest
+import pyvips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ImageCms
@@ -183,6 +184,19 @@ def test_pictures_are_turned_upright(format: str, orientation: int) -> None:
     assert_shows(decoded(data, size=smaller.size), smaller, within=8)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("size", [(32, 24), (16, 12), (64, 48)])
+def test_interlaced_pngs(bits: Literal[8, 16], size: tuple[int, int]) -> None:
+    samples = np.dstack([RGB, np.asarray(GREYS)]).astype(np.uint16 if bits == 16 else np.uint8)
+    samples = samples * (257 if bits == 16 else 1)
+    image = pyvips.Image.new_from_array(samples).copy(interpretation="rgb16" if bits == 16 else "srgb")
+    interlaced = decoded(image.pngsave_buffer(interlace=True, keep="none"), size=size, bits=bits)
+    plain = decoded(png(samples, 6), size=size, bits=bits)
+    assert (interlaced.samples == plain.samples).all()
+    assert interlaced.alpha is not None
+    assert (interlaced.alpha == plain.alpha).all()
+
+
 def test_orientation_behind_the_pixels_of_a_png_counts() -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
@@ -293,6 +307,13 @@ def test_a_large_profile_is_followed_in_every_format() -> None:
     assert_shows(decoded(png(np.asarray(swapped_photo()), 2, before=pre)), photo(), within=3)
     data = coded(swapped_photo(), "JPEG", icc_profile=bytes(large), quality=100, subsampling=0)
     assert_shows(decoded(data), photo(), within=5)
+
+
+def test_a_profile_larger_than_profiles_are_is_ignored() -> None:
+    large = bytearray(swapped_profile()) + bytes(50_000_000)
+    large[:4] = struct.pack(">I", len(large))
+    pre = chunk(b"iCCP", b"icc\0\0" + zlib.compress(bytes(large), 1))
+    assert_shows(decoded(png(RGB, 2, before=pre)), photo(), within=0)
 
 
 def test_much_text_does_no_harm() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyvips
 
 from impasto_server.intake.header import Data, Header, PngColour
-from impasto_server.intake.png import inflated_profile
+from impasto_server.intake.png import MOST_PROFILE_BYTES, inflated_profile
 from impasto_server.intake.strips import Samples, array
 
 _ROWS = 256
@@ -112,6 +112,8 @@ def _profile(data: Data, header: Header) -> bytes | None:
         return None
     if header.format == "png":
         profile = inflated_profile(data, header.profile[0])
+    elif sum(part.end - part.start for part in header.profile) > MOST_PROFILE_BYTES:
+        return None
     else:
         profile = b"".join(bytes(data[part.start : part.end]) for part in header.profile)
     return profile if profile is not None and _is_whole(profile) else None

@@ -13,7 +13,7 @@ from impasto_server.intake.header import Data, Header, PngColour, Span
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _MOST_CHUNKS = 2**17
-_MOST_PROFILE_BYTES = 16 * 2**20
+MOST_PROFILE_BYTES = 16 * 2**20
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _GREY, _RGB, _PALETTE = 0, 2, 3
 _ALPHA = (4, 6)
@@ -90,11 +90,12 @@ def chunks(data: Data) -> Iterator[tuple[bytes, Span]]:
 
 def inflated_profile(data: Data, span: Span) -> bytes | None:
     """The ICC profile in an iCCP chunk; None if it cannot be inflated or is larger than profiles are."""
-    chunk = bytes(data[span.start : span.end])
-    _, _, rest = chunk.partition(b"\0")
+    if span.end - span.start > MOST_PROFILE_BYTES:
+        return None
+    _, _, rest = bytes(data[span.start : span.end]).partition(b"\0")
     stream = zlib.decompressobj()
     try:
-        inflated = stream.decompress(rest[1:], _MOST_PROFILE_BYTES)
+        inflated = stream.decompress(rest[1:], MOST_PROFILE_BYTES)
     except zlib.error:
         return None
     return inflated if stream.eof else None

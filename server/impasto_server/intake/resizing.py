@@ -27,7 +27,7 @@ def shrunk(image: pyvips.Image, width: int, height: int, kernel: Kernel) -> pyvi
         return image
     deep = image.format == "ushort"
     if deep:
-        # libvips resizes 16 bits with weights whose sum is off by up to a 250th: white would no longer be white.
+        # libvips resizes 16 bits with weights whose sum is off by up to a 250th: white would not stay white.
         image = image.cast("float")
     smaller = image.resize(across, vscale=down, kernel=kernel, gap=_PURE_FACTOR)
     if deep:
