@@ -52,7 +52,7 @@ class Echo:
         try:
             while True:
                 if self.put_away:
-                    self.access.reading.put_away()
+                    reading.put_away()
                 yield self._name()
                 await asyncio.sleep(0.02)
         finally:

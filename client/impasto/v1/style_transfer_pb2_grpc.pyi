@@ -32,7 +32,7 @@ Conventions
   * A token is sent as the metadata "authorization: Bearer TOKEN". It is looked at
     before anything of the request is read.
   * A request has its weight in its images: apart from the contents of `bytes` fields
-    it has at most 256 KiB and 4,096 fields, those of the messages in it included, or
+    it has at most 1 MiB and 4,096 fields, those of the messages in it included, or
     it is INVALID_ARGUMENT. One that does not come in time (2 minutes for CreateJob,
     Stylize and each message of UploadImage, 5 seconds for the others) ends the call
     with DEADLINE_EXCEEDED. Calls that the contract does not have are UNIMPLEMENTED.

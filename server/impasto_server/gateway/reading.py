@@ -28,7 +28,7 @@ MAX_REQUEST_BYTES = 64 * 1024 * 1024
 
 _WAIT_SECONDS = 30.0
 _RETRY_SECONDS = 5.0
-_BESIDE_IMAGES = 256 * 1024
+_BESIDE_IMAGES = 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,28 @@ class _Hold:
     """What a call has of the memory for requests, bytes."""
 
     tenant: str
+    memory: Shares
     size: int = 0
+
+    def shrink(self, size: int) -> None:
+        """Gives back what there is beyond a size."""
+        less = self.size - size
+        if less > 0:
+            self.size = size
+            self.memory.give_back(self.tenant, less)
+
+
+_hold: contextvars.ContextVar[_Hold] = contextvars.ContextVar("hold")
+
+
+def put_away() -> None:
+    """The images of the current call's request are not in memory any more: gives their room back.
+
+    Harmless when repeated, and where there is no call.
+    """
+    hold = _hold.get(None)
+    if hold is not None:
+        hold.shrink(0)
 
 
 class Reading:
@@ -91,7 +112,6 @@ class Reading:
         """
         self._turns = {kind: Shares(kind.at_once) for kind in (SMALL, PIECE, HEALTH)}
         self._memory = Shares(memory // 2, memory)
-        self._hold: contextvars.ContextVar[_Hold] = contextvars.ContextVar("hold")
 
     @property
     def held_bytes(self) -> int:
@@ -101,18 +121,11 @@ class Reading:
     @contextlib.contextmanager
     def of(self, tenant: str) -> Iterator[None]:
         """The reading of one call of a tenant. At its end nothing is held for it any more."""
-        self._hold.set(_Hold(tenant))
+        _hold.set(_Hold(tenant, self._memory))
         try:
             yield
         finally:
-            self.put_away()
-
-    def put_away(self) -> None:
-        """The images of the current call's request are not in memory any more: gives their room back.
-        Harmless when repeated, and outside of a call."""
-        hold = self._hold.get(None)
-        if hold is not None:
-            self._shrink(hold, 0)
+            put_away()
 
     async def message(self, context: Any, kind: Kind, parse: Parse | None) -> Any:
         """The only message of a call.
@@ -158,13 +171,13 @@ class Reading:
         if data is grpc.aio.EOF:
             return None
         assert isinstance(data, bytes)
-        self._shrink(self._hold.get(), len(data))
+        _hold.get().shrink(len(data))
         return data
 
     @contextlib.asynccontextmanager
     async def _turn(self, kind: Kind) -> AsyncIterator[None]:
         """The right to await a message. For one with images that is room in memory, which the call keeps."""
-        hold = self._hold.get()
+        hold = _hold.get()
         turns = self._turns.get(kind)
         shares, amount = (self._memory, kind.most_bytes) if turns is None else (turns, 1)
         wait = _WAIT_SECONDS if kind.stand_in is None else kind.seconds / 2
@@ -182,13 +195,6 @@ class Reading:
             yield
         finally:
             shares.give_back(hold.tenant, amount)
-
-    def _shrink(self, hold: _Hold, size: int) -> None:
-        """Gives back what a call has beyond a size."""
-        less = hold.size - size
-        if less > 0:
-            hold.size = size
-            self._memory.give_back(hold.tenant, less)
 
 
 def _parsed(data: bytes, kind: Kind, parse: Parse | None) -> Any:

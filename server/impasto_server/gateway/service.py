@@ -30,7 +30,7 @@ from impasto_server.gateway.access import Access
 from impasto_server.gateway.answering import answered, bad_page_token
 from impasto_server.gateway.downloads import Download, Downloads
 from impasto_server.gateway.metrics import Metrics
-from impasto_server.gateway.reading import MAX_REQUEST_BYTES
+from impasto_server.gateway.reading import MAX_REQUEST_BYTES, put_away
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.steering import changed_job
 from impasto_server.gateway.styles import BadPageToken as BadStylesToken
@@ -120,7 +120,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         if not await self._registry.is_known(tenant, request.request_id):
             self._registry.check_room(tenant)
         record = await self._submissions.record(request, tenant, linger)
-        self._access.reading.put_away()
+        put_away()
         return await self._registry.create(record)
 
     # Jobs.
