@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import re
+import socket
 import urllib.request
 
+import pytest
+
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.gateway import metrics
 from samples import stylize_request
 from server_process import PATIENCE, running_server, until
 
@@ -34,3 +38,20 @@ def test_metrics_tell_what_happened() -> None:
         call = server.stub.Stylize(pb.StylizeRequest(), timeout=PATIENCE)
         assert call.code().name == "INVALID_ARGUMENT"
         assert value('impasto_call_seconds_count{code="INVALID_ARGUMENT",method="Stylize"}') == 1
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /metrics HT"])
+def test_a_connection_that_asks_nothing_is_closed_without_a_word(
+    said: bytes, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(metrics, "_PATIENCE", 0.2)
+    port, end = metrics.Metrics().serve("127.0.0.1", 0)
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as silent:
+            silent.sendall(said)
+            assert silent.recv(1) == b""
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
+            assert b"impasto_watchers" in answer.read()
+    finally:
+        end()
+    assert capfd.readouterr().err == ""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import prometheus_client as prometheus
 
 from impasto_server.fleet.worker_process import ConfigurationError
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+
+_PATIENCE = 5.0
 
 
 class Metrics:
@@ -107,9 +111,24 @@ class Metrics:
                 f"metrics cannot be served at {host}:{port} ({error.strerror}); give another --metrics-port"
             ) from error
 
+        server.RequestHandlerClass = _impatient(server.RequestHandlerClass)
+
         def end() -> None:
             server.shutdown()
             server.server_close()
             thread.join()
 
         return int(server.server_port), end
+
+
+def _impatient(handler: Any) -> Any:
+    """A handler of requests that ends connections that ask nothing: each keeps a thread and an open file."""
+
+    class Handler(handler):  # type: ignore[misc]
+        timeout = _PATIENCE
+
+        def handle(self) -> None:
+            with contextlib.suppress(TimeoutError):
+                super().handle()
+
+    return Handler

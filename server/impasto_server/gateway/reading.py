@@ -51,7 +51,7 @@ class Kind:
 SMALL = Kind(_BESIDE_IMAGES, 5.0, 2)
 PIECE = Kind(4 * 1024 * 1024 + 4096, 120.0, 4)
 WITH_IMAGES = Kind(MAX_REQUEST_BYTES, 120.0, 2)
-HEALTH = Kind(4096, 0.05, 1, stand_in=b"")
+HEALTH = Kind(4096, 0.02, 1, stand_in=b"")
 """Anybody may ask. Who does not get to be heard asks for the server as a whole."""
 
 Parse = Callable[[bytes], Any]

@@ -1,0 +1,48 @@
+"""A caller that says nothing for long: the server closes its connection, and the caller does not notice."""
+
+from __future__ import annotations
+
+import time
+from concurrent import futures
+from typing import Any, Literal
+
+import grpc
+import pytest
+
+import impasto
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto.v1 import style_transfer_pb2_grpc as pb_grpc
+from server_process import until
+
+
+class Listener(pb_grpc.StyleTransferServicer):
+    """Notes by which connections it is called."""
+
+    def __init__(self) -> None:
+        self.peers: list[str] = []
+
+    def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Any) -> pb.GetServerInfoResponse:
+        self.peers.append(context.peer())
+        return pb.GetServerInfoResponse(version="1")
+
+
+@pytest.mark.parametrize("transport", ["grpcio", "grpclib"])
+def test_a_call_after_a_long_silence_is_like_any_other(transport: Literal["grpcio", "grpclib"]) -> None:
+    listener = Listener()
+    options = [("grpc.max_connection_idle_ms", 100)]
+    server = grpc.server(futures.ThreadPoolExecutor(4), options=options)
+    pb_grpc.add_StyleTransferServicer_to_server(listener, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with impasto.Client(f"127.0.0.1:{port}", transport=transport) as client:
+
+            def connections() -> int:
+                client.info()
+                # Longer than the server puts up with.
+                time.sleep(0.3)
+                return len(set(listener.peers))
+
+            until(connections, lambda number: number >= 3)
+    finally:
+        server.stop(None).wait()
