@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import PIL.Image
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.v1 import style_transfer_pb2_grpc as pb_grpc
 from impasto_server.gateway.tokens import Tokens
 from raw_http2 import calling, framed
-from samples import stylize_request
+from samples import coded, stylize_request
 from server_process import PATIENCE, ServerProcess, running_server, until
 
 CPU = ("--port", "0", "--device", "cpu", "--weights", "builtin")
@@ -146,6 +149,19 @@ def test_large_messages_of_a_tenant_are_taken_in_a_few_at_a_time(guarded: Guarde
         codes = large_messages(guarded.address, f"/impasto.v1.StyleTransfer/{method}", guarded.alice)
     assert set(codes) == {grpc.StatusCode.INVALID_ARGUMENT}
     assert grown[0] < 8 * 60
+
+
+def test_a_job_that_lives_on_keeps_nothing_of_its_request(guarded: Guarded) -> None:
+    noise = PIL.Image.effect_noise((2000, 2000), 80).convert("RGB")
+    image = coded(noise, compress_level=0)
+    request = stylize_request(recipe=ENDLESS)
+    with weighed(guarded.server) as grown:
+        for number in range(10):
+            request.spec.content.encoded = image + bytes([number])
+            create = pb.CreateJobRequest(spec=request.spec)
+            guarded.server.stub.CreateJob(create, timeout=PATIENCE, metadata=guarded.bob)
+    assert len(image) > 11 << 20
+    assert grown[0] < 80
 
 
 def test_a_message_of_a_million_fields_is_refused_before_it_is_parsed(guarded: Guarded) -> None:
@@ -338,6 +354,20 @@ def test_a_process_that_may_have_few_files_keeps_some_for_those_inside() -> None
         with grpc.insecure_channel(server.address) as channel:
             stub = pb_grpc.StyleTransferStub(channel)
             stub.GetJob(pb.GetJobRequest(name=job.name), timeout=PATIENCE, wait_for_ready=True)
+
+
+def test_reflection_may_be_asked_one_thing_after_another(guarded: Guarded) -> None:
+    ask = reflection_pb2.ServerReflectionRequest(list_services="")
+    stub = reflection_pb2_grpc.ServerReflectionStub(guarded.server.channel)
+    questions: queue.Queue[reflection_pb2.ServerReflectionRequest | None] = queue.Queue()
+    answers = stub.ServerReflectionInfo(iter(questions.get, None), timeout=PATIENCE, metadata=guarded.alice)
+    for _ in range(3):
+        questions.put(ask)
+        names = [service.name for service in next(answers).list_services_response.service]
+        assert "impasto.v1.StyleTransfer" in names
+        # Meanwhile there is a turn for everything else.
+        guarded.server.stub.ListJobs(pb.ListJobsRequest(), timeout=4, metadata=guarded.alice)
+    questions.put(None)
 
 
 def test_a_connection_that_says_nothing_is_closed(guarded: Guarded) -> None:

@@ -29,6 +29,7 @@ import grpc
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import hostile_pictures
+import PIL.Image
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -148,6 +149,18 @@ def large_contents(scene: Scene) -> None:
 
 
 @attack
+def large_jobs(scene: Scene) -> None:
+    """20 jobs with contents of 24 MiB, by CreateJob and by streams of Stylize."""
+    image = noise_image()
+    stub = scene.stub()
+    for number in range(10):
+        request = stylize_request(image + bytes([number]), recipe=ENDLESS)
+        stub.CreateJob(pb.CreateJobRequest(spec=request.spec), timeout=60, metadata=scene.attacker)
+        request.spec.content.encoded += b"another"
+        next(iter(stub.Stylize(request, timeout=60, metadata=scene.attacker)))
+
+
+@attack
 def half_sent(scene: Scene) -> None:
     """150 requests on 3 connections that come to 4 MiB of 60 and no further."""
     for _ in range(3):
@@ -258,10 +271,7 @@ def paused_and_resumed(scene: Scene) -> None:
 @attack
 def downloads(scene: Scene) -> None:
     """16 downloads of 24 MiB that nobody reads."""
-    noise = os.urandom(2896 * 2896 * 3)
-    import PIL.Image
-
-    data = coded(PIL.Image.frombytes("RGB", (2896, 2896), noise), compress_level=0)
+    data = noise_image()
     sha256 = hashlib.sha256(data).hexdigest()
     pieces = (
         pb.UploadImageRequest(
@@ -323,6 +333,12 @@ def _connect(scene: Scene, number: int) -> None:
 
 for of_pictures in hostile_pictures.ATTACKS:
     attack(of_pictures)
+
+
+def noise_image() -> bytes:
+    """A PNG of 24 MiB."""
+    pixels = os.urandom(2896 * 2896 * 3)
+    return coded(PIL.Image.frombytes("RGB", (2896, 2896), pixels), compress_level=0)
 
 
 def create(server: ServerProcess, metadata: Metadata) -> str:

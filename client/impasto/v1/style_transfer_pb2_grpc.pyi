@@ -38,7 +38,7 @@ Conventions
     with DEADLINE_EXCEEDED. Calls that the contract does not have are UNIMPLEMENTED.
   * A tenant may have so many calls open at a time (by default 200 that stream or wait,
     256 others), and so many requests that are being taken in; further ones wait up to
-    half a minute, or end with RESOURCE_EXHAUSTED and a RetryInfo.
+    a minute, or end with RESOURCE_EXHAUSTED and a RetryInfo.
   * Any call may end with UNAUTHENTICATED (no token, or none that is known; only
     where the server asks for tokens), RESOURCE_EXHAUSTED (a quota, or a full disk) or
     UNAVAILABLE (the server is shutting down, or its database is in use by another

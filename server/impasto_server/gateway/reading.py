@@ -26,7 +26,7 @@ from impasto_server.shares import Shares
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 """Length of the largest message."""
 
-_WAIT_SECONDS = 30.0
+_WAIT_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
 _BESIDE_IMAGES = 1024 * 1024
 
@@ -50,6 +50,9 @@ class Kind:
 
 SMALL = Kind(_BESIDE_IMAGES, 5.0, 2)
 PIECE = Kind(4 * 1024 * 1024 + 4096, 120.0, 4)
+DIALOGUE = Kind(_BESIDE_IMAGES, 120.0, 4)
+"""Of a stream that asks one thing after another, as people or tools come to it."""
+
 WITH_IMAGES = Kind(MAX_REQUEST_BYTES, 120.0, 2)
 HEALTH = Kind(4096, 0.02, 1, stand_in=b"")
 """Anybody may ask. Who does not get to be heard asks for the server as a whole."""
@@ -62,6 +65,7 @@ _KINDS = {
     f"{_SERVICE}Stylize": WITH_IMAGES,
     f"{_SERVICE}CreateJob": WITH_IMAGES,
     f"{_SERVICE}UploadImage": PIECE,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": DIALOGUE,
     "/grpc.health.v1.Health/Check": HEALTH,
     "/grpc.health.v1.Health/Watch": HEALTH,
 }
@@ -110,7 +114,7 @@ class Reading:
             memory: what requests with images may take together, bytes, from when they begin to come until
                 their images are put away; one tenant gets half of it. At least two of the largest.
         """
-        self._turns = {kind: Shares(kind.at_once) for kind in (SMALL, PIECE, HEALTH)}
+        self._turns = {kind: Shares(kind.at_once) for kind in (SMALL, PIECE, DIALOGUE, HEALTH)}
         self._memory = Shares(memory // 2, memory)
 
     @property

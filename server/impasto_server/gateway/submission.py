@@ -15,7 +15,7 @@ from impasto_server.engine.recipe import MAX_IMAGE_PIXELS, MAX_REGIONS, MAX_STYL
 from impasto_server.gateway.answering import image_missing
 from impasto_server.gateway.checks import Size, check_request
 from impasto_server.gateway.styles import StyleLibrary
-from impasto_server.jobs.states import new_name, now
+from impasto_server.jobs.states import copied, new_name, now
 from impasto_server.store.blobs import digest
 from impasto_server.store.facade import AsyncStore
 from impasto_server.store.images import StoredImage
@@ -68,6 +68,8 @@ class Submissions:
                 found[path] = fault.with_traceback(None)
         checked = check_request(request, found)
         await images.put_away()
+        # A copy: a part of a request keeps the memory of all of it, its images too, as long as the job lives.
+        spec = copied(spec)
         whole = hashlib.sha256()
         for part in (spec, request.preview):
             whole.update(hashlib.sha256(part.SerializeToString(deterministic=True)).digest())
