@@ -105,7 +105,11 @@ class Caller:
             if not data:
                 self.closed = True
                 continue
-            self.events += self._http.receive_data(data)
+            try:
+                self.events += self._http.receive_data(data)
+            except h2.exceptions.ProtocolError:
+                # It has ended the connection, and had more under way.
+                self.closed = True
             with contextlib.suppress(OSError):
                 self._flush()
         return True

@@ -101,6 +101,11 @@ def refusal(call: object, *arguments: object, **options: object) -> tuple[grpc.S
     return ending(caught.value)
 
 
+def complaints(server: ServerProcess) -> list[str]:
+    """What the log has beside what is as it should be."""
+    return [line for line in server.log.splitlines() if json.loads(line)["level"] not in ("INFO", "DEBUG")]
+
+
 def test_a_stranger_is_refused_before_a_byte_of_the_request_has_come(guarded: Guarded) -> None:
     names = [method.name for method in pb.DESCRIPTOR.services_by_name["StyleTransfer"].methods]
     paths = [SERVICE + name.encode() for name in (*names, "Nothing")]
@@ -179,7 +184,6 @@ def test_a_message_of_a_million_fields_is_refused_before_it_is_parsed(guarded: G
 
 
 def test_what_is_no_message_is_an_invalid_argument_and_not_worth_a_line(guarded: Guarded) -> None:
-    before = guarded.server.log
     for method in ("GetJob", "CreateJob", "UpdateJob"):
         call = guarded.server.channel.unary_unary(f"/impasto.v1.StyleTransfer/{method}")
         refused = refusal(call, b"\xff\xff\xff", metadata=guarded.alice)
@@ -193,7 +197,7 @@ def test_what_is_no_message_is_an_invalid_argument_and_not_worth_a_line(guarded:
     upload = guarded.server.channel.stream_unary("/impasto.v1.StyleTransfer/UploadImage")
     refused = refusal(upload, iter([b"\xff\xff\xff"]), metadata=guarded.alice)
     assert refused == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
-    assert guarded.server.log == before
+    assert complaints(guarded.server) == []
 
 
 def test_a_call_without_its_message_is_an_invalid_argument(guarded: Guarded) -> None:
@@ -215,12 +219,11 @@ def test_an_unknown_method_is_unimplemented_with_details(guarded: Guarded, path:
 
 @pytest.mark.parametrize("path", [b"/\xff\xfe/x", SERVICE + b"\xc3\x28", b"\x80", b"", b"/", b"no/slash"])
 def test_a_name_that_is_no_text_ends_its_call_and_not_the_server(guarded: Guarded, path: bytes) -> None:
-    before = guarded.server.log
     with calling(guarded.address) as caller:
         assert caller.status(caller.open(path)) == UNAUTHENTICATED
         assert caller.status(caller.open(path, guarded.headers(guarded.alice))) == UNIMPLEMENTED
     guarded.server.stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=PATIENCE, metadata=guarded.alice)
-    assert guarded.server.log == before
+    assert complaints(guarded.server) == []
 
 
 def test_compressed_requests_are_refused_before_they_are_unpacked(guarded: Guarded) -> None:
