@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -204,14 +204,12 @@ def with_pictures(begin: worker_pb2.Begin, images: Iterable[bytes]) -> tuple[wor
     return message, pictures
 
 
-def samples_of(begin: worker_pb2.Begin, pictures: Iterable[bytes]) -> list[Samples]:
+async def samples_of(begin: worker_pb2.Begin, pictures: Iterable[bytes]) -> AsyncIterator[Samples]:
     """The pictures of a job as the fleet has them."""
-    samples = []
     for about, data in zip(begin.pictures, pictures, strict=True):
         file = anonymous_file()
         file.write(data)
-        samples.append(Samples(file, about.width, about.height, about.channels, about.bits))
-    return samples
+        yield Samples(file, about.width, about.height, about.channels, about.bits)
 
 
 @contextlib.contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -128,17 +130,48 @@ def test_a_picture_is_not_blamed_for_a_process_that_somebody_kills() -> None:
     with_intake(work)
 
 
-def test_a_task_that_is_stopped_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stopped", ["process", "child"])
+def test_a_task_that_is_stopped_is_begun_anew(stopped: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PING_SECONDS", 0.5)
     monkeypatch.setattr(module, "_SECONDS", 1)
-    monkeypatch.setattr(module, "_SECONDS_PER_MEGAPIXEL", 1e6)
-    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 1.0 if stopped == "child" else 1000.0)
 
     async def work(intake: IntakeProcess) -> None:
         assert intake.process_id is not None
-        os.kill(intake.process_id, signal.SIGSTOP)
-        described = await intake.describe("anna", source(coded(photo())))
-        assert described.size == (32, 24)
+        noise = source(large_noise(), pixels=1)
+        if stopped == "process":
+            os.kill(intake.process_id, signal.SIGSTOP)
+        decoding = asyncio.create_task(intake.decode("anna", noise, (299, 299), 8))
+        if stopped == "child":
+            os.kill(await a_child(intake.process_id), signal.SIGSTOP)
+        assert (await decoding).width == 299
         assert intake.restarts == 1
+
+    with_intake(work)
+
+
+def test_children_that_are_killed_at_any_time_are_no_fault_of_the_picture() -> None:
+    async def work(intake: IntakeProcess) -> None:
+        given = source(coded(photo()))
+        assert intake.process_id is not None
+        over = threading.Event()
+
+        def kill() -> None:
+            while not over.wait(0.011):
+                for child in children(intake.process_id or 0):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(child, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            for _ in range(60):
+                # Three times in a row it may be.
+                with contextlib.suppress(PictureFault):
+                    assert (await intake.describe("anna", given)).size == (32, 24)
+        finally:
+            over.set()
+            await asyncio.to_thread(killer.join)
 
     with_intake(work)
 

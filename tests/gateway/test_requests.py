@@ -165,12 +165,17 @@ def test_there_may_be_only_so_many_regions() -> None:
 
 def test_the_selection_is_checked() -> None:
     request = stylize_request()
-    request.spec.selection.encoded = coded(mask())[:-30]
+    request.spec.selection.encoded = coded(mask())[3:]
     assert set(faults(request)) == {"spec.selection"}
-    request.spec.selection.raw.CopyFrom(pb.RawPixels(width=2, height=2, rgba=bytes(15)))
-    assert set(faults(request)) == {"spec.selection.raw.rgba"}
-    request.spec.selection.raw.rgba = bytes(16)
+    request.spec.selection.encoded = coded(mask())
     checked(request)
+
+
+def test_the_field_of_an_image_that_is_at_fault_is_named() -> None:
+    request = stylize_request()
+    found = {"content": (32, 24), "styles[0].image": PictureFault("is 0; give 1", "raw.width")}
+    with pytest.raises(CallError, match=r"raw\.width"):
+        check_request(request, found)
 
 
 def test_a_texture_has_neither_selection_nor_regions() -> None:

@@ -598,3 +598,15 @@ def test_damaged_files_are_decoded_or_refused(data: bytes, changes: list[tuple[s
         assert pixels.alpha is None or pixels.alpha.shape == pixels.samples.shape[:2]
         assert decoded(data, size=(9, 7)).samples.shape == (7, 9, 3)
         assert decode_mask(io.BytesIO(data)).samples.shape == (found.height, found.width, 1)
+
+
+@pytest.mark.parametrize("odd", ["longer than the palette", "before the palette"])
+def test_transparencies_that_are_not_of_the_palette_are_passed_over(odd: str) -> None:
+    palette = chunk(b"PLTE", bytes([10, 20, 30, 200, 100, 50, 0, 255, 0]))
+    transparencies = chunk(b"tRNS", bytes([0, 0, 0, 0]) if odd.startswith("longer") else bytes([0]))
+    before = palette + transparencies if odd.startswith("longer") else transparencies + palette
+    data = png(np.array([[0, 1, 2]], np.uint8), 3, before=before)
+    assert not describe(io.BytesIO(data), 100).has_alpha
+    pixels = decode_picture(io.BytesIO(data), bits=8)
+    assert pixels.alpha is None
+    assert pixels.samples.tolist() == [[[10, 20, 30], [200, 100, 50], [0, 255, 0]]]

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Sequence
 from pathlib import Path
 
 from google.rpc import code_pb2, status_pb2
@@ -89,7 +89,7 @@ class SimulatedWorker:
         return not self._goes_on.is_set()
 
     async def run(
-        self, begin: worker_pb2.Begin, pictures: Sequence[Samples], checkpoint: Path | None
+        self, begin: worker_pb2.Begin, pictures: AsyncIterable[Samples], checkpoint: Path | None
     ) -> AsyncGenerator[worker_pb2.RunResponse, None]:
         name = begin.job_name
         if not self.ready:
@@ -98,6 +98,8 @@ class SimulatedWorker:
         stay = self.jobs[name] = Stay(copied(begin.spec.recipe), begin.watched, begin.priority)
         self._workers.note(f"{self.key} takes {name}")
         try:
+            async for _ in pictures:
+                pass
             content = next(picture for picture in begin.pictures if "content" in picture.fields)
             async with contextlib.aclosing(self._paint(begin, stay, content, checkpoint)) as responses:
                 async for response in responses:

@@ -43,11 +43,18 @@ _FIXED_BYTES = 512 * _MIB
 _BYTES_PER_PIXEL = 24
 _CPU_SECONDS, _SECONDS = 10, 60
 _CPU_SECONDS_PER_MEGAPIXEL = 1.0
-_SECONDS_PER_MEGAPIXEL = 4.0
+# Of pictures of our own: WebP takes a second on a quick machine.
+_CODING_SECONDS_PER_MEGAPIXEL = 4.0
+# Of the clock for each second of work: other processes want the cores, too.
+_CLOCK_FACTOR = 4.0
 
 _ATTEMPTS = 3
 _OWN_LIMITS = ("SIGXCPU", "SIGALRM", "SIGXFSZ", "out of memory")
 """How a task ends that took more than it may."""
+
+_PING = b"ping"
+_PING_SECONDS = 5.0
+"""How often, and for how long, the process is asked whether it is there."""
 
 _PATIENCE_SECONDS = 10.0
 """What is waited for an answer beyond the time that a task may take."""
@@ -86,15 +93,21 @@ class IntakeProcess:
         self._arguments = ["--log-level", log_level, "--log-format", log_format]
         self._process: subprocess.Popen[bytes] | None = None
         self._tasks: socket.socket | None = None
+        self._waiting = 0
+        self._asking: asyncio.Task[None] | None = None
         # One tenant never has all the places, so that another's small picture waits for nothing.
         self._small = Shares(_SMALL_PLACES - 1, _SMALL_PLACES)
         self._large = Shares(1, 1)
 
     async def __aenter__(self) -> IntakeProcess:
         self._start()
+        self._asking = asyncio.create_task(self._keep_asking())
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        assert self._asking is not None
+        self._asking.cancel()
+        await asyncio.gather(self._asking, return_exceptions=True)
         self.kill()
 
     @property
@@ -200,10 +213,12 @@ class IntakeProcess:
         """
         is_large = pixels > LARGE_PIXELS
         size = sum(os.fstat(file.fileno()).st_size for file in files)
+        is_coding = task["task"] in ("encode", "convert")
+        cpu_seconds = _CODING_SECONDS_PER_MEGAPIXEL if is_coding else _CPU_SECONDS_PER_MEGAPIXEL
         task["limits"] = {
             "memory": _FIXED_BYTES + _BYTES_PER_PIXEL * pixels + 3 * size,
-            "cpu_seconds": _CPU_SECONDS + math.ceil(_CPU_SECONDS_PER_MEGAPIXEL * pixels / 1e6),
-            "seconds": _SECONDS + math.ceil(_SECONDS_PER_MEGAPIXEL * pixels / 1e6),
+            "cpu_seconds": _CPU_SECONDS + math.ceil(cpu_seconds * pixels / 1e6),
+            "seconds": _SECONDS + math.ceil(_CLOCK_FACTOR * cpu_seconds * pixels / 1e6),
             "file_bytes": 64 * _MIB + 10 * pixels,
             "yields": is_large,
         }
@@ -231,7 +246,11 @@ class IntakeProcess:
         as by a system that is short of memory, says nothing of them unless it happens again and again."""
         answer: dict[str, Any] = {}
         for _ in range(_ATTEMPTS):
-            answer = await self._answer(task, files)
+            self._waiting += 1
+            try:
+                answer = await self._answer(task, files)
+            finally:
+                self._waiting -= 1
             if "died" not in answer and "unable" not in answer:
                 break
             _log.warning("picture not read task=%s answer=%r", task["task"], answer)
@@ -247,6 +266,11 @@ class IntakeProcess:
         message = json.dumps(task).encode()
         if len(message) > _MAX_TASK_BYTES:
             raise OSError(f"a task for the intake has {len(message)} bytes, more than {_MAX_TASK_BYTES}")
+        return await self._told(message, files, task["limits"]["seconds"] + _PATIENCE_SECONDS)
+
+    async def _told(self, message: bytes, files: Sequence[BinaryIO], seconds: float) -> dict[str, Any]:
+        """What the process answers a message within so many seconds. One that does not, or has ended, is
+        replaced."""
         if self._tasks is None:
             try:
                 self._start()
@@ -264,23 +288,34 @@ class IntakeProcess:
                         break
                     except BlockingIOError:
                         await asyncio.sleep(0.01)
-            except ConnectionError:
-                self._replace(process, "has ended")
-                return {"unable": "it had ended"}
             finally:
                 os.close(writing)
             # A task ends itself in time, unless it, or the process that began it, was stopped.
-            answer = await asyncio.wait_for(_read_all(reading), task["limits"]["seconds"] + _PATIENCE_SECONDS)
+            answer = await asyncio.wait_for(_read_all(reading), seconds)
+        except ConnectionError:
+            self._replace(process, "has ended")
+            return {"unable": "it had ended"}
         except (asyncio.TimeoutError, TimeoutError):
             self._replace(process, "does not answer")
             return {"unable": "it did not answer"}
         finally:
             os.close(reading)
-        if not answer:
+        # A child that has answered may still be killed, which is told after its answer.
+        line, end, _ = answer.partition(b"\n")
+        if not end:
             # No picture can end the process itself.
             self._replace(process, "has ended")
             return {"unable": "it had ended"}
-        return cast(dict[str, Any], json.loads(answer))
+        return cast(dict[str, Any], json.loads(line))
+
+    async def _keep_asking(self) -> None:
+        """Replaces a process that does not answer, while somebody waits for it."""
+        while True:
+            await asyncio.sleep(_PING_SECONDS)
+            if self._waiting:
+                # Without a descriptor left, it cannot be asked.
+                with contextlib.suppress(OSError):
+                    await self._told(_PING, [], _PING_SECONDS)
 
     def _replace(self, process: subprocess.Popen[bytes] | None, why: str) -> None:
         """Ends a process that is of no use; the next task starts another."""

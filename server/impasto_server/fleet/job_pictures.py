@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import AsyncGenerator
 from typing import BinaryIO
 
 from impasto.v1 import style_transfer_pb2 as pb
@@ -27,12 +28,22 @@ class _Stored:
     size: Size
 
 
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+    """A picture that the worker needs: for the field at `path`, of `size`, and perhaps for others."""
+
+    path: str
+    stored: _Stored
+    is_mask: bool
+    size: Size
+    bits: int
+
+
 class JobPictures:
-    """The pictures of one job. Closing it forgets those that are decoded.
+    """The pictures of one job.
 
     Attributes:
-        about: the decoded pictures, for the worker.
-        samples: of each of them.
+        about: the pictures that the worker needs.
         result_bits: of each sample of the result.
     """
 
@@ -44,7 +55,6 @@ class JobPictures:
             intake: reads them.
         """
         self.about: list[worker_pb2.Picture] = []
-        self.samples: list[Samples] = []
         self.result_bits = 8
         self._tenant = record.tenant
         self._spec = record.spec
@@ -53,15 +63,10 @@ class JobPictures:
         self._store = store
         self._intake = intake
         self._stored: dict[str, _Stored] = {}
+        self._wanted: list[_Wanted] = []
 
-    def close(self) -> None:
-        """Lets go of what is decoded."""
-        for samples in self.samples:
-            samples.file.close()
-        self.about, self.samples = [], []
-
-    async def decode(self) -> None:
-        """Decodes the pictures that the worker needs, each at the size that it is needed at.
+    async def find(self) -> None:
+        """Finds out which pictures the worker needs, each at the size that it is needed at.
 
         Raises:
             CallError: an image is lost, damaged, or cannot be read.
@@ -79,21 +84,42 @@ class JobPictures:
             key = image.sha256, is_mask, size
             if key not in known:
                 stored = self._stored[image.sha256]
-                try:
-                    samples = await self._decoded(stored.source, path, is_mask, size)
-                except PictureFault as fault:
-                    raise _refused(path, image.sha256, fault) from None
-                self.samples.append(samples)
+                if is_mask and not (stored.size[0] > size[0] and stored.size[1] > size[1]):
+                    # Masks are made smaller, never larger.
+                    size = stored.size
+                # A style is only looked at, but what is painted on keeps its bits.
+                bits = 8 if is_mask or path.startswith("styles") else self.result_bits
+                self._wanted.append(_Wanted(path, stored, is_mask, size, bits))
                 known[key] = worker_pb2.Picture(
-                    width=samples.width,
-                    height=samples.height,
-                    channels=samples.channels,
-                    bits=samples.bits,
+                    width=size[0],
+                    height=size[1],
+                    channels=1 if is_mask else 3,
+                    bits=bits,
                     source_width=stored.size[0],
                     source_height=stored.size[1],
                 )
             known[key].fields.append(path)
         self.about = list(known.values())
+
+    async def decoded(self) -> AsyncGenerator[Samples, None]:
+        """The pictures, one after the other: each is decoded when it is asked for, and forgotten when the
+        next is, so that no more than one takes memory.
+
+        Raises:
+            CallError: an image is damaged, or cannot be read.
+            OSError: it cannot be done now.
+        """
+        for wanted in self._wanted:
+            source = wanted.stored.source
+            try:
+                if wanted.is_mask:
+                    samples = await self._intake.decode_mask(self._tenant, source, wanted.size)
+                else:
+                    samples = await self._intake.decode(self._tenant, source, wanted.size, wanted.bits)
+            except PictureFault as fault:
+                raise _refused(wanted.path, source.sha256, fault) from None
+            with samples.file:
+                yield samples
 
     async def result(self, samples: Samples, metadata: str) -> BinaryIO:
         """The PNG that is the job's result.
@@ -157,13 +183,6 @@ class JobPictures:
         if self._recipe.objective in STYLE_AS_CONTENT:
             return self._size
         return style_size(self._stored[sha256].size, self._size, self._recipe.style_scale)
-
-    async def _decoded(self, source: Source, path: str, is_mask: bool, size: Size) -> Samples:
-        if is_mask:
-            return await self._intake.decode_mask(self._tenant, source, size)
-        # A style is only looked at, but what is painted on keeps its bits.
-        bits = 8 if path.startswith("styles") else self.result_bits
-        return await self._intake.decode(self._tenant, source, size, bits)
 
 
 def _refused(path: str, sha256: str, fault: PictureFault) -> CallError:

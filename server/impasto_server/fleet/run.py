@@ -180,8 +180,8 @@ class Run:
     async def _paint(self) -> None:
         told = self._telling.begin()
         pictures = JobPictures(self.job.record, self._store, self._intake)
-        with contextlib.closing(pictures), anonymous_file() as painted:
-            await pictures.decode()
+        with anonymous_file() as painted:
+            await pictures.find()
             begin, checkpoint = await self._store.load(self._inputs, self.job.record, told)
             if self.leaving:
                 return
@@ -199,13 +199,12 @@ class Run:
         finished: worker_pb2.Finished | None = None
         async with (
             contextlib.aclosing(Saving(self._store, self._tasks, self.job.name)) as saving,
-            contextlib.aclosing(self.worker.run(begin, pictures.samples, checkpoint)) as responses,
+            contextlib.aclosing(pictures.decoded()) as decoded,
+            contextlib.aclosing(self.worker.run(begin, decoded, checkpoint)) as responses,
         ):
             async for response in responses:
                 payload = response.WhichOneof("payload")
                 if payload == "started":
-                    # The worker has them.
-                    pictures.close()
                     await self._on_started(response.started, begin.spec.recipe)
                 elif payload == "progress":
                     self._on_progress(response.progress)

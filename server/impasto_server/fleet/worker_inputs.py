@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,22 +16,24 @@ _CHUNK_BYTES = 512 * 1024
 class WorkerInputs:
     """The requests of one Run."""
 
-    def __init__(self, begin: worker_pb2.Begin, pictures: Sequence[Samples], checkpoint: Path | None) -> None:
+    def __init__(
+        self, begin: worker_pb2.Begin, pictures: AsyncIterable[Samples], checkpoint: Path | None
+    ) -> None:
         """
         Args:
             begin: the job.
-            pictures: those that it describes, in the same order.
+            pictures: those that it describes, in the same order; asked for when the worker takes them.
             checkpoint: what to go on from; None to begin anew.
         """
         self._begin = begin
         self._pictures = pictures
         self._checkpoint = checkpoint
-        self._error: OSError | None = None
+        self._error: Exception | None = None
 
     def check(self) -> None:
         """
         Raises:
-            OSError: something could not be read, which has ended the call.
+            Exception: what kept something from being read, which has ended the call.
         """
         if self._error is not None:
             raise self._error
@@ -39,16 +41,18 @@ class WorkerInputs:
     async def requests(self) -> AsyncGenerator[worker_pb2.RunRequest, None]:
         yield worker_pb2.RunRequest(begin=self._begin)
         try:
-            for index, picture in enumerate(self._pictures):
+            index = 0
+            async for picture in self._pictures:
                 for _, offset, data in _pieces(picture.file):
                     chunk = worker_pb2.PictureChunk(index=index, offset=offset, data=data)
                     yield worker_pb2.RunRequest(picture=chunk)
+                index += 1
             if self._checkpoint is not None:
                 with self._checkpoint.open("rb") as file:
                     for size, offset, data in _pieces(file):
                         piece = worker_pb2.InputChunk(size_bytes=size, offset=offset, data=data)
                         yield worker_pb2.RunRequest(checkpoint=piece)
-        except OSError as error:
+        except Exception as error:
             self._error = error
             raise
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from pathlib import Path
 
 import grpc
@@ -174,18 +174,19 @@ class WorkerProcess:
         return device
 
     async def run(
-        self, begin: worker_pb2.Begin, pictures: Sequence[Samples], checkpoint: Path | None
+        self, begin: worker_pb2.Begin, pictures: AsyncIterable[Samples], checkpoint: Path | None
     ) -> AsyncGenerator[worker_pb2.RunResponse, None]:
         """Has a job painted. Close the iterator to take the job off the device.
 
         Args:
             begin: the job.
-            pictures: those that it describes, decoded, in the same order.
+            pictures: those that it describes, in the same order; asked for when the worker takes them.
             checkpoint: what to go on from; None to begin anew.
 
         Raises:
             WorkerDied: the worker died before it was done, or was not ready.
-            OSError: a picture or the checkpoint cannot be read.
+            OSError: the checkpoint cannot be read.
+            Exception: what `pictures` raises.
         """
         life = self._life
         if life is None or life.stub is None or not life.ready:
@@ -205,6 +206,9 @@ class WorkerProcess:
                 raise
             raise _died(life.death) from error
         except asyncio.CancelledError:
+            if not _is_being_cancelled():
+                # A picture that cannot be had cancels the call.
+                inputs.check()
             if _is_being_cancelled() or not life.exited.is_set():
                 raise
             # Closing the connection of a dead worker cancels a call that has not noticed yet.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -35,18 +35,19 @@ class Worker(Protocol):
     def network(self) -> pb.FeatureNetwork: ...
 
     def run(
-        self, begin: worker_pb2.Begin, pictures: Sequence[Samples], checkpoint: Path | None
+        self, begin: worker_pb2.Begin, pictures: AsyncIterable[Samples], checkpoint: Path | None
     ) -> AsyncGenerator[worker_pb2.RunResponse, None]:
         """Has a job painted. Close the iterator to take the job off the device.
 
         Args:
             begin: the job.
-            pictures: those that it describes, decoded, in the same order.
+            pictures: those that it describes, in the same order; asked for when the worker takes them.
             checkpoint: what to go on from; None to begin anew.
 
         Raises:
             WorkerDied: the worker died before it was done.
-            OSError: a picture or the checkpoint cannot be read.
+            OSError: the checkpoint cannot be read.
+            Exception: what `pictures` raises.
         """
 
     async def update(self, request: worker_pb2.UpdateRunRequest) -> worker_pb2.UpdateRunResponse | None:

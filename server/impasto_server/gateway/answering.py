@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import logging
 from collections.abc import Callable, Coroutine
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 _STORE_RETRY_SECONDS = 10.0
 _BUSY_RETRY_SECONDS = 2.0
 
@@ -113,7 +115,7 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
         return exhausted("TOO_MANY_BYTES", f"tenant:{error.tenant}", message)
     if isinstance(error, TooManyUploads):
         return exhausted("TOO_MANY_UPLOADS", f"tenant:{error.tenant}", str(error))
-    if isinstance(error, IntakeUnable):
+    if isinstance(error, IntakeUnable) or (isinstance(error, OSError) and error.errno in _SHORTAGES):
         _log.error("picture not read method=%s error=%r", method, str(error))
         message = "the server cannot read pictures just now; try again"
         return unavailable("INTAKE", message, _BUSY_RETRY_SECONDS)

@@ -121,7 +121,11 @@ class StyleLibrary:
                     thumbnail, about = await self._intake.thumbnail(
                         Source(style.file), _THUMBNAIL_SIDE, _THUMBNAIL_BYTES
                     )
-                except (PictureFault, OSError) as error:
+                except OSError as error:
+                    # Perhaps it can be the next time.
+                    _log.warning("style not read path=%s error=%r", style.file, str(error))
+                    return None
+                except PictureFault as error:
                     _log.warning("style cannot be read path=%s error=%r", style.file, str(error))
                     self._shown[key] = None
                 else:

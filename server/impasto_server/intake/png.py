@@ -66,7 +66,7 @@ def read_header(data: Data, most_pixels: int) -> Header:
         last = kind
     if b"IDAT" not in kinds or last != b"IEND":
         raise truncated()
-    return _header(data, found, kinds, spare)
+    return _header(data, found, spare)
 
 
 def chunks(data: Data) -> Iterator[tuple[bytes, Span]]:
@@ -108,18 +108,18 @@ def without_spare_chunks(data: Data) -> bytes:
     return b"".join((SIGNATURE, *needed))
 
 
-def _header(data: Data, found: dict[bytes, Span], kinds: set[bytes], spare: int) -> Header:
+def _header(data: Data, found: dict[bytes, Span], spare: int) -> Header:
     start = found[b"IHDR"].start
     width, height, depth, color_type, compression, filtering, interlace = struct.unpack_from(
         ">IIBBBBB", data, start
     )
     if depth not in _DEPTHS.get(color_type, ()) or compression or filtering or interlace > 1:
         raise truncated()
-    if color_type == _PALETTE and b"PLTE" not in kinds:
+    palette, transparent = found.get(b"PLTE"), found.get(b"tRNS")
+    if color_type == _PALETTE and palette is None:
         raise truncated()
-    transparent = found.get(b"tRNS")
     length = transparent.end - transparent.start if transparent else 0
-    declared = {_GREY: length == 2, _RGB: length == 6, _PALETTE: 1 <= length <= 256}
+    declared = {_GREY: length == 2, _RGB: length == 6, _PALETTE: _is_of(transparent, palette)}
     exif = found.get(b"eXIf")
     profile, colour = _coding(data, found)
     return Header(
@@ -135,6 +135,14 @@ def _header(data: Data, found: dict[bytes, Span], kinds: set[bytes], spare: int)
         spare=spare,
         interlaced=bool(interlace),
     )
+
+
+def _is_of(transparent: Span | None, palette: Span | None) -> bool:
+    """Whether transparencies are those of a palette's colours. Decoders, like libpng, pass over those that
+    come before the palette or are more than its colours."""
+    if transparent is None or palette is None or transparent.start < palette.start:
+        return False
+    return 3 * (transparent.end - transparent.start) <= palette.end - palette.start
 
 
 def _coding(data: Data, found: dict[bytes, Span]) -> tuple[tuple[Span, ...], PngColour | None]:
@@ -181,6 +189,7 @@ def _number(data: Data, at: int) -> int:
 # Chunks that are read, and which lengths they may have.
 _LENGTHS = {
     b"IHDR": lambda length: length == 13,
+    b"PLTE": lambda length: 3 <= length <= 768 and length % 3 == 0,
     b"tRNS": lambda length: 1 <= length <= 256,
     b"iCCP": lambda length: length > 2,
     b"sRGB": lambda length: length == 1,

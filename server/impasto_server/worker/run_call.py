@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import importlib.metadata
 import json
 import logging
+import math
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +26,7 @@ from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import does_not_fit
 from impasto_server.contract.previews import preview_wish
 from impasto_server.engine.recipe import Recipe, RecipeError, evaluations_of
+from impasto_server.shares import Shares
 from impasto_server.worker.commission import Commission, Equipment
 from impasto_server.worker.failures import failure_of, refusal_of
 from impasto_server.worker.handover import BadHandover, pictures_bytes, receive_rest
@@ -58,6 +61,7 @@ class Workshop:
         device: name, description, and the memory that jobs may use.
         equipment: what is painted with.
         places: one for each job that may hold memory on the device at a time; the others wait.
+        pictures: memory for the pictures of jobs, bytes; a job that finds none left is not sent its own yet.
         images: threads for coding previews, which would keep the event loop from its calls.
     """
 
@@ -65,6 +69,7 @@ class Workshop:
     device: pb.Device
     equipment: Equipment
     places: asyncio.Semaphore
+    pictures: Shares
     images: ThreadPoolExecutor
 
     async def in_images_thread(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -140,11 +145,12 @@ class RunCall:
     async def _paint(self, requests: AsyncIterator[worker_pb2.RunRequest]) -> None:
         """A job from its pictures to its result."""
         begin, workshop = self._begin, self._workshop
-        async with workshop.places:
+        async with workshop.places, contextlib.AsyncExitStack() as stack:
             needed = pictures_bytes(begin)
             if needed > workshop.device.memory_bytes:
                 await self._writer.write(_failed(_too_large(needed, workshop.device.memory_bytes)))
                 return
+            await stack.enter_async_context(_taken(workshop.pictures, begin.tenant, needed))
             handover = await receive_rest(requests, begin)
             try:
                 material = material_of(begin.spec, handover.pictures, begin.result_bits)
@@ -276,6 +282,16 @@ class RunCall:
             "stop_message": result.stop_message,
             "evaluations": result.evaluations,
         }
+
+
+@contextlib.asynccontextmanager
+async def _taken(shares: Shares, tenant: str, amount: int) -> AsyncIterator[None]:
+    """Waits for an amount and has it until the end of the block."""
+    await shares.take(tenant, amount, math.inf)
+    try:
+        yield
+    finally:
+        shares.give_back(tenant, amount)
 
 
 def _claim(begin: worker_pb2.Begin, recipe: Recipe) -> Claim:

@@ -22,6 +22,7 @@ from impasto_server.contract.recipes import recipe_from_proto, recipe_to_proto
 from impasto_server.engine.network import Network
 from impasto_server.engine.recipe import RecipeError
 from impasto_server.engine.targets import TargetCache
+from impasto_server.shares import Shares
 from impasto_server.worker.commission import Equipment
 from impasto_server.worker.failures import failure_of, refusal_of
 from impasto_server.worker.handover import BadHandover, receive_begin
@@ -59,6 +60,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             device,
             Equipment(network, auto_precision, TargetCache()),
             places=asyncio.Semaphore(max_resident),
+            pictures=Shares(device.memory_bytes, device.memory_bytes),
             images=ThreadPoolExecutor(2, thread_name_prefix="images"),
         )
         self._other_devices = other_devices
