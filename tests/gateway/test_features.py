@@ -228,3 +228,19 @@ def test_a_job_larger_than_the_memory_is_refused_with_what_it_would_need() -> No
         assert int(needed[1]) > 300
         # What fits is painted all the same.
         assert paint(server, stylize_request())[0].state == pb.JOB_STATE_SUCCEEDED
+
+
+def test_pictures_beyond_the_devices_memory_are_refused_before_they_are_decoded() -> None:
+    with running_server(
+        "--port", "0", "--device", "cpu", "--weights", "builtin", "--memory", "300MiB"
+    ) as small:
+        small.ready()
+        request = stylize_request(recipe=pb.Recipe(evaluations=2, longest_side=8192))
+        for _ in range(2):
+            # Of one colour, they take a few kilobytes.
+            image = coded(PIL.Image.new("RGB", (8192, 8192)), compress_level=9)
+            request.spec.styles.add().image.encoded = image
+        job = paint(small, request)[0]
+        assert job.state == pb.JOB_STATE_FAILED
+        assert job.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+        assert "longest_side" in str(job.error)

@@ -199,8 +199,7 @@ class Run:
         finished: worker_pb2.Finished | None = None
         async with (
             contextlib.aclosing(Saving(self._store, self._tasks, self.job.name)) as saving,
-            contextlib.aclosing(pictures.decoded()) as decoded,
-            contextlib.aclosing(self.worker.run(begin, decoded, checkpoint)) as responses,
+            contextlib.aclosing(self.worker.run(begin, pictures.decoded(), checkpoint)) as responses,
         ):
             async for response in responses:
                 payload = response.WhichOneof("payload")
