@@ -204,6 +204,17 @@ def raw_downloads(scene: Scene) -> None:
     )
 
 
+def large_pictures(scene: Scene) -> None:
+    """3 requests of 3 MB that are 16 styles of 67 megapixels each, wanted as large as they are."""
+    request = stylize_request(recipe=pb.Recipe(evaluations=2, longest_side=8192))
+    del request.spec.styles[:]
+    for number in range(16):
+        style = PIL.Image.new("RGB", (8192, 8192), (number, 0, 0))
+        request.spec.styles.add().image.encoded = coded(style, compress_level=9)
+    at_once(scene, 3 * [request])
+    time.sleep(20)
+
+
 def masks(scene: Scene) -> None:
     """16 different masks of 25 megapixels each, in a request of 400 KB."""
     request = stylize_request(coded(photo(64, 48)), recipe=pb.Recipe(evaluations=2))
@@ -224,5 +235,6 @@ ATTACKS = (
     large_styles,
     small_jpeg,
     raw_downloads,
+    large_pictures,
     masks,
 )
