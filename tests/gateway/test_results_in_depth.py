@@ -86,6 +86,16 @@ def test_a_deep_content_gives_a_deep_result_when_that_is_asked_for(server: Serve
     assert samples_of(png).dtype == np.uint8
 
 
+def test_a_deep_content_may_be_its_own_style_and_start(server: ServerProcess) -> None:
+    data = saved(gradient(), ".png")
+    request = stylize_request(data, style=data, recipe=pb.Recipe(evaluations=1, start=pb.START_IMAGE))
+    request.spec.start_image.encoded = data
+    request.spec.regions.add(content_mask=pb.Image(encoded=data), style_mask=pb.Image(encoded=data))
+    request.spec.result_format = pb.IMAGE_FORMAT_PNG_16
+    job, _ = result_of(server, request)
+    assert job.result.format == pb.IMAGE_FORMAT_PNG_16
+
+
 def test_a_deep_content_gives_8_bits_unless_more_is_asked_for(server: ServerProcess) -> None:
     job, data = result_of(server, stylize_request(saved(gradient(), ".png"), recipe=still_recipe()))
     assert job.result.format == pb.IMAGE_FORMAT_PNG

@@ -78,17 +78,17 @@ class JobPictures:
             except PictureFault as fault:
                 raise _refused(path, image.sha256, fault) from None
         self.result_bits = await self._bits()
-        known: dict[tuple[str, bool, Size], worker_pb2.Picture] = {}
+        known: dict[tuple[str, bool, Size, int], worker_pb2.Picture] = {}
         for path, image in images_of(self._spec):
             is_mask, size = self._use(path)
-            key = image.sha256, is_mask, size
+            # A style is only looked at, but what is painted on keeps its bits.
+            bits = 8 if is_mask or path.startswith("styles") else self.result_bits
+            key = image.sha256, is_mask, size, bits
             if key not in known:
                 stored = self._stored[image.sha256]
                 if is_mask and not (stored.size[0] > size[0] and stored.size[1] > size[1]):
                     # Masks are made smaller, never larger.
                     size = stored.size
-                # A style is only looked at, but what is painted on keeps its bits.
-                bits = 8 if is_mask or path.startswith("styles") else self.result_bits
                 self._wanted.append(_Wanted(path, stored, is_mask, size, bits))
                 known[key] = worker_pb2.Picture(
                     width=size[0],
