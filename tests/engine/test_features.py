@@ -272,3 +272,28 @@ def test_a_plateau_ends_a_scale_and_says_so(network):
     patient = session(network, {"evaluations": 60, "content_weight": 0, "stop_on_plateau": False})
     patient._evaluate = made._evaluate
     assert len(list(patient)) == 60
+
+
+@pytest.mark.parametrize("color", ["style", "luminance", "matched"])
+def test_a_picture_of_16_bits_is_painted_at_every_scale_and_within_a_selection(network, color):
+    rng = np.random.default_rng(1)
+    deep = np.cumsum(rng.integers(0, 400, (200, 300, 3)), axis=1).clip(0, 65535).astype(np.uint16)
+    selection = Image.new("L", (300, 200), 0)
+    selection.paste(255, (80, 70, 220, 130))
+    recipe = {"evaluations": 3, "color": color, "longest_side": 300}
+    made = session(network, recipe, content=deep, selection=selection)
+    assert len(list(made)) == 3
+    samples = made.samples(16)
+    assert (samples.dtype, samples.shape) == (np.uint16, (200, 300, 3))
+    assert len(np.unique(samples[70:130, 80:220])) > 3000
+    assert np.abs(made.samples(8).astype(int) * 257 - samples).max() <= 129
+    around = np.abs(samples[:20].astype(int) - deep[:20].astype(int)).max()
+    assert around <= 257
+
+
+def test_deep_pictures_are_resampled_as_others(network):
+    smooth = np.add.outer(np.arange(40) * 3, np.arange(60) * 2).astype(np.uint8)
+    plain = Image.fromarray(np.stack([smooth, smooth, smooth], axis=2), "RGB")
+    deep = np.asarray(plain).astype(np.uint16) * 257
+    of_plain, of_deep = (pixels.to_tensor(each, (31, 19), like=LIKE) for each in (plain, deep))
+    assert torch.allclose(of_plain, of_deep, atol=0.02)
