@@ -87,7 +87,7 @@ def test_a_picture_that_cannot_be_painted_is_named_before_any_work(network: Netw
 
 def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(PictureError, match=r"text\.png is damaged"):
+    with pytest.raises(PictureError, match=r"text\.png is not a PNG"):
         read_picture(tmp_path / "text.png")
     with pytest.raises(PictureError, match=r"none\.png cannot be read \(No such file"):
         read_picture(tmp_path / "none.png")
