@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import os
 import re
@@ -12,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from impasto_server import cli
+from impasto_server.fleet.intake import IntakeProcess
 from impasto_server.gateway.settings import fields, flag, gather
+from impasto_server.gateway.styles import StyleLibrary
 from impasto_server.gateway.tokens import Tokens
+from samples import coded, photo
 
 COMMAND = [sys.executable, "-c", "from impasto_server.cli import main; main()"]
 
@@ -148,11 +152,14 @@ def test_nothing_is_missing_here() -> None:
 
 
 def test_hidden_files_are_no_styles(tmp_path: Path) -> None:
-    from impasto_server.gateway.styles import StyleLibrary
-    from samples import coded, photo
-
     for name in ("x.png", "._x.png", ".hidden.jpg"):
         (tmp_path / name).write_bytes(coded(photo(20, 20)))
-    library = StyleLibrary(tmp_path)
-    assert [style.name for style in library._styles()] == ["styles/starry-night", "styles/x"]
-    assert library.get("styles/hidden") is None
+
+    async def look() -> None:
+        async with IntakeProcess() as intake:
+            library = StyleLibrary(tmp_path, intake)
+            styles, _ = await library.page(50)
+            assert [style.name for style in styles] == ["styles/starry-night", "styles/x"]
+            assert await library.get("styles/hidden") is None
+
+    asyncio.run(look())
