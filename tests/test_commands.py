@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from certificates import Authority
 from impasto_server import cli
 from impasto_server.fleet.intake import IntakeProcess
 from impasto_server.gateway.settings import fields, flag, gather
@@ -163,3 +164,49 @@ def test_hidden_files_are_no_styles(tmp_path: Path) -> None:
             assert await library.get("styles/hidden") is None
 
     asyncio.run(look())
+
+
+READ_FILES = [
+    ("serve", "--config"),
+    ("serve", "--tokens-file"),
+    ("serve", "--tls-cert"),
+    ("serve", "--tls-key"),
+    ("serve", "--tls-client-ca"),
+    ("token list", "--tokens-file"),
+    ("token list", "--config"),
+    ("health 127.0.0.1:9", "--ca"),
+    ("health 127.0.0.1:9", "--config"),
+]
+
+
+@pytest.mark.parametrize(("command", "option"), READ_FILES)
+@pytest.mark.parametrize("what", ["pipe", "device", "folder", "huge"])
+def test_what_would_never_be_read_to_its_end_is_refused(
+    tmp_path: Path, command: str, option: str, what: str
+) -> None:
+    pair = Authority(tmp_path).issue("server")
+    odd = Path("/dev/zero") if what == "device" else tmp_path / what
+    if what == "pipe":
+        os.mkfifo(odd)
+    elif what == "folder":
+        odd.mkdir()
+    elif what == "huge":
+        odd.touch()
+        os.truncate(odd, 1 << 40)
+    options = [option, odd]
+    if option.startswith("--tls"):
+        others = {"--tls-cert": pair.cert, "--tls-key": pair.key}
+        options += [word for pair in others.items() if pair[0] != option for word in pair]
+    if command == "serve":
+        options += ["--port", 0, "--data-dir", tmp_path / "data"]
+    if "health" in command and option == "--config":
+        command = "health"
+    done = run(*command.split(), *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert str(odd) in done.stderr
+    assert {
+        "pipe": "it is a pipe, not a regular file",
+        "device": "it is a device or a socket, not a regular file",
+        "folder": "directory",
+        "huge": "it has more than 16 MiB",
+    }[what] in done.stderr

@@ -17,12 +17,12 @@ CLIENT = ROOT / "client" / "impasto"
 RECIPE = "impasto_server.engine.recipe"
 # Each for every part: `logs` is for processes to set up, and says how; the others belong to no part.
 COMMON = (
+    "impasto_server.given_files",
     "impasto_server.logs",
     "impasto_server.mailbox",
     "impasto_server.python_programs",
     "impasto_server.shares",
     "impasto_server.temporary",
-    "impasto_server.text_files",
 )
 # `engine.recipe` is plain data.
 ALLOWED: dict[str, tuple[str, ...]] = {

@@ -16,6 +16,7 @@ from cryptography import x509
 
 from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.settings import Settings
+from impasto_server.given_files import read_whole
 
 _log = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ def _check_dates(pem: bytes, path: Path) -> None:
 
 def _read(path: Path, flag: str) -> bytes:
     try:
-        return path.read_bytes()
+        return read_whole(path)
     except OSError as error:
         raise ConfigurationError(f"{flag} {path} cannot be read ({error.strerror})") from error
 

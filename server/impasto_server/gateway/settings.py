@@ -28,7 +28,7 @@ from impasto_server.gateway.kinds import (
     whole,
 )
 from impasto_server.logs import FORMATS, LEVELS
-from impasto_server.text_files import read_text
+from impasto_server.given_files import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
