@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from impasto.address import is_local
+from impasto.files import check_readable
 
 if TYPE_CHECKING:
     import ssl
@@ -36,6 +39,17 @@ class Tls:
             given, missing = ("cert", "key") if self.key is None else ("key", "cert")
             raise ValueError(f"{given} is given without {missing}; give both, or none of them")
 
+    def check(self) -> None:
+        """Makes sure that the files can be read as often as needed: by the transport, and to find a fault.
+
+        Raises:
+            OSError: one cannot; `strerror` says why, and what to do where that helps.
+        """
+        for file in (self.ca, self.cert, self.key):
+            if file is not None and stat.S_ISFIFO(check_readable(file)):
+                sentence = "is a pipe, which can be read only once; give a regular file"
+                raise OSError(errno.EINVAL, sentence, os.fspath(file))
+
 
 def ssl_context(tls: Tls) -> ssl.SSLContext:
     """How Python's own sockets protect a connection.
@@ -45,6 +59,7 @@ def ssl_context(tls: Tls) -> ssl.SSLContext:
     """
     import ssl  # The command line does without it where nothing is protected.
 
+    tls.check()
     context = ssl.create_default_context(cafile=None if tls.ca is None else os.fspath(tls.ca))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])

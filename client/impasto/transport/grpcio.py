@@ -198,10 +198,7 @@ def open_channel(endpoint: Endpoint, api: ModuleType) -> Any:
 
 
 def _credentials(tls: Tls) -> Any:
-    def pem(path: Any) -> bytes | None:
-        return None if path is None else Path(path).read_bytes()
-
-    return grpc.ssl_channel_credentials(pem(tls.ca), pem(tls.key), pem(tls.cert))
+    return grpc.ssl_channel_credentials(*(None if f is None else read_whole(f) for f in tls.files()))
 
 
 def transport_error(error: grpc.RpcError, *, cancelled: bool = False) -> TransportError:

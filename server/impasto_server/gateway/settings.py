@@ -27,8 +27,8 @@ from impasto_server.gateway.kinds import (
     one_of,
     whole,
 )
-from impasto_server.logs import FORMATS, LEVELS
 from impasto_server.given_files import read_text
+from impasto_server.logs import FORMATS, LEVELS
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from impasto_server.given_files import read_text
 from impasto_server.store.blobs import NewFile, make_folder
 from impasto_server.store.errors import StoreError
-from impasto_server.given_files import read_text
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
