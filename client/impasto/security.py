@@ -39,7 +39,7 @@ class Tls:
             given, missing = ("cert", "key") if self.key is None else ("key", "cert")
             raise ValueError(f"{given} is given without {missing}; give both, or none of them")
 
-    def check(self) -> None:
+    def check_files(self) -> None:
         """Makes sure that the files can be read as often as needed: by the transport, and to find a fault.
 
         Raises:
@@ -59,7 +59,7 @@ def ssl_context(tls: Tls) -> ssl.SSLContext:
     """
     import ssl  # The command line does without it where nothing is protected.
 
-    tls.check()
+    tls.check_files()
     context = ssl.create_default_context(cafile=None if tls.ca is None else os.fspath(tls.ca))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import grpc
@@ -13,7 +14,7 @@ from PIL import Image
 import fake_server
 from command_line import Impasto, Outcome
 from fake_server import FakeServer, bad_request, course, heartbeat, png, status
-from impasto import calls
+from impasto import calls, files
 from impasto.terminal import short_names
 from impasto.v1 import style_transfer_pb2 as pb
 
@@ -363,13 +364,21 @@ def test_what_is_no_time_is_refused(at_fake: Impasto, fake: FakeServer, seconds:
     assert not fake.calls
 
 
-def test_a_connection_that_cannot_be(impasto: Impasto) -> None:
+def test_a_connection_that_cannot_be(impasto: Impasto, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PIPE_PATIENCE", 0.1)
     Path("token").write_text("s3cret")
+    os.mkfifo("pipe")
     for arguments, message in (
         (["--token-file", "none"], "none cannot be read: No such file"),
         (["--token-file", "content.png"], "has no token in it"),
         (["--token-file", "token"], "in plaintext, where anyone on the way can read it; use TLS (--tls)"),
-        (["--ca", "none.crt"], "none.crt cannot be read"),
+        (["--ca", "none.crt"], "--ca none.crt cannot be read: No such file"),
+        (["--ca", "."], "--ca . is a folder; give a file"),
+        (["--ca", "/dev/zero"], "--ca /dev/zero is a device or a socket; give a regular file"),
+        (["--ca", "pipe"], "--ca pipe is a pipe, which can be read only once; give a regular file"),
+        (["--cert", "pipe", "--key", "token"], "--cert pipe is a pipe, which"),
+        (["--cert", "token", "--key", "pipe"], "--key pipe is a pipe, which"),
+        (["--token-file", "pipe"], "--token-file pipe is a pipe that was silent for 0.1 s; give a file"),
         (["--cert", "token"], "--cert is given without --key; give both"),
     ):
         outcome = impasto("jobs", "--server", "10.1.2.3:4", *arguments)

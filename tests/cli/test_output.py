@@ -165,9 +165,19 @@ def test_a_pipe_that_stays_silent_is_refused(
 ) -> None:
     monkeypatch.setattr(files, "PIPE_PATIENCE", 0.1)
     os.mkfifo("pipe")
-    outcome = impasto("stylize", "pipe", "style.png", "-o", "o.png", "--server", fake.address)
-    assert outcome.code == 2
-    assert "Error: pipe is a pipe that was silent for 0.1 s; give a file" in outcome.err
+    for arguments, named in (
+        (["stylize", "pipe", "style.png"], "pipe"),
+        (["stylize", "content.png", "style.png", "--region", "pipe"], "--region pipe"),
+        (
+            ["stylize", "content.png", "style.png", "--region", "style.png,style-mask=pipe"],
+            "--region style.png,style-mask=pipe",
+        ),
+        (["stylize", "content.png", "style.png", "--selection", "pipe"], "--selection"),
+        (["again", "pipe", "content.png", "style.png"], "pipe"),
+    ):
+        outcome = impasto(*arguments, "-o", "o.png", "--server", fake.address)
+        assert outcome.code == 2
+        assert outcome.err == f"Error: {named} is a pipe that was silent for 0.1 s; give a file\n"
 
 
 def test_a_refused_job_leaves_no_folder_of_previews(stylize: Impasto, fake: FakeServer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,3 +191,14 @@ def test_files_that_do_not_suit(certificates: Path) -> None:
         impasto.Tls(cert=certificates / "caller.crt")
     with pytest.raises(FileNotFoundError):
         impasto.Client("127.0.0.1", tls=impasto.Tls(ca=certificates / "none.crt"))
+
+
+@pytest.mark.parametrize("which", ["ca", "cert", "key"])
+def test_a_pipe_in_place_of_a_certificate_is_refused_at_once(
+    certificates: Path, tmp_path: Path, which: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    own = {"cert": certificates / "caller.crt", "key": certificates / "caller.key"}
+    given = impasto.Tls(**{**own, which: tmp_path / "pipe"})
+    with pytest.raises(OSError, match="is a pipe, which can be read only once; give a regular file"):
+        impasto.Client("127.0.0.1", tls=given)

@@ -337,8 +337,7 @@ def _regions(options: Sequence[RegionOption], count: int, names: dict[str, str])
         if not 1 <= style <= count:
             raise InvalidRequest(f"--region {region.mask}: there is no style {style}; give 1 to {count}")
         names[f"spec.regions[{i}]"] = f"--region {region.mask}"
-        names[f"spec.regions[{i}].content_mask"] = str(region.mask)
-        names[f"spec.regions[{i}].style_mask"] = str(region.style_mask)
+        names[f"spec.regions[{i}].style_mask"] = f"--region {region.mask},style-mask={region.style_mask}"
         regions.append(Region(region.mask, style - 1, region.style_mask))
     return regions
 

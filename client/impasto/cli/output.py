@@ -124,7 +124,7 @@ def check_inputs(files: Iterable[Path]) -> None:
         except FileNotFoundError:
             raise InvalidRequest(f"there is no file {file}") from None
         except OSError as error:
-            raise InvalidRequest(f"{file} {_why(error, 'read')}") from None
+            raise InvalidRequest(f"{file} {why_not(error, 'read')}") from None
 
 
 def check_output(file: Path) -> None:
@@ -140,7 +140,7 @@ def check_output(file: Path) -> None:
             raise InvalidRequest(f"there is no folder {_folder(file)} to write to") from None
         if error.errno == errno.EACCES:
             raise InvalidRequest(f"the folder {_folder(file)} is not writable") from None
-        raise InvalidRequest(f"{file} {_why(error, 'written')}") from None
+        raise InvalidRequest(f"{file} {why_not(error, 'written')}") from None
 
 
 def write(path: Path, data: bytes) -> None:
@@ -152,7 +152,7 @@ def write(path: Path, data: bytes) -> None:
     try:
         write_whole(path, data)
     except OSError as error:
-        raise ImpastoError(f"{path} {_why(error, 'written')}") from None
+        raise ImpastoError(f"{path} {why_not(error, 'written')}") from None
 
 
 def _folder(file: Path) -> str:
@@ -160,8 +160,8 @@ def _folder(file: Path) -> str:
     return folder_of(file) if file.is_symlink() else str(file.parent)
 
 
-def _why(error: OSError, done: str) -> str:
-    """What an error says of a file, in words that go on from its name."""
+def why_not(error: OSError, done: str) -> str:
+    """What an error says of a file that could not be `done`, in words that go on from its name."""
     if error.errno == errno.ENAMETOOLONG:
         return f"cannot be {done}: its name is too long; give a shorter one"
     said = error.strerror or str(error)

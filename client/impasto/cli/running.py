@@ -18,7 +18,7 @@ import typer
 from impasto import png
 from impasto.address import parse
 from impasto.cli.options import OPTION_OF_FIELD, Connection, Run
-from impasto.cli.output import Output, write
+from impasto.cli.output import Output, why_not, write
 from impasto.cli.signals import Terminated
 from impasto.errors import (
     DeadlineExceeded,
@@ -238,7 +238,9 @@ def connected(connection: Connection, address: str, *, timeout: float | None = N
             raise InvalidRequest(
                 f"--ca, --cert or --key cannot be used ({error.strerror}); give PEM files"
             ) from None
-        raise InvalidRequest(f"{error.filename} cannot be read: {error.strerror}") from None
+        files = {"--ca": given.ca, "--cert": given.cert, "--key": given.key, "--token-file": given.token_file}
+        options = [f"{option} " for option, file in files.items() if file and str(file) == error.filename]
+        raise InvalidRequest(f"{''.join(options[:1])}{error.filename} {why_not(error, 'read')}") from None
     except UnicodeDecodeError:
         raise InvalidRequest(
             f"--token-file {given.token_file} has no token in it; give another file"
@@ -326,7 +328,7 @@ def outcome(connection: Connection, names: Mapping[str, str], *, quiet: bool = F
             # A file that was there when it was looked for.
             if isinstance(error, BrokenPipeError) or error.filename is None:
                 raise
-            told = InvalidRequest(f"{error.filename} cannot be read: {error.strerror}")
+            told = InvalidRequest(f"{error.filename} {why_not(error, 'read')}")
             display.error(told, told.message, WRONG)
             raise typer.Exit(WRONG) from None
         except BrokenPipeError:

@@ -6,7 +6,6 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic
 
@@ -14,6 +13,7 @@ import grpc
 
 from impasto.address import is_local
 from impasto.errors import DETAILS_KEY
+from impasto.files import read_whole
 from impasto.security import Tls
 from impasto.transport import (
     CONNECT_TIMEOUT,
@@ -198,7 +198,11 @@ def open_channel(endpoint: Endpoint, api: ModuleType) -> Any:
 
 
 def _credentials(tls: Tls) -> Any:
-    return grpc.ssl_channel_credentials(*(None if f is None else read_whole(f) for f in tls.files()))
+    def pem(path: Any) -> bytes | None:
+        return None if path is None else read_whole(path)
+
+    tls.check_files()
+    return grpc.ssl_channel_credentials(pem(tls.ca), pem(tls.key), pem(tls.cert))
 
 
 def transport_error(error: grpc.RpcError, *, cancelled: bool = False) -> TransportError:
