@@ -150,6 +150,59 @@ def test_a_content_that_is_no_file(impasto: Impasto, fake: FakeServer, content: 
     assert not fake.calls
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["-o", "x.webp", "--animate", "x.webp"],
+            "--animate x.webp is the picture's file; give another name",
+        ),
+        (["-o", "x.webp", "--animate", "sub/../x.webp"], "--animate sub/../x.webp is the picture's file"),
+        (["-o", "x.webp", "--animate", "here/x.webp"], "--animate here/x.webp is the picture's file"),
+        (["-o", "x.webp", "--animate", "link.webp"], "--animate link.webp is the picture's file"),
+        (["-o", "here/x.webp", "--animate", "link.webp"], "--animate link.webp is the picture's file"),
+        (["-o", "old.webp", "--animate", "hard.webp"], "--animate hard.webp is the picture's file"),
+        (["-o", "side.png", "--sidecar"], "the sidecar side.json is the picture's file"),
+        (
+            ["-o", "p.png", "--animate", "f.webp", "--sidecar"],
+            "the sidecar p.json is the file of --animate f.webp too",
+        ),
+        (["-o", "sub/0001.jpg", "--preview-dir", "sub"], "a preview would be written over sub/0001.jpg"),
+        (["--animate", "sub/0012.webp", "--preview-dir", "here/sub"], "would be written over sub/0012.webp"),
+        (["--start", "sub/0007.png", "--preview-dir", "sub"], "would be written over sub/0007.png"),
+        (["-o", "new.png", "--preview-dir", "new.png"], "--preview-dir new.png: new.png is to be a file"),
+        (
+            ["-o", "new.png", "--preview-dir", "./new.png/deep"],
+            "new.png is to be a file; give another folder",
+        ),
+    ],
+)
+def test_nothing_is_written_twice_or_over_what_is_read(
+    stylize: Impasto, fake: FakeServer, arguments: list[str], message: str
+) -> None:
+    Path("here").symlink_to(".")
+    Path("link.webp").symlink_to("x.webp")
+    Path("side.json").symlink_to("side.png")
+    Path("p.json").symlink_to("f.webp")
+    Path("sub").mkdir()
+    Path("sub/0007.png").write_bytes(png())
+    Path("old.webp").write_bytes(png())
+    os.link("old.webp", "hard.webp")
+    outcome = stylize(*arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("Error: ")
+    assert message in outcome.err
+    assert not fake.calls
+    assert Path("old.webp").read_bytes() == png()
+
+
+def test_outputs_beside_each_other_are_no_clash(stylize: Impasto, fake: FakeServer) -> None:
+    options = ("--sidecar", "--animate", "previews/film.webp", "--preview-dir", "previews")
+    Path("previews").mkdir()
+    assert stylize("-o", "previews/out.png", *options).code == 0
+    assert stylize("-o", "previews/00001a.png", *options).code == 0
+
+
 def test_a_pipe_that_ends_is_painted(impasto: Impasto, fake: FakeServer) -> None:
     os.mkfifo("pipe")
     writer = threading.Thread(target=Path("pipe").write_bytes, args=(png(),))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from impasto.errors import ImpastoError, InvalidRequest
 from impasto.files import check_readable, check_writable, folder_of, write_whole
 from impasto.formats import FileFormat, file_format
+
+_PREVIEW_NAME = re.compile(r"[0-9]{4,}\.(jpg|png|webp)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +69,7 @@ class Output:
         """
         read = [file for file in inputs if file is not None]
         check_inputs(read)
-        for file in read:
-            for written in (self.picture, self.film, self.sidecar):
-                if written is not None and _same(written, file):
-                    raise InvalidRequest(f"{written} is one of the files to paint from; give another name")
+        self._check_overwriting(read)
         if self.picture is not None:
             check_output(self.picture)
         if self.sidecar is not None:
@@ -78,10 +78,30 @@ class Output:
             if self.film.suffix.lower() != ".webp":
                 raise InvalidRequest(f"{self.film} does not end in .webp: a film is an animated WebP")
             check_output(self.film)
-            if self.picture and os.path.realpath(self.film) == os.path.realpath(self.picture):
-                raise InvalidRequest(f"--animate {self.film} is the picture's file; give another name")
         if self.previews is not None:
             _check_new_folder(self.previews, "--preview-dir")
+
+    def _check_overwriting(self, read: Sequence[Path]) -> None:
+        """Refuses to write over what is read, or twice to the same file."""
+        written = {"": self.picture, "--animate ": self.film, "the sidecar ": self.sidecar}
+        files = [(option, file) for option, file in written.items() if file is not None]
+        for index, (option, file) in enumerate(files):
+            if any(_same(file, other) for other in read):
+                raise InvalidRequest(f"{file} is one of the files to paint from; give another name")
+            for what, other in files[:index]:
+                if _same(file, other):
+                    named = "the picture's file" if not what else f"the file of {what}{other} too"
+                    raise InvalidRequest(f"{option}{file} is {named}; give another name")
+        if self.previews is None:
+            return
+        option, folder = f"--preview-dir {self.previews}", Path(os.path.realpath(self.previews))
+        for file in [*read, *(file for _, file in files)]:
+            real = Path(os.path.realpath(file))
+            if real.parent == folder and _PREVIEW_NAME.fullmatch(real.name):
+                raise InvalidRequest(f"{option}: a preview would be written over {file}; give another folder")
+        for _, file in files:
+            if Path(os.path.realpath(file)) in (folder, *folder.parents):
+                raise InvalidRequest(f"{option}: {file} is to be a file; give another folder")
 
     def write_preview(self, number: int, format: str, data: bytes) -> Path | None:
         """Writes a preview if they are kept; returns where.
@@ -169,11 +189,12 @@ def why_not(error: OSError, done: str) -> str:
     return said if said.startswith(("is ", "has ")) else f"cannot be {done}: {said}"
 
 
-def _same(written: Path, read: Path) -> bool:
+def _same(one: Path, other: Path) -> bool:
+    """Whether two names are of the same file, which need not be there yet."""
     try:
-        return os.path.samefile(written, read)
+        return os.path.samefile(one, other)
     except OSError:
-        return False
+        return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _check_new_folder(folder: Path, option: str) -> None:
