@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Literal, get_args
+from typing import Literal, TypeVar, cast, get_args
 
 StoredFormat = Literal["png", "png16"]
 """What a server keeps a result as: a PNG of 8 or 16 bits per channel."""
@@ -45,9 +45,12 @@ def file_format(path: PurePath, wanted: FileFormat | None = None) -> FileFormat:
     return wanted
 
 
-def coding(format: FileFormat) -> FileFormat:
+_Format = TypeVar("_Format", bound=str)
+
+
+def coding(format: _Format) -> _Format:
     """A format without its depth: what a result is to be downloaded as."""
-    return {"png16": "png", "tiff16": "tiff"}.get(format, format)  # type: ignore[return-value]
+    return cast("_Format", {"png16": "png", "tiff16": "tiff"}.get(format, format))
 
 
 def stored(format: FileFormat) -> StoredFormat | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import mimetypes
 import os
 from typing import TYPE_CHECKING, Any
 
 from impasto import png
-from impasto.errors import DataLoss, InvalidRequest
+from impasto.errors import DataLoss, InvalidRequest, invalid_field
 from impasto.files import write_whole
+from impasto.formats import SUFFIXES, coding
 from impasto.job import Job, decode
 from impasto.provenance import PNG_SIGNATURE, png_text
 from impasto.wire import image_format
@@ -92,12 +94,29 @@ class CodedImage:
         return dict(json.loads(text)) if text else {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes `data` to a file: whole, or not at all.
+        """Writes `data` to a file: whole, or not at all. It is not coded anew, whatever the file's name says.
 
         Raises:
+            InvalidRequest: the name ends as that of an image in another format.
             OSError: it cannot be written; whatever stood there before still does.
         """
+        self._check_name(os.fsdecode(path))
         write_whole(path, self.data)
+
+    def _check_name(self, path: str) -> None:
+        suffix = os.path.splitext(path)[1].lower()
+        said = SUFFIXES.get(suffix)
+        own = coding(self.format)
+        # An ending that says nothing of images, or none, is as good as any.
+        if said == own or not (said or (mimetypes.guess_type(f"x{suffix}")[0] or "").startswith("image/")):
+            return
+        fitting = [suffix for suffix, format in SUFFIXES.items() if format == own]
+        what = f"a {own.upper().replace('WEBP', 'WebP')}" if fitting else "bare pixels"
+        remedies = [f"give a name that ends in {' or '.join(fitting)}"] if fitting else []
+        if said is not None:
+            remedies.append(f"get it as one with client.download(result_of=…, format={said!r})")
+        remedy = ", or ".join(remedies) or "get it as a PNG with client.download(result_of=…, format='png')"
+        raise invalid_field("path", f"ends in {suffix}, but the picture is {what}: {remedy}")
 
 
 @dataclasses.dataclass(frozen=True)

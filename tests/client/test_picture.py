@@ -7,6 +7,7 @@ import io
 import os
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -169,3 +170,55 @@ def test_formats_that_there_are_not(client: impasto.Client, fake: FakeServer) ->
     with pytest.raises(impasto.InvalidRequest, match="rgba16"):
         client.download(result_of="jobs/1", format="gif")
     assert not fake.calls
+
+
+@pytest.mark.parametrize(
+    ("format", "name", "words"),
+    [
+        (
+            "png",
+            "x.jpg",
+            "ends in .jpg, but the picture is a PNG: give a name that ends in .png, or get it as",
+        ),
+        ("png16", "a.b/x.TIF", "download\\(result_of=…, format='tiff'\\)"),
+        ("jpeg", "x.png", "a JPEG: give a name that ends in .jpg or .jpeg, or get it .* format='png'"),
+        ("webp", "x.tiff", "a WebP"),
+        ("tiff", "x.webp", "ends in .tif or .tiff"),
+        ("png", "x.gif", "give a name that ends in .png$"),
+        ("png", "x.png.bmp", "ends in .bmp"),
+        ("rgba8", "x.png", "bare pixels: get it as one with .* format='png'"),
+        ("rgba16", "x.bmp", "bare pixels: get it as a PNG with"),
+    ],
+)
+def test_a_picture_is_not_saved_under_the_name_of_another_format(
+    tmp_path: Path, format: str, name: str, words: str
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    with pytest.raises(impasto.InvalidRequest, match=words):
+        coded(b"data", format).save(path)
+    with pytest.raises(impasto.InvalidRequest, match=r"^path ends in"):
+        coded(b"data", format).save(os.fspath(path))
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [
+        ("png", "x.png"),
+        ("png16", "x.PNG"),
+        ("jpeg", "x.jpg"),
+        ("jpeg", "x.JPEG"),
+        ("tiff", "x.tif"),
+        ("tiff", "x.tiff"),
+        ("webp", "x.jpg.webp"),
+        ("png", "x"),
+        ("png", ".jpg"),
+        ("jpeg", "x.part"),
+        ("png", "x.2026-11-26"),
+        ("rgba8", "x.rgba8"),
+    ],
+)
+def test_a_picture_is_saved_as_it_is(tmp_path: Path, format: str, name: str) -> None:
+    coded(b"data", format).save(tmp_path / name)
+    assert (tmp_path / name).read_bytes() == b"data"
