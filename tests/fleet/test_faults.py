@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.fleet.fleet import Fleet
+from impasto_server.fleet.worker_process import ConfigurationError
 from samples import stylize_request
 from server_process import PATIENCE, ServerProcess, is_alive, running_server, until
 
@@ -144,7 +148,6 @@ def test_auto_is_a_device_by_name() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--device", "cuda:97", "--weights", "builtin"), "cuda:97"),
         (("--device", "cpu", "--weights", "/nowhere/vgg.pth"), "/nowhere/vgg.pth"),
         (("--device", "cpu", "--weights", __file__), "cannot be read as weights"),
     ],
@@ -157,11 +160,36 @@ def test_what_cannot_work_ends_the_server_with_a_sentence(arguments: tuple[str, 
         assert sentence in last_line
 
 
+def test_a_worker_refuses_a_device_that_only_torch_can_miss(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "impasto_server.worker", "--socket", str(tmp_path / "socket")]
+    command += ["--device", "cuda:97", "--weights", "builtin", "--max-resident", "1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        said = worker.stdout.read()
+        assert worker.wait(PATIENCE) == os.EX_CONFIG
+    assert "there is no device 'cuda:97' here; there is " in said
+    there = said.strip().rpartition("there is ")[2].split(", ")
+    assert there[-1] == "cpu"
+    assert len(set(there)) == len(there)
+
+
+def test_what_a_worker_refuses_ends_the_fleet_with_its_sentence() -> None:
+    async def run() -> None:
+        fleet = Fleet(
+            ["cuda:97"], ["--max-resident", "1", "--weights", "builtin"], worker_timeout=20, turn_timeout=60
+        )
+        async with fleet:
+            with pytest.raises(ConfigurationError, match="there is no device 'cuda:97' here; there is "):
+                await asyncio.wait_for(asyncio.shield(fleet.failed), PATIENCE)
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--device", "cpu,auto"), "does not name devices"),
-        (("--device", "cpu,"), "does not name devices"),
+        (("--device", "cpu,auto"), "give auto, or of cpu, mps, cuda and cuda:N"),
+        (("--device", "cpu,"), "give auto, or of cpu, mps, cuda and cuda:N"),
         (("--host", "0.0.0.0"), "add --insecure"),
     ],
 )

@@ -31,9 +31,8 @@ def check_device(device: str) -> None:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise ValueError(
-            f"there is no device {device!r} here; there is {', '.join([*available_devices(), 'cpu'])}"
-        ) from error
+        there = ", ".join(dict.fromkeys([*available_devices(), "cpu"]))
+        raise ValueError(f"there is no device {device!r} here; there is {there}") from error
 
 
 def describe_device(device: str) -> str:

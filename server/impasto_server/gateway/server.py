@@ -24,6 +24,7 @@ from impasto_server.fleet.placer import Placer
 from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.access import Access
 from impasto_server.gateway.connections import raise_descriptor_limit, server_options
+from impasto_server.gateway.hardware import check_devices
 from impasto_server.gateway.housekeeping import keep_sweeping
 from impasto_server.gateway.listening import check_protection, listen
 from impasto_server.gateway.memory import give_memory_back
@@ -53,6 +54,7 @@ async def serve(settings: Settings) -> None:
     Raises:
         ConfigurationError: it cannot be run like this.
     """
+    check_devices(settings.devices)
     tolerate_broken_names()
     give_memory_back()
     metrics = Metrics()

@@ -1,0 +1,56 @@
+"""Which devices this machine may have, as far as that shows without torch, whose import takes seconds."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from impasto_server.fleet.worker_process import ConfigurationError
+
+_NVIDIA, _DISPLAY = "0x10de", "0x03"
+# AMD's, which torch calls "cuda" too, and that of Windows below WSL.
+_UNCOUNTED = ("dev/kfd", "dev/dxg")
+
+
+def check_devices(devices: Sequence[str], root: Path = Path("/"), platform: str = sys.platform) -> None:
+    """Refuses devices that this machine certainly has not. What passes, its worker may refuse still.
+
+    Args:
+        devices: names, or "auto".
+        root: folder of `dev`, `proc` and `sys`.
+        platform: as `sys.platform`.
+
+    Raises:
+        ConfigurationError: there is no such device.
+    """
+    gpus = _gpus(root)
+    for device in devices:
+        kind, _, number = device.partition(":")
+        missing = kind == "mps" and platform != "darwin"
+        if kind == "cuda" and gpus is not None:
+            missing = int(number or 0) >= gpus
+        if missing:
+            there = [f"cuda:{i}" for i in range(gpus or 0)] + ["mps"] * (platform == "darwin") + ["cpu"]
+            raise ConfigurationError(f"there is no device {device!r} here; there is {', '.join(there)}")
+
+
+def _gpus(root: Path) -> int | None:
+    """How many GPUs "cuda" may mean at most; None if that does not show."""
+    if any((root / path).exists() for path in _UNCOUNTED):
+        return None
+    # Each of the three may lack some: a container is given device files alone, and a machine makes those, or
+    # even loads the driver, only when a GPU is first used.
+    files = [path for path in (root / "dev").glob("nvidia*") if re.fullmatch(r"nvidia[0-9]+", path.name)]
+    driver = list((root / "proc/driver/nvidia/gpus").glob("*"))
+    cards = [path for path in (root / "sys/bus/pci/devices").glob("*") if _is_nvidia_gpu(path)]
+    return max(len(files), len(driver), len(cards))
+
+
+def _is_nvidia_gpu(card: Path) -> bool:
+    try:
+        vendor = (card / "vendor").read_text(encoding="ascii").strip()
+        return vendor == _NVIDIA and (card / "class").read_text(encoding="ascii").startswith(_DISPLAY)
+    except OSError:
+        return False
