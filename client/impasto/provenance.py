@@ -105,6 +105,13 @@ class Provenance:
         ]
 
 
+_OTHER_PICTURES = {
+    "TIFF": re.compile(rb"II[*+]\0|MM\0[*+]"),
+    "JPEG": re.compile(rb"\xff\xd8\xff"),
+    "WebP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
+}
+
+
 def read(data: bytes) -> Provenance:
     """What a picture (PNG) or a sidecar (JSON) says about its making.
 
@@ -120,6 +127,12 @@ def read(data: bytes) -> Provenance:
                 "give its sidecar"
             )
     else:
+        for kind, pattern in _OTHER_PICTURES.items():
+            if pattern.match(data):
+                raise ValueError(
+                    f"is a {kind}, which does not say how it was made; give its sidecar. If it has none, "
+                    "paint it with --sidecar, or as a PNG"
+                )
         try:
             text = decoded(data)
         except UnicodeDecodeError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import fake_server
 from command_line import Impasto, Outcome
@@ -238,7 +239,7 @@ def test_the_result_is_not_overwritten(again: Impasto) -> None:
     ("data", "message"),
     [
         (png(metadata={}), "bad.png does not say enough about its making: there is no entry recipe"),
-        (b"\xff\xd8\xff", "bad.png is neither a PNG nor a sidecar in JSON"),
+        (b"\xff\xd8", "bad.png is neither a PNG nor a sidecar in JSON"),
         (b"{", "bad.png does not say in JSON how it was made"),
         (b"[]", "its JSON is no object"),
         (png()[:60], "bad.png does not say how it was made: it is not Impasto's"),
@@ -265,3 +266,17 @@ def test_quiet_still_warns(again: Impasto) -> None:
     outcome = again("altered.png", *ALL, "-o", "new.png", "--quiet")
     assert dataclasses.replace(outcome, err="") == Outcome(0, "", "")
     assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG", "WebP"])
+def test_a_picture_that_cannot_say_how_it_was_made(impasto: Impasto, fake: FakeServer, kind: str) -> None:
+    Image.new("RGB", (20, 20)).save("old.picture", kind)
+    outcome = impasto(
+        "again", "old.picture", "content.png", "style.png", "-o", "o.png", "--server", fake.address
+    )
+    assert outcome.code == 2
+    assert outcome.err == (
+        f"Error: old.picture is a {kind}, which does not say how it was made; give its sidecar. "
+        "If it has none, paint it with --sidecar, or as a PNG\n"
+    )
+    assert not fake.calls
