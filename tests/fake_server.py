@@ -182,6 +182,16 @@ def paint(
         yield pb.StylizeResponse(result=chunk)
 
 
+def paint_as(
+    picture: bytes, request: pb.StylizeRequest, context: grpc.ServicerContext
+) -> Iterator[pb.StylizeResponse]:
+    """As `paint`, with another picture."""
+    yield from begin()
+    yield succeeded()
+    for chunk in chunks(picture):
+        yield pb.StylizeResponse(result=chunk)
+
+
 def paint_recorded(
     request: pb.StylizeRequest, context: grpc.ServicerContext, *, turn: float = 0, width: int = 48
 ) -> Iterator[pb.StylizeResponse]:

@@ -80,6 +80,20 @@ def depth(png: bytes) -> int:
     return png[24] if png.startswith(PNG_SIGNATURE) and len(png) > 24 else 0
 
 
+def is_transparent(png: bytes) -> bool:
+    """Whether some of a PNG's pixels are not opaque, as far as its alpha's higher byte shows; needs Pillow.
+
+    What cannot be decoded counts as opaque.
+    """
+    # Most have no channel for it, and need not be decoded.
+    if not png.startswith(PNG_SIGNATURE) or len(png) < 26 or png[25] not in (4, 6):
+        return False
+    try:
+        return opened(png).getchannel("A").getextrema() != (255, 255)
+    except Exception:
+        return False  # Pillow's decoders raise nearly every kind of exception for damaged files.
+
+
 def pixels_alone(png: bytes) -> tuple[bytes, bytes | None]:
     """A PNG with no more than what its pixels are, and its colour profile.
 

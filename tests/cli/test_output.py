@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import os
 import threading
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import fake_server
 from command_line import Impasto
@@ -148,6 +151,41 @@ def test_a_content_that_is_no_file(impasto: Impasto, fake: FakeServer, content: 
         assert outcome.code == 2
         assert outcome.err.startswith("Error: ")
     assert not fake.calls
+
+
+def with_alpha(mode: str, alpha: int) -> bytes:
+    """A grey picture, opaque but for a pixel."""
+    colour = (90,) * (len(mode) - 1)
+    picture = Image.new(mode, (20, 20), (*colour, 255))
+    picture.putpixel((3, 3), (*colour, alpha))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize(
+    ("name", "alpha", "warned"),
+    [
+        ("o.jpg", 254, True),
+        ("o.jpeg", 0, True),
+        ("o.jpg", 255, False),
+        ("o.webp", 0, False),
+        ("o.png", 0, False),
+    ],
+)
+def test_transparency_that_is_lost_is_told(
+    stylize: Impasto, fake: FakeServer, mode: str, name: str, alpha: int, warned: bool
+) -> None:
+    fake.script = functools.partial(fake_server.paint_as, with_alpha(mode, alpha))
+    outcome = stylize("-o", name, "--quiet")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == (
+        f"Warning: {name} is over white: a JPEG cannot be transparent, as the picture is; write a PNG, "
+        "TIFF or WebP to keep that\n"
+        if warned
+        else ""
+    )
 
 
 @pytest.mark.parametrize(
