@@ -159,7 +159,7 @@ def submit_job(
 ) -> None:
     """Have CONTENT painted in the style of STYLE, do not wait for it, and print the job's name."""
     names: dict[str, str] = {}
-    with outcome(connection, names) as display:
+    with outcome(connection, names, interrupted="stopped; the job may have been made") as display:
         spec = _spec(*(content, styles, recipe, parts, names), title=title, priority=priority, format=format)
         check_inputs(spec.files())
         submit(spec, connection, display)
@@ -272,7 +272,7 @@ def demo(
 @grouped
 def info(run: Run) -> None:
     """Say what a server is: its devices, feature network and limits."""
-    with outcome(run, {}) as display, serving(run, display) as address:
+    with outcome(run, {}, interrupted="stopped") as display, serving(run, display) as address:
         from impasto.terminal import plain, print_json, server_table
 
         with connected(run, address(), timeout=run.timeout) as client:

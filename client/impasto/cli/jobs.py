@@ -27,6 +27,7 @@ from impasto.cli.options import (
 from impasto.cli.output import Output, check_inputs, check_output, format_of, write
 from impasto.cli.recipe_options import Steered
 from impasto.cli.running import connected, follow, named_server, outcome
+from impasto.cli.signals import exit_code_of
 from impasto.errors import InvalidRequest, NotFound, Unavailable
 from impasto.files import write_whole
 from impasto.recipe import Previews
@@ -85,15 +86,19 @@ def jobs(
             console.print(jobs_table(listed, _now()))
             return
         seen = time.monotonic()
-        with Live(console=console, auto_refresh=False, transient=False) as live:
-            while True:
-                silent = time.monotonic() - seen
-                note = f"no contact with the server for {silent:.0f} s" if silent > 2 * REFRESH else ""
-                live.update(jobs_table(listed, _now(), note), refresh=True)
-                time.sleep(REFRESH)
-                with contextlib.suppress(Unavailable):
-                    listed = look(client)
-                    seen = time.monotonic()
+        try:
+            with Live(console=console, auto_refresh=False, transient=False) as live:
+                while True:
+                    silent = time.monotonic() - seen
+                    note = f"no contact with the server for {silent:.0f} s" if silent > 2 * REFRESH else ""
+                    live.update(jobs_table(listed, _now(), note), refresh=True)
+                    time.sleep(REFRESH)
+                    with contextlib.suppress(Unavailable):
+                        listed = look(client)
+                        seen = time.monotonic()
+        except KeyboardInterrupt as interrupt:
+            # The usual end of a live table: there is nothing to say.
+            raise typer.Exit(exit_code_of(interrupt)) from None
 
 
 def watch(
@@ -268,7 +273,8 @@ def at_server(
 ) -> Iterator[tuple[Client, Display]]:
     """A client of the server that is named; how the command ends becomes its exit code."""
     with (
-        outcome(connection, {} if names is None else names, quiet=quiet) as display,
+        # Nothing of the server's is cancelled by leaving such a command.
+        outcome(connection, {} if names is None else names, quiet=quiet, interrupted="stopped") as display,
         connected(connection, named_server(connection), timeout=connection.timeout) as client,
     ):
         yield client, display

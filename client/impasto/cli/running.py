@@ -19,7 +19,7 @@ from impasto import png
 from impasto.address import parse
 from impasto.cli.options import OPTION_OF_FIELD, Connection, Run
 from impasto.cli.output import Output, why_not, write
-from impasto.cli.signals import Terminated
+from impasto.cli.signals import exit_code_of
 from impasto.errors import (
     DeadlineExceeded,
     ImpastoError,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from impasto.recipe import ImageSource, StyleSource
     from impasto.terminal import Display
 
-FAILED, WRONG, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+FAILED, WRONG, UNREACHABLE = 1, 2, 3
 
 PRIVATE_PATIENCE = 5.0
 """Seconds that a private server is given to answer again."""
@@ -157,6 +157,11 @@ def follow(client: Client, painting: Painting, output: Output, display: Display,
         if coded != "png":
             file = client.download(result_of=picture.job.name, format=coded)
         write(output.picture, file.data)
+        if coded == "jpeg" and png.is_transparent(picture.data):
+            display.warning(
+                f"{output.picture} is over white: a JPEG cannot be transparent, as the picture is; write a "
+                "PNG, TIFF or WebP to keep that"
+            )
         paths["path"] = str(output.picture)
     if film and output.film:
         write(output.film, film.webp(picture))
@@ -303,12 +308,15 @@ def serving(run: Run, display: Display) -> Iterator[Callable[[], str]]:
 
 
 @contextlib.contextmanager
-def outcome(connection: Connection, names: Mapping[str, str], *, quiet: bool = False) -> Iterator[Display]:
+def outcome(
+    connection: Connection, names: Mapping[str, str], *, quiet: bool = False, interrupted: str = "cancelled"
+) -> Iterator[Display]:
     """Shows how a command ends and turns it into the exit code.
 
     Args:
         names: what the user calls the fields of the request, beside the options of `OPTION_OF_FIELD`; read
             only at the end.
+        interrupted: what to say after Ctrl-C or SIGTERM, unless the interrupt has words of its own.
     """
     from impasto import terminal
 
@@ -316,8 +324,7 @@ def outcome(connection: Connection, names: Mapping[str, str], *, quiet: bool = F
         try:
             yield display
         except KeyboardInterrupt as interrupt:
-            words = str(interrupt) or "cancelled"
-            code = interrupt.exit_code if isinstance(interrupt, Terminated) else INTERRUPTED
+            words, code = str(interrupt) or interrupted, exit_code_of(interrupt)
             display.error(ImpastoError(words, code="CANCELLED"), words, code)
             raise typer.Exit(code) from None
         except ImpastoError as error:

@@ -10,12 +10,18 @@ class Terminated(KeyboardInterrupt):
     """The process was told to end by another signal than that of Ctrl-C.
 
     Attributes:
-        exit_code: 128 and the signal's number.
+        number: the signal's.
     """
 
     def __init__(self, number: int) -> None:
         super().__init__()
-        self.exit_code = 128 + number
+        self.number = number
+
+
+def exit_code_of(interrupt: KeyboardInterrupt) -> int:
+    """What a command exits with that was ended by a signal."""
+    number = interrupt.number if isinstance(interrupt, Terminated) else signal.SIGINT
+    return 128 + number
 
 
 def end_in_good_order() -> None:
