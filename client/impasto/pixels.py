@@ -179,22 +179,42 @@ def array_file(pixels: Any) -> bytes:
     elif kind == "u" and size in (1, 2):
         samples, bits = pixels, 8 * size
     elif kind == "f":
-        lowest, highest = float(pixels.min()), float(pixels.max())
-        if not -_SLACK <= lowest <= highest <= 1 + _SLACK:
-            raise ValueError(
-                f"is an array of {pixels.dtype} with values from {lowest:g} to {highest:g}; give 0 to 1, as "
-                "array / 255"
-            )
+        _check_floats(pixels.dtype, float(pixels.min()), float(pixels.max()))
         samples, bits = np.rint(pixels.clip(0, 1).astype(np.float64) * 65535).astype(np.uint16), 16
-    else:
+    elif kind in "iu":
+        # What is white is not ours to guess: a mask has 1 perhaps, a picture 255, a camera's raw file 4095.
         raise ValueError(
-            f"is an array of {pixels.dtype}; give uint8, uint16, bool, or floats from 0 to 1, as "
-            "array.astype('uint8')"
+            f"is an array of {pixels.dtype} with values from {pixels.min()} to {pixels.max()}; give uint8 "
+            "(0 to 255) or uint16 (0 to 65535): bring the values into that range first, since array.astype alone "
+            "would cut off what is beyond it"
         )
+    else:
+        raise ValueError(f"is an array of {pixels.dtype}; give uint8, uint16, bool, or floats from 0 to 1")
     channels = shape[2] if pixels.ndim == 3 else 1
     # A masked array has no bytes of its own.
     plain = np.ascontiguousarray(np.asarray(samples), dtype=np.dtype(f"<u{bits // 8}"))
     return png.write(shape[1], shape[0], channels, bits, plain.tobytes())
+
+
+def _check_floats(kind: object, lowest: float, highest: float) -> None:
+    """
+    Raises:
+        ValueError: they are not from 0 to 1; a clause that goes on from the image's name.
+    """
+    if -_SLACK <= lowest <= highest <= 1 + _SLACK:
+        return
+    said = f"is an array of {kind} with values from {lowest:g} to {highest:g}"
+    if math.isnan(lowest) or math.isnan(highest):
+        raise ValueError(f"is an array of {kind} with NaN in it; replace NaN, and give 0 to 1")
+    if math.isinf(lowest) or math.isinf(highest):
+        raise ValueError(f"{said}; replace what is infinite, and give 0 to 1")
+    if lowest < -_SLACK:
+        hint = (
+            ": if they are meant from -1 to 1, (array + 1) / 2" if max(-lowest, highest) <= 1 + _SLACK else ""
+        )
+        raise ValueError(f"{said}; give 0 to 1{hint}")
+    full = next((full for full in (255, 65535) if highest <= full), None)
+    raise ValueError(f"{said}; give 0 to 1" + (f", as array / {full}" if full else ""))
 
 
 def _shape(shape: tuple[int, ...]) -> str:
