@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -17,7 +16,7 @@ from impasto.formats import StoredFormat
 from impasto.job import Job, NamedStyle, NewestPreview, ServerInfo
 from impasto.painting import Painting
 from impasto.picture import CodedImage
-from impasto.recipe import ImageSource, Previews, Recipe, Region, StyleSource, UploadedImage
+from impasto.recipe import ImageSource, Previews, Recipe, Region, StyleSource, UploadedImage, completed
 from impasto.security import Tls, call_metadata
 from impasto.steps import Steps
 from impasto.transport import Endpoint, Stack, TransportFactory
@@ -141,7 +140,7 @@ class Client:
         spec = wire.job_spec(
             content,
             styles,
-            recipe=dataclasses.replace(recipe or Recipe(), **settings),
+            recipe=completed(recipe, settings),
             start_image=start_image,
             texture=texture,
             regions=regions,
@@ -207,7 +206,7 @@ class Client:
         spec = wire.job_spec(
             content,
             styles,
-            recipe=dataclasses.replace(recipe or Recipe(), **settings),
+            recipe=completed(recipe, settings),
             start_image=start_image,
             texture=texture,
             regions=regions,

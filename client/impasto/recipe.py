@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Union
 
+from impasto.errors import InvalidRequest
 from impasto.recipe_fields import LayerWeights, RecipeField
 from impasto.recipe_table import (
     FIELDS,
@@ -53,6 +55,31 @@ __all__ = [
     "StyleSource",
     "UploadedImage",
 ]
+
+
+def completed(recipe: Recipe | None, settings: Mapping[str, Any]) -> Recipe:
+    """A recipe with settings over it.
+
+    Raises:
+        InvalidRequest: it is no recipe.
+        TypeError: a setting is none of a recipe's.
+    """
+    if recipe is None:
+        return Recipe(**settings)
+    if isinstance(recipe, Recipe):
+        return dataclasses.replace(recipe, **settings)
+    remedy = "give an impasto.Recipe, or its fields as keywords: effort='draft'"
+    if isinstance(recipe, Mapping):
+        remedy = "give its entries as keywords: **recipe"
+    elif isinstance(recipe, str):
+        fitting = [
+            field.name for field in FIELDS.values() if recipe in field.words and field.kind == "choice"
+        ]
+        remedy = f"give {fitting[0]}={recipe!r}" if fitting else remedy
+    raise InvalidRequest(
+        f"recipe cannot be {recipe!r}; {remedy}", fields=[("spec.recipe", f"cannot be {recipe!r}; {remedy}")]
+    )
+
 
 PreviewFormat = Literal["jpeg", "png", "webp"]
 

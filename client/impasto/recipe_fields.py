@@ -75,6 +75,10 @@ class RecipeField:
             return "", f"is {_shown(value)}{unit}; give {self.range}"
         return None
 
+    def values(self) -> str:
+        """What a number may be, in words."""
+        return f"a {self.kind}: {self.range}" if self.range else f"a {self.kind}"
+
     def _fault_of_layers(self, layers: Sequence[tuple[str, float]]) -> tuple[str, str] | None:
         for index, (layer, weight) in enumerate(layers):
             if layer not in self.words:

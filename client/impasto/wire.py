@@ -26,6 +26,7 @@ from impasto.job import (
     ServerInfo,
 )
 from impasto.recipe import (
+    FIELDS,
     LAYER_FIELDS,
     ImageSource,
     PreviewFormat,
@@ -349,6 +350,8 @@ def _set_field(message: Any, name: str, value: Any, path: str, enum: EnumTypeWra
     except (TypeError, ValueError):
         if enum is None:
             choice = _CHOICES[message.DESCRIPTOR.fields_by_name[name].type]
+            if isinstance(message, pb.Recipe) and "number" in FIELDS[name].kind:
+                choice = FIELDS[name].values()  # Narrower than what the message can hold.
         else:
             choice = f"one of {', '.join(_words(enum))}"
         field = f"{path}.{name}" if path else name

@@ -85,6 +85,50 @@ def test_what_cannot_be_said_names_its_field(settings: dict[str, object], field:
     assert "give" in caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("longest_side", -1, "cannot be -1; give a whole number: 16 to 8192"),
+        ("longest_side", 2**40, "give a whole number: 16 to 8192"),
+        ("longest_side", "big", "cannot be 'big'; give a whole number: 16 to 8192"),
+        ("evaluations", -1, "give a whole number: 1 to 100000"),
+        ("seed", -1, "give a whole number: 0 to 4294967295"),
+        ("style_scale", "2x", "give a number: 0.1 to 4"),
+        ("stop_on_plateau", "no", "give True or False"),
+    ],
+)
+def test_what_no_message_can_hold_is_told_with_the_range_of_the_field(
+    field: str, value: object, words: str
+) -> None:
+    with pytest.raises(impasto.InvalidRequest) as caught:
+        wire.recipe_message(impasto.Recipe(**{field: value}))  # type: ignore[arg-type]
+    assert caught.value.field == f"spec.recipe.{field}"
+    assert caught.value.remedy.endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        ("report", "give objective='report'"),
+        ("gatys", "give objective='gatys'"),
+        ("fine", "give effort='fine'"),
+        ("lbfgs", "give optimizer='lbfgs'"),
+        ("", "give an impasto.Recipe, or its fields as keywords: effort='draft'"),
+        ("relu1_1", "give an impasto.Recipe, or its fields as keywords: effort='draft'"),
+        ({"effort": "fine"}, "give its entries as keywords: **recipe"),
+        (3, "give an impasto.Recipe, or its fields as keywords: effort='draft'"),
+        (impasto.Recipe, "give an impasto.Recipe, or its fields as keywords: effort='draft'"),
+    ],
+)
+def test_what_is_no_recipe_is_told_with_what_was_meant(given: Any, remedy: str) -> None:
+    with impasto.Client("127.0.0.1:9") as client:
+        for paint in (client.stylize, client.create_job):
+            with pytest.raises(impasto.InvalidRequest) as caught:
+                paint(png(), png(), recipe=given, seed=3)
+            assert str(caught.value) == f"recipe cannot be {given!r}; {remedy}"
+            assert caught.value.field == "spec.recipe"
+
+
 def test_images_from_everywhere(tmp_path: Path) -> None:
     data = png()
     file = tmp_path / "a.png"

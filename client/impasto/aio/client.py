@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
@@ -18,7 +17,7 @@ from impasto.calls import DEFAULT_PATIENCE, DEFAULT_TIMEOUT, LINGER, Calls, Foll
 from impasto.formats import StoredFormat
 from impasto.job import Job, NamedStyle, NewestPreview, ServerInfo
 from impasto.picture import CodedImage
-from impasto.recipe import ImageSource, Previews, Recipe, Region, StyleSource, UploadedImage
+from impasto.recipe import ImageSource, Previews, Recipe, Region, StyleSource, UploadedImage, completed
 from impasto.security import Tls, call_metadata
 from impasto.steps import Steps
 from impasto.transport import AsyncTransportFactory, Endpoint, Stack
@@ -137,7 +136,7 @@ class Client:
             wire.job_spec,
             content,
             styles,
-            recipe=dataclasses.replace(recipe or Recipe(), **settings),
+            recipe=completed(recipe, settings),
             start_image=start_image,
             texture=texture,
             regions=regions,
@@ -204,7 +203,7 @@ class Client:
             wire.job_spec,
             content,
             styles,
-            recipe=dataclasses.replace(recipe or Recipe(), **settings),
+            recipe=completed(recipe, settings),
             start_image=start_image,
             texture=texture,
             regions=regions,
