@@ -185,8 +185,8 @@ def array_file(pixels: Any) -> bytes:
         # What is white is not ours to guess: a mask has 1 perhaps, a picture 255, a camera's raw file 4095.
         raise ValueError(
             f"is an array of {pixels.dtype} with values from {pixels.min()} to {pixels.max()}; give uint8 "
-            "(0 to 255) or uint16 (0 to 65535): bring the values into that range first, since array.astype alone "
-            "would cut off what is beyond it"
+            "(0 to 255) or uint16 (0 to 65535): bring the values into that range first, since array.astype "
+            "alone would cut off what is beyond it"
         )
     else:
         raise ValueError(f"is an array of {pixels.dtype}; give uint8, uint16, bool, or floats from 0 to 1")
