@@ -32,6 +32,8 @@ def file_format(path: PurePath, wanted: FileFormat | None = None) -> FileFormat:
         ValueError: the file's name says otherwise, or nothing; a clause that goes on from its name.
     """
     said = SUFFIXES.get(path.suffix.lower())
+    if said is None and path.name.lower() in SUFFIXES:
+        raise ValueError(f"has nothing before its ending; give a whole name, as out{path.name}")
     if said is None:
         raise ValueError(f"does not end in {', '.join(SUFFIXES)}; give another name")
     if wanted is None:

@@ -111,6 +111,18 @@ def test_a_legal_name_of_any_length_is_written(stylize: Impasto) -> None:
     ("arguments", "message"),
     [
         (["-o", LONG], "its name is too long; give a shorter one"),
+        (["-o", ""], "--out is empty, or a folder; give a file's name, as out.png"),
+        (["-o", "."], "--out is empty, or a folder"),
+        (["-o", ".png"], ".png has nothing before its ending; give a whole name, as out.png"),
+        (
+            ["-o", "folder.png/.JPG"],
+            "folder.png/.JPG has nothing before its ending; give a whole name, as out.JPG",
+        ),
+        (["-o", "out"], "out does not end in .png"),
+        (["--animate", ""], "--animate is empty, or a folder"),
+        (["--animate", ".webp"], ".webp has nothing before its ending"),
+        (["--start", ""], "an empty name, or ., is a folder; give a file to paint from"),
+        (["--selection", ""], "an empty name, or ., is a folder"),
         (["-o", "folder.png"], "folder.png is a folder; give a file's name"),
         (["-o", "pipe.png"], "pipe.png is a device, a pipe or a socket"),
         (["-o", "loop.png"], "loop.png cannot be written: Too many levels"),
@@ -141,6 +153,16 @@ def test_what_cannot_be_read_or_written_is_refused_before_any_work(
     assert outcome.err.startswith("Error: ")
     assert message in outcome.err
     assert sorted(os.listdir()) == before
+    assert not fake.calls
+
+
+@pytest.mark.parametrize("command", [["stylize", "", "style.png"], ["stylize", "content.png", ""]])
+def test_an_image_without_a_name(impasto: Impasto, fake: FakeServer, command: list[str]) -> None:
+    for arguments in ([*command, "-o", "o.png"], ["submit", *command[1:]]):
+        outcome = impasto(*arguments, "--server", fake.address)
+        assert outcome.code == 2
+        assert outcome.err == "Error: the name of an image to paint from is empty; give a file\n"
+    assert impasto("again", "", "content.png", "style.png", "-o", "o.png", "--server", fake.address).code == 2
     assert not fake.calls
 
 

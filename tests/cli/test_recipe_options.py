@@ -159,3 +159,15 @@ def test_steering_out_of_range_is_refused_by_its_option(impasto: Impasto, fake: 
     assert line["message"].startswith("--style-layer relu9_9=2 is 'relu9_9'; give one of relu1_1, ")
     assert line["fields"][0]["field"] == "job.recipe.style_layers[1].layer"
     assert not fake.called("UpdateJob")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--color", "blue"), ("--precision", "double"), ("--format", "gif"), ("--timeout", "0")]
+)
+def test_an_option_that_cannot_be_is_refused_without_pythons_words(
+    stylize: Impasto, arguments: tuple[str, str]
+) -> None:
+    outcome = stylize(*arguments)
+    assert outcome.code == 2
+    assert f"Invalid value for '{arguments[0]}'" in outcome.err
+    assert "Value error" not in outcome.err

@@ -8,9 +8,10 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from impasto.cli import jobs, plugin
 from impasto.cli.again import Given, paint_again
@@ -55,8 +56,21 @@ EPILOG = (
 TABLE_COLUMNS = 80
 """Columns of a terminal from which on help is a table."""
 
+
+class _PlainlySpoken(TyperGroup):
+    """Leaves out of errors about options what only says that Python raised them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+
 app = typer.Typer(
     name="impasto",
+    cls=_PlainlySpoken,
     help="Paint a photograph in the style of a painting, and watch.",
     epilog=EPILOG,
     no_args_is_help=True,

@@ -429,7 +429,13 @@ def parse_region(text: str) -> RegionOption:
 
 
 def parse_image(text: str) -> Path | StyleName | UploadedImage:
-    """What a CONTENT or STYLE means: a file, or if there is none a style by name, or an uploaded image."""
+    """What a CONTENT or STYLE means: a file, or if there is none a style by name, or an uploaded image.
+
+    Raises:
+        InvalidRequest: it is empty.
+    """
+    if not text:
+        raise InvalidRequest("the name of an image to paint from is empty; give a file")
     path = Path(text)
     # Not `Path.exists`, which raises an error for a name that is too long.
     if not os.path.exists(path):

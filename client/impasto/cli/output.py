@@ -13,6 +13,8 @@ from impasto.errors import ImpastoError, InvalidRequest
 from impasto.files import check_readable, check_writable, folder_of, write_whole
 from impasto.formats import FileFormat, file_format
 
+_NO_NAME = Path()
+"""What an empty name becomes, and the folder that a command runs in."""
 _PREVIEW_NAME = re.compile(r"[0-9]{4,}\.(jpg|png|webp)")
 
 
@@ -75,6 +77,12 @@ class Output:
         if self.sidecar is not None:
             check_output(self.sidecar)
         if self.film is not None:
+            if self.film == _NO_NAME:
+                raise InvalidRequest("--animate is empty, or a folder; give a file's name, as film.webp")
+            if self.film.name.lower() == ".webp":
+                raise InvalidRequest(
+                    f"{self.film} has nothing before its ending; give a whole name, as film.webp"
+                )
             if self.film.suffix.lower() != ".webp":
                 raise InvalidRequest(f"{self.film} does not end in .webp: a film is an animated WebP")
             check_output(self.film)
@@ -126,6 +134,8 @@ def format_of(picture: Path, format: FileFormat | None) -> FileFormat:
     Raises:
         InvalidRequest: its name says another format, or none.
     """
+    if picture == _NO_NAME:
+        raise InvalidRequest("--out is empty, or a folder; give a file's name, as out.png")
     try:
         return file_format(picture, format)
     except ValueError as error:
@@ -139,6 +149,8 @@ def check_inputs(files: Iterable[Path]) -> None:
         InvalidRequest: with the file at fault.
     """
     for file in files:
+        if file == _NO_NAME:
+            raise InvalidRequest("an empty name, or ., is a folder; give a file to paint from")
         try:
             check_readable(file)
         except FileNotFoundError:
