@@ -98,6 +98,16 @@ def test_a_16_bit_picture_is_shown_as_it_is(tmp_path: Path) -> None:
     assert 76 <= low <= high <= 80
 
 
+def test_control_characters_of_a_file_name_are_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "a\x1b[2Jb.png").write_bytes(coded(photo()))
+
+    async def look() -> str:
+        async with library(tmp_path) as styles:
+            return (await styles.page(50))[0][0].title
+
+    assert asyncio.run(look()) == "a\N{REPLACEMENT CHARACTER}[2Jb"
+
+
 def test_a_folder_that_goes_away_is_no_harm(tmp_path: Path) -> None:
     async def look() -> None:
         async with library(tmp_path / "none") as styles:

@@ -276,15 +276,15 @@ class IntakeProcess:
                 self._start()
             except OSError as error:
                 return {"unable": str(error)}
-        assert self._tasks is not None
-        process = self._process
+        tasks, process = self._tasks, self._process
+        assert tasks is not None
         reading, writing = os.pipe()
         try:
             try:
                 while True:
                     try:
                         descriptors = [writing, *(file.fileno() for file in files)]
-                        socket.send_fds(self._tasks, [message], descriptors)
+                        socket.send_fds(tasks, [message], descriptors)
                         break
                     except BlockingIOError:
                         await asyncio.sleep(0.01)
@@ -292,12 +292,12 @@ class IntakeProcess:
                 os.close(writing)
             # A task ends itself in time, unless it, or the process that began it, was stopped.
             answer = await asyncio.wait_for(_read_all(reading), seconds)
-        except ConnectionError:
-            self._replace(process, "has ended")
-            return {"unable": "it had ended"}
         except (asyncio.TimeoutError, TimeoutError):
             self._replace(process, "does not answer")
             return {"unable": "it did not answer"}
+        except OSError as error:
+            self._replace(process, "cannot be told anything")
+            return {"unable": str(error)}
         finally:
             os.close(reading)
         # A child that has answered may still be killed, which is told after its answer.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.pictures import Intake, PictureFault, Source
+from impasto_server.contract.texts import shown
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class StyleLibrary:
         styles = [_Style(f"styles/{_BUILT_IN[0]}", _BUILT_IN[1], _built_in())]
         taken = {styles[0].name}
         for path in sorted(self._files()):
-            title = path.stem.replace("_", " ").strip()
+            title = shown(path.stem.replace("_", " ").strip())
             base = f"styles/{_slug(path.stem)}"
             name, number = base, 1
             while name in taken:
