@@ -246,13 +246,14 @@ def test_a_program_that_closes_at_its_very_end_ends(stack: Stack) -> None:
 
 
 def test_threads_end_with_their_client(fake: FakeServer) -> None:
-    before = threading.active_count()
+    # What another test left may end later.
+    before = set(threading.enumerate())
     for _ in range(3):
         client = impasto.Client(fake.address, transport="grpclib")
         client.info()
         client.close()
         impasto.Client(fake.address, transport="grpclib").info()
     deadline = time.monotonic() + 10
-    while any(thread.name == "impasto-grpclib" for thread in threading.enumerate()):
-        assert time.monotonic() < deadline, before
+    while new := [t for t in threading.enumerate() if t not in before and t.name == "impasto-grpclib"]:
+        assert time.monotonic() < deadline, new
         time.sleep(0.01)

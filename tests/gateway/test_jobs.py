@@ -431,13 +431,13 @@ def test_an_image_is_uploaded_in_pieces_and_used(server: ServerProcess) -> None:
     code, reason, subjects = refusal(lambda: server.stub.CreateJob(request, timeout=PATIENCE))
     assert (code, reason, subjects) == (grpc.StatusCode.FAILED_PRECONDITION, "IMAGE_MISSING", {sha256})
 
-    part = server.stub.UploadImage(pieces(data, stop=1100), timeout=PATIENCE)
-    assert (part.committed_bytes, part.complete) == (1100, False)
+    part = server.stub.UploadImage(pieces(data, stop=700), timeout=PATIENCE)
+    assert (part.committed_bytes, part.complete) == (700, False)
     asked = server.stub.UploadImage(pieces(data, stop=0), timeout=PATIENCE)
-    assert (asked.committed_bytes, asked.complete) == (1100, False)
+    assert (asked.committed_bytes, asked.complete) == (700, False)
     code, reason, _ = refusal(lambda: server.stub.UploadImage(pieces(data, start=500), timeout=PATIENCE))
     assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "WRONG_OFFSET")
-    whole = server.stub.UploadImage(pieces(data, start=1100), timeout=PATIENCE)
+    whole = server.stub.UploadImage(pieces(data, start=700), timeout=PATIENCE)
     assert (whole.committed_bytes, whole.complete) == (len(data), True)
     again = server.stub.UploadImage(pieces(data), timeout=PATIENCE)
     assert again.complete
