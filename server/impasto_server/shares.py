@@ -6,6 +6,7 @@ import asyncio
 import collections
 import contextlib
 import math
+from collections.abc import AsyncIterator
 
 
 class Shares:
@@ -59,6 +60,15 @@ class Shares:
             else:
                 self._forget(tenant, wait)
             raise
+
+    @contextlib.asynccontextmanager
+    async def held(self, tenant: str, amount: int) -> AsyncIterator[None]:
+        """Takes an amount, once there is so much, and gives it back at the end of the block."""
+        await self.take(tenant, amount, math.inf)
+        try:
+            yield
+        finally:
+            self.give_back(tenant, amount)
 
     def give_back(self, tenant: str, amount: int) -> None:
         """Gives back what was taken, or a part of it."""

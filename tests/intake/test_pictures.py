@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ImageCms
 
-from impasto_server.intake.decoding import Pixels, decode_mask, decode_picture, raw_mask, raw_picture
+from impasto_server.intake.decoding import Pixels, decode_mask, decode_picture
 from impasto_server.intake.headers import PictureFault, describe
+from impasto_server.intake.samples import Raw
 from odd_files import chunk, png, tiff
 from samples import coded, photo
 
@@ -426,19 +427,19 @@ def test_alpha_is_resized_without_ringing() -> None:
 def test_raw_pixels(bits: Literal[8, 16], raw_bits: Literal[8, 16]) -> None:
     rgba = np.asarray(photo().convert("RGBA"))
     sent = rgba if raw_bits == 8 else rgba.astype("<u2") * 257
-    pixels = raw_picture(io.BytesIO(b"abc" + sent.tobytes()), 3, 32, 24, raw_bits, bits=bits)
+    pixels = decode_picture(Raw(io.BytesIO(b"abc" + sent.tobytes()), 3, 32, 24, raw_bits), bits=bits)
     assert (pixels.samples == RGB.astype(int) * (257 if bits == 16 else 1)).all()
     assert pixels.alpha is not None
     assert (pixels.alpha == 2**bits - 1).all()
-    small = raw_picture(io.BytesIO(sent.tobytes()), 0, 32, 24, raw_bits, size=(16, 12), bits=8)
+    small = decode_picture(Raw(io.BytesIO(sent.tobytes()), 0, 32, 24, raw_bits), size=(16, 12), bits=8)
     assert_shows(small, photo().resize((16, 12), PIL.Image.Resampling.LANCZOS), within=1)
 
 
 def test_raw_pixels_that_are_too_few_are_refused() -> None:
     with pytest.raises(PictureFault, match="fewer pixels"):
-        raw_picture(io.BytesIO(bytes(15)), 0, 2, 2, 8, bits=8)
+        decode_picture(Raw(io.BytesIO(bytes(15)), 0, 2, 2, 8), bits=8)
     with pytest.raises(PictureFault, match="fewer pixels"):
-        raw_mask(io.BytesIO(bytes(16)), 1, 2, 2, 8)
+        decode_mask(Raw(io.BytesIO(bytes(16)), 1, 2, 2, 8))
 
 
 def damaged_files() -> dict[str, bytes]:
@@ -515,7 +516,7 @@ def test_a_mask_of_16_bits_or_floating_point_is_scaled() -> None:
 def test_a_mask_of_raw_pixels() -> None:
     rgba = GREYS.convert("RGBA")
     rgba.putalpha(128)
-    mask = raw_mask(io.BytesIO(rgba.tobytes()), 0, 32, 24, 8).samples[..., 0]
+    mask = decode_mask(Raw(io.BytesIO(rgba.tobytes()), 0, 32, 24, 8)).samples[..., 0]
     assert np.abs(mask.astype(int) - np.asarray(GREYS).astype(int) * 128 / 255).max() <= 1
 
 

@@ -237,15 +237,20 @@ def silent_calls(scene: Scene) -> None:
     time.sleep(8)
 
 
-@attack
-def watchers(scene: Scene) -> None:
-    """50 watchers that read nothing, and 4,438 changes of the title."""
+def watch_unread(scene: Scene) -> None:
+    """50 watchers of the attacker's job that read nothing."""
     for _ in range(5):
         caller = scene.raw(LARGEST_WINDOW)
         for _ in range(10):
             request = pb.WatchJobRequest(name=scene.job).SerializeToString()
             stream = caller.open(b"/impasto.v1.StyleTransfer/WatchJob", scene.header)
             caller.send(stream, framed(request), end=True)
+
+
+@attack
+def watchers(scene: Scene) -> None:
+    """50 watchers that read nothing, and 4,438 changes of the title."""
+    watch_unread(scene)
     update = pb.UpdateJobRequest(update_mask=FieldMask(paths=["title"]))
     update.job.name = scene.job
     for number in range(4438):
@@ -256,12 +261,7 @@ def watchers(scene: Scene) -> None:
 @attack
 def paused_and_resumed(scene: Scene) -> None:
     """50 watchers that read nothing, and 1,000 changes of the state."""
-    for _ in range(5):
-        caller = scene.raw(LARGEST_WINDOW)
-        for _ in range(10):
-            request = pb.WatchJobRequest(name=scene.job).SerializeToString()
-            stream = caller.open(b"/impasto.v1.StyleTransfer/WatchJob", scene.header)
-            caller.send(stream, framed(request), end=True)
+    watch_unread(scene)
     stub = scene.server.stub
     for _ in range(500):
         stub.PauseJob(pb.PauseJobRequest(name=scene.job), timeout=60, metadata=scene.attacker)

@@ -223,11 +223,8 @@ class IntakeProcess:
             "yields": is_large,
         }
         places = self._large if is_large else self._small
-        await places.take(tenant, 1, math.inf)
-        try:
+        async with places.held(tenant, 1):
             answer = await self._answer_of_several(task, files)
-        finally:
-            places.give_back(tenant, 1)
         if "unable" in answer:
             raise IntakeUnable(f"the process that reads pictures cannot do so now ({answer['unable']})")
         if "damaged" in answer:

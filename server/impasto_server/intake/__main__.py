@@ -22,7 +22,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from impasto_server.intake.tasks import do, prepare
+from impasto_server.intake.loading import prepare
+from impasto_server.intake.tasks import do
 from impasto_server.logs import FORMATS, LEVELS, log_to_stderr
 
 _log = logging.getLogger(__name__)

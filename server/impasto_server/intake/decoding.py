@@ -67,21 +67,6 @@ def decode_picture(
     )
 
 
-def raw_picture(
-    file: BinaryIO,
-    offset: int,
-    width: int,
-    height: int,
-    raw_bits: Literal[8, 16],
-    *,
-    size: tuple[int, int] | None = None,
-    max_side: int | None = None,
-    bits: Literal[8, 16],
-) -> Pixels:
-    """As `decode_picture`, of bare pixels; see `Raw`."""
-    return decode_picture(Raw(file, offset, width, height, raw_bits), size=size, max_side=max_side, bits=bits)
-
-
 def decode_mask(picture: BinaryIO | Raw, *, max_size: tuple[int, int] | None = None) -> Pixels:
     """A picture as a mask: its luminance (the Y of BT.601) as it is coded, over black, 8 bits.
 
@@ -111,19 +96,6 @@ def fitted_mask(picture: BinaryIO | Raw, size: tuple[int, int]) -> Samples:
         PictureFault: it cannot be decoded.
     """
     return box_resized(decode_mask(picture, max_size=size).samples[..., 0], *size)
-
-
-def raw_mask(
-    file: BinaryIO,
-    offset: int,
-    width: int,
-    height: int,
-    raw_bits: Literal[8, 16],
-    *,
-    max_size: tuple[int, int] | None = None,
-) -> Pixels:
-    """As `decode_mask`, of bare pixels; see `Raw`."""
-    return decode_mask(Raw(file, offset, width, height, raw_bits), max_size=max_size)
 
 
 def _levels(samples: Samples, header: Header) -> Samples:

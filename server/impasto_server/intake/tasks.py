@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
@@ -13,7 +12,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.intake import loading
 from impasto_server.intake.decoding import decode_mask, decode_picture
 from impasto_server.intake.encoding import convert, encode_result, thumbnail
 from impasto_server.intake.faults import PictureFault
@@ -29,13 +27,6 @@ _PIECE_BYTES = 1 << 20
 
 class _Damaged(Exception):
     """A file has another SHA-256 than it should have."""
-
-
-def prepare() -> None:
-    """What is to be done once, before the first task."""
-    # It tells of each step of its work.
-    logging.getLogger("pyvips").setLevel(logging.WARNING)
-    loading.prepare()
 
 
 def do(task: Mapping[str, Any], descriptors: Sequence[int]) -> Told:

@@ -9,7 +9,6 @@ import functools
 import importlib.metadata
 import json
 import logging
-import math
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -150,7 +149,7 @@ class RunCall:
             if needed > workshop.device.memory_bytes:
                 await self._writer.write(_failed(_too_large(needed, workshop.device.memory_bytes)))
                 return
-            await stack.enter_async_context(_taken(workshop.pictures, begin.tenant, needed))
+            await stack.enter_async_context(workshop.pictures.held(begin.tenant, needed))
             handover = await receive_rest(requests, begin)
             try:
                 material = material_of(begin.spec, handover.pictures, begin.result_bits)
@@ -282,16 +281,6 @@ class RunCall:
             "stop_message": result.stop_message,
             "evaluations": result.evaluations,
         }
-
-
-@contextlib.asynccontextmanager
-async def _taken(shares: Shares, tenant: str, amount: int) -> AsyncIterator[None]:
-    """Waits for an amount and has it until the end of the block."""
-    await shares.take(tenant, amount, math.inf)
-    try:
-        yield
-    finally:
-        shares.give_back(tenant, amount)
 
 
 def _claim(begin: worker_pb2.Begin, recipe: Recipe) -> Claim:
