@@ -15,12 +15,15 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from impasto_server.contract.errors import CallError, not_found
 from impasto_server.fleet.worker_process import ConfigurationError
-from impasto_server.gateway import reading
+from impasto_server.gateway import access, reading
 from impasto_server.gateway.access import Access
+from impasto_server.gateway.answering import abort
 from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.tokens import Tokens
+from impasto_server.store.errors import StoreError
 
 
 class Echo:
@@ -30,6 +33,7 @@ class Echo:
         self.access: Access
         self.open = 0
         self.put_away = False
+        self.error: Exception = ValueError()
 
     def _name(self) -> bytes:
         tenant = self.access.tenant()
@@ -38,6 +42,10 @@ class Echo:
     async def unary(self, request: bytes, context: Any) -> bytes:
         await asyncio.sleep(0)
         return self._name()
+
+    async def failing(self, request: bytes, context: Any) -> bytes:
+        await asyncio.sleep(0)
+        raise self.error
 
     async def waiting(self, request: bytes, context: Any) -> bytes:
         self.open += 1
@@ -83,6 +91,7 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[Echo, Metrics, grpc
     echo.access = Access(settings, metrics)
     handlers = {
         "Unary": grpc.unary_unary_rpc_method_handler(echo.unary),
+        "Failing": grpc.unary_unary_rpc_method_handler(echo.failing),
         "Waiting": grpc.unary_unary_rpc_method_handler(echo.waiting),
         "Generator": grpc.unary_stream_rpc_method_handler(echo.generator),
         "Writer": grpc.unary_stream_rpc_method_handler(echo.writer),
@@ -106,7 +115,7 @@ async def endless() -> AsyncIterator[bytes]:
 
 def begun(channel: grpc.aio.Channel, method: str, **options: Any) -> Any:
     path = f"/test.Echo/{method}"
-    if method in ("Unary", "Waiting"):
+    if method in ("Unary", "Failing", "Waiting"):
         return channel.unary_unary(path)(b"", **options)
     if method == "Upload":
         return channel.stream_unary(path)(endless(), **options)
@@ -174,6 +183,35 @@ def test_each_kind_of_handler_knows_who_calls(method: str, tmp_path: Path) -> No
                 assert answers == [{name.encode()} for name in callers]
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "reason"),
+    [
+        (CallError(not_found("jobs/x")), "NOT_FOUND", "NOT_FOUND"),
+        (StoreError("the disk is full"), "RESOURCE_EXHAUSTED", "STORAGE"),
+        (ValueError("a bug"), "INTERNAL", "INTERNAL"),
+    ],
+)
+def test_a_failed_call_is_counted_before_its_caller_is_told(
+    error: Exception, code: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[float | None] = []
+
+    async def run() -> None:
+        async with serving(Settings(private=True)) as (echo, metrics, channel):
+            echo.error = error
+
+            async def telling(context: Any, ending: Any) -> None:
+                labels = {"method": "Failing", "code": code}
+                counted.append(metrics.registry.get_sample_value("impasto_call_seconds_count", labels))
+                await abort(context, ending)
+
+            monkeypatch.setattr(access, "abort", telling)
+            assert await error_of(begun(channel, "Failing")) == (grpc.StatusCode[code], reason)
+
+    asyncio.run(run())
+    assert counted == [1]
 
 
 @pytest.mark.parametrize("method", KINDS)

@@ -8,12 +8,14 @@ import dataclasses
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
 
 from impasto_server.fleet.placer import Placer
+from impasto_server.gateway.answering import status_of
 from impasto_server.gateway.service import StyleTransfer
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.registry import Registry
@@ -33,10 +35,11 @@ _caller = contextvars.ContextVar("caller", default="")
 class CallEnded(Exception):
     """A call ended with a status that is not OK."""
 
-    def __init__(self, code: grpc.StatusCode, message: str, reason: str) -> None:
-        super().__init__(f"{code.name} {reason}: {message}")
-        self.code = code
-        self.reason = reason
+    def __init__(self, status: status_pb2.Status) -> None:
+        self.code = rpc_status.to_status(status).code
+        info = error_details_pb2.ErrorInfo()
+        self.reason = next((info.reason for detail in status.details if detail.Unpack(info)), "")
+        super().__init__(f"{self.code.name} {self.reason}: {status.message}")
 
 
 class Context:
@@ -48,15 +51,6 @@ class Context:
     async def write(self, message: Any) -> None:
         assert self._write is not None
         await self._write(message)
-
-    async def abort(self, code: grpc.StatusCode, message: str, trailers: Any = ()) -> NoReturn:
-        status = status_pb2.Status()
-        for key, value in trailers:
-            if key == "grpc-status-details-bin":
-                status.MergeFromString(value)
-        info = error_details_pb2.ErrorInfo()
-        reason = next((info.reason for detail in status.details if detail.Unpack(info)), "")
-        raise CallEnded(code, message, reason)
 
 
 @dataclasses.dataclass
@@ -213,7 +207,11 @@ class Server:
 
         async def answer() -> Any:
             _caller.set(tenant)
-            return await method(request, Context(write))
+            try:
+                return await method(request, Context(write))
+            except Exception as error:
+                ending = status_of(error, name)
+            raise CallEnded(ending)
 
         loop = asyncio.get_running_loop()
         task = loop.create_task(answer())

@@ -17,7 +17,7 @@ from google.rpc import status_pb2
 
 from impasto_server.contract.errors import CallError, internal, quoted, status
 from impasto_server.fleet.worker_process import ConfigurationError
-from impasto_server.gateway.answering import abort
+from impasto_server.gateway.answering import abort, status_of
 from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.open_calls import OpenCall, OpenCalls
 from impasto_server.gateway.reading import Reading, kind_of
@@ -116,10 +116,12 @@ class Access(grpc.aio.ServerInterceptor):
                     answer = await self._answered(method, handler, owner, context)
                 code = grpc.StatusCode.OK
                 return answer
-            except CallError as error:
-                ending = error.status
-                code = _code_of(ending)
+            except grpc.aio.InternalError:
+                # What could not be written: the caller is gone, and its cancellation on the way.
+                code = grpc.StatusCode.CANCELLED
+                raise asyncio.CancelledError from None
             except grpc.aio.AbortError:
+                # A library's own handler has told the caller.
                 code = _code(context)
                 raise
             except asyncio.CancelledError:
@@ -129,7 +131,11 @@ class Access(grpc.aio.ServerInterceptor):
                 entered.take_back_cancellation()
                 ending = entered.ending
                 code = _code_of(ending)
+            except Exception as error:
+                ending = status_of(error, method.rpartition("/")[2])
+                code = _code_of(ending)
             finally:
+                # Before the caller is told, who may look at once.
                 self._metrics.call(method if known else "unknown", code.name, time.monotonic() - begin)
             return await abort(context, ending)
 

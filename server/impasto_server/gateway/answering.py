@@ -1,4 +1,4 @@
-"""How a call ends: its answer, or an error that its caller can use."""
+"""How a call ends that fails: with a status that its caller can use."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 import errno
 import functools
 import logging
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import grpc.aio
 from google.rpc import status_pb2
@@ -35,42 +34,11 @@ from impasto_server.store.errors import (
     TooManyUploads,
 )
 
-if TYPE_CHECKING:
-    Context = grpc.aio.ServicerContext[Any, Any]
-
 _log = logging.getLogger(__name__)
 
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 _STORE_RETRY_SECONDS = 10.0
 _BUSY_RETRY_SECONDS = 2.0
-
-S = TypeVar("S")
-Q = TypeVar("Q")
-R = TypeVar("R")
-
-
-def answered(
-    method: Callable[[S, Q, Context], Coroutine[Any, Any, R]],
-) -> Callable[[S, Q, Context], Coroutine[Any, Any, R]]:
-    """A call whose errors end it with a status that has details."""
-
-    @functools.wraps(method)
-    async def answer(self: S, request: Q, context: Context, /) -> R:
-        answering = method(self, request, context)
-        # It may be large, and a stream may last: only the method itself keeps it.
-        del request
-        try:
-            return await answering
-        except (asyncio.CancelledError, grpc.aio.AbortError):
-            raise
-        except grpc.aio.InternalError:
-            # What could not be written: the caller is gone, and its cancellation on the way.
-            raise asyncio.CancelledError from None
-        except Exception as error:
-            ending = status_of(error, method.__name__)
-        return await abort(context, ending)
-
-    return answer
 
 
 async def abort(context: Any, error: status_pb2.Status) -> NoReturn:

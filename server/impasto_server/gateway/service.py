@@ -27,7 +27,7 @@ from impasto_server.engine.recipe import (
 )
 from impasto_server.fleet.fleet import Fleet
 from impasto_server.gateway.access import Access
-from impasto_server.gateway.answering import answered, bad_page_token
+from impasto_server.gateway.answering import bad_page_token
 from impasto_server.gateway.downloads import Download, Downloads
 from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.reading import MAX_REQUEST_BYTES, put_away
@@ -91,7 +91,6 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
 
     # Making jobs.
 
-    @answered
     async def Stylize(  # type: ignore[override]
         self, request: pb.StylizeRequest, context: Context
     ) -> None:
@@ -108,7 +107,6 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
             result = await self._downloads.result(job)
             await self._send(result, 0, lambda chunk: context.write(pb.StylizeResponse(result=chunk)))
 
-    @answered
     async def CreateJob(self, request: pb.CreateJobRequest, context: Context) -> pb.Job:
         return (await self._create(request, None)).message()
 
@@ -125,14 +123,12 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
 
     # Jobs.
 
-    @answered
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.Job:
         job = await self._job(request.name)
         shown = self._shown(job.message())
         shown.spec.CopyFrom(job.record.spec)
         return shown
 
-    @answered
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         size = _page_size(request.page_size, _MAX_PAGE)
         states = set(request.states)
@@ -153,31 +149,26 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         ]
         return pb.ListJobsResponse(jobs=jobs, next_page_token=token)
 
-    @answered
     async def UpdateJob(self, request: pb.UpdateJobRequest, context: Context) -> pb.Job:
         job = await self._job(request.job.name)
         await job.update(functools.partial(changed_job, request=request))
         return self._shown(job.message())
 
-    @answered
     async def PauseJob(self, request: pb.PauseJobRequest, context: Context) -> pb.Job:
         job = await self._job(request.name)
         await job.pause()
         return self._shown(job.message())
 
-    @answered
     async def ResumeJob(self, request: pb.ResumeJobRequest, context: Context) -> pb.Job:
         job = await self._job(request.name)
         await job.resume()
         return self._shown(job.message())
 
-    @answered
     async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.Job:
         job = await self._job(request.name)
         await job.cancel()
         return self._shown(job.message())
 
-    @answered
     async def DeleteJob(self, request: pb.DeleteJobRequest, context: Context) -> Empty:
         job = await self._job(request.name)
         await job.delete()
@@ -196,7 +187,6 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
 
     # Watching.
 
-    @answered
     async def WatchJob(  # type: ignore[override]
         self, request: pb.WatchJobRequest, context: Context
     ) -> None:
@@ -207,7 +197,6 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         finally:
             job.audience.leave(watcher)
 
-    @answered
     async def GetPreview(self, request: pb.GetPreviewRequest, context: Context) -> pb.GetPreviewResponse:
         wait = seconds(request.wait)
         if not 0 <= wait <= _MAX_WAIT:
@@ -236,13 +225,11 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
 
     # Images and styles.
 
-    @answered
     async def UploadImage(
         self, request: AsyncIterator[pb.UploadImageRequest], context: Context
     ) -> pb.UploadImageResponse:
         return await take_upload(request, self._access.tenant().name, self._store, self._intake)
 
-    @answered
     async def DownloadImage(  # type: ignore[override]
         self, request: pb.DownloadImageRequest, context: Context
     ) -> None:
@@ -255,7 +242,6 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
                 async for chunk in chunks:
                     await write(chunk)
 
-    @answered
     async def ListStyles(self, request: pb.ListStylesRequest, context: Context) -> pb.ListStylesResponse:
         size = _page_size(request.page_size, _MAX_STYLES_PAGE)
         try:
@@ -266,7 +252,6 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
 
     # The server.
 
-    @answered
     async def GetServerInfo(
         self, request: pb.GetServerInfoRequest, context: Context
     ) -> pb.GetServerInfoResponse:
