@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import threading
 import time
 import weakref
@@ -21,6 +20,8 @@ from impasto_server.engine.checkpoint import Checkpoint
 from impasto_server.engine.memory import DoesNotFit, MemoryPlan
 from impasto_server.engine.recipe import Recipe, RecipeError
 from impasto_server.engine.session import Progress, Session
+from impasto_server.worker import painter as painter_module
+from impasto_server.worker import painting as painting_module
 from impasto_server.worker.commission import Commission
 from impasto_server.worker.painter import DeviceLost, NotHere, Painter
 from impasto_server.worker.painting import (
@@ -40,8 +41,35 @@ DEVICE_BYTES = 1000
 E = TypeVar("E", PreviewFrame, Result, Suspended)
 
 
+class Clock:
+    """The time that painter and paintings see: it passes only where somebody lets it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    perf_counter = monotonic
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    for module in (painter_module, painting_module):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
 class FakeSession:
-    """Takes a moment for each evaluation, and fails where it is told to."""
+    """Takes a moment for each evaluation, and fails where it is told to.
+
+    Attributes:
+        ends: when each evaluation ended, by the clock.
+    """
 
     size = (20, 10)
     stop_message = "done"
@@ -54,7 +82,10 @@ class FakeSession:
         fails_at: int = 0,
         error: str = "the device failed",
         memory_bytes: int = 10,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or time
+        self.ends: list[float] = []
         self.plan = MemoryPlan("plain", memory_bytes)
         self.recipe = Recipe(precision="float32", evaluations=evaluations).resolve(20, 16)
         self.evaluations = evaluations
@@ -83,7 +114,8 @@ class FakeSession:
         if not self.may_go_on.is_set():
             self.held_up.set()
             self.may_go_on.wait()
-        time.sleep(self.seconds)
+        self._clock.sleep(self.seconds)
+        self.ends.append(self._clock.monotonic())
         self.made += 1
         if self.made == self.fails_at:
             raise RuntimeError(self.error)
@@ -227,19 +259,24 @@ def test_a_session_that_cannot_be_opened_breaks_its_painting_only(painter: Paint
     assert isinstance(end, Broken)
 
 
-def test_turns_are_given_by_time(painter: Painter) -> None:
-    slow, quick = FakeSession(10_000, seconds=0.02), FakeSession(10_000, seconds=0.002)
+def test_turns_are_given_by_time(painter: Painter, clock: Clock) -> None:
+    slow = FakeSession(10_000, seconds=1 / 8, clock=clock)
+    quick = FakeSession(1_000, seconds=1 / 64, clock=clock)
+    slow.may_go_on.clear()
 
     async def paint() -> None:
-        paintings = [painting_of(slow), painting_of(quick)]
-        for painting in paintings:
-            painter.admit(painting)
-        await asyncio.sleep(1)
-        for painting in paintings:
-            await asyncio.to_thread(painter.drop, painting)
+        painting = painting_of(slow)
+        painter.admit(painting)
+        await asyncio.to_thread(slow.held_up.wait)
+        end = asyncio.create_task(events_of(painter, painting_of(quick)))
+        await asyncio.sleep(0)
+        slow.may_go_on.set()
+        await end
+        await asyncio.to_thread(painter.drop, painting)
 
     asyncio.run(paint())
-    assert 0.5 < (slow.made * slow.seconds) / (quick.made * quick.seconds) < 3
+    of_slow = sum(slow.seconds for end in slow.ends if end <= quick.ends[-1])
+    assert of_slow == pytest.approx(quick.made * quick.seconds, abs=2 * slow.seconds)
 
 
 def test_a_dropped_painting_is_off_before_its_next_evaluation_and_lets_go(painter: Painter) -> None:
@@ -377,39 +414,44 @@ def test_another_wish_for_previews_takes_hold(painter: Painter) -> None:
     asyncio.run(paint())
 
 
-def test_checkpoints_are_taken_in_the_devices_time_and_the_newest_is_kept(painter: Painter) -> None:
-    async def paint() -> list[int]:
-        session = FakeSession(60, seconds=0.01)
-        painting = painting_of(session, checkpoint_interval=0.1)
-        # Another job takes half of the time, which does not count.
-        other = painting_of(FakeSession(10_000, seconds=0.01))
-        painter.admit(other)
-        painter.admit(painting)
-        saved = []
+async def saved_by(painting: Painting, between: Callable[[], None], sending_seconds: float) -> list[int]:
+    """Paints a painting to its end; returns the evaluations at which checkpoints were taken."""
+    saved: list[int] = []
+
+    async def read() -> None:
         async for checkpoint in painting.checkpoints:
             saved.append(checkpoint.evaluation)
-        await asyncio.to_thread(painter.drop, other)
-        return saved
+            painting.checkpoint_sent(sending_seconds)
 
-    saved = asyncio.run(paint())
-    assert 3 <= len(saved) <= 6
-    assert all(5 <= later - earlier <= 12 for earlier, later in itertools.pairwise(saved))
+    painting.open(DEVICE_BYTES)
+    reader = asyncio.create_task(read())
+    while not painting.ended:
+        painting.turn()
+        between()
+        for _ in range(5):
+            await asyncio.sleep(0)
+    await reader
+    return saved
 
 
-def test_checkpoints_that_take_long_are_taken_less_often(painter: Painter) -> None:
+def test_checkpoints_are_taken_in_the_time_that_a_painting_had_the_device(clock: Clock) -> None:
     async def paint() -> list[int]:
-        painting = painting_of(FakeSession(100, seconds=0.01), checkpoint_interval=0.05)
-        painter.admit(painting)
-        saved = []
-        async for checkpoint in painting.checkpoints:
-            saved.append(checkpoint.evaluation)
-            # As if it had taken 20 ms to send: of 400 ms it is 5 %.
-            painting.checkpoint_sent(0.02)
-        return saved
+        session = FakeSession(60, seconds=1 / 64, clock=clock)
+        painting = painting_of(session, checkpoint_interval=10 / 64)
+        # Other jobs take most of the time, which does not count.
+        return await saved_by(painting, lambda: clock.sleep(1), 0.0)
 
-    saved = asyncio.run(paint())
-    assert 2 <= len(saved) <= 3
-    assert saved[1] - saved[0] > 20
+    assert asyncio.run(paint()) == [10, 20, 30, 40, 50]
+
+
+def test_checkpoints_that_take_long_are_taken_less_often(clock: Clock) -> None:
+    async def paint() -> list[int]:
+        session = FakeSession(100, seconds=1 / 64, clock=clock)
+        painting = painting_of(session, checkpoint_interval=5 / 64)
+        # It takes two evaluations to send one: of forty, that is 5 %.
+        return await saved_by(painting, lambda: None, 2 / 64)
+
+    assert asyncio.run(paint()) == [5, 45, 85]
 
 
 def test_an_unread_checkpoint_gives_way_to_a_newer_one(painter: Painter) -> None:
