@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -49,3 +50,18 @@ def test_a_recipe_comes_back_from_a_checkpoint_as_it_was() -> None:
     kept = dataclasses.asdict(STEERED)
     kept["style_layers"] = [list(share) for share in kept["style_layers"]]
     assert recipe_from_dict(kept) == STEERED
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [
+        ((("relu1_1", 1.0),) * 2, "name a layer twice"),
+        ((("relu1_1", 1.0),) * 1000, "has 1000 layers; give at most"),
+        ((("x" * 1000, 1.0),), f"is '{'x' * 60}…'; give one of relu1_1"),
+    ],
+)
+def test_layers_that_cannot_be_meant_are_refused_in_a_short_sentence(layers: Any, told: str) -> None:
+    with pytest.raises(RecipeError) as refused:
+        Recipe(style_layers=layers)
+    assert told in refused.value.remedy
+    assert len(refused.value.remedy) < 500

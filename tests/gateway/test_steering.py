@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError
 from impasto_server.contract.recipes import recipe_to_proto
 from impasto_server.engine.recipe import FIELDS, STEERABLE, Recipe
+from impasto_server.gateway import steering
 from impasto_server.gateway.steering import changed_job
 
 
@@ -86,3 +88,33 @@ def test_a_value_out_of_range_is_refused_by_its_path() -> None:
         "job.recipe.tv_weight": "is -1; give 0 or more",
         "job.recipe.averaging": "is 2; give 0 to 0.9999",
     }
+
+
+def test_an_update_takes_what_it_names_and_its_default_where_that_is_not_set() -> None:
+    before = job()
+    before.title = "before"
+    before.preview.max_side = 300
+    layers = [pb.LayerWeight(layer="relu1_1", weight=2.0), pb.LayerWeight(layer="relu2_1", weight=1.0)]
+    request = pb.UpdateJobRequest(job=pb.Job(title="after", stop_message="x", width=9))
+    request.job.recipe.style_layers.extend(layers)
+    request.job.recipe.content_weight = 3.0
+    request.job.preview.min_interval.seconds = 2
+    paths = ["recipe.style_layers", "preview.min_interval", "preview.max_side", "title", "title"]
+    request.update_mask.paths.extend(paths)
+    after = changed_job(before, request)
+    assert list(after.recipe.style_layers) == layers
+    assert after.recipe.content_weight == before.recipe.content_weight
+    assert after.preview == pb.PreviewOptions(min_interval=Duration(seconds=2))
+    assert (after.title, after.stop_message, after.width) == ("after", "", 64)
+
+
+def test_an_update_that_names_a_field_a_thousand_times_takes_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+    take = steering._take
+    monkeypatch.setattr(
+        steering, "_take", lambda changed, given, path: (taken.append(path), take(changed, given, path))
+    )
+    request = pb.UpdateJobRequest(job=pb.Job(title="x"))
+    request.update_mask.paths.extend(["title", "priority"] * 1000)
+    assert changed_job(job(), request).title == "x"
+    assert taken == ["title", "priority"]

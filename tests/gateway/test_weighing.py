@@ -55,6 +55,12 @@ def test_fields_count_however_small_they_are() -> None:
                 weigh_request(message, 1 << 20)
 
 
+def test_each_number_of_a_list_is_a_field() -> None:
+    weigh_request(pb.ListJobsRequest(states=[pb.JOB_STATE_RUNNING] * (MAX_FIELDS - 1)), 1 << 20)
+    with pytest.raises(Overweight, match="4096 fields"):
+        weigh_request(pb.ListJobsRequest(states=[pb.JOB_STATE_RUNNING] * MAX_FIELDS), 1 << 20)
+
+
 def test_unknown_fields_weigh_what_they_have() -> None:
     unknown = b"\x82\x7d\xe9\x07" + bytes(1001)
     with pytest.raises(Overweight):

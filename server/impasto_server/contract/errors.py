@@ -142,7 +142,8 @@ def status(code: grpc.StatusCode, reason: str, message: str, *details: Message) 
 
 
 def _cut(text: str, most_bytes: int) -> str:
-    text = shown(text)
+    # A caller may have sent all of it. What is left out here is left out below, too.
+    text = shown(text[: most_bytes + 1])
     data = text.encode(errors="replace")
     if len(data) <= most_bytes:
         return text

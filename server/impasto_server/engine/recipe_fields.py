@@ -12,6 +12,9 @@ from typing import Any, Literal
 
 Kind = Literal["number", "whole number", "yes or no", "choice", "layers"]
 
+_MAX_QUOTED = 60
+"""Characters of a wrong value that are told back."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Default:
@@ -130,16 +133,18 @@ class RecipeField:
         if self.kind == "layers":
             return self._fault_of_layers(value)
         if self.kind == "choice" and value not in self.words:
-            return "", f"is {value!r}; give one of {', '.join(self.words)}"
+            return "", f"is {_quoted(value)}; give one of {', '.join(self.words)}"
         if self.kind in ("number", "whole number") and not self._in_range(value):
             unit = f" {self.unit}" if self.unit else ""
             return "", f"is {_shown(value)}{unit}; give {self.range}"
         return None
 
     def _fault_of_layers(self, layers: Sequence[tuple[str, float]]) -> tuple[str, str] | None:
+        if len(layers) > len(self.words):
+            return "", f"has {len(layers)} layers; give at most {len(self.words)}, each once"
         for index, (layer, weight) in enumerate(layers):
             if layer not in self.words:
-                return f"[{index}].layer", f"is {layer!r}; give one of {', '.join(self.words)}"
+                return f"[{index}].layer", f"is {_quoted(layer)}; give one of {', '.join(self.words)}"
             if not self._in_range(weight):
                 return f"[{index}].weight", f"is {_shown(weight)}; give {self.range}"
         if len({layer for layer, _ in layers}) < len(layers):
@@ -173,6 +178,11 @@ def rows(table: type) -> tuple[RecipeField, ...]:
             )
         )
     return tuple(found)
+
+
+def _quoted(text: str) -> str:
+    """A text as a literal, without what would keep the rest of the sentence from being read."""
+    return repr(text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "…")
 
 
 def _shown(value: Any) -> str:

@@ -28,7 +28,8 @@ MAX_REQUEST_BYTES = 64 * 1024 * 1024
 
 _WAIT_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
-_BESIDE_IMAGES = 1024 * 1024
+# Also what one message can have the event loop do: all that is done with a text or a list takes time.
+_BESIDE_IMAGES = 64 * 1024
 
 
 @dataclasses.dataclass(frozen=True)

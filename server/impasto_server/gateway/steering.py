@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from google.protobuf.message import Message
+
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.contract.errors import CallError, invalid_argument
+from impasto_server.contract.errors import CallError, invalid_argument, quoted
 from impasto_server.contract.previews import preview_faults
 from impasto_server.contract.recipes import recipe_faults, recipe_from_proto, recipe_to_proto
 from impasto_server.engine.recipe import FIELDS, STEERABLE, RecipeError
@@ -30,9 +32,9 @@ def changed_job(job: pb.Job, request: pb.UpdateJobRequest) -> pb.Job:
     Raises:
         CallError: INVALID_ARGUMENT: a path cannot be changed, or a value is out of range.
     """
-    paths = list(request.update_mask.paths)
+    paths = list(dict.fromkeys(request.update_mask.paths))
     faults = [
-        ("update_mask", f"names {path!r}, which cannot be changed; give some of {', '.join(_PATHS)}")
+        ("update_mask", f"names {quoted(path)!r}, which cannot be changed; give some of {', '.join(_PATHS)}")
         for path in paths
         if path not in _PATHS
     ]
@@ -62,12 +64,14 @@ def _take(changed: pb.Job, given: pb.Job, path: str) -> None:
     changed.ClearField(field)
     if field in ("effort", "evaluations"):
         changed.ClearField("duration")
-    one = type(given)()
-    one.CopyFrom(given)
-    for descriptor, _ in given.ListFields():
-        if descriptor.name != field:
-            one.ClearField(descriptor.name)
-    changed.MergeFrom(one)
+    # Only what is set is listed. Nothing else of the message is copied: it may be large.
+    value = next((value for descriptor, value in given.ListFields() if descriptor.name == field), None)
+    if isinstance(value, Message):
+        getattr(changed, field).CopyFrom(value)
+    elif hasattr(value, "extend"):
+        getattr(changed, field).extend(value)
+    elif value is not None:
+        setattr(changed, field, value)
 
 
 def _settle_recipe(changed: pb.Job, fields: set[str]) -> list[tuple[str, str]]:

@@ -65,6 +65,9 @@ class _Scales:
                     continue
                 if field is not None and field.type == FieldDescriptor.TYPE_BYTES:
                     begin += length
+                elif field is not None and field.type != FieldDescriptor.TYPE_STRING:
+                    # A list of numbers, of which only the first has a tag: each is a byte at least.
+                    self._fields -= length
             elif kind in (_FIXED32, _FIXED64):
                 at += 4 if kind == _FIXED32 else 8
             elif kind not in (_START, _END):
