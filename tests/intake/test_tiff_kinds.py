@@ -184,18 +184,82 @@ def test_lab(separate: bool, bits: int, has_alpha: bool, photometric: int) -> No
     assert np.abs(decode_mask(io.BytesIO(data)).samples[..., 0] - lightness_under_alpha).max() <= 1
 
 
-@pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("photometric", [1, 2])
-def test_colours_multiplied_by_alpha_are_divided_by_it(bits: int, photometric: int) -> None:
-    alpha = np.full((24, 32, 1), 128, np.uint8)
+MULTIPLIED = [
+    (model, dtype, separate)
+    for model, dtypes in {
+        "grey": ("u1", "u2", "u4", "f2", "f4"),
+        "white is zero": ("u1", "u2", "u4"),
+        "rgb": ("u1", "u2", "u4", "f2", "f4"),
+        "cmyk": ("u1", "u2"),
+    }.items()
+    for dtype in dtypes
+    for separate in (False, True)
+    if not (separate and dtype == "f2")
+]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("model", "dtype", "separate"), MULTIPLIED)
+def test_colours_multiplied_by_alpha_are_divided_by_it(
+    order: str, model: str, dtype: str, separate: bool
+) -> None:
+    photometric, colours, expected = {
+        "grey": (1, GREY[..., None], REPEATED),
+        "white is zero": (0, 255 - GREY[..., None], REPEATED),
+        "rgb": (2, RGB, RGB),
+        "cmyk": (5, CMYK, INKED),
+    }[model]
+    alpha = np.full((24, 32, 1), 128.0)
     alpha[:12] = 255
-    colours = GREY[..., None] if photometric < 2 else RGB
-    samples = np.rint(colours * (alpha / 255))
-    samples = np.concatenate([samples, alpha], 2).astype(np.uint8)
-    shown_colours, shown_alpha = shown(tiff(as_uint(samples, bits), photometric, extra=[1]))
-    assert np.abs(shown_colours - np.broadcast_to(colours, RGB.shape)).max() <= 2
-    assert shown_alpha is not None
-    assert (shown_alpha == alpha[..., 0]).all()
+    alpha[0, 0] = 0
+    samples = np.concatenate([colours * (alpha / 255), alpha], 2) / 255
+    if dtype[0] == "u":
+        samples = np.rint(samples * np.iinfo(dtype).max)
+    format = 3 if dtype[0] == "f" else 1
+    data = tiff(samples.astype(dtype), photometric, order=order, separate=separate, extra=[1], format=format)
+    pixels = decode_picture(io.BytesIO(data), bits=16, fill_hidden=False)
+    seen = alpha[..., 0] > 0
+    assert np.abs(pixels.samples / 257.0 - expected)[seen].max() <= {"u1": 2, "f2": 0.3}.get(dtype, 0.52)
+    assert pixels.alpha is not None
+    assert np.abs(pixels.alpha / 257.0 - alpha[..., 0]).max() <= (0.1 if dtype == "f2" else 0.01)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("photometric", [8, 9])
+def test_lab_multiplied_by_alpha_is_divided_by_it(bits: int, photometric: int) -> None:
+    dtype, full, half = np.dtype(f"u{bits // 8}"), 2**bits - 1, 2 ** (bits - 1)
+    lightness, signed = full * 0.5, np.array([half * 0.4, half * -0.3])
+    shift = 0 if photometric == 8 else half
+
+    def lab(share: float) -> np.ndarray[Any, Any]:
+        coded = (np.rint(signed * share).astype(np.int64) + shift) & full
+        return np.tile([round(lightness * share), *coded, round(full * share)], (8, 8, 1)).astype(dtype)
+
+    opaque, _ = shown(tiff(lab(1.0), photometric, extra=[1]))
+    thin, alpha = shown(tiff(lab(0.5), photometric, extra=[1]))
+    assert alpha is not None
+    assert np.abs(alpha - 127.5).max() <= 0.51
+    assert np.abs(thin - opaque).max() <= (4 if bits == 8 else 0.1)
+
+
+def tiled(samples: np.ndarray[Any, Any], photometric: int, *, separate: bool = True, **rest: Any) -> bytes:
+    """A picture of one tile a plane: 32 × 32, so that 32 × 24 pixels of it are seen."""
+    rows = np.concatenate([samples.reshape(24, 32, -1), samples.reshape(24, 32, -1)[:8]])
+    planes = rows.shape[2] if separate else 1
+    size = rows.nbytes // planes
+    offsets = [8 + plane * size for plane in range(planes)]
+    more = [(257, 4, [24]), (322, 3, [32]), (323, 3, [32]), (324, 4, offsets), (325, 4, [size] * planes)]
+    return tiff(rows, photometric, separate=separate, more=more, **rest)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f2", "f4"])
+@pytest.mark.parametrize("in_tiles", [False, True])
+def test_a_single_plane_is_read_whatever_it_is_called(dtype: str, in_tiles: bool) -> None:
+    samples = GREY / 255.0
+    samples = np.rint(samples * np.iinfo(dtype).max) if dtype[0] == "u" else samples
+    make = tiled if in_tiles else tiff
+    data = make(samples.astype(dtype), 1, separate=True, format=3 if dtype[0] == "f" else 1)
+    assert np.abs(shown(data)[0] - REPEATED).max() <= (0.07 if dtype == "f2" else 0.01)
 
 
 @pytest.mark.parametrize("extra", [[0], [0, 0], None])
@@ -225,6 +289,8 @@ def test_alpha_may_come_after_other_channels() -> None:
         (tiff(GREY.astype("u2"), 1, bits=12, width=42), "12-bit samples"),
         (tiff(as_uint(CMYK, 32), 5), "32-bit samples of CMYK"),
         (tiff((RGB / 255).astype("f2"), 2, format=3, separate=True), "floating-point samples in separate"),
+        (tiled(RGB, 2), "in tiles whose channels lie in separate planes"),
+        (tiled(with_alpha(GREY), 1, extra=[2]), "in tiles whose channels lie in separate planes"),
         (tiff(RGB, 2, more=[(258, 3, [5, 6, 5])]), "channels differ in depth"),
         (tiff(RGB, 6), "YCbCr"),
         (tiff(RGB, 32845), "LogLuv"),

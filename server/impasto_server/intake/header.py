@@ -41,24 +41,24 @@ class TiffPicture:
     Attributes:
         page: which of the file's pictures, from 0.
         photometric: the tag's value (TIFF 6.0, section 3 and further).
-        photometric_at: where that value lies in the file.
-        byte_order: "<" or ">".
         sample: "unsigned" or "float".
         sample_bits: of each sample as coded.
         samples: per pixel, extra ones included.
         alpha_at: which of the samples is alpha; None if none is.
         as_rgb: True if libvips reads it right only where it is told that it is RGB.
+        multiplied: True if colours are multiplied by alpha.
+        patches: what libvips is to read in place of what is there: where it lies in the file, and its bytes.
     """
 
     page: int
     photometric: int
-    photometric_at: int
-    byte_order: Literal["<", ">"]
     sample: Literal["unsigned", "float"]
     sample_bits: int
     samples: int
     alpha_at: int | None
     as_rgb: bool
+    multiplied: bool
+    patches: tuple[tuple[int, bytes], ...]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,6 @@ _LOADERS = ("Png", "Jpeg", "Webp", "Tiff")
 _ONCE = {"access": "sequential"}
 _MOST_SPARE_BYTES = 2**20
 _HARMLESS = ("extraneous bytes", "unknown JFIF", "Unknown Adobe", "Inconsistent progression", "Invalid SOS")
-_PHOTOMETRIC_RGB = 2
 _CIELAB, _ICCLAB = 8, 9
 
 
@@ -45,10 +44,10 @@ def readable(data: Data, header: Header) -> Data:
     """
     if header.format == "png" and header.spare > _MOST_SPARE_BYTES:
         return png.without_spare_chunks(data)
-    if header.tiff is not None and header.tiff.as_rgb:
+    if header.tiff is not None and header.tiff.patches:
         copy = bytearray(data)
-        at, order = header.tiff.photometric_at, header.tiff.byte_order
-        copy[at : at + 2] = _PHOTOMETRIC_RGB.to_bytes(2, "little" if order == "<" else "big")
+        for at, replacement in header.tiff.patches:
+            copy[at : at + len(replacement)] = replacement
         return bytes(copy)
     return data
 
@@ -108,16 +107,34 @@ def _tiff(data: Data, header: Header, tiff: TiffPicture) -> pyvips.Image:
     image = _chosen(image, COLOURS[header.model], tiff.alpha_at)
     alpha = image[image.bands - 1] if header.has_alpha else None
     colours = image[0 : COLOURS[header.model]] if alpha is not None else image
+    half, full = 2 ** (tiff.sample_bits - 1), 2**tiff.sample_bits - 1
     if tiff.as_rgb and tiff.photometric == 0:
-        colours = -1 * colours + (2**tiff.sample_bits - 1)
+        colours = -1 * colours + full
     if tiff.photometric == _CIELAB:
         # a and b are two's complements: their zero moves from 0 to the middle.
-        half, full = (128, 255) if tiff.sample_bits == 8 else (2**15, 2**16 - 1)
         colours = colours.linear(1, [0, half, half]).cast("int") & full
+    if tiff.multiplied:
+        assert alpha is not None
+        zero = {0: [full], _CIELAB: [0, half, half], _ICCLAB: [0, half, half]}.get(tiff.photometric, [0])
+        colours = _divided(colours, alpha, zero, 1 if tiff.sample == "float" else full)
     if tiff.photometric == _ICCLAB and tiff.sample_bits == 16:
         colours = colours.linear([0xFFFF / 0xFF00, 1, 1], 0).rint()  # There, L* = 100 is 0xFF00.
     joined = colours if alpha is None else colours.bandjoin(alpha)
     return _as_integers(joined, header)
+
+
+def _divided(colours: pyvips.Image, alpha: pyvips.Image, zero: list[int], opaque: int) -> pyvips.Image:
+    """Colours that were multiplied by alpha as they were before; where nothing can be seen, as they are.
+
+    Args:
+        zero: the samples of what stays as it is when it is multiplied, one or one for each channel.
+        opaque: the largest alpha.
+    """
+    divisor = (alpha > 0).ifthenelse(alpha, opaque).cast("double") / opaque
+    before = (colours.cast("double") - zero) / divisor + zero
+    if opaque == 1:
+        return before
+    return before.rint().minpair(opaque).maxpair(0)
 
 
 def _as_integers(image: pyvips.Image, header: Header) -> pyvips.Image:

@@ -73,7 +73,7 @@ _KINDS = {
     8: _Kind("lab", 3, (8, 16)),
     9: _Kind("lab", 3, (8, 16)),
 }
-_PALETTE, _YCBCR = 3, 6
+_RGB, _PALETTE, _YCBCR = 2, 3, 6
 _GREY, _LAB = (0, 1), (8, 9)
 _RAW_PHOTOMETRICS = (32803, 34892)
 _OTHER_PHOTOMETRICS = {4: "a transparency mask", 10: "ITU L*a*b*", 32844: "LogL", 32845: "LogLuv"}
@@ -120,10 +120,6 @@ class _Directory:
     def __contains__(self, tag: int) -> bool:
         return tag in self._entries
 
-    @property
-    def byte_order(self) -> Literal["<", ">"]:
-        return self._reader.order
-
     def all(self, tag: int) -> np.ndarray[Any, Any]:
         """A tag's values, not copied; none if there is no such tag."""
         if tag not in self._entries:
@@ -148,6 +144,12 @@ class _Directory:
     def at(self, tag: int) -> int:
         """Where a tag's first value lies."""
         return self._entries[tag][2]
+
+    def patch(self, tag: int, value: int, index: int = 0) -> tuple[int, bytes]:
+        """Where one of a tag's values lies, and the bytes of another one for it."""
+        length = np.dtype(_TYPES[self._entries[tag][0]]).itemsize
+        order: Literal["little", "big"] = "little" if self._reader.order == "<" else "big"
+        return self.at(tag) + index * length, value.to_bytes(length, order)
 
     def span(self, tag: int) -> tuple[Span, ...]:
         values = self.all(tag)
@@ -261,24 +263,38 @@ def _kind(directory: _Directory, page: int) -> tuple[_Kind, TiffPicture]:
         raise PictureFault(
             f"is a TIFF of {samples} channels{_model_word(photometric)}; save it as RGB or grey"
         )
-    planar = directory.one(_PLANAR, 1) == 2
+    planar = directory.one(_PLANAR, 1) == 2 and samples > 1
     if planar and format == "float" and depth == 16:
         raise PictureFault(
             "is a TIFF of 16-bit floating-point samples in separate planes; "
             "save it with 8 or 16 bits per channel"
         )
+    if planar and _TILE_OFFSETS in directory:
+        raise PictureFault(
+            "is a TIFF in tiles whose channels lie in separate planes; save it with interleaved channels"
+        )
     extras = [int(value) for value in directory.all(_EXTRA_SAMPLES)[:extra]]
-    alphas = [i for i, value in enumerate(extras) if value in (1, 2)]
+    alpha = next((i for i, value in enumerate(extras) if value in (1, 2)), None)
+    as_rgb = photometric in _LAB or (planar and photometric in _GREY)
+    patches = []
+    if as_rgb:
+        patches.append(directory.patch(_PHOTOMETRIC, _RGB))
+    if alpha is not None and extras[alpha] == 1:
+        # libvips would divide by alpha, but not always by as much as it should.
+        patches.append(directory.patch(_EXTRA_SAMPLES, 2, alpha))
+    if samples == 1 and directory.one(_PLANAR, 1) == 2:
+        # One plane is one however it is called, but not to libvips.
+        patches.append(directory.patch(_PLANAR, 1))
     return kind, TiffPicture(
         page=page,
         photometric=photometric,
-        photometric_at=directory.at(_PHOTOMETRIC),
-        byte_order=directory.byte_order,
         sample="float" if format == "float" else "unsigned",
         sample_bits=depth,
         samples=samples,
-        alpha_at=kind.samples + alphas[0] if alphas else None,
-        as_rgb=photometric in _LAB or (planar and photometric in _GREY and samples > 1),
+        alpha_at=None if alpha is None else kind.samples + alpha,
+        as_rgb=as_rgb,
+        multiplied=alpha is not None and extras[alpha] == 1,
+        patches=tuple(patches),
     )
 
 
