@@ -9,6 +9,7 @@ attack and at its peak; and the other tenant's GetJob, median and 99 %, in milli
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -189,6 +191,35 @@ def many_fields(scene: Scene) -> None:
             lambda update=update, request=request: update(request, timeout=60, metadata=scene.attacker)
         )
     at_once(*calls)
+
+
+@attack
+def costly_small_calls(scene: Scene) -> None:
+    """For three seconds, small calls that have the server do as much as a message can: as large as is taken,
+    and of a megabyte."""
+    end = time.monotonic() + 3
+
+    def calls(size: int) -> Iterator[Callable[[pb_grpc.StyleTransferStub], object]]:
+        whole: dict[str, Any] = {"timeout": 60, "metadata": scene.attacker}
+        update = pb.UpdateJobRequest(job=pb.Job(name=scene.job, title="x", stop_message="y" * (size // 2)))
+        update.update_mask.paths.extend(["title"] * min(size // 20, 2000))
+        path = pb.UpdateJobRequest(job=pb.Job(name=scene.job), update_mask=FieldMask(paths=["x" * size]))
+        name, states = pb.GetJobRequest(name="x" * size), pb.ListJobsRequest(states=[1] * min(size, 4000))
+        image = pb.CreateJobRequest(spec=pb.JobSpec(content=pb.Image(style="x" * size)))
+        yield lambda stub: stub.UpdateJob(update, **whole)
+        yield lambda stub: stub.UpdateJob(path, **whole)
+        yield lambda stub: stub.GetJob(name, **whole)
+        yield lambda stub: stub.ListJobs(states, **whole)
+        yield lambda stub: stub.CreateJob(image, **whole)
+
+    def again_and_again(call: Callable[[pb_grpc.StyleTransferStub], object]) -> None:
+        stub = scene.stub()
+        while time.monotonic() < end:
+            with contextlib.suppress(grpc.RpcError):
+                call(stub)
+
+    each = [call for size in (60_000, 1_000_000) for call in calls(size)]
+    at_once(*(functools.partial(again_and_again, call) for call in each))
 
 
 @attack
