@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import contextvars
 import math
 from collections.abc import AsyncIterator
+
+acting_for: contextvars.ContextVar[str] = contextvars.ContextVar("acting_for", default="")
+"""The tenant whose work the current task does; empty for the server's own."""
 
 
 class Shares:
@@ -32,6 +36,10 @@ class Shares:
     def taken(self) -> int:
         """What all tenants have together."""
         return self._taken
+
+    def of(self, tenant: str) -> int:
+        """What a tenant has."""
+        return self._had[tenant]
 
     async def take(self, tenant: str, amount: int, seconds: float) -> None:
         """Takes an amount (at most `each`), once there is so much.

@@ -7,14 +7,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
 from certificates import Authority
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.errors import reason_of
 from samples import stylize_request
 from server_process import PATIENCE, ServerProcess, is_alive, running_server, until
 
@@ -125,6 +130,28 @@ def test_a_drain_ends_in_time_though_a_worker_does_not_answer() -> None:
         # Of 30 seconds, 25 are for the drain by default.
         assert time.monotonic() - begin < 1 + 5
         until(lambda: is_alive(worker), lambda alive: not alive)
+
+
+def test_calls_that_the_end_interrupts_are_told_to_come_back(tmp_path: Path) -> None:
+    sent = threading.Event()
+
+    def half_an_upload() -> Iterator[pb.UploadImageRequest]:
+        yield pb.UploadImageRequest(sha256="0" * 64, size_bytes=10_000, data=b"x")
+        sent.wait(PATIENCE)
+
+    with running_server(*CPU, "--drain", "0s", "--data-dir", str(tmp_path)) as server:
+        call = server.stub.UploadImage.future(half_an_upload(), timeout=PATIENCE)
+        until(lambda: list(tmp_path.glob("uploads/*")), bool)
+        server.process.send_signal(signal.SIGTERM)
+        error = call.exception(PATIENCE)
+        sent.set()
+        assert server.process.wait(PATIENCE) == 0
+    assert isinstance(error, grpc.RpcError)
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    assert status is not None
+    retry = error_details_pb2.RetryInfo()
+    assert (status.code, reason_of(status)) == (grpc.StatusCode.UNAVAILABLE.value[0], "SHUTTING_DOWN")
+    assert any(detail.Unpack(retry) for detail in status.details)
 
 
 def test_a_second_signal_ends_it_at_once() -> None:

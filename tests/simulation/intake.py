@@ -45,7 +45,7 @@ class SimulatedIntake:
         samples.file.seek(0)
         return io.BytesIO(samples.file.read())
 
-    async def convert(self, tenant: str, source: Source, format: int) -> BinaryIO:
+    async def convert(self, tenant: str, source: Source, format: int, out: BinaryIO) -> None:
         raise AssertionError("results are downloaded as they are")
 
     async def thumbnail(self, source: Source, side: int, max_bytes: int) -> tuple[bytes, Description]:

@@ -10,10 +10,11 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
+from impasto_server.shares import acting_for
 from impasto_server.store import database
 from impasto_server.store.facade import AsyncStore
 from impasto_server.store.store import DATABASE, DiskFull, Store, StoreBusy, StoreClosed
@@ -227,5 +228,49 @@ def test_another_runner_does_the_work_and_keeps_the_order_of_changes(store: Stor
         record = await facade.change(make_job, store)
         assert await facade.read(store.jobs.get, record.job.name) == record
         await facade.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("lane", ["load", "files"])
+def test_the_large_files_of_one_tenant_do_not_keep_another_waiting(store: Store, lane: str) -> None:
+    async def run() -> None:
+        facade, gates = AsyncStore(store), [Gate() for _ in range(50)]
+        do: Callable[[Callable[[], str]], Any] = getattr(facade, lane)
+
+        async def of(tenant: str, work: Callable[[], str]) -> str:
+            acting_for.set(tenant)
+            return str(await do(work))
+
+        calls = [asyncio.create_task(of("alice", gate)) for gate in gates]
+        await gates[0].until_entered()
+        await gates[1].until_entered()
+        assert await asyncio.wait_for(of("bob", lambda: "small"), 20) == "small"
+        assert not any(gate.entered.is_set() for gate in gates[2:])
+        for gate in gates:
+            gate.opened.set()
+        assert await asyncio.gather(*calls) == ["through"] * 50
+        await facade.close()
+
+    asyncio.run(run())
+
+
+def test_a_caller_that_leaves_before_its_turn_loads_nothing(store: Store) -> None:
+    async def run() -> None:
+        facade, gates = AsyncStore(store), [Gate() for _ in range(3)]
+        calls = [asyncio.create_task(facade.load(gate)) for gate in gates]
+        await gates[1].until_entered()
+        for call in calls[1:]:
+            call.cancel()
+        await asyncio.wait(calls[1:])
+        for gate in gates:
+            gate.opened.set()
+        assert await calls[0] == "through"
+        # What was begun is done, and gives its turn back.
+        assert [await facade.load(lambda: "on") for _ in range(5)] == ["on"] * 5
+        await facade.close()
+        assert not gates[2].entered.is_set()
+        with pytest.raises(StoreClosed):
+            await facade.load(gates[2])
 
     asyncio.run(run())

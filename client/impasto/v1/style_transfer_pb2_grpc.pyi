@@ -32,9 +32,10 @@ Conventions
   * A token is sent as the metadata "authorization: Bearer TOKEN". It is looked at
     before anything of the request is read.
   * A request has its weight in its images: apart from the contents of `bytes` fields
-    it has at most 1 MiB and 4,096 fields, those of the messages in it included, or
+    it has at most 64 KiB and 4,096 fields, those of the messages in it included, or
     it is INVALID_ARGUMENT. One that does not come in time (2 minutes for CreateJob,
-    Stylize and each message of UploadImage, 5 seconds for the others) ends the call
+    Stylize and each message of UploadImage, 5 seconds for the others; 10 seconds for
+    CreateJob and Stylize while others wait for whom there is no room) ends the call
     with DEADLINE_EXCEEDED. Calls that the contract does not have are UNIMPLEMENTED.
   * A tenant may have so many calls open at a time (by default 200 that stream or wait,
     256 others), and so many requests that are being taken in; further ones wait up to

@@ -141,8 +141,8 @@ class Intake(Protocol):
             selection: the mask of what was painted; None for all.
         """
 
-    async def convert(self, tenant: str, source: Source, format: pb.ImageFormat) -> BinaryIO:
-        """A picture in another format."""
+    async def convert(self, tenant: str, source: Source, format: pb.ImageFormat, out: BinaryIO) -> None:
+        """Writes a picture in another format to an empty file."""
 
     async def thumbnail(self, source: Source, side: int, max_bytes: int) -> tuple[bytes, Description]:
         """A small JPEG of a picture, and what the picture is."""

@@ -162,11 +162,10 @@ class IntakeProcess:
         out, _ = await self._written(tenant, task, sources, pixels=max(each.pixels for each in sources))
         return out
 
-    async def convert(self, tenant: str, source: Source, format: pb.ImageFormat) -> BinaryIO:
+    async def convert(self, tenant: str, source: Source, format: pb.ImageFormat, out: BinaryIO) -> None:
         """See `Intake`."""
         task = {"task": "convert", "format": _NAMES[format]}
-        out, _ = await self._written(tenant, task, [source], pixels=source.pixels)
-        return out
+        await self._write(tenant, task, [source], out, pixels=source.pixels)
 
     async def thumbnail(self, source: Source, side: int, max_bytes: int) -> tuple[bytes, Description]:
         """See `Intake`."""
@@ -185,16 +184,21 @@ class IntakeProcess:
         Returns:
             The file, and what was told.
         """
-        task["sources"] = [_told(source) for source in sources]
         out = anonymous_file()
         try:
-            with contextlib.ExitStack() as opened:
-                files = [opened.enter_context(source.open()) for source in sources]
-                told = await self._do(tenant, task, [*files, out], pixels=pixels)
+            return out, await self._write(tenant, task, sources, out, pixels=pixels)
         except BaseException:
             out.close()
             raise
-        return out, told
+
+    async def _write(
+        self, tenant: str, task: dict[str, Any], sources: Sequence[Source], out: BinaryIO, *, pixels: int
+    ) -> dict[str, Any]:
+        """Has a task done that reads from sources and writes to a file; returns what was told."""
+        task["sources"] = [_told(source) for source in sources]
+        with contextlib.ExitStack() as opened:
+            files = [opened.enter_context(source.open()) for source in sources]
+            return await self._do(tenant, task, [*files, out], pixels=pixels)
 
     async def _do(
         self, tenant: str, task: dict[str, Any], files: Sequence[BinaryIO], *, pixels: int

@@ -23,6 +23,7 @@ from impasto_server.gateway.open_calls import OpenCall, OpenCalls
 from impasto_server.gateway.reading import Reading, kind_of
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.tokens import Tenant, Tokens, TokensError
+from impasto_server.shares import acting_for
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +82,10 @@ class Access(grpc.aio.ServerInterceptor):
         """A tenant's share of the devices beside the others'."""
         return self._tokens.weight_of(tenant) if self._tokens is not None else 1.0
 
+    async def end_calls(self, ending: status_pb2.Status, *, grace: float) -> None:
+        """Waits until no call is open; ends those that still are after `grace` seconds with a status."""
+        await self._calls.end_all(ending, grace=grace)
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
@@ -112,6 +117,7 @@ class Access(grpc.aio.ServerInterceptor):
                 tenant, token = self._find_tenant(method, metadata, context)
                 self._tenant.set(tenant)
                 owner = _ANYBODY if method.startswith(_OPEN) else tenant.name
+                acting_for.set(owner)
                 with self._calls.entered(owner, token=token, seconds=seconds, long=long) as entered:
                     answer = await self._answered(method, handler, owner, context)
                 code = grpc.StatusCode.OK

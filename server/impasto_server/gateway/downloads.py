@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
-from collections.abc import AsyncGenerator
+import os
+from collections.abc import AsyncGenerator, Callable
 from typing import BinaryIO
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import (
     CallError,
     damaged,
+    exhausted,
     failed_precondition,
     invalid_argument,
     not_found,
@@ -19,11 +22,19 @@ from impasto_server.gateway.submission import DIGEST
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.registry import Registry
 from impasto_server.jobs.states import state_word
+from impasto_server.shares import Shares
 from impasto_server.store.blobs import file_digest
 from impasto_server.store.errors import Damaged
 from impasto_server.store.facade import AsyncStore
 
 CHUNK_BYTES = 256 * 1024
+
+_CONVERTED_BYTES = 640 * 1024 * 1024
+"""What the converted files of one tenant's open downloads may take on the disk. A result of 8192 × 8192
+pixels of 8 bytes fits."""
+
+_WAIT_SECONDS = 60.0
+_RETRY_SECONDS = 10.0
 
 
 RESULT_FORMATS = (
@@ -38,6 +49,10 @@ RESULT_FORMATS = (
 """What a result may be had as."""
 
 
+_DEEP = (pb.IMAGE_FORMAT_PNG_16, pb.IMAGE_FORMAT_TIFF, pb.IMAGE_FORMAT_RGBA16)
+_FIXED_BYTES = 2**20
+
+
 class Download:
     """Something to be sent. Close it in the end.
 
@@ -45,18 +60,23 @@ class Download:
         info: what it is.
     """
 
-    def __init__(self, info: pb.ImageInfo, file: BinaryIO) -> None:
+    def __init__(
+        self, info: pb.ImageInfo, file: BinaryIO, on_close: Callable[[], None] = lambda: None
+    ) -> None:
         """
         Args:
             info: what it is.
             file: its bytes; this closes it.
+            on_close: called then.
         """
         self.info = info
         self._file = file
+        self._on_close = on_close
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Lets go of the file. Not to be repeated."""
         self._file.close()
+        self._on_close()
 
     async def chunks(self, store: AsyncStore, offset: int = 0) -> AsyncGenerator[pb.ImageChunk, None]:
         """The bytes from an offset on, read as they are sent; the first chunk has `info`.
@@ -87,6 +107,7 @@ class Downloads:
         self._registry = registry
         self._store = registry.store
         self._intake = intake
+        self._converted_bytes = Shares(_CONVERTED_BYTES)
 
     async def find(self, request: pb.DownloadImageRequest, tenant: str) -> Download:
         """
@@ -152,8 +173,15 @@ class Downloads:
                 format = pb.IMAGE_FORMAT_PNG if about.bits == 8 else pb.IMAGE_FORMAT_PNG_16
                 return await self._converted(tenant, source, format, about.width, about.height)
             own = await self._store.load(Source(file).open)
-            size = about.coded_width, about.coded_height
-            return Download(await self._store.load(_info, own, about.format, *size), own)
+        size_bytes = os.fstat(own.fileno()).st_size
+        info = pb.ImageInfo(
+            format=about.format,
+            width=about.coded_width,
+            height=about.coded_height,
+            size_bytes=size_bytes,
+            sha256=sha256,
+        )
+        return Download(info, own)
 
     def _stored_image(self, sha256: str, tenant: str) -> tuple[BinaryIO, bool]:
         images = self._store.store.images
@@ -169,8 +197,28 @@ class Downloads:
     async def _converted(
         self, tenant: str, source: Source, format: pb.ImageFormat, width: int, height: int
     ) -> Download:
-        file = await self._intake.convert(tenant, source, format)
-        return Download(await self._store.load(_info, file, format, width, height), file)
+        held = min(_CONVERTED_BYTES, _FIXED_BYTES + width * height * (8 if format in _DEEP else 4))
+        try:
+            await self._converted_bytes.take(tenant, held, _WAIT_SECONDS)
+        except asyncio.TimeoutError:
+            message = "your open downloads take as much room as they may; read them to their end, or end them"
+            raise CallError(
+                exhausted("TOO_MANY_DOWNLOADS", f"tenant:{tenant}", message, _RETRY_SECONDS)
+            ) from None
+        file: BinaryIO | None = None
+        try:
+            file = await self._store.load(self._store.store.unnamed_file)
+            await self._intake.convert(tenant, source, format, file)
+            info = await self._store.load(_info, file, format, width, height)
+        except BaseException:
+            if file is not None:
+                file.close()
+            self._converted_bytes.give_back(tenant, held)
+            raise
+        # It is smaller than it might have been.
+        less = max(0, held - info.size_bytes)
+        self._converted_bytes.give_back(tenant, less)
+        return Download(info, file, lambda: self._converted_bytes.give_back(tenant, held - less))
 
 
 def _preview(job: Job) -> Download:

@@ -19,6 +19,7 @@ MAX_SHORT_CALLS = 256
 """Calls of a tenant that are answered at a time and neither stream nor wait."""
 
 _RETRY_SECONDS = 5.0
+_AGAIN_SECONDS = 0.05
 
 
 @dataclasses.dataclass(eq=False)
@@ -93,6 +94,21 @@ class OpenCalls:
             self._counts[key] -= 1
             if not self._counts[key]:
                 del self._counts[key]
+
+    async def end_all(self, ending: status_pb2.Status, *, grace: float) -> None:
+        """Waits until no call is open.
+
+        Args:
+            ending: what those end with that still are.
+            grace: seconds after which they are ended, and, if that does not help, given up.
+        """
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        while self._calls and loop.time() < begin + 2 * grace:
+            if loop.time() >= begin + grace:
+                for call in list(self._calls):
+                    call.end(ending)
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _look_after_them(self) -> None:
         """Ends those that have lost their access or are over time, until there are none."""

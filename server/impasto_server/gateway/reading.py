@@ -18,6 +18,7 @@ import grpc
 import grpc.aio
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
+from google.rpc import status_pb2
 
 from impasto_server.contract.errors import CallError, exhausted, invalid_argument, status
 from impasto_server.gateway.weighing import Malformed, Overweight, weigh
@@ -26,7 +27,11 @@ from impasto_server.shares import Shares
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 """Length of the largest message."""
 
+FAIR_SECONDS = 10.0
+"""What a request with images has at least to come in, while others wait that have nothing."""
+
 _WAIT_SECONDS = 60.0
+_PRESS_SECONDS = 0.5
 _RETRY_SECONDS = 5.0
 # Also what one message can have the event loop do: all that is done with a text or a list takes time.
 _BESIDE_IMAGES = 64 * 1024
@@ -77,13 +82,23 @@ def kind_of(method: str) -> Kind:
     return _KINDS.get(method, SMALL)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class _Hold:
-    """What a call has of the memory for requests, bytes."""
+    """What a call has of the memory for requests.
+
+    Attributes:
+        tenant: whose call it is.
+        memory: what it has it from.
+        size: bytes.
+        since: time of the event loop since when its message is awaited.
+        too_slow: told when others have waited for it for long enough.
+    """
 
     tenant: str
     memory: Shares
     size: int = 0
+    since: float = 0.0
+    too_slow: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
 
     def shrink(self, size: int) -> None:
         """Gives back what there is beyond a size."""
@@ -117,6 +132,8 @@ class Reading:
         """
         self._turns = {kind: Shares(kind.at_once) for kind in (SMALL, PIECE, DIALOGUE, HEALTH)}
         self._memory = Shares(memory // 2, memory)
+        # Those with images that are coming in.
+        self._coming: set[_Hold] = set()
 
     @property
     def held_bytes(self) -> int:
@@ -166,13 +183,16 @@ class Reading:
 
     async def _next(self, context: Any, kind: Kind) -> bytes | None:
         """The next message of a call; None after the last."""
+        too_slow = asyncio.ensure_future(_hold.get().too_slow.wait())
+        reading = asyncio.ensure_future(context.read())
         try:
-            data = await asyncio.wait_for(context.read(), kind.seconds)
-        except asyncio.TimeoutError:
-            message = (
-                f"the request did not come within {kind.seconds:g} s; send it sooner, or in smaller parts"
-            )
-            raise CallError(status(grpc.StatusCode.DEADLINE_EXCEEDED, "SLOW_REQUEST", message)) from None
+            await asyncio.wait((reading, too_slow), timeout=kind.seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                raise CallError(_slow(kind, others_wait=too_slow.done()))
+            data = reading.result()
+        finally:
+            too_slow.cancel()
+            reading.cancel()
         if data is grpc.aio.EOF:
             return None
         assert isinstance(data, bytes)
@@ -184,22 +204,56 @@ class Reading:
         """The right to await a message. For one with images that is room in memory, which the call keeps."""
         hold = _hold.get()
         turns = self._turns.get(kind)
-        shares, amount = (self._memory, kind.most_bytes) if turns is None else (turns, 1)
         wait = _WAIT_SECONDS if kind.stand_in is None else kind.seconds / 2
-        try:
-            await shares.take(hold.tenant, amount, wait)
-        except asyncio.TimeoutError:
-            message = "the server takes in as many of your requests as it can; try again"
-            subject = f"tenant:{hold.tenant}"
-            raise CallError(exhausted("TOO_MANY_REQUESTS", subject, message, _RETRY_SECONDS)) from None
         if turns is None:
-            hold.size = amount
-            yield
+            async with self._pressing(hold.tenant):
+                await _take(self._memory, hold.tenant, kind.most_bytes, wait)
+            hold.size, hold.since = kind.most_bytes, asyncio.get_running_loop().time()
+            self._coming.add(hold)
+            try:
+                yield
+            finally:
+                self._coming.discard(hold)
             return
+        await _take(turns, hold.tenant, 1, wait)
         try:
             yield
         finally:
-            shares.give_back(hold.tenant, amount)
+            turns.give_back(hold.tenant, 1)
+
+    @contextlib.asynccontextmanager
+    async def _pressing(self, tenant: str) -> AsyncIterator[None]:
+        """As long as a tenant waits that has nothing, those do not have all the time who have something."""
+        pressing = asyncio.create_task(self._press(tenant))
+        try:
+            yield
+        finally:
+            pressing.cancel()
+
+    async def _press(self, tenant: str) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_PRESS_SECONDS)
+            slow = [hold for hold in self._coming if loop.time() - hold.since >= FAIR_SECONDS]
+            if slow and not self._memory.of(tenant):
+                # Of the tenant that has most, the one that takes longest.
+                first = max(slow, key=lambda hold: (self._memory.of(hold.tenant), -hold.since))
+                first.too_slow.set()
+
+
+async def _take(shares: Shares, tenant: str, amount: int, wait: float) -> None:
+    try:
+        await shares.take(tenant, amount, wait)
+    except asyncio.TimeoutError:
+        subject, which = (f"tenant:{tenant}", " of your") if shares.of(tenant) else ("server", "")
+        message = f"the server takes in as many{which} requests as it can; try again"
+        raise CallError(exhausted("TOO_MANY_REQUESTS", subject, message, _RETRY_SECONDS)) from None
+
+
+def _slow(kind: Kind, *, others_wait: bool) -> status_pb2.Status:
+    seconds, why = (FAIR_SECONDS, " while others waited") if others_wait else (kind.seconds, "")
+    message = f"the request did not come within {seconds:g} s{why}; send it sooner, or in smaller parts"
+    return status(grpc.StatusCode.DEADLINE_EXCEEDED, "SLOW_REQUEST", message)
 
 
 def _parsed(data: bytes, kind: Kind, parse: Parse | None) -> Any:

@@ -18,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from impasto.v1 import style_transfer_pb2, style_transfer_pb2_grpc
+from impasto_server.contract.errors import shutting_down
 from impasto_server.fleet.fleet import Fleet
 from impasto_server.fleet.intake import IntakeProcess
 from impasto_server.fleet.placer import Placer
@@ -130,7 +131,10 @@ async def _serve(
         await servicer.enter_graceful_shutdown()
         registry.begin_drain()
         await placer.drain(settings.drain)
-        await server.stop(_GRACE_SECONDS)
+        # No new calls from here on. gRPC would end the others without a word on what to do.
+        stopping = asyncio.create_task(server.stop(2 * _GRACE_SECONDS + 0.5))
+        await access.end_calls(shutting_down(), grace=_GRACE_SECONDS)
+        await stopping
         await registry.end()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import io
 import os
@@ -23,6 +24,7 @@ Picture = BinaryIO | Raw
 Told = dict[str, Any]
 
 _PIECE_BYTES = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _Damaged(Exception):
@@ -39,7 +41,7 @@ def do(task: Mapping[str, Any], descriptors: Sequence[int]) -> Told:
 
     Returns:
         What was done as "done"; or what is wrong with a picture as "fault"; or "damaged" for a file that has
-        another SHA-256.
+        another SHA-256; or "unable" where the disk is full.
     """
     count = len(task["sources"])
     files = [_File(descriptor, "rb") for descriptor in descriptors[:count]]
@@ -53,6 +55,10 @@ def do(task: Mapping[str, Any], descriptors: Sequence[int]) -> Told:
         return {"damaged": "is damaged"}
     except PictureFault as fault:
         return {"fault": str(fault)}
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        return {"unable": str(error)}
 
 
 class _File(io.FileIO):

@@ -1,13 +1,18 @@
-"""The store from an event loop: what waits for the disk is done on other threads, each kind on its own."""
+"""The store from an event loop: what waits for the disk is done on other threads, each kind on its own.
+
+What may take long, with large files, is done in turns by tenant: `shares.acting_for`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import math
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from impasto_server.shares import Shares, acting_for
 from impasto_server.store.errors import StoreClosed
 from impasto_server.store.store import Store
 
@@ -66,6 +71,8 @@ class AsyncStore:
         if runner is None:
             runner = self._threads = ThreadRunner()
         self._runner = runner
+        # Half of the threads for one tenant.
+        self._turns = {lane: Shares(_THREADS[lane] // 2, _THREADS[lane]) for lane in (FILES, LOAD)}
         self._begun: set[asyncio.Task[Any]] = set()
         self._last_change: asyncio.Task[Any] | None = None
         self._closed = False
@@ -109,17 +116,38 @@ class AsyncStore:
             Exception: whatever the method raises.
         """
         work = functools.partial(method, *args, **kwargs)
-        return await asyncio.shield(self._begin(lambda: self._runner.run(FILES, work)))
+
+        async def in_turn() -> T:
+            async with self._turns[FILES].held(acting_for.get(), 1):
+                return await self._runner.run(FILES, work)
+
+        return await asyncio.shield(self._begin(in_turn))
 
     async def load(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Reads or hashes large files: waits for nobody who writes. The method must change no row.
+        """Reads or hashes large files: waits for nobody who writes. The method must change no row. A caller
+        that is cancelled before its turn gets nothing done.
 
         Raises:
             StoreClosed: the store was closed.
             Exception: whatever the method raises.
         """
         work = functools.partial(method, *args, **kwargs)
-        return await asyncio.shield(self._begin(lambda: self._runner.run(LOAD, work)))
+        turns, tenant = self._turns[LOAD], acting_for.get()
+
+        async def in_turn() -> T:
+            try:
+                return await self._runner.run(LOAD, work)
+            finally:
+                turns.give_back(tenant, 1)
+
+        # Whoever leaves before it begins is not waited for.
+        await turns.take(tenant, 1, math.inf)
+        try:
+            task = self._begin(in_turn)
+        except BaseException:
+            turns.give_back(tenant, 1)
+            raise
+        return await asyncio.shield(task)
 
     async def close(self) -> None:
         """Waits for what was begun. Afterwards every call raises `StoreClosed`. The store stays open."""

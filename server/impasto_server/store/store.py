@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import tempfile
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from impasto_server.store.blobs import Blobs
 from impasto_server.store.checkpoints import Checkpoints, CheckpointWriter
@@ -112,6 +114,15 @@ class Store:
     def stored_bytes(self, tenant: str) -> int:
         """What a tenant has of its quota, in bytes: stored, announced and reserved."""
         return self._quota.stored_bytes(tenant)
+
+    def unnamed_file(self) -> BinaryIO:
+        """A new file on the store's disk that goes with its last descriptor.
+
+        Raises:
+            StoreError: it cannot be made.
+        """
+        with storage_errors(self._folder.temporary):
+            return cast(BinaryIO, tempfile.TemporaryFile(dir=self._folder.temporary, buffering=0))
 
     def _open(self, folder: Folder, quota_bytes: int | None) -> None:
         # A server starts on a full disk too: else nobody could delete anything.
