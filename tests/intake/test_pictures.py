@@ -291,7 +291,40 @@ def test_a_profile_counts_in_sixteen_bits() -> None:
     pre = chunk(b"iCCP", b"icc\0\0" + zlib.compress(swapped_profile()))
     deep = np.asarray(swapped_photo()).astype(np.uint16) * 257
     pixels = decoded(png(deep, 2, before=pre), bits=16)
-    assert np.abs(pixels.samples.astype(int) - RGB.astype(int) * 257).max() <= 130
+    assert np.abs(pixels.samples.astype(int) - RGB.astype(int) * 257).max() <= 200
+
+
+ROMM = np.array([[0.7977, 0.1352, 0.0313], [0.2880, 0.7119, 0.0001], [0.0, 0.0, 0.8249]])
+"""From linear R, G, B to X, Y, Z (D50), of the wide gamut of ISO 22028-2."""
+
+
+def with_primaries(matrix: np.ndarray[Any, Any]) -> tuple[bytes, np.ndarray[Any, Any]]:
+    """The profile of sRGB with other primaries, and what makes of its linear colours those of sRGB."""
+    srgb = bytearray(profile("sRGB"))
+    own = np.empty((3, 3))
+    (count,) = struct.unpack_from(">I", srgb, 128)
+    for entry in range(132, 132 + 12 * count, 12):
+        tag, at, _ = struct.unpack_from(">4sII", srgb, entry)
+        if tag in (b"rXYZ", b"gXYZ", b"bXYZ"):
+            column = b"rgb".index(tag[:1])
+            own[:, column] = np.array(struct.unpack_from(">3i", srgb, at + 8)) / 65536
+            struct.pack_into(">3i", srgb, at + 8, *(round(value * 65536) for value in matrix[:, column]))
+    return bytes(srgb), np.linalg.inv(own) @ matrix
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("coded_bits", [8, 16])
+def test_colours_beyond_srgb_become_the_nearest_levels(coded_bits: int, bits: int) -> None:
+    steps = np.rint(np.linspace(0, 1, 16) * (2**coded_bits - 1))
+    colours = np.stack([*np.meshgrid(steps, steps), np.full((16, 16), steps[5])], 2)
+    wide, to_srgb = with_primaries(ROMM)
+    pre = chunk(b"iCCP", b"icc\0\0" + zlib.compress(wide))
+    values = colours / (2**coded_bits - 1)
+    light = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    light = (light @ to_srgb.T).clip(0, 1)
+    expected = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    shown = decoded(png(colours.astype(f"u{coded_bits // 8}"), 2, before=pre), bits=bits)
+    assert np.abs(shown.samples / (2.0**bits - 1) - expected).max() <= 2 / 255
 
 
 def test_a_profile_for_rgb_counts_for_grey() -> None:

@@ -185,12 +185,14 @@ def _into_profile(rgb: Samples, profile: bytes, bits: int) -> Samples:
 
 def _between(samples: Samples, own: bytes, wanted: str, bits: int) -> Samples:
     """Samples of a profile in another, which is a file, or "srgb"."""
-    image = _tagged(samples, own)
-    if bits == 8 and samples.dtype == np.uint8:
-        return array(image.icc_transform(wanted, embedded=True, depth=8, **_INTENT))
+    space = own[_SPACE]
+    if bits == 8 and samples.dtype == np.uint8 and space != b"CMYK":
+        return array(_tagged(samples, own).icc_transform(wanted, embedded=True, depth=8, **_INTENT))
     # In two steps. In one, Little CMS would go through a table of 33³ colours, and miss by up to 8 per cent.
-    image = image.icc_import(embedded=True, **_INTENT)
-    return array(image.icc_export(output_profile=wanted, depth=bits, **_INTENT))
+    # The first one is not exact for 8 bits, nor are L*a*b* for colours that sRGB does not have.
+    between = {"pcs": "xyz" if space == b"RGB " else "lab"}
+    image = _tagged(in_depth(samples, 16), own).icc_import(embedded=True, **between, **_INTENT)
+    return array(image.icc_export(output_profile=wanted, depth=bits, **between, **_INTENT))
 
 
 def _from_lab(samples: Samples, bits: int) -> Samples:
