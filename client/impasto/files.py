@@ -34,6 +34,15 @@ def read_whole(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
+def read_pem(path: str | os.PathLike[str]) -> bytes:
+    """Reads certificates or a key as gRPC takes them: without the mark that some editors begin a file with.
+
+    Raises:
+        OSError: as `read_whole`.
+    """
+    return read_whole(path).removeprefix(codecs.BOM_UTF8)
+
+
 def read_text(path: str | os.PathLike[str]) -> str:
     """Reads a text as editors save it: in UTF-8, or in UTF-16 with a byte order mark, as on Windows.
 

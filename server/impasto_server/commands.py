@@ -150,7 +150,7 @@ def tell_health(
 
     from impasto_server.fleet.worker_process import ConfigurationError
     from impasto_server.gateway.listening import own_channel
-    from impasto_server.given_files import read_whole
+    from impasto_server.given_files import read_pem
 
     if (cert is None) != (key is None) or (cert is not None and ca is None):
         _exit_with(ValueError("--cert and --key go together, and with --ca; give all three"))
@@ -165,7 +165,7 @@ def tell_health(
         channel = grpc.insecure_channel(address)
     else:
         try:
-            read = [None if file is None else read_whole(file) for file in (ca, key, cert)]
+            read = [None if file is None else read_pem(file) for file in (ca, key, cert)]
         except OSError as error:
             _exit_with(ValueError(f"{error.filename} cannot be read ({error.strerror}); give a PEM file"))
         channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(*read))

@@ -30,6 +30,15 @@ def read_whole(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     return data
 
 
+def read_pem(path: Path) -> bytes:
+    """Reads certificates or a key as gRPC takes them: without the mark that some editors begin a file with.
+
+    Raises:
+        OSError: as `read_whole`.
+    """
+    return read_whole(path).removeprefix(codecs.BOM_UTF8)
+
+
 def read_text(path: Path) -> str:
     """Reads a text in UTF-8, or in UTF-16 with a byte order mark, as Windows saves it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime
 import ipaddress
 import os
@@ -184,6 +185,17 @@ def test_a_server_that_asks_for_a_certificate(certificates: Path) -> None:
             pytest.raises(impasto.Unavailable),
         ):
             client.info()
+
+
+def test_files_that_begin_with_a_byte_order_mark(certificates: Path, tmp_path: Path) -> None:
+    marked = {}
+    for name in ("ca.crt", "caller.crt", "caller.key"):
+        marked[name] = tmp_path / f"marked-{name}"
+        marked[name].write_bytes(codecs.BOM_UTF8 + (certificates / name).read_bytes())
+    with fake_server.serving(credentials=credentials(certificates, mutual=True)) as fake:
+        own = impasto.Tls(ca=marked["ca.crt"], cert=marked["caller.crt"], key=marked["caller.key"])
+        with impasto.Client(fake.address, tls=own) as client:
+            assert client.info().version == "9.9"
 
 
 def test_files_that_do_not_suit(certificates: Path) -> None:

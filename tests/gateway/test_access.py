@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import subprocess
 import sys
 import time
@@ -224,11 +225,16 @@ def test_tls_and_a_renewed_certificate(tmp_path: Path) -> None:
             assert info_over(channel).version
 
 
-def test_with_mtls_the_certificate_says_who_calls(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+def test_with_mtls_the_certificate_says_who_calls(tmp_path: Path, mark: bytes) -> None:
     authority, stranger = Authority(tmp_path), Authority(tmp_path, "Somebody else")
     pair, dora = authority.issue("server"), authority.issue("dora")
+    for file in (pair.cert, pair.key):
+        file.write_bytes(mark + file.read_bytes())
     mallory = stranger.issue("mallory")
-    tls = ("--tls-cert", str(pair.cert), "--tls-key", str(pair.key), "--tls-client-ca", str(authority.cert))
+    trusted = tmp_path / "trusted"
+    trusted.write_bytes(mark + authority.cert.read_bytes())
+    tls = ("--tls-cert", str(pair.cert), "--tls-key", str(pair.key), "--tls-client-ca", str(trusted))
     with running_server(*CPU, *tls) as server:
         with secure(server, authority, cert=dora.cert, key=dora.key) as channel:
             assert info_over(channel).tenant == "dora"

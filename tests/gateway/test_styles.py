@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -106,6 +107,21 @@ def test_control_characters_of_a_file_name_are_not_shown(tmp_path: Path) -> None
             return (await styles.page(50))[0][0].title
 
     assert asyncio.run(look()) == "a\N{REPLACEMENT CHARACTER}[2Jb"
+
+
+def test_a_file_name_that_is_no_text_is_shown_as_far_as_it_is_one(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(coded(photo()))
+    (tmp_path / os.fsdecode(b"\xff\xfe.png")).write_bytes(coded(photo()))
+
+    async def look() -> list[tuple[str, str]]:
+        async with library(tmp_path) as styles:
+            return [(style.name, style.title) for style in (await styles.page(50))[0]]
+
+    assert asyncio.run(look()) == [
+        ("styles/caf", "caf\N{REPLACEMENT CHARACTER}"),
+        ("styles/starry-night", "The Starry Night"),
+        ("styles/style", "\N{REPLACEMENT CHARACTER}" * 2),
+    ]
 
 
 def test_a_folder_that_goes_away_is_no_harm(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import grpc
 
 from impasto.address import is_local
 from impasto.errors import DETAILS_KEY
-from impasto.files import read_whole
+from impasto.files import read_pem
 from impasto.security import Tls
 from impasto.transport import (
     CONNECT_TIMEOUT,
@@ -199,7 +199,7 @@ def open_channel(endpoint: Endpoint, api: ModuleType) -> Any:
 
 def _credentials(tls: Tls) -> Any:
     def pem(path: Any) -> bytes | None:
-        return None if path is None else read_whole(path)
+        return None if path is None else read_pem(path)
 
     tls.check_files()
     return grpc.ssl_channel_credentials(pem(tls.ca), pem(tls.key), pem(tls.cert))

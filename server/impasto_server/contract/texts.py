@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+# Controls; and what stands for the bytes of a file's name that is no UTF-8.
+_CATEGORIES = ("Cc", "Cs")
 _LINE_BREAKS = "\u2028\u2029"
 # What turns the direction of a text around, so that it reads as another one than it is. Marks of direction
 # (U+200E, U+200F) and joiners do nothing of the kind, and Arabic, Persian and emoji need them.
@@ -22,4 +24,9 @@ def shown(text: str) -> str:
 
 
 def _is_control(character: str) -> bool:
-    return unicodedata.category(character) == "Cc" or character in _LINE_BREAKS or character in _OVERRIDES
+    # Cs: what stands for the bytes of a file's name that is no UTF-8.
+    return (
+        unicodedata.category(character) in ("Cc", "Cs")
+        or character in _LINE_BREAKS
+        or character in _OVERRIDES
+    )

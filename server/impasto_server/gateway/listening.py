@@ -16,7 +16,7 @@ from cryptography import x509
 
 from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.settings import Settings
-from impasto_server.given_files import read_whole
+from impasto_server.given_files import read_pem
 
 _log = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ def _check_dates(pem: bytes, path: Path) -> None:
 
 def _read(path: Path, flag: str) -> bytes:
     try:
-        return read_whole(path)
+        return read_pem(path)
     except OSError as error:
         raise ConfigurationError(f"{flag} {path} cannot be read ({error.strerror})") from error
 
