@@ -425,3 +425,10 @@ def test_pillow_reads_the_files_that_it_can_like_this() -> None:
     for data in (tiff(RGB, 2), tiff(RGB, 2, separate=True), tiff(CMYK, 5), tiff(GREY.astype(np.uint16), 1)):
         with PIL.Image.open(io.BytesIO(data)) as image:
             assert image.size == (32, 24)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_is_none_turns_nothing(order: str, orientation: int) -> None:
+    data = tiff(RGB, 2, order=order, more=[(274, 3, [orientation])])
+    assert (shown(data)[0] == RGB).all()

@@ -88,14 +88,18 @@ def read_header(data: Data, most_pixels: int) -> Header:
     page, directory = _main_picture(_Reader(data))
     width, height = directory.one(_WIDTH), directory.one(_HEIGHT)
     check_pixels(width, height, most_pixels)
-    kind, picture = _kind(directory, page)
-    _check_pieces(directory, width, height, picture.samples)
     orientation = directory.one(_ORIENTATION, 1)
+    kind, picture = _kind(directory, page)
+    if not 1 <= orientation <= 8:
+        # libvips would refuse the picture for that; viewers show it as it lies.
+        patches = (*picture.patches, directory.patch(_ORIENTATION, 1))
+        orientation, picture = 1, dataclasses.replace(picture, patches=patches)
+    _check_pieces(directory, width, height, picture.samples)
     return Header(
         format="tiff",
         width=width,
         height=height,
-        orientation=orientation if 1 <= orientation <= 8 else 1,
+        orientation=orientation,
         bits=8 if picture.sample_bits <= 8 else 16,
         model=kind.model,
         has_alpha=picture.alpha_at is not None,
