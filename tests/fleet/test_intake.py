@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -77,7 +78,8 @@ def test_raw_pixels_of_8_and_16_bits() -> None:
         samples = await intake.decode("anna", given, (4, 3), 16)
         found = np.frombuffer(os.pread(samples.file.fileno(), 10_000, 0), "<u2").reshape(3, 4, 3)
         assert (found == levels[..., :3]).all()
-        with await intake.convert("anna", given, pb.IMAGE_FORMAT_RGBA16) as converted:
+        with anonymous_file() as converted:
+            await intake.convert("anna", given, pb.IMAGE_FORMAT_RGBA16, converted)
             converted.seek(0)
             assert converted.read() == levels.tobytes()
 
@@ -218,6 +220,27 @@ def test_a_caller_that_leaves_ends_the_work_for_it() -> None:
         assert (await intake.describe("anna", source(coded(photo())))).size == (32, 24)
 
     with_intake(work)
+
+
+@pytest.mark.parametrize("message", [b"ping", b'{"task": "describe"}'])
+def test_an_answer_that_nobody_waits_for_is_no_event(
+    message: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As where a caller leaves in the very moment in which its task is done."""
+
+    async def work(intake: IntakeProcess) -> None:
+        assert intake._tasks is not None
+        for _ in range(5):
+            reading, writing = os.pipe()
+            os.close(reading)
+            socket.send_fds(intake._tasks, [message], [writing])
+            os.close(writing)
+        content = source(coded(photo(64, 48)), pixels=64 * 48)
+        assert (await intake.describe("anna", content)).size == (64, 48)
+        assert intake.restarts == 0
+
+    with_intake(work)
+    assert "Broken pipe" not in capfd.readouterr().err
 
 
 def test_it_ends_with_the_gateway(tmp_path: Path) -> None:

@@ -84,14 +84,14 @@ class _Parent:
             return False
         answer, *files = descriptors
         if message == _PING:
-            os.write(answer, _dumped({"done": {}}))
+            _tell(answer, {"done": {}})
             os.close(answer)
             return True
         try:
             pid = os.fork()
         except OSError as error:
             _log.error("no process for a task error=%r", str(error))
-            os.write(answer, _dumped({"unable": str(error)}))
+            _tell(answer, {"unable": str(error)})
             pid = -1
         if pid == 0:
             self._be_child(message, answer, files)
@@ -116,7 +116,7 @@ class _Parent:
             sys.stderr = open(os.devnull, "w")  # noqa: SIM115
             task = json.loads(message)
             _limit(task["limits"])
-            os.write(answer, _dumped(_answer(task, files)))
+            _tell(answer, _answer(task, files))
         except BaseException:
             _log.exception("task failed")
             os._exit(1)
@@ -137,9 +137,7 @@ class _Parent:
                     how = f"exit status {status}"
                     if os.WIFSIGNALED(status):
                         how = signal.Signals(os.WTERMSIG(status)).name
-                    # Nobody may be waiting for it.
-                    with contextlib.suppress(OSError):
-                        os.write(child.answer, _dumped({"died": how}))
+                    _tell(child.answer, {"died": how})
                 self._forget(child)
 
     def _give_up(self, answer: int) -> None:
@@ -198,8 +196,10 @@ def _answer(task: Mapping[str, Any], files: list[int]) -> dict[str, Any]:
     return answer
 
 
-def _dumped(answer: dict[str, Any]) -> bytes:
-    return json.dumps(answer).encode() + b"\n"
+def _tell(descriptor: int, answer: dict[str, Any]) -> None:
+    """Answers, if anybody still waits for it."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(descriptor, json.dumps(answer).encode() + b"\n")
 
 
 def main() -> None:
