@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import errno
 import io
 import os
@@ -10,6 +11,7 @@ import secrets
 import select
 import stat
 import time
+from collections.abc import Iterator
 
 MAX_READ_BYTES = 2**30
 """Size of a file that is read at most, in bytes; no server takes as much."""
@@ -138,18 +140,19 @@ def write_whole(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o666)
     Raises:
         OSError: it cannot be written; whatever stood there before still does.
     """
-    target = _target(path)
-    part, descriptor = _make_part(target, mode)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
-    except BaseException:
-        if os.path.exists(part):
-            os.unlink(part)
-        raise
+    with _named(path):
+        target = _target(path)
+        part, descriptor = _make_part(target, mode)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, target)
+        except BaseException:
+            if os.path.exists(part):
+                os.unlink(part)
+            raise
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -158,14 +161,24 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: it cannot; `strerror` says why, and what to do where that helps.
     """
-    part, descriptor = _make_part(_target(path), 0o600)
-    os.close(descriptor)
-    os.unlink(part)
+    with _named(path):
+        part, descriptor = _make_part(_target(path), 0o600)
+        os.close(descriptor)
+        os.unlink(part)
 
 
 def folder_of(path: str | os.PathLike[str]) -> str:
     """The folder that `write_whole` writes a file to: where a link points, if the file is one."""
     return os.path.dirname(os.path.realpath(path))
+
+
+@contextlib.contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Makes errors name the file that the caller named: nobody else knows of the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from None
 
 
 def _target(path: str | os.PathLike[str]) -> str:

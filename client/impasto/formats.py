@@ -40,9 +40,11 @@ def file_format(path: PurePath, wanted: FileFormat | None = None) -> FileFormat:
         return said
     if said != coding(wanted):
         suffixes = [suffix for suffix, format in SUFFIXES.items() if format == coding(wanted)]
+        # Who asked for 16 bits wants them in another format too, if it has them.
+        as_deep = f"{said}16" if stored(wanted) and f"{said}16" in FILE_FORMATS else said
         raise ValueError(
             f"does not end in {' or '.join(suffixes)}, as a {wanted} does; give another name, or "
-            f"--format {said}"
+            f"--format {as_deep}"
         )
     return wanted
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -137,6 +139,26 @@ def test_a_legal_name_of_any_length_is_written(stylize: Impasto) -> None:
         (["--preview-dir", "dangling.png"], "--preview-dir dangling.png: No such file"),
         (["--start", LONG], "its name is too long"),
         (["--region", f"content.png,style={'9' * 5000}"], "content.png,style=999"),
+        (
+            ["--region", "content.png,foo=1"],
+            "--region content.png,foo=1: foo= is not understood where it stands, and there is no file "
+            "content.png,foo=1; give MASK[,style=N][,style-mask=FILE]",
+        ),
+        (["--region", "content.png,style=one"], "style= is not understood where it stands"),
+        (
+            ["--region", "content.png,style-mask=style.png,style=1"],
+            "style= is not understood where it stands, and there is no file style.png,style=1;",
+        ),
+        (["--region", "none.png,style=1"], "there is no file none.png\n"),
+        (["-o", "x.png", "--format", "tiff16"], "as a tiff16 does; give another name, or --format png16\n"),
+        (["-o", "x.tif", "--format", "png16"], "as a png16 does; give another name, or --format tiff16\n"),
+        (["-o", "x.jpg", "--format", "png16"], "as a png16 does; give another name, or --format jpeg\n"),
+        (["-o", "x.tif", "--format", "png"], "as a png does; give another name, or --format tiff\n"),
+        (["-o", "d/" * 2050 + "x.png"], "cannot be written: its name is too long; give a shorter one"),
+        (
+            ["--animate", "d/" * 2050 + "x.webp"],
+            "cannot be written: its name is too long; give a shorter one",
+        ),
         (["--start", "/dev/zero"], "/dev/zero is a device or a socket; give a regular file"),
     ],
 )
@@ -309,3 +331,33 @@ def test_a_file_that_goes_away_meanwhile_is_an_error_in_words(
     Path("style.png").unlink()
     outcome = stylize()
     assert (outcome.code, outcome.err) == (2, "Error: style.png cannot be read: No such file or directory\n")
+
+
+def test_a_folder_that_may_not_be_looked_into(
+    stylize: Impasto, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = Path("locked").absolute()
+    locked.mkdir(mode=0)
+    if os.geteuid() == 0:
+        # Root may look into every folder: the system's refusal is acted.
+        for name in ("stat", "lstat", "open"):
+            monkeypatch.setattr(os, name, functools.partial(refused_within, locked, getattr(os, name)))
+    for option, file in (("-o", "locked/x.png"), ("--animate", "locked/x.webp"), ("-o", "locked/deep/x.png")):
+        outcome = stylize(option, file)
+        assert outcome.code == 2
+        assert outcome.err == f"Error: the folder {Path(file).parent} is not writable; give another\n"
+    assert not fake.calls
+
+
+def refused_within(folder: Path, call: Any, path: Any, *arguments: Any, **named: Any) -> Any:
+    """Calls a function about files, but for those within a folder."""
+    if isinstance(path, (str, os.PathLike)) and folder in Path(path).absolute().parents:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+    return call(path, *arguments, **named)
+
+
+def test_a_masks_name_may_look_like_what_is_said_of_regions(stylize: Impasto, fake: FakeServer) -> None:
+    name = "mask,foo=1.png"
+    Path(name).write_bytes(png(9, 9))
+    assert stylize("--region", f"{name},style=1").code == 0
+    assert fake.requests[0].spec.regions[0].content_mask.encoded == png(9, 9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from disks import small_disk
 from impasto import files
+from impasto.picture import CodedImage
 
 
 @pytest.fixture
@@ -132,3 +135,33 @@ def test_a_name_that_no_file_has_is_an_error_of_the_system(folder: Path, name: s
     for read in (files.check_readable, files.read_whole):
         with pytest.raises(OSError):  # noqa: PT011 - each has its own words
             read(name)
+
+
+def test_an_error_names_the_file_that_the_caller_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def no_replacing(part: str, target: str) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), part, None, target)
+
+    for path, write in (
+        ("none/out", files.check_writable),
+        (Path("none/out"), lambda path: files.write_whole(path, b"data")),
+    ):
+        with pytest.raises(FileNotFoundError) as caught:
+            write(path)
+        assert str(caught.value) == "[Errno 2] No such file or directory: 'none/out'"
+    for name, acted in (("fsync", no_space), ("replace", no_replacing)):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, acted)
+            with pytest.raises(OSError, match=r"^\[Errno \d+\] [^:]*: 'out'$") as failed:
+                files.write_whole("out", b"data")
+        assert (failed.value.filename, failed.value.filename2) == ("out", None)
+        assert os.listdir() == []
+
+
+def test_a_picture_that_finds_no_room_says_where(folder: Path) -> None:
+    picture = CodedImage(bytes(2**21), "png", 1, 1, "")
+    with small_disk(folder / "disk", 1) as disk, pytest.raises(OSError, match="No space left") as caught:
+        picture.save(disk / "out.png")
+    assert caught.value.filename == str(disk / "out.png")

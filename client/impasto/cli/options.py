@@ -417,10 +417,21 @@ _REGION = re.compile(
 
 
 def parse_region(text: str) -> RegionOption:
-    """What a `--region` means."""
+    """What a `--region` means.
+
+    Raises:
+        InvalidRequest: it is empty, or says something that is not understood.
+    """
     found = _REGION.fullmatch(text)
     if found is None:
         raise InvalidRequest("--region is empty; give MASK[,style=N][,style-mask=FILE]")
+    for file in (found["mask"], found["style_mask"] or ""):
+        unknown = re.search(r",([\w-]+)=", file)
+        if unknown and not os.path.exists(file):
+            raise InvalidRequest(
+                f"--region {text}: {unknown[1]}= is not understood where it stands, and there is no file "
+                f"{file}; give MASK[,style=N][,style-mask=FILE]"
+            )
     return RegionOption(
         Path(found["mask"]),
         int(found["style"]) if found["style"] else None,

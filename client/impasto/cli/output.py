@@ -168,10 +168,10 @@ def check_output(file: Path) -> None:
     try:
         check_writable(file)
     except OSError as error:
-        if not os.path.isdir(folder_of(file)):
-            raise InvalidRequest(f"there is no folder {_folder(file)} to write to") from None
         if error.errno == errno.EACCES:
-            raise InvalidRequest(f"the folder {_folder(file)} is not writable") from None
+            raise InvalidRequest(f"the folder {_folder(file)} is not writable; give another") from None
+        if error.errno != errno.ENAMETOOLONG and not os.path.isdir(folder_of(file)):
+            raise InvalidRequest(f"there is no folder {_folder(file)} to write to") from None
         raise InvalidRequest(f"{file} {why_not(error, 'written')}") from None
 
 
@@ -189,7 +189,8 @@ def write(path: Path, data: bytes) -> None:
 
 def _folder(file: Path) -> str:
     """Where a file would be written, as the user names it unless a link leads elsewhere."""
-    return folder_of(file) if file.is_symlink() else str(file.parent)
+    # Not `Path.is_symlink`, which raises an error where the folder may not be looked into.
+    return folder_of(file) if os.path.islink(file) else str(file.parent)
 
 
 def why_not(error: OSError, done: str) -> str:
