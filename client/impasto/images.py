@@ -59,12 +59,15 @@ def image_file(source: ImageSource) -> bytes:
     """An image as the file that it is, or is coded as: raw pixels as a PNG.
 
     Raises:
-        InvalidRequest: the server has it already, or there are more or fewer pixels than its size says.
+        InvalidRequest: it is empty, the server has it already, or there are more or fewer pixels than its
+            size says.
         OSError, TypeError: as `image_message`.
     """
     message = image_message(source)
     kind = message.WhichOneof("source")
     if kind == "encoded":
+        if not message.encoded:
+            raise invalid_field("image", "is empty; give a PNG, JPEG, WebP or TIFF file")
         return message.encoded
     if kind != "raw":
         raise invalid_field("image", f"is on the server already ({source!r}); give one that is not")

@@ -220,7 +220,7 @@ def summary(picture: Picture, path: str) -> str:
     if job.progress is not None:
         words.append(f"{_duration(job.progress.device_time)} of painting")
         if job.stop_reason != "completed":
-            words.append(f"{job.progress.evaluation} evaluations")
+            words.append(counted(job.progress.evaluation, "evaluation"))
     if job.network is not None:
         words.append(f"{job.network.weights} weights ({job.network.architecture})")
     if job.memory_plan is not None and job.memory_plan.method == "tiled":
@@ -230,6 +230,11 @@ def summary(picture: Picture, path: str) -> str:
     if job.stop_message:
         words.append(job.stop_message)
     return f"{path}: {', '.join(words)}"
+
+
+def counted(number: int, word: str) -> str:
+    """So many of what the word says."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def server_table(info: ServerInfo) -> None:
@@ -244,7 +249,7 @@ def server_table(info: ServerInfo) -> None:
     for device in info.devices:
         precision = f", {device.auto_precision}" if device.auto_precision else ""
         memory = f", {device.memory_bytes / 2**30:,.1f} GiB for jobs" if device.memory_bytes else ""
-        restarts = f", restarted {device.restarts} times" if device.restarts else ""
+        restarts = f", restarted {counted(device.restarts, 'time')}" if device.restarts else ""
         state = f"{device.state}{precision}{memory}{restarts}"
         table.add_row(_escaped(device.name), _escaped(f"{device.description} ({state})"))
     if info.network is None:

@@ -343,3 +343,46 @@ def test_no_server_installed(impasto: Impasto, monkeypatch: pytest.MonkeyPatch) 
     outcome = impasto("demo")
     assert outcome.code == 3
     assert "pip install 'impasto[server]'" in outcome.err
+
+
+def test_an_option_that_sets_two_fields_is_at_fault_once(impasto: Impasto, fake: FakeServer) -> None:
+    fault = "is 1 px; give 16 to 8192"
+    for width, height, said in (
+        (fault, fault, f"--size {fault}"),
+        (fault, "no", f"--size {fault}; --size no"),
+    ):
+        details = bad_request(spec__texture__width=width, spec__texture__height=height)
+        fake.script = refuse(grpc.StatusCode.INVALID_ARGUMENT, "no", details)
+        arguments = ("texture", "style.png", "--size", "1x1", "-o", "out.png")
+        outcome = impasto(*arguments, "--server", fake.address)
+        assert (outcome.code, outcome.err) == (2, f"Error: {said}\n")
+
+
+def test_one_is_told_as_one(stylize: Impasto, fake: FakeServer) -> None:
+    def stopped(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Any:
+        yield job(
+            pb.JOB_STATE_SUCCEEDED,
+            progress=fake_server.numbers(1),
+            stop_reason=pb.STOP_REASON_PLATEAU,
+            stop_message="it got no better",
+        )
+        for chunk in fake_server.chunks(png()):
+            yield pb.StylizeResponse(result=chunk)
+
+    fake.script = stopped
+    assert "1 evaluation, it got no better" in stylize().out
+
+
+def test_the_help_tells_every_exit_code(impasto: Impasto) -> None:
+    for command in ([], ["stylize"], ["jobs"]):
+        said = " ".join(impasto(*command, "--help").out.split())
+        for code in (
+            "0 done",
+            "1 the job",
+            "2 wrong",
+            "3 the server",
+            "129 SIGHUP",
+            "130 Ctrl-C",
+            "143 SIGTERM",
+        ):
+            assert code in said

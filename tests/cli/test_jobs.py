@@ -402,3 +402,40 @@ def test_a_quota_says_when_to_try_again(
     monkeypatch.setattr(calls, "DEFAULT_TIMEOUT", 0.3)
     fake.faults["ListJobs"] = [status(grpc.StatusCode.UNAVAILABLE, "starting")] * 50
     assert at_fake("jobs", "--once").code == 3
+
+
+@pytest.mark.parametrize("name", ["", " ", "jobs/"])
+def test_a_job_without_a_name(submitted: Impasto, fake: FakeServer, name: str) -> None:
+    for command in (
+        ["get", name, "-o", "x.png"],
+        ["watch", name],
+        ["delete", name],
+        ["steer", name, "--content-weight", 1],
+    ):
+        outcome = submitted(*command)
+        assert outcome.code == 2
+        assert outcome.err == (
+            "Error: JOB is empty; give a job's name, or the beginning of one, as `impasto jobs` shows it\n"
+        )
+    assert not fake.called("ListJobs")
+
+
+def test_a_beginning_that_many_jobs_have(at_fake: Impasto, fake: FakeServer) -> None:
+    for count, more in ((5, ""), (6, " and 1 more"), (40, " and 35 more")):
+        names = [f"jobs/aa{number:06}" for number in range(count)]
+        fake.jobs = {name: pb.Job(name=name, state=pb.JOB_STATE_QUEUED) for name in names}
+        outcome = at_fake("delete", "aa")
+        assert outcome.code == 2
+        shown = outcome.err.partition("any of ")[2].partition(more or "; give")[0]
+        assert len(shown.split(", ")) == 5
+        assert f"{more}; give more of the name" in outcome.err
+
+
+def test_an_empty_file_to_upload(at_fake: Impasto, fake: FakeServer) -> None:
+    Path("empty.png").touch()
+    outcome = at_fake("upload", "empty.png")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "Error: empty.png is empty; give a PNG, JPEG, WebP or TIFF file\n",
+    )
+    assert not fake.calls

@@ -50,7 +50,7 @@ from impasto.recipe import Recipe, Region, Style
 EPILOG = (
     "Exit codes: 0 done; 1 the job failed or the server made an error; 2 wrong usage or an image that cannot "
     "be painted; 3 the server cannot be reached, is not available, or took longer than --timeout; "
-    "130 Ctrl-C, 143 SIGTERM."
+    "129 SIGHUP, 130 Ctrl-C, 143 SIGTERM."
 )
 
 TABLE_COLUMNS = 80
@@ -218,7 +218,9 @@ def again(
     result: Annotated[
         Path,
         typer.Argument(
-            metavar="RESULT", help="A picture of Impasto's (PNG), or its sidecar (JSON).", show_default=False
+            metavar="RESULT",
+            help="A picture of Impasto's (PNG or TIFF), or its sidecar (JSON).",
+            show_default=False,
         ),
     ],
     images: Annotated[

@@ -180,8 +180,10 @@ def _spec(
 
 
 def _check_parts(result: Path, provenance: Provenance, given: Given) -> None:
+    from impasto.terminal import counted
+
     texture = provenance.content_sha256 is None
-    styles = f"{len(provenance.styles)} {'style' if len(provenance.styles) == 1 else 'styles'}"
+    styles = counted(len(provenance.styles), "style")
     needed = len(provenance.styles) + (not texture)
     if len(given.images) != needed:
         made_from = f"{styles} alone" if texture else f"a content and {styles}"
@@ -198,8 +200,8 @@ def _check_parts(result: Path, provenance: Provenance, given: Given) -> None:
             raise InvalidRequest(f"{result} was painted without {part}; leave out {option}")
     if len(given.regions) != len(provenance.regions):
         raise InvalidRequest(
-            f"{result} was painted with {len(provenance.regions)} regions; give --region for each, in their "
-            f"order, not {len(given.regions)} times"
+            f"{result} was painted with {counted(len(provenance.regions), 'region')}; give --region for "
+            f"each, in their order, not {counted(len(given.regions), 'time')}"
         )
     for number, (masks, region) in enumerate(zip(given.regions, provenance.regions, strict=True), 1):
         if masks.style not in (None, region.style + 1):

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 REFRESH = 1.0
 """Seconds between two looks at the jobs."""
+SHOWN = 5
+"""Names that an error shows at most."""
 
 Coding = Literal["png", "png16", "tiff", "jpeg", "webp"]
 
@@ -285,8 +287,12 @@ def full_name(client: Client, job: str) -> str:
 
     Raises:
         NotFound: there is no such job.
-        InvalidRequest: there are several.
+        InvalidRequest: there are several, or nothing is given.
     """
+    if not job.removeprefix("jobs/").strip():
+        raise InvalidRequest(
+            "JOB is empty; give a job's name, or the beginning of one, as `impasto jobs` shows it"
+        )
     if job.startswith("jobs/"):
         return job
     if job == "last":
@@ -302,7 +308,9 @@ def full_name(client: Client, job: str) -> str:
     if len(found) > 1:
         from impasto.terminal import short_names
 
-        raise InvalidRequest(f"{job} may be any of {', '.join(short_names(found))}; give more of the name")
+        names = short_names(found)
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        raise InvalidRequest(f"{job} may be any of {', '.join(names[:SHOWN])}{more}; give more of the name")
     return found[0]
 
 

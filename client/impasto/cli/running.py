@@ -353,7 +353,8 @@ def _in_words(error: ImpastoError, connection: Connection, names: Mapping[str, s
             # The longest path that has a name stands for all below it: spec.styles[0].image.raw is the file.
             name = max((path for path in known if field.startswith(path)), key=len, default=None)
             sentences.append(f"{known[name] if name else field} {sentence}")
-        return "; ".join(sentences)
+        # An option that sets two fields, as --size does a texture's width and height, is at fault once.
+        return "; ".join(dict.fromkeys(sentences))
     if isinstance(error, Unreachable) and error.remedy:
         return _with_options(error.message)
     if isinstance(error, Unreachable) and connection.server:
