@@ -11,6 +11,8 @@ FileFormat = Literal["png", "png16", "tiff", "tiff16", "jpeg", "webp"]
 """What a result can be written as. A "tiff16" is a TIFF of 16 bits per channel."""
 
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
+LOSSY: dict[str, str] = {"jpeg": "JPEG", "webp": "WebP"}
+"""Those whose files do not have exactly the pixels that were painted, and what people call them."""
 SUFFIXES: dict[str, FileFormat] = {
     ".png": "png",
     ".tif": "tiff",

@@ -1,4 +1,4 @@
-"""How a picture was made, as its own metadata says: in the PNG's text entry "impasto", or in a sidecar."""
+"""How a picture was made, as its own metadata says: in a PNG's text entry, a TIFF's, or a sidecar."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from impasto import tiff
 from impasto.errors import InvalidRequest
 from impasto.files import decoded
 from impasto.recipe import Recipe
@@ -106,14 +107,20 @@ class Provenance:
 
 
 _OTHER_PICTURES = {
-    "TIFF": re.compile(rb"II[*+]\0|MM\0[*+]"),
+    # Of more than 4 GiB; ours are not.
+    "BigTIFF": re.compile(rb"II\+\0|MM\0\+"),
     "JPEG": re.compile(rb"\xff\xd8\xff"),
     "WebP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
 }
 
 
+_SILENT = (
+    "does not say how it was made: it is not Impasto's, or was saved by another program; give its sidecar"
+)
+
+
 def read(data: bytes) -> Provenance:
-    """What a picture (PNG) or a sidecar (JSON) says about its making.
+    """What a picture (PNG or TIFF) or a sidecar (JSON) says about its making.
 
     Raises:
         ValueError: it does not say, or not in a way that can be understood; the message is a clause that goes
@@ -122,10 +129,12 @@ def read(data: bytes) -> Provenance:
     if data.startswith(PNG_SIGNATURE):
         text = png_text(data, "impasto")
         if text is None:
-            raise ValueError(
-                "does not say how it was made: it is not Impasto's, or was saved by another program; "
-                "give its sidecar"
-            )
+            raise ValueError(_SILENT)
+    elif data.startswith(tiff.SIGNATURES):
+        text = tiff.description(data, MAX_METADATA_BYTES)
+        # Cameras and other programs write there what the picture shows, or JSON of their own.
+        if text is None or not _is_ours(text):
+            raise ValueError(_SILENT)
     else:
         for kind, pattern in _OTHER_PICTURES.items():
             if pattern.match(data):
@@ -144,6 +153,14 @@ def read(data: bytes) -> Provenance:
     if not isinstance(metadata, dict):
         raise ValueError("does not say how it was made: its JSON is no object")
     return parse(metadata)
+
+
+def _is_ours(text: str) -> bool:
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(metadata, dict) and {"impasto", "recipe"} <= metadata.keys()
 
 
 def parse(metadata: Mapping[str, Any]) -> Provenance:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from impasto.formats import LOSSY
 from impasto.job import Event, JobChanged, Progress
 
 if TYPE_CHECKING:
@@ -43,8 +44,13 @@ class Display(Protocol):
             paths: "path", "film" and "sidecar", as far as they were written.
         """
 
-    def compared(self, path: str, other: str, difference: int | None) -> None:
-        """How the picture differs from another: by so many grey levels at most; None if the sizes differ."""
+    def compared(self, path: str, other: str, difference: int | None, lossy: str | None = None) -> None:
+        """How what was painted differs from another picture.
+
+        Args:
+            difference: in grey levels (of 255) at most; None if the sizes differ.
+            lossy: the format that it was written in, if that does not keep every pixel as it is.
+        """
 
     def error(self, error: ImpastoError, message: str, exit_code: int) -> None:
         """It went wrong; `message` is in the command line's own words."""
@@ -86,10 +92,17 @@ class JsonLines:
             },
         )
 
-    def compared(self, path: str, other: str, difference: int | None) -> None:
+    def compared(self, path: str, other: str, difference: int | None, lossy: str | None = None) -> None:
         print_json(
             "comparison",
-            {"path": path, "with": other, "identical": difference == 0, "max_difference": difference},
+            {
+                "path": path,
+                "with": other,
+                "identical": difference == 0,
+                "max_difference": difference,
+                # What is compared is what was painted, whatever became of it in the file.
+                "lossy": lossy,
+            },
         )
 
     def error(self, error: ImpastoError, message: str, exit_code: int) -> None:
@@ -124,15 +137,18 @@ class Lines:
         if not self._quiet:
             say(summary(picture, paths.get("path", picture.job.name)))
 
-    def compared(self, path: str, other: str, difference: int | None) -> None:
+    def compared(self, path: str, other: str, difference: int | None, lossy: str | None = None) -> None:
         if self._quiet:
             return
+        what, but = (path, "")
+        if lossy is not None:
+            what, but = "the painting", f"; {path} is a {LOSSY[lossy]}, which is not exact"
         if difference == 0:
-            say(f"{path} is identical to {other}, pixel for pixel")
+            say(f"{what} is identical to {other}, pixel for pixel{but}")
         elif difference is None:
-            say(f"{path} differs from {other} in size")
+            say(f"{what} differs from {other} in size{but}")
         else:
-            say(f"{path} differs from {other} by at most {difference} of 255 grey levels")
+            say(f"{what} differs from {other} by at most {difference} of 255 grey levels{but}")
 
     def error(self, error: ImpastoError, message: str, exit_code: int) -> None:
         prefix = "" if error.code == "CANCELLED" else "[red]Error:[/] "

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +269,7 @@ def test_quiet_still_warns(again: Impasto) -> None:
     assert outcome.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("kind", ["TIFF", "JPEG", "WebP"])
+@pytest.mark.parametrize("kind", ["JPEG", "WebP"])
 def test_a_picture_that_cannot_say_how_it_was_made(impasto: Impasto, fake: FakeServer, kind: str) -> None:
     Image.new("RGB", (20, 20)).save("old.picture", kind)
     outcome = impasto(
@@ -280,3 +281,116 @@ def test_a_picture_that_cannot_say_how_it_was_made(impasto: Impasto, fake: FakeS
         "If it has none, paint it with --sidecar, or as a PNG\n"
     )
     assert not fake.calls
+
+
+def tiff(text: str, picture: Image.Image, name: str) -> None:
+    """Writes a TIFF that describes itself."""
+    picture.save(name, "TIFF", tiffinfo={270: text})
+
+
+@pytest.mark.parametrize(
+    ("turn", "said"),
+    [
+        (0, "new.png is identical to old.tif, pixel for pixel"),
+        (180, f"new.png differs from old.tif by at most {UPSIDE_DOWN} of 255 grey levels"),
+    ],
+)
+def test_a_tiff_says_how_it_was_made(again: Impasto, fake: FakeServer, turn: float, said: str) -> None:
+    tiff(Path("out.json").read_text(), decode(Path("out.png").read_bytes()), "old.tif")
+    fake.script = functools.partial(fake_server.paint_recorded, turn=turn)
+    outcome = again("old.tif", *ALL, "-o", "new.png")
+    assert (outcome.code, outcome.out.splitlines()[-1]) == (0, said), outcome.err
+    assert fake.requests[1].spec.styles == fake.requests[0].spec.styles
+    assert fake.requests[1].spec.result_format == 0
+    assert again("old.tif", *ALL, "-o", "new.png", "--strict").code == (1 if turn else 0)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_tiff_of_16_bits_is_painted_so_again(again: Impasto, fake: FakeServer, order: str) -> None:
+    told = Path("out.json").read_bytes()
+    Path("old.tif").write_bytes(bare_tiff(order, 16, told))
+    outcome = again("old.tif", *ALL, "-o", "new.png", "--strict")
+    assert outcome.code == 0, outcome.err
+    assert "new picture is not compared: old.tif has no pixels that can be read here" in outcome.err
+    assert fake.requests[1].spec.result_format == pb.IMAGE_FORMAT_PNG_16
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "A beach",
+        "[]",
+        '{"shape": [3, 4]}',
+        '{"recipe": {"flour": "500 g"}}',
+        "[" * 100_000,
+        '{"impasto": "1", "recipe": {}, "much": "' + "x" * 2**20 + '"}',
+    ],
+)
+def test_a_tiff_that_says_something_else(again: Impasto, fake: FakeServer, text: str) -> None:
+    tiff(text, Image.new("RGB", (20, 20)), "old.tif")
+    outcome = again("old.tif", *ALL, "-o", "new.png")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "Error: old.tif does not say how it was made: it is not Impasto's, or was saved by another program; "
+        "give its sidecar\n",
+    )
+    assert len(fake.requests) == 1
+
+
+def test_a_tiff_that_is_cut_off_or_odd(again: Impasto) -> None:
+    whole = bare_tiff("<", 16, Path("out.json").read_bytes())
+    odd = [whole[:end] for end in (4, 7, 8, 9, 12, 20, 40, 50, len(whole) - 1)]
+    odd += [b"II*\0" + b"\xff" * 40, whole[:8] + b"\0\0" + whole[10:], b"II+\0" + whole[4:]]
+    for data in odd:
+        Path("old.tif").write_bytes(data)
+        outcome = again("old.tif", *ALL, "-o", "new.png")
+        assert outcome.code == 2
+        assert "does not say how it was made" in outcome.err
+
+
+def bare_tiff(order: str, bits: int, text: bytes) -> bytes:
+    """The tags of a TIFF without pixels: its bits per channel, three times, and what it says."""
+    after = 8 + 2 + 2 * 12 + 4
+    entries = struct.pack(f"{order}HHII", 258, 3, 3, after)
+    entries += struct.pack(f"{order}HHII", 270, 2, len(text) + 1, after + 6)
+    signature = b"II*\0" if order == "<" else b"MM\0*"
+    directory = struct.pack(f"{order}H", 2) + entries + bytes(4)
+    return (
+        signature
+        + struct.pack(f"{order}I", 8)
+        + directory
+        + struct.pack(f"{order}3H", *[bits] * 3)
+        + text
+        + b"\0"
+    )
+
+
+@pytest.mark.parametrize(("name", "kind"), [("new.jpg", "JPEG"), ("new.webp", "WebP")])
+@pytest.mark.parametrize(
+    ("change", "said", "code"),
+    [
+        ({}, "the painting is identical to out.png, pixel for pixel", 0),
+        ({"turn": 180}, f"the painting differs from out.png by at most {UPSIDE_DOWN} of 255 grey levels", 1),
+        ({"width": 40}, "the painting differs from out.png in size", 1),
+    ],
+)
+def test_a_file_that_is_not_exact_is_told_from_the_painting(
+    again: Impasto, fake: FakeServer, name: str, kind: str, change: Any, said: str, code: int
+) -> None:
+    fake.script = functools.partial(fake_server.paint_recorded, **change)
+    outcome = again("out.png", *ALL, "-o", name, "--strict")
+    assert outcome.code == code
+    assert outcome.out.splitlines()[-1] == f"{said}; {name} is a {kind}, which is not exact"
+    if code:
+        assert outcome.err.splitlines()[-1] == f"Error: the painting in {name} is not identical to out.png"
+    (line,) = [
+        line for line in again("out.png", *ALL, "-o", name, "--json").lines if line["event"] == "comparison"
+    ]
+    assert (line["identical"], line["lossy"]) == (not code, kind.lower())
+    (line,) = [
+        line
+        for line in again("out.png", *ALL, "-o", "x.tif", "--json").lines
+        if line["event"] == "comparison"
+    ]
+    assert (line["path"], line["lossy"]) == ("x.tif", None)

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from impasto import png
+from impasto import png, tiff
 from impasto.cli.options import RegionOption, Run
 from impasto.cli.output import Output
 from impasto.cli.running import Spec, info_once_ready, paint
 from impasto.errors import FailedPrecondition, ImpastoError, InvalidRequest
 from impasto.files import read_whole
-from impasto.formats import FileFormat, stored
+from impasto.formats import LOSSY, FileFormat, stored
+from impasto.job import decode
 from impasto.provenance import PNG_SIGNATURE, Provenance, read
 from impasto.recipe import Recipe, Region, Style
 
@@ -75,7 +76,7 @@ def paint_again(
     data = read_whole(result)
     try:
         provenance = read(data)
-        before = _decoded(data) if data.startswith(PNG_SIGNATURE) else None
+        before = _decoded(data)
     except ValueError as error:
         raise InvalidRequest(f"{result} {error}") from None
     names |= {
@@ -85,7 +86,7 @@ def paint_again(
 
     spec, mismatches = _spec(result, provenance, given, names)
     if format is None:
-        bits = png.depth(data) or provenance.bits_per_channel
+        bits = png.depth(data) or tiff.depth(data) or provenance.bits_per_channel
         spec = dataclasses.replace(spec, format="png16" if bits == 16 else None)
     else:
         spec = dataclasses.replace(spec, format=stored(format))
@@ -106,16 +107,20 @@ def paint_again(
 
     if provenance.weights == "builtin" and run.server is None and run.weights is None:
         run = dataclasses.replace(run, weights="builtin")
+    if before is None and strict:
+        display.warning(f"the new picture is not compared: {result} has no pixels that can be read here")
     picture = paint(spec, output, run, display, look_at=look_at)
-    if before is not None:
-        difference = _largest_difference(before, _decoded(picture.data))
-        display.compared(str(output.picture), str(result), difference)
+    if before is not None and (now := _decoded(picture.data)) is not None:
+        difference = _largest_difference(before, now)
+        lossy = output.format if output.format in LOSSY else None
+        display.compared(str(output.picture), str(result), difference, lossy)
         if difference != 0:
             with contextlib.suppress(ValueError):  # The new picture need not say how it was made.
                 for change in provenance.changes(read(picture.data)):
                     display.note(change)
         if strict and difference != 0:
-            raise ImpastoError(f"{output.picture} is not identical to {result}")
+            what = f"the painting in {output.picture}" if lossy else str(output.picture)
+            raise ImpastoError(f"{what} is not identical to {result}")
 
 
 def _spec(
@@ -216,10 +221,19 @@ def _check_parts(result: Path, provenance: Provenance, given: Given) -> None:
             )
 
 
-def _decoded(data: bytes) -> tuple[Image, Image]:
-    """The higher and the lower bytes of a PNG's samples; see `png.halves`."""
+def _decoded(data: bytes) -> tuple[Image, Image] | None:
+    """The higher and the lower bytes of the samples, see `png.halves`; of a TIFF with 8 bits twice the same.
+
+    None for a sidecar, and for a TIFF of 16 bits, of which Pillow would make 8.
+
+    Raises:
+        ValueError: it is damaged; the message is a clause that goes on from the file's name.
+    """
     try:
-        return png.halves(data)
+        if tiff.depth(data) == 8:
+            picture = decode(data)
+            return picture, picture
+        return png.halves(data) if data.startswith(PNG_SIGNATURE) else None
     except Exception as error:
         # Pillow's decoders raise nearly every kind of exception for damaged files.
         raise ValueError(f"is damaged: its pixels cannot be decoded ({error})") from None
