@@ -334,7 +334,10 @@ def test_a_full_disk(stylize: Impasto, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", no_space)
     outcome = stylize()
     assert outcome.code == 1
-    assert "out.png cannot be written: No space left on device" in outcome.err
+    assert outcome.err.splitlines()[-1] == (
+        "Error: out.png cannot be written: No space left on device; `impasto get jobs/fake -o FILE` fetches "
+        "the picture, as long as the server keeps it"
+    )
     assert not left_behind()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import re
 import sys
@@ -15,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from impasto import png
 from impasto.address import parse
+from impasto.cli.keeping import keep
 from impasto.cli.options import OPTION_OF_FIELD, Connection, Run
-from impasto.cli.output import Output, why_not, write
+from impasto.cli.output import Output, why_not
 from impasto.cli.signals import exit_code_of
 from impasto.errors import (
     DeadlineExceeded,
@@ -31,7 +30,7 @@ from impasto.errors import (
     Unreachable,
 )
 from impasto.files import read_text
-from impasto.formats import StoredFormat, coding
+from impasto.formats import StoredFormat
 from impasto.recipe import Recipe, Region, Style
 from impasto.security import Tls
 
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from impasto.client import Client
     from impasto.job import ServerInfo
     from impasto.painting import Painting
-    from impasto.picture import CodedImage, Picture
+    from impasto.picture import Picture
     from impasto.recipe import ImageSource, StyleSource
     from impasto.terminal import Display
 
@@ -101,7 +100,7 @@ def paint(
         keep_running: the job goes on when it is left.
 
     Raises:
-        ImpastoError: it failed; no picture is written.
+        ImpastoError: it failed, or something could not be written.
     """
     if keep_running and run.server is None:
         raise InvalidRequest("--keep-running is for a server that goes on itself; name it with --server")
@@ -116,18 +115,34 @@ def paint(
             keep_running=keep_running,
             timeout=run.timeout,
         ) as painting:
-            return follow(client, painting, output, display, goes_on=keep_running)
+            return follow(
+                client,
+                painting,
+                output,
+                display,
+                goes_on=keep_running,
+                on_server=run.server is not None,
+            )
 
 
-def follow(client: Client, painting: Painting, output: Output, display: Display, *, goes_on: bool) -> Picture:
+def follow(
+    client: Client,
+    painting: Painting,
+    output: Output,
+    display: Display,
+    *,
+    goes_on: bool,
+    on_server: bool = True,
+) -> Picture:
     """Shows a picture being painted, and writes what is to be kept.
 
     Args:
         client: what the painting came from.
         goes_on: the job does when it is left.
+        on_server: the server goes on when this command has ended, and has the result.
 
     Raises:
-        ImpastoError: it failed; no picture is written.
+        ImpastoError: it failed, or something could not be written.
         KeyboardInterrupt: Ctrl-C; its message is for the user.
     """
     from impasto.film import Film
@@ -150,32 +165,7 @@ def follow(client: Client, painting: Painting, output: Output, display: Display,
             name = painting.job.name
             interrupt.args = (f"stopped watching; {name} goes on, `impasto watch {name}` comes back to it",)
         raise
-    paths = {}
-    file: CodedImage = picture
-    if output.picture:
-        coded = coding(output.format)
-        if coded != "png":
-            file = client.download(result_of=picture.job.name, format=coded)
-        write(output.picture, file.data)
-        if coded == "jpeg" and png.is_transparent(picture.data):
-            display.warning(
-                f"{output.picture} is over white: a JPEG cannot be transparent, as the picture is; write a "
-                "PNG, TIFF or WebP to keep that"
-            )
-        paths["path"] = str(output.picture)
-    if film and output.film:
-        write(output.film, film.webp(picture))
-        paths["film"] = str(output.film)
-    if output.sidecar:
-        if not picture.metadata:
-            raise ImpastoError(f"{output.sidecar} is not written: the server does not say how it painted")
-        told = dict(picture.metadata)
-        if png.depth(picture.data) == 16:
-            # The picture itself shows it; who has only the sidecar could not tell.
-            told["bits_per_channel"] = 16
-        write(output.sidecar, json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
-        paths["sidecar"] = str(output.sidecar)
-    display.finished(picture, file, paths)
+    keep(client, picture, film, output, display, on_server=on_server)
     return picture
 
 
