@@ -85,7 +85,10 @@ def call_metadata(
     if token is None:
         return ()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise ValueError("the token is not one: it is empty, or has spaces or other signs that no token has")
+        raise ValueError(
+            "the token is not one: it is empty, or has spaces or other signs that no token has; give it as "
+            "`impasto-server token add` showed it"
+        )
     if not encrypted and not allow_plaintext_token and not is_local(address):
         raise ValueError(
             f"a token is not sent to {address} in plaintext, where anyone on the way can read it; use TLS "

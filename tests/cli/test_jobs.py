@@ -439,3 +439,77 @@ def test_an_empty_file_to_upload(at_fake: Impasto, fake: FakeServer) -> None:
         "Error: empty.png is empty; give a PNG, JPEG, WebP or TIFF file\n",
     )
     assert not fake.calls
+
+
+@pytest.mark.parametrize("text", ["", " ", "\r\n\n", "\ufeff"])
+def test_a_token_file_without_a_token(at_fake: Impasto, fake: FakeServer, text: str) -> None:
+    Path("token").write_text(text)
+    for command in (["jobs"], ["info"], ["stylize", "content.png", "style.png", "-o", "o.png"]):
+        outcome = at_fake(*command, "--token-file", "token")
+        assert outcome.code == 2
+        assert outcome.err == "Error: --token-file token has no token in it; give another file, or none\n"
+    assert not fake.calls
+
+
+def test_a_variable_without_a_token(
+    at_fake: Impasto, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMPASTO_TOKEN", " \t")
+    outcome = at_fake("info")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "Error: IMPASTO_TOKEN is blank; set it to a token, or unset it\n",
+    )
+    assert not fake.calls
+    monkeypatch.setenv("IMPASTO_TOKEN", "")
+    assert at_fake("info").code == 0
+    Path("token").write_text("s3cret")
+    monkeypatch.setenv("IMPASTO_TOKEN", " ")
+    assert at_fake("info", "--token-file", "token").code == 0
+
+
+def test_what_is_no_token_is_called_by_where_it_was_given(
+    at_fake: Impasto, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = (
+        "has is no token: it is empty, or has spaces or other signs that no token has; give it as "
+        "`impasto-server token add` showed it\n"
+    )
+    Path("token").write_text("two words")
+    outcome = at_fake("info", "--token-file", "token")
+    assert (outcome.code, outcome.err) == (2, f"Error: what --token-file token {said}")
+    monkeypatch.setenv("IMPASTO_TOKEN", "two words")
+    outcome = at_fake("info")
+    assert (outcome.code, outcome.err) == (2, f"Error: what IMPASTO_TOKEN {said}")
+    assert not fake.calls
+
+
+@pytest.mark.parametrize("command", ["stylize", "submit"])
+def test_an_image_that_the_server_does_not_have(at_fake: Impasto, fake: FakeServer, command: str) -> None:
+    digest = "5" * 64
+    call = "Stylize" if command == "stylize" else "CreateJob"
+    for images, told, said in (
+        (
+            ["content.png", "styles/none"],
+            "there is no styles/none",
+            "there is no style styles/none; `impasto styles` lists those that a server has, and for a file "
+            "give ./styles/none",
+        ),
+        (
+            ["styles/one", "style.png", "styles/one-more"],
+            "there is no styles/one-more",
+            "there is no style styles/one-more; `impasto styles` lists those that a server has, and for a "
+            "file give ./styles/one-more",
+        ),
+        (
+            ["content.png", f"sha256:{digest}"],
+            f"the image {digest} is not on the server; upload it first",
+            f"there is no image sha256:{digest} on the server; send it with `impasto upload FILE`",
+        ),
+    ):
+        fake.faults[call] = [status(grpc.StatusCode.NOT_FOUND, told)]
+        outcome = at_fake(command, *images, *(["-o", "o.png"] if command == "stylize" else []))
+        assert (outcome.code, outcome.err) == (2, f"Error: {said}\n")
+    fake.faults[call] = [status(grpc.StatusCode.NOT_FOUND, "there is no job jobs/gone")]
+    arguments = ["content.png", "styles/gone", *(["-o", "o.png"] if command == "stylize" else [])]
+    assert at_fake(command, *arguments).code == 1

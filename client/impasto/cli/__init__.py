@@ -41,8 +41,9 @@ from impasto.cli.options import (
 )
 from impasto.cli.output import Output, check_inputs
 from impasto.cli.recipe_options import GivenRecipe, Painted, PaintedTexture, Tried
-from impasto.cli.running import Spec, connected, info_once_ready, outcome, paint, serving, submit
+from impasto.cli.running import connected, info_once_ready, outcome, paint, serving, submit
 from impasto.cli.signals import end_in_good_order
+from impasto.cli.spec import Spec
 from impasto.errors import InvalidRequest
 from impasto.formats import FileFormat, StoredFormat, stored
 from impasto.recipe import Recipe, Region, Style
@@ -276,7 +277,7 @@ def demo(
         output = _output(out, kept, format)
         spec = Spec(
             (images / "astronaut.jpg").read_bytes(),
-            [(images / "starry_night.jpg").read_bytes()],
+            [Style((images / "starry_night.jpg").read_bytes())],
             Recipe(**recipe.settings({})),
             format=stored(output.format),
         )

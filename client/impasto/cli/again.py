@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, cast
 from impasto import png, tiff
 from impasto.cli.options import RegionOption, Run
 from impasto.cli.output import Output
-from impasto.cli.running import Spec, info_once_ready, paint
+from impasto.cli.running import info_once_ready, paint
+from impasto.cli.spec import Spec
 from impasto.errors import FailedPrecondition, ImpastoError, InvalidRequest
 from impasto.files import read_whole
 from impasto.formats import LOSSY, FileFormat, stored

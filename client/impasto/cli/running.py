@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -19,6 +17,7 @@ from impasto.cli.keeping import keep
 from impasto.cli.options import OPTION_OF_FIELD, Connection, Run
 from impasto.cli.output import Output, why_not
 from impasto.cli.signals import exit_code_of
+from impasto.cli.spec import Spec
 from impasto.errors import (
     DeadlineExceeded,
     ImpastoError,
@@ -30,8 +29,6 @@ from impasto.errors import (
     Unreachable,
 )
 from impasto.files import read_text
-from impasto.formats import StoredFormat
-from impasto.recipe import Recipe, Region, Style
 from impasto.security import Tls
 
 if TYPE_CHECKING:
@@ -39,49 +36,12 @@ if TYPE_CHECKING:
     from impasto.job import ServerInfo
     from impasto.painting import Painting
     from impasto.picture import Picture
-    from impasto.recipe import ImageSource, StyleSource
     from impasto.terminal import Display
 
 FAILED, WRONG, UNREACHABLE = 1, 2, 3
 
 PRIVATE_PATIENCE = 5.0
 """Seconds that a private server is given to answer again."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Spec:
-    """What to paint; see `impasto.Client.stylize`."""
-
-    content: ImageSource | None
-    styles: Sequence[StyleSource]
-    recipe: Recipe
-    start_image: ImageSource | None = None
-    texture: tuple[int, int] | None = None
-    regions: Sequence[Region] = ()
-    selection: ImageSource | None = None
-    title: str | None = None
-    priority: int | None = None
-    format: StoredFormat | None = None
-
-    def files(self) -> list[Path]:
-        """The files to paint from."""
-        images = [self.content, self.start_image, self.selection]
-        images += [style.image if isinstance(style, Style) else None for style in self.styles]
-        images += [mask for region in self.regions for mask in (region.content_mask, region.style_mask)]
-        return [image for image in images if isinstance(image, Path)]
-
-    def keywords(self) -> dict[str, Any]:
-        """What `Client.stylize` and `Client.create_job` call the parts."""
-        return {
-            "recipe": self.recipe,
-            "start_image": self.start_image,
-            "texture": self.texture,
-            "regions": self.regions,
-            "selection": self.selection,
-            "title": self.title or "",
-            "priority": self.priority or 0,
-            "format": self.format,
-        }
 
 
 def paint(
@@ -104,7 +64,7 @@ def paint(
     """
     if keep_running and run.server is None:
         raise InvalidRequest("--keep-running is for a server that goes on itself; name it with --server")
-    with serving(run, display) as address, connected(run, address()) as client:
+    with serving(run, display) as address, connected(run, address()) as client, spec.missing_by_name():
         if look_at is not None:
             look_at(client)
         with client.stylize(
@@ -177,7 +137,8 @@ def submit(spec: Spec, connection: Connection, display: Display) -> None:
     """
     from impasto.terminal import plain, print_json, say
 
-    with connected(connection, named_server(connection), timeout=connection.timeout) as client:
+    server = named_server(connection)
+    with connected(connection, server, timeout=connection.timeout) as client, spec.missing_by_name():
         job = client.create_job(spec.content, spec.styles, **spec.keywords())
     display.close()
     if connection.json:
@@ -212,16 +173,15 @@ def connected(connection: Connection, address: str, *, timeout: float | None = N
     from impasto.client import Client
 
     given = connection if connection.server is not None else Connection()
-    token = os.environ.get("IMPASTO_TOKEN") if connection.server is not None else None
+    has_token = f"--token-file {given.token_file}" if given.token_file is not None else "IMPASTO_TOKEN"
     try:
-        if given.token_file is not None:
-            token = read_text(given.token_file).strip()
+        token = _token(given) if connection.server is not None else None
         tls: Tls | bool = given.tls
         if given.ca or given.cert or given.key:
             tls = Tls(ca=given.ca, cert=given.cert, key=given.key)
         client = Client(
             address,
-            token=token or None,
+            token=token,
             tls=tls,
             timeout=timeout or DEFAULT_TIMEOUT,
             # A private server that is gone does not come back.
@@ -241,9 +201,34 @@ def connected(connection: Connection, address: str, *, timeout: float | None = N
             f"--token-file {given.token_file} has no token in it; give another file"
         ) from None
     except ValueError as error:
-        raise InvalidRequest(_with_options(str(error))) from None
+        said = _with_options(str(error)).replace(
+            "the token is not one:", f"what {has_token} has is no token:"
+        )
+        raise InvalidRequest(said) from None
     with client:
         yield client
+
+
+def _token(connection: Connection) -> str | None:
+    """The token to show to the server; None if there is to be none.
+
+    Raises:
+        InvalidRequest: what is given has no token in it.
+        OSError, UnicodeDecodeError: as `read_text`.
+    """
+    if connection.token_file is not None:
+        written = read_text(connection.token_file).strip()
+        if not written:
+            raise InvalidRequest(
+                f"--token-file {connection.token_file} has no token in it; give another file, or none"
+            )
+        return written
+    token = os.environ.get("IMPASTO_TOKEN")
+    if not token:
+        return None  # An empty variable is none, as for every other of the options.
+    if not token.strip():
+        raise InvalidRequest("IMPASTO_TOKEN is blank; set it to a token, or unset it")
+    return token
 
 
 def _with_options(words: str) -> str:
