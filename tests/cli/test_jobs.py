@@ -507,7 +507,9 @@ def test_an_image_that_the_server_does_not_have(at_fake: Impasto, fake: FakeServ
             f"there is no image sha256:{digest} on the server; send it with `impasto upload FILE`",
         ),
     ):
-        fake.faults[call] = [status(grpc.StatusCode.NOT_FOUND, told)]
+        # The server tells of what can still come, as an upload, otherwise than of what it does not know.
+        code = grpc.StatusCode.FAILED_PRECONDITION if digest in told else grpc.StatusCode.NOT_FOUND
+        fake.faults[call] = [status(code, told)]
         outcome = at_fake(command, *images, *(["-o", "o.png"] if command == "stylize" else []))
         assert (outcome.code, outcome.err) == (2, f"Error: {said}\n")
     fake.faults[call] = [status(grpc.StatusCode.NOT_FOUND, "there is no job jobs/gone")]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from impasto.errors import InvalidRequest, NotFound
+from impasto.errors import FailedPrecondition, InvalidRequest, NotFound
 from impasto.formats import StoredFormat
 from impasto.recipe import Recipe, Region, Style, StyleName, UploadedImage
 
@@ -54,11 +54,11 @@ class Spec:
         """Tells of an image that the server does not have in the words of the command line.
 
         Raises:
-            InvalidRequest: in place of the server's NotFound.
+            InvalidRequest: in place of what the server says of it, NotFound or FailedPrecondition.
         """
         try:
             yield
-        except NotFound as error:
+        except (NotFound, FailedPrecondition) as error:
             for image in self._images():
                 if isinstance(image, StyleName) and _names(error.message, image.name):
                     raise InvalidRequest(
