@@ -605,7 +605,9 @@ class Session:
             self._scale += 1
             self._stage = self._enter(stage.shown)
             return
-        reason, message = stage.trouble or ("completed", f"all {self._evaluation} evaluations were made")
+        made = "the one evaluation" if self._evaluation == 1 else f"all {self._evaluation} evaluations"
+        verb = "was" if self._evaluation == 1 else "were"
+        reason, message = stage.trouble or ("completed", f"{made} {verb} made")
         if reason == "plateau":
             message = f"the loss hardly fell any more after {self._evaluation} evaluations"
         self.stop_reason, self.stop_message = reason, message
