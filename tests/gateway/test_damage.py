@@ -106,16 +106,16 @@ def test_a_damaged_result_is_not_handed_out(
     assert download(server, result_of=name) == whole
 
 
-def test_a_request_for_any_number_of_states_or_a_name_of_any_length_is_answered(
+def test_requests_as_long_as_they_may_be_are_answered_and_longer_ones_refused(
     server: ServerProcess,
 ) -> None:
-    states = list(pb.JobState.values())[1:] * 50_000
+    states = list(pb.JobState.values())[1:] * 450
     page = server.stub.ListJobs(pb.ListJobsRequest(states=states, page_size=3), timeout=PATIENCE)
     assert len(page.jobs) == 3
     again = pb.ListJobsRequest(states=states[::-1], page_size=3, page_token=page.next_page_token)
     assert server.stub.ListJobs(again, timeout=PATIENCE).jobs
-    long = "jobs/" + "ä" * 100_000
-    image = pb.Image(sha256="z" * 100_000)
+    long = "jobs/" + "ä" * 30_000
+    image = pb.Image(sha256="z" * 60_000)
     spec = stylize_request().spec
     spec.content.CopyFrom(image)
     calls = [
@@ -128,6 +128,8 @@ def test_a_request_for_any_number_of_states_or_a_name_of_any_length_is_answered(
         (server.stub.CreateJob, pb.CreateJobRequest(spec=spec)),
         (server.stub.CreateJob, pb.CreateJobRequest(spec=spec, request_id=long, title=long)),
         (server.stub.ListJobs, pb.ListJobsRequest(page_token=long)),
+        (server.stub.GetJob, pb.GetJobRequest(name=long * 30)),
+        (server.stub.ListJobs, pb.ListJobsRequest(states=states * 50)),
     ]
     for call, request in calls:
         with pytest.raises(grpc.RpcError) as caught:
