@@ -35,8 +35,8 @@ Conventions
     it has at most 64 KiB and 4,096 fields, those of the messages in it included, or
     it is INVALID_ARGUMENT. One that does not come in time (2 minutes for CreateJob,
     Stylize and each message of UploadImage, 5 seconds for the others; 10 seconds for
-    CreateJob and Stylize while others wait for whom there is no room) ends the call
-    with DEADLINE_EXCEEDED. Calls that the contract does not have are UNIMPLEMENTED.
+    CreateJob and Stylize while other tenants wait for room) ends the call with
+    DEADLINE_EXCEEDED. Calls that the contract does not have are UNIMPLEMENTED.
   * A tenant may have so many calls open at a time (by default 200 that stream or wait,
     256 others), and so many requests that are being taken in; further ones wait up to
     a minute, or end with RESOURCE_EXHAUSTED and a RetryInfo.

@@ -24,9 +24,6 @@ def shown(text: str) -> str:
 
 
 def _is_control(character: str) -> bool:
-    # Cs: what stands for the bytes of a file's name that is no UTF-8.
-    return (
-        unicodedata.category(character) in ("Cc", "Cs")
-        or character in _LINE_BREAKS
-        or character in _OVERRIDES
-    )
+    if unicodedata.category(character) in _CATEGORIES:
+        return True
+    return character in _LINE_BREAKS or character in _OVERRIDES

@@ -605,9 +605,9 @@ class Session:
             self._scale += 1
             self._stage = self._enter(stage.shown)
             return
-        made = "the one evaluation" if self._evaluation == 1 else f"all {self._evaluation} evaluations"
-        verb = "was" if self._evaluation == 1 else "were"
-        reason, message = stage.trouble or ("completed", f"{made} {verb} made")
+        made = self._evaluation
+        all_made = "the one evaluation was made" if made == 1 else f"all {made} evaluations were made"
+        reason, message = stage.trouble or ("completed", all_made)
         if reason == "plateau":
             message = f"the loss hardly fell any more after {self._evaluation} evaluations"
         self.stop_reason, self.stop_message = reason, message

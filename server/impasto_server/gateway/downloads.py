@@ -33,9 +33,11 @@ _CONVERTED_BYTES = 640 * 1024 * 1024
 """What the converted files of one tenant's open downloads may take on the disk. A result of 8192 × 8192
 pixels of 8 bytes fits."""
 
+_DEEP = (pb.IMAGE_FORMAT_PNG_16, pb.IMAGE_FORMAT_TIFF, pb.IMAGE_FORMAT_RGBA16)
+_FIXED_BYTES = 2**20
+
 _WAIT_SECONDS = 60.0
 _RETRY_SECONDS = 10.0
-
 
 RESULT_FORMATS = (
     pb.IMAGE_FORMAT_PNG,
@@ -47,10 +49,6 @@ RESULT_FORMATS = (
     pb.IMAGE_FORMAT_RGBA16,
 )
 """What a result may be had as."""
-
-
-_DEEP = (pb.IMAGE_FORMAT_PNG_16, pb.IMAGE_FORMAT_TIFF, pb.IMAGE_FORMAT_RGBA16)
-_FIXED_BYTES = 2**20
 
 
 class Download:
