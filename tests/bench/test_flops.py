@@ -13,7 +13,7 @@ from impasto_server.bench import bench
 from impasto_server.bench.convolution_rate import convolution_rates
 from impasto_server.bench.flops import convolution_flops, convolutions, gram_flops
 from impasto_server.bench.painting import SeenSize
-from impasto_server.engine import Network, Recipe, Session, Style
+from impasto_server.engine import Network, Recipe, Scene, Session, Style
 from impasto_server.engine.losses import gram_matrix
 from impasto_server.engine.weights import Architecture
 from random_networks import picture, random_weights
@@ -62,9 +62,8 @@ def test_the_bench_counts_what_the_default_recipe_computes(network: Network) -> 
     """Were the engine to look at other layers, the bench's count would be of something else."""
     session = Session(
         Recipe(longest_side=16, evaluations=2),
-        content=picture(16, 16, seed=1),
-        styles=[Style(picture(16, 16, seed=2))],
-        network=network,
+        Scene(content=picture(16, 16, seed=1), styles=[Style(picture(16, 16, seed=2))]),
+        network,
     )
     session.step()
     with Counter() as counter, SeenSize(network, session) as seen:

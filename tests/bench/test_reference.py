@@ -6,7 +6,7 @@ import pytest
 
 from impasto_server.bench.pictures import demo_content, demo_style
 from impasto_server.bench.reference import recorded_reference
-from impasto_server.engine import Network, Recipe, Session, Style, load_weights
+from impasto_server.engine import Network, Recipe, Scene, Session, Style, load_weights
 
 
 def test_the_recorded_reference_is_of_what_the_bench_compares_with_it() -> None:
@@ -26,9 +26,8 @@ def test_the_recorded_reference_starts_where_the_engine_does() -> None:
     reference = recorded_reference()
     session = Session(
         Recipe(objective="report", evaluations=1),
-        content=demo_content().image,
-        styles=[Style(demo_style().image)],
-        network=Network(load_weights("builtin")),
+        Scene(content=demo_content().image, styles=[Style(demo_style().image)]),
+        Network(load_weights("builtin")),
     )
     assert session.size == (reference.width, reference.height)
     assert session.step().loss == pytest.approx(reference.losses["0"], rel=1e-3)

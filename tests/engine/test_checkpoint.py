@@ -6,7 +6,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from impasto_server.engine import Recipe, RecipeError, Session, Style, checkpoint, memory
+from impasto_server.engine import Recipe, RecipeError, Scene, Session, Style, checkpoint, memory
 from random_networks import picture
 
 TENSORS = {"image": torch.randn(1, 3, 5, 7), "step": torch.tensor(3.0), "wide": torch.randn(2, 4)}
@@ -49,8 +49,7 @@ def test_a_snapshot_stays_as_it_was_while_the_session_goes_on(network):
     for optimizer in ("adam", "lbfgs"):
         recipe = Recipe(optimizer=optimizer, evaluations=12, averaging=0.5, precision="float32")
         arguments = {
-            "content": picture(20, 16),
-            "styles": [Style(picture(20, 16, seed=1))],
+            "scene": Scene(content=picture(20, 16), styles=[Style(picture(20, 16, seed=1))]),
             "network": network,
         }
         session = Session(recipe, **arguments)
@@ -69,9 +68,8 @@ def test_a_snapshot_stays_as_it_was_while_the_session_goes_on(network):
 
 def test_an_update_that_does_not_fit_changes_nothing(network):
     recipe = Recipe(optimizer="adam", evaluations=12, precision="float32")
-    session = Session(
-        recipe, content=picture(20, 16), styles=[Style(picture(20, 16, seed=1))], network=network
-    )
+    scene = Scene(content=picture(20, 16), styles=[Style(picture(20, 16, seed=1))])
+    session = Session(recipe, scene, network)
     session.step()
     before = session.state()
     with pytest.raises(RecipeError, match="longest_side"):
@@ -100,8 +98,7 @@ def test_a_checkpoint_is_resumed_under_any_memory_limit(network, monkeypatch, op
         style_layers=layers,
     )
     arguments = {
-        "content": picture(64, 56),
-        "styles": [Style(picture(40, 40, seed=1))],
+        "scene": Scene(content=picture(64, 56), styles=[Style(picture(40, 40, seed=1))]),
         "network": network,
     }
     plans = [plan.estimated_bytes for plan in Session(recipe, **arguments)._plans[-1]]

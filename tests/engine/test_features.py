@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import colorsys
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from impasto_server.engine import Recipe, RecipeError, Region, Session, Style, TargetCache, colors, pixels
+from impasto_server.engine import (
+    Recipe,
+    RecipeError,
+    Region,
+    Scene,
+    Session,
+    Style,
+    TargetCache,
+    colors,
+    pixels,
+)
 from impasto_server.engine.checkpoint import CheckpointError
 from impasto_server.engine.losses import wasserstein_distance
 from impasto_server.engine.network import Network
@@ -20,13 +31,13 @@ CONTENT, STYLE = picture(48, 40, 1), picture(40, 48, 2)
 
 
 def session(network, recipe=None, styles=(STYLE,), **arguments):
-    arguments = {"content": CONTENT, **arguments}
-    return Session(
-        Recipe(**{"evaluations": 4, **(recipe or {})}),
-        styles=[Style(style) for style in styles],
-        network=network,
-        **arguments,
-    )
+    scene = Scene(**{"content": CONTENT, "styles": [Style(style) for style in styles], **arguments})
+    return Session(Recipe(**{"evaluations": 4, **(recipe or {})}), scene, network)
+
+
+def setting_of(made):
+    """What its objective's terms are made from."""
+    return made._setting(made._stage)
 
 
 def painted(network, recipe=None, **arguments):
@@ -129,7 +140,7 @@ def test_chroma_and_luminance_make_up_an_image():
 
 def test_style_scale_sizes_the_style(network):
     sizes = [
-        session(network, {"style_scale": scale})._style_tensors(session(network)._scales[0])[0][0].shape[3]
+        setting_of(session(network, {"style_scale": scale})).parts[0].styles[0][0].image.shape[3]
         for scale in (0.5, 1.0, 2.0)
     ]
     assert sizes == [20, 40, 80]
@@ -176,7 +187,7 @@ def test_a_restored_run_ends_with_the_same_bytes(network, optimizer, at):
     for _ in range(at):
         stopped.step()
     state = stopped.state()
-    restored = Session.restore(state, content=content, styles=[Style(STYLE)], network=network)
+    restored = Session.restore(state, Scene(content=content, styles=[Style(STYLE)]), network)
     assert restored.state() == state
     for made in (straight, restored):
         while not made.done:
@@ -186,16 +197,16 @@ def test_a_restored_run_ends_with_the_same_bytes(network, optimizer, at):
 
 def test_what_is_no_checkpoint_of_this_painting_is_refused(network):
     state = session(network).state()
-    arguments = {"content": CONTENT, "styles": [Style(STYLE)], "network": network}
+    scene = Scene(content=CONTENT, styles=[Style(STYLE)])
     for bad in (b"", b"\x80\x04nonsense", state[:-20], state[: len(state) // 2]):
         with pytest.raises(CheckpointError):
-            Session.restore(bad, **arguments)
+            Session.restore(bad, scene, network)
     with pytest.raises(CheckpointError, match="size"):
-        Session.restore(state, **{**arguments, "content": picture(40, 48)})
+        Session.restore(state, dataclasses.replace(scene, content=picture(40, 48)), network)
     other = Network(random_weights("vgg16", seed=5))
     other.sha256 = "1" * 64
     with pytest.raises(CheckpointError, match="network"):
-        Session.restore(state, **{**arguments, "network": other})
+        Session.restore(state, scene, other)
 
 
 def test_steering_goes_on_from_the_present_image(network):

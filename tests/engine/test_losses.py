@@ -9,7 +9,7 @@ from impasto_server.engine import Recipe
 from impasto_server.engine.evaluation import loss as loss_of
 from impasto_server.engine.losses import gram_matrix, total_variation
 from impasto_server.engine.network import Network
-from impasto_server.engine.objectives import Objective, Part
+from impasto_server.engine.objectives.objective import Part, Setting, prepared
 from impasto_server.engine.pixels import to_tensor
 from impasto_server.engine.targets import StyleImage
 from random_networks import picture, random_weights
@@ -74,12 +74,13 @@ def objective(network, **settings):
     recipe = Recipe(**settings).resolve(48, 40)
     content = to_tensor(picture(48, 40, 1), like=like())
     style = to_tensor(picture(56, 32, 2), like=like())
-    objective = Objective(recipe, network.double(), content, [everywhere((style, 1.0))])
+    objective = prepared(setting(recipe, network.double(), content, (style, 1.0)))
     return functools.partial(loss_of, objective), content, style
 
 
-def everywhere(*styles):
-    return Part(None, [(StyleImage(image, None), weight) for image, weight in styles])
+def setting(recipe, network, content, *styles):
+    everywhere = Part(None, [(StyleImage(image, None), weight) for image, weight in styles])
+    return Setting(recipe=recipe, network=network, content=content, start=content, parts=[everywhere])
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def test_the_content_has_no_content_loss_and_the_style_no_style_loss(network64):
     # The report's style is of the content's size and padded like it.
     recipe = Recipe(objective="report").resolve(48, 40)
     style = to_tensor(picture(48, 40, 2), like=like())
-    loss = functools.partial(loss_of, Objective(recipe, network64, content, [everywhere((style, 1.0))]))
+    loss = functools.partial(loss_of, prepared(setting(recipe, network64, content, (style, 1.0))))
     assert loss(style).style < 1e-20
     assert loss(content).style > 1e-3
 
@@ -142,7 +143,7 @@ def test_targets_of_several_styles_are_mixed_by_weight(network64):
     content, a, b = (to_tensor(picture(48, 40, seed), like=like()) for seed in (1, 2, 3))
 
     def target(styles):
-        return Objective(recipe, network64, content, [everywhere(*styles)]).terms[2].targets[0]
+        return prepared(setting(recipe, network64, content, *styles)).terms[2].targets[0]
 
     mixed = target([(a, 1.0), (b, 3.0)])
     torch.testing.assert_close(mixed, 0.25 * target([(a, 1.0)]) + 0.75 * target([(b, 1.0)]))

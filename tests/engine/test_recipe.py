@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from impasto_server.engine.recipe import FIELDS, Recipe, RecipeError
-from impasto_server.engine.session import recipe_from_dict, updated
+from impasto_server.engine.recipe import FIELDS, Recipe, RecipeError, recipe_from_dict, updated
 
 OTHERS = {"objective": "gatys", "longest_side": 32, "start": "noise", "seed": 7, "style_scale": 2.0}
 RECIPE = Recipe().resolve(64, 48)

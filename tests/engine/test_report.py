@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from impasto_server.engine import Recipe, Session, Style, load_weights
+from impasto_server.engine import Recipe, Scene, Session, Style, load_weights
 from impasto_server.engine.network import Network
 from random_networks import picture
 from report_program import ReportProgram, vgg19_features
@@ -21,9 +21,8 @@ def test_report_is_the_report(tmp_path):
     program = ReportProgram(features, content, style)
     session = Session(
         Recipe(objective="report", evaluations=10),
-        content=content,
-        styles=[Style(style)],
-        network=Network(load_weights(str(path))).double(),
+        Scene(content=content, styles=[Style(style)]),
+        Network(load_weights(str(path))).double(),
     )
     assert session.size == (61, 44)
 

@@ -10,20 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from impasto_server.engine import Recipe, RecipeError, Session, Style
+from impasto_server.engine import Recipe, RecipeError, Scene, Session, Style
 from impasto_server.engine.recipe import MIN_SIDE, result_size
-from impasto_server.engine.session import plan_scales
+from impasto_server.engine.scales import plan_scales
 from random_networks import picture
 
 
 def session(network, content=None, style=None, start_image=None, **recipe):
-    return Session(
-        Recipe(**{"evaluations": 4, **recipe}),
+    scene = Scene(
         content=content or picture(40, 32, 1),
         styles=[Style(style or picture(30, 50, 2))],
-        network=network,
         start_image=start_image,
     )
+    return Session(Recipe(**{"evaluations": 4, **recipe}), scene, network)
 
 
 def painted(network, **arguments):
@@ -140,9 +139,8 @@ def test_bfloat16_paints_nearly_the_same_picture(builtin_network):
 def test_auto_precision_is_what_the_session_is_told(network):
     made = Session(
         Recipe(),
-        content=picture(32, 32),
-        styles=[Style(picture(32, 32))],
-        network=network,
+        Scene(content=picture(32, 32), styles=[Style(picture(32, 32))]),
+        network,
         auto_precision="bfloat16",
     )
     assert made.recipe.precision == "bfloat16"
@@ -240,7 +238,7 @@ def test_images_that_cannot_be_painted(network, arguments, field):
 def test_no_style_and_weightless_styles_are_refused(network):
     for styles, field in (([], "styles"), ([Style(picture(32, 32), 0.0)], "styles[0].weight")):
         with pytest.raises(RecipeError) as raised:
-            Session(Recipe(), content=picture(32, 32), styles=styles, network=network)
+            Session(Recipe(), Scene(content=picture(32, 32), styles=styles), network)
         assert raised.value.field == field
 
 

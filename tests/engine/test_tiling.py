@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from impasto_server.engine import Recipe, RecipeError, Session, Style, memory
+from impasto_server.engine import Recipe, RecipeError, Scene, Session, Style, memory
 from impasto_server.engine import session as sessions
 from impasto_server.engine.evaluation import evaluate
 from impasto_server.engine.memory import DoesNotFit, memory_plans
 from impasto_server.engine.network import Network
-from impasto_server.engine.objectives import Objective, Part
+from impasto_server.engine.objectives.objective import Objective, Part, Setting, prepared
 from impasto_server.engine.pixels import to_tensor
 from impasto_server.engine.targets import StyleImage
 from impasto_server.engine.windows import tiles
@@ -26,7 +26,10 @@ def objective(dtype: torch.dtype, name: str, tile_side: int | None) -> tuple[Obj
     left = torch.linspace(1, 0, WIDTH, dtype=dtype).expand(1, 1, HEIGHT, WIDTH)
     parts = [Part(left, [(StyleImage(style, None), 1.0)]), Part(1 - left, [(StyleImage(style, left), 1.0)])]
     recipe = Recipe(objective=name, tv_weight=0.1, longest_side=HEIGHT).resolve(WIDTH, HEIGHT)
-    return Objective(recipe, network, content, parts, tile_side=tile_side), content.flip(3)
+    setting = Setting(
+        recipe=recipe, network=network, content=content, start=content, parts=parts, tile_side=tile_side
+    )
+    return prepared(setting), content.flip(3)
 
 
 @pytest.mark.parametrize(
@@ -74,9 +77,8 @@ def test_a_painting_that_cannot_fit_is_refused_with_what_it_needs(network):
     with pytest.raises(RecipeError, match=r"longest_side: of 4000 px needs about \d+ MiB"):
         Session(
             Recipe(longest_side=4000),
-            content=picture(64, 64),
-            styles=[Style(picture(64, 64))],
-            network=network,
+            Scene(content=picture(64, 64), styles=[Style(picture(64, 64))]),
+            network,
             memory_bytes=200 << 20,
         )
 
@@ -86,9 +88,8 @@ def test_out_of_memory_steps_down_to_a_smaller_plan_and_goes_on(network, monkeyp
     layers = (("relu2_1", 1.0),)
     made = Session(
         Recipe(evaluations=3, longest_side=96, content_layers=layers, style_layers=layers),
-        content=picture(96, 80, 1),
-        styles=[Style(picture(64, 64, 2))],
-        network=network,
+        Scene(content=picture(96, 80, 1), styles=[Style(picture(64, 64, 2))]),
+        network,
     )
     optimizer = made._stage.optimizer
     tried = []

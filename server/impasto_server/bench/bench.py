@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
@@ -22,9 +22,10 @@ from impasto_server.bench.reference import Reference, compute_reference, recorde
 from impasto_server.bench.report_program import ReportProgram, torchvision_features
 from impasto_server.bench.service import service_figures
 from impasto_server.bench.timing import UNSTEADY, Timing, seconds
-from impasto_server.engine import Network, Recipe, Session, Style, load_weights, pixels
+from impasto_server.engine import Network, Recipe, Scene, Session, Style, load_weights, pixels
 from impasto_server.engine.devices import fastest_precision, keep_freed_memory
-from impasto_server.engine.recipe import Objective, Precision
+from impasto_server.engine.objectives import OBJECTIVES
+from impasto_server.engine.recipe import Precision
 from impasto_server.engine.weights import Architecture, Weights
 
 BUSY = 0.5
@@ -194,7 +195,7 @@ class _Bench:
         self._say("where an evaluation's time goes")
         figures.profile_512 = time_shares(session.step, self._device)
 
-    def _at_full_size(self, objective: Objective) -> Session:
+    def _at_full_size(self, objective: str) -> Session:
         """A session that has made the first evaluation at its full size, which computes the targets, and has
         enough left."""
         session = Session(
@@ -206,9 +207,8 @@ class _Bench:
                 precision=self._precision,
                 stop_on_plateau=False,
             ),
-            content=self._content.image,
-            styles=[Style(self._style.image)],
-            network=self._network,
+            Scene(content=self._content.image, styles=[Style(self._style.image)]),
+            self._network,
         )
         while (progress := session.step()).scale < progress.scales:
             pass
@@ -219,7 +219,7 @@ class _Bench:
         side = self._plan.objectives_side
         if side is None:
             return
-        for objective in get_args(Objective):
+        for objective in OBJECTIVES:
             self._say(f"{objective} at {side} px")
             painting = paint(
                 Recipe(objective=objective, longest_side=side, evaluations=16, precision=self._precision),

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from impasto_server.engine.recipe import DEFAULT_LONGEST_SIDE, MAX_LONGEST_SIDE, MIN_SIDE, Effort, Objective
+from impasto_server.engine.objectives import OBJECTIVES
+from impasto_server.engine.recipe import DEFAULT_LONGEST_SIDE, MAX_LONGEST_SIDE, MIN_SIDE, Effort
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,12 @@ Device = Annotated[
 WeightsName = Annotated[
     str, typer.Option(metavar="vgg19|builtin|FILE", help="Weights of the feature network.")
 ]
+
+
+def _known(objective: str) -> str:
+    if objective not in OBJECTIVES:
+        raise typer.BadParameter(f"{objective} is no objective; give one of {', '.join(OBJECTIVES)}")
+    return objective
 
 
 class ReferenceName(str, enum.Enum):
@@ -113,7 +120,10 @@ def contact_sheet(
         int,
         typer.Option(min=MIN_SIDE, max=MAX_LONGEST_SIDE, help="Longer side of each painting in pixels."),
     ] = DEFAULT_LONGEST_SIDE,
-    recipe: Annotated[Objective, typer.Option("--recipe", help="What is minimised.")] = "balanced",
+    recipe: Annotated[
+        str,
+        typer.Option(metavar="|".join(OBJECTIVES), callback=_known, help="Objective that is minimised."),
+    ] = "balanced",
     effort: Annotated[Effort, typer.Option(help="How much work.")] = "standard",
     device: Device = None,
     weights: WeightsName = "builtin",

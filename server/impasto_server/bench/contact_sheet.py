@@ -10,7 +10,7 @@ from typing import Literal
 from PIL import Image, ImageDraw, ImageFont
 
 from impasto_server.bench.pictures import Picture
-from impasto_server.engine import Network, Progress, Recipe, RecipeError, Session, Style
+from impasto_server.engine import Network, Progress, Recipe, RecipeError, Scene, Session, Style
 from impasto_server.engine.targets import TargetCache
 
 _PAPER = "white"
@@ -146,9 +146,8 @@ def paint_all(
             try:
                 session = Session(
                     recipe,
-                    content=content.image,
-                    styles=[Style(style.image)],
-                    network=network,
+                    Scene(content=content.image, styles=[Style(style.image)]),
+                    network,
                     auto_precision=auto_precision,
                     cache=cache,
                 )

@@ -11,7 +11,7 @@ import torch
 
 from impasto_server.bench.pictures import Picture
 from impasto_server.bench.timing import Timing
-from impasto_server.engine import Network, Progress, Recipe, Session, Style
+from impasto_server.engine import Network, Progress, Recipe, Scene, Session, Style
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +66,8 @@ def paint(
     begin = time.perf_counter()
     session = Session(
         recipe,
-        content=content.image,
-        styles=[Style(style.image)],
-        network=network,
+        Scene(content=content.image, styles=[Style(style.image)]),
+        network,
         auto_precision=auto_precision,
     )
     steps: dict[int, list[float]] = {}

@@ -9,7 +9,7 @@ import torch
 
 from impasto_server.bench.pictures import Picture
 from impasto_server.bench.report_program import ReportProgram
-from impasto_server.engine import Network, Recipe, Session, Style, checkpoint
+from impasto_server.engine import Network, Recipe, Scene, Session, Style, checkpoint
 from impasto_server.engine.recipe import Precision
 
 MOST_EVALUATIONS = 300
@@ -64,7 +64,7 @@ def race(
     """
     begin = time.perf_counter()
     off_the_clock = 0.0
-    session = Session(recipe, content=content.image, styles=[Style(style.image)], network=network)
+    session = Session(recipe, Scene(content=content.image, styles=[Style(style.image)]), network)
     for progress in session:
         # What was evaluated is the image before the move; after it the loss is lower still, as a rule.
         if progress.loss <= loss:

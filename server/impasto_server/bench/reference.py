@@ -15,7 +15,7 @@ from importlib import resources
 import torch
 
 from impasto_server.bench.pictures import Picture
-from impasto_server.engine import Network, Recipe, Session, Style
+from impasto_server.engine import Network, Recipe, Scene, Session, Style
 
 STEPS = 2000
 """Steps of the report's program."""
@@ -93,9 +93,8 @@ def compute_reference(
     # An evaluation gives the loss before its move: the loss after the last move takes one more.
     session = Session(
         Recipe(objective="report", evaluations=steps + 1, longest_side=longest_side, precision="float32"),
-        content=content.image,
-        styles=[Style(style.image)],
-        network=network,
+        Scene(content=content.image, styles=[Style(style.image)]),
+        network,
     )
     losses = {}
     for progress in session:

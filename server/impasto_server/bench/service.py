@@ -12,7 +12,7 @@ from typing import Literal
 import impasto
 from impasto_server.bench.pictures import Picture
 from impasto_server.bench.timing import Timing
-from impasto_server.engine import Network, Recipe, Session, Style
+from impasto_server.engine import Network, Recipe, Scene, Session, Style
 from impasto_server.engine.targets import TargetCache
 
 _WARM_UP = 6
@@ -150,9 +150,8 @@ def _by_engine(
     begin = time.perf_counter()
     session = Session(
         recipe,
-        content=content.image,
-        styles=[Style(style.image)],
-        network=network,
+        Scene(content=content.image, styles=[Style(style.image)]),
+        network,
         auto_precision=auto_precision,
         cache=cache,
     )

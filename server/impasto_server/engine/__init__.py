@@ -2,15 +2,14 @@
 
 ```python
 from PIL import Image
-from impasto_server.engine import Network, Recipe, Session, Style, load_weights
+from impasto_server.engine import Network, Recipe, Scene, Session, Style, load_weights
 
 network = Network(load_weights("builtin"))
-session = Session(
-    Recipe(longest_side=256),
+scene = Scene(
     content=Image.open("photo.jpg").convert("RGB"),
     styles=[Style(Image.open("painting.jpg").convert("RGB"))],
-    network=network,
 )
+session = Session(Recipe(longest_side=256), scene, network)
 for progress in session:
     print(progress.evaluation, progress.loss)
 session.picture().save("result.png")
@@ -28,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from impasto_server.engine.network import Network
     from impasto_server.engine.recipe import Recipe, RecipeError
-    from impasto_server.engine.session import Progress, Region, Session, Style
+    from impasto_server.engine.scene import Region, Scene, Style
+    from impasto_server.engine.session import Progress, Session
     from impasto_server.engine.targets import TargetCache
     from impasto_server.engine.weights import Weights, WeightsError, load_weights
 
@@ -37,9 +37,10 @@ _HOME = {
     "Progress": "session",
     "Recipe": "recipe",
     "RecipeError": "recipe",
-    "Region": "session",
+    "Region": "scene",
+    "Scene": "scene",
     "Session": "session",
-    "Style": "session",
+    "Style": "scene",
     "TargetCache": "targets",
     "Weights": "weights",
     "WeightsError": "weights",
@@ -52,6 +53,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Region",
+    "Scene",
     "Session",
     "Style",
     "TargetCache",

@@ -7,9 +7,8 @@ from typing import Literal
 
 import torch
 
-from impasto_server.engine.losses import WHOLE
-from impasto_server.engine.objectives import Losses, Objective
-from impasto_server.engine.windows import Tile, overlap, tiles
+from impasto_server.engine.objectives.objective import Losses, Objective
+from impasto_server.engine.windows import Tile, overlap, tiles, whole
 
 Method = Literal["plain", "tiled"]
 
@@ -55,8 +54,7 @@ def loss(objective: Objective, image: torch.Tensor) -> Losses:
         objective: for images of this size.
         image: (1, 3, H, W).
     """
-    features = objective.network(image, objective.layers)
-    statistics = [term.statistic(features[term.layer], WHOLE) for term in objective.terms]
+    statistics = _statistics(objective, image, whole(*image.shape[2:]))
     return objective.losses(statistics, image)
 
 
@@ -79,11 +77,11 @@ def _tiled(objective: Objective, image: torch.Tensor, tile_side: int) -> Evaluat
     assert sums is not None
 
     inputs = [statistic.requires_grad_(True) for statistic in sums]
-    whole = image.detach().requires_grad_(True)
-    losses = objective.losses(inputs, whole)
+    pixels = image.detach().requires_grad_(True)
+    losses = objective.losses(inputs, pixels)
     # The total variation is the only term that sees the image itself.
     of_sums = torch.autograd.grad(losses.total, inputs, retain_graph=True)
-    (of_image,) = torch.autograd.grad(losses.total, whole, allow_unused=True)
+    (of_image,) = torch.autograd.grad(losses.total, pixels, allow_unused=True)
     gradient = torch.zeros_like(image) if of_image is None else of_image
 
     for tile in cut:
@@ -102,11 +100,7 @@ def _seen(image: torch.Tensor, tile: Tile) -> torch.Tensor:
 def _statistics(objective: Objective, seen: torch.Tensor, tile: Tile) -> list[torch.Tensor]:
     """The terms' statistics over a tile's core."""
     features = objective.network(seen, objective.layers)
-    statistics = []
-    for term in objective.terms:
-        of_whole, among = tile.of_layer(term.layer)
-        statistics.append(term.statistic(features[term.layer][:, :, among[0], among[1]], of_whole))
-    return statistics
+    return [term.statistic(features, tile) for term in objective.terms]
 
 
 def _stacked(losses: Losses) -> torch.Tensor:

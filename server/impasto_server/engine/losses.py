@@ -7,30 +7,33 @@ sums over positions, so that those of an image's windows add up to the image's, 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
 
-Window = tuple[slice, slice]
-"""Rows and columns of a layer's positions."""
-
-WHOLE: Window = (slice(None), slice(None))
+from impasto_server.engine.windows import Tile
 
 _GRAM_BLOCK = 1024
 
 
 class Term(Protocol):
-    """One weighted part of an objective, at one layer."""
+    """One weighted part of an objective."""
 
     @property
-    def layer(self) -> str:
-        """Where."""
+    def layers(self) -> tuple[str, ...]:
+        """Where it looks."""
 
-    def statistic(self, features: torch.Tensor, window: Window) -> torch.Tensor:
-        """Sums over a window's positions; features (1, C, h, w) are those of the window alone."""
+    def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
+        """Sums over the positions of a tile's core.
+
+        Args:
+            features: (1, C, h, w) by layer, of all that is seen of the tile.
+            tile: of the image.
+        """
 
     def value(self, statistic: torch.Tensor) -> torch.Tensor:
-        """The term, a scalar, from the sum of its statistics over all windows."""
+        """The term, a scalar, from the sum of its statistics over all tiles."""
 
 
 class _Gram(torch.autograd.Function):
@@ -186,11 +189,15 @@ class ContentTerm:
     target: torch.Tensor
     scale: float
 
-    def statistic(self, features: torch.Tensor, window: Window) -> torch.Tensor:
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
+
+    def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
         """Σ (F − P)², a scalar."""
-        wide = _wide(features.dtype)
-        target = self.target[:, :, window[0], window[1]]
-        return (features.to(wide) - target.to(wide)).square().sum()
+        core, (rows, columns) = tile.core_of(features, self.layer)
+        wide = _wide(core.dtype)
+        return (core.to(wide) - self.target[:, :, rows, columns].to(wide)).square().sum()
 
     def value(self, statistic: torch.Tensor) -> torch.Tensor:
         return statistic * self.scale
@@ -214,11 +221,16 @@ class GramTerm:
     targets: torch.Tensor
     scales: torch.Tensor
 
-    def statistic(self, features: torch.Tensor, window: Window) -> torch.Tensor:
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
+
+    def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
         """(R, C, C)."""
+        core, (rows, columns) = tile.core_of(features, self.layer)
         if self.guides is None:
-            return gram_matrix(features)[None]
-        return guided_gram_matrices(features, self.guides[:, window[0], window[1]])
+            return gram_matrix(core)[None]
+        return guided_gram_matrices(core, self.guides[:, rows, columns])
 
     def value(self, statistic: torch.Tensor) -> torch.Tensor:
         differences = statistic / self.positions[:, None, None] - self.targets
@@ -249,9 +261,14 @@ class WassersteinTerm:
             values, vectors = symmetric_eigen(covariance(target))
             self._roots.append((vectors * values.clamp_min(0).sqrt()) @ vectors.T)
 
-    def statistic(self, features: torch.Tensor, window: Window) -> torch.Tensor:
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
+
+    def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
         """(R, C + 1, C)."""
-        return moments(features, self.guides[:, window[0], window[1]])
+        core, (rows, columns) = tile.core_of(features, self.layer)
+        return moments(core, self.guides[:, rows, columns])
 
     def value(self, statistic: torch.Tensor) -> torch.Tensor:
         means = statistic / self.positions[:, None, None]

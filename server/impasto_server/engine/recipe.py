@@ -16,17 +16,16 @@ import math
 from dataclasses import field
 from typing import Any, Literal, get_args
 
+from impasto_server.engine.objectives import OBJECTIVES
+from impasto_server.engine.objectives.definition import Definition, LayerWeights
 from impasto_server.engine.recipe_fields import Default, row, rows
 from impasto_server.engine.recipe_fields import RecipeField as RecipeField
 
-Objective = Literal["balanced", "gatys", "report", "wasserstein"]
 OptimizerName = Literal["adam", "lbfgs"]
 Effort = Literal["draft", "standard", "fine"]
 Start = Literal["content", "noise", "image"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Color = Literal["style", "luminance", "matched"]
-LayerWeights = tuple[tuple[str, float], ...]
-"""Layers by name, and their shares."""
 
 LAYERS = (
     *("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu3_4"),
@@ -57,13 +56,50 @@ class RecipeError(ValueError):
         self.remedy = remedy
 
 
+DEFAULT_OBJECTIVE = "balanced"
 EVALUATIONS: dict[Effort, int] = {"draft": 30, "standard": 68, "fine": 200}
-"""Evaluations of the loss that an effort means."""
-REPORT_EVALUATIONS: dict[Effort, int] = {"draft": 500, "standard": 2000, "fine": 5000}
-"""The same with the objective "report": see OBJECTIVE_REPORT in the proto."""
+"""Evaluations of the loss that an effort means, where the objective does not say otherwise."""
+
+
+def _by_objective(field: str) -> tuple[tuple[dict[str, Any], Any], ...]:
+    """The cases of a field's default that the objectives decide."""
+    return tuple(
+        ({"objective": name}, objective.defaults[field])
+        for name, objective in OBJECTIVES.items()
+        if field in objective.defaults
+    )
+
+
+def _fixing(field: str) -> tuple[str, ...]:
+    """The objectives that fix a field."""
+    return tuple(name for name, objective in OBJECTIVES.items() if field in objective.fixed)
+
+
+def _evaluations() -> Default:
+    """The default number of evaluations, by objective and effort."""
+    cases = [
+        ({"objective": name, "effort": effort}, number)
+        for name, objective in OBJECTIVES.items()
+        for effort, number in objective.defaults.get("evaluations", {}).items()
+    ]
+    return Default(
+        EVALUATIONS["standard"],
+        (*cases, *(({"effort": effort}, number) for effort, number in EVALUATIONS.items())),
+    )
+
+
+def _with_objectives(default: object, field: str, key: str | None = None) -> str:
+    """A default in words, with those of the objectives: "512 (report 400)"."""
+    others = [
+        f"{name} {objective.defaults[field] if key is None else objective.defaults[field][key]}"
+        for name, objective in OBJECTIVES.items()
+        if field in objective.defaults
+    ]
+    return f"{default} ({', '.join(others)})" if others else f"{default}"
+
 
 _EFFORTS = "; ".join(
-    f"{effort} {number} (report {REPORT_EVALUATIONS[effort]})" for effort, number in EVALUATIONS.items()
+    f"{effort} {_with_objectives(number, 'evaluations', effort)}" for effort, number in EVALUATIONS.items()
 )
 
 
@@ -77,13 +113,13 @@ class Recipe:
         RecipeError: a field is out of its range, or does not go with another.
     """
 
-    objective: Objective = field(
-        default="balanced",
+    objective: str = field(
+        default=DEFAULT_OBJECTIVE,
         metadata=row(
             "choice",
             "Objective that is minimised.",
-            words=get_args(Objective),
-            content_words=("report",),
+            words=tuple(OBJECTIVES),
+            content_words=tuple(name for name, objective in OBJECTIVES.items() if objective.needs_content),
             option="--recipe",
         ),
     )
@@ -93,7 +129,7 @@ class Recipe:
             "number",
             "Weight of the content loss: more keeps more of the photograph.",
             # Where every term is a relative error, the same weights serve.
-            default=Default(0.3, (({"objective": "gatys"}, 1.0), ({"objective": "report"}, 1.0))),
+            default=Default(0.3, _by_objective("content_weight")),
             least=0.0,
             steerable=True,
             texture=False,
@@ -105,7 +141,7 @@ class Recipe:
         metadata=row(
             "number",
             "Weight of the style loss: more takes more from the paintings.",
-            default=Default(1.0, (({"objective": "gatys"}, 1e7), ({"objective": "report"}, 100.0))),
+            default=Default(1.0, _by_objective("style_weight")),
             least=0.0,
             steerable=True,
             metavar="W",
@@ -128,7 +164,7 @@ class Recipe:
         metadata=row(
             "choice",
             "Optimiser that changes the image.",
-            default=Default("lbfgs", (({"objective": "report"}, "adam"),)),
+            default=Default("lbfgs", _by_objective("optimizer")),
             words=get_args(OptimizerName),
             steerable=True,
             detail=True,
@@ -139,7 +175,7 @@ class Recipe:
         metadata=row(
             "number",
             "Step length of the optimiser, in units of the normalised image.",
-            default=Default(0.05, (({"optimizer": "lbfgs"}, 1.0), ({"objective": "report"}, 0.003))),
+            default=Default(0.05, (({"optimizer": "lbfgs"}, 1.0), *_by_objective("learning_rate"))),
             least=0.0,
             above_least=True,
             most=100.0,
@@ -163,16 +199,7 @@ class Recipe:
         metadata=row(
             "whole number",
             "Number of evaluations of the loss over all scales, in place of an effort.",
-            default=Default(
-                EVALUATIONS["standard"],
-                (
-                    *(
-                        ({"objective": "report", "effort": effort}, number)
-                        for effort, number in REPORT_EVALUATIONS.items()
-                    ),
-                    *(({"effort": effort}, number) for effort, number in EVALUATIONS.items()),
-                ),
-            ),
+            default=_evaluations(),
             default_words=f"that of the effort: {_EFFORTS}",
             least=1,
             most=MAX_EVALUATIONS,
@@ -185,8 +212,9 @@ class Recipe:
         metadata=row(
             "whole number",
             "Longer side of the result in pixels.",
-            default=Default(DEFAULT_LONGEST_SIDE, (({"objective": "report"}, 400),)),
-            default_words=f"the content's own, at most {DEFAULT_LONGEST_SIDE} (report 400)",
+            default=Default(DEFAULT_LONGEST_SIDE, _by_objective("longest_side")),
+            default_words="the content's own, at most "
+            + _with_objectives(DEFAULT_LONGEST_SIDE, "longest_side"),
             least=MIN_SIDE,
             most=MAX_LONGEST_SIDE,
             unit="px",
@@ -215,7 +243,7 @@ class Recipe:
         metadata=row(
             "choice",
             "Arithmetic of the feature network; auto is the faster on the device.",
-            default=Default("auto", (({"objective": "report"}, "float32"),)),
+            default=Default("auto", _by_objective("precision")),
             words=get_args(Precision),
             steerable=True,
             detail=True,
@@ -228,7 +256,7 @@ class Recipe:
             "Size of the styles' strokes beside the content: at 2 they are twice as large.",
             least=0.1,
             most=4.0,
-            fixed_by=("report",),
+            fixed_by=_fixing("style_scale"),
             metavar="S",
         ),
     )
@@ -253,7 +281,7 @@ class Recipe:
             words=LAYERS,
             least=0.0,
             above_least=True,
-            fixed_by=("report",),
+            fixed_by=_fixing("content_layers"),
             steerable=True,
             texture=False,
             option="--content-layer",
@@ -269,7 +297,7 @@ class Recipe:
             words=LAYERS,
             least=0.0,
             above_least=True,
-            fixed_by=("report",),
+            fixed_by=_fixing("style_layers"),
             steerable=True,
             option="--style-layer",
             detail=True,
@@ -281,7 +309,7 @@ class Recipe:
             "number",
             "Averaging of Adam's images: the share of the average so far that each new image leaves. It does "
             "not affect L-BFGS.",
-            default=Default(0.99, (({"optimizer": "lbfgs"}, 0.0), ({"objective": "report"}, 0.0))),
+            default=Default(0.99, (({"optimizer": "lbfgs"}, 0.0), *_by_objective("averaging"))),
             least=0.0,
             most=0.9999,
             steerable=True,
@@ -294,7 +322,7 @@ class Recipe:
         metadata=row(
             "yes or no",
             "Leave a scale early once its loss hardly falls any more.",
-            default=Default(True, (({"objective": "report"}, False),)),
+            default=Default(True, _by_objective("stop_on_plateau")),
             steerable=True,
             option="--plateau",
             detail=True,
@@ -313,6 +341,11 @@ class Recipe:
             raise RecipeError("style_weight", "is 0 and so is content_weight; give at least one of them")
         if self.effort is not None and self.evaluations is not None:
             raise RecipeError("effort", "is given and evaluations too; give one of them")
+
+    @property
+    def definition(self) -> Definition:
+        """Of the objective."""
+        return OBJECTIVES[self.objective]
 
     def _filled(self, name: str) -> Any:
         """A field, or the default that the objective gives it."""
@@ -390,10 +423,6 @@ def evaluations_of(objective: str, effort: Effort) -> int:
     return int(FIELD["evaluations"].default.value({"objective": objective, "effort": effort}))
 
 
-STYLE_AS_CONTENT: frozenset[str] = frozenset({"report"})
-"""Objectives that bring a style to the size of what is painted, whatever its proportions."""
-
-
 def style_size(
     style: tuple[int, int],
     full_size: tuple[int, int],
@@ -423,3 +452,35 @@ def result_size(content_width: int, content_height: int, longest_side: int) -> t
     scale = longest_side / max(content_width, content_height)
     width, height = int(content_width * scale + 0.5), int(content_height * scale + 0.5)
     return max(1, width), max(1, height)
+
+
+def updated(recipe: Recipe, update: Recipe, size: tuple[int, int], *, texture: bool) -> Recipe:
+    """The recipe of a painting after an update, resolved.
+
+    Args:
+        recipe: of the painting, resolved.
+        update: whole; where it leaves size and start to their defaults, it means those of the painting.
+        size: (width, height) of the content or of the texture.
+        texture: whether there is no content.
+
+    Raises:
+        RecipeError: the update changes what cannot change while painting, or does not suit the painting.
+    """
+    update = dataclasses.replace(
+        update, longest_side=update.longest_side or recipe.longest_side, start=update.start or recipe.start
+    ).resolve(*size, texture=texture)
+    for about in FIELDS:
+        fixed = getattr(recipe, about.name)
+        if not about.steerable and getattr(update, about.name) != fixed:
+            raise RecipeError(about.name, f"cannot change while painting; it is {fixed}")
+    return update
+
+
+def recipe_from_dict(fields: dict[str, Any]) -> Recipe:
+    """A recipe from what `dataclasses.asdict` and JSON made of it.
+
+    Raises:
+        RecipeError: a field is out of its range.
+    """
+    layers = {name: tuple((layer, weight) for layer, weight in fields[name]) for name in LAYER_FIELDS}
+    return Recipe(**{**fields, **layers})

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from impasto_server.engine.losses import Window
+import torch
+
 from impasto_server.engine.weights import CONVOLUTIONS, Architecture
+
+Window = tuple[slice, slice]
+"""Rows and columns of an image, or of a layer's positions."""
 
 STRIDE = 16
 """Positions of the deepest layer (block 5) are so many pixels apart; tiles begin at multiples."""
@@ -50,6 +54,26 @@ class Tile:
             for core, seen in zip(self.core, self.seen, strict=True)
         )
         return (whole[0], whole[1]), (among[0], among[1])
+
+    def core_of(self, features: Mapping[str, torch.Tensor], layer: str) -> tuple[torch.Tensor, Window]:
+        """The core's own features at a layer, and where its positions are among the whole image's.
+
+        Args:
+            features: (1, C, h, w) by layer, of all that is seen.
+            layer: one of them.
+        """
+        of_whole, (rows, columns) = self.of_layer(layer)
+        seen = features[layer]
+        if self.seen == self.core:
+            # Not cut: the gradient of a cut takes a copy.
+            return seen, of_whole
+        return seen[:, :, rows, columns], of_whole
+
+
+def whole(height: int, width: int) -> Tile:
+    """An image of one tile."""
+    everything = slice(0, height), slice(0, width)
+    return Tile(everything, everything)
 
 
 def tiles(height: int, width: int, side: int, overlap: int) -> Iterator[Tile]:

@@ -13,7 +13,7 @@ from impasto_server.contract.errors import CallError, failed_precondition, inval
 from impasto_server.contract.images import images_of
 from impasto_server.contract.pictures import Intake, PictureDamaged, PictureFault, Samples, Source
 from impasto_server.contract.recipes import recipe_from_proto
-from impasto_server.engine.recipe import STYLE_AS_CONTENT, style_size
+from impasto_server.engine.recipe import style_size
 from impasto_server.store.facade import AsyncStore
 from impasto_server.store.records import Record
 
@@ -180,7 +180,7 @@ class JobPictures:
         return top in ("regions", "selection"), self._size
 
     def _style_size(self, sha256: str) -> Size:
-        if self._recipe.objective in STYLE_AS_CONTENT:
+        if self._recipe.definition.style_as_content:
             return self._size
         return style_size(self._stored[sha256].size, self._size, self._recipe.style_scale)
 

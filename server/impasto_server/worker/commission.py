@@ -9,9 +9,8 @@ from typing import Any, Literal
 from impasto_server.engine.checkpoint import CheckpointError
 from impasto_server.engine.memory import DoesNotFit
 from impasto_server.engine.network import Network
-from impasto_server.engine.pixels import picture_size
-from impasto_server.engine.recipe import Recipe, RecipeError
-from impasto_server.engine.session import Session, updated
+from impasto_server.engine.recipe import Recipe, RecipeError, updated
+from impasto_server.engine.session import Session
 from impasto_server.engine.targets import TargetCache
 from impasto_server.worker.material import Material
 
@@ -64,17 +63,12 @@ class Commission:
         Raises:
             RecipeError: it cannot be painted; with `DoesNotFit` as its cause, not within that memory.
         """
-        material = self._material
+        equipment = self._equipment
         arguments: dict[str, Any] = {
-            "content": material.content,
-            "texture": material.texture,
-            "styles": material.styles,
-            "regions": material.regions,
-            "selection": material.selection,
-            "start_image": material.start_image,
-            "network": self._equipment.network,
-            "auto_precision": self._equipment.auto_precision,
-            "cache": self._equipment.style_targets,
+            "scene": self._material.scene,
+            "network": equipment.network,
+            "auto_precision": equipment.auto_precision,
+            "cache": equipment.style_targets,
             "memory_bytes": memory_bytes,
         }
         session = None
@@ -89,10 +83,8 @@ class Commission:
         Raises:
             RecipeError: it cannot be taken up; nothing has changed.
         """
-        content, texture = self._material.content, self._material.texture
-        size = texture if content is None else picture_size(content)
-        assert size is not None
-        self.recipe = updated(self.recipe, recipe, size, texture=content is None)
+        scene = self._material.scene
+        self.recipe = updated(self.recipe, recipe, scene.size, texture=scene.content is None)
 
     def _restored(self, checkpoint: bytes, arguments: dict[str, Any]) -> Session | None:
         """The session that goes on from a checkpoint; None if that cannot be used."""

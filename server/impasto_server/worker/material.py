@@ -13,7 +13,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.recipes import recipe_from_proto
 from impasto_server.engine.pixels import Picture, picture_size
 from impasto_server.engine.recipe import Recipe
-from impasto_server.engine.session import Region, Style
+from impasto_server.engine.scene import Region, Scene, Style
 from impasto_server.worker.handover import Raster
 
 
@@ -23,18 +23,12 @@ class Material:
 
     Attributes:
         recipe: resolved for the content's size.
-        content: of the result's size; None for a texture.
-        texture: width and height in pixels; None if there is a content.
+        scene: its content of the result's size.
         result_bits: per channel of the result.
     """
 
     recipe: Recipe
-    content: Picture | None
-    texture: tuple[int, int] | None
-    styles: list[Style]
-    regions: list[Region]
-    selection: PIL.Image.Image | None
-    start_image: Picture | None
+    scene: Scene
     result_bits: int
 
 
@@ -71,7 +65,15 @@ def material_of(spec: pb.JobSpec, pictures: Mapping[str, Raster], result_bits: i
         regions.append(Region(mask, region.style, style_mask))
     selection = _mask(pictures["selection"]) if spec.HasField("selection") else None
     start_image = _picture(pictures["start_image"]) if recipe.start == "image" else None
-    return Material(recipe, content, texture, styles, regions, selection, start_image, result_bits)
+    scene = Scene(
+        content=content,
+        styles=styles,
+        texture=texture,
+        regions=regions,
+        selection=selection,
+        start_image=start_image,
+    )
+    return Material(recipe, scene, result_bits)
 
 
 def _picture(raster: Raster) -> Picture:

@@ -1,0 +1,20 @@
+"""The objectives: what a painting can minimise, one module for each.
+
+A new objective is a module here, its line below, and its value in the contract's enum `Objective`.
+"""
+
+from __future__ import annotations
+
+from impasto_server.engine.objectives import balanced, gatys, report, wasserstein
+from impasto_server.engine.objectives.definition import Definition
+
+OBJECTIVES: dict[str, Definition] = {
+    definition.name: definition
+    for definition in (
+        balanced.DEFINITION,
+        gatys.DEFINITION,
+        report.DEFINITION,
+        wasserstein.DEFINITION,
+    )
+}
+"""The definitions by name."""

@@ -1,0 +1,46 @@
+"""The objective "balanced": every term a relative error, so that the weights mean the same at every size and
+for every network."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from impasto_server.engine.objectives.definition import Definition, evenly
+
+if TYPE_CHECKING:
+    import torch
+
+    from impasto_server.engine.objectives.objective import Setting, Terms
+
+CONTENT_LAYERS = evenly("relu4_2")
+STYLE_LAYERS = evenly("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+
+def terms(setting: Setting) -> Generator[float, None, Terms]:
+    """With F, P the features of the image and of the content, G = F Fᵀ over N positions, Ĝ the style's Gram
+    matrix over its own, w_l a layer's share: content Σ_l w_l mean((F − P)²) / mean(P²); style
+    Σ_l w_l mean((G/N − Ĝ)²) / mean(Ĝ²)."""
+    from impasto_server.engine.objectives.objective import Terms
+    from impasto_server.engine.objectives.terms import content_terms, gram_terms, mean_shares, relative
+
+    yield from ()
+    recipe = setting.recipe
+    return Terms(
+        content_terms(setting, mean_shares(recipe.content_layers or CONTENT_LAYERS), relative),
+        gram_terms(setting, mean_shares(recipe.style_layers or STYLE_LAYERS), "reflect", _relative),
+    )
+
+
+def _relative(target: torch.Tensor, positions: int) -> torch.Tensor:
+    return 1 / target.square().sum().clamp_min(1e-12)
+
+
+DEFINITION = Definition(
+    name="balanced",
+    terms=terms,
+    content_layers=CONTENT_LAYERS,
+    style_layers=STYLE_LAYERS,
+    # Gram matrices see strokes well and colours badly.
+    match_palette=True,
+)

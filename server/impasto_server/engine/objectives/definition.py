@@ -1,0 +1,59 @@
+"""What there is to say of an objective: its row in the recipe's table, and how its loss is made.
+
+Imports nothing heavy: the recipe's table is made from the definitions, and a front door without torch reads
+it. What an objective computes with is imported when its terms are made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from impasto_server.engine.objectives.objective import Setting, Terms
+
+LayerWeights = tuple[tuple[str, float], ...]
+"""Layers by name, and their shares."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Definition:
+    """An objective.
+
+    Attributes:
+        name: as in the contract: "balanced" for OBJECTIVE_BALANCED.
+        terms: makes the terms of the loss for images of one size. What it yields on the way is the share
+            that is done, above 0 and below 1, after pieces of work that take about as long as an evaluation;
+            an objective whose targets take no longer than that yields nothing.
+        content_layers, style_layers: layers compared, and their shares, where the recipe names none.
+        defaults: the recipe's fields that have a default of their own with this objective; of `evaluations`
+            by effort.
+        fixed: the recipe's fields that cannot be set with this objective.
+        needs_content: whether a texture cannot be painted with it.
+        coarsest: longer side, in pixels, that a painting grows from, or a little above; None for a painting
+            of one size.
+        margin: pixels painted around the picture and cut off. The edge of what a network sees always shows
+            as a frame, whatever its convolutions are padded with.
+        match_palette: whether each size begins with the picture's colours brought to the styles'.
+        style_as_content: whether a style is brought to the size of what is painted, whatever its proportions.
+        target_bytes: that the targets take for each pixel painted.
+    """
+
+    name: str
+    terms: Callable[[Setting], Generator[float, None, Terms]]
+    content_layers: LayerWeights
+    style_layers: LayerWeights
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fixed: frozenset[str] = frozenset()
+    needs_content: bool = False
+    coarsest: int | None = 128
+    margin: int = 16
+    match_palette: bool = False
+    style_as_content: bool = False
+    target_bytes: int = 0
+
+
+def evenly(*layers: str) -> LayerWeights:
+    """Layers of equal shares."""
+    return tuple((layer, 1.0) for layer in layers)

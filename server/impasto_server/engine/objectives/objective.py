@@ -1,0 +1,137 @@
+"""An objective at one size of a painting: the weighted sum of its terms."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Mapping, Sequence
+
+import torch
+
+from impasto_server.engine.losses import Term, total_variation
+from impasto_server.engine.network import Network
+from impasto_server.engine.objectives import OBJECTIVES
+from impasto_server.engine.recipe import Recipe
+from impasto_server.engine.targets import StyleImage, TargetCache
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part of the content, and what it is to look like.
+
+    Attributes:
+        mask: (1, 1, H, W) in [0, 1], of the content image; None for all of it.
+        styles: paintings, and their shares.
+    """
+
+    mask: torch.Tensor | None
+    styles: Sequence[tuple[StyleImage, float]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What the terms of an objective are made from.
+
+    Attributes:
+        recipe: resolved.
+        network: in the arithmetic to compute in.
+        content: (1, 3, H, W), normalised RGB in float32 (float64 with a float64 network), with the margin;
+            of a texture any image of its size.
+        start: (1, 3, H, W): the image that this size begins with.
+        parts: at least one.
+        margin: pixels around the picture that are cut off in the end.
+        coarsest: whether no coarser size came before.
+        tile_side: if images are to be evaluated tile by tile, so are the targets; in pixels.
+        cache: of style targets.
+        kept: tensors that an earlier `Terms.kept` of the same painting at the same size gave.
+    """
+
+    recipe: Recipe
+    network: Network
+    content: torch.Tensor
+    start: torch.Tensor
+    parts: Sequence[Part]
+    margin: int = 0
+    coarsest: bool = True
+    tile_side: int | None = None
+    cache: TargetCache | None = None
+    kept: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """What an objective adds up.
+
+    Attributes:
+        content, style: its terms.
+        kept: tensors that a checkpoint needs to make the same terms again, because they came from an image
+            that has changed since.
+    """
+
+    content: list[Term]
+    style: list[Term]
+    kept: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Losses:
+    """One evaluation: scalars, each before its weight but for `total`."""
+
+    total: torch.Tensor
+    content: torch.Tensor
+    style: torch.Tensor
+    tv: torch.Tensor
+
+
+class Objective:
+    """The weighted sum of content loss, style loss and total variation for images of one size.
+
+    Attributes:
+        network: what its terms look through.
+        layers: what it needs of the network.
+        terms: content terms, then style terms.
+        kept: as `Terms.kept`.
+    """
+
+    def __init__(self, recipe: Recipe, network: Network, terms: Terms, zero: torch.Tensor) -> None:
+        """
+        Args:
+            recipe: resolved.
+            network: in the arithmetic to compute in.
+            terms: of the loss.
+            zero: scalar 0 of the losses' type, on their device.
+        """
+        assert recipe.content_weight is not None
+        assert recipe.style_weight is not None
+        self.network = network
+        self._weights = recipe.content_weight, recipe.style_weight, recipe.tv_weight
+        self._zero = zero
+        self._content_count = len(terms.content)
+        self.terms: list[Term] = [*terms.content, *terms.style]
+        self.layers = {layer for term in self.terms for layer in term.layers}
+        self.kept = terms.kept
+
+    def losses(self, statistics: Sequence[torch.Tensor], image: torch.Tensor) -> Losses:
+        """The loss of an image (1, 3, H, W) from its terms' statistics, in the terms' order."""
+        values = [term.value(statistic) for term, statistic in zip(self.terms, statistics, strict=True)]
+        content = sum(values[: self._content_count], start=self._zero)
+        style = sum(values[self._content_count :], start=self._zero)
+        content_weight, style_weight, tv_weight = self._weights
+        tv = total_variation(image) if tv_weight else self._zero
+        return Losses(content_weight * content + style_weight * style + tv_weight * tv, content, style, tv)
+
+
+def preparation(setting: Setting) -> Generator[float, None, Objective]:
+    """Makes the objective of the recipe; yields the share that is done, as `Definition.terms` does."""
+    terms = yield from OBJECTIVES[setting.recipe.objective].terms(setting)
+    return Objective(setting.recipe, setting.network, terms, setting.content.new_zeros(()))
+
+
+def prepared(setting: Setting) -> Objective:
+    """The same, at once."""
+    steps = preparation(setting)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            objective: Objective = end.value
+            return objective

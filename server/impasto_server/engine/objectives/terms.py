@@ -1,0 +1,120 @@
+"""How the objectives with statistics of whole images put their terms together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import torch
+
+from impasto_server.engine.losses import ContentTerm, GramTerm, Term, WassersteinTerm
+from impasto_server.engine.network import Padding
+from impasto_server.engine.objectives.definition import LayerWeights
+from impasto_server.engine.objectives.objective import Part, Setting
+from impasto_server.engine.targets import content_features, layer_guide, style_statistics
+
+StyleScale: TypeAlias = Callable[[torch.Tensor, int], torch.Tensor]
+"""The factor of Σ (G/N − Ĝ)², or of W₂², from Ĝ (or mean and mean outer product) and N."""
+
+
+def content_terms(
+    setting: Setting, layers: LayerWeights, scale: Callable[[torch.Tensor], float]
+) -> list[Term]:
+    """Σ_l share_l · scale(P_l) · Σ (F_l − P_l)²; no terms if the content has no weight.
+
+    Args:
+        setting: of the terms.
+        layers: and their shares.
+        scale: the factor of a layer's sum, from the content's features P there.
+    """
+    if not setting.recipe.content_weight:
+        return []
+    names = [layer for layer, _ in layers]
+    features = content_features(setting.network, setting.content, names, tile_side=setting.tile_side)
+    return [ContentTerm(layer, features[layer], share * scale(features[layer])) for layer, share in layers]
+
+
+def gram_terms(setting: Setting, layers: LayerWeights, padding: Padding, scale: StyleScale) -> list[Term]:
+    """Σ_l share_l · scale(Ĝ_l, N_l) · Σ (G_l/N_l − Ĝ_l)², G = F Fᵀ of the image, Ĝ = F Fᵀ/N of the style (the
+    weighted mean for several styles); no terms if the style has no weight.
+
+    With several parts, each has its own Ĝ and, of G and N, what its mask lets through; a part counts by its
+    share of the positions.
+
+    Args:
+        setting: of the terms.
+        layers: and their shares.
+        padding: of the network's convolutions when it looks at a style.
+        scale: the factor of a layer's sum.
+    """
+    everywhere = len(setting.parts) == 1 and setting.parts[0].mask is None
+    return [
+        GramTerm(layer, None if everywhere else guides, positions, targets, scales)
+        for layer, guides, positions, targets, scales in _of_layers(setting, layers, padding, scale, False)
+    ]
+
+
+def wasserstein_terms(
+    setting: Setting, layers: LayerWeights, padding: Padding, scale: StyleScale
+) -> list[Term]:
+    """Σ_l share_l · scale_l · W₂² of the features' means and covariances and the styles', otherwise as
+    `gram_terms`."""
+    return [
+        WassersteinTerm(layer, guides, positions, targets, scales)
+        for layer, guides, positions, targets, scales in _of_layers(setting, layers, padding, scale, True)
+    ]
+
+
+def mean_shares(layers: LayerWeights) -> LayerWeights:
+    """The layers with shares that add up to 1."""
+    total = sum(weight for _, weight in layers)
+    return tuple((layer, weight / total) for layer, weight in layers)
+
+
+def relative(target: torch.Tensor) -> float:
+    """1 / Σ P²: makes a sum of squared differences a relative error."""
+    return 1 / max(1e-12, float(target.float().square().sum()))
+
+
+_OfLayer: TypeAlias = tuple[str, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def _of_layers(
+    setting: Setting, layers: LayerWeights, padding: Padding, scale: StyleScale, with_means: bool
+) -> list[_OfLayer]:
+    """For each layer: its name, and by part guides (R, H, W), positions (R,), targets and factors (R,)."""
+    if not setting.recipe.style_weight:
+        return []
+    names = [layer for layer, _ in layers]
+    targets = [_part_targets(setting, part, names, padding, with_means) for part in setting.parts]
+    found = []
+    for layer, share in layers:
+        of_parts = torch.stack([target[layer] for target in targets])
+        guides = torch.cat([layer_guide(part.mask, layer, setting.content) for part in setting.parts])
+        # A part too small for this layer has no positions here, and asks for nothing.
+        positions = guides.sum((1, 2)).clamp_min(1e-6)
+        scales = torch.stack([scale(target, int(n)) for target, n in zip(of_parts, positions, strict=True)])
+        found.append((layer, guides, positions, of_parts, scales * share * positions / positions.sum()))
+    return found
+
+
+def _part_targets(
+    setting: Setting, part: Part, layers: Sequence[str], padding: Padding, with_means: bool
+) -> dict[str, torch.Tensor]:
+    """Statistics by layer: the weighted mean of the part's styles'."""
+    total = sum(weight for _, weight in part.styles)
+    mixed: dict[str, torch.Tensor] = {}
+    for style, weight in part.styles:
+        statistics = style_statistics(
+            setting.network,
+            style,
+            layers,
+            padding=padding,
+            with_means=with_means,
+            tile_side=setting.tile_side,
+            cache=setting.cache,
+        )
+        for layer, statistic in statistics.items():
+            weighed = statistic * (weight / total)
+            mixed[layer] = mixed[layer] + weighed if layer in mixed else weighed
+    return mixed

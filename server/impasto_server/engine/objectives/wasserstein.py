@@ -1,0 +1,43 @@
+"""The objective "wasserstein": as "balanced", but the style is the means and covariances of its features,
+taken for those of normal distributions and compared by the Wasserstein-2 distance."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from impasto_server.engine.objectives.balanced import CONTENT_LAYERS, STYLE_LAYERS
+from impasto_server.engine.objectives.definition import Definition
+
+if TYPE_CHECKING:
+    import torch
+
+    from impasto_server.engine.objectives.objective import Setting, Terms
+
+
+def terms(setting: Setting) -> Generator[float, None, Terms]:
+    """Content as in "balanced"; style Σ_l w_l W₂² / (|μ̂|² + tr Σ̂), w_l a layer's share, μ̂ and Σ̂ mean and
+    covariance of the style's features."""
+    from impasto_server.engine.objectives.objective import Terms
+    from impasto_server.engine.objectives.terms import content_terms, mean_shares, relative, wasserstein_terms
+
+    yield from ()
+    recipe = setting.recipe
+    return Terms(
+        content_terms(setting, mean_shares(recipe.content_layers or CONTENT_LAYERS), relative),
+        wasserstein_terms(setting, mean_shares(recipe.style_layers or STYLE_LAYERS), "reflect", _relative),
+    )
+
+
+def _relative(target: torch.Tensor, positions: int) -> torch.Tensor:
+    # The trace of the mean outer product is |μ̂|² + tr Σ̂.
+    return 1 / target[1:].trace().clamp_min(1e-12)
+
+
+DEFINITION = Definition(
+    name="wasserstein",
+    terms=terms,
+    content_layers=CONTENT_LAYERS,
+    style_layers=STYLE_LAYERS,
+    match_palette=True,
+)

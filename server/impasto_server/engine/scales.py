@@ -1,0 +1,89 @@
+"""The sizes that a painting grows through, coarse to fine, and the evaluations made at each."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from impasto_server.engine.recipe import MIN_SIDE, Recipe, result_size
+
+FINER_SHARE = 0.42
+LEAST_SHARE = 0.3
+"""Evaluations at one scale, in proportion to those at the scale before it; and to those at the first scale at
+least, because strokes of its own take a scale some evaluations to settle."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """One size of the painting on its way: its pixels, the pixels of margin painted with it on each side,
+    and the evaluations of the loss to be made at it."""
+
+    width: int
+    height: int
+    margin: int
+    evaluations: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) without the margin."""
+        return self.width, self.height
+
+    @property
+    def painted_size(self) -> tuple[int, int]:
+        """(width, height) that an evaluation sees, with the margin."""
+        return self.width + 2 * self.margin, self.height + 2 * self.margin
+
+    @property
+    def pixels(self) -> int:
+        """What an evaluation sees, the margin too."""
+        return math.prod(self.painted_size)
+
+
+def plan_scales(recipe: Recipe, size: tuple[int, int]) -> list[Scale]:
+    """The scales of a painting, coarse to fine, each with its share of the evaluations.
+
+    Args:
+        recipe: resolved.
+        size: (width, height) of what is painted, in the result's pixels.
+    """
+    assert recipe.evaluations is not None
+    coarsest = recipe.definition.coarsest
+    sides = [max(size)]
+    if coarsest is not None:
+        while sides[0] >= coarsest * 2 and min(result_size(*size, sides[0] // 2)) >= 2 * MIN_SIDE:
+            sides.insert(0, math.ceil(sides[0] / 2))
+    # Every scale needs one evaluation.
+    sides = sides[-recipe.evaluations :]
+    return [
+        Scale(*result_size(*size, side), recipe.definition.margin, count)
+        for side, count in zip(sides, _spread(recipe.evaluations, len(sides)), strict=True)
+    ]
+
+
+def replanned(scales: Sequence[Scale], at: int, made_here: int, made: int, evaluations: int) -> list[Scale]:
+    """The scales for another number of evaluations: what is over stays, the rest is spread anew.
+
+    Args:
+        scales: so far.
+        at: index of the scale at work.
+        made_here, made: evaluations made at it, and in all.
+        evaluations: wanted in all.
+    """
+    left = max(len(scales) - at, evaluations - made)
+    counts = _spread(left, len(scales) - at)
+    counts[0] += made_here
+    remaining = [
+        dataclasses.replace(scale, evaluations=count)
+        for scale, count in zip(scales[at:], counts, strict=True)
+    ]
+    return [*scales[:at], *remaining]
+
+
+def _spread(evaluations: int, scales: int) -> list[int]:
+    """Evaluations for each scale, coarse to fine: the coarse ones are cheap, lay down the forms, and get
+    more."""
+    shares = [max(FINER_SHARE**index, LEAST_SHARE) for index in range(scales)]
+    counts = [max(1, math.floor(evaluations * share / sum(shares))) for share in shares]
+    counts[0] = max(1, counts[0] + evaluations - sum(counts))
+    return counts
