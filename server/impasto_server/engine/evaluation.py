@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -69,14 +70,12 @@ def _tiled(objective: Objective, image: torch.Tensor, tile_side: int) -> Evaluat
     margin = overlap(objective.network.architecture, objective.layers)
     cut = list(tiles(height, width, tile_side, margin))
 
-    sums: list[torch.Tensor] | None = None
-    with torch.no_grad():
-        for tile in cut:
-            statistics = _statistics(objective, _seen(image, tile), tile)
-            sums = statistics if sums is None else [a + b for a, b in zip(sums, statistics, strict=True)]
-    assert sums is not None
-
-    inputs = [statistic.requires_grad_(True) for statistic in sums]
+    # What only adds up has the same gradient whatever the sums are.
+    added_up = all(term.is_sum for term in objective.terms)
+    sums = [] if added_up else _sums(objective, image, cut)
+    zero = image.new_zeros(())
+    inputs = [zero.clone() for _ in objective.terms] if added_up else sums
+    inputs = [statistic.requires_grad_(True) for statistic in inputs]
     pixels = image.detach().requires_grad_(True)
     losses = objective.losses(inputs, pixels)
     # The total variation is the only term that sees the image itself.
@@ -86,9 +85,27 @@ def _tiled(objective: Objective, image: torch.Tensor, tile_side: int) -> Evaluat
 
     for tile in cut:
         seen = _seen(image, tile).detach().requires_grad_(True)
-        (share,) = torch.autograd.grad(_statistics(objective, seen, tile), seen, of_sums)
+        statistics = _statistics(objective, seen, tile)
+        (share,) = torch.autograd.grad(statistics, seen, of_sums)
         _seen(gradient, tile).add_(share)
+        if added_up:
+            sums = _added(sums, [statistic.detach() for statistic in statistics])
+    if added_up:
+        losses = objective.losses(sums, image)
     return Evaluation(_stacked(losses), gradient)
+
+
+def _sums(objective: Objective, image: torch.Tensor, cut: Sequence[Tile]) -> list[torch.Tensor]:
+    """The terms' statistics of an image, added up over its tiles."""
+    sums: list[torch.Tensor] = []
+    with torch.no_grad():
+        for tile in cut:
+            sums = _added(sums, _statistics(objective, _seen(image, tile), tile))
+    return sums
+
+
+def _added(sums: list[torch.Tensor], more: list[torch.Tensor]) -> list[torch.Tensor]:
+    return [a + b for a, b in zip(sums, more, strict=True)] if sums else more
 
 
 def _seen(image: torch.Tensor, tile: Tile) -> torch.Tensor:

@@ -24,6 +24,10 @@ class Term(Protocol):
     def layers(self) -> tuple[str, ...]:
         """Where it looks."""
 
+    @property
+    def is_sum(self) -> bool:
+        """Whether its value is its statistic times a number: its gradient needs no sums then."""
+
     def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
         """Sums over the positions of a tile's core.
 
@@ -104,7 +108,7 @@ def moments(features: torch.Tensor, guides: torch.Tensor) -> torch.Tensor:
         (R, C + 1, C): first row the sum of the features, then their Gram matrix; weighted by the guides.
     """
     channels_last = _rows(features)
-    sums = torch.mm(guides.flatten(1).to(features.dtype), channels_last).to(_wide(features.dtype))
+    sums = torch.mm(guides.flatten(1).to(features.dtype), channels_last).to(wide(features.dtype))
     return torch.cat([sums[:, None], guided_gram_matrices(features, guides)], dim=1)
 
 
@@ -193,11 +197,15 @@ class ContentTerm:
     def layers(self) -> tuple[str, ...]:
         return (self.layer,)
 
+    @property
+    def is_sum(self) -> bool:
+        return True
+
     def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
         """Σ (F − P)², a scalar."""
         core, (rows, columns) = tile.core_of(features, self.layer)
-        wide = _wide(core.dtype)
-        return (core.to(wide) - self.target[:, :, rows, columns].to(wide)).square().sum()
+        dtype = wide(core.dtype)
+        return (core.to(dtype) - self.target[:, :, rows, columns].to(dtype)).square().sum()
 
     def value(self, statistic: torch.Tensor) -> torch.Tensor:
         return statistic * self.scale
@@ -224,6 +232,10 @@ class GramTerm:
     @property
     def layers(self) -> tuple[str, ...]:
         return (self.layer,)
+
+    @property
+    def is_sum(self) -> bool:
+        return False
 
     def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
         """(R, C, C)."""
@@ -265,6 +277,10 @@ class WassersteinTerm:
     def layers(self) -> tuple[str, ...]:
         return (self.layer,)
 
+    @property
+    def is_sum(self) -> bool:
+        return False
+
     def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
         """(R, C + 1, C)."""
         core, (rows, columns) = tile.core_of(features, self.layer)
@@ -291,6 +307,6 @@ def _rows(features: torch.Tensor) -> torch.Tensor:
     return features.permute(0, 2, 3, 1).reshape(height * width, channels)
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
+def wide(dtype: torch.dtype) -> torch.dtype:
     """The type that sums of this type are kept in."""
     return torch.float32 if dtype == torch.bfloat16 else dtype

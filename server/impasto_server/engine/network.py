@@ -57,6 +57,10 @@ class Network(nn.Module):
         """Where the weights are."""
         return self._weight(self._names[0]).device
 
+    def channels(self, layer: str) -> int:
+        """Channels of a layer."""
+        return self._weight(layer.replace("relu", "conv")).shape[0]
+
     def _weight(self, name: str) -> torch.Tensor:
         return self.get_buffer(f"{name}_weight")
 

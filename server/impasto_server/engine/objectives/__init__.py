@@ -5,7 +5,7 @@ A new objective is a module here, its line below, and its value in the contract'
 
 from __future__ import annotations
 
-from impasto_server.engine.objectives import balanced, gatys, report, wasserstein
+from impasto_server.engine.objectives import balanced, gatys, neighbours, report, wasserstein
 from impasto_server.engine.objectives.definition import Definition
 
 OBJECTIVES: dict[str, Definition] = {
@@ -15,6 +15,7 @@ OBJECTIVES: dict[str, Definition] = {
         gatys.DEFINITION,
         report.DEFINITION,
         wasserstein.DEFINITION,
+        neighbours.DEFINITION,
     )
 }
 """The definitions by name."""

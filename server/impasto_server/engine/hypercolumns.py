@@ -1,0 +1,244 @@
+"""Hypercolumns: what ten layers of the network see at one place, and a loss that compares their directions.
+
+The hypercolumn φ of a place is put together from `LAYERS`, each divided by its channel count, at a quarter of
+the image's sides (Kolkin et al. 2022, Neural Neighbor Style Transfer, arXiv 2203.13215, section 4).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+
+from impasto_server.engine.losses import wide
+from impasto_server.engine.network import Network
+from impasto_server.engine.windows import Tile, Window, overlap, tiles
+
+LAYERS = (
+    *("relu1_1", "relu1_2", "relu2_1", "relu2_2"),
+    *("relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2", "relu4_3"),
+)
+SPACING = 4
+"""Pixels between two places. A place sees 4 px further than block 4 does, which `overlap` has room for."""
+
+
+def grid(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the places of an image of so many pixels: two for each position of block 4."""
+    return height // 8 * 2, width // 8 * 2
+
+
+def rows_of(
+    network: Network, image: torch.Tensor, *, margin: int = 0, tile_side: int | None = None
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The hypercolumns of an image, tile by tile.
+
+    Args:
+        network: in the arithmetic to compute in.
+        image: (1, 3, H, W), normalised.
+        margin: pixels on each side, a multiple of `SPACING`, whose places are left out.
+        tile_side: of the pieces it is seen in, in pixels; None for whole.
+
+    Yields:
+        The places' numbers, counted row by row over the image without its margin, (n,), and their
+        hypercolumns (n, C), in the network's arithmetic.
+    """
+    height, width = image.shape[2:]
+    inner = Inner(height, width, margin)
+    numbers = torch.arange(inner.count, device=image.device).view(inner.rows, inner.columns)
+    for tile in tiles(height, width, tile_side or max(height, width), overlap(network.architecture, LAYERS)):
+        of_inner, among = inner.of_tile(tile)
+        with torch.no_grad():
+            features = network(image[:, :, tile.seen[0], tile.seen[1]], LAYERS)
+            columns = [
+                at_places(features[layer], layer)[:, :, among[0], among[1]].flatten(2)[0].T
+                / features[layer].shape[1]
+                for layer in LAYERS
+            ]
+        yield numbers[of_inner].flatten(), torch.cat(columns, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    """The places of an image without those of its margin.
+
+    Attributes:
+        height, width: of the image, margin included, in pixels.
+        margin: on each side, in pixels, a multiple of `SPACING`.
+    """
+
+    height: int
+    width: int
+    margin: int
+
+    @property
+    def rows(self) -> int:
+        """How many places there are one below the other."""
+        return grid(self.height, self.width)[0] - 2 * self.margin // SPACING
+
+    @property
+    def columns(self) -> int:
+        """How many places there are side by side."""
+        return grid(self.height, self.width)[1] - 2 * self.margin // SPACING
+
+    @property
+    def count(self) -> int:
+        """How many places there are."""
+        return self.rows * self.columns
+
+    def of_tile(self, tile: Tile) -> tuple[Window, Window]:
+        """Where a tile's core stands among these places, and among the places of all that is seen."""
+        ends = grid(self.height, self.width)
+        border = self.margin // SPACING
+        inner, among = [], []
+        for core, seen, end in zip(tile.core, tile.seen, ends, strict=True):
+            first = max(core.start // SPACING, border)
+            last = max(first, min(core.stop // SPACING, end - border))
+            inner.append(slice(first - border, last - border))
+            among.append(slice(first - seen.start // SPACING, last - seen.start // SPACING))
+        return (inner[0], inner[1]), (among[0], among[1])
+
+
+def at_places(features: torch.Tensor, layer: str) -> torch.Tensor:
+    """A layer's features (1, C, h, w) at the places: averaged down, or enlarged bilinearly."""
+    block = int(layer[4])
+    if block < 3:
+        return F.avg_pool2d(features, SPACING >> (block - 1))
+    if block == 3:
+        return features
+    return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _at_positions(gradient: torch.Tensor, layer: str, shape: Sequence[int]) -> torch.Tensor:
+    """What a gradient for what `at_places` gives is for the features, (1, C, h, w)."""
+    block = int(layer[4])
+    if block == 3:
+        return gradient
+    if block > 3:
+        back: torch.Tensor = torch.ops.aten.upsample_bilinear2d_backward(
+            gradient, list(gradient.shape[2:]), list(shape), False, 2.0, 2.0
+        )
+        return back
+    side = SPACING >> (block - 1)
+    spread = F.interpolate(gradient, scale_factor=side)
+    # Up to three rows and columns at the end have no place.
+    return F.pad(spread, (0, shape[3] - spread.shape[3], 0, shape[2] - spread.shape[2]))
+
+
+class _Cosines(torch.autograd.Function):
+    """Σ_i 1 − cos(t_i, φ_i) with the gradient written out: −(t̂ − (t̂·φ̂) φ̂) / |φ| at each place.
+
+    Hypercolumns are not put together: their products and lengths are sums over the layers.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, window: Window, targets: Sequence[torch.Tensor], *features: torch.Tensor
+    ) -> torch.Tensor:
+        rows, columns = window
+        kept = []
+        product = square = torch.zeros((), dtype=wide(features[0].dtype), device=features[0].device)
+        for layer, target, of_layer in zip(LAYERS, targets, features, strict=True):
+            seen = at_places(of_layer, layer)[:, :, rows, columns]
+            product = product + _dot(seen, target)
+            square = square + _length(seen).square() / of_layer.shape[1] ** 2
+            kept.append(seen)
+        length = square.sqrt().clamp_min(1e-12)
+        cosine = product / length
+        ctx.window, ctx.targets, ctx.kept, ctx.length, ctx.cosine = window, targets, kept, length, cosine
+        ctx.shapes = [of_layer.shape for of_layer in features]
+        ctx.places = [
+            _shape_at_places(of_layer.shape, layer) for layer, of_layer in zip(LAYERS, features, strict=True)
+        ]
+        return (1 - cosine).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[Any, ...]:
+        rows, columns = ctx.window
+        of_target = -grad_outputs[0] / ctx.length
+        of_seen = grad_outputs[0] * ctx.cosine / ctx.length.square()
+        gradients = []
+        for layer, target, shape, places in zip(LAYERS, ctx.targets, ctx.shapes, ctx.places, strict=True):
+            seen = ctx.kept.pop(0)
+            block = int(layer[4])
+            # A place of block 1 or 2 is the mean of so many positions.
+            share = 1 / (SPACING >> (block - 1)) ** 2 if block < 3 else 1.0
+            by_target = (of_target * share).to(seen.dtype)
+            by_seen = (of_seen * (share / shape[1] ** 2)).to(seen.dtype)
+            gradient = torch.addcmul(target.to(seen.dtype) * by_target, seen, by_seen)
+            after = places[0] - rows.stop, places[1] - columns.stop
+            gradient = F.pad(gradient, (columns.start, after[1], rows.start, after[0]))
+            gradients.append(_at_positions(gradient, layer, shape))
+        return None, None, *gradients
+
+
+def _shape_at_places(shape: Sequence[int], layer: str) -> tuple[int, int]:
+    """Rows and columns that `at_places` gives of features of a shape (1, C, h, w)."""
+    block = int(layer[4])
+    if block > 3:
+        return 2 * shape[2], 2 * shape[3]
+    side = SPACING >> (block - 1)
+    return shape[2] // side, shape[3] // side
+
+
+def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Products of two maps (1, C, h, w) at each place, (1, 1, h, w), added up in the wide type."""
+    if a.dtype != torch.bfloat16:
+        return (a * b.to(a.dtype)).sum(1, keepdim=True)
+    return (a * b).sum(1, keepdim=True, dtype=torch.float32)
+
+
+def _length(a: torch.Tensor) -> torch.Tensor:
+    """Norms of a map (1, C, h, w) at each place, (1, 1, h, w), in the wide type."""
+    return torch.linalg.vector_norm(a, dim=1, keepdim=True, dtype=wide(a.dtype))
+
+
+@dataclasses.dataclass(frozen=True)
+class HypercolumnTerm:
+    """The mean of 1 − cos(t_i, φ_i) over the places i of an image without its margin.
+
+    Attributes:
+        targets: by the layers of `LAYERS`, (1, C, rows, columns): unit vectors t̂ over all layers, each
+            layer's part divided by its channel count.
+        inner: the places.
+    """
+
+    targets: Sequence[torch.Tensor]
+    inner: Inner
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return LAYERS
+
+    @property
+    def is_sum(self) -> bool:
+        return True
+
+    def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
+        """Σ (1 − cos), a scalar."""
+        (rows, columns), among = self.inner.of_tile(tile)
+        targets = [target[:, :, rows, columns] for target in self.targets]
+        total: torch.Tensor = _Cosines.apply(among, targets, *(features[layer] for layer in LAYERS))
+        return total
+
+    def value(self, statistic: torch.Tensor) -> torch.Tensor:
+        return statistic / self.inner.count
+
+
+def term_of(rows: torch.Tensor, inner: Inner, channels: Sequence[int]) -> HypercolumnTerm:
+    """The term whose targets are hypercolumns (n, C), one for each place.
+
+    Args:
+        rows: of any length.
+        inner: the places.
+        channels: of the layers, in the order of `LAYERS`.
+    """
+    targets = []
+    for part, count in zip(rows.split(list(channels), 1), channels, strict=True):
+        of_layer = (part / count).T.view(1, count, inner.rows, inner.columns)
+        targets.append(of_layer.contiguous(memory_format=torch.channels_last))
+    return HypercolumnTerm(targets, inner)

@@ -1,0 +1,47 @@
+"""The objective "neighbours": every place of the picture is to look like the place of a painting that is
+nearest to it (Kolkin, Kucera, Paris, Sýkora, Shechtman, Shakhnarovich 2022: Neural Neighbor Style Transfer,
+arXiv 2203.13215)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from impasto_server.engine.objectives.definition import Definition, evenly
+
+if TYPE_CHECKING:
+    from impasto_server.engine.objectives.objective import Setting, Terms
+
+HALF_WEIGHT = 0.1
+"""Content weight at which what is looked for is half the content's and half the picture's so far."""
+
+TURNS = (0, 1, 2, 3)
+"""Quarter turns in which a painting is looked at."""
+
+STYLE_CROP = 0.03
+"""Part of a painting's height and width that is cut off each side: its frame would be painted too."""
+
+
+def terms(setting: Setting) -> Generator[float, None, Terms]:
+    """The mean over all places i of 1 − cos(t_i, φ_i), φ_i the picture's hypercolumn and t_i the direction of
+    the painting's hypercolumn that is nearest to (1 − a) φ(start) + a φ(content). There is no content term:
+    a = w / (w + `HALF_WEIGHT`), w the content's weight; at the coarsest size a = 1."""
+    from impasto_server.engine.neighbours import neighbour_terms
+
+    return (yield from neighbour_terms(setting))
+
+
+DEFINITION = Definition(
+    name="neighbours",
+    terms=terms,
+    content_layers=(),
+    style_layers=evenly(
+        *("relu1_1", "relu1_2", "relu2_1", "relu2_2"),
+        *("relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2", "relu4_3"),
+    ),
+    fixed=frozenset({"content_layers", "style_layers"}),
+    coarsest=64,
+    # Cosines do not hold brightness and saturation well.
+    match_palette=True,
+    target_bytes=2 * 2688 // 16,
+)
