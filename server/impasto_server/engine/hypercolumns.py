@@ -112,20 +112,29 @@ def at_places(features: torch.Tensor, layer: str) -> torch.Tensor:
     return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _at_positions(gradient: torch.Tensor, layer: str, shape: Sequence[int]) -> torch.Tensor:
-    """What a gradient for what `at_places` gives is for the features, (1, C, h, w)."""
+def _at_positions(gradient: torch.Tensor, layer: str, shape: Sequence[int], window: Window) -> torch.Tensor:
+    """What a gradient for a window of what `at_places` gives is for the features, (1, C, h, w)."""
+    _, channels, height, width = shape
+    rows, columns = window
+    # (rows, columns, channels), as the features lie in memory.
+    of_places = gradient[0].permute(1, 2, 0)
     block = int(layer[4])
-    if block == 3:
-        return gradient
     if block > 3:
-        back: torch.Tensor = torch.ops.aten.upsample_bilinear2d_backward(
-            gradient, list(gradient.shape[2:]), list(shape), False, 2.0, 2.0
-        )
-        return back
-    side = SPACING >> (block - 1)
-    spread = F.interpolate(gradient, scale_factor=side)
-    # Up to three rows and columns at the end have no place.
-    return F.pad(spread, (0, shape[3] - spread.shape[3], 0, shape[2] - spread.shape[2]))
+        # Written as products: torch's own is slower, and adds up in no fixed order on a GPU.
+        down = _enlarging(height, gradient)[rows].T @ of_places.reshape(len(of_places), -1)
+        found = torch.matmul(_enlarging(width, gradient)[columns].T, down.view(height, -1, channels))
+    else:
+        side = SPACING >> (block - 1)
+        found = gradient.new_zeros((height, width, channels))
+        part = found[rows.start * side : rows.stop * side, columns.start * side : columns.stop * side]
+        part.unflatten(0, (-1, side)).unflatten(2, (-1, side)).copy_(of_places[:, None, :, None])
+    return found.permute(2, 0, 1)[None]
+
+
+def _enlarging(length: int, like: torch.Tensor) -> torch.Tensor:
+    """(2 · length, length): the bilinear enlargement to twice the length, as a matrix."""
+    eye = torch.eye(length, device=like.device).view(1, length, length)
+    return F.interpolate(eye, scale_factor=2, mode="linear")[0].T.to(like.dtype)
 
 
 class _Cosines(torch.autograd.Function):
@@ -150,19 +159,15 @@ class _Cosines(torch.autograd.Function):
         cosine = product / length
         ctx.window, ctx.targets, ctx.kept, ctx.length, ctx.cosine = window, targets, kept, length, cosine
         ctx.shapes = [of_layer.shape for of_layer in features]
-        ctx.places = [
-            _shape_at_places(of_layer.shape, layer) for layer, of_layer in zip(LAYERS, features, strict=True)
-        ]
         return (1 - cosine).sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[Any, ...]:
-        rows, columns = ctx.window
         of_target = -grad_outputs[0] / ctx.length
         of_seen = grad_outputs[0] * ctx.cosine / ctx.length.square()
         gradients = []
-        for layer, target, shape, places in zip(LAYERS, ctx.targets, ctx.shapes, ctx.places, strict=True):
+        for layer, target, shape in zip(LAYERS, ctx.targets, ctx.shapes, strict=True):
             seen = ctx.kept.pop(0)
             block = int(layer[4])
             # A place of block 1 or 2 is the mean of so many positions.
@@ -170,19 +175,8 @@ class _Cosines(torch.autograd.Function):
             by_target = (of_target * share).to(seen.dtype)
             by_seen = (of_seen * (share / shape[1] ** 2)).to(seen.dtype)
             gradient = torch.addcmul(target.to(seen.dtype) * by_target, seen, by_seen)
-            after = places[0] - rows.stop, places[1] - columns.stop
-            gradient = F.pad(gradient, (columns.start, after[1], rows.start, after[0]))
-            gradients.append(_at_positions(gradient, layer, shape))
+            gradients.append(_at_positions(gradient, layer, shape, ctx.window))
         return None, None, *gradients
-
-
-def _shape_at_places(shape: Sequence[int], layer: str) -> tuple[int, int]:
-    """Rows and columns that `at_places` gives of features of a shape (1, C, h, w)."""
-    block = int(layer[4])
-    if block > 3:
-        return 2 * shape[2], 2 * shape[3]
-    side = SPACING >> (block - 1)
-    return shape[2] // side, shape[3] // side
 
 
 def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
