@@ -13,7 +13,7 @@ _FINER = 3  # times: lines are drawn that much larger, then shrunk, so that they
 
 
 def hatching(photo: PIL.Image.Image) -> PIL.Image.Image:
-    """A photograph as an ink drawing: the darker, the more directions of hatching, with outlines, on white."""
+    """A photograph as an ink drawing: the darker, the more directions of hatching, outlined, on white."""
     photo = photo.convert("L")
     photo.thumbnail(_SIZE, PIL.Image.Resampling.LANCZOS)
     smooth = np.asarray(photo.filter(PIL.ImageFilter.GaussianBlur(2)), float)
@@ -130,4 +130,6 @@ def _noise(random: np.random.Generator, down: float, across: float) -> npt.NDArr
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
     spectrum *= np.exp(-2 * np.pi**2 * ((fy * down) ** 2 + (fx * across) ** 2))
     noise = np.fft.irfft2(spectrum, (height, width))
-    return (noise - noise.mean()) / noise.std()
+    noise -= noise.mean()
+    noise /= noise.std()
+    return noise

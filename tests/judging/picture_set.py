@@ -17,9 +17,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import PIL.Image
-
 import drawn_styles
+import PIL.Image
 from puzzles import assembled_puzzle
 from qt_resources import qt_resources
 
@@ -137,7 +136,7 @@ def contents(packages: Packages) -> list[Entry]:
         ),
         Entry(
             "castle",
-            "Neuschwanstein (building)",
+            "Neuschwanstein, cameralends (building)",
             "gcompris-qt-data",
             "CC0 (Wikimedia Commons, File:Neuschwanstein Castle (532850).jpg)",
             lambda: _opened(
