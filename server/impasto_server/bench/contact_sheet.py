@@ -10,15 +10,12 @@ from typing import Literal
 from PIL import Image, ImageDraw, ImageFont
 
 from impasto_server.bench.pictures import Picture
+from impasto_server.bench.sheet_table import INK, PAPER, SheetError
 from impasto_server.engine import Network, Progress, Recipe, RecipeError, Scene, Session, Style
+from impasto_server.engine.recipe import result_size
 from impasto_server.engine.targets import TargetCache
 
-_PAPER = "white"
-_INK = "black"
-
-
-class SheetError(Exception):
-    """A picture that cannot be painted. The message names it."""
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +92,7 @@ def lay_out(
         tuple(max(row[column].width for row in paintings) for column in range(len(styles))),
         tuple(max(painting.height for painting in row) for row in paintings),
     )
-    sheet = Image.new("RGB", layout.size, _PAPER)
+    sheet = Image.new("RGB", layout.size, PAPER)
     font = ImageFont.load_default(layout.caption * 3 / 4)
     draw = ImageDraw.Draw(sheet)
     headers = [(picture, layout.content(row)) for row, picture in enumerate(contents)]
@@ -106,7 +103,7 @@ def lay_out(
         thumbnail.thumbnail(room, Image.Resampling.LANCZOS)
         left, top = _centred(thumbnail, box)
         sheet.paste(thumbnail, (left, top))
-        draw.text((left, top + thumbnail.height + 1), Path(picture.name).stem, fill=_INK, font=font)
+        draw.text((left, top + thumbnail.height + 1), Path(picture.name).stem, fill=INK, font=font)
     for row, of_content in enumerate(paintings):
         for column, painting in enumerate(of_content):
             sheet.paste(painting, _centred(painting, layout.painting(row, column)))
@@ -118,13 +115,55 @@ def _centred(picture: Image.Image, box: tuple[int, int, int, int]) -> tuple[int,
     return (left + right - picture.width) // 2, (top + bottom - picture.height) // 2
 
 
+def planned_layout(contents: Sequence[Picture], styles: Sequence[Picture], side: int) -> Layout:
+    """Where things will stand on the sheet of pictures that are not painted yet."""
+    sizes = [result_size(*content.image.size, side) for content in contents]
+    return Layout(
+        side, (max(width for width, _ in sizes),) * len(styles), tuple(height for _, height in sizes)
+    )
+
+
+def open_session(
+    recipe: Recipe,
+    content: Picture,
+    style: Picture,
+    network: Network,
+    auto_precision: Precision,
+    cache: TargetCache | None = None,
+) -> Session:
+    """A session that paints a content in a style.
+
+    Args:
+        recipe: what to do.
+        content, style: the pictures.
+        network: on the device to use.
+        auto_precision: what the recipe's precision "auto" means.
+        cache: of style targets, shared with other sessions; None for none.
+
+    Raises:
+        SheetError: it cannot be painted.
+    """
+    try:
+        return Session(
+            recipe,
+            Scene(content=content.image, styles=[Style(style.image)]),
+            network,
+            auto_precision=auto_precision,
+            cache=cache,
+        )
+    except RecipeError as error:
+        raise SheetError(
+            f"{content.name} in the style of {style.name} with {recipe.objective}: {error}"
+        ) from error
+
+
 def paint_all(
     contents: Sequence[Picture],
     styles: Sequence[Picture],
     recipe: Recipe,
     network: Network,
     *,
-    auto_precision: Literal["float32", "bfloat16"],
+    auto_precision: Precision,
     on_progress: Callable[[int, Picture, Picture, Progress], None] = lambda *_: None,
 ) -> list[list[Image.Image]]:
     """Paints every content in every style; gives the paintings by content, then style.
@@ -139,24 +178,18 @@ def paint_all(
     Raises:
         SheetError: one of them cannot be painted. Nothing was painted yet.
     """
-    cache = TargetCache()
-    sessions = []
     for content in contents:
         for style in styles:
-            try:
-                session = Session(
-                    recipe,
-                    Scene(content=content.image, styles=[Style(style.image)]),
-                    network,
-                    auto_precision=auto_precision,
-                    cache=cache,
-                )
-            except RecipeError as error:
-                raise SheetError(f"{content.name} in the style of {style.name}: {error}") from error
-            sessions.append((content, style, session))
+            open_session(recipe, content, style, network, auto_precision)
+    # Sessions hold images of every scale: one at a time.
+    cache = TargetCache()
     paintings = []
-    for number, (content, style, session) in enumerate(sessions, 1):
-        for progress in session:
-            on_progress(number, content, style, progress)
-        paintings.append(session.picture())
-    return [paintings[row * len(styles) : (row + 1) * len(styles)] for row in range(len(contents))]
+    for row, content in enumerate(contents):
+        of_content = []
+        for column, style in enumerate(styles):
+            session = open_session(recipe, content, style, network, auto_precision, cache)
+            for progress in session:
+                on_progress(row * len(styles) + column + 1, content, style, progress)
+            of_content.append(session.picture())
+        paintings.append(of_content)
+    return paintings

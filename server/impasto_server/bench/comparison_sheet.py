@@ -1,0 +1,156 @@
+"""A comparison on a sheet, a row for each pair and a column for each recipe, and its numbers as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from impasto_server.bench.compared_recipes import NamedRecipe
+from impasto_server.bench.comparison import Painted, Pair, means
+from impasto_server.bench.faces import SAME_PERSON
+from impasto_server.bench.judging import Numbers
+from impasto_server.bench.sheet_table import Cell, Table
+from impasto_server.engine.recipe import result_size
+
+_LEGEND = (
+    "Lower is better.",
+    "emd: relaxed earth mover's distance of painting and style, 0 … 1",
+    "self: self-similarity error against the content, 0 … 2",
+    "palette: distance of the colours of painting and style, grey levels",
+    f"face: distance from the content's face; under {SAME_PERSON:g} it is the same person to dlib",
+)
+
+_LEAST_TEXT_HEIGHT = 12
+"""Pixels; smaller letters are hard to read."""
+
+_WIDEST = Numbers(0.888, 0.888, 188.8), 8888.8
+"""Numbers and seconds that take as much room as any."""
+
+
+def planned_size(
+    pairs: Sequence[Pair], recipes: Sequence[NamedRecipe], side: int, *, faces: bool
+) -> tuple[int, int]:
+    """(width, height) in pixels that the sheet of a comparison will have, or a little more.
+
+    Args:
+        pairs, recipes: what is compared.
+        side: longer side of the paintings, in pixels.
+        faces: whether faces are measured.
+    """
+    rows = []
+    for pair in pairs:
+        size = result_size(*pair.content.image.size, side)
+        # Photographs have two faces at most, as a rule.
+        lines = [*_number_lines(*_WIDEST), *(["face lost, lost"] if faces else [])]
+        rows.append(
+            [*_headers(pair, side), *(Cell([*_name_lines(named), *lines], size) for named in recipes)]
+        )
+    return _table([_title(named, *_WIDEST) for named in recipes], rows, side).size
+
+
+def comparison_sheet(
+    pairs: Sequence[Pair], recipes: Sequence[NamedRecipe], paintings: Sequence[Sequence[Painted]], side: int
+) -> Image.Image:
+    """The paintings side by side, with their numbers; content and style stand left of them.
+
+    Args:
+        pairs: a row each.
+        recipes: a column each.
+        paintings: by pair, then recipe.
+        side: longer side of the paintings, in pixels.
+    """
+    rows = []
+    for pair, of_pair in zip(pairs, paintings, strict=True):
+        cells = _headers(pair, side)
+        for named, painted in zip(recipes, of_pair, strict=True):
+            lines = [*_name_lines(named), *_number_lines(painted.numbers, painted.seconds)]
+            if painted.faces:
+                told = ["lost" if distance is None else f"{distance:.2f}" for distance in painted.faces]
+                lines.append(f"face {', '.join(told)}")
+            cells.append(Cell(lines, painted.picture.size, painted.picture))
+        rows.append(cells)
+    titles = [
+        _title(named, *means([of_pair[column] for of_pair in paintings]))
+        for column, named in enumerate(recipes)
+    ]
+    return _table(titles, rows, side).drawn()
+
+
+def numbers_json(
+    pairs: Sequence[Pair],
+    recipes: Sequence[NamedRecipe],
+    paintings: Sequence[Sequence[Painted]],
+    **about: object,
+) -> str:
+    """All numbers as JSON: every painting's, and each recipe's means.
+
+    Args:
+        pairs, recipes: what was compared.
+        paintings: by pair, then recipe.
+        about: what else is told, as the weights and the device.
+    """
+    of_recipes = {}
+    for column, named in enumerate(recipes):
+        numbers, seconds = means([of_pair[column] for of_pair in paintings])
+        of_recipes[named.name] = {"seconds": seconds, **dataclasses.asdict(numbers)}
+    told = {
+        **about,
+        "recipes": {named.name: dataclasses.asdict(named.recipe) for named in recipes},
+        "means": of_recipes,
+        "paintings": [
+            {
+                "content": pair.content.name,
+                "style": pair.style.name,
+                "recipe": named.name,
+                "width": painted.picture.width,
+                "height": painted.picture.height,
+                "seconds": painted.seconds,
+                "evaluations": painted.evaluations,
+                **dataclasses.asdict(painted.numbers),
+                "faces": painted.faces,
+            }
+            for pair, of_pair in zip(pairs, paintings, strict=True)
+            for named, painted in zip(recipes, of_pair, strict=True)
+        ],
+    }
+    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+
+
+def _headers(pair: Pair, side: int) -> list[Cell]:
+    """Content and style, half as large as the paintings."""
+    cells = []
+    for picture in (pair.content, pair.style):
+        small = picture.image.copy()
+        small.thumbnail((side // 2, side // 2), Image.Resampling.LANCZOS)
+        cells.append(Cell([Path(picture.name).stem], small.size, small))
+    return cells
+
+
+def _title(named: NamedRecipe, numbers: Numbers, seconds: float) -> Cell:
+    """What stands above a recipe's column."""
+    return Cell([*_name_lines(named), "mean:", *_number_lines(numbers, seconds)])
+
+
+def _name_lines(named: NamedRecipe) -> list[str]:
+    objective, *fields = named.name.split(":")
+    return [objective, *(f"  {field}" for field in fields)]
+
+
+def _number_lines(numbers: Numbers, seconds: float) -> list[str]:
+    return [
+        f"emd {numbers.relaxed_emd:.3f}  self {numbers.self_similarity_error:.3f}",
+        f"palette {numbers.palette_distance:.1f}  {seconds:.1f} s",
+    ]
+
+
+def _table(titles: Sequence[Cell], rows: Sequence[Sequence[Cell]], side: int) -> Table:
+    return Table(
+        [[Cell([]), Cell([]), *titles], *rows],
+        text_height=max(_LEAST_TEXT_HEIGHT, side // 32),
+        gap=max(4, side // 32),
+        foot=_LEGEND,
+    )
