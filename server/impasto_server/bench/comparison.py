@@ -12,7 +12,7 @@ from PIL import Image
 
 from impasto_server.bench.compared_recipes import NamedRecipe
 from impasto_server.bench.contact_sheet import Precision, open_session
-from impasto_server.bench.faces import Faces
+from impasto_server.bench.faces import Faces, KeptFace
 from impasto_server.bench.judging import Numbers, judge
 from impasto_server.bench.pictures import Picture, PictureError, read_picture
 from impasto_server.engine import Network, Progress
@@ -36,14 +36,14 @@ class Painted:
         seconds: from the decoded pictures to the painting; nothing is kept from the painting before.
         evaluations: that were made.
         numbers: that it is judged by.
-        faces: for each face of the content its distance, None for one that is lost; None if not measured.
+        faces: the content's faces in the painting; None if they were not looked for.
     """
 
     picture: Image.Image
     seconds: float
     evaluations: int
     numbers: Numbers
-    faces: list[float | None] | None
+    faces: list[KeptFace] | None
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -140,7 +140,7 @@ def paint_pairs(
                     seconds,
                     session.evaluation,
                     judge(picture, pair.content.image, pair.style.image, network),
-                    None if faces is None else faces.distances(pair.content.image, picture),
+                    None if faces is None else faces.kept(pair.content.image, picture),
                 )
             )
         rows.append(of_pair)

@@ -11,18 +11,21 @@ from PIL import Image
 
 from impasto_server.bench.compared_recipes import NamedRecipe
 from impasto_server.bench.comparison import Painted, Pair, means
-from impasto_server.bench.faces import SAME_PERSON
+from impasto_server.bench.faces import SAME_PERSON, KeptFace
 from impasto_server.bench.judging import Numbers
 from impasto_server.bench.sheet_table import Cell, Table
 from impasto_server.engine.recipe import result_size
 
-_LEGEND = (
+_LEGEND = [
     "Lower is better.",
     "emd: relaxed earth mover's distance of painting and style, 0 … 1",
     "self: self-similarity error against the content, 0 … 2",
     "palette: distance of the colours of painting and style, grey levels",
+]
+_FACE_LEGEND = [
     f"face: distance from the content's face; under {SAME_PERSON:g} it is the same person to dlib",
-)
+    "not seen: dlib's detector of faces does not find it",
+]
 
 _LEAST_TEXT_HEIGHT = 12
 """Pixels; smaller letters are hard to read."""
@@ -34,7 +37,7 @@ _WIDEST = Numbers(0.888, 0.888, 188.8), 8888.8
 def planned_size(
     pairs: Sequence[Pair], recipes: Sequence[NamedRecipe], side: int, *, faces: bool
 ) -> tuple[int, int]:
-    """(width, height) in pixels that the sheet of a comparison will have, or a little more.
+    """(width, height) in pixels that the sheet of a comparison will have, or about that.
 
     Args:
         pairs, recipes: what is compared.
@@ -44,12 +47,11 @@ def planned_size(
     rows = []
     for pair in pairs:
         size = result_size(*pair.content.image.size, side)
-        # Photographs have two faces at most, as a rule.
-        lines = [*_number_lines(*_WIDEST), *(["face lost, lost"] if faces else [])]
+        lines = [*_number_lines(*_WIDEST), *(_face_lines([KeptFace(0.888, False)]) if faces else [])]
         rows.append(
             [*_headers(pair, side), *(Cell([*_name_lines(named), *lines], size) for named in recipes)]
         )
-    return _table([_title(named, *_WIDEST) for named in recipes], rows, side).size
+    return _table([_title(named, *_WIDEST) for named in recipes], rows, side, faces).size
 
 
 def comparison_sheet(
@@ -68,16 +70,15 @@ def comparison_sheet(
         cells = _headers(pair, side)
         for named, painted in zip(recipes, of_pair, strict=True):
             lines = [*_name_lines(named), *_number_lines(painted.numbers, painted.seconds)]
-            if painted.faces:
-                told = ["lost" if distance is None else f"{distance:.2f}" for distance in painted.faces]
-                lines.append(f"face {', '.join(told)}")
+            lines += _face_lines(painted.faces or [])
             cells.append(Cell(lines, painted.picture.size, painted.picture))
         rows.append(cells)
     titles = [
         _title(named, *means([of_pair[column] for of_pair in paintings]))
         for column, named in enumerate(recipes)
     ]
-    return _table(titles, rows, side).drawn()
+    faces = any(painted.faces is not None for of_pair in paintings for painted in of_pair)
+    return _table(titles, rows, side, faces).drawn()
 
 
 def numbers_json(
@@ -111,7 +112,7 @@ def numbers_json(
                 "seconds": painted.seconds,
                 "evaluations": painted.evaluations,
                 **dataclasses.asdict(painted.numbers),
-                "faces": painted.faces,
+                "faces": painted.faces and [dataclasses.asdict(face) for face in painted.faces],
             }
             for pair, of_pair in zip(pairs, paintings, strict=True)
             for named, painted in zip(recipes, of_pair, strict=True)
@@ -147,10 +148,14 @@ def _number_lines(numbers: Numbers, seconds: float) -> list[str]:
     ]
 
 
-def _table(titles: Sequence[Cell], rows: Sequence[Sequence[Cell]], side: int) -> Table:
+def _face_lines(faces: Sequence[KeptFace]) -> list[str]:
+    return [f"face {face.distance:.2f}{'' if face.detected else ' not seen'}" for face in faces]
+
+
+def _table(titles: Sequence[Cell], rows: Sequence[Sequence[Cell]], side: int, faces: bool) -> Table:
     return Table(
         [[Cell([]), Cell([]), *titles], *rows],
         text_height=max(_LEAST_TEXT_HEIGHT, side // 32),
         gap=max(4, side // 32),
-        foot=_LEGEND,
+        foot=[*_LEGEND, *_FACE_LEGEND] if faces else _LEGEND,
     )

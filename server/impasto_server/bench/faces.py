@@ -27,7 +27,7 @@ _LEAST_OVERLAP = 0.3
 """Of the two faces' boxes, as a share of the area they cover together."""
 
 Box = tuple[float, float, float, float]
-"""Left, top, right and bottom as shares of the picture's sides."""
+"""Left, top, right and bottom."""
 
 
 class FacesError(Exception):
@@ -35,20 +35,22 @@ class FacesError(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Face:
-    """A face that was found.
+class KeptFace:
+    """A face of a content, looked for in its painting.
 
     Attributes:
-        box: where.
-        embedding: (128,), what dlib's network knows the person by.
+        distance: of the two faces' embeddings, about 0 … 1; lower is better, below `SAME_PERSON` for the same
+            person. The painting's is taken where the content's landmarks are, for a painting moves nothing,
+            so that there is a distance though nobody could tell that this is a face.
+        detected: whether the detector, which was made for photographs, sees a face at that place.
     """
 
-    box: Box
-    embedding: npt.NDArray[np.float64]
+    distance: float
+    detected: bool
 
 
 class Faces:
-    """Finds faces and tells them apart, with dlib's detector and network.
+    """Finds faces and tells people apart, with dlib's detector and network.
 
     Raises:
         FacesError: the packages are not installed.
@@ -73,47 +75,47 @@ class Faces:
         except RuntimeError as error:
             raise FacesError(f"dlib cannot load its models from {folder} ({error})") from error
 
-    def found(self, picture: Image.Image) -> list[Face]:
-        """The faces of a picture (mode RGB), those that look most like faces first."""
-        factor = _DETECTION_SIDE / min(picture.size)
-        size = round(picture.width * factor), round(picture.height * factor)
-        image = np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
-        faces = []
-        for box in self._detect(image, 0):
-            shape = self._landmarks(image, box)
-            embedding = np.array(self._embed.compute_face_descriptor(image, shape), np.float64)
-            sides = box.left() / size[0], box.top() / size[1], box.right() / size[0], box.bottom() / size[1]
-            faces.append(Face(sides, embedding))
-        return faces
-
-    def distances(self, content: Image.Image, painting: Image.Image) -> list[float | None]:
-        """How far each of the content's faces is from the face at its place in the painting.
+    def kept(self, content: Image.Image, painting: Image.Image) -> list[KeptFace]:
+        """How well a painting keeps the content's faces.
 
         Args:
             content, painting: mode RGB, of the same proportions. The content is looked at in the painting's
                 size: what is lost with the size is not the painting's fault.
 
         Returns:
-            For each face of the content, as in `face_distances`; empty if no faces are found in it.
+            One for each face of the content, in the order of how clearly it is one; empty if it has none.
         """
-        wanted = self.found(content.resize(painting.size, Image.Resampling.LANCZOS))
-        return face_distances(wanted, self.found(painting)) if wanted else []
-
-
-def face_distances(wanted: list[Face], painted: list[Face]) -> list[float | None]:
-    """How far each wanted face is from the painted face at its place.
-
-    Returns:
-        For each wanted face the distance of the two embeddings, about 0 … 1.4; lower is better, below
-        `SAME_PERSON` for the same person. None where there is no face any more.
-    """
-    distances = []
-    for face in wanted:
-        there = [other for other in painted if overlap(face.box, other.box) >= _LEAST_OVERLAP]
-        distances.append(
-            min((float(np.linalg.norm(face.embedding - other.embedding)) for other in there), default=None)
+        photograph, painted = (
+            _samples(content.resize(painting.size, Image.Resampling.LANCZOS)),
+            _samples(painting),
         )
-    return distances
+        boxes = self._boxes(photograph)
+        found = self._boxes(painted) if boxes else []
+        faces = []
+        for box in boxes:
+            landmarks = self._landmarks(photograph, box)
+            there, here = (
+                np.array(self._embed.compute_face_descriptor(samples, landmarks), np.float64)
+                for samples in (photograph, painted)
+            )
+            detected = any(overlap(_sides(box), _sides(other)) >= _LEAST_OVERLAP for other in found)
+            faces.append(KeptFace(float(np.linalg.norm(there - here)), detected))
+        return faces
+
+    def _boxes(self, samples: npt.NDArray[np.uint8]) -> list[Any]:
+        """Where the detector sees faces, as dlib's rectangles."""
+        return list(self._detect(samples, 0))
+
+
+def _samples(picture: Image.Image) -> npt.NDArray[np.uint8]:
+    """A picture at the size that faces are looked for in, (H, W, 3)."""
+    factor = _DETECTION_SIDE / min(picture.size)
+    size = round(picture.width * factor), round(picture.height * factor)
+    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
+
+
+def _sides(rectangle: Any) -> Box:
+    return rectangle.left(), rectangle.top(), rectangle.right(), rectangle.bottom()
 
 
 def overlap(a: Box, b: Box) -> float:
