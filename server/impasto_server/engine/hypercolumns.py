@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from impasto_server.engine.losses import wide
-from impasto_server.engine.network import Network
+from impasto_server.engine.network import Network, Padding
 from impasto_server.engine.windows import Tile, Window, overlap, tiles
 
 LAYERS = (
@@ -32,7 +32,12 @@ def grid(height: int, width: int) -> tuple[int, int]:
 
 
 def rows_of(
-    network: Network, image: torch.Tensor, *, margin: int = 0, tile_side: int | None = None
+    network: Network,
+    image: torch.Tensor,
+    *,
+    margin: int = 0,
+    padding: Padding = "zeros",
+    tile_side: int | None = None,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """The hypercolumns of an image, tile by tile.
 
@@ -40,6 +45,7 @@ def rows_of(
         network: in the arithmetic to compute in.
         image: (1, 3, H, W), normalised.
         margin: pixels on each side, a multiple of `SPACING`, whose places are left out.
+        padding: of the network's convolutions.
         tile_side: of the pieces it is seen in, in pixels; None for whole.
 
     Yields:
@@ -52,7 +58,7 @@ def rows_of(
     for tile in tiles(height, width, tile_side or max(height, width), overlap(network.architecture, LAYERS)):
         of_inner, among = inner.of_tile(tile)
         with torch.no_grad():
-            features = network(image[:, :, tile.seen[0], tile.seen[1]], LAYERS)
+            features = network(image[:, :, tile.seen[0], tile.seen[1]], LAYERS, padding=padding)
             columns = [
                 at_places(features[layer], layer)[:, :, among[0], among[1]].flatten(2)[0].T
                 / features[layer].shape[1]
@@ -232,7 +238,7 @@ def term_of(rows: torch.Tensor, inner: Inner, channels: Sequence[int]) -> Hyperc
         channels: of the layers, in the order of `LAYERS`.
     """
     targets = []
-    for part, count in zip(rows.split(list(channels), 1), channels, strict=True):
+    for part, count in zip(torch.split(rows, list(channels), 1), channels, strict=True):
         of_layer = (part / count).T.view(1, count, inner.rows, inner.columns)
         targets.append(of_layer.contiguous(memory_format=torch.channels_last))
     return HypercolumnTerm(targets, inner)

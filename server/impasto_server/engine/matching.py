@@ -9,60 +9,27 @@ number.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import torch
 
 from impasto_server.engine.losses import wide
 
 DIMENSIONS = 256
-"""Principal components of a style's hypercolumns that the search sees, of 2,688."""
+"""Principal components of a style's hypercolumns that the search sees, of 2,688. With them the cosine at the
+place that is found is 0.001 less, on average, than with all of them."""
 CANDIDATES = 1 << 14
 """Places of a style that are compared with every place of the picture."""
+QUERIES = 4096
+"""Places of the picture that are matched at a time."""
 _SAMPLE = 4096
 """Places of a style that its principal components are found from."""
-_QUERIES = 4096
-"""Places of the picture that are matched at a time."""
+_FEWEST = 64
+"""Of an even choice of a style's places fewer are no fair choice."""
 
-
-@dataclasses.dataclass(frozen=True)
-class Lattice:
-    """How a style's places are numbered: some grids, one after the other, each row by row.
-
-    Attributes:
-        grids: (rows, columns) of each.
-    """
-
-    grids: tuple[tuple[int, int], ...]
-
-    @property
-    def count(self) -> int:
-        """How many places there are."""
-        return sum(rows * columns for rows, columns in self.grids)
-
-    def every(self, step: int, device: torch.device) -> torch.Tensor:
-        """The numbers of the places in every `step`-th row and column."""
-        chosen, first = [], 0
-        for rows, columns in self.grids:
-            numbers = torch.arange(rows * columns, device=device).view(rows, columns)
-            chosen.append(first + numbers[step // 2 :: step, step // 2 :: step].flatten())
-            first += rows * columns
-        return torch.cat(chosen)
-
-    def around(self, numbers: torch.Tensor, step: int) -> torch.Tensor:
-        """(n, 9): each place and those `step` rows or columns away, at an edge of its grid the nearest."""
-        tensor = torch.tensor(self.grids, device=numbers.device)
-        sizes = tensor[:, 0] * tensor[:, 1]
-        ends = sizes.cumsum(0)
-        of_grid = torch.bucketize(numbers, ends, right=True)
-        rows, columns = tensor[of_grid].unbind(1)
-        first = (ends - sizes)[of_grid]
-        row, column = (numbers - first) // columns, (numbers - first) % columns
-        offsets = torch.tensor([-step, 0, step], device=numbers.device)
-        near_rows = torch.minimum((row[:, None] + offsets).clamp_min(0), rows[:, None] - 1)
-        near_columns = torch.minimum((column[:, None] + offsets).clamp_min(0), columns[:, None] - 1)
-        near = near_rows[:, :, None] * columns[:, None, None] + near_columns[:, None, :]
-        return (first[:, None, None] + near).flatten(1)
+Rows: TypeAlias = Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]
+"""Gives an image's hypercolumns, in pieces: the places' numbers, (n,), and their hypercolumns, (n, C)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,41 +37,55 @@ class Index:
     """A style's places, ready to be searched.
 
     Attributes:
+        grid: their rows and columns.
         components: (C, D), orthonormal.
-        rows: (n, D): the places' components about their mean, over their length.
+        rows: (n, D): the components of the places about their mean, over their length.
         allowed: (n,), which places may be found; None for all.
-        lattice: how they are numbered.
     """
 
+    grid: tuple[int, int]
     components: torch.Tensor
     rows: torch.Tensor
     allowed: torch.Tensor | None
-    lattice: Lattice
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all of it."""
+        return self.components.nbytes + self.rows.nbytes
 
 
-def index_of(rows: torch.Tensor, lattice: Lattice, allowed: torch.Tensor | None = None) -> Index:
+def index_of(rows: Rows, grid: tuple[int, int], allowed: torch.Tensor | None = None) -> Index:
     """Prepares a search.
 
     Args:
-        rows: (n, C), the style's hypercolumns.
-        lattice: how they are numbered.
-        allowed: (n,), booleans: which of them may be found; None for all, or if it allows none.
+        rows: of the style; asked twice.
+        grid: rows and columns of the style's places, which are numbered row by row.
+        allowed: (n,), booleans: which of them may be found; None for all.
     """
-    if allowed is not None and not bool(allowed.any()):
-        allowed = None
-    counted = rows if allowed is None else rows[allowed]
-    # In pieces: all of them in the wide type are much larger.
-    dtype = wide(rows.dtype)
-    mean = sum(piece.to(dtype).sum(0) for piece in counted.split(_QUERIES)) / len(counted)
-    sample = counted[:: -(-len(counted) // _SAMPLE)].to(dtype) - mean
-    components = _principal_components(sample)
-    lengths, projected = [], []
-    for piece in rows.split(_QUERIES):
-        centred = piece.to(dtype) - mean
-        lengths.append(torch.linalg.vector_norm(centred, dim=1, keepdim=True).clamp_min(1e-12))
-        projected.append(centred @ components)
-    found = torch.cat(projected) / torch.cat(lengths)
-    return Index(components, found.to(rows.dtype), allowed, lattice)
+    count = grid[0] * grid[1]
+    stride = -(-count // _SAMPLE)
+    total: torch.Tensor | None = None
+    sampled: list[torch.Tensor] = []
+    counted = 0
+    for numbers, piece in rows():
+        chosen = piece if allowed is None else piece[allowed[numbers]]
+        of_piece = chosen.sum(0, dtype=wide(piece.dtype))
+        total = of_piece if total is None else total + of_piece
+        counted += len(chosen)
+        sampled.append((chosen if len(chosen) < _FEWEST * stride else chosen[::stride]).to(of_piece.dtype))
+    assert total is not None
+    mean = total / max(1, counted)
+    components = _principal_components(torch.cat(sampled) - mean)
+    found: torch.Tensor | None = None
+    for numbers, piece in rows():
+        if found is None:
+            found = piece.new_empty((count, components.shape[1]))
+        for some, part in zip(torch.split(numbers, QUERIES), torch.split(piece, QUERIES), strict=True):
+            centred = part.to(mean.dtype) - mean
+            length = torch.linalg.vector_norm(centred, dim=1, keepdim=True).clamp_min(1e-12)
+            found[some] = (centred @ components / length).to(found.dtype)
+    assert found is not None
+    return Index(grid, components, found, allowed)
 
 
 def _principal_components(sample: torch.Tensor) -> torch.Tensor:
@@ -119,37 +100,53 @@ def _principal_components(sample: torch.Tensor) -> torch.Tensor:
     return basis
 
 
-def nearest(
-    index: Index, queries: torch.Tensor, weights: torch.Tensor | None = None
-) -> Iterator[torch.Tensor]:
+def projected(
+    indexes: Sequence[Index], rows: Iterator[tuple[torch.Tensor, torch.Tensor]]
+) -> list[torch.Tensor]:
+    """The places of a picture in the components of each style, (m, D) each, in the wide type.
+
+    Args:
+        indexes: of the styles.
+        rows: of the picture.
+    """
+    pieces: list[list[torch.Tensor]] = [[] for _ in indexes]
+    order = []
+    for numbers, piece in rows:
+        order.append(numbers)
+        dtype = wide(piece.dtype)
+        for found, index in zip(pieces, indexes, strict=True):
+            found.append(
+                torch.cat([part.to(dtype) @ index.components for part in torch.split(piece, QUERIES)])
+            )
+    places = torch.cat(order).argsort()
+    return [torch.cat(found)[places] for found in pieces]
+
+
+def nearest(index: Index, queries: torch.Tensor) -> Iterator[torch.Tensor]:
     """Finds the style's places nearest to places of a picture, in pieces.
 
     Args:
         index: the style.
-        queries: (m, C), the picture's hypercolumns.
-        weights: (m,): how much each counts in the mean that they are taken about; None for evenly.
+        queries: (m, D), the picture's places in the style's components, about their mean.
 
     Yields:
-        The numbers of the style's places for the next places of the picture, (n,).
+        The numbers of the style's places for the next `QUERIES` places of the picture, (n,).
     """
-    dtype = wide(queries.dtype)
-    if weights is None:
-        mean = sum(piece.to(dtype).sum(0) for piece in queries.split(_QUERIES)) / len(queries)
-    else:
-        pairs = zip(queries.split(_QUERIES), weights.to(dtype).split(_QUERIES), strict=True)
-        mean = sum(w @ piece.to(dtype) for piece, w in pairs) / weights.sum().clamp_min(1e-12)
+    rows, columns = index.grid
     step = 1
-    while index.lattice.count / step**2 > CANDIDATES:
+    while rows * columns / step**2 > CANDIDATES:
         step *= 2
-    candidates = index.lattice.every(step, queries.device)
+    numbers = torch.arange(rows * columns, device=queries.device).view(rows, columns)
+    candidates = numbers[step // 2 :: step, step // 2 :: step].flatten()
     if index.allowed is not None:
-        within = candidates[index.allowed[candidates]]
-        # A small part may fall between the places of the choice.
-        candidates = within if len(within) >= 64 else index.allowed.nonzero()[:, 0]
-    rows = index.rows[candidates]
-    for piece in queries.split(_QUERIES):
-        query = ((piece.to(dtype) - mean) @ index.components).to(index.rows.dtype)
-        found = candidates[_best(query, rows)]
+        candidates = candidates[index.allowed[candidates]]
+        if len(candidates) < _FEWEST:
+            # A small part may fall between the places of the choice.
+            candidates = index.allowed.nonzero()[:, 0]
+    among = index.rows[candidates]
+    for piece in torch.split(queries, QUERIES):
+        query = piece.to(index.rows.dtype)
+        found = candidates[_best(query, among)]
         reach = step // 2
         while reach:
             found = _climbed(index, query, found, reach)
@@ -161,21 +158,24 @@ def _best(query: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """The number of the row with the largest product, the lowest of equal ones."""
     values = query.new_full((len(query),), -torch.inf)
     places = torch.zeros(len(query), dtype=torch.long, device=query.device)
-    for first, part in enumerate(rows.split(_QUERIES)):
+    for number, part in enumerate(torch.split(rows, QUERIES)):
         value, place = (query @ part.T).max(1)
         better = value > values
         values = torch.where(better, value, values)
-        places = torch.where(better, place + first * _QUERIES, places)
+        places = torch.where(better, place + number * QUERIES, places)
     return places
 
 
 def _climbed(index: Index, query: torch.Tensor, found: torch.Tensor, step: int) -> torch.Tensor:
-    """The best of each place and its neighbours, the lowest of equal ones."""
-    near = index.lattice.around(found, step).sort(1).values
+    """The best of each place and those `step` rows or columns away, the lowest of equal ones."""
+    rows, columns = index.grid
+    offsets = torch.tensor([-step, 0, step], device=found.device)
+    near_rows = (found // columns)[:, None].add(offsets).clamp(0, rows - 1)
+    near_columns = (found % columns)[:, None].add(offsets).clamp(0, columns - 1)
+    # Row by row: rising.
+    near = (near_rows[:, :, None] * columns + near_columns[:, None, :]).flatten(1)
     dtype = wide(query.dtype)
-    products = torch.stack(
-        [(index.rows[near[:, k]] * query).sum(1, dtype=dtype) for k in range(near.shape[1])], 1
-    )
+    products = torch.stack([(index.rows[of_one] * query).sum(1, dtype=dtype) for of_one in near.T], 1)
     if index.allowed is not None:
         products = products.masked_fill(~index.allowed[near], -torch.inf)
     return near.gather(1, products.max(1).indices[:, None])[:, 0]

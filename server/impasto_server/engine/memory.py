@@ -68,6 +68,7 @@ def memory_plans(
     available_bytes: int | None,
     snapshots: bool = True,
     held_bytes: int = 0,
+    target_values: int = 8,
 ) -> list[MemoryPlan]:
     """The plans that fit, from the quickest to the smallest.
 
@@ -79,6 +80,7 @@ def memory_plans(
         available_bytes: what may be used beside the network; None for no limit.
         snapshots: whether checkpoints on their way to the disk take of the same memory, as on a CPU.
         held_bytes: of the pictures that it is made from, which are kept beside all that.
+        target_values: that the objective's targets have for each pixel.
 
     Raises:
         DoesNotFit: not even the smallest tiles do.
@@ -91,8 +93,7 @@ def memory_plans(
         images = held_bytes + (8 + 2 * pairs) * _IMAGE * pixels
         if snapshots:
             images += (5 + 2 * pairs) * _IMAGE * pixels
-        # The content's features at one layer of block 4: 512 channels at an 8th of each side.
-        images += 8 * (2 if bfloat16 else 4) * pixels
+        images += target_values * (2 if bfloat16 else 4) * pixels
         plans.append(MemoryPlan("plain", round(images + kept * pixels + _FIXED), None, pairs))
         for side in TILE_SIDES:
             # The last tile of a row may be half as large again.

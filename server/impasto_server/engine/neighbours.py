@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from impasto_server.engine.hypercolumns import LAYERS, SPACING, HypercolumnTerm, Inner, rows_of, term_of
 from impasto_server.engine.losses import wide
-from impasto_server.engine.matching import Lattice, index_of, nearest
-from impasto_server.engine.objectives.neighbours import HALF_WEIGHT, STYLE_CROP, TURNS
+from impasto_server.engine.matching import QUERIES, Index, Rows, index_of, nearest, projected
+from impasto_server.engine.objectives.neighbours import HALF_WEIGHT, STYLE_CROP
 from impasto_server.engine.objectives.objective import Part, Setting, Terms
 from impasto_server.engine.recipe import MIN_SIDE
 from impasto_server.engine.targets import StyleImage
@@ -19,172 +19,214 @@ from impasto_server.engine.targets import StyleImage
 _AT_ONCE = 256 * 256
 """Pixels of an image whose targets take too little time to tell of."""
 
-_PIECE = 4096
-
 
 def neighbour_terms(setting: Setting) -> Generator[float, None, Terms]:
     """Finds the targets; yields the share that is done, as `Definition.terms` does."""
     if not setting.recipe.style_weight:
         return Terms([], [])
-    height, width = setting.content.shape[2:]
-    pieces = _Targets(setting).found()
+    search = _Search(setting)
+    work = search.terms()
     while True:
         try:
-            share = next(pieces)
+            next(work)
         except StopIteration as end:
-            return end.value
-        if height * width > _AT_ONCE:
-            yield share
+            terms: Terms = end.value
+            return terms
+        if math.prod(setting.content.shape[2:]) > _AT_ONCE:
+            yield search.share
 
 
-class _Targets:
-    """The work of finding targets."""
+class _Painting:
+    """A style as it is searched: its hypercolumns, and which of its places may be found.
+
+    Attributes:
+        share: of the part's look.
+        weights: (m,): how much of each place of the picture is in the part; None for all of it.
+        grid: rows and columns of the places.
+        allowed: (n,), booleans; None for all.
+    """
+
+    def __init__(self, setting: Setting, part: Part, style: StyleImage, share: float) -> None:
+        self.share = share
+        self.weights = _weights_of(part, _inner(setting.content, setting.margin))
+        self._setting = setting
+        self._image = _cropped(style.image)
+        self._whole: torch.Tensor | None = None
+        inner = _inner(self._image, 0)
+        self.grid = inner.rows, inner.columns
+        self.allowed: torch.Tensor | None = None
+        if style.mask is not None:
+            of_places = F.avg_pool2d(_cropped(style.mask), SPACING)[0, 0, : inner.rows, : inner.columns]
+            # A part smaller than a place is where it is whitest.
+            least = min(0.5, float(of_places.max()))
+            self.allowed = of_places.flatten() >= least
+
+    def rows(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Its hypercolumns; kept if they are made in one piece."""
+        count = math.prod(self.grid)
+        if self._whole is not None:
+            yield torch.arange(count, device=self._whole.device), self._whole
+            return
+        for numbers, piece in _rows_of(self._setting, self._image, 0):
+            if len(piece) == count:
+                self._whole = piece
+            yield numbers, piece
+
+    def release(self) -> None:
+        """Lets go of the hypercolumns."""
+        self._whole = None
+
+
+class _Search:
+    """The work of finding targets.
+
+    Attributes:
+        share: of it that is done, above 0 and below 1.
+    """
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
-        self._inner = Inner(*setting.content.shape[2:], setting.margin)
-        pairs = [(part, style, share) for part in setting.parts for style, share in _shares(part)]
-        self._pairs = pairs
-        # For each painting: its turns and a few steps of the search; two for the picture itself.
-        searches = 0 if setting.kept else math.ceil(self._inner.count / _PIECE)
-        self._pieces = 2 + len(pairs) * (len(TURNS) + searches)
+        self._inner = _inner(setting.content, setting.margin)
+        self._paintings = [
+            _Painting(setting, part, style, weight / sum(each for _, each in part.styles))
+            for part in setting.parts
+            for style, weight in part.styles
+        ]
+        # For each painting two passes and the search; and the picture itself.
+        self._pieces = 1 + len(self._paintings) * (2 + math.ceil(self._inner.count / QUERIES))
         self._done = 0
+        self.share = 0.0
 
-    def found(self) -> Generator[float, None, Terms]:
-        """Finds them."""
-        setting, inner = self._setting, self._inner
-        queries: torch.Tensor | None = None
-        if not setting.kept:
-            queries = self._queries()
-            yield self._another(2)
+    def terms(self) -> Generator[None, None, Terms]:
+        """Finds them; yields after each piece of work."""
+        kept = dict(self._setting.kept)
+        if not kept:
+            kept = yield from self._places()
         mixed: torch.Tensor | None = None
-        covered = torch.zeros(inner.count, device=setting.content.device)
-        kept: dict[str, torch.Tensor] = {}
-        for number, (part, style, share) in enumerate(self._pairs):
-            rows, lattice, allowed = yield from self._style(style)
-            weights = self._weights(part)
-            name = f"places.{number}"
-            if queries is None:
-                places = setting.kept[name].long()
-            else:
-                index = index_of(rows, lattice, allowed)
-                pieces = []
-                for piece in nearest(index, queries, weights):
-                    pieces.append(piece)
-                    yield self._another()
-                places = torch.cat(pieces)
-                del index
-            kept[name] = places.int()
-            share_of_place = share if weights is None else share * weights
-            mixed = _added(mixed, rows, places, share_of_place)
-            covered += share_of_place
-            del rows
-        assert mixed is not None
-        bare = 1 - covered
+        covered = torch.zeros(self._inner.count, device=self._setting.content.device)
+        for number, painting in enumerate(self._paintings):
+            weights = painting.share if painting.weights is None else painting.share * painting.weights
+            mixed = _mixed(mixed, painting.rows, kept[_name(number)].long(), weights)
+            painting.release()
+            covered += weights
+            self._piece_done()
+            yield
+        bare = (1 - covered).clamp_min(0)
         if bool((bare > 1e-3).any()):
             # What no region covers stays as it is.
-            content = _collected(self._rows_of(setting.content, setting.margin), inner.count)
-            mixed = _added(
-                mixed, content, torch.arange(inner.count, device=content.device), bare.clamp_min(0)
-            )
-        targets = torch.cat(
-            [F.normalize(piece.float(), dim=1).to(mixed.dtype) for piece in mixed.split(_PIECE)]
-        )
-        return Terms([], [self._term(targets)], kept)
+            every = torch.arange(self._inner.count, device=bare.device)
+            mixed = _mixed(mixed, self._content_rows, every, bare)
+        assert mixed is not None
+        for piece in torch.split(mixed, QUERIES):
+            piece.copy_(F.normalize(piece.to(wide(piece.dtype)), dim=1))
+        return Terms([], [self._term(mixed)], kept)
 
     def _term(self, targets: torch.Tensor) -> HypercolumnTerm:
-        return term_of(targets, self._inner, channels(self._setting))
+        channels = [self._setting.network.channels(layer) for layer in LAYERS]
+        return term_of(targets, self._inner, channels)
 
-    def _queries(self) -> torch.Tensor:
-        """What is looked for at each place, (n, C)."""
-        setting = self._setting
-        weight = setting.recipe.content_weight or 0.0
+    def _places(self) -> Generator[None, None, dict[str, torch.Tensor]]:
+        """The nearest places of each painting, (m,), numbered in it row by row."""
+        indexes: list[Index] = []
+        for painting in self._paintings:
+            indexes.append(index_of(painting.rows, painting.grid, painting.allowed))
+            self._piece_done()
+            yield
+        queries = projected(indexes, self._looked_for())
+        self._piece_done()
+        yield
+        found = {}
+        for number, (painting, index) in enumerate(zip(self._paintings, indexes, strict=True)):
+            weights, query = painting.weights, queries[number]
+            if weights is None:
+                query -= query.mean(0)
+            else:
+                query -= weights.to(query) @ query / weights.sum().clamp_min(1e-12)
+            pieces = []
+            for piece in nearest(index, query):
+                pieces.append(piece.int())
+                self._piece_done()
+                yield
+            found[_name(number)] = torch.cat(pieces)
+        return found
+
+    def _looked_for(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """(1 − a) φ(start) + a φ(content) at each place."""
+        weight = self._setting.recipe.content_weight or 0.0
         share = weight / (weight + HALF_WEIGHT)
-        if weight and setting.coarsest:
+        if weight and self._setting.coarsest:
             share = 1.0
-        count = self._inner.count
+        start = _rows_of(self._setting, self._setting.start, self._setting.margin)
         if share == 1:
-            return _collected(self._rows_of(setting.content, setting.margin), count)
-        start = _collected(self._rows_of(setting.start, setting.margin), count)
-        if not share:
-            return start
-        content = _collected(self._rows_of(setting.content, setting.margin), count)
-        return start.mul_(1 - share).add_(content, alpha=share)
+            yield from self._content_rows()
+        elif not share:
+            yield from start
+        else:
+            for (numbers, of_start), (_, of_content) in zip(start, self._content_rows(), strict=True):
+                yield numbers, torch.lerp(of_start, of_content, share)
 
-    def _style(
-        self, style: StyleImage
-    ) -> Generator[float, None, tuple[torch.Tensor, Lattice, torch.Tensor | None]]:
-        """The hypercolumns of a painting and its turns, how they are numbered, and which may be found."""
-        image, mask = _cropped(style.image), None if style.mask is None else _cropped(style.mask)
-        rows, grids, allowed = [], [], []
-        for turns in TURNS:
-            turned = torch.rot90(image, turns, (2, 3)).contiguous()
-            inner = Inner(*turned.shape[2:], 0)
-            grids.append((inner.rows, inner.columns))
-            rows.append(_collected(self._rows_of(turned, 0), inner.count))
-            if mask is not None:
-                of_places = F.avg_pool2d(torch.rot90(mask, turns, (2, 3)), SPACING)
-                allowed.append(of_places[0, 0, : inner.rows, : inner.columns].flatten() > 0.5)
-            yield self._another()
-        return torch.cat(rows), Lattice(tuple(grids)), torch.cat(allowed) if allowed else None
+    def _content_rows(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return _rows_of(self._setting, self._setting.content, self._setting.margin)
 
-    def _weights(self, part: Part) -> torch.Tensor | None:
-        """How much of each place is in a part, (n,); None for all of all."""
-        if part.mask is None:
-            return None
-        border, inner = self._inner.margin // SPACING, self._inner
-        of_places = F.avg_pool2d(part.mask, SPACING)[0, 0, border:, border:]
-        return of_places[: inner.rows, : inner.columns].flatten().float()
-
-    def _rows_of(self, image: torch.Tensor, margin: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        return rows_of(self._setting.network, image, margin=margin, tile_side=self._setting.tile_side)
-
-    def _another(self, pieces: int = 1) -> float:
-        """The share that is done after so many more pieces of work."""
-        self._done += pieces
-        return min(0.99, self._done / self._pieces)
+    def _piece_done(self) -> None:
+        self._done += 1
+        self.share = min(0.99, self._done / self._pieces)
 
 
-def channels(setting: Setting) -> list[int]:
-    """Channels of the layers of a hypercolumn."""
-    return [setting.network.channels(layer) for layer in LAYERS]
+def _rows_of(
+    setting: Setting, image: torch.Tensor, margin: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    # Zeros beyond the edge would be found again: edges would look like the painting's edges.
+    return rows_of(setting.network, image, margin=margin, padding="reflect", tile_side=setting.tile_side)
 
 
-def _shares(part: Part) -> list[tuple[StyleImage, float]]:
-    total = sum(weight for _, weight in part.styles)
-    return [(style, weight / total) for style, weight in part.styles]
+def _inner(image: torch.Tensor, margin: int) -> Inner:
+    height, width = image.shape[2:]
+    return Inner(height, width, margin)
+
+
+def _name(number: int) -> str:
+    return f"places.{number}"
+
+
+def _weights_of(part: Part, inner: Inner) -> torch.Tensor | None:
+    if part.mask is None:
+        return None
+    border = inner.margin // SPACING
+    of_places = F.avg_pool2d(part.mask, SPACING)[0, 0, border:, border:]
+    return of_places[: inner.rows, : inner.columns].flatten().float()
 
 
 def _cropped(image: torch.Tensor) -> torch.Tensor:
-    """An image without its edges."""
+    """An image (1, C, H, W) without its edges."""
     height, width = image.shape[2:]
     top, left = (max(0, min(int(STYLE_CROP * side), (side - MIN_SIDE) // 2)) for side in (height, width))
     return image[:, :, top : height - top, left : width - left]
 
 
-def _collected(pieces: Iterator[tuple[torch.Tensor, torch.Tensor]], count: int) -> torch.Tensor:
-    """(count, C) from numbered pieces."""
-    rows: torch.Tensor | None = None
-    for numbers, piece in pieces:
-        if len(piece) == count:
-            return piece
-        if rows is None:
-            rows = piece.new_empty((count, piece.shape[1]))
-        rows[numbers] = piece
-    assert rows is not None
-    return rows
-
-
-def _added(
-    mixed: torch.Tensor | None, rows: torch.Tensor, places: torch.Tensor, share: float | torch.Tensor
+def _mixed(
+    mixed: torch.Tensor | None, rows: Rows, places: torch.Tensor, weights: float | torch.Tensor
 ) -> torch.Tensor:
-    """Adds the directions of the rows at the places, each by its share, to what is there."""
-    parts = []
-    for first, piece in enumerate(places.split(_PIECE)):
-        start = first * _PIECE
-        directions = F.normalize(rows[piece].to(wide(rows.dtype)), dim=1)
-        directions *= share if isinstance(share, float) else share[start : start + len(piece), None]
-        if mixed is not None:
-            directions += mixed[start : start + len(piece)]
-        parts.append(directions.to(rows.dtype))
-    return torch.cat(parts)
+    """Adds the directions of an image's hypercolumns to what is there.
+
+    Args:
+        mixed: (m, C), what is there; None for nothing.
+        rows: the hypercolumns.
+        places: (m,): which of them for each place of the picture.
+        weights: how much, of one or of each place, (m,).
+    """
+    last = int(places.max())
+    for numbers, piece in rows():
+        numbers, piece = numbers[numbers <= last], piece[numbers <= last]
+        if mixed is None:
+            mixed = piece.new_zeros((len(places), piece.shape[1]))
+        # The places of the picture whose neighbour is in this piece, a few at a time.
+        where = torch.full((last + 1,), -1, device=numbers.device)
+        where[numbers] = torch.arange(len(numbers), device=numbers.device)
+        wanted = (where[places] >= 0).nonzero()[:, 0]
+        for some in torch.split(wanted, QUERIES):
+            directions = F.normalize(piece[where[places[some]]].to(wide(piece.dtype)), dim=1)
+            directions *= weights if isinstance(weights, float) else weights[some, None].to(directions)
+            mixed[some] = (directions + mixed[some]).to(mixed.dtype)
+    assert mixed is not None
+    return mixed

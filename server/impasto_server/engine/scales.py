@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 from impasto_server.engine.recipe import MIN_SIDE, Recipe, result_size
 
-FINER_SHARE = 0.42
 LEAST_SHARE = 0.3
-"""Evaluations at one scale, in proportion to those at the scale before it; and to those at the first scale at
-least, because strokes of its own take a scale some evaluations to settle."""
+"""Evaluations at one scale, in proportion to those at the first, at least: strokes of its own take a scale some
+evaluations to settle."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,21 +56,24 @@ def plan_scales(recipe: Recipe, size: tuple[int, int]) -> list[Scale]:
     sides = sides[-recipe.evaluations :]
     return [
         Scale(*result_size(*size, side), recipe.definition.margin, count)
-        for side, count in zip(sides, _spread(recipe.evaluations, len(sides)), strict=True)
+        for side, count in zip(
+            sides, _spread(recipe.evaluations, len(sides), recipe.definition.finer_share), strict=True
+        )
     ]
 
 
-def replanned(scales: Sequence[Scale], at: int, made_here: int, made: int, evaluations: int) -> list[Scale]:
+def replanned(recipe: Recipe, scales: Sequence[Scale], at: int, made_here: int, made: int) -> list[Scale]:
     """The scales for another number of evaluations: what is over stays, the rest is spread anew.
 
     Args:
+        recipe: resolved, with that number.
         scales: so far.
         at: index of the scale at work.
         made_here, made: evaluations made at it, and in all.
-        evaluations: wanted in all.
     """
-    left = max(len(scales) - at, evaluations - made)
-    counts = _spread(left, len(scales) - at)
+    assert recipe.evaluations is not None
+    left = max(len(scales) - at, recipe.evaluations - made)
+    counts = _spread(left, len(scales) - at, recipe.definition.finer_share)
     counts[0] += made_here
     remaining = [
         dataclasses.replace(scale, evaluations=count)
@@ -80,10 +82,10 @@ def replanned(scales: Sequence[Scale], at: int, made_here: int, made: int, evalu
     return [*scales[:at], *remaining]
 
 
-def _spread(evaluations: int, scales: int) -> list[int]:
+def _spread(evaluations: int, scales: int, finer_share: float) -> list[int]:
     """Evaluations for each scale, coarse to fine: the coarse ones are cheap, lay down the forms, and get
     more."""
-    shares = [max(FINER_SHARE**index, LEAST_SHARE) for index in range(scales)]
+    shares = [max(finer_share**index, LEAST_SHARE) for index in range(scales)]
     counts = [max(1, math.floor(evaluations * share / sum(shares))) for share in shares]
     counts[0] = max(1, counts[0] + evaluations - sum(counts))
     return counts

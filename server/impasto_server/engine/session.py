@@ -241,8 +241,7 @@ class Session:
             recipe = dataclasses.replace(recipe, precision=self._auto_precision)
         stage, scales = self._stage, list(self._scales)
         if recipe.evaluations != self.recipe.evaluations:
-            assert recipe.evaluations is not None
-            scales = replanned(scales, self._scale, stage.evaluations, self._evaluation, recipe.evaluations)
+            scales = replanned(recipe, scales, self._scale, stage.evaluations, self._evaluation)
         previous = self.recipe, self._network, self._memory_bytes
         self.recipe, self._network = recipe, _in_precision(self._master, recipe)
         if memory_bytes is not None:
@@ -452,6 +451,7 @@ class Session:
                 available_bytes=self._memory_bytes,
                 snapshots=self._network.device.type == "cpu",
                 held_bytes=self._scene.held_bytes,
+                target_values=definition.target_values,
             )
         except DoesNotFit as error:
             assert self._memory_bytes is not None

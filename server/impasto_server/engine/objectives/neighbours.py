@@ -12,14 +12,14 @@ from impasto_server.engine.objectives.definition import Definition, evenly
 if TYPE_CHECKING:
     from impasto_server.engine.objectives.objective import Setting, Terms
 
-HALF_WEIGHT = 0.1
+HALF_WEIGHT = 0.2
 """Content weight at which what is looked for is half the content's and half the picture's so far."""
-
-TURNS = (0, 1, 2, 3)
-"""Quarter turns in which a painting is looked at."""
 
 STYLE_CROP = 0.03
 """Part of a painting's height and width that is cut off each side: its frame would be painted too."""
+
+TARGET_VALUES = 210
+"""Values held for each pixel: 2,688 of a place's target for 16 pixels, and what is searched."""
 
 
 def terms(setting: Setting) -> Generator[float, None, Terms]:
@@ -43,5 +43,7 @@ DEFINITION = Definition(
     coarsest=64,
     # Cosines do not hold brightness and saturation well.
     match_palette=True,
-    target_bytes=2 * 2688 // 16,
+    target_values=TARGET_VALUES,
+    finer_share=0.75,
+    defaults={"evaluations": {"draft": 40, "standard": 90, "fine": 250}},
 )
