@@ -133,7 +133,8 @@ def _at_positions(gradient: torch.Tensor, layer: str, shape: Sequence[int], wind
         side = SPACING >> (block - 1)
         found = gradient.new_zeros((height, width, channels))
         part = found[rows.start * side : rows.stop * side, columns.start * side : columns.stop * side]
-        part.unflatten(0, (-1, side)).unflatten(2, (-1, side)).copy_(of_places[:, None, :, None])
+        blocks = part.view(rows.stop - rows.start, side, columns.stop - columns.start, side, channels)
+        blocks.copy_(of_places[:, None, :, None])
     return found.permute(2, 0, 1)[None]
 
 
@@ -194,7 +195,8 @@ def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def _length(a: torch.Tensor) -> torch.Tensor:
     """Norms of a map (1, C, h, w) at each place, (1, 1, h, w), in the wide type."""
-    return torch.linalg.vector_norm(a, dim=1, keepdim=True, dtype=wide(a.dtype))
+    length: torch.Tensor = torch.linalg.vector_norm(a, dim=1, keepdim=True, dtype=wide(a.dtype))
+    return length
 
 
 @dataclasses.dataclass(frozen=True)

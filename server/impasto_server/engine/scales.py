@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from impasto_server.engine.recipe import MIN_SIDE, Recipe, result_size
 
 LEAST_SHARE = 0.3
-"""Evaluations at one scale, in proportion to those at the first, at least: strokes of its own take a scale some
-evaluations to settle."""
+"""Evaluations at one scale, in proportion to those at the first, at least: strokes of its own take a scale
+some evaluations to settle."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +54,10 @@ def plan_scales(recipe: Recipe, size: tuple[int, int]) -> list[Scale]:
             sides.insert(0, math.ceil(sides[0] / 2))
     # Every scale needs one evaluation.
     sides = sides[-recipe.evaluations :]
+    counts = _spread(recipe.evaluations, len(sides), recipe.definition.finer_share)
     return [
         Scale(*result_size(*size, side), recipe.definition.margin, count)
-        for side, count in zip(
-            sides, _spread(recipe.evaluations, len(sides), recipe.definition.finer_share), strict=True
-        )
+        for side, count in zip(sides, counts, strict=True)
     ]
 
 

@@ -12,7 +12,7 @@ from impasto_server.engine.objectives.definition import Definition, evenly
 if TYPE_CHECKING:
     from impasto_server.engine.objectives.objective import Setting, Terms
 
-HALF_WEIGHT = 0.2
+HALF_WEIGHT = 0.15
 """Content weight at which what is looked for is half the content's and half the picture's so far."""
 
 STYLE_CROP = 0.03
