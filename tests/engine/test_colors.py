@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -31,6 +33,51 @@ def test_match_palette_weighs_styles():
     matched = colors.match_palette(image, [(black, 1.0), (white, 3.0)])
     share = (matched[0, 0] > 0).float().mean()
     assert 0.65 < share < 0.85
+
+
+@pytest.mark.parametrize("color", [(128, 128, 128), (255, 255, 255), (0, 0, 0), (210, 20, 40)])
+@pytest.mark.parametrize("seed", [2, 3])
+def test_a_flat_image_gets_the_mean_of_the_palette(color, seed):
+    image = pixels.to_tensor(Image.new("RGB", (64, 48), color), like=LIKE)
+    style = pixels.to_tensor(picture(50, 70, seed), like=LIKE)
+    matched = colors.match_palette(image, [(style, 1.0)])
+    assert matched.flatten(2).std(2).max() < 1e-3
+    # Ten levels of 255.
+    assert (matched.mean((2, 3)) - style.mean((2, 3))).abs().max() < 10 / 255 / 0.225
+
+
+def test_the_flat_part_of_an_image_gets_the_mean_of_its_share_of_the_palette():
+    grey = Image.new("RGB", (60, 60), (255, 255, 255))
+    grey.paste(0, (0, 0, 60, 30))
+    ramp = pixels.to_tensor(Image.linear_gradient("L").convert("RGB"), like=LIKE)
+    matched = np.asarray(
+        pixels.to_picture(colors.match_palette(pixels.to_tensor(grey, like=LIKE), [(ramp, 1.0)]))
+    )
+    # Half of the palette is darker than 128, half is lighter.
+    assert abs(matched[:30].mean() - 64) < 8
+    assert abs(matched[30:].mean() - 192) < 8
+
+
+def test_the_noise_of_a_flat_image_is_not_drawn_out_to_the_whole_palette():
+    levels = np.random.default_rng(0).normal(128, 1, (48, 64, 3)).round().astype(np.uint8)
+    image = pixels.to_tensor(Image.fromarray(levels, "RGB"), like=LIKE)
+    style = pixels.to_tensor(picture(50, 70, 2), like=LIKE)
+    matched = colors.match_palette(image, [(style, 1.0)])
+    assert matched.std((2, 3)).max() < 0.4 * style.std((2, 3)).min()
+
+
+def test_any_image_takes_the_colour_of_a_style_of_one_colour():
+    image = pixels.to_tensor(picture(60, 60, 1), like=LIKE)
+    style = pixels.to_tensor(Image.new("RGB", (30, 30), (200, 120, 40)), like=LIKE)
+    matched = np.asarray(pixels.to_picture(colors.match_palette(image, [(style, 1.0)])))
+    assert np.abs(matched.astype(int) - (200, 120, 40)).max() <= 1
+
+
+def test_match_palette_keeps_the_images_arithmetic():
+    image, style = (pixels.to_tensor(picture(40, 30, seed), like=LIKE.double()) for seed in (1, 2))
+    matched = colors.match_palette(image, [(style, 1.0)])
+    assert matched.dtype == torch.float64
+    assert not torch.equal(matched, matched.float().double())
 
 
 def test_match_palette_of_flat_images_is_finite():

@@ -2,16 +2,22 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from impasto_server.engine import Recipe
+from impasto_server.engine.evaluation import evaluate
 from impasto_server.engine.evaluation import loss as loss_of
-from impasto_server.engine.losses import gram_matrix, total_variation
+from impasto_server.engine.losses import WassersteinTerm, gram_matrix, moments, total_variation
 from impasto_server.engine.network import Network
 from impasto_server.engine.objectives.objective import Part, Setting, prepared
-from impasto_server.engine.pixels import to_tensor
+from impasto_server.engine.pixels import to_tensor, with_margin
 from impasto_server.engine.targets import StyleImage
+from impasto_server.engine.windows import whole
 from random_networks import picture, random_weights
 
 
@@ -93,7 +99,7 @@ def test_gatys_is_the_papers_formula(network64):
     image = content.flip(3)
     layers = ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1", "relu4_2"]
     f, p = (network64(x, layers) for x in (image, content))
-    s = network64(style, layers, padding="reflect")
+    s = network64(style, layers)
     expected_content = 0.5 * ((f["relu4_2"] - p["relu4_2"]) ** 2).sum()
     expected_style = torch.zeros((), dtype=torch.float64)
     for layer in layers[:5]:
@@ -127,6 +133,14 @@ def test_balanced_losses_are_relative_errors(network64):
     torch.testing.assert_close(again.style, losses.style, rtol=1e-5, atol=0)
 
 
+def test_contents_are_measured_in_the_networks_arithmetic(network64):
+    loss, content, _ = objective(network64)
+    image = content.flip(3)
+    f, p = (network64(x, ["relu4_2"])["relu4_2"] for x in (image, content))
+    expected = (f - p).square().sum() / p.square().sum()
+    torch.testing.assert_close(loss(image).content, expected, rtol=1e-13, atol=0)
+
+
 def test_the_content_has_no_content_loss_and_the_style_no_style_loss(network64):
     loss, content, _ = objective(network64)
     assert loss(content).content == 0
@@ -136,6 +150,112 @@ def test_the_content_has_no_content_loss_and_the_style_no_style_loss(network64):
     loss = functools.partial(loss_of, prepared(setting(recipe, network64, content, (style, 1.0))))
     assert loss(style).style < 1e-20
     assert loss(content).style > 1e-3
+
+
+@pytest.mark.parametrize("name", ["balanced", "gatys", "wasserstein"])
+@pytest.mark.parametrize(("masked", "tile_side"), [(False, None), (True, None), (False, 32)])
+def test_a_painting_has_no_style_loss_against_itself(network, name, masked, tile_side):
+    """Picture and painting are continued alike, and neither's margin counts."""
+    recipe = Recipe(objective=name, style_weight=1, longest_side=77).resolve(77, 50)
+    # Some tiles lie in the margin.
+    image = with_margin(to_tensor(picture(77, 50, 1), like=torch.empty(0)), 32)
+    across = torch.linspace(0, 1, image.shape[3], dtype=image.dtype).expand(1, 1, *image.shape[2:])
+    mask = across if masked else None
+    part = Part(mask, [(StyleImage(image, mask, 32), 1.0)])
+    objective = prepared(
+        Setting(
+            recipe=recipe,
+            network=network,
+            content=image,
+            start=image,
+            parts=[part],
+            margin=32,
+            tile_side=tile_side,
+        )
+    )
+    method = "plain" if tile_side is None else "tiled"
+    same = evaluate(objective, image, method, tile_side).losses
+    other = evaluate(objective, image.flip(1), method, tile_side).losses
+    assert 0 <= same[2] < 1e-6 * other[2]
+
+
+activations = st.floats(-100, 100, width=32).map(lambda value: max(value, 0.0))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    feature_maps=st.lists(
+        arrays(np.float32, st.tuples(st.just(6), st.integers(1, 5)), elements=activations),
+        min_size=2,
+        max_size=2,
+    ),
+    offset=st.sampled_from([0.0, 3.0, 1000.0]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_the_wasserstein_term_is_never_negative_and_zero_against_itself(feature_maps, offset, dtype):
+    """Few positions, and features that do not vary: covariances with empty directions."""
+
+    def mean_moments(features):
+        return moments(features, torch.ones(1, 1, features.shape[3], dtype=dtype)) / features.shape[3]
+
+    image, style = (torch.tensor(map + offset, dtype=dtype)[None, :, None] for map in feature_maps)
+    target = mean_moments(style)
+    positions = torch.tensor([float(image.shape[3])], dtype=dtype)
+    guides = torch.ones(1, 1, image.shape[3], dtype=dtype)
+    term = WassersteinTerm("relu1_1", guides, positions, target, torch.ones(1, dtype=dtype))
+    image.requires_grad_(True)
+    value = term.value(term.statistic({term.layer: image}, whole(*image.shape[2:])))
+    (gradient,) = torch.autograd.grad(value, image)
+    assert 0 <= value < float("inf")
+    assert gradient.isfinite().all()
+    size = target[0, 1:].trace() + 1e-6
+    assert 0 <= term.value(target * positions) < 1e-6 * size
+
+
+def test_the_wasserstein_term_of_hundreds_of_channels_and_few_positions_is_zero_against_itself():
+    generator = torch.Generator().manual_seed(0)
+    f = torch.randn(1, 512, 4, 4, generator=generator).clamp_min(0)
+    guides, positions = torch.ones(1, 4, 4), torch.tensor([16.0])
+    target = moments(f, guides) / 16
+    term = WassersteinTerm("relu5_1", guides, positions, target, torch.ones(1))
+    # It was −1.42 of this.
+    assert 0 <= term.value(target * 16) < 1e-6 * target[0, 1:].trace()
+
+
+def test_what_lies_in_the_margin_is_seen_but_not_counted(network64):
+    recipe = Recipe(content_weight=0, style_layers=(("relu1_1", 1.0),)).resolve(48, 40)
+    content, style = (with_margin(to_tensor(picture(48, 40, seed), like=like()), 16) for seed in (1, 2))
+    part = Part(None, [(StyleImage(style, None, 16), 1.0)])
+    objective = prepared(
+        Setting(recipe=recipe, network=network64, content=content, start=content, parts=[part], margin=16)
+    )
+    changed = content.clone()
+    # One pixel is as far as this layer sees.
+    changed[:, :, :15] = changed[:, :, -15:] = changed[..., :15] = changed[..., -15:] = 3
+    expected, got = (loss_of(objective, image).style for image in (content, changed))
+    assert torch.equal(expected, got)
+    changed[:, :, 15] = 3
+    assert loss_of(objective, changed).style != expected
+
+
+def test_what_lies_in_a_paintings_margin_is_no_part_of_the_target(network64):
+    recipe = Recipe(content_weight=0, style_layers=(("relu1_1", 1.0),)).resolve(48, 40)
+    style = with_margin(to_tensor(picture(48, 40, 2), like=like()), 16)
+
+    def target(image, mask=None):
+        part = Part(None, [(StyleImage(image, mask, 16), 1.0)])
+        setting = Setting(
+            recipe=recipe, network=network64, content=style, start=style, parts=[part], margin=16
+        )
+        return prepared(setting).terms[0].targets
+
+    changed = style.clone()
+    changed[:, :, :15] = changed[:, :, -15:] = changed[..., :15] = changed[..., -15:] = 3
+    everywhere = torch.ones_like(style[:, :1])
+    torch.testing.assert_close(target(changed), target(style), rtol=0, atol=0)
+    torch.testing.assert_close(target(changed, everywhere), target(style))
+    f = network64(style, ["relu1_1"])["relu1_1"][:, :, 16:-16, 16:-16]
+    torch.testing.assert_close(target(style)[0], gram_matrix(f) / (48 * 40))
 
 
 def test_targets_of_several_styles_are_mixed_by_weight(network64):

@@ -100,11 +100,6 @@ def test_nothing_is_kept_of_an_evaluation_once_it_is_over(network):
         gc.enable()
 
 
-def test_reflected_edges_have_no_gradient(network):
-    with pytest.raises(ValueError, match="no gradient"):
-        network(torch.zeros(1, 3, 32, 32, requires_grad=True), ["relu1_1"], padding="reflect")
-
-
 def _plainly(network, image, layers):
     features, x = {}, image
     for name in convolution_names(network.architecture)[:11]:
@@ -141,8 +136,33 @@ def test_a_cast_is_made_once_and_leaves_the_original(network):
     assert 0 < (exact - rounded).norm() / exact.norm() < 0.03
 
 
-@pytest.mark.parametrize("padding", ["zeros", "reflect"])
+def test_reflected_edges_have_no_gradient(network):
+    with pytest.raises(ValueError, match="no gradient"):
+        network(torch.zeros(1, 3, 32, 32, requires_grad=True), ["relu1_1"], padding="reflect")
+
+
+def test_casts_follow_a_network_that_is_moved_or_cast():
+    network = Network(random_weights("vgg16"))
+    half = network.in_dtype(torch.bfloat16)
+    network.double()
+    single = network.in_dtype(torch.float32)
+    assert (network.dtype, single.dtype, half.dtype) == (torch.float64, torch.float32, torch.bfloat16)
+    assert single is network.in_dtype(torch.float32)
+    network.float()
+    assert network.in_dtype(torch.float32) is network
+    network.in_dtype(torch.bfloat16)
+    network.to("meta")
+    assert network.in_dtype(torch.bfloat16).device.type == "meta"
+
+
+def test_a_cast_that_somebody_cast_is_not_given_again(network):
+    network.in_dtype(torch.float64).half()
+    assert network.in_dtype(torch.float64).dtype == torch.float64
+    assert network.dtype == torch.float32
+
+
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (16, 200), (131, 17)])
+@pytest.mark.parametrize("padding", ["zeros", "reflect"])
 def test_any_size_from_16_pixels(network, padding, height, width):
     features = network(torch.randn(1, 3, height, width), ["relu5_1"], padding=padding)["relu5_1"]
     assert features.shape == (1, 512, height // 16, width // 16)

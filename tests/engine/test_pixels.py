@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
-from impasto_server.engine import pixels
+from impasto_server.engine import Recipe, Session, Style, pixels
 from random_networks import picture
 
 LIKE = torch.empty(0)
@@ -33,3 +34,46 @@ def test_margins_mirror_the_image_however_wide():
     wide = pixels.with_margin(image, 64)
     assert wide.shape == (1, 3, 20 + 128, 30 + 128)
     assert torch.equal(wide[:, :, 64:84, 64:94], image)
+
+
+def checkerboard(picture):
+    """Root mean square, over blocks of 2 × 2 pixels, of what changes from each pixel to its neighbours; in
+    levels of grey out of 255."""
+    grey = np.asarray(picture).astype(float).mean(2)
+    height, width = (side // 2 * 2 for side in grey.shape)
+    blocks = grey[:height, :width].reshape(height // 2, 2, width // 2, 2)
+    return np.sqrt(((blocks[:, [0, 1], :, [0, 1]] - blocks[:, [0, 1], :, [1, 0]]).sum(0) ** 2).mean()) / 4
+
+
+def test_the_checkerboard_of_a_checkerboard_is_its_amplitude():
+    board = 100 + 10 * (-1.0) ** np.add.outer(np.arange(12), np.arange(17))
+    assert checkerboard(np.dstack([board] * 3)) == pytest.approx(10)
+    assert checkerboard(picture(31, 20, 1)) < 1
+
+
+@pytest.mark.parametrize("size", [(160, 120), (16, 16), (17, 301)])
+def test_noise_is_as_strong_as_ever_but_has_no_checkerboard(size):
+    drawn = torch.cat([pixels.noise(size, seed, like=LIKE) for seed in range(20)])
+    assert drawn.shape == (20, 3, size[1], size[0])
+    assert abs(drawn.mean()) < 0.1
+    assert abs(drawn.std() - 1) < 0.1
+    # At the edges too.
+    assert abs(drawn[..., 0].std() - 1) < 0.2
+    assert not torch.equal(drawn[0], drawn[1])
+    for image in drawn[:3]:
+        # White noise has 0.29.
+        assert checkerboard(image.permute(1, 2, 0)) < 0.05
+
+
+def test_a_texture_of_a_smooth_painting_has_no_checkerboard(builtin_network):
+    made = Session(
+        Recipe(evaluations=15),
+        content=None,
+        texture=(64, 48),
+        styles=[Style(picture(96, 80, 2))],
+        network=builtin_network,
+    )
+    for _ in made:
+        pass
+    # From white noise: 10.
+    assert checkerboard(made.picture()) < 3

@@ -201,9 +201,35 @@ def test_nothing_to_improve_is_convergence(network):
     assert np.array_equal(array(made.picture()), array(content))
 
 
-def test_a_learning_rate_far_too_high_still_ends_with_a_picture(network):
-    made, _ = painted(network, optimizer="adam", learning_rate=100, evaluations=6)
-    assert np.isfinite(array(made.picture())).all()
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("field", ["content_weight", "style_weight", "tv_weight"])
+@pytest.mark.parametrize("weight", [1e30, 1e38])
+def test_a_weight_that_overflows_is_named(network, optimizer, field, weight):
+    content, start = picture(40, 32, 1), picture(40, 32, 3)
+    made, progress = painted(
+        network, content=content, start="image", start_image=start, optimizer=optimizer, **{field: weight}
+    )
+    assert made.stop_reason == "not_finite"
+    assert f"a lower {field} (it is {weight:g})" in made.stop_message
+    assert len(progress) <= 12
+    assert array(made.picture()).std() > 0
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.99])
+def test_a_learning_rate_far_too_high_still_ends_with_the_best_picture(network, averaging):
+    made = session(network, optimizer="adam", learning_rate=100, evaluations=6, averaging=averaging)
+    begin = array(made.picture())
+    progress = list(made)
+    losses = [p.loss for p in progress]
+    assert min(losses) == losses[0] < 0.1 * losses[-1]
+    assert made.stop_reason == "completed"
+    assert np.array_equal(array(made.picture()), begin)
+
+
+def test_adam_keeps_its_last_image_where_the_loss_falls(network):
+    made = session(network, optimizer="adam", learning_rate=0.01, evaluations=6, averaging=0.0)
+    list(made)
+    assert not torch.equal(made._stage.image, made._stage.best_image)
 
 
 def test_values_out_of_range_are_not_clamped_while_painting(network):
@@ -302,3 +328,27 @@ class TestTheBorder:
         assert made.picture().size == (48, 40)
         report = session(network, content=picture(48, 40, 1), objective="report")
         assert report._stage.image.shape == (1, 3, 40, 48)
+
+    def test_a_painting_painted_as_itself_has_no_style_loss(self, builtin_network):
+        painting = Image.effect_noise((96, 80), 90).convert("RGB")
+        made = session(builtin_network, content=painting, style=painting, objective="gatys")
+        style_loss = made.step().style_loss
+        other = session(builtin_network, content=picture(96, 80, 1), style=painting, objective="gatys")
+        assert style_loss < 1e-6 * other.step().style_loss
+
+
+class TestFlatPictures:
+    """A picture or a painting of one colour."""
+
+    @pytest.mark.parametrize("color", [(128, 128, 128), (250, 250, 245)])
+    def test_a_flat_content_takes_the_paintings_mean_colour(self, builtin_network, color):
+        style = picture(72, 60, 2)
+        content = Image.new("RGB", (64, 64), color)
+        made, _ = painted(builtin_network, content=content, style=style, evaluations=12)
+        means = [array(image).mean((0, 1)) for image in (made.picture(), style)]
+        assert np.abs(means[0] - means[1]).max() < 30
+
+    def test_a_picture_takes_the_colour_of_a_flat_painting(self, builtin_network):
+        style = Image.new("RGB", (64, 64), (60, 110, 170))
+        made, _ = painted(builtin_network, content=picture(64, 48, 1), style=style, evaluations=12)
+        assert np.abs(array(made.picture()).mean((0, 1)) - (60, 110, 170)).max() < 15

@@ -19,15 +19,28 @@ from random_networks import picture, random_weights
 WIDTH, HEIGHT = 149, 227
 
 
-def objective(dtype: torch.dtype, name: str, tile_side: int | None) -> tuple[Objective, torch.Tensor]:
+def objective(
+    dtype: torch.dtype, name: str, tile_side: int | None, margin: int = 0
+) -> tuple[Objective, torch.Tensor]:
     network = Network(random_weights("vgg16")).to(dtype)
     like = torch.empty(0, dtype=dtype)
     content, style = (to_tensor(picture(WIDTH, HEIGHT, seed), like=like) for seed in (1, 2))
     left = torch.linspace(1, 0, WIDTH, dtype=dtype).expand(1, 1, HEIGHT, WIDTH)
-    parts = [Part(left, [(StyleImage(style, None), 1.0)]), Part(1 - left, [(StyleImage(style, left), 1.0)])]
+    parts = [
+        Part(left, [(StyleImage(style, None, margin), 1.0)]),
+        Part(1 - left, [(StyleImage(style, left, margin), 1.0)]),
+    ]
+    if margin:
+        parts = [Part(None, parts[0].styles)]
     recipe = Recipe(objective=name, tv_weight=0.1, longest_side=HEIGHT).resolve(WIDTH, HEIGHT)
     setting = Setting(
-        recipe=recipe, network=network, content=content, start=content, parts=parts, tile_side=tile_side
+        recipe=recipe,
+        network=network,
+        content=content,
+        start=content,
+        parts=parts,
+        margin=margin,
+        tile_side=tile_side,
     )
     return prepared(setting), content.flip(3)
 
@@ -35,10 +48,17 @@ def objective(dtype: torch.dtype, name: str, tile_side: int | None) -> tuple[Obj
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)], ids=["float64", "float32"]
 )
-@pytest.mark.parametrize(("name", "side"), [("balanced", 64), ("balanced", 112), ("wasserstein", 64)])
-def test_tiles_give_the_gradient_of_the_whole(name, side, dtype, tolerance):
-    whole, image = objective(dtype, name, None)
-    tiled, _ = objective(dtype, name, side)
+@pytest.mark.parametrize(
+    ("name", "side", "margin"),
+    [
+        ("balanced", 64, 0),
+        ("gatys", 112, 16),
+        ("wasserstein", 64, 0),
+    ],
+)
+def test_tiles_give_the_gradient_of_the_whole(name, side, margin, dtype, tolerance):
+    whole, image = objective(dtype, name, None, margin)
+    tiled, _ = objective(dtype, name, side, margin)
     expected, got = evaluate(whole, image), evaluate(tiled, image, "tiled", side)
     if name == "wasserstein" and dtype == torch.float32:
         # The roots of covariances with empty directions are not steadier than this.

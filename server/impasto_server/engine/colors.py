@@ -17,6 +17,10 @@ _PALETTE_SAMPLE = 1 << 14
 _PALETTE_GRID = 25
 _QUANTILES = 257
 
+_SPREAD = 4 / 255 / 0.225
+"""Standard deviation of the spread that each colour is taken to have, four levels of 255. An area of one
+colour has no quantile of its own, and its noise is not to be drawn out to the whole palette."""
+
 # Rec. 601, as in the YIQ of Gatys et al. 2017.
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -26,40 +30,55 @@ def match_palette(image: torch.Tensor, styles: Weighted) -> torch.Tensor:
 
     Along random axes the image's values are moved to the styles' quantiles, which after some turns moves
     the whole three-dimensional distribution (Pitié, Kokaram, Dahyot 2007: Automated colour grading using
-    colour distribution transfer).
+    colour distribution transfer). A colour is taken for a normal distribution of deviation `_SPREAD`, and
+    goes to the mean of where that is moved to: flat grey gets the mean of the palette.
 
     Args:
         image: (1, 3, H, W).
         styles: (1, 3, H', W') each, and weights: shares of the palette.
     """
     generator = torch.Generator().manual_seed(0)
+    turns = [torch.linalg.qr(torch.randn(3, 3, generator=generator))[0] for _ in range(_PALETTE_TURNS)]
     palette = torch.cat([_sample_colors(style, weight, styles) for style, weight in styles])
-    colors = image.flatten(2)[0].T.float()
+    colors = image.flatten(2)[0].T
     sample = colors[:: max(1, len(colors) // _PALETTE_SAMPLE)]
+    sample = sample + _SPREAD * torch.randn(sample.shape, generator=generator).to(sample)
     # The map of colours is worked out on a sample, and for the corners of a grid along with it; the image is
     # then looked up in the grid.
-    low, high = sample.min(0).values, sample.max(0).values.clamp_min(sample.min(0).values + 1e-3)
-    ticks = torch.linspace(0, 1, _PALETTE_GRID, device=image.device)
+    low, high = sample.min(0).values, sample.max(0).values
+    ticks = torch.linspace(0, 1, _PALETTE_GRID, dtype=image.dtype, device=image.device)
     corners = torch.cartesian_prod(ticks, ticks, ticks) * (high - low) + low
     points = torch.cat([sample, corners])
-    ranks = torch.linspace(0, 1, _QUANTILES, device=image.device)
-    for _ in range(_PALETTE_TURNS):
-        axes = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0].to(image.device)
+    ranks = torch.linspace(0, 1, _QUANTILES, dtype=image.dtype, device=image.device)
+    for turn in turns:
+        axes = turn.to(image)
         projected = (points @ axes).T.contiguous()
         source = torch.quantile(projected[:, : len(sample)], ranks, dim=1).T.contiguous()
         target = torch.quantile((palette @ axes).T, ranks, dim=1).T.contiguous()
         points = _interpolate(projected, source, target).T @ axes.T
-    grid = points[len(sample) :].T.view(1, 3, _PALETTE_GRID, _PALETTE_GRID, _PALETTE_GRID)
+    grid = points[len(sample) :].view(_PALETTE_GRID, _PALETTE_GRID, _PALETTE_GRID, 3)
+    grid = torch.einsum("abcv,ia,jb,kc->vijk", grid, *_blurs((high - low) * ticks[1]))[None]
     # grid_sample counts the last axis of the grid first.
     where = ((colors - low) / (high - low) * 2 - 1).flip(1).view(1, 1, 1, -1, 3)
     matched = F.grid_sample(grid, where, padding_mode="border", align_corners=True)
     return matched.view(image.shape).to(image.dtype)
 
 
+def _blurs(steps: torch.Tensor) -> torch.Tensor:
+    """For each axis of the grid, the matrix (_PALETTE_GRID, _PALETTE_GRID) that blurs it by `_SPREAD`.
+
+    Args:
+        steps: (3,): between two points of the grid along each axis.
+    """
+    places = torch.arange(_PALETTE_GRID, device=steps.device)
+    distances = (places[:, None] - places) * steps[:, None, None]
+    return torch.softmax(-0.5 * (distances / _SPREAD) ** 2, dim=2)
+
+
 def _sample_colors(style: torch.Tensor, weight: float, styles: Weighted) -> torch.Tensor:
     """(n, 3) colours spread evenly over a style, n in proportion to its weight."""
     count = max(1, round(_PALETTE_SAMPLE * weight / sum(w for _, w in styles)))
-    colors = style.flatten(2)[0].T.float()
+    colors = style.flatten(2)[0].T
     indices = torch.linspace(0, len(colors) - 1, count, device=style.device).round().long()
     return colors[indices]
 

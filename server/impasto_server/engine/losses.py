@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 
-from impasto_server.engine.windows import Tile
+from impasto_server.engine.windows import Tile, Window, among
 
 _GRAM_BLOCK = 1024
 
@@ -112,57 +112,86 @@ def moments(features: torch.Tensor, guides: torch.Tensor) -> torch.Tensor:
     return torch.cat([sums[:, None], guided_gram_matrices(features, guides)], dim=1)
 
 
-def symmetric_eigen(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Eigenvalues, rising, and eigenvectors of a symmetric positive semidefinite matrix, in its type.
+def _symmetric_eigen(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Eigenvalues, rising, and eigenvectors of a symmetric matrix in float64."""
+    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+    return values, vectors
 
-    In float64 and with a millionth of the mean eigenvalue added: in float32 the solver does not converge on
-    the covariances of few positions or of a plain image, most of whose eigenvalues are 0.
-    """
+
+def _to_float64(tensor: torch.Tensor) -> torch.Tensor:
     # Apple's GPUs have no float64.
-    wide = matrix.detach().to("cpu" if matrix.device.type == "mps" else matrix.device, torch.float64)
-    ridge = wide.diagonal().mean().clamp_min(1e-9) * 1e-6
-    eye = torch.eye(len(wide), dtype=wide.dtype, device=wide.device)
-    values, vectors = torch.linalg.eigh((wide + wide.T) / 2 + ridge * eye)
-    return values.to(matrix), vectors.to(matrix)
+    return tensor.detach().to("cpu" if tensor.device.type == "mps" else tensor.device, torch.float64)
 
 
-class _TraceOfRoot(torch.autograd.Function):
-    """tr(A^½) of a symmetric positive semidefinite matrix; its gradient is ½ A^-½."""
+@dataclasses.dataclass(frozen=True)
+class Normal:
+    """A normal distribution to compare others with: μ̂ and Σ̂, with a ridge ε.
+
+    Covariances of few positions or of a plain image have empty directions, in which roots have no steady
+    gradient. Both that are compared have ε added to their variance in every direction.
+
+    Attributes:
+        mean: μ̂, (C,).
+        ridge: ε, a ten-thousandth of the mean variance and what float32 sums of products are uncertain by.
+        root, inverse_root: (Σ̂ + ε I)^½ and (Σ̂ + ε I)^-½, (C, C), in float64.
+    """
+
+    mean: torch.Tensor
+    ridge: float
+    root: torch.Tensor
+    inverse_root: torch.Tensor
+
+
+def normal(mean: torch.Tensor, covariance: torch.Tensor) -> Normal:
+    """The normal distribution of a mean (C,) and a covariance (C, C)."""
+    wide_mean, wide_covariance = _to_float64(mean), _to_float64(covariance)
+    spread = float(wide_covariance.diagonal().mean().clamp_min(0))
+    ridge = 1e-4 * spread + 1e-7 * float(wide_mean.square().sum()) + 1e-12
+    values, vectors = _symmetric_eigen(wide_covariance)
+    deviations = (values.clamp_min(0) + ridge).sqrt()
+    root, inverse_root = (vectors * deviations) @ vectors.T, (vectors / deviations) @ vectors.T
+    return Normal(mean, ridge, root, inverse_root)
+
+
+class _Spread(torch.autograd.Function):
+    """Squared Wasserstein-2 distance of two centred normal distributions, Σ and Σ̂ (both with the ridge).
+
+    tr Σ + tr Σ̂ − 2 tr A^½ with A = Σ̂^½ Σ Σ̂^½ is a difference that rounding makes negative. It is computed as
+    the sum of squares that it equals, |Σ̂^-½ A^½ − Σ̂^½|². Its gradient is I − Σ̂^½ A^-½ Σ̂^½.
+    """
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, matrix: torch.Tensor) -> torch.Tensor:
-        values, vectors = symmetric_eigen(matrix)
-        # Directions that hardly vary have no steady gradient.
-        roots = values.clamp_min(values[-1].clamp_min(1e-12) * 1e-6).sqrt()
-        ctx.save_for_backward(vectors, roots)
-        trace: torch.Tensor = roots.sum()
-        return trace
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, covariance: torch.Tensor, target: Normal
+    ) -> torch.Tensor:
+        eye = torch.eye(len(covariance), dtype=torch.float64, device=target.root.device)
+        product = target.root @ (_to_float64(covariance) + target.ridge * eye) @ target.root
+        values, vectors = _symmetric_eigen(product)
+        # Less is rounding: no variance is below the ridge.
+        roots = values.clamp_min(target.ridge**2).sqrt()
+        ctx.save_for_backward(eye - target.root @ (vectors / roots) @ vectors.T @ target.root)
+        distance = (target.inverse_root @ (vectors * roots) @ vectors.T - target.root).square().sum()
+        return distance.to(covariance)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *grad_outputs: torch.Tensor) -> torch.Tensor:
-        vectors, roots = ctx.saved_tensors  # type: ignore[attr-defined]
-        gradient: torch.Tensor = grad_outputs[0] * ((vectors / (2 * roots)) @ vectors.T)
-        return gradient
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, *grad_outputs: torch.Tensor
+    ) -> tuple[torch.Tensor, None]:
+        (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return grad_outputs[0] * gradient.to(grad_outputs[0]), None
 
 
-def wasserstein_distance(
-    mean: torch.Tensor,
-    covariance: torch.Tensor,
-    target_mean: torch.Tensor,
-    target_covariance: torch.Tensor,
-    target_root: torch.Tensor,
-) -> torch.Tensor:
-    """Squared Wasserstein-2 distance of two normal distributions (Olkin, Pukelsheim 1982):
+def wasserstein_distance(mean: torch.Tensor, covariance: torch.Tensor, target: Normal) -> torch.Tensor:
+    """Squared Wasserstein-2 distance of two normal distributions (Olkin, Pukelsheim 1982), at least 0:
     |μ − μ̂|² + tr Σ + tr Σ̂ − 2 tr (Σ̂^½ Σ Σ̂^½)^½.
 
     Args:
-        mean, target_mean: (C,).
-        covariance, target_covariance, target_root: (C, C); the last is Σ̂^½.
+        mean: μ, (C,).
+        covariance: Σ, (C, C).
+        target: μ̂ and Σ̂.
     """
-    cross: torch.Tensor = _TraceOfRoot.apply(target_root @ covariance @ target_root)
-    spread = covariance.trace() + target_covariance.trace() - 2 * cross
-    distance: torch.Tensor = (mean - target_mean).square().sum() + spread
-    return distance
+    spread: torch.Tensor = _Spread.apply(covariance, target)
+    return (mean - target.mean).square().sum() + spread
 
 
 def total_variation(image: torch.Tensor) -> torch.Tensor:
@@ -217,13 +246,16 @@ class GramTerm:
 
     Attributes:
         layer: where.
-        guides: (R, H, W): how much of each position is in each region; None for one region that is all.
+        inner: the positions that count. Outside is the margin.
+        guides: (R, H, W): how much of each position is in each region, 0 in the margin; None for one region
+            that is all.
         positions: (R,): N_r, the sums of the guides.
         targets: (R, C, C): Ĝ_r, the styles' Gram matrices over their positions.
         scales: (R,): factors of the sums of squares.
     """
 
     layer: str
+    inner: Window
     guides: torch.Tensor | None
     positions: torch.Tensor
     targets: torch.Tensor
@@ -241,7 +273,8 @@ class GramTerm:
         """(R, C, C)."""
         core, (rows, columns) = tile.core_of(features, self.layer)
         if self.guides is None:
-            return gram_matrix(core)[None]
+            inner = among(self.inner, (rows, columns))
+            return gram_matrix(core[:, :, inner[0], inner[1]])[None]
         return guided_gram_matrices(core, self.guides[:, rows, columns])
 
     def value(self, statistic: torch.Tensor) -> torch.Tensor:
@@ -255,7 +288,7 @@ class WassersteinTerm:
 
     Attributes:
         layer: where.
-        guides: (R, H, W): how much of each position is in each region.
+        guides: (R, H, W): how much of each position is in each region, 0 in the margin.
         positions: (R,): the sums of the guides.
         targets: (R, C + 1, C): the styles' mean features and, below, their mean outer product.
         scales: (R,): factors of the distances.
@@ -266,12 +299,10 @@ class WassersteinTerm:
     positions: torch.Tensor
     targets: torch.Tensor
     scales: torch.Tensor
-    _roots: list[torch.Tensor] = dataclasses.field(default_factory=list)
+    _normals: list[Normal] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for target in self.targets:
-            values, vectors = symmetric_eigen(covariance(target))
-            self._roots.append((vectors * values.clamp_min(0).sqrt()) @ vectors.T)
+        self._normals.extend(normal(target[0], covariance(target)) for target in self.targets)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -289,8 +320,8 @@ class WassersteinTerm:
     def value(self, statistic: torch.Tensor) -> torch.Tensor:
         means = statistic / self.positions[:, None, None]
         distances = [
-            wasserstein_distance(mean[0], covariance(mean), target[0], covariance(target), root)
-            for mean, target, root in zip(means, self.targets, self._roots, strict=True)
+            wasserstein_distance(mean[0], covariance(mean), target)
+            for mean, target in zip(means, self._normals, strict=True)
         ]
         return torch.stack(distances) @ self.scales
 

@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from impasto_server.engine.hypercolumns import LAYERS, SPACING, HypercolumnTerm, Inner, rows_of, term_of
 from impasto_server.engine.losses import wide
 from impasto_server.engine.matching import QUERIES, Index, Rows, index_of, nearest, projected
-from impasto_server.engine.objectives.neighbours import HALF_WEIGHT, STYLE_CROP
+from impasto_server.engine.objectives.neighbours import HALF_WEIGHT
 from impasto_server.engine.objectives.objective import Part, Setting, Terms
-from impasto_server.engine.recipe import MIN_SIDE
 from impasto_server.engine.targets import StyleImage
 
 _AT_ONCE = 256 * 256
@@ -48,18 +47,18 @@ class _Painting:
 
     def __init__(self, setting: Setting, part: Part, style: StyleImage, share: float) -> None:
         self.share = share
-        self.weights = _weights_of(part, _inner(setting.content, setting.margin))
+        of_picture = _inner(setting.content, setting.margin)
+        self.weights = None if part.mask is None else _at_places(part.mask, of_picture)
         self._setting = setting
-        self._image = _cropped(style.image)
+        self._style = style
         self._whole: torch.Tensor | None = None
-        inner = _inner(self._image, 0)
+        inner = _inner(style.image, style.margin)
         self.grid = inner.rows, inner.columns
         self.allowed: torch.Tensor | None = None
         if style.mask is not None:
-            of_places = F.avg_pool2d(_cropped(style.mask), SPACING)[0, 0, : inner.rows, : inner.columns]
+            of_places = _at_places(style.mask, inner)
             # A part smaller than a place is where it is whitest.
-            least = min(0.5, float(of_places.max()))
-            self.allowed = of_places.flatten() >= least
+            self.allowed = of_places >= min(0.5, float(of_places.max()))
 
     def rows(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Its hypercolumns; kept if they are made in one piece."""
@@ -67,7 +66,7 @@ class _Painting:
         if self._whole is not None:
             yield torch.arange(count, device=self._whole.device), self._whole
             return
-        for numbers, piece in _rows_of(self._setting, self._image, 0):
+        for numbers, piece in _rows_of(self._setting, self._style.image, self._style.margin):
             if len(piece) == count:
                 self._whole = piece
             yield numbers, piece
@@ -189,19 +188,11 @@ def _name(number: int) -> str:
     return f"places.{number}"
 
 
-def _weights_of(part: Part, inner: Inner) -> torch.Tensor | None:
-    if part.mask is None:
-        return None
+def _at_places(mask: torch.Tensor, inner: Inner) -> torch.Tensor:
+    """A mask (1, 1, H, W), margin included, at the places: (n,)."""
     border = inner.margin // SPACING
-    of_places = F.avg_pool2d(part.mask, SPACING)[0, 0, border:, border:]
-    return of_places[: inner.rows, : inner.columns].flatten().float()
-
-
-def _cropped(image: torch.Tensor) -> torch.Tensor:
-    """An image (1, C, H, W) without its edges."""
-    height, width = image.shape[2:]
-    top, left = (max(0, min(int(STYLE_CROP * side), (side - MIN_SIDE) // 2)) for side in (height, width))
-    return image[:, :, top : height - top, left : width - left]
+    of_places = F.avg_pool2d(mask, SPACING)[0, 0, border:, border:]
+    return of_places[: inner.rows, : inner.columns].flatten()
 
 
 def _mixed(

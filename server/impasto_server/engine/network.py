@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -64,16 +64,24 @@ class Network(nn.Module):
     def _weight(self, name: str) -> torch.Tensor:
         return self.get_buffer(f"{name}_weight")
 
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Network:
+        # All that moves or casts a module's tensors goes through here: casts are of what was.
+        self._cast.clear()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
     def in_dtype(self, dtype: torch.dtype) -> Network:
-        """This network in another arithmetic; made once and kept."""
+        """This network in another arithmetic; made once and kept until this one is moved or cast."""
         if dtype == self.dtype:
             return self
-        if dtype not in self._cast:
+        cast = self._cast.get(dtype)
+        # Somebody may have moved or cast a cast.
+        if cast is None or (cast.dtype, cast.device) != (dtype, self.device):
             # Other casts are not a part of this one.
             others, self._cast = self._cast, {}
             cast = copy.deepcopy(self).to(dtype)
             self._cast = {**others, dtype: cast}
-        return self._cast[dtype]
+        return cast
 
     def forward(
         self, image: torch.Tensor, layers: Iterable[str], *, padding: Padding = "zeros"
@@ -84,7 +92,7 @@ class Network(nn.Module):
             image: (1, 3, H, W), RGB normalised by the ImageNet mean and standard deviation, any float type.
             layers: which to give: "reluB_I" (after a convolution's ReLU), B the block, I the position in it.
             padding: what the convolutions see beyond the edge: zeros, as VGG was trained, or the features
-                reflected, which changes the statistics of a whole image less.
+                reflected, which makes places at the edge like any others.
 
         Returns:
             name → (1, C, H / 2**(B-1), W / 2**(B-1)), sizes rounded down, in the network's arithmetic; with

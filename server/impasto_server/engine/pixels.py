@@ -18,6 +18,12 @@ Deep: TypeAlias = npt.NDArray[np.uint16]
 Picture: TypeAlias = Image.Image | Deep
 """A picture in sRGB: mode RGB, or of 16 bits per channel."""
 
+NOISE_BLUR = 1.5
+"""Standard deviation, in pixels, of the blur of the noise that a painting starts from. The network hardly
+sees neighbouring pixels alternate: what white noise has of that stays in the picture as a checkerboard."""
+NOISE_REACH = 5
+"""Pixels to each side that the blur reaches."""
+
 
 def picture_size(picture: Picture) -> tuple[int, int]:
     """(width, height) in pixels."""
@@ -44,6 +50,13 @@ def in_8_bits(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture
     return Image.fromarray((picture / 257).round().astype(np.uint8), "RGB")
+
+
+def without_edges(image: Image.Image, share: float) -> Image.Image:
+    """An image without a share of its width on the left and right, and of its height at top and bottom."""
+    width, height = image.size
+    across, down = round(width * share), round(height * share)
+    return image.crop((across, down, width - across, height - down))
 
 
 def to_tensor(picture: Picture, size: tuple[int, int] | None = None, *, like: torch.Tensor) -> torch.Tensor:
@@ -100,11 +113,19 @@ def resized(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def noise(size: tuple[int, int], seed: int, *, like: torch.Tensor) -> torch.Tensor:
-    """White Gaussian noise of (width, height) pixels, mean 0 and deviation 1 in the normalised image."""
+    """Gaussian noise of (width, height) pixels, mean 0 and deviation 1 in the normalised image, blurred by a
+    Gaussian of `NOISE_BLUR` pixels."""
     # Drawn on the CPU so that a seed means the same on every device.
     generator = torch.Generator().manual_seed(seed)
     width, height = size
-    return torch.randn((1, 3, height, width), generator=generator).to(like)
+    reach = NOISE_REACH
+    white = torch.randn((3, 1, height + 2 * reach, width + 2 * reach), generator=generator)
+    distances = torch.arange(-reach, reach + 1, dtype=white.dtype)
+    kernel = (-0.5 * (distances / NOISE_BLUR) ** 2).exp()
+    # Keeps the deviation.
+    kernel /= kernel.norm()
+    smooth = F.conv2d(F.conv2d(white, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
+    return smooth.view(1, 3, height, width).to(like)
 
 
 def with_margin(image: torch.Tensor, margin: int) -> torch.Tensor:

@@ -43,6 +43,15 @@ class Style:
     weight: float = 1.0
     size: tuple[int, int] | None = None
 
+    def without_edges(self, share: float) -> Style:
+        """The painting with a share of its width and height cut off at each edge."""
+        image = pixels.without_edges(self.image, share)
+        if self.size is None:
+            return dataclasses.replace(self, image=image)
+        width, height = self.size
+        across, down = image.width / self.image.width, image.height / self.image.height
+        return dataclasses.replace(self, image=image, size=(round(width * across), round(height * down)))
+
 
 @dataclasses.dataclass(frozen=True)
 class Region:
@@ -105,6 +114,25 @@ class Scene:
         self._check_images(recipe)
         self._check_regions()
         return recipe
+
+    def without_style_edges(self, share: float) -> Scene:
+        """The scene with a share of the styles' width and height cut off at each edge, masks and all.
+
+        Raises:
+            RecipeError: nothing is left of a style's mask.
+        """
+        regions = []
+        for index, region in enumerate(self.regions):
+            mask = region.style_mask and pixels.without_edges(region.style_mask, share)
+            if mask is not None and mask.getbbox() is None:
+                raise RecipeError(
+                    f"regions[{index}].style_mask",
+                    f"is white only in the painting's outermost {share:.1%}, which are not looked at; paint "
+                    "more of it white",
+                )
+            regions.append(dataclasses.replace(region, style_mask=mask))
+        styles = [style.without_edges(share) for style in self.styles]
+        return dataclasses.replace(self, styles=styles, regions=regions)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -238,9 +266,14 @@ class SceneTensors:
 
     def parts(self, scale: Scale, recipe: Recipe) -> list[Part]:
         """The parts of the content and what they are to look like; their masks have the scale's margin."""
+        margin = scale.margin
         styles = self.styles(scale, recipe)
         if not self._scene.regions:
-            return [Part(None, [(StyleImage(image, None), weight) for image, weight in styles])]
+            whole = [
+                (StyleImage(pixels.with_margin(image, margin), None, margin), weight)
+                for image, weight in styles
+            ]
+            return [Part(None, whole)]
         parts = []
         for index, region in enumerate(self._scene.regions):
             image, _ = styles[region.style]
@@ -248,8 +281,11 @@ class SceneTensors:
             if region.style_mask is not None:
                 height, width = image.shape[2:]
                 style_mask = pixels.mask_tensor(region.style_mask, (width, height), like=self._like)
-            mask = pixels.with_margin(self._region_mask(index, scale), scale.margin)
-            parts.append(Part(mask, [(StyleImage(image, style_mask), 1.0)]))
+                style_mask = pixels.with_margin(style_mask, margin)
+            mask = pixels.with_margin(self._region_mask(index, scale), margin)
+            parts.append(
+                Part(mask, [(StyleImage(pixels.with_margin(image, margin), style_mask, margin), 1.0)])
+            )
         return parts
 
     def start(self, size: tuple[int, int], recipe: Recipe) -> torch.Tensor:

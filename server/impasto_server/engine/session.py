@@ -114,7 +114,8 @@ class Session:
         self._network = _in_precision(network, recipe)
         # The image, the losses and the optimiser keep the network's own arithmetic: float32, as a rule.
         self._like = torch.empty(0, dtype=network.dtype, device=network.device)
-        self._tensors = SceneTensors(scene, self._canvas, self._like)
+        looked_at = scene.without_style_edges(recipe.definition.style_crop)
+        self._tensors = SceneTensors(looked_at, self._canvas, self._like)
         self._cache = cache
         self._memory_bytes = memory_bytes
         self._scales = plan_scales(recipe, self._canvas.size)
@@ -186,7 +187,7 @@ class Session:
             self._losses, gradient = self._evaluate(stage)
             stage.note(self._losses[0])
             self._evaluation += 1
-            stage.move(self.recipe, self._losses[0], gradient)
+            stage.move(self.recipe, self._losses, gradient)
         seconds = time.perf_counter() - begin
         if preparing is None:
             stage.seconds += seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -19,6 +19,10 @@ StopReason = Literal["completed", "plateau", "converged", "not_finite"]
 PLATEAU_EVALUATIONS = 20
 PLATEAU_IMPROVEMENT = 0.002
 """A scale is left when its best loss has fallen by less than this share in so many evaluations."""
+
+DIVERGED = 1.5
+"""Adam's last image, or the average of its images, gives way to the best image if the last loss was more than
+this many times the best one."""
 
 _OPTIMIZER = "optimizer."
 _KEPT = "kept."
@@ -81,33 +85,37 @@ class Stage:
             self.best_image = self.image.clone()
         self.bests.append(self.best_loss)
 
-    def move(self, recipe: Recipe, loss: float, gradient: torch.Tensor) -> None:
+    def move(self, recipe: Recipe, losses: Sequence[float], gradient: torch.Tensor) -> None:
         """Moves the image, or ends the work here.
 
         Args:
             recipe: as it is run.
-            loss: at the image as it is.
-            gradient: of the loss there, shaped like the image.
+            losses: at the image as it is: total, content, style and total variation.
+            gradient: of the total there, shaped like the image.
         """
+        loss = losses[0]
         last = self.evaluations >= self.scale.evaluations
         if recipe.stop_on_plateau and not last and self._is_flat():
             self._settle()
             self.trouble = ("plateau", "")
         elif recipe.optimizer == "adam":
             self.left = last
-            moved = math.isfinite(loss) and self.optimizer.step(loss, gradient)
+            moved = _can_descend(loss, gradient) and self.optimizer.step(loss, gradient)
             self._average_in(recipe.averaging or 0.0)
             # The last move is not evaluated: it may have ended anywhere.
             if not moved or (last and not bool(self.image.isfinite().all())):
-                self._give_up("not_finite", "the loss was not finite; a lower learning rate may help")
+                self._give_up("not_finite", _overflow(recipe, losses))
+            elif last and not loss <= DIVERGED * self.best_loss:
+                self._settle()
+                self.average = None
         elif last:
             # One more move would not be evaluated.
             self._settle()
         elif not self.optimizer.step(loss, gradient):
-            if math.isfinite(loss):
+            if _can_descend(loss, gradient):
                 self._give_up("converged", "no step of the optimiser improved the image any more")
             else:
-                self._give_up("not_finite", "the loss was not finite; a lower learning rate may help")
+                self._give_up("not_finite", _overflow(recipe, losses))
 
     def anew(self, optimizer: Optimizer, *, averaging: bool) -> Stage:
         """The work here when another function is minimised: nothing that was learnt of the last one holds.
@@ -214,6 +222,24 @@ class Stage:
             f"stopped at {self.scale.width} × {self.scale.height} after {self.evaluations} evaluations: "
             f"{why}; the result is the best image before that",
         )
+
+
+def _can_descend(loss: float, gradient: torch.Tensor) -> bool:
+    """Whether loss and gradient, and the gradient's square, are finite: no optimiser can do with less."""
+    return math.isfinite(loss) and math.isfinite(float(gradient.norm()))
+
+
+def _overflow(recipe: Recipe, losses: Sequence[float]) -> str:
+    """Why a loss or its gradient is not finite, and what to do; losses as for `Stage.move`."""
+    names = ("content_weight", "style_weight", "tv_weight")
+    weights = [getattr(recipe, name) for name in names]
+    weighed = [weight * loss for weight, loss in zip(weights, losses[1:], strict=True)]
+    # A loss that is not a number is the one.
+    heaviest = max(range(3), key=lambda term: math.inf if math.isnan(weighed[term]) else weighed[term])
+    return (
+        f"the loss or its gradient was not finite; a lower learning_rate or a lower {names[heaviest]} "
+        f"(it is {weights[heaviest]:g}) may help"
+    )
 
 
 def _beginning(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

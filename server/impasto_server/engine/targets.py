@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from impasto_server.engine.losses import gram_matrix, guided_gram_matrices, moments
-from impasto_server.engine.network import Network, Padding
-from impasto_server.engine.windows import layer_stride, overlap, tiles
+from impasto_server.engine.network import Network
+from impasto_server.engine.windows import Window, among, layer_stride, overlap, tiles
 
 CACHE_BYTES = 256 << 20
 """What a cache of style targets holds by default."""
@@ -67,10 +67,13 @@ class StyleImage:
     Attributes:
         image: (1, 3, H, W), normalised.
         mask: (1, 1, H, W) in [0, 1], or None for all of it.
+        margin: pixels on each side that the network sees and that do not count, a multiple of
+            `windows.STRIDE`.
     """
 
     image: torch.Tensor
     mask: torch.Tensor | None
+    margin: int = 0
 
 
 def style_statistics(
@@ -78,18 +81,16 @@ def style_statistics(
     style: StyleImage,
     layers: Sequence[str],
     *,
-    padding: Padding,
     with_means: bool,
     tile_side: int | None,
     cache: TargetCache | None,
 ) -> dict[str, torch.Tensor]:
-    """Statistics of a style over its positions, by layer.
+    """Statistics of a style over its positions that count, by layer.
 
     Args:
         network: in the arithmetic to compute in.
         style: the painting.
         layers: where.
-        padding: of the network's convolutions.
         with_means: give the mean features above the mean outer product, (C + 1, C), instead of the Gram
             matrix over its positions, (C, C).
         tile_side: of the pieces it is seen in, in pixels; None for whole.
@@ -98,7 +99,7 @@ def style_statistics(
 
     def compute() -> dict[str, torch.Tensor]:
         with torch.no_grad():
-            return _style_statistics(network, style, layers, padding, with_means, tile_side)
+            return _style_statistics(network, style, layers, with_means, tile_side)
 
     if cache is None:
         return compute()
@@ -107,7 +108,7 @@ def style_statistics(
         if tensor is not None:
             digest.update(repr(tensor.shape).encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    settings = (sorted(layers), padding, with_means, network.sha256, network.dtype, network.device)
+    settings = (sorted(layers), style.margin, with_means, network.sha256, network.dtype, network.device)
     digest.update(repr(settings).encode())
     return cache.get(digest.hexdigest(), compute)
 
@@ -116,25 +117,25 @@ def _style_statistics(
     network: Network,
     style: StyleImage,
     layers: Sequence[str],
-    padding: Padding,
     with_means: bool,
     tile_side: int | None,
 ) -> dict[str, torch.Tensor]:
     sums: dict[str, torch.Tensor] = {}
     positions: dict[str, torch.Tensor] = {}
     height, width = style.image.shape[2:]
-    guides = {layer: layer_guide(style.mask, layer, style.image) for layer in layers}
+    guides = {layer: layer_guide(style.mask, layer, style.image, style.margin) for layer in layers}
     for tile in tiles(height, width, tile_side or max(height, width), overlap(network.architecture, layers)):
         rows, columns = tile.seen
-        features = network(style.image[:, :, rows, columns], layers, padding=padding)
+        features = network(style.image[:, :, rows, columns], layers)
         for layer in layers:
-            of_whole, among = tile.of_layer(layer)
-            core = features[layer][:, :, among[0], among[1]]
+            of_whole, among_seen = tile.of_layer(layer)
+            core = features[layer][:, :, among_seen[0], among_seen[1]]
             guide = guides[layer][:, of_whole[0], of_whole[1]]
             if with_means:
                 statistic = moments(core, guide)[0]
             elif style.mask is None:
-                statistic = gram_matrix(core)
+                inner = among(layer_inner(layer, style.image, style.margin), of_whole)
+                statistic = gram_matrix(core[:, :, inner[0], inner[1]])
             else:
                 statistic = guided_gram_matrices(core, guide)[0]
             sums[layer] = sums[layer] + statistic if layer in sums else statistic
@@ -142,22 +143,39 @@ def _style_statistics(
     return {layer: sums[layer] / positions[layer].clamp_min(1e-6) for layer in layers}
 
 
-def layer_guide(mask: torch.Tensor | None, layer: str, image: torch.Tensor) -> torch.Tensor:
-    """A mask at a layer's positions.
+def layer_inner(layer: str, image: torch.Tensor, margin: int) -> Window:
+    """The positions of a layer that are not in the margin.
+
+    Args:
+        layer: whose positions.
+        image: (1, 3, H, W), the margin included.
+        margin: pixels on each side, a multiple of `windows.STRIDE`.
+    """
+    stride = layer_stride(layer)
+    height, width = image.shape[2:]
+    return slice(margin // stride, (height - margin) // stride), slice(
+        margin // stride, (width - margin) // stride
+    )
+
+
+def layer_guide(mask: torch.Tensor | None, layer: str, image: torch.Tensor, margin: int) -> torch.Tensor:
+    """A mask at a layer's positions, 0 in the margin.
 
     Args:
         mask: (1, 1, H, W) in [0, 1], or None for all of the image.
         layer: whose positions.
-        image: (1, 3, H, W): gives size, type and device.
+        image: (1, 3, H, W), the margin included: gives size, type and device.
+        margin: pixels on each side, a multiple of `windows.STRIDE`.
 
     Returns:
         (1, H / stride, W / stride), sizes rounded down as the poolings do.
     """
     stride = layer_stride(layer)
     height, width = (side // stride for side in image.shape[2:])
-    if mask is None:
-        return torch.ones((1, height, width), dtype=image.dtype, device=image.device)
-    return F.avg_pool2d(mask, stride)[:, 0, :height, :width]
+    guide = torch.zeros((1, height, width), dtype=image.dtype, device=image.device)
+    rows, columns = layer_inner(layer, image, margin)
+    guide[:, rows, columns] = 1 if mask is None else F.avg_pool2d(mask, stride)[:, 0, rows, columns]
+    return guide
 
 
 def content_features(

@@ -70,6 +70,15 @@ class Tile:
         return seen[:, :, rows, columns], of_whole
 
 
+def among(inner: Window, window: Window) -> Window:
+    """Where positions lie among those of a window; as much of them as the window has."""
+    rows, columns = (
+        slice(max(0, part.start - seen.start), max(0, part.stop - seen.start))
+        for part, seen in zip(inner, window, strict=True)
+    )
+    return rows, columns
+
+
 def whole(height: int, width: int) -> Tile:
     """An image of one tile."""
     everything = slice(0, height), slice(0, width)

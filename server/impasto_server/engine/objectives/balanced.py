@@ -28,7 +28,7 @@ def terms(setting: Setting) -> Generator[float, None, Terms]:
     recipe = setting.recipe
     return Terms(
         content_terms(setting, mean_shares(recipe.content_layers or CONTENT_LAYERS), relative),
-        gram_terms(setting, mean_shares(recipe.style_layers or STYLE_LAYERS), "reflect", _relative),
+        gram_terms(setting, mean_shares(recipe.style_layers or STYLE_LAYERS), _relative),
     )
 
 
@@ -43,4 +43,5 @@ DEFINITION = Definition(
     style_layers=STYLE_LAYERS,
     # Gram matrices see strokes well and colours badly.
     match_palette=True,
+    style_crop=0.025,
 )

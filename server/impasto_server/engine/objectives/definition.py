@@ -34,7 +34,9 @@ class Definition:
         coarsest: longer side, in pixels, that a painting grows from, or a little above; None for a painting
             of one size.
         margin: pixels painted around the picture and cut off. The edge of what a network sees always shows
-            as a frame, whatever its convolutions are padded with.
+            as a frame. Picture and styles are continued by it alike, and it counts in neither's statistics.
+        style_crop: share of a style's width and height that is cut off at each edge. A canvas's edge or a
+            frame would be painted as straight lines.
         match_palette: whether each size begins with the picture's colours brought to the styles'.
         style_as_content: whether a style is brought to the size of what is painted, whatever its proportions.
         target_values: that the targets have for each pixel painted, in the network's arithmetic.
@@ -50,6 +52,7 @@ class Definition:
     needs_content: bool = False
     coarsest: int | None = 128
     margin: int = 16
+    style_crop: float = 0.0
     match_palette: bool = False
     style_as_content: bool = False
     # The content's features at one layer of block 4: 512 channels at an 8th of each side.

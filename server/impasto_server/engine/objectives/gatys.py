@@ -30,7 +30,7 @@ def terms(setting: Setting) -> Generator[float, None, Terms]:
     recipe = setting.recipe
     return Terms(
         content_terms(setting, mean_shares(recipe.content_layers or CONTENT_LAYERS), lambda _: 0.5),
-        gram_terms(setting, mean_shares(recipe.style_layers or STYLE_LAYERS), "reflect", _quarter),
+        gram_terms(setting, mean_shares(recipe.style_layers or STYLE_LAYERS), _quarter),
     )
 
 

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 HALF_WEIGHT = 0.15
 """Content weight at which what is looked for is half the content's and half the picture's so far."""
 
-STYLE_CROP = 0.03
-"""Part of a painting's height and width that is cut off each side: its frame would be painted too."""
-
 TARGET_VALUES = 210
 """Values held for each pixel: 2,688 of a place's target for 16 pixels, and what is searched."""
 
@@ -43,6 +40,7 @@ DEFINITION = Definition(
     coarsest=64,
     # Cosines do not hold brightness and saturation well.
     match_palette=True,
+    style_crop=0.025,
     target_values=TARGET_VALUES,
     finer_share=0.75,
     defaults={"evaluations": {"draft": 40, "standard": 90, "fine": 250}},

@@ -26,7 +26,7 @@ def terms(setting: Setting) -> Generator[float, None, Terms]:
     yield from ()
     return Terms(
         content_terms(setting, LAYERS, lambda target: 1 / target.numel()),
-        gram_terms(setting, LAYERS, "zeros", _mean_over_positions),
+        gram_terms(setting, LAYERS, _mean_over_positions),
     )
 
 

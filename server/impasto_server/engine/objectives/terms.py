@@ -7,11 +7,10 @@ from typing import TypeAlias
 
 import torch
 
-from impasto_server.engine.losses import ContentTerm, GramTerm, Term, WassersteinTerm
-from impasto_server.engine.network import Padding
+from impasto_server.engine.losses import ContentTerm, GramTerm, Term, WassersteinTerm, wide
 from impasto_server.engine.objectives.definition import LayerWeights
 from impasto_server.engine.objectives.objective import Part, Setting
-from impasto_server.engine.targets import content_features, layer_guide, style_statistics
+from impasto_server.engine.targets import content_features, layer_guide, layer_inner, style_statistics
 
 StyleScale: TypeAlias = Callable[[torch.Tensor, int], torch.Tensor]
 """The factor of Σ (G/N − Ĝ)², or of W₂², from Ĝ (or mean and mean outer product) and N."""
@@ -34,7 +33,7 @@ def content_terms(
     return [ContentTerm(layer, features[layer], share * scale(features[layer])) for layer, share in layers]
 
 
-def gram_terms(setting: Setting, layers: LayerWeights, padding: Padding, scale: StyleScale) -> list[Term]:
+def gram_terms(setting: Setting, layers: LayerWeights, scale: StyleScale) -> list[Term]:
     """Σ_l share_l · scale(Ĝ_l, N_l) · Σ (G_l/N_l − Ĝ_l)², G = F Fᵀ of the image, Ĝ = F Fᵀ/N of the style (the
     weighted mean for several styles); no terms if the style has no weight.
 
@@ -44,24 +43,28 @@ def gram_terms(setting: Setting, layers: LayerWeights, padding: Padding, scale: 
     Args:
         setting: of the terms.
         layers: and their shares.
-        padding: of the network's convolutions when it looks at a style.
         scale: the factor of a layer's sum.
     """
     everywhere = len(setting.parts) == 1 and setting.parts[0].mask is None
     return [
-        GramTerm(layer, None if everywhere else guides, positions, targets, scales)
-        for layer, guides, positions, targets, scales in _of_layers(setting, layers, padding, scale, False)
+        GramTerm(
+            layer,
+            layer_inner(layer, setting.content, setting.margin),
+            None if everywhere else guides,
+            positions,
+            targets,
+            scales,
+        )
+        for layer, guides, positions, targets, scales in _of_layers(setting, layers, scale, False)
     ]
 
 
-def wasserstein_terms(
-    setting: Setting, layers: LayerWeights, padding: Padding, scale: StyleScale
-) -> list[Term]:
+def wasserstein_terms(setting: Setting, layers: LayerWeights, scale: StyleScale) -> list[Term]:
     """Σ_l share_l · scale_l · W₂² of the features' means and covariances and the styles', otherwise as
     `gram_terms`."""
     return [
         WassersteinTerm(layer, guides, positions, targets, scales)
-        for layer, guides, positions, targets, scales in _of_layers(setting, layers, padding, scale, True)
+        for layer, guides, positions, targets, scales in _of_layers(setting, layers, scale, True)
     ]
 
 
@@ -73,24 +76,24 @@ def mean_shares(layers: LayerWeights) -> LayerWeights:
 
 def relative(target: torch.Tensor) -> float:
     """1 / Σ P²: makes a sum of squared differences a relative error."""
-    return 1 / max(1e-12, float(target.float().square().sum()))
+    return 1 / max(1e-12, float(target.to(wide(target.dtype)).square().sum()))
 
 
 _OfLayer: TypeAlias = tuple[str, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def _of_layers(
-    setting: Setting, layers: LayerWeights, padding: Padding, scale: StyleScale, with_means: bool
-) -> list[_OfLayer]:
+def _of_layers(setting: Setting, layers: LayerWeights, scale: StyleScale, with_means: bool) -> list[_OfLayer]:
     """For each layer: its name, and by part guides (R, H, W), positions (R,), targets and factors (R,)."""
     if not setting.recipe.style_weight:
         return []
     names = [layer for layer, _ in layers]
-    targets = [_part_targets(setting, part, names, padding, with_means) for part in setting.parts]
+    targets = [_part_targets(setting, part, names, with_means) for part in setting.parts]
     found = []
     for layer, share in layers:
         of_parts = torch.stack([target[layer] for target in targets])
-        guides = torch.cat([layer_guide(part.mask, layer, setting.content) for part in setting.parts])
+        guides = torch.cat(
+            [layer_guide(part.mask, layer, setting.content, setting.margin) for part in setting.parts]
+        )
         # A part too small for this layer has no positions here, and asks for nothing.
         positions = guides.sum((1, 2)).clamp_min(1e-6)
         scales = torch.stack([scale(target, int(n)) for target, n in zip(of_parts, positions, strict=True)])
@@ -99,7 +102,7 @@ def _of_layers(
 
 
 def _part_targets(
-    setting: Setting, part: Part, layers: Sequence[str], padding: Padding, with_means: bool
+    setting: Setting, part: Part, layers: Sequence[str], with_means: bool
 ) -> dict[str, torch.Tensor]:
     """Statistics by layer: the weighted mean of the part's styles'."""
     total = sum(weight for _, weight in part.styles)
@@ -109,7 +112,6 @@ def _part_targets(
             setting.network,
             style,
             layers,
-            padding=padding,
             with_means=with_means,
             tile_side=setting.tile_side,
             cache=setting.cache,

@@ -25,7 +25,7 @@ def terms(setting: Setting) -> Generator[float, None, Terms]:
     recipe = setting.recipe
     return Terms(
         content_terms(setting, mean_shares(recipe.content_layers or CONTENT_LAYERS), relative),
-        wasserstein_terms(setting, mean_shares(recipe.style_layers or STYLE_LAYERS), "reflect", _relative),
+        wasserstein_terms(setting, mean_shares(recipe.style_layers or STYLE_LAYERS), _relative),
     )
 
 
@@ -40,4 +40,5 @@ DEFINITION = Definition(
     content_layers=CONTENT_LAYERS,
     style_layers=STYLE_LAYERS,
     match_palette=True,
+    style_crop=0.025,
 )
