@@ -20,6 +20,7 @@ from impasto_server.bench.bench import measure
 from impasto_server.bench.figures import FULL, QUICK, Figures, Plan, table
 from impasto_server.bench.timing import UNSTEADY, Timing
 from impasto_server.commands import app
+from impasto_server.engine.objectives import OBJECTIVES
 
 TINY = Plan(
     standard_side=32,
@@ -66,7 +67,7 @@ def test_every_figure_is_measured(figures: Figures) -> None:
     missing = [name for name, value in found.items() if value is None or value == {} or value == []]
     assert set(missing) <= {"notes"}
     assert set(found["seconds_per_evaluation"]) == {"32", "48"}
-    assert set(found["seconds_per_evaluation_256"]) == {"balanced", "gatys", "report", "wasserstein"}
+    assert set(found["seconds_per_evaluation_256"]) == set(OBJECTIVES)
     assert found["convolution_gflops"].keys() == {"float32", "bfloat16"}
     assert found["machine"]["device"] == "cpu"
     assert found["report_reference_used"] == "fresh"

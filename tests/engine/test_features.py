@@ -30,9 +30,11 @@ LIKE = torch.empty(0)
 CONTENT, STYLE = picture(48, 40, 1), picture(40, 48, 2)
 
 
-def session(network, recipe=None, styles=(STYLE,), **arguments):
+def session(network, recipe=None, styles=(STYLE,), cache=None, **arguments):
     scene = Scene(**{"content": CONTENT, "styles": [Style(style) for style in styles], **arguments})
-    return Session(Recipe(**{"evaluations": 4, **(recipe or {})}), scene, network)
+    return Session(
+        Recipe(**{"objective": "balanced", "evaluations": 4, **(recipe or {})}), scene, network, cache=cache
+    )
 
 
 def setting_of(made):
@@ -174,8 +176,8 @@ def test_style_scale_sizes_the_style(network):
         setting_of(session(network, {"style_scale": scale})).parts[0].styles[0][0].image.shape[3]
         for scale in (0.5, 1.0, 2.0)
     ]
-    # Without its edges it is 38 pixels wide.
-    assert sizes == [19, 38, 76]
+    # Without its edges it is 38 pixels wide, with the margin 32 more.
+    assert sizes == [51, 70, 108]
 
 
 def test_layers_and_their_shares_can_be_chosen(network):
@@ -277,12 +279,18 @@ def test_fewer_evaluations_than_made_end_it_soon(network):
 
 def test_styles_are_computed_once_for_many_photographs(network):
     cache = TargetCache()
-    pictures = [painted(network, cache=cache).tobytes() for _ in range(2)]
+
+    def painted_with_cache(recipe=None, content=CONTENT):
+        made = session(network, recipe, cache=cache, content=content)
+        list(made)
+        return made.picture()
+
+    pictures = [painted_with_cache().tobytes() for _ in range(2)]
     assert (cache.misses, cache.hits) == (1, 1)
     assert pictures[0] == pictures[1] == painted(network).tobytes()
-    painted(network, cache=cache, content=picture(48, 40, 9))
+    painted_with_cache(content=picture(48, 40, 9))
     assert (cache.misses, cache.hits) == (1, 2)
-    painted(network, {"style_scale": 0.6}, cache=cache)
+    painted_with_cache({"style_scale": 0.6})
     assert cache.misses == 2
 
 

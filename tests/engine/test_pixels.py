@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from impasto_server.engine import Recipe, Session, Style, pixels
+from impasto_server.engine import Recipe, Scene, Session, Style, pixels
 from random_networks import picture
 
 LIKE = torch.empty(0)
@@ -65,14 +65,10 @@ def test_noise_is_as_strong_as_ever_but_has_no_checkerboard(size):
         assert checkerboard(image.permute(1, 2, 0)) < 0.05
 
 
-def test_a_texture_of_a_smooth_painting_has_no_checkerboard(builtin_network):
-    made = Session(
-        Recipe(evaluations=15),
-        content=None,
-        texture=(64, 48),
-        styles=[Style(picture(96, 80, 2))],
-        network=builtin_network,
-    )
+@pytest.mark.parametrize("objective", ["balanced", "gatys", "neighbours"])
+def test_a_texture_of_a_smooth_painting_has_no_checkerboard(builtin_network, objective):
+    scene = Scene(texture=(64, 48), styles=[Style(picture(96, 80, 2))])
+    made = Session(Recipe(objective=objective, evaluations=15), scene, builtin_network)
     for _ in made:
         pass
     # From white noise: 10.

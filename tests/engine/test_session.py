@@ -22,7 +22,7 @@ def session(network, content=None, style=None, start_image=None, **recipe):
         styles=[Style(style or picture(30, 50, 2))],
         start_image=start_image,
     )
-    return Session(Recipe(**{"evaluations": 4, **recipe}), scene, network)
+    return Session(Recipe(**{"objective": "balanced", "evaluations": 4, **recipe}), scene, network)
 
 
 def painted(network, **arguments):

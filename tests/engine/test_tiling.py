@@ -53,6 +53,7 @@ def objective(
     [
         ("balanced", 64, 0),
         ("gatys", 112, 16),
+        ("neighbours", 64, 0),
         ("wasserstein", 64, 0),
     ],
 )

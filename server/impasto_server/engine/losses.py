@@ -132,7 +132,7 @@ class Normal:
 
     Attributes:
         mean: μ̂, (C,).
-        ridge: ε, a ten-thousandth of the mean variance and what float32 sums of products are uncertain by.
+        ridge: ε, a thousandth of the mean variance and what float32 sums of products are uncertain by.
         root, inverse_root: (Σ̂ + ε I)^½ and (Σ̂ + ε I)^-½, (C, C), in float64.
     """
 
@@ -146,7 +146,7 @@ def normal(mean: torch.Tensor, covariance: torch.Tensor) -> Normal:
     """The normal distribution of a mean (C,) and a covariance (C, C)."""
     wide_mean, wide_covariance = _to_float64(mean), _to_float64(covariance)
     spread = float(wide_covariance.diagonal().mean().clamp_min(0))
-    ridge = 1e-4 * spread + 1e-7 * float(wide_mean.square().sum()) + 1e-12
+    ridge = 1e-3 * spread + 1e-7 * float(wide_mean.square().sum()) + 1e-12
     values, vectors = _symmetric_eigen(wide_covariance)
     deviations = (values.clamp_min(0) + ridge).sqrt()
     root, inverse_root = (vectors * deviations) @ vectors.T, (vectors / deviations) @ vectors.T

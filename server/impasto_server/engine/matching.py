@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 
 from impasto_server.engine.losses import wide
 
@@ -25,6 +26,7 @@ QUERIES = 4096
 """Places of the picture that are matched at a time."""
 _SAMPLE = 4096
 """Places of a style that its principal components are found from."""
+_LEVELS = 1 << 20
 _FEWEST = 64
 """Of an even choice of a style's places fewer are no fair choice."""
 
@@ -48,11 +50,6 @@ class Index:
     rows: torch.Tensor
     allowed: torch.Tensor | None
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of all of it."""
-        return self.components.nbytes + self.rows.nbytes
-
 
 def index_of(rows: Rows, grid: tuple[int, int], allowed: torch.Tensor | None = None) -> Index:
     """Prepares a search.
@@ -63,18 +60,20 @@ def index_of(rows: Rows, grid: tuple[int, int], allowed: torch.Tensor | None = N
         allowed: (n,), booleans: which of them may be found; None for all.
     """
     count = grid[0] * grid[1]
-    stride = -(-count // _SAMPLE)
+    counted = count if allowed is None else int(allowed.sum())
+    stride = -(-counted // _SAMPLE)
     total: torch.Tensor | None = None
     sampled: list[torch.Tensor] = []
-    counted = 0
     for numbers, piece in rows():
+        # The same ones whatever the pieces are.
+        ranks = numbers if allowed is None else allowed.cumsum(0)[numbers] - 1
         chosen = piece if allowed is None else piece[allowed[numbers]]
         of_piece = chosen.sum(0, dtype=wide(piece.dtype))
         total = of_piece if total is None else total + of_piece
-        counted += len(chosen)
-        sampled.append((chosen if len(chosen) < _FEWEST * stride else chosen[::stride]).to(of_piece.dtype))
+        every = ranks % stride == 0
+        sampled.append(piece[every if allowed is None else every & allowed[numbers]].to(of_piece.dtype))
     assert total is not None
-    mean = total / max(1, counted)
+    mean = total / counted
     components = _principal_components(torch.cat(sampled) - mean)
     found: torch.Tensor | None = None
     for numbers, piece in rows():
@@ -145,7 +144,7 @@ def nearest(index: Index, queries: torch.Tensor) -> Iterator[torch.Tensor]:
             candidates = index.allowed.nonzero()[:, 0]
     among = index.rows[candidates]
     for piece in torch.split(queries, QUERIES):
-        query = piece.to(index.rows.dtype)
+        query = F.normalize(piece, dim=1).to(index.rows.dtype)
         found = candidates[_best(query, among)]
         reach = step // 2
         while reach:
@@ -159,7 +158,7 @@ def _best(query: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     values = query.new_full((len(query),), -torch.inf)
     places = torch.zeros(len(query), dtype=torch.long, device=query.device)
     for number, part in enumerate(torch.split(rows, QUERIES)):
-        value, place = (query @ part.T).max(1)
+        value, place = _rounded(query @ part.T).max(1)
         better = value > values
         values = torch.where(better, value, values)
         places = torch.where(better, place + number * QUERIES, places)
@@ -178,4 +177,10 @@ def _climbed(index: Index, query: torch.Tensor, found: torch.Tensor, step: int) 
     products = torch.stack([(index.rows[of_one] * query).sum(1, dtype=dtype) for of_one in near.T], 1)
     if index.allowed is not None:
         products = products.masked_fill(~index.allowed[near], -torch.inf)
-    return near.gather(1, products.max(1).indices[:, None])[:, 0]
+    return near.gather(1, _rounded(products).max(1).indices[:, None])[:, 0]
+
+
+def _rounded(products: torch.Tensor) -> torch.Tensor:
+    """Products of unit rows without their last bits, in which equal rows may differ: they depend on where a
+    row stands in a matrix. In bfloat16 they are rounded anyway."""
+    return products if products.dtype == torch.bfloat16 else products.mul_(_LEVELS).round_()

@@ -13,7 +13,7 @@ from impasto_server.engine.losses import wide
 from impasto_server.engine.matching import QUERIES, Index, Rows, index_of, nearest, projected
 from impasto_server.engine.objectives.neighbours import HALF_WEIGHT
 from impasto_server.engine.objectives.objective import Part, Setting, Terms
-from impasto_server.engine.targets import StyleImage
+from impasto_server.engine.targets import StyleImage, style_key
 
 _AT_ONCE = 256 * 256
 """Pixels of an image whose targets take too little time to tell of."""
@@ -70,6 +70,17 @@ class _Painting:
             if len(piece) == count:
                 self._whole = piece
             yield numbers, piece
+
+    def index(self) -> Index:
+        """It as it is searched; found once for all pictures that are painted in it."""
+
+        def compute() -> dict[str, torch.Tensor]:
+            index = index_of(self.rows, self.grid, self.allowed)
+            return {"components": index.components, "rows": index.rows}
+
+        cache, network = self._setting.cache, self._setting.network
+        made = cache.get(style_key(network, self._style, "index"), compute) if cache else compute()
+        return Index(self.grid, made["components"], made["rows"], self.allowed)
 
     def release(self) -> None:
         """Lets go of the hypercolumns."""
@@ -128,7 +139,7 @@ class _Search:
         """The nearest places of each painting, (m,), numbered in it row by row."""
         indexes: list[Index] = []
         for painting in self._paintings:
-            indexes.append(index_of(painting.rows, painting.grid, painting.allowed))
+            indexes.append(painting.index())
             self._piece_done()
             yield
         queries = projected(indexes, self._looked_for())

@@ -56,7 +56,7 @@ class RecipeError(ValueError):
         self.remedy = remedy
 
 
-DEFAULT_OBJECTIVE = "balanced"
+DEFAULT_OBJECTIVE = "neighbours"
 EVALUATIONS: dict[Effort, int] = {"draft": 30, "standard": 68, "fine": 200}
 """Evaluations of the loss that an effort means, where the objective does not say otherwise."""
 
@@ -339,6 +339,10 @@ class Recipe:
                 raise RecipeError(about.name, f"is fixed by the objective {self.objective}; leave it out")
         if (self._filled("content_weight"), self._filled("style_weight")) == (0, 0):
             raise RecipeError("style_weight", "is 0 and so is content_weight; give at least one of them")
+        if not self.definition.content_layers and self._filled("style_weight") == 0:
+            raise RecipeError(
+                "style_weight", f"is 0, but the objective {self.objective} has no content loss; give more"
+            )
         if self.effort is not None and self.evaluations is not None:
             raise RecipeError("effort", "is given and evaluations too; give one of them")
 

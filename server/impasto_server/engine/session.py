@@ -164,9 +164,11 @@ class Session:
 
     def _shown(self) -> torch.Tensor:
         """The image as it is now, without margin, in the colours that the recipe asks for."""
-        shown = self._stage.shown
+        scale, shown = self._stage.scale, self._stage.shown
+        if share := self.recipe.definition.palette_share:
+            shown = torch.lerp(shown, self._tensors.with_palette(shown, scale, self.recipe), share)
         if self.recipe.color == "luminance":
-            shown = colors.with_chroma_of(shown, self._tensors.photograph(self._stage.scale.size))
+            shown = colors.with_chroma_of(shown, self._tensors.photograph(scale.size))
         return shown
 
     def step(self) -> Progress:

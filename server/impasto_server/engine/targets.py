@@ -103,14 +103,24 @@ def style_statistics(
 
     if cache is None:
         return compute()
+    return cache.get(style_key(network, style, sorted(layers), with_means), compute)
+
+
+def style_key(network: Network, style: StyleImage, *settings: object) -> str:
+    """The key of what a network sees in a style.
+
+    Args:
+        network: in the arithmetic to compute in.
+        style: the painting.
+        *settings: what else it depends on, with a `repr` that says all of it.
+    """
     digest = hashlib.sha256()
     for tensor in (style.image, style.mask):
         if tensor is not None:
             digest.update(repr(tensor.shape).encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    settings = (sorted(layers), style.margin, with_means, network.sha256, network.dtype, network.device)
-    digest.update(repr(settings).encode())
-    return cache.get(digest.hexdigest(), compute)
+    digest.update(repr((settings, style.margin, network.sha256, network.dtype, network.device)).encode())
+    return digest.hexdigest()
 
 
 def _style_statistics(

@@ -38,6 +38,8 @@ class Definition:
         style_crop: share of a style's width and height that is cut off at each edge. A canvas's edge or a
             frame would be painted as straight lines.
         match_palette: whether each size begins with the picture's colours brought to the styles'.
+        palette_share: how far what is shown is brought back to the styles' colours: 0 not at all, 1 to their
+            very palette. An objective that hardly sees brightness and saturation lets them drift.
         style_as_content: whether a style is brought to the size of what is painted, whatever its proportions.
         target_values: that the targets have for each pixel painted, in the network's arithmetic.
         finer_share: evaluations at one size, in proportion to those at the size before it.
@@ -54,6 +56,7 @@ class Definition:
     margin: int = 16
     style_crop: float = 0.0
     match_palette: bool = False
+    palette_share: float = 0.0
     style_as_content: bool = False
     # The content's features at one layer of block 4: 512 channels at an 8th of each side.
     target_values: int = 8
