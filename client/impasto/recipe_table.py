@@ -11,7 +11,7 @@ from typing import Literal, TypedDict
 
 from impasto.recipe_fields import LayerWeights, RecipeField, pairs_of_layers
 
-Objective = Literal["balanced", "gatys", "report", "wasserstein"]
+Objective = Literal["balanced", "gatys", "report", "wasserstein", "neighbours"]
 Optimizer = Literal["adam", "lbfgs"]
 Effort = Literal["draft", "standard", "fine"]
 Start = Literal["content", "noise", "image"]
@@ -115,7 +115,7 @@ _ROWS = (
         help="Objective that is minimised.",
         default="balanced",
         default_value="balanced",
-        words=("balanced", "gatys", "report", "wasserstein"),
+        words=("balanced", "gatys", "report", "wasserstein", "neighbours"),
         content_words=("report",),
         option="--recipe",
     ),

@@ -42,6 +42,7 @@ MEMORY_METHOD_TILED: MemoryMethod
 MEMORY_METHOD_UNSPECIFIED: MemoryMethod
 OBJECTIVE_BALANCED: Objective
 OBJECTIVE_GATYS: Objective
+OBJECTIVE_NEIGHBOURS: Objective
 OBJECTIVE_REPORT: Objective
 OBJECTIVE_UNSPECIFIED: Objective
 OBJECTIVE_WASSERSTEIN: Objective
@@ -436,13 +437,14 @@ class PreviewOptions(_message.Message):
     def __init__(self, disabled: bool = ..., format: _Optional[_Union[ImageFormat, str]] = ..., max_side: _Optional[int] = ..., max_bytes: _Optional[int] = ..., min_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Progress(_message.Message):
-    __slots__ = ["content_loss", "device_time", "evaluation", "evaluations", "height", "loss", "scale", "scales", "style_loss", "time_left", "tv_loss", "width"]
+    __slots__ = ["content_loss", "device_time", "evaluation", "evaluations", "height", "loss", "preparing", "scale", "scales", "style_loss", "time_left", "tv_loss", "width"]
     CONTENT_LOSS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_TIME_FIELD_NUMBER: _ClassVar[int]
     EVALUATIONS_FIELD_NUMBER: _ClassVar[int]
     EVALUATION_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     LOSS_FIELD_NUMBER: _ClassVar[int]
+    PREPARING_FIELD_NUMBER: _ClassVar[int]
     SCALES_FIELD_NUMBER: _ClassVar[int]
     SCALE_FIELD_NUMBER: _ClassVar[int]
     STYLE_LOSS_FIELD_NUMBER: _ClassVar[int]
@@ -455,13 +457,14 @@ class Progress(_message.Message):
     evaluations: int
     height: int
     loss: float
+    preparing: float
     scale: int
     scales: int
     style_loss: float
     time_left: _duration_pb2.Duration
     tv_loss: float
     width: int
-    def __init__(self, evaluation: _Optional[int] = ..., evaluations: _Optional[int] = ..., scale: _Optional[int] = ..., scales: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., loss: _Optional[float] = ..., content_loss: _Optional[float] = ..., style_loss: _Optional[float] = ..., tv_loss: _Optional[float] = ..., device_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, evaluation: _Optional[int] = ..., evaluations: _Optional[int] = ..., scale: _Optional[int] = ..., scales: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., loss: _Optional[float] = ..., content_loss: _Optional[float] = ..., style_loss: _Optional[float] = ..., tv_loss: _Optional[float] = ..., device_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., preparing: _Optional[float] = ...) -> None: ...
 
 class RawPixels(_message.Message):
     __slots__ = ["bits_per_channel", "height", "rgba", "width"]
