@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.recipes import recipe_faults, recipe_from_proto, recipe_to_proto
 from impasto_server.engine import recipe as ranges
+from impasto_server.engine.objectives import OBJECTIVES
 from impasto_server.engine.recipe import Recipe, RecipeError
 
 layers = st.lists(
@@ -35,15 +36,21 @@ any_objective: dict[str, st.SearchStrategy[Any]] = {
     "averaging": st.none() | st.floats(0, 0.9999),
     "stop_on_plateau": st.none() | st.booleans(),
 }
-not_report: dict[str, st.SearchStrategy[Any]] = {
-    "objective": st.sampled_from([name for name in get_args(ranges.Objective) if name != "report"]),
+some_objectives: dict[str, st.SearchStrategy[Any]] = {
     "style_scale": st.floats(0.1, 4),
     "content_layers": layers,
     "style_layers": layers,
 }
-recipes = st.builds(Recipe, **any_objective, **not_report) | st.builds(
-    Recipe, objective=st.just("report"), **any_objective
-)
+
+
+def recipes_of(objective: str) -> st.SearchStrategy[Recipe]:
+    free = {
+        name: values for name, values in some_objectives.items() if name not in OBJECTIVES[objective].fixed
+    }
+    return st.builds(Recipe, objective=st.just(objective), **any_objective, **free)
+
+
+recipes = st.sampled_from(list(OBJECTIVES)).flatmap(recipes_of)
 
 
 @given(recipes)

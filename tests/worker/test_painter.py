@@ -5,7 +5,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -65,10 +65,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class FakeSession:
-    """Takes a moment for each evaluation, and fails where it is told to.
+    """Takes a moment for each step, and fails where it is told to.
 
     Attributes:
         ends: when each evaluation ended, by the clock.
+        pieces: steps that it takes to find targets, by the evaluations made before; each begins a scale.
     """
 
     size = (20, 10)
@@ -83,8 +84,11 @@ class FakeSession:
         error: str = "the device failed",
         memory_bytes: int = 10,
         clock: Clock | None = None,
+        pieces: Mapping[int, int] | None = None,
     ) -> None:
         self._clock = clock or time
+        self.pieces = dict(pieces or {})
+        self._found = 0
         self.ends: list[float] = []
         self.plan = MemoryPlan("plain", memory_bytes)
         self.recipe = Recipe(precision="float32", evaluations=evaluations).resolve(20, 16)
@@ -115,15 +119,24 @@ class FakeSession:
             self.held_up.set()
             self.may_go_on.wait()
         self._clock.sleep(self.seconds)
+        pieces = self.pieces.get(self.made, 0)
+        if self._found < pieces:
+            self._found += 1
+            return self._progress(self._found / (pieces + 1))
+        self._found = 0
         self.ends.append(self._clock.monotonic())
         self.made += 1
         if self.made == self.fails_at:
             raise RuntimeError(self.error)
+        return self._progress(None)
+
+    def _progress(self, preparing: float | None) -> Progress:
+        begun = sum(at < self.made or (at == self.made and preparing is not None) for at in self.pieces)
         return Progress(
             evaluation=self.made,
             evaluations=self.evaluations,
-            scale=1,
-            scales=1,
+            scale=max(1, begun),
+            scales=max(1, len(self.pieces)),
             width=20,
             height=10,
             loss=1.0,
@@ -132,6 +145,7 @@ class FakeSession:
             tv_loss=0.0,
             seconds=self.made * self.seconds,
             seconds_left=None,
+            preparing=preparing,
         )
 
     def samples(self, bits: int) -> npt.NDArray[np.uint8]:
@@ -462,6 +476,94 @@ def test_an_unread_checkpoint_gives_way_to_a_newer_one(painter: Painter) -> None
 
     (saved,) = asyncio.run(paint())
     assert saved.evaluation > 30
+
+
+def test_no_checkpoint_is_taken_while_targets_are_being_found(clock: Clock) -> None:
+    async def paint() -> list[int]:
+        # The first scale's take thirty steps, so do those of the second, which begins after ten evaluations.
+        session = FakeSession(20, seconds=1 / 64, clock=clock, pieces={0: 30, 10: 30})
+        return await saved_by(painting_of(session, checkpoint_interval=4 / 64), lambda: None, 0.0)
+
+    # But right after the first evaluation with them, which is when they can be kept.
+    assert asyncio.run(paint()) == [1, 5, 9, 11, 15, 19]
+
+
+def test_one_that_is_suspended_before_its_first_evaluation_has_nothing_to_save(painter: Painter) -> None:
+    async def paint() -> list[Saved]:
+        session = FakeSession(1000, pieces={0: 100_000})
+        painting = painting_of(session, checkpoint_interval=0.001)
+        painter.admit(painting)
+        await next_of(painting, PreviewFrame)
+        await asyncio.wrap_future(painter.suspend(painting))
+        await next_of(painting, Suspended)
+        assert session.made == 0
+        return [saved async for saved in painting.checkpoints]
+
+    assert asyncio.run(paint()) == []
+
+
+def test_one_that_is_suspended_while_later_targets_are_being_found_saves_its_evaluations(
+    painter: Painter,
+) -> None:
+    async def paint() -> list[int]:
+        session = FakeSession(1000, pieces={0: 1, 7: 100_000})
+        painting = painting_of(session)
+        painter.admit(painting)
+        while (await next_of(painting, PreviewFrame)).scale < 2:
+            painting.preview_coded(0.0)
+        await asyncio.wrap_future(painter.suspend(painting))
+        await next_of(painting, Suspended)
+        return [saved.evaluation async for saved in painting.checkpoints]
+
+    assert asyncio.run(paint()) == [7]
+
+
+def test_while_targets_are_being_found_the_picture_is_shown_once_and_again_to_who_comes(
+    clock: Clock,
+) -> None:
+    async def paint() -> None:
+        session = FakeSession(100, seconds=1.0, clock=clock, pieces={0: 20, 4: 20})
+        painting = painting_of(session, PreviewWish(min_interval=0.1))
+        painting.open(DEVICE_BYTES)
+        shown = []
+
+        def turn() -> None:
+            taken = session.pictures
+            painting.turn()
+            if session.pictures > taken:
+                shown.append(session.made)
+                painting.preview_coded(0.0)
+
+        for _ in range(20):
+            turn()
+        assert shown == [0]
+        for _ in range(4 + 5):
+            turn()
+        # The last as the next scale begins with it.
+        assert shown == [0, 1, 2, 3, 4, 4]
+        for watched in (False, True):
+            painting.update(None, None, watched, DEVICE_BYTES)
+        assert session.pictures == 7
+
+    asyncio.run(paint())
+
+
+def test_the_share_of_the_targets_that_is_found_is_told(painter: Painter) -> None:
+    async def paint() -> list[Event]:
+        return await events_of(painter, painting_of(FakeSession(2, seconds=0.06, pieces={0: 3})))
+
+    told = [
+        event.progress
+        for event in asyncio.run(paint())
+        if isinstance(event, worker_pb2.RunResponse) and event.HasField("progress")
+    ]
+    shares = [progress.preparing for progress in told if progress.HasField("preparing")]
+    assert shares == sorted(shares)
+    assert shares
+    assert set(shares) <= {0.25, 0.5, 0.75}
+    assert all(progress.evaluation == 0 for progress in told if progress.HasField("preparing"))
+    assert told[-1].evaluation == 2
+    assert not told[-1].HasField("preparing")
 
 
 def test_without_an_interval_no_checkpoint_is_taken(painter: Painter) -> None:

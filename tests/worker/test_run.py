@@ -78,6 +78,24 @@ def test_a_job_starts_tells_its_numbers_and_ends_with_its_picture(worker: Worker
     until(lambda: is_idle(worker), bool)
 
 
+def test_how_much_of_a_large_scales_targets_is_found_is_told_before_its_first_evaluation(
+    worker: WorkerProcess,
+) -> None:
+    recipe = pb.Recipe(objective=pb.OBJECTIVE_NEIGHBOURS, evaluations=3, longest_side=300)
+    outcome = Outcome().read(worker.run(job(recipe=recipe), IMAGES))
+    told = [progress for progress in outcome.progress if progress.HasField("preparing")]
+    assert told
+    # Small scales take no time to speak of: only of the last is told, while nothing is evaluated there.
+    assert {(progress.scale, progress.scales, progress.evaluation) for progress in told} == {(3, 3, 2)}
+    shares = [progress.preparing for progress in told]
+    assert shares == sorted(shares)
+    assert 0 < shares[0] <= shares[-1] < 1
+    assert not any(progress.HasField("time_left") for progress in told)
+    assert outcome.progress[-1].evaluation == 3
+    assert not outcome.progress[-1].HasField("preparing")
+    assert outcome.picture.size == (300, 225)
+
+
 def test_an_image_used_several_times_is_sent_once(worker: WorkerProcess) -> None:
     masks = coded(mask())
     begin = job(recipe=pb.Recipe(evaluations=2))

@@ -36,7 +36,7 @@ _CHECKPOINT_SHARE = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class PreviewFrame:
-    """The picture after an evaluation, to be coded as a preview."""
+    """The picture after an evaluation, or before the first of a scale, to be coded as a preview."""
 
     picture: PIL.Image.Image
     evaluation: int
@@ -129,6 +129,7 @@ class Painting:
         self._saving_seconds = 0.0
         self._next_progress = 0.0
         self._preview_in_hand = False
+        self._previewed: tuple[int, int] | None = None
         self._preview_seconds = 0.0
         # A preview is due when both have passed.
         self._next_wanted_preview = 0.0
@@ -153,7 +154,7 @@ class Painting:
         return self._session.plan.estimated_bytes
 
     def turn(self) -> None:
-        """One evaluation."""
+        """One evaluation, or a piece of the work before a scale's first one."""
         session = self._session
         assert session is not None
         begin = time.perf_counter()
@@ -175,7 +176,8 @@ class Painting:
                 session.stop_message,
             )
             self._end(result)
-        elif 0 < self._save_after <= self._unsaved_seconds:
+        elif progress.preparing is None and 0 < self._save_after <= self._unsaved_seconds:
+            # Half the targets cannot be kept: it waits until they are whole.
             self._save()
 
     def update(
@@ -192,6 +194,7 @@ class Painting:
                 there is; nothing has changed.
         """
         session = self._session
+        self._previewed = None
         if recipe is not None:
             if session is None:
                 self._commission.update(recipe)
@@ -211,7 +214,8 @@ class Painting:
 
     def suspend(self) -> None:
         """Ends the painting, to go on some other time."""
-        if self._progress is not None:
+        # Before the first evaluation there is nothing that a fresh session has not.
+        if self._progress is not None and self._progress.evaluation:
             self._save()
         self._end(Suspended())
 
@@ -245,11 +249,14 @@ class Painting:
         now = time.monotonic()
         if now < max(self._next_wanted_preview, self._next_cheap_preview):
             return
+        # While targets are being found, the picture stays as it is.
+        if (at := (self._progress.evaluation, self._progress.scale)) == self._previewed:
+            return
         assert self._session is not None
-        self._preview_in_hand = True
+        self._preview_in_hand, self._previewed = True, at
         picture = self._session.picture(self.wish.max_side)
         self._preview_seconds = time.monotonic() - now
-        self._tell(PreviewFrame(picture, self._progress.evaluation, self._progress.scale))
+        self._tell(PreviewFrame(picture, *at))
 
     def _save(self) -> None:
         assert self._session is not None
@@ -300,6 +307,7 @@ def _numbers(progress: Progress) -> pb.Progress:
         content_loss=progress.content_loss,
         style_loss=progress.style_loss,
         tv_loss=progress.tv_loss,
+        preparing=progress.preparing,
     )
     message.device_time.FromNanoseconds(round(progress.seconds * 1e9))
     if progress.seconds_left is not None:
