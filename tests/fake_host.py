@@ -220,8 +220,17 @@ class FakeService:
         fake.job = dataclasses.replace(fake.job, state=state, **changes)
         fake.emit(JobChanged(fake.job))
 
-    def progress(self, evaluation: int, evaluations: int = 10, time_left: float | None = None) -> None:
-        self.only().emit(Progress(evaluation, evaluations, 1, 1, 8, 8, 1.0, 1.0, 1.0, 0.0, 1.0, time_left))
+    def progress(
+        self,
+        evaluation: int,
+        evaluations: int = 10,
+        time_left: float | None = None,
+        preparing: float | None = None,
+    ) -> None:
+        told = Progress(
+            evaluation, evaluations, 1, 1, 8, 8, 1.0, 1.0, 1.0, 0.0, 1.0, time_left, preparing
+        )  # fmt: skip
+        self.only().emit(told)
 
     def preview(self, evaluation: int) -> None:
         self.only().emit(Preview(b"jpeg", "jpeg", 8, 8, evaluation, 1))

@@ -101,8 +101,10 @@ def job(state: pb.JobState.ValueType, **fields: object) -> pb.StylizeResponse:
     return pb.StylizeResponse(event=pb.JobEvent(job=told))
 
 
-def numbers(evaluation: int, evaluations: int = 4, *, scale: int = 1) -> pb.Progress:
-    """The numbers of an evaluation."""
+def numbers(
+    evaluation: int, evaluations: int = 4, *, scale: int = 1, preparing: float | None = None
+) -> pb.Progress:
+    """The numbers of an evaluation; those before the first of a scale, if it is being prepared."""
     told = pb.Progress(
         evaluation=evaluation,
         evaluations=evaluations,
@@ -110,12 +112,14 @@ def numbers(evaluation: int, evaluations: int = 4, *, scale: int = 1) -> pb.Prog
         scales=2,
         width=24 * scale,
         height=16 * scale,
-        loss=1.5 / evaluation,
-        content_loss=0.25,
-        style_loss=1.25,
+        loss=1.5 / evaluation if evaluation else 0.0,
+        content_loss=0.25 if evaluation else 0.0,
+        style_loss=1.25 if evaluation else 0.0,
+        preparing=preparing,
     )
     told.device_time.FromMilliseconds(100 * evaluation)
-    told.time_left.FromMilliseconds(100 * (evaluations - evaluation))
+    if preparing is None:
+        told.time_left.FromMilliseconds(100 * (evaluations - evaluation))
     return told
 
 
@@ -141,6 +145,20 @@ def begin() -> Iterator[pb.StylizeResponse]:
         scale = 1 + evaluation // 3
         yield pb.StylizeResponse(event=pb.JobEvent(progress=numbers(evaluation, scale=scale)))
         yield preview(evaluation, scale=scale)
+
+
+def begin_with_targets() -> Iterator[pb.StylizeResponse]:
+    """As `begin`, of a job whose targets take a while to be found, at both scales."""
+    scales = set()
+    for response in begin():
+        scale = response.event.progress.scale
+        if scale and scale not in scales:
+            scales.add(scale)
+            made = response.event.progress.evaluation - 1
+            for share in (0.4, 0.8):
+                found = numbers(made, scale=scale, preparing=share)
+                yield pb.StylizeResponse(event=pb.JobEvent(progress=found))
+        yield response
 
 
 def succeeded(**fields: object) -> pb.StylizeResponse:
@@ -177,6 +195,16 @@ def paint(
 ) -> Iterator[pb.StylizeResponse]:
     """The whole stream of a job that succeeds."""
     yield from begin()
+    yield succeeded()
+    for chunk in chunks(png()):
+        yield pb.StylizeResponse(result=chunk)
+
+
+def paint_with_targets(
+    request: pb.StylizeRequest, context: grpc.ServicerContext
+) -> Iterator[pb.StylizeResponse]:
+    """As `paint`, of a job whose targets take a while to be found."""
+    yield from begin_with_targets()
     yield succeeded()
     for chunk in chunks(png()):
         yield pb.StylizeResponse(result=chunk)

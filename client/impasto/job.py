@@ -53,16 +53,21 @@ class MemoryPlan:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Numbers of one evaluation of the loss.
+    """Numbers of one evaluation of the loss, or of a piece of the work before a scale's first one.
 
     Attributes:
-        evaluation, evaluations: evaluations made, from 1, and to be made in all.
+        evaluation, evaluations: evaluations made, and to be made in all; 0 are made while the first scale is
+            being prepared.
         scale, scales: the scale at work, from 1, and how many there are.
         width, height: size of this scale in pixels.
-        loss: the sum of the weighted terms; comparable within one scale only.
+        loss: the sum of the weighted terms at the last evaluation; comparable within one scale only. 0 before
+            the first evaluation.
         content_loss, style_loss, tv_loss: the terms before their weights.
         device_time: seconds the device has spent on this job.
         time_left: seconds until the result as far as can be told, else None.
+        preparing: while the targets of this scale are being found, before its first evaluation, the share of
+            them that is found, above 0 and below 1; else None. Only the objective "neighbours" has targets
+            that take so long.
     """
 
     evaluation: int
@@ -77,6 +82,7 @@ class Progress:
     tv_loss: float
     device_time: float
     time_left: float | None
+    preparing: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +119,7 @@ class Job:
         state: "queued", "running", "paused", "succeeded", "failed" or "cancelled".
         recipe: the recipe as it is run, every field set.
         width, height: size of the result in pixels.
-        progress: the newest numbers; None before the first evaluation.
+        progress: the newest numbers; None before the first.
         error: why it failed; None in any other state.
         stop_reason: "completed", "converged", "plateau", "not_finite" or "cancelled" once it has ended, else
             None.

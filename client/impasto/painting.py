@@ -50,7 +50,7 @@ class Painting:
 
     @property
     def progress(self) -> Progress | None:
-        """The newest numbers; None before the first evaluation."""
+        """The newest numbers; None before the first."""
         return self._watched.progress
 
     @property

@@ -118,7 +118,7 @@ class Lines:
     def __init__(self, console: Console, *, quiet: bool) -> None:
         self._console = console
         self._quiet = quiet
-        self._scale = 0
+        self._at = (0, False)
 
     def note(self, text: str) -> None:
         if not self._quiet:
@@ -128,10 +128,14 @@ class Lines:
         self._console.print(f"[yellow]Warning:[/] {_escaped(text)}", highlight=False, soft_wrap=True)
 
     def event(self, event: Event, path: str | None) -> None:
-        if not self._quiet and isinstance(event, Progress) and event.scale != self._scale:
-            self._scale = event.scale
+        if self._quiet or not isinstance(event, Progress):
+            return
+        at = event.scale, event.preparing is not None
+        if at != self._at:
+            self._at = at
             left = f", about {_duration(event.time_left)} left" if event.time_left is not None else ""
-            self._print(f"{_scale(event)}, evaluation {event.evaluation}/{event.evaluations}{left}")
+            doing = _finding(event) or f"evaluation {event.evaluation}/{event.evaluations}"
+            self._print(f"{_scale(event)}, {doing}{left}")
 
     def finished(self, picture: Picture, file: CodedImage, paths: dict[str, str]) -> None:
         if not self._quiet:
@@ -193,8 +197,7 @@ class Bar(Lines):
                 description=_scale(event),
                 completed=event.evaluation,
                 total=event.evaluations,
-                numbers=f"{event.evaluation}/{event.evaluations}  "
-                f"content {event.content_loss:<6.3g} style {event.style_loss:<6.3g} "
+                numbers=f"{event.evaluation}/{event.evaluations}  {_finding(event) or _losses(event)} "
                 f"{_duration(event.device_time)}{left}",
             )
 
@@ -393,6 +396,17 @@ def print_json(kind: str, fields: dict[str, Any]) -> None:
 
 def _scale(progress: Progress) -> str:
     return f"scale {progress.scale}/{progress.scales} {progress.width}×{progress.height}"
+
+
+def _finding(progress: Progress) -> str:
+    """How far a scale's targets are found, in words; "" while it is being painted."""
+    return "" if progress.preparing is None else f"finding neighbours {100 * progress.preparing:.0f} %"
+
+
+def _losses(progress: Progress) -> str:
+    # Not every painting has a content term.
+    content = f"content {progress.content_loss:<6.3g} " if progress.content_loss else ""
+    return f"{content}style {progress.style_loss:<6.3g}"
 
 
 def _duration(seconds: float) -> str:

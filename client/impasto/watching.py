@@ -16,7 +16,7 @@ class Watched:
 
     Attributes:
         job: as the server last told; None before it did.
-        progress: the newest numbers; None before the first evaluation.
+        progress: the newest numbers; None before the first.
         sequence: of the last event taken.
         skipped_previews: previews that newer ones replaced on the way, so far.
         asked: the request that was made for the job, if it was made here.

@@ -422,7 +422,7 @@ def recipe(message: pb.Recipe) -> Recipe:
 
 
 def progress(message: pb.Progress) -> Progress:
-    """The numbers of an evaluation as plain data."""
+    """The numbers of the work as plain data."""
     return Progress(
         evaluation=message.evaluation,
         evaluations=message.evaluations,
@@ -436,6 +436,7 @@ def progress(message: pb.Progress) -> Progress:
         tv_loss=message.tv_loss,
         device_time=_seconds(message.device_time),
         time_left=_seconds(message.time_left) if message.HasField("time_left") else None,
+        preparing=message.preparing if message.HasField("preparing") else None,
     )
 
 

@@ -110,6 +110,28 @@ def test_json_lines(stylize: Impasto) -> None:
     }
 
 
+def test_how_far_the_targets_of_a_scale_are_found_is_shown_once_for_each(
+    stylize: Impasto, fake: FakeServer
+) -> None:
+    fake.script = fake_server.paint_with_targets
+    assert stylize().err.splitlines() == [
+        "scale 1/2 24×16, finding neighbours 40 %",
+        "scale 1/2 24×16, evaluation 1/4, about 0.3 s left",
+        "scale 2/2 48×32, finding neighbours 40 %",
+        "scale 2/2 48×32, evaluation 3/4, about 0.1 s left",
+    ]
+
+
+def test_how_far_the_targets_of_a_scale_are_found_in_json(stylize: Impasto, fake: FakeServer) -> None:
+    fake.script = fake_server.paint_with_targets
+    lines = [line for line in stylize("--json").lines if line["event"] == "progress"]
+    assert [(line["evaluation"], line["preparing"]) for line in lines] == [
+        *((0, 0.4), (0, 0.8), (1, None), (2, None)),
+        *((2, 0.4), (2, 0.8), (3, None), (4, None)),
+    ]
+    assert [line["time_left"] is None for line in lines] == [line["preparing"] is not None for line in lines]
+
+
 def test_json_has_no_word_for_infinity(stylize: Impasto, fake: FakeServer) -> None:
     def script(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Any:
         yield job(pb.JOB_STATE_QUEUED)

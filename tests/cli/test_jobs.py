@@ -13,7 +13,17 @@ from PIL import Image
 
 import fake_server
 from command_line import Impasto, Outcome
-from fake_server import FakeServer, bad_request, course, heartbeat, png, status
+from fake_server import (
+    FakeServer,
+    bad_request,
+    begin_with_targets,
+    course,
+    events,
+    heartbeat,
+    png,
+    status,
+    succeeded,
+)
 from impasto import calls, files
 from impasto.terminal import short_names
 from impasto.v1 import style_transfer_pb2 as pb
@@ -214,6 +224,14 @@ def test_watch(submitted: Impasto, fake: FakeServer) -> None:
     outcome = submitted("watch", "jobs/fake")
     assert outcome.out.startswith("jobs/fake: 48 × 32")
     assert fake.called("WatchJob")[1].omit_previews
+
+
+def test_watch_shows_how_far_the_targets_of_a_scale_are_found(submitted: Impasto, fake: FakeServer) -> None:
+    fake.log = events(*begin_with_targets(), succeeded())
+    assert submitted("watch", "last").err.splitlines()[::2] == [
+        "scale 1/2 24×16, finding neighbours 40 %",
+        "scale 2/2 48×32, finding neighbours 40 %",
+    ]
 
 
 def test_watch_in_json(submitted: Impasto) -> None:

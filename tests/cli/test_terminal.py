@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -13,12 +15,13 @@ from pathlib import Path
 
 import pytest
 from google.rpc import error_details_pb2
+from rich.console import Console
 
 import fake_server
 from command_line import Impasto
 from fake_server import FakeServer, refuse
-from impasto import cli
-from impasto.terminal import clean
+from impasto import cli, wire
+from impasto.terminal import Bar, clean
 from impasto.v1 import style_transfer_pb2 as pb
 
 COMMAND = [sys.executable, "-c", "from impasto.cli import main; main()"]
@@ -107,6 +110,29 @@ def test_the_commands_print_by_way_of_the_terminal_alone() -> None:
                     file,
                     printed,
                 )
+
+
+def test_the_bar_shows_how_far_the_targets_of_a_scale_are_found_in_place_of_the_losses() -> None:
+    shown = io.StringIO()
+    bar = Bar(Console(file=shown, force_terminal=True, width=120, legacy_windows=False))
+    no_content = fake_server.numbers(4)
+    no_content.content_loss = 0
+    try:
+        for told, line in (
+            (fake_server.numbers(0, preparing=0.4), "scale 1/2 24×16 0/4 finding neighbours 40 % 0.0 s"),
+            (fake_server.numbers(1), "scale 1/2 24×16 1/4 content 0.25 style 1.25 0.1 s, 0.3 s left"),
+            (
+                fake_server.numbers(2, scale=2, preparing=0.996),
+                "scale 2/2 48×32 2/4 finding neighbours 100 % 0.2 s",
+            ),
+            (no_content, "scale 1/2 24×16 4/4 style 1.25 0.4 s, 0.0 s left"),
+        ):
+            bar.event(wire.progress(told), None)
+            bar._bar.refresh()
+            *_, drawn = shown.getvalue().split("\x1b[2K")
+            assert " ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|[━╸╺]", "", drawn).split()) == line
+    finally:
+        bar.close()
 
 
 @pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"])

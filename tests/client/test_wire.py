@@ -44,6 +44,19 @@ def test_a_recipe_survives_the_way_there_and_back() -> None:
     assert wire.recipe(wire.recipe_message(recipe)) == recipe
 
 
+def test_the_share_of_the_targets_that_is_found_is_none_once_they_are() -> None:
+    told = pb.Progress(evaluation=7, evaluations=9, scale=2, scales=3, width=8, height=6, preparing=0.25)
+    found = wire.progress(told)
+    assert (found.evaluation, found.preparing, found.time_left) == (7, 0.25, None)
+    told.ClearField("preparing")
+    assert wire.progress(told).preparing is None
+
+
+def test_the_numbers_have_every_field_of_the_contract() -> None:
+    names = [field.name for field in dataclasses.fields(impasto.Progress)]
+    assert names == [field.name for field in pb.Progress.DESCRIPTOR.fields]
+
+
 def test_the_recipe_has_every_field_and_word_of_the_contract() -> None:
     assert {field.name for field in dataclasses.fields(impasto.Recipe)} == {
         field.name for field in pb.Recipe.DESCRIPTOR.fields

@@ -269,6 +269,30 @@ def test_what_happens_to_a_job_on_a_full_disk_is_stored_later_and_ends_nothing(
     asyncio.run(run())
 
 
+def test_a_job_whose_worker_dies_while_targets_are_found_has_got_no_further(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with registry_in(tmp_path) as registry:
+            job = await created(registry)
+            deaths = []
+            for _ in range(3):
+                # From its checkpoint to the end of its first scale, and as far into the next as ever.
+                for progress in (
+                    pb.Progress(evaluation=19, scale=1),
+                    pb.Progress(evaluation=20, scale=1),
+                    *(pb.Progress(evaluation=20, scale=2, preparing=share / 10) for share in range(1, 10)),
+                ):
+                    job.got_further(progress)
+                assert job.message().progress.preparing == 0.9
+                await job.lost_worker(blamed=True)
+                deaths.append(job.deaths)
+            assert deaths == [1, 2, 3]
+            job.got_further(pb.Progress(evaluation=21, scale=2))
+            assert job.deaths == 0
+            assert not job.message().progress.HasField("preparing")
+
+    asyncio.run(run())
+
+
 def test_a_job_fails_only_once_that_is_stored(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ previews: list[impasto.Preview] = []
 
 with client.stylize(content, style, longest_side=size, effort="draft", seed=1) as painting:
     for event in painting:
-        if isinstance(event, impasto.Progress):
+        if isinstance(event, impasto.Progress) and event.preparing is None:
             progress.append(event)
             print(f"\r{event.evaluation}/{event.evaluations}  loss {event.loss:.4f}", end="", flush=True)
         elif isinstance(event, impasto.Preview):

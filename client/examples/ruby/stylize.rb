@@ -57,7 +57,7 @@ end
 
 def show(job)
   at = job.progress
-  line = if job.state == :JOB_STATE_RUNNING && at
+  line = if job.state == :JOB_STATE_RUNNING && at&.evaluation&.positive?
            format('evaluation %d/%d, scale %d/%d, loss %.4g', at.evaluation, at.evaluations, at.scale, at.scales,
                   at.loss) + (at.time_left ? ", #{seconds(at.time_left).ceil} s left" : '')
          else

@@ -193,11 +193,7 @@ class Run:
         return self._why
 
     def _running(self) -> str:
-        progress = self.progress
-        if progress is None:
-            return "Beginning …"
-        left = "" if progress.time_left is None else f", {words.duration(progress.time_left)} left"
-        return f"Painting, {progress.evaluation} of {progress.evaluations}{left}"
+        return words.painting(self.progress)
 
     # What the artist does.
 

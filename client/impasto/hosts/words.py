@@ -1,8 +1,9 @@
-"""Errors in an artist's words: what happened, and what to do."""
+"""What an artist is told: how far the server has come; of an error, what happened and what to do."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from impasto.errors import (
     DataLoss,
@@ -18,6 +19,9 @@ from impasto.errors import (
     Unavailable,
     Unreachable,
 )
+
+if TYPE_CHECKING:
+    from impasto.job import Progress
 
 RETRIABLE = (Unavailable, DeadlineExceeded)
 """Errors after which the same may go well a little later."""
@@ -65,6 +69,21 @@ def sentence(error: Exception, address: str = "") -> str:
     if isinstance(error, (OSError, ValueError)):
         return _ended(str(error))
     return f"The plug-in made an error ({type(error).__name__}: {error}). Please report it."
+
+
+def painting(progress: Progress | None) -> str:
+    """How far the server has come with a picture.
+
+    Args:
+        progress: the newest numbers; None before the first.
+    """
+    if progress is None:
+        return "Beginning …"
+    made = f"{progress.evaluation} of {progress.evaluations}"
+    left = "" if progress.time_left is None else f", {duration(progress.time_left)} left"
+    if progress.preparing is not None:
+        return f"Painting, {made}: finding neighbours, {100 * progress.preparing:.0f} %{left}"
+    return f"Painting, {made}{left}"
 
 
 def duration(seconds: float) -> str:

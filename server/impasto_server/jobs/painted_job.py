@@ -63,7 +63,8 @@ class PaintedJob(StoredJob):
         await self._shared.tasks.complete(self._note_unless_final(edit))
 
     def got_further(self, progress: pb.Progress) -> None:
-        """An evaluation was made."""
+        """An evaluation was made, or some of a scale's targets were found, which alone gets a job no further:
+        it is done again after each death."""
         self.progress = progress
         if progress.evaluation > self._furthest:
             self._furthest, self.deaths = progress.evaluation, 0

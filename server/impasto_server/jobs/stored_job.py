@@ -93,7 +93,7 @@ class StoredJob:
     Attributes:
         record: the job as it is stored.
         audience: its watchers.
-        progress: the newest numbers; None before the first evaluation. Stored with the next change.
+        progress: the newest numbers; None before the first. Stored with the next change.
         deaths: workers that died at its turn without its having got any further. Stored with the next change.
         queue_position: its place among its tenant's queued jobs, from 1; 0 while it is not known.
         queued_at: time of the event loop at which it began to wait for a device.

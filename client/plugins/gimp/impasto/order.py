@@ -208,10 +208,7 @@ def stands(painting):
         return "Waiting for a free device …" if place is None else f"Waiting, number {place} in the queue …"
     if job.state == "paused":
         return "Paused by someone at the server, which keeps the work."
-    if progress is None:
-        return "Beginning …"
-    left = "" if progress.time_left is None else f", {words.duration(progress.time_left)} left"
-    return f"Painting, {progress.evaluation} of {progress.evaluations}{left}"
+    return words.painting(progress)
 
 
 def sentence(error, address):
