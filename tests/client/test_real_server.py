@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 import impasto
+from impasto.recipe import FIELDS
 from samples import coded, photo
 from server_process import ServerProcess
 
@@ -38,7 +39,7 @@ def test_a_painting_from_beginning_to_end(client: impasto.Client, tmp_path: Path
     assert (job.state, job.stop_reason) == ("succeeded", "completed")
     assert job.network is not None
     assert (job.network.weights, job.device) == ("builtin", "cpu")
-    assert job.recipe.objective == "balanced"
+    assert job.recipe.objective == FIELDS["objective"].default_value
     objectives_own = {"effort", "content_layers", "style_layers"}
     assert {name for name, value in vars(job.recipe).items() if value is None} == objectives_own
     assert job.create_time is not None

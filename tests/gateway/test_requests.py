@@ -12,7 +12,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError
 from impasto_server.contract.images import images_of
 from impasto_server.contract.pictures import PictureFault
-from impasto_server.engine.recipe import evaluations_of
+from impasto_server.engine.recipe import DEFAULT_OBJECTIVE, evaluations_of
 from impasto_server.gateway.checks import CheckedRequest, check_request
 from samples import coded, mask, photo, stylize_request, texture_request
 
@@ -41,7 +41,7 @@ def test_a_good_request_tells_recipe_and_size() -> None:
     good = checked(stylize_request(coded(photo(64, 48)), recipe=pb.Recipe(longest_side=32)))
     assert (good.width, good.height) == (32, 24)
     assert good.recipe.longest_side == 32
-    assert good.recipe.evaluations == evaluations_of("balanced", "standard")
+    assert good.recipe.evaluations == evaluations_of(DEFAULT_OBJECTIVE, "standard")
 
 
 def test_everything_wrong_is_told_at_once() -> None:

@@ -97,7 +97,8 @@ def test_the_recipe_shown_has_every_field(server: ServerProcess) -> None:
     layers = {
         name: [pb.LayerWeight(layer="relu2_1", weight=1)] for name in ("content_layers", "style_layers")
     }
-    events, _ = paint(server, stylize_request(recipe=pb.Recipe(evaluations=2, **layers)))
+    recipe = pb.Recipe(objective=pb.OBJECTIVE_BALANCED, evaluations=2, **layers)
+    events, _ = paint(server, stylize_request(recipe=recipe))
     for event in (events[0], events[-1]):
         assert {field.name for field, _ in event.job.recipe.ListFields()} == {
             field.name for field in pb.Recipe.DESCRIPTOR.fields if field.name != "effort"

@@ -19,6 +19,7 @@ from impasto.errors import (
     Unreachable,
 )
 from impasto.hosts import Choices, Controller, Order, Server, StyleItem, Timing, plan
+from impasto.hosts.choices import MIDDLE_CONTENT_WEIGHT
 from impasto.recipe import RawPixels, StyleName, UploadedImage
 
 SERVER = Server("studio:50051")
@@ -229,7 +230,7 @@ def test_a_painting_from_the_order_to_its_place(
     request = service.only().request
     assert request["styles"] == StyleName("styles/starry-night")
     assert {k: request[k] for k in ("content_weight", "effort", "color", "seed", "longest_side")} == {
-        "content_weight": 0.08615,
+        "content_weight": pytest.approx(MIDDLE_CONTENT_WEIGHT * 8**-0.6, rel=1e-3),
         "effort": "fine",
         "color": "luminance",
         "seed": 7,

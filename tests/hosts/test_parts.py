@@ -59,13 +59,17 @@ def test_the_middle_strength_is_the_servers_own_default() -> None:
 def test_more_strength_is_less_content() -> None:
     weights = [Choices(strength=strength).content_weight for strength in range(101)]
     assert weights == sorted(weights, reverse=True)
-    assert (weights[0], weights[100]) == (2.4, 0.0375)
+    assert weights[0] == pytest.approx(8 * MIDDLE_CONTENT_WEIGHT, rel=1e-3)
+    assert weights[100] == pytest.approx(MIDDLE_CONTENT_WEIGHT / 8, rel=1e-3)
 
 
 def test_only_what_changed_is_steered() -> None:
     assert Choices().steering(Choices()) == {}
     assert Choices(seed=4, longest_side=99).steering(Choices()) == {}
-    assert Choices(effort="fine", strength=0).steering(Choices()) == {"content_weight": 2.4, "effort": "fine"}
+    assert Choices(effort="fine", strength=0).steering(Choices()) == {
+        "content_weight": pytest.approx(8 * MIDDLE_CONTENT_WEIGHT, rel=1e-3),
+        "effort": "fine",
+    }
 
 
 @given(

@@ -21,6 +21,7 @@ from grpc_status import rpc_status
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import reason_of
+from impasto_server.engine.recipe import DEFAULT_OBJECTIVE, FIELD
 from impasto_server.worker.__main__ import DEVICE_LOST
 from samples import coded, mask, still_recipe
 from server_process import PATIENCE, until
@@ -237,8 +238,9 @@ def test_an_update_takes_hold_at_once(worker: WorkerProcess) -> None:
     outcome = Outcome().read(call, "progress")
     recipe = pb.Recipe(evaluations=30, style_weight=3.0, precision=pb.PRECISION_FLOAT32)
     answer = worker.update("jobs/1", recipe=recipe)
+    weight = FIELD["content_weight"].default.value({"objective": DEFAULT_OBJECTIVE})
     assert answer.recipe.style_weight == 3.0
-    assert answer.recipe.content_weight == pytest.approx(0.3)
+    assert answer.recipe.content_weight == pytest.approx(weight)
     outcome.read(call)
     assert outcome.metadata["recipe"]["style_weight"] == 3.0
     assert outcome.progress[-1].evaluation <= max(31, outcome.progress[0].evaluation + 300)

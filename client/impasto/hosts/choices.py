@@ -12,7 +12,7 @@ EFFORTS = FIELDS["effort"].words
 COLORS = FIELDS["color"].words
 LONGEST_SIDES = (512, 768, 1024, 1536, 2048, 3072)
 MIDDLE_CONTENT_WEIGHT: float = FIELDS["content_weight"].default_value
-"""Of the objective "balanced", the server's default."""
+"""Of the objective that is the server's default."""
 STRENGTH_SPAN = 8.0
 """How many times the middle weight the content has at strength 0; a fraction of as much at 100."""
 
@@ -23,8 +23,8 @@ class Choices:
 
     Attributes:
         strength: of the style against the content, 0 to 100. The content's weight in the loss is
-            `MIDDLE_CONTENT_WEIGHT` · `STRENGTH_SPAN` ^ ((50 - strength) / 50): 2.4 at 0, where the photograph
-            is hardly touched, 0.3 at 50, 0.0375 at 100, where nearly all is style.
+            `MIDDLE_CONTENT_WEIGHT` · `STRENGTH_SPAN` ^ ((50 - strength) / 50): eight times the middle one at
+            0, where the photograph counts most, an eighth of it at 100, where nearly all is style.
         effort: "draft", "standard" or "fine".
         color: whose colours the result has: "style"; or the content's, by painting its lightness only
             ("luminance") or by matching the style's colours to it first ("matched").

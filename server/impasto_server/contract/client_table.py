@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from impasto_server.engine.recipe import FIELDS, RecipeField
+from impasto_server.engine.recipe import DEFAULT_OBJECTIVE, FIELDS, RecipeField
 
 FILE = Path(__file__).parents[3] / "client" / "impasto" / "recipe_table.py"
 WIDTH = 110
@@ -104,7 +104,7 @@ def _table() -> Iterator[str]:
 
 def _row(field: RecipeField) -> dict[str, Any]:
     """A row of the client's table: what of `impasto.recipe_fields.RecipeField` is not its default."""
-    default = field.default.otherwise
+    default = field.default.value({"objective": DEFAULT_OBJECTIVE})
     given = {
         "name": field.name,
         "kind": field.kind,

@@ -17,6 +17,7 @@ import pytest
 
 import impasto
 from gimp_host import Gimp, set_up
+from impasto.hosts.choices import MIDDLE_CONTENT_WEIGHT
 from impasto_server.gateway.tokens import Tokens
 from samples import photo
 from server_process import ServerProcess, running_server
@@ -94,7 +95,7 @@ def test_the_layer_says_how_it_was_made(told: dict[str, Any]) -> None:
     assert kept["choices"]["strength"] == 80
     recipe = kept["job"]["recipe"]
     assert recipe["seed"] == 3
-    assert recipe["content_weight"] == pytest.approx(0.3 * 8**-0.6, rel=1e-3)
+    assert recipe["content_weight"] == pytest.approx(MIDDLE_CONTENT_WEIGHT * 8**-0.6, rel=1e-3)
 
 
 def test_the_selection_is_the_mask(told: dict[str, Any]) -> None:
