@@ -33,7 +33,8 @@ def pixels(file: str) -> bytes:
 def test_again_and_again(run: Impasto) -> None:
     painted = run(
         *("stylize", "content.png", "style.png", "other.jpg", "-o", "first.png", "--shares", "2,1"),
-        *("--evaluations", 6, "--seed", 3, "--start", "noise", "--style-layer", "relu1_1"),
+        *("--recipe", "balanced", "--evaluations", 6, "--seed", 3, "--start", "noise"),
+        *("--style-layer", "relu1_1"),
         *("--style-layer", "relu2_1=0.5", "--style-scale", 0.5, "--color", "luminance"),
     )
     assert painted.code == 0, painted.err

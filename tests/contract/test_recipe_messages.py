@@ -130,6 +130,19 @@ def test_a_fault_of_two_fields_together_is_found() -> None:
     assert fault.field == "style_weight"
 
 
+@pytest.mark.parametrize("default", OBJECTIVES)
+def test_what_the_default_objective_fixes_can_be_given_with_another(
+    monkeypatch: pytest.MonkeyPatch, default: str
+) -> None:
+    monkeypatch.setitem(Recipe.__init__.__kwdefaults__, "objective", default)
+    assert Recipe().objective == default
+    layers = [pb.LayerWeight(layer="relu1_1", weight=1)]
+    message = pb.Recipe(
+        objective=pb.OBJECTIVE_GATYS, style_layers=layers, content_layers=layers, style_scale=2
+    )
+    assert recipe_faults(message) == []
+
+
 def test_what_the_report_fixes_is_refused() -> None:
     message = pb.Recipe(objective=pb.OBJECTIVE_REPORT, style_scale=2)
     (fault,) = recipe_faults(message)

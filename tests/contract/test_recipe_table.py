@@ -143,7 +143,7 @@ def test_the_engine_and_the_client_refuse_the_same_layers_in_the_same_words(
 ) -> None:
     of_client = impasto.recipe.FIELDS["style_layers"].fault(layers)
     try:
-        Recipe(style_layers=layers)
+        Recipe(objective="balanced", style_layers=layers)
         assert of_client is None
     except RecipeError as fault:
         assert of_client is not None

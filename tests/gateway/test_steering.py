@@ -91,7 +91,7 @@ def test_a_value_out_of_range_is_refused_by_its_path() -> None:
 
 
 def test_an_update_takes_what_it_names_and_its_default_where_that_is_not_set() -> None:
-    before = job()
+    before = job(objective="balanced")
     before.title = "before"
     before.preview.max_side = 300
     layers = [pb.LayerWeight(layer="relu1_1", weight=2.0), pb.LayerWeight(layer="relu2_1", weight=1.0)]

@@ -633,7 +633,7 @@ def test_a_suspended_painting_saves_its_work_tells_it_last_and_lets_go(painter: 
         await next_of(painting, Suspended)
         (saved,) = [saved async for saved in painting.checkpoints]
         assert saved.evaluation == session.made
-        assert painter.resident == 0
+        await until(lambda: painter.resident == 0)
         made = session.made
         await asyncio.sleep(0.05)
         assert session.made == made

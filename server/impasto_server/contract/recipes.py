@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.engine.recipe import FIELDS, LAYER_FIELDS, Recipe, RecipeError, evaluations_of
+from impasto_server.engine.recipe import FIELD, FIELDS, LAYER_FIELDS, Recipe, RecipeError, evaluations_of
 
 
 def words(field: Any) -> dict[int, str]:
@@ -47,16 +47,15 @@ def recipe_from_proto(message: pb.Recipe) -> Recipe:
 def recipe_faults(message: pb.Recipe) -> list[RecipeError]:
     """Everything that is wrong with a recipe of the contract, a fault for each field."""
     values, faults = _values(message)
-    for field, value in values.items():
-        try:
-            Recipe(**{field: value})
-        except RecipeError as fault:
-            faults.append(fault)
+    for name, value in values.items():
+        if fault := FIELD[name].fault(value):
+            where, remedy = fault
+            faults.append(RecipeError(name + where, remedy))
     if not faults:
         try:
             Recipe(**values)
-        except RecipeError as fault:
-            faults.append(fault)
+        except RecipeError as error:
+            faults.append(error)
     return faults
 
 
