@@ -50,6 +50,21 @@ def test_a_painting_from_beginning_to_end(client: impasto.Client, tmp_path: Path
     assert (tmp_path / "picture.png").read_bytes() == picture.data
 
 
+def test_how_far_the_targets_of_a_large_scale_are_found_reaches_the_caller(client: impasto.Client) -> None:
+    with client.stylize(
+        photo(), photo(64, 48), objective="neighbours", longest_side=320, evaluations=3
+    ) as painting:
+        numbers = [event for event in painting if isinstance(event, impasto.Progress)]
+    shares = [progress.preparing for progress in numbers if progress.preparing is not None]
+    assert shares == sorted(shares)
+    assert all(0 < share < 1 for share in shares)
+    assert {(p.evaluation, p.scale, p.time_left) for p in numbers if p.preparing is not None} == {
+        (2, 3, None)
+    }
+    assert (numbers[-1].evaluation, numbers[-1].preparing) == (3, None)
+    assert painting.result().image.size == (320, 240)
+
+
 def test_what_is_refused_says_so_in_the_words_of_the_contract(client: impasto.Client) -> None:
     with pytest.raises(impasto.InvalidRequest) as caught:
         client.stylize(b"no image", photo(), longest_side=7)
