@@ -24,7 +24,7 @@ class Recipe:
     """How to paint. None leaves the choice to the server.
 
     Attributes:
-        objective: Objective that is minimised. Default: balanced.
+        objective: Objective that is minimised. Default: neighbours.
         content_weight: Weight of the content loss: more keeps more of the photograph. Range: 0 or more.
             Default: 0.3; with gatys or report 1.
         style_weight: Weight of the style loss: more takes more from the paintings. Range: 0 or more. Default:
@@ -113,8 +113,8 @@ _ROWS = (
         name="objective",
         kind="choice",
         help="Objective that is minimised.",
-        default="balanced",
-        default_value="balanced",
+        default="neighbours",
+        default_value="neighbours",
         words=("balanced", "gatys", "report", "wasserstein", "neighbours"),
         content_words=("report",),
         option="--recipe",
