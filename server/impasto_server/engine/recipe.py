@@ -336,7 +336,10 @@ class Recipe:
                 where, remedy = fault
                 raise RecipeError(about.name + where, remedy)
             if self.objective in about.fixed_by and value != about.default.otherwise:
-                raise RecipeError(about.name, f"is fixed by the objective {self.objective}; leave it out")
+                raise RecipeError(
+                    about.name,
+                    f"is fixed by the objective {self.objective}; leave it out or give another objective",
+                )
         if (self._filled("content_weight"), self._filled("style_weight")) == (0, 0):
             raise RecipeError("style_weight", "is 0 and so is content_weight; give at least one of them")
         if not self.definition.content_layers and self._filled("style_weight") == 0:

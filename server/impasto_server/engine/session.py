@@ -124,6 +124,8 @@ class Session:
         self._evaluation = 0
         self._seconds = 0.0
         self._losses = [0.0] * 4
+        # Seconds for each pixel of an evaluation, at the last scale that had any.
+        self._pace: float | None = None
         self._stage = self._enter(self._tensors.start(self._scales[0].size, recipe))
 
     @property
@@ -203,7 +205,8 @@ class Session:
         later = self._scales[self._scale + 1 :]
         total, content, style, tv = self._losses
         left = stage.evaluations_left * stage.scale.pixels + sum(s.evaluations * s.pixels for s in later)
-        done = stage.evaluations * stage.scale.pixels
+        if stage.evaluations:
+            self._pace = stage.seconds / (stage.evaluations * stage.scale.pixels)
         return Progress(
             evaluation=self._evaluation,
             evaluations=self._evaluation + stage.evaluations_left + sum(s.evaluations for s in later),
@@ -216,7 +219,7 @@ class Session:
             style_loss=style,
             tv_loss=tv,
             seconds=self._seconds,
-            seconds_left=stage.seconds / done * left if done else None,
+            seconds_left=None if self._pace is None else self._pace * left,
             preparing=preparing,
         )
 
