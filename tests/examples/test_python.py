@@ -11,9 +11,11 @@ import pytest
 
 from example_programs import EXAMPLES, Program, block, skip
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.engine.recipe import DEFAULT_OBJECTIVE, evaluations_of
 from server_process import PATIENCE, ServerProcess
 
 FOLDER = EXAMPLES / "python"
+DRAFT = evaluations_of(DEFAULT_OBJECTIVE, "draft")
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def script(tmp_path: Path) -> Iterator[Program]:
 def test_what_its_readme_says(script: Program, server: ServerProcess) -> None:
     run = script.start(IMPASTO_SERVER=server.address)
     assert run.end() == 0, run.said
-    assert "30/30  loss " in run.said
+    assert f"{DRAFT}/{DRAFT}  loss " in run.said
     with PIL.Image.open(FOLDER / "painted.png") as picture:
         assert picture.size == (96, 96)
     for figure in ("previews.png", "losses.png"):
@@ -45,7 +47,7 @@ def test_ctrl_c_cancels_the_job_on_the_server(script: Program, server: ServerPro
         "python", ("bash", "-c", "exec python painting.py 1>&2"), FOLDER, script.logs, script.started
     )
     run = script.start(IMPASTO_SERVER=server.address, IMPASTO_SIZE="512", MPLBACKEND="Agg")
-    run.wait_for(r"\d+/30  loss ")
+    run.wait_for(rf"\d+/{DRAFT}  loss ")
     run.interrupt()
     assert run.end() != 0
     assert "KeyboardInterrupt" in run.said
