@@ -10,7 +10,7 @@ import pytest
 from impasto_server.engine.recipe import FIELDS, Recipe, RecipeError, recipe_from_dict, updated
 
 OTHERS = {"objective": "gatys", "longest_side": 32, "start": "noise", "seed": 7, "style_scale": 2.0}
-RECIPE = Recipe().resolve(64, 48)
+RECIPE = Recipe(objective="balanced").resolve(64, 48)
 
 
 @pytest.mark.parametrize("name", [field.name for field in FIELDS if not field.steerable])
@@ -21,6 +21,7 @@ def test_what_may_not_be_steered_is_refused(name: str) -> None:
 
 
 STEERED = Recipe(
+    objective="balanced",
     content_weight=2.0,
     style_weight=3.0,
     tv_weight=1.0,
