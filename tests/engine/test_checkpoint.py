@@ -88,6 +88,7 @@ def test_a_checkpoint_is_resumed_under_any_memory_limit(network, monkeypatch, op
     monkeypatch.setattr(memory, "TILE_SIDES", (32,))
     layers = (("relu1_2", 1.0),)
     recipe = Recipe(
+        objective="balanced",
         optimizer=optimizer,
         evaluations=17,
         averaging=0.5,

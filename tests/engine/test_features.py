@@ -248,14 +248,14 @@ def test_steering_goes_on_from_the_present_image(network):
     for _ in range(3):
         made.step()
     before = made._stage.image.clone()
-    made.update(Recipe(evaluations=12, content_weight=5, tv_weight=1))
+    made.update(Recipe(objective="balanced", evaluations=12, content_weight=5, tv_weight=1))
     assert torch.equal(made._stage.image, before)
     progress = list(made)
     assert (progress[-1].evaluation, progress[-1].evaluations) == (12, 12)
     assert progress[0].tv_loss > 0
     assert made.recipe.content_weight == 5
     with pytest.raises(RuntimeError, match="done"):
-        made.update(Recipe())
+        made.update(Recipe(objective="balanced"))
 
 
 def test_steering_cannot_change_what_the_painting_is(network):
@@ -263,7 +263,7 @@ def test_steering_cannot_change_what_the_painting_is(network):
     made.step()
     for change in ({"objective": "gatys"}, {"longest_side": 32}, {"seed": 3}, {"start": "noise"}):
         with pytest.raises(RecipeError) as refused:
-            made.update(Recipe(**change))
+            made.update(Recipe(**{"objective": "balanced", **change}))
         assert refused.value.field == next(iter(change))
     assert made.recipe.objective == "balanced"
 
@@ -272,7 +272,7 @@ def test_fewer_evaluations_than_made_end_it_soon(network):
     made = session(network, {"evaluations": 30})
     for _ in range(6):
         made.step()
-    made.update(Recipe(evaluations=2))
+    made.update(Recipe(objective="balanced", evaluations=2))
     assert made.recipe.evaluations == 6
     assert len(list(made)) <= 2
 

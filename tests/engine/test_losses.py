@@ -77,7 +77,7 @@ def like():
 
 
 def objective(network, **settings):
-    recipe = Recipe(**settings).resolve(48, 40)
+    recipe = Recipe(**{"objective": "balanced", **settings}).resolve(48, 40)
     content = to_tensor(picture(48, 40, 1), like=like())
     style = to_tensor(picture(56, 32, 2), like=like())
     objective = prepared(setting(recipe, network.double(), content, (style, 1.0)))
@@ -223,7 +223,7 @@ def test_the_wasserstein_term_of_hundreds_of_channels_and_few_positions_is_zero_
 
 
 def test_what_lies_in_the_margin_is_seen_but_not_counted(network64):
-    recipe = Recipe(content_weight=0, style_layers=(("relu1_1", 1.0),)).resolve(48, 40)
+    recipe = Recipe(objective="balanced", content_weight=0, style_layers=(("relu1_1", 1.0),)).resolve(48, 40)
     content, style = (with_margin(to_tensor(picture(48, 40, seed), like=like()), 16) for seed in (1, 2))
     part = Part(None, [(StyleImage(style, None, 16), 1.0)])
     objective = prepared(
@@ -239,7 +239,7 @@ def test_what_lies_in_the_margin_is_seen_but_not_counted(network64):
 
 
 def test_what_lies_in_a_paintings_margin_is_no_part_of_the_target(network64):
-    recipe = Recipe(content_weight=0, style_layers=(("relu1_1", 1.0),)).resolve(48, 40)
+    recipe = Recipe(objective="balanced", content_weight=0, style_layers=(("relu1_1", 1.0),)).resolve(48, 40)
     style = with_margin(to_tensor(picture(48, 40, 2), like=like()), 16)
 
     def target(image, mask=None):
@@ -259,7 +259,7 @@ def test_what_lies_in_a_paintings_margin_is_no_part_of_the_target(network64):
 
 
 def test_targets_of_several_styles_are_mixed_by_weight(network64):
-    recipe = Recipe(content_weight=0).resolve(48, 40)
+    recipe = Recipe(objective="balanced", content_weight=0).resolve(48, 40)
     content, a, b = (to_tensor(picture(48, 40, seed), like=like()) for seed in (1, 2, 3))
 
     def target(styles):

@@ -108,7 +108,9 @@ def test_out_of_memory_steps_down_to_a_smaller_plan_and_goes_on(network, monkeyp
     monkeypatch.setattr(memory, "TILE_SIDES", (64, 32))
     layers = (("relu2_1", 1.0),)
     made = Session(
-        Recipe(evaluations=3, longest_side=96, content_layers=layers, style_layers=layers),
+        Recipe(
+            objective="balanced", evaluations=3, longest_side=96, content_layers=layers, style_layers=layers
+        ),
         Scene(content=picture(96, 80, 1), styles=[Style(picture(64, 64, 2))]),
         network,
     )

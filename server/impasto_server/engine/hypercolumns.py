@@ -232,15 +232,16 @@ class HypercolumnTerm:
 
 
 def term_of(rows: torch.Tensor, inner: Inner, channels: Sequence[int]) -> HypercolumnTerm:
-    """The term whose targets are hypercolumns (n, C), one for each place.
+    """The term whose targets are unit hypercolumns.
 
     Args:
-        rows: of any length.
+        rows: (n, C), one for each place; the term's from now on.
         inner: the places.
         channels: of the layers, in the order of `LAYERS`.
     """
+    # In place: all of them twice would be the most that a painting holds.
     targets = []
     for part, count in zip(torch.split(rows, list(channels), 1), channels, strict=True):
-        of_layer = (part / count).T.view(1, count, inner.rows, inner.columns)
-        targets.append(of_layer.contiguous(memory_format=torch.channels_last))
+        part /= count
+        targets.append(part.view(inner.rows, inner.columns, count).permute(2, 0, 1)[None])
     return HypercolumnTerm(targets, inner)

@@ -13,7 +13,7 @@ from impasto_server.engine.losses import wide
 from impasto_server.engine.matching import QUERIES, Index, Rows, index_of, nearest, projected
 from impasto_server.engine.objectives.neighbours import HALF_WEIGHT
 from impasto_server.engine.objectives.objective import Part, Setting, Terms
-from impasto_server.engine.targets import StyleImage, style_key
+from impasto_server.engine.targets import StyleImage, piece_side, style_key
 
 _AT_ONCE = 256 * 256
 """Pixels of an image whose targets take too little time to tell of."""
@@ -79,7 +79,8 @@ class _Painting:
             return {"components": index.components, "rows": index.rows}
 
         cache, network = self._setting.cache, self._setting.network
-        made = cache.get(style_key(network, self._style, "index"), compute) if cache else compute()
+        key = style_key(network, self._style, "index")
+        made = compute() if cache is None else cache.get(key, compute)
         return Index(self.grid, made["components"], made["rows"], self.allowed)
 
     def release(self) -> None:
@@ -187,7 +188,8 @@ def _rows_of(
     setting: Setting, image: torch.Tensor, margin: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     # Zeros beyond the edge would be found again: edges would look like the painting's edges.
-    return rows_of(setting.network, image, margin=margin, padding="reflect", tile_side=setting.tile_side)
+    side = piece_side(image, setting.content, setting.tile_side)
+    return rows_of(setting.network, image, margin=margin, padding="reflect", tile_side=side)
 
 
 def _inner(image: torch.Tensor, margin: int) -> Inner:

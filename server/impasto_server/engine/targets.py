@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from impasto_server.engine.losses import gram_matrix, guided_gram_matrices, moments
 from impasto_server.engine.network import Network
-from impasto_server.engine.windows import Window, among, layer_stride, overlap, tiles
+from impasto_server.engine.windows import STRIDE, Window, among, layer_stride, overlap, tiles
 
 CACHE_BYTES = 256 << 20
 """What a cache of style targets holds by default."""
@@ -151,6 +151,21 @@ def _style_statistics(
             sums[layer] = sums[layer] + statistic if layer in sums else statistic
             positions[layer] = guides[layer].sum()
     return {layer: sums[layer] / positions[layer].clamp_min(1e-6) for layer in layers}
+
+
+def piece_side(image: torch.Tensor, picture: torch.Tensor, tile_side: int | None) -> int | None:
+    """Side of the pieces, in pixels, in which an image is seen beside a picture; None for whole.
+
+    A style that is much larger than the picture takes no more memory than the picture then.
+
+    Args:
+        image: (1, 3, H, W).
+        picture: (1, 3, H', W').
+        tile_side: of the picture's tiles; None if it is seen whole.
+    """
+    if tile_side is not None or image.shape[2:].numel() <= 1.5 * picture.shape[2:].numel():
+        return tile_side
+    return -(-max(picture.shape[2:]) // STRIDE) * STRIDE
 
 
 def layer_inner(layer: str, image: torch.Tensor, margin: int) -> Window:

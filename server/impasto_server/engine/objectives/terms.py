@@ -10,7 +10,13 @@ import torch
 from impasto_server.engine.losses import ContentTerm, GramTerm, Term, WassersteinTerm, wide
 from impasto_server.engine.objectives.definition import LayerWeights
 from impasto_server.engine.objectives.objective import Part, Setting
-from impasto_server.engine.targets import content_features, layer_guide, layer_inner, style_statistics
+from impasto_server.engine.targets import (
+    content_features,
+    layer_guide,
+    layer_inner,
+    piece_side,
+    style_statistics,
+)
 
 StyleScale: TypeAlias = Callable[[torch.Tensor, int], torch.Tensor]
 """The factor of Σ (G/N − Ĝ)², or of W₂², from Ĝ (or mean and mean outer product) and N."""
@@ -113,7 +119,7 @@ def _part_targets(
             style,
             layers,
             with_means=with_means,
-            tile_side=setting.tile_side,
+            tile_side=piece_side(style.image, setting.content, setting.tile_side),
             cache=setting.cache,
         )
         for layer, statistic in statistics.items():
