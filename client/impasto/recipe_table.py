@@ -25,8 +25,8 @@ class Recipe:
 
     Attributes:
         objective: Objective that is minimised. Default: neighbours.
-        content_weight: Weight of the content loss: more keeps more of the photograph. Range: 0 or more.
-            Default: 0.3; with gatys or report 1.
+        content_weight: Weight of the content: more keeps more of the photograph. Range: 0 or more. Default:
+            0.3; with gatys or report 1.
         style_weight: Weight of the style loss: more takes more from the paintings. Range: 0 or more. Default:
             1; with gatys 10000000; with report 100.
         tv_weight: Weight of total variation: more gives smoother areas. Range: 0 or more. Default: 0.
@@ -122,7 +122,7 @@ _ROWS = (
     RecipeField(
         name="content_weight",
         kind="number",
-        help="Weight of the content loss: more keeps more of the photograph.",
+        help="Weight of the content: more keeps more of the photograph.",
         range="0 or more",
         default="0.3; with gatys or report 1",
         default_value=0.3,

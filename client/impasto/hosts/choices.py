@@ -22,7 +22,7 @@ class Choices:
     """How to paint, in an artist's terms.
 
     Attributes:
-        strength: of the style against the content, 0 to 100. The content's weight in the loss is
+        strength: of the style against the content, 0 to 100. The content's weight in the recipe is
             `MIDDLE_CONTENT_WEIGHT` · `STRENGTH_SPAN` ^ ((50 - strength) / 50): eight times the middle one at
             0, where the photograph counts most, an eighth of it at 100, where nearly all is style.
         effort: "draft", "standard" or "fine".

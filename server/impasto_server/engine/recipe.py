@@ -127,7 +127,7 @@ class Recipe:
         default=None,
         metadata=row(
             "number",
-            "Weight of the content loss: more keeps more of the photograph.",
+            "Weight of the content: more keeps more of the photograph.",
             # Where every term is a relative error, the same weights serve.
             default=Default(0.3, _by_objective("content_weight")),
             least=0.0,
