@@ -131,9 +131,9 @@ chosen = {
     "server": GIVEN["server"],
     "token-file": "/share/token",
     "style": GIVEN["style"],
-    "longest-side": 256,
-    "strength": 60,
-    "effort": "draft",
+    "longest-side": 512,
+    "strength": 30,
+    "effort": "standard",
 }
 
 # Nobody there: the dialog says so, and stays.
@@ -158,7 +158,7 @@ def cancel_then_paint():
     time.sleep(1.5)
     picture("ready")
     key("alt+p")
-    seen["first"] = begun("", evaluations=12)
+    seen["first"] = begun("", evaluations=74)
     picture("painting")
     key("Escape")
     TOLD["after cancel"] = cancelled(seen["first"])

@@ -178,7 +178,7 @@ def test_cancel_ends_the_painting_and_leaves_the_dialog(used: dict[str, Any]) ->
 
 def test_the_dialog_paints_one_layer_above_the_artists_own(used: dict[str, Any]) -> None:
     assert used["painted"] == "success"
-    assert used["layers"] == ["starry-night, strength 60, seed 0", "subject.png"]
+    assert used["layers"] == ["starry-night, strength 30, seed 0", "subject.png"]
     assert used["own layer as it was"]
     # Painted with what was typed after the first go was cancelled.
     assert json.loads(used["kept"])["choices"]["longest_side"] == SMALL
