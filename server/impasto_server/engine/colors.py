@@ -103,22 +103,47 @@ def match_moments(image: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         image: (1, 3, H, W).
         like: (1, 3, H', W').
     """
-    mean, covariance = _color_moments(image)
-    target_mean, target_covariance = _color_moments(like)
-    root, inverse_root = _power(covariance, 0.5), _power(covariance, -0.5)
-    transform = inverse_root @ _power(root @ target_covariance @ root, 0.5) @ inverse_root
-    centred = image.double().flatten(2)[0] - mean[:, None]
-    matched = transform @ centred + target_mean[:, None]
+    colors = image.flatten(2)[0]
+    transform, offset = _moments_map(colors, like.flatten(2)[0], 1e-5)
+    matched = transform @ colors.double() + offset
     return matched.to(image.dtype).view_as(image)
 
 
-def _color_moments(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def toward_moments(image: torch.Tensor, styles: Weighted, share: float) -> torch.Tensor:
+    """The image with its colours' mean and covariance brought nearer to those of the styles, by the map of
+    `match_moments`.
+
+    Args:
+        image: (1, 3, H, W).
+        styles: (1, 3, H', W') each, and weights: shares of the palette.
+        share: how far: 0 leaves the image, 1 makes the moments the styles'.
+    """
+    palette = torch.cat([_sample_colors(style, weight, styles) for style, weight in styles])
+    colors = image.flatten(2)[0]
+    sample = colors[:, :: max(1, colors.shape[1] // _PALETTE_SAMPLE)]
+    transform, offset = _moments_map(sample, palette.T, _SPREAD**2)
+    eye = torch.eye(3, dtype=transform.dtype, device=image.device)
+    toward = (eye + share * (transform - eye)).to(image.dtype)
+    return (toward @ colors + share * offset.to(image.dtype)).view_as(image)
+
+
+def _moments_map(colors: torch.Tensor, like: torch.Tensor, ridge: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The map x → T x + b, (3, 3) and (3, 1), that gives colours the moments of others, (3, n) each; `ridge`
+    is added to their variances."""
+    mean, covariance = _color_moments(colors, ridge)
+    target_mean, target_covariance = _color_moments(like, ridge)
+    root, inverse_root = _power(covariance, 0.5), _power(covariance, -0.5)
+    transform = inverse_root @ _power(root @ target_covariance @ root, 0.5) @ inverse_root
+    return transform, target_mean - transform @ mean
+
+
+def _color_moments(colors: torch.Tensor, ridge: float) -> tuple[torch.Tensor, torch.Tensor]:
     # In float64, and a little of the identity: a picture of one colour has no inverse.
-    flat = image.double().flatten(2)[0]
-    mean = flat.mean(1)
-    centred = flat - mean[:, None]
+    flat = colors.double()
+    mean = flat.mean(1, keepdim=True)
+    centred = flat - mean
     eye = torch.eye(3, dtype=flat.dtype, device=flat.device)
-    return mean, centred @ centred.T / flat.shape[1] + 1e-5 * eye
+    return mean, centred @ centred.T / flat.shape[1] + ridge * eye
 
 
 def _power(matrix: torch.Tensor, exponent: float) -> torch.Tensor:

@@ -106,6 +106,12 @@ def to_samples(image: torch.Tensor, bits: int) -> npt.NDArray[np.uint8] | Deep:
     return samples.numpy() if bits == 8 else samples.numpy().astype(np.uint16)
 
 
+def clipped(image: torch.Tensor) -> torch.Tensor:
+    """A normalised image (1, 3, H, W) within the colours that can be shown."""
+    mean, std = normalisation(image)
+    return (image * std + mean).clamp(0, 1).sub_(mean).div_(std)
+
+
 def resized(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """A normalised image brought to (width, height) pixels."""
     width, height = size

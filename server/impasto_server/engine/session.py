@@ -168,7 +168,7 @@ class Session:
         """The image as it is now, without margin, in the colours that the recipe asks for."""
         scale, shown = self._stage.scale, self._stage.shown
         if share := self.recipe.definition.palette_share:
-            shown = torch.lerp(shown, self._tensors.with_palette(shown, scale, self.recipe), share)
+            shown = self._tensors.toward_palette(shown, scale, self.recipe, share)
         if self.recipe.color == "luminance":
             shown = colors.with_chroma_of(shown, self._tensors.photograph(scale.size))
         return shown

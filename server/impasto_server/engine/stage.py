@@ -233,7 +233,8 @@ def _overflow(recipe: Recipe, losses: Sequence[float]) -> str:
     """Why a loss or its gradient is not finite, and what to do; losses as for `Stage.move`."""
     names = ("content_weight", "style_weight", "tv_weight")
     weights = [getattr(recipe, name) for name in names]
-    weighed = [weight * loss for weight, loss in zip(weights, losses[1:], strict=True)]
+    # A term that is not there has a loss of 0, whatever its weight is.
+    weighed = [weight * loss if loss else 0.0 for weight, loss in zip(weights, losses[1:], strict=True)]
     # A loss that is not a number is the one.
     heaviest = max(range(3), key=lambda term: math.inf if math.isnan(weighed[term]) else weighed[term])
     return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -14,6 +15,9 @@ import torch.nn.functional as F
 from impasto_server.engine.losses import gram_matrix, guided_gram_matrices, moments
 from impasto_server.engine.network import Network
 from impasto_server.engine.windows import STRIDE, Window, among, layer_stride, overlap, tiles
+
+_LEAST_PIECE = 256
+"""Pixels of a side: smaller pieces are mostly overlap."""
 
 CACHE_BYTES = 256 << 20
 """What a cache of style targets holds by default."""
@@ -38,13 +42,24 @@ class TargetCache:
 
     def get(self, key: str, compute: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         """The entry of a key; computed and kept if it is not there."""
+        entry = self.find(key)
+        if entry is None:
+            entry = compute()
+            self.keep(key, entry)
+        return entry
+
+    def find(self, key: str) -> dict[str, torch.Tensor] | None:
+        """The entry of a key, or None."""
         with self._lock:
-            if key in self._entries:
-                self.hits += 1
-                self._entries.move_to_end(key)
-                return self._entries[key]
-            self.misses += 1
-        entry = compute()
+            if key not in self._entries:
+                self.misses += 1
+                return None
+            self.hits += 1
+            self._entries.move_to_end(key)
+            return self._entries[key]
+
+    def keep(self, key: str, entry: dict[str, torch.Tensor]) -> None:
+        """Keeps the entry of a key, if there is room."""
         size = _bytes(entry)
         with self._lock:
             if key not in self._entries and size <= self._max_bytes:
@@ -53,7 +68,6 @@ class TargetCache:
             while self._bytes > self._max_bytes:
                 _, oldest = self._entries.popitem(last=False)
                 self._bytes -= _bytes(oldest)
-        return entry
 
 
 def _bytes(entry: dict[str, torch.Tensor]) -> int:
@@ -156,16 +170,18 @@ def _style_statistics(
 def piece_side(image: torch.Tensor, picture: torch.Tensor, tile_side: int | None) -> int | None:
     """Side of the pieces, in pixels, in which an image is seen beside a picture; None for whole.
 
-    A style that is much larger than the picture takes no more memory than the picture then.
+    A style that is much larger than the picture takes no more memory than the picture then, or than a small
+    one.
 
     Args:
         image: (1, 3, H, W).
         picture: (1, 3, H', W').
         tile_side: of the picture's tiles; None if it is seen whole.
     """
-    if tile_side is not None or image.shape[2:].numel() <= 1.5 * picture.shape[2:].numel():
+    if tile_side is not None:
         return tile_side
-    return -(-max(picture.shape[2:]) // STRIDE) * STRIDE
+    side = max(_LEAST_PIECE, math.isqrt(picture.shape[2:].numel()) // STRIDE * STRIDE)
+    return None if image.shape[2:].numel() <= 1.5 * side**2 else side
 
 
 def layer_inner(layer: str, image: torch.Tensor, margin: int) -> Window:

@@ -39,7 +39,7 @@ class Definition:
             frame would be painted as straight lines.
         match_palette: whether each size begins with the picture's colours brought to the styles'.
         palette_share: how far what is shown is brought back to the styles' colours: 0 not at all, 1 to their
-            very palette. An objective that hardly sees brightness and saturation lets them drift.
+            mean and covariance. An objective that hardly sees brightness and saturation lets them drift.
         style_as_content: whether a style is brought to the size of what is painted, whatever its proportions.
         target_values: that the targets have for each pixel painted, in the network's arithmetic.
         finer_share: evaluations at one size, in proportion to those at the size before it.

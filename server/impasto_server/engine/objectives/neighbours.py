@@ -38,9 +38,9 @@ DEFINITION = Definition(
     ),
     fixed=frozenset({"content_layers", "style_layers"}),
     coarsest=64,
-    # Cosines hold brightness and saturation badly. The whole palette at the end would dull the picture.
+    # Cosines hold brightness and saturation badly. All the way back would dull the picture.
     match_palette=True,
-    palette_share=0.5,
+    palette_share=0.7,
     style_crop=0.025,
     target_values=TARGET_VALUES,
     finer_share=0.75,

@@ -117,6 +117,11 @@ class Objective:
         style = sum(values[self._content_count :], start=self._zero)
         content_weight, style_weight, tv_weight = self._weights
         tv = total_variation(image) if tv_weight else self._zero
+        # What is not there has no weight: a weight may be infinite in the losses' arithmetic.
+        if not self._content_count:
+            content_weight = 0.0
+        if self._content_count == len(values):
+            style_weight = 0.0
         return Losses(content_weight * content + style_weight * style + tv_weight * tv, content, style, tv)
 
 
