@@ -41,6 +41,15 @@ def painted(made):
     return np.asarray(made.picture()).astype(int)
 
 
+def finished(work):
+    """What a generator returns in the end."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
+
+
 def flat(color):
     return Image.new("RGB", (64, 64), color)
 
@@ -108,8 +117,8 @@ class TestSearch:
         return cosines, cosines.argmax(1)
 
     def found(self, style, picture, grid, allowed=None):
-        index = index_of(lambda: iter([(torch.arange(len(style)), style)]), grid, allowed)
-        (query,) = projected([index], iter([(torch.arange(len(picture)), picture)]))
+        index = finished(index_of(lambda: iter([(torch.arange(len(style)), style)]), grid, allowed))
+        (query,) = finished(projected([index], iter([(torch.arange(len(picture)), picture)])))
         return torch.cat(list(nearest(index, query - query.mean(0))))
 
     def test_it_finds_the_largest_centred_cosine(self):
@@ -216,6 +225,29 @@ class TestPaintings:
         assert made.picture().size == (80, 64)
         assert losses[-1] < 0.8 * losses[0]
         assert made.recipe.content_weight == 0
+
+    def test_a_weight_without_a_term_does_no_harm(self, network):
+        made, other = (session(network, {"content_weight": weight}) for weight in (1e39, 1e9))
+        assert np.array_equal(painted(made), painted(other))
+        assert made.stop_reason == "completed"
+
+    @pytest.mark.parametrize("made_of", ["selection", "scale", "styles"])
+    def test_large_styles_are_seen_in_pieces_that_are_told(self, network, made_of):
+        style = picture(420, 300, 2)
+        recipe = {"evaluations": 1, "longest_side": 420 if made_of == "selection" else 100}
+        scene, styles = {}, [style]
+        if made_of == "selection":
+            mask = Image.new("L", (420, 326), 0)
+            mask.paste(255, (200, 200, 220, 220))
+            scene = {"selection": mask}
+        elif made_of == "scale":
+            recipe["style_scale"] = 4.0
+        else:
+            styles = [picture(120, 90, seed) for seed in range(10)]
+        made = session(network, recipe, styles=styles, **scene)
+        steps = list(made)
+        assert len([step for step in steps if step.preparing is not None]) > 6
+        assert (steps[-1].evaluation, made.stop_reason) == (1, "completed")
 
     def test_16_bits_are_painted_and_given(self, network):
         deep = np.asarray(CONTENT).astype(np.uint16) * 257

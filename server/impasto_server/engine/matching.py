@@ -9,7 +9,7 @@ number.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeAlias
 
 import torch
@@ -51,8 +51,10 @@ class Index:
     allowed: torch.Tensor | None
 
 
-def index_of(rows: Rows, grid: tuple[int, int], allowed: torch.Tensor | None = None) -> Index:
-    """Prepares a search.
+def index_of(
+    rows: Rows, grid: tuple[int, int], allowed: torch.Tensor | None = None
+) -> Generator[None, None, Index]:
+    """Prepares a search; yields after each piece of the style.
 
     Args:
         rows: of the style; asked twice.
@@ -72,6 +74,7 @@ def index_of(rows: Rows, grid: tuple[int, int], allowed: torch.Tensor | None = N
         total = of_piece if total is None else total + of_piece
         every = ranks % stride == 0
         sampled.append(piece[every if allowed is None else every & allowed[numbers]].to(of_piece.dtype))
+        yield
     assert total is not None
     mean = total / counted
     components = _principal_components(torch.cat(sampled) - mean)
@@ -83,6 +86,7 @@ def index_of(rows: Rows, grid: tuple[int, int], allowed: torch.Tensor | None = N
             centred = part.to(mean.dtype) - mean
             length = torch.linalg.vector_norm(centred, dim=1, keepdim=True).clamp_min(1e-12)
             found[some] = (centred @ components / length).to(found.dtype)
+        yield
     assert found is not None
     return Index(grid, components, found, allowed)
 
@@ -101,8 +105,9 @@ def _principal_components(sample: torch.Tensor) -> torch.Tensor:
 
 def projected(
     indexes: Sequence[Index], rows: Iterator[tuple[torch.Tensor, torch.Tensor]]
-) -> list[torch.Tensor]:
-    """The places of a picture in the components of each style, (m, D) each, in the wide type.
+) -> Generator[None, None, list[torch.Tensor]]:
+    """The places of a picture in the components of each style, (m, D) each, in the wide type; yields after
+    each piece of the picture.
 
     Args:
         indexes: of the styles.
@@ -114,9 +119,9 @@ def projected(
         order.append(numbers)
         dtype = wide(piece.dtype)
         for found, index in zip(pieces, indexes, strict=True):
-            found.append(
-                torch.cat([part.to(dtype) @ index.components for part in torch.split(piece, QUERIES)])
-            )
+            parts = [part.to(dtype) @ index.components for part in torch.split(piece, QUERIES)]
+            found.append(torch.cat(parts))
+        yield
     places = torch.cat(order).argsort()
     return [torch.cat(found)[places] for found in pieces]
 

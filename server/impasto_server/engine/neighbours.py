@@ -16,7 +16,7 @@ from impasto_server.engine.objectives.objective import Part, Setting, Terms
 from impasto_server.engine.targets import StyleImage, piece_side, style_key
 
 _AT_ONCE = 256 * 256
-"""Pixels of an image whose targets take too little time to tell of."""
+"""Pixels of a picture and its styles whose targets take too little time to tell of."""
 
 
 def neighbour_terms(setting: Setting) -> Generator[float, None, Terms]:
@@ -31,7 +31,7 @@ def neighbour_terms(setting: Setting) -> Generator[float, None, Terms]:
         except StopIteration as end:
             terms: Terms = end.value
             return terms
-        if math.prod(setting.content.shape[2:]) > _AT_ONCE:
+        if search.pixels > _AT_ONCE:
             yield search.share
 
 
@@ -71,17 +71,22 @@ class _Painting:
                 self._whole = piece
             yield numbers, piece
 
-    def index(self) -> Index:
+    @property
+    def pixels(self) -> int:
+        """Of the style."""
+        return math.prod(self._style.image.shape[2:])
+
+    def index(self) -> Generator[None, None, Index]:
         """It as it is searched; found once for all pictures that are painted in it."""
-
-        def compute() -> dict[str, torch.Tensor]:
-            index = index_of(self.rows, self.grid, self.allowed)
-            return {"components": index.components, "rows": index.rows}
-
-        cache, network = self._setting.cache, self._setting.network
-        key = style_key(network, self._style, "index")
-        made = compute() if cache is None else cache.get(key, compute)
-        return Index(self.grid, made["components"], made["rows"], self.allowed)
+        cache = self._setting.cache
+        key = style_key(self._setting.network, self._style, "index")
+        made = None if cache is None else cache.find(key)
+        if made is not None:
+            return Index(self.grid, made["components"], made["rows"], self.allowed)
+        index = yield from index_of(self.rows, self.grid, self.allowed)
+        if cache is not None:
+            cache.keep(key, {"components": index.components, "rows": index.rows})
+        return index
 
     def release(self) -> None:
         """Lets go of the hypercolumns."""
@@ -92,6 +97,7 @@ class _Search:
     """The work of finding targets.
 
     Attributes:
+        pixels: of the picture and its styles.
         share: of it that is done, above 0 and below 1.
     """
 
@@ -106,7 +112,8 @@ class _Search:
         # For each painting two passes and the search; and the picture itself.
         self._pieces = 1 + len(self._paintings) * (2 + math.ceil(self._inner.count / QUERIES))
         self._done = 0
-        self.share = 0.0
+        self.pixels = math.prod(setting.content.shape[2:]) + sum(each.pixels for each in self._paintings)
+        self.share = 0.5 / self._pieces
 
     def terms(self) -> Generator[None, None, Terms]:
         """Finds them; yields after each piece of work."""
@@ -117,7 +124,7 @@ class _Search:
         covered = torch.zeros(self._inner.count, device=self._setting.content.device)
         for number, painting in enumerate(self._paintings):
             weights = painting.share if painting.weights is None else painting.share * painting.weights
-            mixed = _mixed(mixed, painting.rows, kept[_name(number)].long(), weights)
+            mixed = yield from _mixed(mixed, painting.rows, kept[_name(number)].long(), weights)
             painting.release()
             covered += weights
             self._piece_done()
@@ -126,7 +133,7 @@ class _Search:
         if bool((bare > 1e-3).any()):
             # What no region covers stays as it is.
             every = torch.arange(self._inner.count, device=bare.device)
-            mixed = _mixed(mixed, self._content_rows, every, bare)
+            mixed = yield from _mixed(mixed, self._content_rows, every, bare)
         assert mixed is not None
         for piece in torch.split(mixed, QUERIES):
             piece.copy_(F.normalize(piece.to(wide(piece.dtype)), dim=1))
@@ -140,10 +147,10 @@ class _Search:
         """The nearest places of each painting, (m,), numbered in it row by row."""
         indexes: list[Index] = []
         for painting in self._paintings:
-            indexes.append(painting.index())
+            indexes.append((yield from painting.index()))
             self._piece_done()
             yield
-        queries = projected(indexes, self._looked_for())
+        queries = yield from projected(indexes, self._looked_for())
         self._piece_done()
         yield
         found = {}
@@ -210,8 +217,8 @@ def _at_places(mask: torch.Tensor, inner: Inner) -> torch.Tensor:
 
 def _mixed(
     mixed: torch.Tensor | None, rows: Rows, places: torch.Tensor, weights: float | torch.Tensor
-) -> torch.Tensor:
-    """Adds the directions of an image's hypercolumns to what is there.
+) -> Generator[None, None, torch.Tensor]:
+    """Adds the directions of an image's hypercolumns to what is there; yields after each piece of the image.
 
     Args:
         mixed: (m, C), what is there; None for nothing.
@@ -232,5 +239,6 @@ def _mixed(
             directions = F.normalize(piece[where[places[some]]].to(wide(piece.dtype)), dim=1)
             directions *= weights if isinstance(weights, float) else weights[some, None].to(directions)
             mixed[some] = (directions + mixed[some]).to(mixed.dtype)
+        yield
     assert mixed is not None
     return mixed

@@ -128,7 +128,8 @@ class Recipe:
         metadata=row(
             "number",
             "Weight of the content: more keeps more of the photograph.",
-            # Where every term is a relative error, the same weights serve.
+            # Where every term is a relative error, the same weights serve; what it means to "neighbours" is chosen
+            # so that it serves there too.
             default=Default(0.3, _by_objective("content_weight")),
             least=0.0,
             steerable=True,
@@ -342,10 +343,6 @@ class Recipe:
                 )
         if (self._filled("content_weight"), self._filled("style_weight")) == (0, 0):
             raise RecipeError("style_weight", "is 0 and so is content_weight; give at least one of them")
-        if not self.definition.content_layers and self._filled("style_weight") == 0:
-            raise RecipeError(
-                "style_weight", f"is 0, but the objective {self.objective} has no content loss; give more"
-            )
         if self.effort is not None and self.evaluations is not None:
             raise RecipeError("effort", "is given and evaluations too; give one of them")
 
@@ -370,6 +367,10 @@ class Recipe:
             RecipeError: the result's shorter side would be under `MIN_SIDE` pixels, or the recipe asks for a
                 content that a texture does not have.
         """
+        if not self.definition.content_layers and self._filled("style_weight") == 0:
+            raise RecipeError(
+                "style_weight", f"is 0, but the objective {self.objective} has no content loss; give more"
+            )
         longest = max(content_width, content_height)
         if texture:
             self._check_texture(longest)

@@ -301,7 +301,7 @@ class SceneTensors:
         return self._recolored(image, scale, recipe, colors.match_palette)
 
     def toward_palette(self, image: torch.Tensor, scale: Scale, recipe: Recipe, share: float) -> torch.Tensor:
-        """The image with its colours brought a share nearer to the styles', cheap enough for every preview."""
+        """The image with its colours a share nearer to the styles'; cheap enough for every preview."""
         return self._recolored(
             image, scale, recipe, lambda image, styles: colors.toward_moments(image, styles, share)
         )
