@@ -128,8 +128,8 @@ class Recipe:
         metadata=row(
             "number",
             "Weight of the content: more keeps more of the photograph.",
-            # Where every term is a relative error, the same weights serve; what it means to "neighbours" is chosen
-            # so that it serves there too.
+            # Where every term is a relative error, the same weights serve; "neighbours" has its own
+            # constant, so that this one serves there too.
             default=Default(0.3, _by_objective("content_weight")),
             least=0.0,
             steerable=True,
