@@ -29,7 +29,8 @@ class Recipe:
             0.3; with gatys or report 1.
         style_weight: Weight of the style loss: more takes more from the paintings. Range: 0 or more. Default:
             1; with gatys 10000000; with report 100.
-        tv_weight: Weight of total variation: more gives smoother areas. Range: 0 or more. Default: 0.
+        tv_weight: Weight of total variation: more gives smoother areas. Range: 0 or more. Default: 0; with
+            neighbours 0.005.
         optimizer: Optimiser that changes the image. Default: lbfgs; with report adam.
         learning_rate: Step length of the optimiser, in units of the normalised image. Range: more than 0, at
             most 100. Default: 0.05; with lbfgs 1; with report 0.003.
@@ -150,8 +151,8 @@ _ROWS = (
         kind="number",
         help="Weight of total variation: more gives smoother areas.",
         range="0 or more",
-        default="0",
-        default_value=0.0,
+        default="0; with neighbours 0.005",
+        default_value=0.005,
         least=0.0,
         steerable=True,
         option="--tv-weight",

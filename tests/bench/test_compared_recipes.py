@@ -22,7 +22,14 @@ def test_objectives_stand_between_commas() -> None:
 
 def test_fields_stand_after_colons() -> None:
     (recipe,) = recipes("balanced:effort=fine:style_scale=2 : tv_weight=1e-3:color=matched").values()
-    assert recipe == Recipe(effort="fine", style_scale=2.0, tv_weight=1e-3, color="matched", longest_side=64)
+    assert recipe == Recipe(
+        objective="balanced",
+        effort="fine",
+        style_scale=2.0,
+        tv_weight=1e-3,
+        color="matched",
+        longest_side=64,
+    )
 
 
 def test_every_kind_of_field_can_be_set() -> None:

@@ -118,7 +118,7 @@ class TestSearch:
 
     def found(self, style, picture, grid, allowed=None):
         index = finished(index_of(lambda: iter([(torch.arange(len(style)), style)]), grid, allowed))
-        (query,) = finished(projected([index], iter([(torch.arange(len(picture)), picture)])))
+        query = finished(projected(index, iter([(torch.arange(len(picture)), picture)])))
         return torch.cat(list(nearest(index, query - query.mean(0))))
 
     def test_it_finds_the_largest_centred_cosine(self):

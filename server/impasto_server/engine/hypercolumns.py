@@ -69,7 +69,7 @@ def rows_of(
 
 @dataclasses.dataclass(frozen=True)
 class Inner:
-    """The places of an image without those of its margin.
+    """The places of an image without those that lie in its margin.
 
     Attributes:
         height, width: of the image, margin included, in pixels.
@@ -83,26 +83,31 @@ class Inner:
     @property
     def rows(self) -> int:
         """How many places there are one below the other."""
-        return grid(self.height, self.width)[0] - 2 * self.margin // SPACING
+        return self._along(self.height)
 
     @property
     def columns(self) -> int:
         """How many places there are side by side."""
-        return grid(self.height, self.width)[1] - 2 * self.margin // SPACING
+        return self._along(self.width)
 
     @property
     def count(self) -> int:
         """How many places there are."""
         return self.rows * self.columns
 
+    def _along(self, length: int) -> int:
+        # The last place may lie in part in the margin, which has room for it: every pixel is in one.
+        inner = -(-(length - 2 * self.margin) // SPACING)
+        return min(inner, grid(length, length)[0] - self.margin // SPACING)
+
     def of_tile(self, tile: Tile) -> tuple[Window, Window]:
         """Where a tile's core stands among these places, and among the places of all that is seen."""
-        ends = grid(self.height, self.width)
         border = self.margin // SPACING
+        ends = border + self.rows, border + self.columns
         inner, among = [], []
         for core, seen, end in zip(tile.core, tile.seen, ends, strict=True):
             first = max(core.start // SPACING, border)
-            last = max(first, min(core.stop // SPACING, end - border))
+            last = max(first, min(core.stop // SPACING, end))
             inner.append(slice(first - border, last - border))
             among.append(slice(first - seen.start // SPACING, last - seen.start // SPACING))
         return (inner[0], inner[1]), (among[0], among[1])

@@ -9,7 +9,7 @@ number.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from typing import TypeAlias
 
 import torch
@@ -104,26 +104,22 @@ def _principal_components(sample: torch.Tensor) -> torch.Tensor:
 
 
 def projected(
-    indexes: Sequence[Index], rows: Iterator[tuple[torch.Tensor, torch.Tensor]]
-) -> Generator[None, None, list[torch.Tensor]]:
-    """The places of a picture in the components of each style, (m, D) each, in the wide type; yields after
-    each piece of the picture.
+    index: Index, rows: Iterator[tuple[torch.Tensor, torch.Tensor]]
+) -> Generator[None, None, torch.Tensor]:
+    """The places of a picture in the components of a style, (m, D), in the wide type; yields after each piece
+    of the picture.
 
     Args:
-        indexes: of the styles.
+        index: the style.
         rows: of the picture.
     """
-    pieces: list[list[torch.Tensor]] = [[] for _ in indexes]
-    order = []
+    pieces, order = [], []
     for numbers, piece in rows:
         order.append(numbers)
         dtype = wide(piece.dtype)
-        for found, index in zip(pieces, indexes, strict=True):
-            parts = [part.to(dtype) @ index.components for part in torch.split(piece, QUERIES)]
-            found.append(torch.cat(parts))
+        pieces += [part.to(dtype) @ index.components for part in torch.split(piece, QUERIES)]
         yield
-    places = torch.cat(order).argsort()
-    return [torch.cat(found)[places] for found in pieces]
+    return torch.cat(pieces)[torch.cat(order).argsort()]
 
 
 def nearest(index: Index, queries: torch.Tensor) -> Iterator[torch.Tensor]:

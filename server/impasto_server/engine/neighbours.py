@@ -109,8 +109,8 @@ class _Search:
             for part in setting.parts
             for style, weight in part.styles
         ]
-        # For each painting two passes and the search; and the picture itself.
-        self._pieces = 1 + len(self._paintings) * (2 + math.ceil(self._inner.count / QUERIES))
+        # For each painting it, the picture, the search, and what was found.
+        self._pieces = len(self._paintings) * (3 + math.ceil(self._inner.count / QUERIES))
         self._done = 0
         self.pixels = math.prod(setting.content.shape[2:]) + sum(each.pixels for each in self._paintings)
         self.share = 0.5 / self._pieces
@@ -145,17 +145,18 @@ class _Search:
 
     def _places(self) -> Generator[None, None, dict[str, torch.Tensor]]:
         """The nearest places of each painting, (m,), numbered in it row by row."""
-        indexes: list[Index] = []
-        for painting in self._paintings:
-            indexes.append((yield from painting.index()))
+        found = {}
+        # One after the other: all of their places at once may take more than the painting.
+        for number, painting in enumerate(self._paintings):
+            index = yield from painting.index()
+            if len(self._paintings) > 1:
+                painting.release()
             self._piece_done()
             yield
-        queries = yield from projected(indexes, self._looked_for())
-        self._piece_done()
-        yield
-        found = {}
-        for number, (painting, index) in enumerate(zip(self._paintings, indexes, strict=True)):
-            weights, query = painting.weights, queries[number]
+            query = yield from projected(index, self._looked_for())
+            self._piece_done()
+            yield
+            weights = painting.weights
             if weights is None:
                 query -= query.mean(0)
             else:

@@ -149,11 +149,12 @@ class Recipe:
             detail=True,
         ),
     )
-    tv_weight: float = field(
-        default=0.0,
+    tv_weight: float | None = field(
+        default=None,
         metadata=row(
             "number",
             "Weight of total variation: more gives smoother areas.",
+            default=Default(0.0, _by_objective("tv_weight")),
             least=0.0,
             steerable=True,
             metavar="W",

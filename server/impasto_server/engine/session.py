@@ -33,6 +33,9 @@ CONTENT_DETAIL = 0.5
 of its own. Without any, an evaluation in three is spent on getting it back; all of it leaves a photograph
 under the strokes."""
 
+_LOOKED_FOR = ("content_weight", "color", "precision")
+"""Fields of the recipe that decide what an objective keeps of the image that a scale began with."""
+
 HISTORY = 12
 """Pairs of images that L-BFGS remembers, if there is room."""
 
@@ -126,7 +129,7 @@ class Session:
         self._losses = [0.0] * 4
         # Seconds for each pixel of an evaluation, at the last scale that had any.
         self._pace: float | None = None
-        self._stage = self._enter(self._tensors.start(self._scales[0].size, recipe))
+        self._stage = self._enter(self._tensors.start(self._scales[0].size, recipe), 0)
 
     @property
     def done(self) -> bool:
@@ -185,6 +188,9 @@ class Session:
         if self.done:
             raise RuntimeError("the session is done")
         begin = time.perf_counter()
+        if self._stage.left:
+            # There was no memory for the next scale.
+            self._leave(self._stage)
         stage = self._stage
         preparing = self._prepare(stage)
         if preparing is None:
@@ -241,8 +247,9 @@ class Session:
             raise RuntimeError("the session is done")
         recipe = updated(self.recipe, recipe, self._scene.size, texture=self._scene.content is None)
         assert recipe.evaluations is not None
-        # What is made cannot be taken back: fewer evaluations than that mean that it is enough.
-        recipe = dataclasses.replace(recipe, evaluations=max(recipe.evaluations, self._evaluation))
+        # What is made cannot be taken back, and every scale needs one: fewer mean that it is enough.
+        least = self._evaluation + len(self._scales) - self._scale - (self._stage.evaluations_left == 0)
+        recipe = dataclasses.replace(recipe, evaluations=max(recipe.evaluations, least))
         if recipe.precision == "auto":
             recipe = dataclasses.replace(recipe, precision=self._auto_precision)
         stage, scales = self._stage, list(self._scales)
@@ -262,7 +269,9 @@ class Session:
         before = previous[0]
         same = ("evaluations", "stop_on_plateau")
         if dataclasses.replace(recipe, **{field: getattr(before, field) for field in same}) != before:
-            self._stage = stage.anew(self._optimizer(stage.image), averaging=bool(recipe.averaging))
+            optimizer = self._optimizer(stage.image, self._scale)
+            keep = all(getattr(recipe, field) == getattr(before, field) for field in _LOOKED_FOR)
+            self._stage = stage.anew(optimizer, averaging=bool(recipe.averaging), keep=keep)
 
     def state(self) -> bytes:
         """A checkpoint: with the same images and network, `restore` goes on as if nothing had happened."""
@@ -326,7 +335,7 @@ class Session:
             values["optimizer"],
             values["stage"],
             device=self._like.device,
-            optimizer=self._optimizer,
+            optimizer=lambda image: self._optimizer(image, self._scale),
         )
 
     def _prepare(self, stage: Stage) -> float | None:
@@ -372,7 +381,7 @@ class Session:
         stage.objective = stage.preparation = None
         if smaller[0].history < plans[0].history:
             # It begins anew with room for less.
-            stage.optimizer = self._optimizer(stage.image)
+            stage.optimizer = self._optimizer(stage.image, self._scale)
 
     def _setting(self, stage: Stage) -> Setting:
         """What the objective's terms are made from."""
@@ -399,8 +408,8 @@ class Session:
         # What the next scale and the picture do not need is given back.
         stage.objective = None
         if self._scale + 1 < len(self._scales):
+            self._stage = self._enter(stage.shown, self._scale + 1)
             self._scale += 1
-            self._stage = self._enter(stage.shown)
             return
         made = self._evaluation
         all_made = "the one evaluation was made" if made == 1 else f"all {made} evaluations were made"
@@ -409,9 +418,9 @@ class Session:
             message = f"the loss hardly fell any more after {self._evaluation} evaluations"
         self.stop_reason, self.stop_message = reason, message
 
-    def _enter(self, image: torch.Tensor) -> Stage:
-        """Begins a scale with an image (1, 3, H, W) of any size, without margin."""
-        scale = self._scales[self._scale]
+    def _enter(self, image: torch.Tensor, at: int) -> Stage:
+        """Begins the scale of an index with an image (1, 3, H, W) of any size, without margin."""
+        scale = self._scales[at]
         self._tensors.enter()
         if (image.shape[3], image.shape[2]) != scale.size:
             image = self._enlarged(image, scale)
@@ -419,7 +428,7 @@ class Session:
             image = self._tensors.with_palette(image, scale, self.recipe)
         image = pixels.with_margin(image, scale.margin).clone()
         average = image.clone() if self.recipe.averaging else None
-        return Stage(scale, image, self._optimizer(image), image.clone(), average)
+        return Stage(scale, image, self._optimizer(image, at), image.clone(), average)
 
     def _enlarged(self, image: torch.Tensor, scale: Scale) -> torch.Tensor:
         """The image at a scale's size, with some of what the content shows at that size only."""
@@ -431,12 +440,13 @@ class Session:
         blurred = pixels.resized(pixels.resized(content, (width, height)), scale.size)
         return enlarged + CONTENT_DETAIL * (content - blurred)
 
-    def _optimizer(self, image: torch.Tensor) -> Optimizer:
+    def _optimizer(self, image: torch.Tensor, at: int) -> Optimizer:
+        """Of an image at the scale of an index."""
         learning_rate = self.recipe.learning_rate
         assert learning_rate is not None
         if self.recipe.optimizer == "adam":
             return Adam(image, learning_rate)
-        return LBFGS(image, learning_rate, self._plans[self._scale][0].history)
+        return LBFGS(image, learning_rate, self._plans[at][0].history)
 
     def _memory_plans(self, scale: Scale) -> list[MemoryPlan]:
         """Those that fit, the quickest first."""

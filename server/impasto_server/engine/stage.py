@@ -94,6 +94,10 @@ class Stage:
             gradient: of the total there, shaped like the image.
         """
         loss = losses[0]
+        if not math.isfinite(self.best_loss):
+            # Nothing to go back to.
+            self._give_up("not_finite", _overflow(recipe, losses))
+            return
         last = self.evaluations >= self.scale.evaluations
         if recipe.stop_on_plateau and not last and self._is_flat():
             self._settle()
@@ -117,18 +121,19 @@ class Stage:
             else:
                 self._give_up("not_finite", _overflow(recipe, losses))
 
-    def anew(self, optimizer: Optimizer, *, averaging: bool) -> Stage:
+    def anew(self, optimizer: Optimizer, *, averaging: bool, keep: bool) -> Stage:
         """The work here when another function is minimised: nothing that was learnt of the last one holds.
 
         Args:
             optimizer: of this image, fresh.
             averaging: whether to show the images' average.
+            keep: whether what the objective keeps still holds.
         """
         return dataclasses.replace(
             self,
             preparation=None,
             objective=None,
-            kept={},
+            kept=self.kept if keep else {},
             optimizer=optimizer,
             average=self.image.clone() if averaging else None,
             best_loss=math.inf,

@@ -102,6 +102,7 @@ class Objective:
         """
         assert recipe.content_weight is not None
         assert recipe.style_weight is not None
+        assert recipe.tv_weight is not None
         self.network = network
         self._weights = recipe.content_weight, recipe.style_weight, recipe.tv_weight
         self._zero = zero
