@@ -58,7 +58,7 @@ def bench(
     ] = False,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="About one minute instead of several; fewer repetitions and sizes."),
+        typer.Option("--quick", help="About two minutes instead of many; fewer repetitions and sizes."),
     ] = False,
     device: Device = None,
     weights: WeightsName = "builtin",

@@ -70,7 +70,7 @@ QUICK = Plan(
     service_rounds=1,
     first_previews=1,
 )
-"""About one minute."""
+"""About two minutes."""
 
 
 @dataclasses.dataclass
