@@ -215,27 +215,28 @@ def test_silence_counts_as_a_broken_line(
     fake: FakeServer, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calls, "SILENCE", 1.5)
-    silent = threading.Event()
-
-    def fall_silent() -> None:
-        line.silence()
-        silent.set()
-
-    fake.script = stylize_first(2, fall_silent)
+    # The server says no more after two events; the line falls silent once both of them are here.
+    fake.script = stylize_first(2, lambda: None)
+    seen: list[str] = []
     with impasto.Client(line.address, timeout=2.0) as client:
-        painting = client.stylize(png(), png())
-        threading.Timer(4.0, line.flow).start()
-        assert kinds(painting) == KINDS
+        for event in client.stylize(png(), png()):
+            seen.append(type(event).__name__)
+            if len(seen) == 2:
+                line.silence()
+                threading.Timer(4.0, line.flow).start()
+    assert seen == KINDS
+    assert {request.after_sequence for request in fake.called("WatchJob")} == {2}
+    assert len(fake.requests) == 1
 
 
 def test_heartbeats_keep_a_quiet_stream(
     client: impasto.Client, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "SILENCE", 1.0)
+    monkeypatch.setattr(calls, "SILENCE", 2.5)
 
     def quiet(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
         yield pb.StylizeResponse(event=course()[0])
-        for _ in range(15):
+        for _ in range(30):
             time.sleep(0.1)
             yield pb.StylizeResponse(event=heartbeat(1))
         for event in course()[1:]:
