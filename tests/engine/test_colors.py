@@ -22,7 +22,7 @@ def sliced_wasserstein(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def test_match_palette_gives_the_image_the_styles_colours():
     image, style = (pixels.to_tensor(picture(90, 70, seed), like=LIKE) for seed in (1, 2))
-    matched = colors.match_palette(image, [(style, 1.0)])
+    matched = colors.match_palette(image, colors.palette_of([(style, 1.0)]))
     assert matched.shape == image.shape
     assert sliced_wasserstein(matched, style) < 0.15 * sliced_wasserstein(image, style)
 
@@ -30,7 +30,7 @@ def test_match_palette_gives_the_image_the_styles_colours():
 def test_match_palette_weighs_styles():
     image = pixels.to_tensor(picture(60, 60, 1), like=LIKE)
     black, white = (pixels.to_tensor(Image.new("RGB", (30, 30), c), like=LIKE) for c in ("black", "white"))
-    matched = colors.match_palette(image, [(black, 1.0), (white, 3.0)])
+    matched = colors.match_palette(image, colors.palette_of([(black, 1.0), (white, 3.0)]))
     share = (matched[0, 0] > 0).float().mean()
     assert 0.65 < share < 0.85
 
@@ -40,7 +40,7 @@ def test_match_palette_weighs_styles():
 def test_a_flat_image_gets_the_mean_of_the_palette(color, seed):
     image = pixels.to_tensor(Image.new("RGB", (64, 48), color), like=LIKE)
     style = pixels.to_tensor(picture(50, 70, seed), like=LIKE)
-    matched = colors.match_palette(image, [(style, 1.0)])
+    matched = colors.match_palette(image, colors.palette_of([(style, 1.0)]))
     assert matched.flatten(2).std(2).max() < 1e-3
     # Ten levels of 255.
     assert (matched.mean((2, 3)) - style.mean((2, 3))).abs().max() < 10 / 255 / 0.225
@@ -51,7 +51,9 @@ def test_the_flat_part_of_an_image_gets_the_mean_of_its_share_of_the_palette():
     grey.paste(0, (0, 0, 60, 30))
     ramp = pixels.to_tensor(Image.linear_gradient("L").convert("RGB"), like=LIKE)
     matched = np.asarray(
-        pixels.to_picture(colors.match_palette(pixels.to_tensor(grey, like=LIKE), [(ramp, 1.0)]))
+        pixels.to_picture(
+            colors.match_palette(pixels.to_tensor(grey, like=LIKE), colors.palette_of([(ramp, 1.0)]))
+        )
     )
     # Half of the palette is darker than 128, half is lighter.
     assert abs(matched[:30].mean() - 64) < 8
@@ -62,20 +64,20 @@ def test_the_noise_of_a_flat_image_is_not_drawn_out_to_the_whole_palette():
     levels = np.random.default_rng(0).normal(128, 1, (48, 64, 3)).round().astype(np.uint8)
     image = pixels.to_tensor(Image.fromarray(levels, "RGB"), like=LIKE)
     style = pixels.to_tensor(picture(50, 70, 2), like=LIKE)
-    matched = colors.match_palette(image, [(style, 1.0)])
+    matched = colors.match_palette(image, colors.palette_of([(style, 1.0)]))
     assert matched.std((2, 3)).max() < 0.4 * style.std((2, 3)).min()
 
 
 def test_any_image_takes_the_colour_of_a_style_of_one_colour():
     image = pixels.to_tensor(picture(60, 60, 1), like=LIKE)
     style = pixels.to_tensor(Image.new("RGB", (30, 30), (200, 120, 40)), like=LIKE)
-    matched = np.asarray(pixels.to_picture(colors.match_palette(image, [(style, 1.0)])))
+    matched = np.asarray(pixels.to_picture(colors.match_palette(image, colors.palette_of([(style, 1.0)]))))
     assert np.abs(matched.astype(int) - (200, 120, 40)).max() <= 1
 
 
 def test_match_palette_keeps_the_images_arithmetic():
     image, style = (pixels.to_tensor(picture(40, 30, seed), like=LIKE.double()) for seed in (1, 2))
-    matched = colors.match_palette(image, [(style, 1.0)])
+    matched = colors.match_palette(image, colors.palette_of([(style, 1.0)]))
     assert matched.dtype == torch.float64
     assert not torch.equal(matched, matched.float().double())
 
@@ -84,4 +86,4 @@ def test_match_palette_of_flat_images_is_finite():
     flat = pixels.to_tensor(Image.new("RGB", (20, 20), (9, 9, 9)), like=LIKE)
     style = pixels.to_tensor(picture(20, 20, 2), like=LIKE)
     for image, styles in ((flat, [(style, 1.0)]), (style, [(flat, 1.0)]), (flat, [(flat, 1.0)])):
-        assert colors.match_palette(image, styles).isfinite().all()
+        assert colors.match_palette(image, colors.palette_of(styles)).isfinite().all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -18,12 +19,15 @@ from impasto_server.engine import (
     Session,
     Style,
     TargetCache,
+    evaluation,
     matching,
     neighbours,
 )
+from impasto_server.engine import session as sessions
 from impasto_server.engine.hypercolumns import LAYERS, Inner, at_places, rows_of, term_of
 from impasto_server.engine.matching import index_of, nearest, projected
 from impasto_server.engine.network import Network
+from impasto_server.engine.objectives import objective
 from impasto_server.engine.windows import whole
 from random_networks import picture, random_weights
 
@@ -294,6 +298,39 @@ class TestSessions:
         assert made == list(range(1, 7))
         assert {p.evaluations for p in steps} == {6}
         assert all(p.seconds_left is None or p.seconds_left >= 0 for p in steps)
+
+    def test_the_time_left_counts_the_searches_to_come(self, network, monkeypatch):
+        monkeypatch.setattr(neighbours, "_AT_ONCE", 0)
+        clock = types.SimpleNamespace(perf_counter=lambda: clock.now, now=0.0)
+        monkeypatch.setattr(sessions, "time", clock)
+
+        def preparation(setting):
+            # The search takes 3 s for each pixel, and below an evaluation 1 s.
+            work, before = objective.preparation(setting), 0.0
+            pixels = setting.content[0, 0].numel()
+            while True:
+                try:
+                    share = next(work)
+                except StopIteration as end:
+                    clock.now += 3 * (1 - before) * pixels
+                    return end.value
+                clock.now += 3 * (share - before) * pixels
+                before = share
+                yield share
+
+        def evaluate(objective, image, *how):
+            clock.now += image[0, 0].numel()
+            return evaluation.evaluate(objective, image, *how)
+
+        monkeypatch.setattr(sessions, "preparation", preparation)
+        monkeypatch.setattr(sessions, "evaluate", evaluate)
+        guesses = [
+            p.seconds + p.seconds_left
+            for p in session(network, {"longest_side": 160})
+            if p.seconds_left is not None
+        ]
+        assert len(guesses) > 8
+        assert guesses == pytest.approx([clock.now] * len(guesses))
 
     @pytest.mark.parametrize("at", [0, 2, 5, 9, 14])
     @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])

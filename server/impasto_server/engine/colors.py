@@ -25,21 +25,29 @@ colour has no quantile of its own, and its noise is not to be drawn out to the w
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def match_palette(image: torch.Tensor, styles: Weighted) -> torch.Tensor:
-    """The image with its colours' distribution made that of the styles, by sliced optimal transport.
+def palette_of(styles: Weighted) -> torch.Tensor:
+    """A sample of the styles' colours, (n, 3), of each as many as its share.
 
-    Along random axes the image's values are moved to the styles' quantiles, which after some turns moves
+    Args:
+        styles: (1, 3, H, W) each, and weights: shares of the palette.
+    """
+    return torch.cat([_sample_colors(style, weight, styles) for style, weight in styles])
+
+
+def match_palette(image: torch.Tensor, palette: torch.Tensor) -> torch.Tensor:
+    """The image with its colours' distribution made that of a palette, by sliced optimal transport.
+
+    Along random axes the image's values are moved to the palette's quantiles, which after some turns moves
     the whole three-dimensional distribution (Pitié, Kokaram, Dahyot 2007: Automated colour grading using
     colour distribution transfer). A colour is taken for a normal distribution of deviation `_SPREAD`, and
     goes to the mean of where that is moved to: flat grey gets the mean of the palette.
 
     Args:
         image: (1, 3, H, W).
-        styles: (1, 3, H', W') each, and weights: shares of the palette.
+        palette: colours, (n, 3).
     """
     generator = torch.Generator().manual_seed(0)
     turns = [torch.linalg.qr(torch.randn(3, 3, generator=generator))[0] for _ in range(_PALETTE_TURNS)]
-    palette = torch.cat([_sample_colors(style, weight, styles) for style, weight in styles])
     colors = image.flatten(2)[0].T
     sample = colors[:: max(1, len(colors) // _PALETTE_SAMPLE)]
     sample = sample + _SPREAD * torch.randn(sample.shape, generator=generator).to(sample)
@@ -109,16 +117,15 @@ def match_moments(image: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return matched.to(image.dtype).view_as(image)
 
 
-def toward_moments(image: torch.Tensor, styles: Weighted, share: float) -> torch.Tensor:
-    """The image with its colours' mean and covariance brought nearer to those of the styles, by the map of
+def toward_moments(image: torch.Tensor, palette: torch.Tensor, share: float) -> torch.Tensor:
+    """The image with its colours' mean and covariance brought nearer to those of a palette, by the map of
     `match_moments`.
 
     Args:
         image: (1, 3, H, W).
-        styles: (1, 3, H', W') each, and weights: shares of the palette.
-        share: how far: 0 leaves the image, 1 makes the moments the styles'.
+        palette: colours, (n, 3).
+        share: how far: 0 leaves the image, 1 makes the moments the palette's.
     """
-    palette = torch.cat([_sample_colors(style, weight, styles) for style, weight in styles])
     colors = image.flatten(2)[0]
     sample = colors[:, :: max(1, colors.shape[1] // _PALETTE_SAMPLE)]
     transform, offset = _moments_map(sample, palette.T, _SPREAD**2)

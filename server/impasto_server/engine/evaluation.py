@@ -35,8 +35,8 @@ def evaluate(
     Args:
         objective: for images of this size.
         image: (1, 3, H, W).
-        method: "plain" sees the image at once; "tiled" sees it tile by tile, twice. Both give the same but
-            for rounding.
+        method: "plain" sees the image at once; "tiled" sees it tile by tile, twice if a term needs the sums
+            over all tiles first. Both give the same but for rounding.
         tile_side: of a tile in pixels, a multiple of 16; with "tiled" only.
     """
     if method == "tiled":
@@ -60,7 +60,7 @@ def loss(objective: Objective, image: torch.Tensor) -> Losses:
 
 
 def _tiled(objective: Objective, image: torch.Tensor, tile_side: int) -> Evaluation:
-    """The exact gradient in two passes (Galerne et al. 2024).
+    """The exact gradient, in two passes (Galerne et al. 2024) or, where every term is a sum, in one.
 
     The loss depends on the tiles only through the sums of their statistics. The first pass adds these up;
     the gradient of the loss for the sums is then known, and the second pass takes each tile's share of it

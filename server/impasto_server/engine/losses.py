@@ -209,22 +209,35 @@ def total_variation(image: torch.Tensor) -> torch.Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
-class ContentTerm:
-    """scale · Σ (F − P)².
+class _LayerTerm:
+    """A term that looks at one layer.
 
     Attributes:
-        layer: where.
-        target: P, the content image's features, (1, C, H, W), in the network's arithmetic.
-        scale: factor of the sum of squares.
+        layer: its name.
     """
 
     layer: str
-    target: torch.Tensor
-    scale: float
 
     @property
     def layers(self) -> tuple[str, ...]:
         return (self.layer,)
+
+    @property
+    def is_sum(self) -> bool:
+        return False
+
+
+@dataclasses.dataclass(frozen=True)
+class ContentTerm(_LayerTerm):
+    """scale · Σ (F − P)².
+
+    Attributes:
+        target: P, the content image's features, (1, C, H, W), in the network's arithmetic.
+        scale: factor of the sum of squares.
+    """
+
+    target: torch.Tensor
+    scale: float
 
     @property
     def is_sum(self) -> bool:
@@ -241,11 +254,10 @@ class ContentTerm:
 
 
 @dataclasses.dataclass(frozen=True)
-class GramTerm:
+class GramTerm(_LayerTerm):
     """Σ_r scale_r · Σ (G_r / N_r − Ĝ_r)², G_r the Gram matrix of region r and N_r its positions.
 
     Attributes:
-        layer: where.
         inner: the positions that count. Outside is the margin.
         guides: (R, H, W): how much of each position is in each region, 0 in the margin; None for one region
             that is all.
@@ -254,20 +266,11 @@ class GramTerm:
         scales: (R,): factors of the sums of squares.
     """
 
-    layer: str
     inner: Window
     guides: torch.Tensor | None
     positions: torch.Tensor
     targets: torch.Tensor
     scales: torch.Tensor
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
-
-    @property
-    def is_sum(self) -> bool:
-        return False
 
     def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
         """(R, C, C)."""
@@ -283,18 +286,16 @@ class GramTerm:
 
 
 @dataclasses.dataclass(frozen=True)
-class WassersteinTerm:
+class WassersteinTerm(_LayerTerm):
     """Σ_r scale_r · W₂² of the features of region r and the styles'.
 
     Attributes:
-        layer: where.
         guides: (R, H, W): how much of each position is in each region, 0 in the margin.
         positions: (R,): the sums of the guides.
         targets: (R, C + 1, C): the styles' mean features and, below, their mean outer product.
         scales: (R,): factors of the distances.
     """
 
-    layer: str
     guides: torch.Tensor
     positions: torch.Tensor
     targets: torch.Tensor
@@ -303,14 +304,6 @@ class WassersteinTerm:
 
     def __post_init__(self) -> None:
         self._normals.extend(normal(target[0], covariance(target)) for target in self.targets)
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
-
-    @property
-    def is_sum(self) -> bool:
-        return False
 
     def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
         """(R, C + 1, C)."""

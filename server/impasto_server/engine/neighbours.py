@@ -21,8 +21,6 @@ _AT_ONCE = 256 * 256
 
 def neighbour_terms(setting: Setting) -> Generator[float, None, Terms]:
     """Finds the targets; yields the share that is done, as `Definition.terms` does."""
-    if not setting.recipe.style_weight:
-        return Terms([], [])
     search = _Search(setting)
     work = search.terms()
     while True:

@@ -352,6 +352,12 @@ class Recipe:
         """Of the objective."""
         return OBJECTIVES[self.objective]
 
+    @property
+    def compared_layers(self) -> tuple[LayerWeights, LayerWeights]:
+        """Layers of the content's terms and of the style's, and their shares."""
+        definition = self.definition
+        return self.content_layers or definition.content_layers, self.style_layers or definition.style_layers
+
     def _filled(self, name: str) -> Any:
         """A field, or the default that the objective gives it."""
         value = getattr(self, name)

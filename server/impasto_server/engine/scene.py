@@ -303,7 +303,7 @@ class SceneTensors:
     def toward_palette(self, image: torch.Tensor, scale: Scale, recipe: Recipe, share: float) -> torch.Tensor:
         """The image with its colours a share nearer to the styles'; cheap enough for every preview."""
         return self._recolored(
-            image, scale, recipe, lambda image, styles: colors.toward_moments(image, styles, share)
+            image, scale, recipe, lambda image, palette: colors.toward_moments(image, palette, share)
         )
 
     def _recolored(
@@ -311,17 +311,25 @@ class SceneTensors:
         image: torch.Tensor,
         scale: Scale,
         recipe: Recipe,
-        match: Callable[[torch.Tensor, colors.Weighted], torch.Tensor],
+        match: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
-        styles = self.styles(scale, recipe)
         if not self._scene.regions:
-            return match(image, styles)
+            return match(image, self._palette(range(len(self._scene.styles)), scale, recipe))
         blended, covered = torch.zeros_like(image), torch.zeros_like(image[:, :1])
         for index, region in enumerate(self._scene.regions):
             mask = self._region_mask(index, scale)
-            blended += mask * match(image, [styles[region.style]])
+            blended += mask * match(image, self._palette([region.style], scale, recipe))
             covered += mask
         return blended / covered.clamp_min(1) + image * (1 - covered).clamp_min(0)
+
+    def _palette(self, indices: Sequence[int], scale: Scale, recipe: Recipe) -> torch.Tensor:
+        """Colours of these styles, in proportion to their shares."""
+
+        def made() -> torch.Tensor:
+            styles = self.styles(scale, recipe)
+            return colors.palette_of([styles[index] for index in indices])
+
+        return self._once(made, "palette", *indices, scale.size, recipe.color)
 
     def _style(self, index: int, scale: Scale, recipe: Recipe) -> torch.Tensor:
         style = self._scene.styles[index]

@@ -33,9 +33,6 @@ CONTENT_DETAIL = 0.5
 of its own. Without any, an evaluation in three is spent on getting it back; all of it leaves a photograph
 under the strokes."""
 
-_LOOKED_FOR = ("content_weight", "color", "precision")
-"""Fields of the recipe that decide what an objective keeps of the image that a scale began with."""
-
 HISTORY = 12
 """Pairs of images that L-BFGS remembers, if there is room."""
 
@@ -127,8 +124,9 @@ class Session:
         self._evaluation = 0
         self._seconds = 0.0
         self._losses = [0.0] * 4
-        # Seconds for each pixel of an evaluation, at the last scale that had any.
+        # Seconds for each pixel of an evaluation, and of finding targets, at the last scale that had any.
         self._pace: float | None = None
+        self._finding_pace = 0.0
         self._stage = self._enter(self._tensors.start(self._scales[0].size, recipe), 0)
 
     @property
@@ -187,21 +185,23 @@ class Session:
         """
         if self.done:
             raise RuntimeError("the session is done")
-        begin = time.perf_counter()
+        began = time.perf_counter()
         if self._stage.left:
             # There was no memory for the next scale.
             self._leave(self._stage)
         stage = self._stage
+        entered = time.perf_counter()
         preparing = self._prepare(stage)
+        prepared = time.perf_counter()
+        stage.preparing_seconds += prepared - entered
         if preparing is None:
             self._losses, gradient = self._evaluate(stage)
             stage.note(self._losses[0])
             self._evaluation += 1
             stage.move(self.recipe, self._losses, gradient)
-        seconds = time.perf_counter() - begin
-        if preparing is None:
-            stage.seconds += seconds
-        self._seconds += seconds
+        ended = time.perf_counter()
+        stage.seconds += ended - prepared
+        self._seconds += ended - began
         progress = self._progress(stage, preparing)
         if stage.left:
             self._leave(stage)
@@ -210,9 +210,6 @@ class Session:
     def _progress(self, stage: Stage, preparing: float | None) -> Progress:
         later = self._scales[self._scale + 1 :]
         total, content, style, tv = self._losses
-        left = stage.evaluations_left * stage.scale.pixels + sum(s.evaluations * s.pixels for s in later)
-        if stage.evaluations:
-            self._pace = stage.seconds / (stage.evaluations * stage.scale.pixels)
         return Progress(
             evaluation=self._evaluation,
             evaluations=self._evaluation + stage.evaluations_left + sum(s.evaluations for s in later),
@@ -225,9 +222,24 @@ class Session:
             style_loss=style,
             tv_loss=tv,
             seconds=self._seconds,
-            seconds_left=None if self._pace is None else self._pace * left,
+            seconds_left=self._seconds_left(stage, preparing),
             preparing=preparing,
         )
+
+    def _seconds_left(self, stage: Stage, preparing: float | None) -> float | None:
+        """A guess: both paces are taken to stay what they are."""
+        if stage.evaluations:
+            self._pace = stage.seconds / (stage.evaluations * stage.scale.pixels)
+        if preparing is None:
+            self._finding_pace = stage.preparing_seconds / stage.scale.pixels
+        if self._pace is None:
+            return None
+        evaluated = stage.evaluations_left * stage.scale.pixels
+        found = 0.0 if preparing is None else (1 - preparing) * stage.scale.pixels
+        for scale in self._scales[self._scale + 1 :]:
+            evaluated += scale.evaluations * scale.pixels
+            found += scale.pixels
+        return self._pace * evaluated + self._finding_pace * found
 
     def update(self, recipe: Recipe, memory_bytes: int | None = None) -> None:
         """Goes on with another recipe from the image as it is.
@@ -270,7 +282,9 @@ class Session:
         same = ("evaluations", "stop_on_plateau")
         if dataclasses.replace(recipe, **{field: getattr(before, field) for field in same}) != before:
             optimizer = self._optimizer(stage.image, self._scale)
-            keep = all(getattr(recipe, field) == getattr(before, field) for field in _LOOKED_FOR)
+            keep = all(
+                getattr(recipe, field) == getattr(before, field) for field in recipe.definition.kept_by
+            )
             self._stage = stage.anew(optimizer, averaging=bool(recipe.averaging), keep=keep)
 
     def state(self) -> bytes:
@@ -344,6 +358,7 @@ class Session:
             try:
                 if stage.preparation is None:
                     stage.preparation = preparation(self._setting(stage))
+                    stage.preparing_seconds = 0.0
                 return next(stage.preparation)
             except StopIteration as end:
                 stage.objective = end.value
@@ -453,17 +468,16 @@ class Session:
         recipe = self.recipe
         width, height = scale.painted_size
         definition = recipe.definition
-        layers = (
-            *(recipe.content_layers or definition.content_layers),
-            *(recipe.style_layers or definition.style_layers),
-        )
         try:
             return memory_plans(
                 width,
                 height,
                 bfloat16=self._network.dtype == torch.bfloat16,
                 history=HISTORY if recipe.optimizer == "lbfgs" else 0,
-                overlap=overlap(self._network.architecture, [layer for layer, _ in layers]),
+                overlap=overlap(
+                    self._network.architecture,
+                    [layer for layers in recipe.compared_layers for layer, _ in layers],
+                ),
                 available_bytes=self._memory_bytes,
                 snapshots=self._network.device.type == "cpu",
                 held_bytes=self._scene.held_bytes,

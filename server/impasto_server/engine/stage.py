@@ -42,7 +42,7 @@ class Stage:
         objective: None until it is prepared.
         kept: what the objective's terms keep of an image that has changed since.
         bests: the best loss after each evaluation here.
-        seconds: spent on evaluations here.
+        seconds, preparing_seconds: spent on evaluations here, and on making the objective.
         trouble: why the optimiser gave up here.
         left: whether the work here is over.
     """
@@ -58,6 +58,7 @@ class Stage:
     kept: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     bests: list[float] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
+    preparing_seconds: float = 0.0
     trouble: tuple[StopReason, str] | None = None
     left: bool = False
 

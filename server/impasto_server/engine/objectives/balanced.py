@@ -25,10 +25,10 @@ def terms(setting: Setting) -> Generator[float, None, Terms]:
     from impasto_server.engine.objectives.terms import content_terms, gram_terms, mean_shares, relative
 
     yield from ()
-    recipe = setting.recipe
+    content, style = map(mean_shares, setting.recipe.compared_layers)
     return Terms(
-        content_terms(setting, mean_shares(recipe.content_layers or CONTENT_LAYERS), relative),
-        gram_terms(setting, mean_shares(recipe.style_layers or STYLE_LAYERS), _relative),
+        content_terms(setting, content, relative),
+        gram_terms(setting, style, _relative),
     )
 
 

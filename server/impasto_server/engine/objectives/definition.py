@@ -42,6 +42,8 @@ class Definition:
             mean and covariance. An objective that hardly sees brightness and saturation lets them drift.
         style_as_content: whether a style is brought to the size of what is painted, whatever its proportions.
         target_values: that the targets have for each pixel painted, in the network's arithmetic.
+        kept_by: the recipe's fields that decide what its terms keep of the image that a size began with
+            (`Terms.kept`); any other may be steered without keeping anew.
         finer_share: evaluations at one size, in proportion to those at the size before it.
     """
 
@@ -60,6 +62,7 @@ class Definition:
     style_as_content: bool = False
     # The content's features at one layer of block 4: 512 channels at an 8th of each side.
     target_values: int = 8
+    kept_by: frozenset[str] = frozenset()
     finer_share: float = 0.42
 
 

@@ -27,10 +27,10 @@ def terms(setting: Setting) -> Generator[float, None, Terms]:
     from impasto_server.engine.objectives.terms import content_terms, gram_terms, mean_shares
 
     yield from ()
-    recipe = setting.recipe
+    content, style = map(mean_shares, setting.recipe.compared_layers)
     return Terms(
-        content_terms(setting, mean_shares(recipe.content_layers or CONTENT_LAYERS), lambda _: 0.5),
-        gram_terms(setting, mean_shares(recipe.style_layers or STYLE_LAYERS), _quarter),
+        content_terms(setting, content, lambda _: 0.5),
+        gram_terms(setting, style, _quarter),
     )
 
 

@@ -43,6 +43,7 @@ DEFINITION = Definition(
     palette_share=0.7,
     style_crop=0.025,
     target_values=TARGET_VALUES,
+    kept_by=frozenset({"content_weight", "color", "precision"}),
     finer_share=0.75,
     # Means over a place's pixels do not see noise within it, which would grow with every evaluation.
     defaults={"tv_weight": 0.005, "evaluations": {"draft": 40, "standard": 90, "fine": 250}},

@@ -22,10 +22,10 @@ def terms(setting: Setting) -> Generator[float, None, Terms]:
     from impasto_server.engine.objectives.terms import content_terms, mean_shares, relative, wasserstein_terms
 
     yield from ()
-    recipe = setting.recipe
+    content, style = map(mean_shares, setting.recipe.compared_layers)
     return Terms(
-        content_terms(setting, mean_shares(recipe.content_layers or CONTENT_LAYERS), relative),
-        wasserstein_terms(setting, mean_shares(recipe.style_layers or STYLE_LAYERS), _relative),
+        content_terms(setting, content, relative),
+        wasserstein_terms(setting, style, _relative),
     )
 
 
