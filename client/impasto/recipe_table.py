@@ -37,7 +37,7 @@ class Recipe:
         effort: Amount of work by name, in place of a number of evaluations. Default: standard.
         evaluations: Number of evaluations of the loss over all scales, in place of an effort. Range: 1 to
             100000. Default: that of the effort: draft 30 (report 500, neighbours 40); standard 68 (report
-            2000, neighbours 90); fine 200 (report 5000, neighbours 250).
+            2000, neighbours 80); fine 200 (report 5000, neighbours 250).
         longest_side: Longer side of the result in pixels. Range: 16 to 8192. Default: the content's own, at
             most 512 (report 400).
         start: Picture that the painting starts from. Default: content; with a texture noise.
@@ -201,7 +201,7 @@ _ROWS = (
         range="1 to 100000",
         default=(
             "that of the effort: draft 30 (report 500, neighbours 40); standard 68 (report 2000, neighbours"
-            " 90); fine 200 (report 5000, neighbours 250)"
+            " 80); fine 200 (report 5000, neighbours 250)"
         ),
         least=1,
         most=100000,

@@ -24,7 +24,15 @@ from impasto_server.engine import (
     neighbours,
 )
 from impasto_server.engine import session as sessions
-from impasto_server.engine.hypercolumns import LAYERS, Inner, at_places, rows_of, term_of
+from impasto_server.engine.hypercolumns import (
+    APART,
+    LAYERS,
+    TOGETHER,
+    Inner,
+    at_places,
+    rows_of,
+    term_of,
+)
 from impasto_server.engine.matching import index_of, nearest, projected
 from impasto_server.engine.network import Network
 from impasto_server.engine.objectives import objective
@@ -70,8 +78,11 @@ def network64():
 
 
 class TestHypercolumns:
+    @pytest.mark.parametrize("groups", [TOGETHER, APART])
     @pytest.mark.parametrize(("height", "width", "margin"), [(48, 64, 0), (61, 83, 16), (39, 72, 8)])
-    def test_loss_and_gradient_are_those_of_whole_hypercolumns(self, network64, height, width, margin):
+    def test_loss_and_gradient_are_those_of_whole_hypercolumns(
+        self, network64, height, width, margin, groups
+    ):
         generator = torch.Generator().manual_seed(0)
         image, other = (
             torch.randn(1, 3, height, width, generator=generator, dtype=torch.float64) for _ in "ab"
@@ -79,22 +90,30 @@ class TestHypercolumns:
         inner = Inner(height, width, margin)
         border = margin // 4
 
-        def columns(features):
+        def columns(features, layers):
             maps = [
                 at_places(features[layer], layer)[
                     :, :, border : border + inner.rows, border : border + inner.columns
                 ]
                 / features[layer].shape[1]
-                for layer in LAYERS
+                for layer in layers
             ]
             return torch.cat(maps, 1)[0].flatten(1).T
 
-        target = F.normalize(columns(network64(other, LAYERS)).detach(), dim=1)
+        of_other = network64(other, LAYERS)
+        targets = [F.normalize(columns(of_other, group).detach(), dim=1) for group in groups]
         image.requires_grad_(True)
-        expected = (1 - F.cosine_similarity(columns(network64(image, LAYERS)), target)).mean()
+        seen = network64(image, LAYERS)
+        expected = torch.stack(
+            [
+                (1 - F.cosine_similarity(columns(seen, group), target)).mean()
+                for group, target in zip(groups, targets, strict=True)
+            ]
+        ).mean()
         (expected_gradient,) = torch.autograd.grad(expected, image)
 
-        term = term_of(target, inner, [network64.channels(layer) for layer in LAYERS])
+        channels = [network64.channels(layer) for layer in LAYERS]
+        term = term_of(torch.cat(targets, 1), inner, channels, groups)
         value = term.value(term.statistic(network64(image, LAYERS), whole(height, width)))
         (gradient,) = torch.autograd.grad(value, image)
         assert abs(value - expected) < 1e-12
@@ -123,12 +142,23 @@ class TestSearch:
     def found(self, style, picture, grid, allowed=None):
         index = finished(index_of(lambda: iter([(torch.arange(len(style)), style)]), grid, allowed))
         query = finished(projected(index, iter([(torch.arange(len(picture)), picture)])))
-        return torch.cat(list(nearest(index, query - query.mean(0))))
+        return torch.cat(list(nearest(index, [of_part - of_part.mean(0) for of_part in query])))[:, 0]
 
     def test_it_finds_the_largest_centred_cosine(self):
         generator = torch.Generator().manual_seed(1)
         style, picture = (torch.randn(n, 40, generator=generator, dtype=torch.float64) + 3 for n in (300, 90))
         assert torch.equal(self.found(style, picture, (15, 20)), self.exact(style, picture)[1])
+
+    def test_parts_find_their_nearest_each_by_themselves(self):
+        generator = torch.Generator().manual_seed(1)
+        style, picture = (torch.randn(n, 40, generator=generator, dtype=torch.float64) + 3 for n in (300, 90))
+        columns = [slice(0, 8), slice(8, 11), slice(11, 40)]
+        work = index_of(lambda: iter([(torch.arange(300), style)]), (15, 20), columns=columns, dimensions=29)
+        index = finished(work)
+        query = finished(projected(index, iter([(torch.arange(90), picture)])))
+        found = torch.cat(list(nearest(index, [of_part - of_part.mean(0) for of_part in query])))
+        for number, of_part in enumerate(columns):
+            assert torch.equal(found[:, number], self.exact(style[:, of_part], picture[:, of_part])[1])
 
     def test_of_equal_places_it_finds_the_first(self):
         generator = torch.Generator().manual_seed(1)
@@ -194,7 +224,7 @@ class TestPaintings:
             made.step()
             # The painting is looked at without its edges.
             columns = Inner(*made._setting(made._stage).parts[0].styles[0][0].image.shape[2:], 16).columns
-            places[left] = (made._stage.kept["places.0"] % columns / columns).tolist()
+            places[left] = (made._stage.kept["places.0"][:, 0] % columns / columns).tolist()
         assert max(places[True]) <= 0.55
         assert min(places[False]) >= 0.45
 
@@ -345,6 +375,44 @@ class TestSessions:
         restored = Session.restore(state, scene, network)
         assert restored.state() == state
         assert np.array_equal(painted(restored), painted(straight))
+
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_the_last_pass_can_be_restored(self, network, monkeypatch, precision):
+        monkeypatch.setattr(neighbours, "_AT_ONCE", 0)
+        recipe = {"evaluations": 24, "longest_side": 140, "precision": precision}
+        straight, stopped = (session(network, recipe) for _ in "ab")
+        while not (stopped._stage.scale.finishing and stopped._stage.evaluations == 2):
+            stopped.step()
+        restored = Session.restore(stopped.state(), Scene(content=CONTENT, styles=[Style(STYLE)]), network)
+        assert np.array_equal(painted(restored), painted(straight))
+
+    def test_in_the_last_pass_each_layer_has_neighbours_of_its_own(self, network):
+        made = session(network, {"evaluations": 24})
+        losses = [p.loss for p in made if p.scale == p.scales]
+        stage = made._stage
+        assert stage.scale.finishing
+        # One number for each of the ten layers, and not ten times the same.
+        places = stage.kept["places.0"]
+        assert places.shape[1] == len(LAYERS)
+        assert not torch.equal(places[:, 0], places[:, -1])
+        assert losses[-1] < losses[0]
+
+    @pytest.mark.parametrize("regions", [False, True])
+    def test_the_last_pass_in_tiles_is_that_of_the_whole(self, network64, regions):
+        parts = [Region(half(True), 1), Region(half(False), 0)] if regions else []
+        results = []
+        for tile_side in (None, 64):
+            made = session(
+                network64,
+                {"evaluations": 16, "longest_side": 160, "precision": "float32"},
+                styles=[STYLE, picture(90, 70, 3)],
+                regions=parts,
+            )
+            if tile_side:
+                for plans in made._plans:
+                    plans[:] = [dataclasses.replace(plans[0], method="tiled", tile_side=tile_side)]
+            results.append(painted(made))
+        assert abs(results[0] - results[1]).max() <= 1
 
     def test_steering_looks_for_the_neighbours_anew(self, network):
         made = session(network, {"evaluations": 8})

@@ -12,7 +12,7 @@ from PIL import Image
 
 from impasto_server.engine import Recipe, RecipeError, Scene, Session, Style
 from impasto_server.engine.recipe import MIN_SIDE, result_size
-from impasto_server.engine.scales import plan_scales
+from impasto_server.engine.scales import plan_scales, replanned
 from random_networks import picture
 
 
@@ -99,6 +99,28 @@ def test_scales_grow_to_the_result_and_make_all_evaluations(
     assert scales == sorted(scales, key=lambda scale: scale.pixels)
     if longest_side is None:
         assert recipe.longest_side <= max(width, height, MIN_SIDE)
+
+
+def planned(**recipe):
+    recipe = Recipe(objective="neighbours", **recipe).resolve(4000, 3000)
+    return plan_scales(recipe, result_size(4000, 3000, recipe.longest_side))
+
+
+@pytest.mark.parametrize(("effort", "passes"), [("draft", 0), ("standard", 1), ("fine", 1)])
+def test_a_last_pass_where_there_is_work_for_it(effort, passes):
+    scales = planned(effort=effort, longest_side=512)
+    assert [scale.finishing for scale in scales] == [False] * 4 + [True] * passes
+    assert [scale.width for scale in scales] == [64, 128, 256, 512, 512][: 4 + passes]
+
+
+def test_more_evaluations_on_the_way_reach_the_last_pass_too():
+    recipe = Recipe(objective="neighbours", evaluations=400).resolve(4000, 3000)
+    scales = planned(longest_side=512)
+    more = replanned(recipe, scales, 3, 5, 70)
+    assert more[:3] == scales[:3]
+    assert sum(scale.evaluations for scale in more[3:]) == 400 - 70 + 5
+    assert more[-1].finishing
+    assert more[-1].evaluations == 123
 
 
 def test_the_same_seed_gives_the_same_picture_and_another_does_not(network):

@@ -1,4 +1,5 @@
-"""Hypercolumns: what ten layers of the network see at one place, and a loss that compares their directions.
+"""Hypercolumns: what ten layers of the network see at one place, and a loss that compares their directions,
+all layers together or each by itself.
 
 The hypercolumn φ of a place is put together from `LAYERS`, each divided by its channel count, at a quarter of
 the image's sides (Kolkin et al. 2022, Neural Neighbor Style Transfer, arXiv 2203.13215, section 4).
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +23,12 @@ LAYERS = (
     *("relu1_1", "relu1_2", "relu2_1", "relu2_2"),
     *("relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2", "relu4_3"),
 )
+TOGETHER = (LAYERS,)
+APART = tuple((layer,) for layer in LAYERS)
 SPACING = 4
 """Pixels between two places. A place sees 4 px further than block 4 does, which `overlap` has room for."""
+
+Groups: TypeAlias = Sequence[Sequence[str]]
 
 
 def grid(height: int, width: int) -> tuple[int, int]:
@@ -157,19 +162,24 @@ class _Cosines(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, window: Window, targets: Sequence[torch.Tensor], *features: torch.Tensor
+        ctx: Any,
+        window: Window,
+        layers: Sequence[str],
+        targets: Sequence[torch.Tensor],
+        *features: torch.Tensor,
     ) -> torch.Tensor:
         rows, columns = window
         kept = []
         product = square = torch.zeros((), dtype=wide(features[0].dtype), device=features[0].device)
-        for layer, target, of_layer in zip(LAYERS, targets, features, strict=True):
+        for layer, target, of_layer in zip(layers, targets, features, strict=True):
             seen = at_places(of_layer, layer)[:, :, rows, columns]
             product = product + _dot(seen, target)
             square = square + _length(seen).square() / of_layer.shape[1] ** 2
             kept.append(seen)
         length = square.sqrt().clamp_min(1e-12)
         cosine = product / length
-        ctx.window, ctx.targets, ctx.kept, ctx.length, ctx.cosine = window, targets, kept, length, cosine
+        ctx.window, ctx.layers, ctx.targets, ctx.kept = window, layers, targets, kept
+        ctx.length, ctx.cosine = length, cosine
         ctx.shapes = [of_layer.shape for of_layer in features]
         return (1 - cosine).sum()
 
@@ -179,7 +189,7 @@ class _Cosines(torch.autograd.Function):
         of_target = -grad_outputs[0] / ctx.length
         of_seen = grad_outputs[0] * ctx.cosine / ctx.length.square()
         gradients = []
-        for layer, target, shape in zip(LAYERS, ctx.targets, ctx.shapes, strict=True):
+        for layer, target, shape in zip(ctx.layers, ctx.targets, ctx.shapes, strict=True):
             seen = ctx.kept.pop(0)
             block = int(layer[4])
             # A place of block 1 or 2 is the mean of so many positions.
@@ -188,7 +198,7 @@ class _Cosines(torch.autograd.Function):
             by_seen = (of_seen * (share / shape[1] ** 2)).to(seen.dtype)
             gradient = torch.addcmul(target.to(seen.dtype) * by_target, seen, by_seen)
             gradients.append(_at_positions(gradient, layer, shape, ctx.window))
-        return None, None, *gradients
+        return None, None, None, *gradients
 
 
 def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -206,16 +216,19 @@ def _length(a: torch.Tensor) -> torch.Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class HypercolumnTerm:
-    """The mean of 1 − cos(t_i, φ_i) over the places i of an image without its margin.
+    """The mean of 1 − cos(t_i, φ_i) over the places i of an image without its margin, and over the groups of
+    layers that t_i and φ_i may be taken of.
 
     Attributes:
-        targets: by the layers of `LAYERS`, (1, C, rows, columns): unit vectors t̂ over all layers, each
-            layer's part divided by its channel count.
+        targets: by the layers of `LAYERS`, (1, C, rows, columns): unit vectors t̂ over each group's layers,
+            each layer's part divided by its channel count.
         inner: the places.
+        groups: `LAYERS`, cut into groups.
     """
 
     targets: Sequence[torch.Tensor]
     inner: Inner
+    groups: Groups = TOGETHER
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -228,25 +241,33 @@ class HypercolumnTerm:
     def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
         """Σ (1 − cos), a scalar."""
         (rows, columns), among = self.inner.of_tile(tile)
-        targets = [target[:, :, rows, columns] for target in self.targets]
-        total: torch.Tensor = _Cosines.apply(among, targets, *(features[layer] for layer in LAYERS))
-        return total
+        targets = dict(zip(LAYERS, (target[:, :, rows, columns] for target in self.targets), strict=True))
+        sums: list[torch.Tensor] = [
+            _Cosines.apply(
+                among, group, [targets[layer] for layer in group], *(features[layer] for layer in group)
+            )
+            for group in self.groups
+        ]
+        return torch.stack(sums).sum()
 
     def value(self, statistic: torch.Tensor) -> torch.Tensor:
-        return statistic / self.inner.count
+        return statistic / (self.inner.count * len(self.groups))
 
 
-def term_of(rows: torch.Tensor, inner: Inner, channels: Sequence[int]) -> HypercolumnTerm:
-    """The term whose targets are unit hypercolumns.
+def term_of(
+    rows: torch.Tensor, inner: Inner, channels: Sequence[int], groups: Groups = TOGETHER
+) -> HypercolumnTerm:
+    """The term whose targets are hypercolumns of length 1 in each group's layers.
 
     Args:
         rows: (n, C), one for each place; the term's from now on.
         inner: the places.
         channels: of the layers, in the order of `LAYERS`.
+        groups: `LAYERS`, cut into groups.
     """
     # In place: all of them twice would be the most that a painting holds.
     targets = []
     for part, count in zip(torch.split(rows, list(channels), 1), channels, strict=True):
         part /= count
         targets.append(part.view(inner.rows, inner.columns, count).permute(2, 0, 1)[None])
-    return HypercolumnTerm(targets, inner)
+    return HypercolumnTerm(targets, inner, groups)

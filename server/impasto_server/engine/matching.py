@@ -1,7 +1,8 @@
-"""The nearest place of a style for each place of a picture, by the direction of their hypercolumns.
+"""The nearest place of a style for each place of a picture, by the direction of their hypercolumns, or of
+parts of them that find their nearest each by itself.
 
-Both sides are taken about their own mean (Kolkin et al. 2022, section 4). The search runs over the
-hypercolumns' `DIMENSIONS` principal components; where a style has more than `CANDIDATES` places, over an even
+Both sides are taken about their own mean (Kolkin et al. 2022, section 4). The search runs over the first
+principal components of the style's; where a style has more than `CANDIDATES` places, over an even
 choice of them, then among the neighbours of the place that was found. Equal places are settled by the lowest
 number.
 """
@@ -9,7 +10,7 @@ number.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeAlias
 
 import torch
@@ -17,9 +18,6 @@ import torch.nn.functional as F
 
 from impasto_server.engine.losses import wide
 
-DIMENSIONS = 256
-"""Principal components of a style's hypercolumns that the search sees, of 2,688. With them the cosine at the
-place that is found is 0.001 less, on average, than with all of them."""
 CANDIDATES = 1 << 14
 """Places of a style that are compared with every place of the picture."""
 QUERIES = 4096
@@ -30,8 +28,25 @@ _LEVELS = 1 << 20
 _FEWEST = 64
 """Of an even choice of a style's places fewer are no fair choice."""
 
+_WHOLE = slice(None)
+
 Rows: TypeAlias = Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]
 """Gives an image's hypercolumns, in pieces: the places' numbers, (n,), and their hypercolumns, (n, C)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Columns of a style's hypercolumns that find their nearest by themselves.
+
+    Attributes:
+        columns: which.
+        components: (C, D), orthonormal, C as many as there are columns.
+        rows: (n, D): the components of the places about their mean, over their length.
+    """
+
+    columns: slice
+    components: torch.Tensor
+    rows: torch.Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,19 +55,22 @@ class Index:
 
     Attributes:
         grid: their rows and columns.
-        components: (C, D), orthonormal.
-        rows: (n, D): the components of the places about their mean, over their length.
+        parts: of their hypercolumns.
         allowed: (n,), which places may be found; None for all.
     """
 
     grid: tuple[int, int]
-    components: torch.Tensor
-    rows: torch.Tensor
+    parts: Sequence[Part]
     allowed: torch.Tensor | None
 
 
 def index_of(
-    rows: Rows, grid: tuple[int, int], allowed: torch.Tensor | None = None
+    rows: Rows,
+    grid: tuple[int, int],
+    allowed: torch.Tensor | None = None,
+    *,
+    columns: Sequence[slice] = (_WHOLE,),
+    dimensions: int = 256,
 ) -> Generator[None, None, Index]:
     """Prepares a search; yields after each piece of the style.
 
@@ -60,6 +78,8 @@ def index_of(
         rows: of the style; asked twice.
         grid: rows and columns of the style's places, which are numbered row by row.
         allowed: (n,), booleans: which of them may be found; None for all.
+        columns: of the hypercolumns, that find their nearest each by themselves.
+        dimensions: principal components of each that the search sees.
     """
     count = grid[0] * grid[1]
     counted = count if allowed is None else int(allowed.sum())
@@ -77,24 +97,27 @@ def index_of(
         yield
     assert total is not None
     mean = total / counted
-    components = _principal_components(torch.cat(sampled) - mean)
-    found: torch.Tensor | None = None
+    sample = torch.cat(sampled) - mean
+    parts = []
+    for of_part in columns:
+        components = _principal_components(sample[:, of_part], dimensions)
+        empty = sampled[0].new_empty((count, components.shape[1]), dtype=piece.dtype)
+        parts.append(Part(of_part, components, empty))
     for numbers, piece in rows():
-        if found is None:
-            found = piece.new_empty((count, components.shape[1]))
-        for some, part in zip(torch.split(numbers, QUERIES), torch.split(piece, QUERIES), strict=True):
-            centred = part.to(mean.dtype) - mean
-            length = torch.linalg.vector_norm(centred, dim=1, keepdim=True).clamp_min(1e-12)
-            found[some] = (centred @ components / length).to(found.dtype)
+        for some, of_some in zip(torch.split(numbers, QUERIES), torch.split(piece, QUERIES), strict=True):
+            centred = of_some.to(mean.dtype) - mean
+            for part in parts:
+                seen = centred[:, part.columns]
+                length = torch.linalg.vector_norm(seen, dim=1, keepdim=True).clamp_min(1e-12)
+                part.rows[some] = (seen @ part.components / length).to(part.rows.dtype)
         yield
-    assert found is not None
-    return Index(grid, components, found, allowed)
+    return Index(grid, parts, allowed)
 
 
-def _principal_components(sample: torch.Tensor) -> torch.Tensor:
-    """The first `DIMENSIONS` of centred rows (n, C), as columns (C, D), by subspace iteration (Halko,
-    Martinsson, Tropp 2011, algorithm 4.4)."""
-    count = min(DIMENSIONS, *sample.shape)
+def _principal_components(sample: torch.Tensor, dimensions: int) -> torch.Tensor:
+    """The first of centred rows (n, C), as columns (C, D), by subspace iteration (Halko, Martinsson, Tropp
+    2011, algorithm 4.4)."""
+    count = min(dimensions, *sample.shape)
     # Drawn on the CPU, so that they are the same on every device.
     start = torch.randn((sample.shape[1], count), generator=torch.Generator().manual_seed(0))
     basis = start.to(sample)
@@ -105,53 +128,60 @@ def _principal_components(sample: torch.Tensor) -> torch.Tensor:
 
 def projected(
     index: Index, rows: Iterator[tuple[torch.Tensor, torch.Tensor]]
-) -> Generator[None, None, torch.Tensor]:
-    """The places of a picture in the components of a style, (m, D), in the wide type; yields after each piece
-    of the picture.
+) -> Generator[None, None, list[torch.Tensor]]:
+    """The places of a picture in the components of each part of a style, (m, D), in the wide type; yields
+    after each piece of the picture.
 
     Args:
         index: the style.
         rows: of the picture.
     """
-    pieces, order = [], []
+    pieces: list[list[torch.Tensor]] = [[] for _ in index.parts]
+    order = []
     for numbers, piece in rows:
         order.append(numbers)
-        dtype = wide(piece.dtype)
-        pieces += [part.to(dtype) @ index.components for part in torch.split(piece, QUERIES)]
+        for some in torch.split(piece, QUERIES):
+            of_some = some.to(wide(piece.dtype))
+            for part, found in zip(index.parts, pieces, strict=True):
+                found.append(of_some[:, part.columns] @ part.components)
         yield
-    return torch.cat(pieces)[torch.cat(order).argsort()]
+    by_number = torch.cat(order).argsort()
+    return [torch.cat(found)[by_number] for found in pieces]
 
 
-def nearest(index: Index, queries: torch.Tensor) -> Iterator[torch.Tensor]:
+def nearest(index: Index, queries: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
     """Finds the style's places nearest to places of a picture, in pieces.
 
     Args:
         index: the style.
-        queries: (m, D), the picture's places in the style's components, about their mean.
+        queries: for each of its parts the picture's places in its components, (m, D), about their mean.
 
     Yields:
-        The numbers of the style's places for the next `QUERIES` places of the picture, (n,).
+        The numbers of the style's places for the next `QUERIES` places of the picture, (n, parts).
     """
     rows, columns = index.grid
     step = 1
     while rows * columns / step**2 > CANDIDATES:
         step *= 2
-    numbers = torch.arange(rows * columns, device=queries.device).view(rows, columns)
+    numbers = torch.arange(rows * columns, device=queries[0].device).view(rows, columns)
     candidates = numbers[step // 2 :: step, step // 2 :: step].flatten()
     if index.allowed is not None:
         candidates = candidates[index.allowed[candidates]]
         if len(candidates) < _FEWEST:
             # A small part may fall between the places of the choice.
             candidates = index.allowed.nonzero()[:, 0]
-    among = index.rows[candidates]
-    for piece in torch.split(queries, QUERIES):
-        query = F.normalize(piece, dim=1).to(index.rows.dtype)
-        found = candidates[_best(query, among)]
-        reach = step // 2
-        while reach:
-            found = _climbed(index, query, found, reach)
-            reach //= 2
-        yield found
+    among = [part.rows[candidates] for part in index.parts]
+    for pieces in zip(*(torch.split(query, QUERIES) for query in queries), strict=True):
+        found = []
+        for part, of_part, piece in zip(index.parts, among, pieces, strict=True):
+            query = F.normalize(piece, dim=1).to(part.rows.dtype)
+            places = candidates[_best(query, of_part)]
+            reach = step // 2
+            while reach:
+                places = _climbed(index, part, query, places, reach)
+                reach //= 2
+            found.append(places)
+        yield torch.stack(found, 1)
 
 
 def _best(query: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -166,7 +196,7 @@ def _best(query: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return places
 
 
-def _climbed(index: Index, query: torch.Tensor, found: torch.Tensor, step: int) -> torch.Tensor:
+def _climbed(index: Index, part: Part, query: torch.Tensor, found: torch.Tensor, step: int) -> torch.Tensor:
     """The best of each place and those `step` rows or columns away, the lowest of equal ones."""
     rows, columns = index.grid
     offsets = torch.tensor([-step, 0, step], device=found.device)
@@ -175,7 +205,7 @@ def _climbed(index: Index, query: torch.Tensor, found: torch.Tensor, step: int) 
     # Row by row: rising.
     near = (near_rows[:, :, None] * columns + near_columns[:, None, :]).flatten(1)
     dtype = wide(query.dtype)
-    products = torch.stack([(index.rows[of_one] * query).sum(1, dtype=dtype) for of_one in near.T], 1)
+    products = torch.stack([(part.rows[of_one] * query).sum(1, dtype=dtype) for of_one in near.T], 1)
     if index.allowed is not None:
         products = products.masked_fill(~index.allowed[near], -torch.inf)
     return near.gather(1, _rounded(products).max(1).indices[:, None])[:, 0]

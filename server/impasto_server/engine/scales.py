@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from impasto_server.engine.objectives.definition import Definition
 from impasto_server.engine.recipe import MIN_SIDE, Recipe, result_size
 
 LEAST_SHARE = 0.3
@@ -13,15 +14,26 @@ LEAST_SHARE = 0.3
 some evaluations to settle."""
 
 
+LEAST_FINISHING = 4
+"""Evaluations of a last pass; with fewer there is none."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """One size of the painting on its way: its pixels, the pixels of margin painted with it on each side,
-    and the evaluations of the loss to be made at it."""
+    """One size of the painting on its way, or the last pass at the largest size.
+
+    Attributes:
+        width, height: in pixels.
+        margin: pixels painted around it on each side.
+        evaluations: of the loss, to be made here.
+        finishing: whether it is the last pass.
+    """
 
     width: int
     height: int
     margin: int
     evaluations: int
+    finishing: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -54,11 +66,14 @@ def plan_scales(recipe: Recipe, size: tuple[int, int]) -> list[Scale]:
             sides.insert(0, math.ceil(sides[0] / 2))
     # Every scale needs one evaluation.
     sides = sides[-recipe.evaluations :]
-    counts = _spread(recipe.evaluations, len(sides), recipe.definition.finer_share)
-    return [
-        Scale(*result_size(*size, side), recipe.definition.margin, count)
-        for side, count in zip(sides, counts, strict=True)
-    ]
+    definition = recipe.definition
+    scales = [Scale(*result_size(*size, side), definition.margin, 0) for side in sides]
+    if definition.finishing_share:
+        finishing = dataclasses.replace(scales[-1], finishing=True)
+        planned = _spread(recipe.evaluations, [*scales, finishing], definition)
+        if planned[-1].evaluations >= LEAST_FINISHING:
+            return planned
+    return _spread(recipe.evaluations, scales, definition)
 
 
 def replanned(recipe: Recipe, scales: Sequence[Scale], at: int, made_here: int, made: int) -> list[Scale]:
@@ -72,19 +87,19 @@ def replanned(recipe: Recipe, scales: Sequence[Scale], at: int, made_here: int, 
     """
     assert recipe.evaluations is not None
     left = max(len(scales) - at, recipe.evaluations - made)
-    counts = _spread(left, len(scales) - at, recipe.definition.finer_share)
-    counts[0] += made_here
-    remaining = [
-        dataclasses.replace(scale, evaluations=count)
-        for scale, count in zip(scales[at:], counts, strict=True)
-    ]
-    return [*scales[:at], *remaining]
+    current, *later = _spread(left, scales[at:], recipe.definition)
+    current = dataclasses.replace(current, evaluations=current.evaluations + made_here)
+    return [*scales[:at], current, *later]
 
 
-def _spread(evaluations: int, scales: int, finer_share: float) -> list[int]:
-    """Evaluations for each scale, coarse to fine: the coarse ones are cheap, lay down the forms, and get
+def _spread(evaluations: int, scales: Sequence[Scale], definition: Definition) -> list[Scale]:
+    """Scales with their evaluations, coarse to fine: the coarse ones are cheap, lay down the forms, and get
     more."""
-    shares = [max(finer_share**index, LEAST_SHARE) for index in range(scales)]
+    shares = [max(definition.finer_share**index, LEAST_SHARE) for index in range(len(scales))]
+    if scales[-1].finishing and len(scales) > 1:
+        shares[-1] = shares[-2] * definition.finishing_share
     counts = [max(1, math.floor(evaluations * share / sum(shares))) for share in shares]
     counts[0] = max(1, counts[0] + evaluations - sum(counts))
-    return counts
+    return [
+        dataclasses.replace(scale, evaluations=count) for scale, count in zip(scales, counts, strict=True)
+    ]

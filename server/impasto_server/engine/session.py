@@ -413,6 +413,7 @@ class Session:
             parts=self._tensors.parts(scale, self.recipe),
             margin=scale.margin,
             coarsest=self._scale == 0,
+            finishing=scale.finishing,
             tile_side=self._plans[self._scale][0].tile_side,
             cache=self._cache,
             kept=stage.kept,
@@ -439,7 +440,7 @@ class Session:
         self._tensors.enter()
         if (image.shape[3], image.shape[2]) != scale.size:
             image = self._enlarged(image, scale)
-        if self.recipe.definition.match_palette:
+        if self.recipe.definition.match_palette and not scale.finishing:
             image = self._tensors.with_palette(image, scale, self.recipe)
         image = pixels.with_margin(image, scale.margin).clone()
         average = image.clone() if self.recipe.averaging else None

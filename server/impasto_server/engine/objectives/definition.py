@@ -45,6 +45,8 @@ class Definition:
         kept_by: the recipe's fields that decide what its terms keep of the image that a size began with
             (`Terms.kept`); any other may be steered without keeping anew.
         finer_share: evaluations at one size, in proportion to those at the size before it.
+        finishing_share: evaluations of a last pass at the largest size, in proportion to those of the pass
+            before it; 0 for no such pass.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Definition:
     target_values: int = 8
     kept_by: frozenset[str] = frozenset()
     finer_share: float = 0.42
+    finishing_share: float = 0.0
 
 
 def evenly(*layers: str) -> LayerWeights:

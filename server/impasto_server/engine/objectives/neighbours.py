@@ -15,14 +15,18 @@ if TYPE_CHECKING:
 HALF_WEIGHT = 0.15
 """Content weight at which what is looked for is half the content's and half the picture's so far."""
 
-TARGET_VALUES = 210
+TARGET_VALUES = 250
 """Values held for each pixel: 2,688 of a place's target for 16 pixels, and what is searched."""
 
 
 def terms(setting: Setting) -> Generator[float, None, Terms]:
     """The mean over all places i of 1 − cos(t_i, φ_i), φ_i the picture's hypercolumn and t_i the direction of
     the painting's hypercolumn that is nearest to (1 − a) φ(start) + a φ(content). There is no content term:
-    a = w / (w + `HALF_WEIGHT`), w the content's weight; at the coarsest size a = 1."""
+    a = w / (w + `HALF_WEIGHT`), w the content's weight; at the coarsest size a = 1.
+
+    In the last pass each layer finds its own nearest place, of the picture alone (a = 0), and the loss is the
+    mean over the layers, too ("feature splitting", section 4 of the paper): strokes get crisp, and noise that
+    the mean over a place does not see goes."""
     from impasto_server.engine.neighbours import neighbour_terms
 
     return (yield from neighbour_terms(setting))
@@ -45,6 +49,7 @@ DEFINITION = Definition(
     target_values=TARGET_VALUES,
     kept_by=frozenset({"content_weight", "color", "precision"}),
     finer_share=0.75,
+    finishing_share=0.6,
     # Means over a place's pixels do not see noise within it, which would grow with every evaluation.
-    defaults={"tv_weight": 0.005, "evaluations": {"draft": 40, "standard": 90, "fine": 250}},
+    defaults={"tv_weight": 0.005, "evaluations": {"draft": 40, "standard": 80, "fine": 250}},
 )

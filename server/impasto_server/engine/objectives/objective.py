@@ -40,6 +40,7 @@ class Setting:
         parts: at least one.
         margin: pixels around the picture that are cut off in the end.
         coarsest: whether no coarser size came before.
+        finishing: whether it is the last pass (see `Definition.finishing_share`).
         tile_side: if images are to be evaluated tile by tile, so are the targets; in pixels.
         cache: of style targets.
         kept: tensors that an earlier `Terms.kept` of the same painting at the same size gave.
@@ -52,6 +53,7 @@ class Setting:
     parts: Sequence[Part]
     margin: int = 0
     coarsest: bool = True
+    finishing: bool = False
     tile_side: int | None = None
     cache: TargetCache | None = None
     kept: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
