@@ -237,6 +237,17 @@ def test_nobody_starves(
     assert served >= set(keys)
 
 
+def test_a_stream_of_drafts_does_not_keep_out_what_nobody_watches() -> None:
+    device = Device()
+    unwatched = device.add(Claim(tenant="a"), 0.1)
+    watched = device.add(Claim(tenant="a", watched=True), 0.1)
+    for _ in range(100):
+        device.add(Claim(tenant="a", draft=True), 1.0, turns=1)
+        device.run(2.0)
+    assert device.seconds_of(unwatched) == pytest.approx(device.seconds_of(watched), rel=0.05)
+    assert device.seconds_of(unwatched) > 45
+
+
 def test_weights_are_respected() -> None:
     device = Device()
     light = device.add(Claim(tenant="light"), 0.2)

@@ -157,11 +157,14 @@ class _Tenant(Generic[K]):
         return _oldest([job for job in settled if lanes.time(_lane(job)) == least])
 
     def charge(self, job: _Job[K], seconds: float) -> None:
-        if not job.urgent:
+        if job.urgent:
+            # The others get as much before the next first turns. Its lane does not pay for it, too: a stream
+            # of drafts would keep out whatever nobody watches.
+            if not all(other.urgent for other in self._first()):
+                self._owed += seconds
+        else:
             self._owed = max(0.0, self._owed - seconds)
-        elif not all(other.urgent for other in self._first()):
-            self._owed += seconds
-        self._lanes[job.claim.priority].charge(_lane(job), seconds)
+            self._lanes[job.claim.priority].charge(_lane(job), seconds)
 
     def _first(self) -> list[_Job[K]]:
         """Those of the highest priority."""
