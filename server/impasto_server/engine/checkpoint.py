@@ -15,7 +15,7 @@ import torch
 
 _KEY = "impasto_session"
 _CHECK = "crc32"
-_FORMAT = 3
+_FORMAT = 4
 _DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int32: "I32"}
 
 
