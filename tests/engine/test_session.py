@@ -12,7 +12,7 @@ from PIL import Image
 
 from impasto_server.engine import Recipe, RecipeError, Scene, Session, Style
 from impasto_server.engine.recipe import MIN_SIDE, result_size
-from impasto_server.engine.scales import plan_scales, replanned
+from impasto_server.engine.scales import LEAST_FINISHING, plan_scales, replanned
 from random_networks import picture
 
 
@@ -111,6 +111,30 @@ def test_a_last_pass_where_there_is_work_for_it(effort, passes):
     scales = planned(effort=effort, longest_side=512)
     assert [scale.finishing for scale in scales] == [False] * 4 + [True] * passes
     assert [scale.width for scale in scales] == [64, 128, 256, 512, 512][: 4 + passes]
+
+
+def test_a_last_pass_to_come_goes_and_comes_with_the_evaluations():
+    few, many = (Recipe(objective="neighbours", evaluations=n).resolve(4000, 3000) for n in (40, 80))
+    standard, draft = planned(effort="standard", longest_side=512), planned(effort="draft", longest_side=512)
+    less = replanned(few, standard, 2, 3, 35)
+    assert [scale.finishing for scale in less] == [False] * 4
+    # One for each of the scales that are left.
+    assert sum(scale.evaluations for scale in less[2:]) == 3 + 5
+    more = replanned(many, draft, 2, 3, 30)
+    assert more[-1].finishing
+    assert more[-1].evaluations >= LEAST_FINISHING
+    assert sum(scale.evaluations for scale in more[2:]) == 3 + 50
+
+
+def test_fewer_evaluations_than_are_made_end_the_painting_without_a_last_pass(network):
+    made = session(network, objective="neighbours", evaluations=24)
+    assert made._scales[-1].finishing
+    for _ in range(3):
+        made.step()
+    made.update(Recipe(objective="neighbours", evaluations=1))
+    steps = list(made)
+    assert made.evaluation == made.recipe.evaluations == 4
+    assert steps[-1].seconds_left == 0
 
 
 def test_more_evaluations_on_the_way_reach_the_last_pass_too():

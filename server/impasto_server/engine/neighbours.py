@@ -42,7 +42,7 @@ def neighbour_terms(setting: Setting) -> Generator[float, None, Terms]:
     work = search.terms()
     while True:
         try:
-            next(work)
+            search.step(work)
         except StopIteration as end:
             terms: Terms = end.value
             return terms
@@ -127,7 +127,6 @@ class _Search:
 
     Attributes:
         pixels: of the picture and its styles.
-        share: of it that is done, above 0 and below 1.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -142,9 +141,19 @@ class _Search:
         ]
         # For each painting it, the picture, the search, and what was found.
         self._pieces = len(self._paintings) * (3 + math.ceil(self._inner.count / QUERIES))
-        self._done = 0
+        self._done = self._steps = 0
         self.pixels = math.prod(setting.content.shape[2:]) + sum(each.pixels for each in self._paintings)
-        self.share = 0.5 / self._pieces
+
+    def step(self, work: Iterator[None]) -> None:
+        """Does a step of what `terms` gave."""
+        next(work)
+        self._steps += 1
+
+    @property
+    def share(self) -> float:
+        """Of it that is done, above 0 and below 1."""
+        # A piece may take many steps, nobody knows how many: each is a tenth of what is left of it.
+        return min(0.99, (self._done + 1 - 0.9 ** (self._steps + 1)) / self._pieces)
 
     def terms(self) -> Generator[None, None, Terms]:
         """Finds them; yields after each piece of work."""
@@ -227,7 +236,7 @@ class _Search:
 
     def _piece_done(self) -> None:
         self._done += 1
-        self.share = min(0.99, self._done / self._pieces)
+        self._steps = -1
 
 
 def _rows_of(

@@ -68,16 +68,12 @@ def plan_scales(recipe: Recipe, size: tuple[int, int]) -> list[Scale]:
     sides = sides[-recipe.evaluations :]
     definition = recipe.definition
     scales = [Scale(*result_size(*size, side), definition.margin, 0) for side in sides]
-    if definition.finishing_share:
-        finishing = dataclasses.replace(scales[-1], finishing=True)
-        planned = _spread(recipe.evaluations, [*scales, finishing], definition)
-        if planned[-1].evaluations >= LEAST_FINISHING:
-            return planned
-    return _spread(recipe.evaluations, scales, definition)
+    return _finished(recipe.evaluations, scales, definition)
 
 
 def replanned(recipe: Recipe, scales: Sequence[Scale], at: int, made_here: int, made: int) -> list[Scale]:
-    """The scales for another number of evaluations: what is over stays, the rest is spread anew.
+    """The scales for another number of evaluations: what is over stays, the rest is spread anew; a last pass
+    that has not begun comes or goes with it.
 
     Args:
         recipe: resolved, with that number.
@@ -86,10 +82,29 @@ def replanned(recipe: Recipe, scales: Sequence[Scale], at: int, made_here: int, 
         made_here, made: evaluations made at it, and in all.
     """
     assert recipe.evaluations is not None
-    left = max(len(scales) - at, recipe.evaluations - made)
-    current, *later = _spread(left, scales[at:], recipe.definition)
+    left = max(least_left(scales, at), recipe.evaluations - made)
+    remaining = [scale for scale in scales[at:] if not scale.finishing]
+    if remaining:
+        current, *later = _finished(left, remaining, recipe.definition)
+    else:
+        current, *later = _spread(left, scales[at:], recipe.definition)
     current = dataclasses.replace(current, evaluations=current.evaluations + made_here)
     return [*scales[:at], current, *later]
+
+
+def least_left(scales: Sequence[Scale], at: int) -> int:
+    """Evaluations that the scales from an index on need at least: one each, but for a last pass to come."""
+    return max(1, sum(not scale.finishing for scale in scales[at:]))
+
+
+def _finished(evaluations: int, scales: Sequence[Scale], definition: Definition) -> list[Scale]:
+    """Scales with their evaluations, and a last pass if there is work for it."""
+    if definition.finishing_share:
+        finishing = dataclasses.replace(scales[-1], finishing=True)
+        planned = _spread(evaluations, [*scales, finishing], definition)
+        if planned[-1].evaluations >= LEAST_FINISHING:
+            return planned
+    return _spread(evaluations, scales, definition)
 
 
 def _spread(evaluations: int, scales: Sequence[Scale], definition: Definition) -> list[Scale]:

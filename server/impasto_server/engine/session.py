@@ -22,7 +22,7 @@ from impasto_server.engine.objectives.objective import Objective, Setting, prepa
 from impasto_server.engine.optimizers import LBFGS, Adam, Optimizer
 from impasto_server.engine.pixels import Deep
 from impasto_server.engine.recipe import Recipe, RecipeError, recipe_from_dict, updated
-from impasto_server.engine.scales import Scale, plan_scales, replanned
+from impasto_server.engine.scales import Scale, least_left, plan_scales, replanned
 from impasto_server.engine.scene import Scene, SceneTensors
 from impasto_server.engine.stage import Stage, StopReason
 from impasto_server.engine.targets import TargetCache
@@ -260,7 +260,8 @@ class Session:
         recipe = updated(self.recipe, recipe, self._scene.size, texture=self._scene.content is None)
         assert recipe.evaluations is not None
         # What is made cannot be taken back, and every scale needs one: fewer mean that it is enough.
-        least = self._evaluation + len(self._scales) - self._scale - (self._stage.evaluations_left == 0)
+        least = self._evaluation + least_left(self._scales, self._scale)
+        least -= self._stage.evaluations_left == 0
         recipe = dataclasses.replace(recipe, evaluations=max(recipe.evaluations, least))
         if recipe.precision == "auto":
             recipe = dataclasses.replace(recipe, precision=self._auto_precision)

@@ -157,13 +157,13 @@ class _Tenant(Generic[K]):
         return _oldest([job for job in settled if lanes.time(_lane(job)) == least])
 
     def charge(self, job: _Job[K], seconds: float) -> None:
-        if job.urgent:
-            # The others get as much before the next first turns. Its lane does not pay for it, too: a stream
-            # of drafts would keep out whatever nobody watches.
-            if not all(other.urgent for other in self._first()):
-                self._owed += seconds
-        else:
+        if not job.urgent:
             self._owed = max(0.0, self._owed - seconds)
+        elif not all(other.urgent for other in self._first()):
+            self._owed += seconds
+        # A lane that others share does not pay for a job's first turns: a stream of drafts would keep out
+        # whatever nobody watches.
+        if job.claim.watched or not job.urgent:
             self._lanes[job.claim.priority].charge(_lane(job), seconds)
 
     def _first(self) -> list[_Job[K]]:
