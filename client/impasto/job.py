@@ -58,7 +58,7 @@ class Progress:
     Attributes:
         evaluation, evaluations: evaluations made, and to be made in all; 0 are made while the first scale is
             being prepared.
-        scale, scales: the scale at work, from 1, and how many there are; two may be of one size.
+        scale, scales: the scale at work, from 1, and how many there are; two may have the same size.
         width, height: size of this scale in pixels.
         loss: the sum of the weighted terms at the last evaluation; comparable within one scale only. 0 before
             the first evaluation.

@@ -26,7 +26,6 @@ from impasto_server.engine import (
 from impasto_server.engine import session as sessions
 from impasto_server.engine.hypercolumns import (
     APART,
-    LAYERS,
     TOGETHER,
     Inner,
     at_places,
@@ -36,6 +35,7 @@ from impasto_server.engine.hypercolumns import (
 from impasto_server.engine.matching import index_of, nearest, projected
 from impasto_server.engine.network import Network
 from impasto_server.engine.objectives import objective
+from impasto_server.engine.objectives.neighbours import LAYERS
 from impasto_server.engine.windows import whole
 from random_networks import picture, random_weights
 
@@ -140,7 +140,9 @@ class TestSearch:
         return cosines, cosines.argmax(1)
 
     def found(self, style, picture, grid, allowed=None):
-        index = finished(index_of(lambda: iter([(torch.arange(len(style)), style)]), grid, allowed))
+        rows = [(torch.arange(len(style)), style)]
+        whole_rows = [slice(None)]
+        index = finished(index_of(lambda: iter(rows), grid, allowed, columns=whole_rows, dimensions=256))
         query = finished(projected(index, iter([(torch.arange(len(picture)), picture)])))
         return torch.cat(list(nearest(index, [of_part - of_part.mean(0) for of_part in query])))[:, 0]
 

@@ -17,12 +17,9 @@ from torch.autograd.function import once_differentiable
 
 from impasto_server.engine.losses import wide
 from impasto_server.engine.network import Network, Padding
+from impasto_server.engine.objectives.neighbours import LAYERS
 from impasto_server.engine.windows import Tile, Window, overlap, tiles
 
-LAYERS = (
-    *("relu1_1", "relu1_2", "relu2_1", "relu2_2"),
-    *("relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2", "relu4_3"),
-)
 TOGETHER = (LAYERS,)
 APART = tuple((layer,) for layer in LAYERS)
 SPACING = 4

@@ -28,8 +28,6 @@ _LEVELS = 1 << 20
 _FEWEST = 64
 """Of an even choice of a style's places fewer are no fair choice."""
 
-_WHOLE = slice(None)
-
 Rows: TypeAlias = Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]
 """Gives an image's hypercolumns, in pieces: the places' numbers, (n,), and their hypercolumns, (n, C)."""
 
@@ -69,8 +67,8 @@ def index_of(
     grid: tuple[int, int],
     allowed: torch.Tensor | None = None,
     *,
-    columns: Sequence[slice] = (_WHOLE,),
-    dimensions: int = 256,
+    columns: Sequence[slice],
+    dimensions: int,
 ) -> Generator[None, None, Index]:
     """Prepares a search; yields after each piece of the style.
 

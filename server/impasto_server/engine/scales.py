@@ -13,7 +13,6 @@ LEAST_SHARE = 0.3
 """Evaluations at one scale, in proportion to those at the first, at least: strokes of its own take a scale
 some evaluations to settle."""
 
-
 LEAST_FINISHING = 4
 """Evaluations of a last pass; with fewer there is none."""
 

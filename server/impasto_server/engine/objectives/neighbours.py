@@ -12,6 +12,10 @@ from impasto_server.engine.objectives.definition import Definition, evenly
 if TYPE_CHECKING:
     from impasto_server.engine.objectives.objective import Setting, Terms
 
+LAYERS = (
+    *("relu1_1", "relu1_2", "relu2_1", "relu2_2"),
+    *("relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2", "relu4_3"),
+)
 HALF_WEIGHT = 0.15
 """Content weight at which what is looked for is half the content's and half the picture's so far."""
 
@@ -36,10 +40,7 @@ DEFINITION = Definition(
     name="neighbours",
     terms=terms,
     content_layers=(),
-    style_layers=evenly(
-        *("relu1_1", "relu1_2", "relu2_1", "relu2_2"),
-        *("relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2", "relu4_3"),
-    ),
+    style_layers=evenly(*LAYERS),
     fixed=frozenset({"content_layers", "style_layers"}),
     coarsest=64,
     # Cosines hold brightness and saturation badly. All the way back would dull the picture.
