@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-import clean_environment
-from server_process import ServerProcess, running_server
+from support import clean_environment
+from support.server_process import ServerProcess, running_server
 
 # Before any test module is imported: some libraries read the environment only then.
 clean_environment.enter()

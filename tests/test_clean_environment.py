@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import clean_environment
+from support import clean_environment
 
 HOSTILE = {
     "COLUMNS": "40",

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from certificates import Authority
 from impasto_server import cli
 from impasto_server.fleet.intake import IntakeProcess
 from impasto_server.gateway.settings import fields, flag, gather
 from impasto_server.gateway.styles import StyleLibrary
 from impasto_server.gateway.tokens import Tokens
-from samples import coded, photo
+from support.certificates import Authority
+from support.samples import coded, photo
 
 COMMAND = [sys.executable, "-c", "from impasto_server.cli import main; main()"]
 

@@ -11,7 +11,7 @@ import pytest
 
 import impasto.python_programs
 import impasto_server.python_programs
-from server_process import running_server
+from support.server_process import running_server
 
 MARK = "RUN FROM THE CURRENT FOLDER"
 HELPERS = [impasto.python_programs, impasto_server.python_programs]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from impasto_server.engine.network import Network
-from random_networks import random_weights
+from support.random_networks import random_weights
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from impasto_server.bench.pictures import Picture, PictureError
 from impasto_server.bench.sheet_table import Cell, SheetError, Table, check_sheet_size
 from impasto_server.commands import app
 from impasto_server.engine import Network
-from samples import coded, photo
+from support.samples import coded, photo
 
 TWO = compared_recipes("balanced:evaluations=2,gatys:evaluations=1", effort="draft", longest_side=32)
 

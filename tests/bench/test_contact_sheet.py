@@ -13,7 +13,7 @@ from impasto_server.bench.contact_sheet import Layout, SheetError, lay_out, pain
 from impasto_server.bench.pictures import Picture, PictureError, read_picture
 from impasto_server.commands import app
 from impasto_server.engine import Network, Recipe
-from samples import coded, photo
+from support.samples import coded, photo
 
 
 def plain(name: str, color: str, size: tuple[int, int] = (32, 32)) -> Picture:

@@ -11,7 +11,7 @@ import PIL.ImageFilter
 import pytest
 
 from impasto_server.bench.faces import SAME_PERSON, Faces, FacesError, KeptFace, overlap
-from random_networks import picture
+from support.random_networks import picture
 
 needs_dlib = pytest.mark.skipif(
     not (importlib.util.find_spec("dlib") and importlib.util.find_spec("face_recognition_models")),

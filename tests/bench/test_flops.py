@@ -16,7 +16,7 @@ from impasto_server.bench.painting import SeenSize
 from impasto_server.engine import Network, Recipe, Scene, Session, Style
 from impasto_server.engine.losses import gram_matrix
 from impasto_server.engine.weights import Architecture
-from random_networks import picture, random_weights
+from support.random_networks import picture, random_weights
 
 
 class Counter(TorchDispatchMode):

@@ -17,8 +17,8 @@ from impasto_server.bench.judging import (
     self_similarity_error,
 )
 from impasto_server.engine import Network
-from random_networks import picture, random_weights
-from samples import photo
+from support.random_networks import picture, random_weights
+from support.samples import photo
 
 
 def noise(width: int, height: int, seed: int = 0) -> PIL.Image.Image:

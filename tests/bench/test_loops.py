@@ -11,8 +11,8 @@ from impasto_server.bench.race import quickest_recipe, race
 from impasto_server.bench.reference import compute_reference
 from impasto_server.bench.report_program import ReportProgram, torchvision_features
 from impasto_server.engine import Network, Recipe, load_weights, pixels
-from random_networks import random_weights
-from samples import coded, photo
+from support.random_networks import random_weights
+from support.samples import coded, photo
 
 SIDE = 48
 """The last of five poolings must leave something."""

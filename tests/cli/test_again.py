@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import fake_server
-from command_line import Impasto, Outcome
-from fake_server import FakeServer, png
 from impasto.job import decode
 from impasto.v1 import style_transfer_pb2 as pb
+from support import fake_server
+from support.command_line import Impasto, Outcome
+from support.fake_server import FakeServer, png
 
 UPSIDE_DOWN = max(
     abs(a - b) for a, b in zip(decode(png()).tobytes(), decode(png(turn=180)).tobytes(), strict=True)

@@ -15,11 +15,11 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from PIL import Image
 
-import fake_server
-from command_line import Impasto, Outcome
-from fake_server import FakeServer, bad_request, job, png, refuse
 from impasto import calls, private_server
 from impasto.v1 import style_transfer_pb2 as pb
+from support import fake_server
+from support.command_line import Impasto, Outcome
+from support.fake_server import FakeServer, bad_request, job, png, refuse
 
 
 def left_behind() -> set[str]:

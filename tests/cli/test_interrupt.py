@@ -15,9 +15,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-import fake_server
-from fake_server import FakeServer
 from impasto.v1 import style_transfer_pb2 as pb
+from support import fake_server
+from support.fake_server import FakeServer
 
 COMMAND = [sys.executable, "-c", "from impasto.cli import main; main()"]
 

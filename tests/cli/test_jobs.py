@@ -11,9 +11,12 @@ import pytest
 from google.rpc import error_details_pb2
 from PIL import Image
 
-import fake_server
-from command_line import Impasto, Outcome
-from fake_server import (
+from impasto import calls, files
+from impasto.terminal import short_names
+from impasto.v1 import style_transfer_pb2 as pb
+from support import fake_server
+from support.command_line import Impasto, Outcome
+from support.fake_server import (
     FakeServer,
     bad_request,
     begin_with_targets,
@@ -24,9 +27,6 @@ from fake_server import (
     status,
     succeeded,
 )
-from impasto import calls, files
-from impasto.terminal import short_names
-from impasto.v1 import style_transfer_pb2 as pb
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ import grpc
 import pytest
 from PIL import Image
 
-import fake_server
-from command_line import Impasto
-from disks import fill, small_disk
-from fake_server import FakeServer, png, status
 from impasto import private_server
 from impasto.v1 import style_transfer_pb2 as pb
+from support import fake_server
+from support.command_line import Impasto
+from support.disks import fill, small_disk
+from support.fake_server import FakeServer, png, status
 
 FETCHES = "`impasto get jobs/fake -o FILE` fetches the picture, as long as the server keeps it"
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import fake_server
-from command_line import Impasto
-from fake_server import FakeServer, png
 from impasto import files
 from impasto import png as own_png
 from impasto.v1 import style_transfer_pb2 as pb
+from support import fake_server
+from support.command_line import Impasto
+from support.fake_server import FakeServer, png
 
 LONG = "x" * 300 + ".png"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from command_line import Impasto
 from impasto import plugins
+from support.command_line import Impasto
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from command_line import Impasto
-from samples import photo
-from server_process import ServerProcess
+from support.command_line import Impasto
+from support.samples import photo
+from support.server_process import ServerProcess
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command_line import Impasto
-from fake_server import FakeServer
 from impasto.cli.options import OPTION_OF_FIELD
 from impasto.cli.recipe_options import GivenRecipe
 from impasto.errors import InvalidRequest
 from impasto.recipe import FIELDS, RecipeField
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.engine.recipe import Recipe, RecipeError
+from support.command_line import Impasto
+from support.fake_server import FakeServer
 
 IMAGES = ("stylize", "content.png", "style.png", "-o", "out.png")
 NUMBERS = [field for field in FIELDS.values() if field.kind in ("number", "whole number")]

@@ -9,10 +9,10 @@ from typing import Any
 import grpc
 import pytest
 
-import fake_server
-from command_line import Impasto
-from fake_server import FakeServer, bad_request, png, refuse
 from impasto.v1 import style_transfer_pb2 as pb
+from support import fake_server
+from support.command_line import Impasto
+from support.fake_server import FakeServer, bad_request, png, refuse
 
 
 def violations(*faults: tuple[str, str]) -> fake_server.Script:

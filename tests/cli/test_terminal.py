@@ -17,12 +17,12 @@ import pytest
 from google.rpc import error_details_pb2
 from rich.console import Console
 
-import fake_server
-from command_line import Impasto
-from fake_server import FakeServer, refuse
 from impasto import cli, wire
 from impasto.terminal import Bar, clean
 from impasto.v1 import style_transfer_pb2 as pb
+from support import fake_server
+from support.command_line import Impasto
+from support.fake_server import FakeServer, refuse
 
 COMMAND = [sys.executable, "-c", "from impasto.cli import main; main()"]
 EVIL = "a\x1b]0;owned\x07b\x1b[2Jc\x9b1md\x7f\ne\u202ef\r[red]g[/] \\"

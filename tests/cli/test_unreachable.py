@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import fake_server
-from certificates import Authority
-from command_line import Impasto
+from support import fake_server
+from support.certificates import Authority
+from support.command_line import Impasto
 
 PAINT = ("stylize", "content.png", "style.png", "-o", "out.png", "--server")
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-import asyncio_client
 import impasto
-from fake_server import FakeServer
-from fake_server import fake as fake
-from fake_server import line as line
 from impasto import transport as transports
+from support import asyncio_client
+from support.fake_server import FakeServer
+from support.fake_server import fake as fake
+from support.fake_server import line as line
 
 
 @pytest.fixture(params=["grpcio", "grpclib", "grpcio-asyncio", "grpclib-asyncio"])

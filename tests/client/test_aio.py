@@ -15,12 +15,12 @@ from collections.abc import Awaitable, Callable, Iterator
 import grpc
 import pytest
 
-import fake_server
 import impasto
 import impasto.aio
-from fake_server import FakeServer, course, png
 from impasto.transport import Stack
 from impasto.v1 import style_transfer_pb2 as pb
+from support import fake_server
+from support.fake_server import FakeServer, course, png
 
 
 @pytest.fixture(params=["grpcio", "grpclib"])

@@ -10,10 +10,10 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
-import fake_server
 import impasto
-from fake_server import FakeServer, bad_request, png, refuse
 from impasto.v1 import style_transfer_pb2 as pb
+from support import fake_server
+from support.fake_server import FakeServer, bad_request, png, refuse
 
 pytestmark = pytest.mark.usefixtures("way")
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-import fake_server
 import impasto
-from certificates import Authority, Pair
 from impasto import diagnosis
 from impasto.transport import Endpoint
+from support import fake_server
+from support.certificates import Authority, Pair
 
 
 @pytest.fixture

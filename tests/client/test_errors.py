@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import impasto
-from fake_server import bad_request, status
 from impasto.errors import from_call, from_job
+from support.fake_server import bad_request, status
 
 CODES = [code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from disks import small_disk
 from impasto import files
 from impasto.picture import CodedImage
+from support.disks import small_disk
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import impasto
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.v1 import style_transfer_pb2_grpc as pb_grpc
-from server_process import until
+from support.server_process import until
 
 
 class Listener(pb_grpc.StyleTransferServicer):

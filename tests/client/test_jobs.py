@@ -10,8 +10,8 @@ import pytest
 from google.rpc import error_details_pb2
 
 import impasto
-from fake_server import FakeServer, jpeg, png, status
 from impasto.v1 import style_transfer_pb2 as pb
+from support.fake_server import FakeServer, jpeg, png, status
 
 pytestmark = pytest.mark.usefixtures("way")
 

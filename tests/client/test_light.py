@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import impasto
-from fake_server import FakeServer, png
+from support.fake_server import FakeServer, png
 
 
 @pytest.mark.parametrize("name", ["grpc", "google.protobuf", "PIL", "torch", "typer", "impasto_server"])

@@ -11,13 +11,13 @@ from google.rpc import status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-import fake_server
 import impasto
-from fake_server import chunks, job, paint, png, succeeded
 from impasto import patience
 from impasto.painting import Painting
 from impasto.transport import TransportError
 from impasto.v1 import style_transfer_pb2 as pb
+from support import fake_server
+from support.fake_server import chunks, job, paint, png, succeeded
 
 
 class Messages:

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 import impasto
-from fake_server import FakeServer
 from impasto import png
 from impasto.film import Film, in_srgb
 from impasto.job import Preview
 from impasto.picture import CodedImage, Picture
 from impasto.v1 import style_transfer_pb2 as pb
+from support.fake_server import FakeServer
 
 RANDOM = np.random.default_rng(1)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageCms
 
 import impasto
-from fake_server import FakeServer
 from impasto import images, png
+from support.fake_server import FakeServer
 
 GRADIENT = Image.linear_gradient("L").resize((8, 6))
 PICTURE = Image.merge("RGB", (GRADIENT, GRADIENT.rotate(180), Image.radial_gradient("L").resize((8, 6))))

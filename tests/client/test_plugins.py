@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import impasto
-from fake_server import FakeServer, png
 from impasto import plugins
 from impasto.plugins import HostName, PluginError
+from support.fake_server import FakeServer, png
 
 
 @pytest.fixture(scope="session")

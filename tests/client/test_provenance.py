@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 
-import fake_server
 import impasto
-from fake_server import png
 from impasto import provenance, wire
+from support import fake_server
+from support.fake_server import png
 
 REQUEST = wire.stylize_request(
     wire.job_spec(

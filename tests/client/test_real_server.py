@@ -11,8 +11,8 @@ from PIL import Image, ImageChops, ImageStat
 
 import impasto
 from impasto.recipe import FIELDS
-from samples import coded, photo
-from server_process import ServerProcess
+from support.samples import coded, photo
+from support.server_process import ServerProcess
 
 pytestmark = pytest.mark.parametrize("way", ["grpcio", "grpclib"], indirect=True)
 

@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-import fake_server
 import impasto
-from fake_server import FakeServer, png
 from impasto.security import call_metadata
 from impasto.transport import Endpoint
+from support import fake_server
+from support.fake_server import FakeServer, png
 
 pytestmark = pytest.mark.usefixtures("way")
 

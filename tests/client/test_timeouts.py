@@ -7,9 +7,9 @@ import math
 import pytest
 
 import impasto
-from fake_server import FakeServer
 from impasto.recipe import Previews
 from impasto.v1 import style_transfer_pb2 as pb
+from support.fake_server import FakeServer
 
 LONG = [math.inf, 1e10, 1e300, 30 * 86400.0 + 1]
 WRONG = [math.nan, 0.0, -1.0, -math.inf]

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import impasto
-from fake_server import FakeServer, png, status
 from impasto import calls
 from impasto.v1 import style_transfer_pb2 as pb
+from support.fake_server import FakeServer, png, status
 
 pytestmark = pytest.mark.usefixtures("way")
 

@@ -13,11 +13,11 @@ import grpc
 import pytest
 
 import impasto
-from fake_server import FakeServer, Line, course, preview, refuse
 from impasto import transport as transports
 from impasto import wire
 from impasto.transport import Endpoint, Stack, Transport, TransportError
 from impasto.v1 import style_transfer_pb2 as pb
+from support.fake_server import FakeServer, Line, course, preview, refuse
 
 LARGE = 100_000
 

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image, ImageCms
 
 import impasto
-from fake_server import jpeg, png
 from impasto import images, wire
 from impasto import recipe as words
 from impasto.v1 import style_transfer_pb2 as pb
+from support.fake_server import jpeg, png
 
 
 def test_only_what_is_set_is_sent() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from impasto_server.engine.network import Network
 from impasto_server.engine.weights import load_weights
-from random_networks import random_weights
+from support.random_networks import random_weights
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 
 from impasto_server.engine import Recipe, RecipeError, Scene, Session, Style, checkpoint, memory
-from random_networks import picture
+from support.random_networks import picture
 
 TENSORS = {"image": torch.randn(1, 3, 5, 7), "step": torch.tensor(3.0), "wide": torch.randn(2, 4)}
 VALUES = {"loss": 0.1 + 0.2, "bests": [float("inf"), 1e-300], "name": "ü"}

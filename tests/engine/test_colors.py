@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from impasto_server.engine import colors, pixels
-from random_networks import picture
+from support.random_networks import picture
 
 LIKE = torch.empty(0)
 

@@ -24,7 +24,7 @@ from impasto_server.engine import (
 from impasto_server.engine.checkpoint import CheckpointError
 from impasto_server.engine.losses import normal, wasserstein_distance
 from impasto_server.engine.network import Network
-from random_networks import picture, random_weights
+from support.random_networks import picture, random_weights
 
 LIKE = torch.empty(0)
 CONTENT, STYLE = picture(48, 40, 1), picture(40, 48, 2)

@@ -18,7 +18,7 @@ from impasto_server.engine.objectives.objective import Part, Setting, prepared
 from impasto_server.engine.pixels import to_tensor, with_margin
 from impasto_server.engine.targets import StyleImage
 from impasto_server.engine.windows import whole
-from random_networks import picture, random_weights
+from support.random_networks import picture, random_weights
 
 
 def features(channels=6, height=5, width=7, dtype=torch.float64):

@@ -37,7 +37,7 @@ from impasto_server.engine.network import Network
 from impasto_server.engine.objectives import objective
 from impasto_server.engine.objectives.neighbours import LAYERS
 from impasto_server.engine.windows import whole
-from random_networks import picture, random_weights
+from support.random_networks import picture, random_weights
 
 CONTENT, STYLE = picture(72, 56, 1), picture(64, 80, 2)
 

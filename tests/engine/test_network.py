@@ -11,7 +11,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from impasto_server.engine.network import Network
 from impasto_server.engine.weights import convolution_names, torchvision_indices
-from random_networks import random_weights
+from support.random_networks import random_weights
 
 
 @pytest.mark.parametrize(("architecture", "letter"), [("vgg16", "D"), ("vgg19", "E")])

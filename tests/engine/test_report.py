@@ -8,8 +8,8 @@ from torch import nn
 
 from impasto_server.engine import Recipe, Scene, Session, Style, load_weights
 from impasto_server.engine.network import Network
-from random_networks import picture
-from report_program import ReportProgram, vgg19_features
+from support.random_networks import picture
+from support.report_program import ReportProgram, vgg19_features
 
 
 def test_report_is_the_report(tmp_path):

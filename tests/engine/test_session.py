@@ -13,7 +13,7 @@ from PIL import Image
 from impasto_server.engine import Recipe, RecipeError, Scene, Session, Style
 from impasto_server.engine.recipe import MIN_SIDE, result_size
 from impasto_server.engine.scales import LEAST_FINISHING, plan_scales, replanned
-from random_networks import picture
+from support.random_networks import picture
 
 
 def session(network, content=None, style=None, start_image=None, **recipe):

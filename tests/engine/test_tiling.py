@@ -14,7 +14,7 @@ from impasto_server.engine.objectives.objective import Objective, Part, Setting,
 from impasto_server.engine.pixels import to_tensor
 from impasto_server.engine.targets import StyleImage
 from impasto_server.engine.windows import tiles
-from random_networks import picture, random_weights
+from support.random_networks import picture, random_weights
 
 WIDTH, HEIGHT = 149, 227
 

@@ -14,7 +14,7 @@ import torch
 from impasto_server.engine import WeightsError, load_weights
 from impasto_server.engine import weights as module
 from impasto_server.engine.weights import fetch_vgg19, load_vgg19_or_builtin, torchvision_indices
-from random_networks import random_weights
+from support.random_networks import random_weights
 
 
 def torchvision_state(architecture):

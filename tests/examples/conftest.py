@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from example_programs import COMMANDS, EXAMPLES, Program, block, skip
-from samples import coded, photo
+from support.example_programs import COMMANDS, EXAMPLES, Program, block, skip
+from support.samples import coded, photo
 
 NEEDED: dict[str, tuple[str, ...]] = {
     "node": ("node",),

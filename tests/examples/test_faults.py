@@ -10,12 +10,12 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
-from certificates import Authority
-from example_programs import Program
-from fake_server import bad_request
 from impasto.v1 import style_transfer_pb2 as pb
-from job_server import Jobs, serving
-from server_process import until
+from support.certificates import Authority
+from support.example_programs import Program
+from support.fake_server import bad_request
+from support.job_server import Jobs, serving
+from support.server_process import until
 
 
 def test_an_answer_that_was_lost_makes_one_job(program: Program) -> None:

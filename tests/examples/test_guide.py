@@ -9,9 +9,9 @@ from pathlib import Path
 
 import PIL.Image
 
-from example_programs import ROOT, skip
-from samples import photo
-from server_process import ServerProcess
+from support.example_programs import ROOT, skip
+from support.samples import photo
+from support.server_process import ServerProcess
 
 GUIDE = ROOT / "proto" / "README.md"
 

@@ -12,11 +12,11 @@ import PIL.Image
 import pytest
 
 import impasto
-from certificates import Authority
-from example_programs import COMMANDS, EXAMPLES, Program, block
 from impasto.v1 import style_transfer_pb2 as pb
-from samples import photo
-from server_process import PATIENCE, ServerProcess, running_server, until
+from support.certificates import Authority
+from support.example_programs import COMMANDS, EXAMPLES, Program, block
+from support.samples import photo
+from support.server_process import PATIENCE, ServerProcess, running_server, until
 
 SERVE = ("--device", "cpu", "--weights", "builtin")
 ENDLESS = ("--evaluations", 100_000, "--size", 32)

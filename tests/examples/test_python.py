@@ -9,10 +9,10 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from example_programs import EXAMPLES, Program, block, skip
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.engine.recipe import DEFAULT_OBJECTIVE, evaluations_of
-from server_process import PATIENCE, ServerProcess
+from support.example_programs import EXAMPLES, Program, block, skip
+from support.server_process import PATIENCE, ServerProcess
 
 FOLDER = EXAMPLES / "python"
 DRAFT = evaluations_of(DEFAULT_OBJECTIVE, "draft")

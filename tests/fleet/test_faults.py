@@ -16,8 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.fleet.fleet import Fleet
 from impasto_server.fleet.worker_process import ConfigurationError
-from samples import stylize_request
-from server_process import PATIENCE, ServerProcess, is_alive, running_server, until
+from support.samples import stylize_request
+from support.server_process import PATIENCE, ServerProcess, is_alive, running_server, until
 
 CPU = ("--port", "0", "--device", "cpu", "--weights", "builtin")
 ENDLESS = stylize_request(recipe=pb.Recipe(evaluations=100_000))

@@ -21,8 +21,8 @@ from impasto_server.contract.pictures import IntakeUnable, PictureDamaged, Pictu
 from impasto_server.fleet import intake as module
 from impasto_server.fleet.intake import IntakeProcess
 from impasto_server.temporary import anonymous_file
-from samples import coded, photo
-from server_process import children, is_alive, until
+from support.samples import coded, photo
+from support.server_process import children, is_alive, until
 
 
 def with_intake(work: Callable[[IntakeProcess], Awaitable[Any]]) -> Any:

@@ -14,8 +14,8 @@ import pytest
 from google.rpc import error_details_pb2
 
 from impasto.v1 import style_transfer_pb2 as pb
-from samples import coded, photo, stylize_request
-from server_process import PATIENCE, ServerProcess, running_server, until
+from support.samples import coded, photo, stylize_request
+from support.server_process import PATIENCE, ServerProcess, running_server, until
 
 CPU = ("--device", "cpu", "--weights", "builtin", "--checkpoint-interval", "100ms")
 # Without a margin: small evaluations.

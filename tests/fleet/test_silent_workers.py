@@ -21,9 +21,9 @@ from impasto_server.fleet.fleet import Fleet, told_apart
 from impasto_server.fleet.start_watch import StartWatch
 from impasto_server.fleet.worker_process import WorkerDied, WorkerProcess
 from impasto_server.worker.heartbeat import Heartbeat
-from samples import coded, photo, stylize_request
-from server_process import PATIENCE, children, is_alive
-from worker_process import STYLE, named, samples_of, with_pictures
+from support.samples import coded, photo, stylize_request
+from support.server_process import PATIENCE, children, is_alive
+from support.worker_process import STYLE, named, samples_of, with_pictures
 
 ARGUMENTS = ["--weights", "builtin", "--max-resident", "8", "--log-level", "info"]
 TIMEOUT = 4.0

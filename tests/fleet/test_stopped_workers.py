@@ -11,8 +11,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from impasto.v1 import style_transfer_pb2 as pb
-from samples import stylize_request
-from server_process import PATIENCE, ServerProcess, is_alive, running_server, until
+from support.samples import stylize_request
+from support.server_process import PATIENCE, ServerProcess, is_alive, running_server, until
 
 CPU = ("--port", "0", "--device", "cpu", "--weights", "builtin")
 ENDLESS = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=100_000)

@@ -17,7 +17,7 @@ from impasto_server.fleet.workers import Worker
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.states import copied
 from impasto_server.jobs.tasks import Tasks
-from live_jobs import created, registry_in
+from support.live_jobs import created, registry_in
 
 
 class Listener:

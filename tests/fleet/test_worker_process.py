@@ -17,9 +17,9 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto.worker.v1 import worker_pb2
 from impasto_server.fleet.start_watch import StartWatch
 from impasto_server.fleet.worker_process import WorkerDied, WorkerProcess
-from samples import stylize_request
-from server_process import is_alive, running_server, until
-from worker_process import CONTENT, STYLE, named, samples_of, with_pictures
+from support.samples import stylize_request
+from support.server_process import is_alive, running_server, until
+from support.worker_process import CONTENT, STYLE, named, samples_of, with_pictures
 
 ARGUMENTS = ["--weights", "builtin", "--max-resident", "8", "--log-level", "info"]
 

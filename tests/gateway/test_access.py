@@ -17,12 +17,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
-from certificates import Authority
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.v1 import style_transfer_pb2_grpc
 from impasto_server.gateway.tokens import Tokens
-from samples import stylize_request
-from server_process import PATIENCE, ServerProcess, running_server, until
+from support.certificates import Authority
+from support.samples import stylize_request
+from support.server_process import PATIENCE, ServerProcess, running_server, until
 
 CPU = ("--port", "0", "--device", "cpu", "--weights", "builtin")
 ENDLESS = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=100_000)

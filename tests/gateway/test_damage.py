@@ -12,8 +12,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from impasto.v1 import style_transfer_pb2 as pb
-from samples import coded, photo, stylize_request
-from server_process import PATIENCE, ServerProcess, running_server
+from support.samples import coded, photo, stylize_request
+from support.server_process import PATIENCE, ServerProcess, running_server
 
 ONE = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=1)
 

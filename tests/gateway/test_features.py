@@ -16,8 +16,8 @@ import pytest
 from google.rpc import error_details_pb2
 
 from impasto.v1 import style_transfer_pb2 as pb
-from samples import coded, mask, photo, stylize_request, texture_request
-from server_process import PATIENCE, ServerProcess, running_server, until
+from support.samples import coded, mask, photo, stylize_request, texture_request
+from support.server_process import PATIENCE, ServerProcess, running_server, until
 
 
 def paint(server: ServerProcess, request: pb.StylizeRequest) -> tuple[pb.Job, PIL.Image.Image | None]:

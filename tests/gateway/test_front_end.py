@@ -22,9 +22,9 @@ from grpc_status import rpc_status
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.v1 import style_transfer_pb2_grpc as pb_grpc
 from impasto_server.gateway.tokens import Tokens
-from raw_http2 import calling, framed
-from samples import coded, stylize_request
-from server_process import PATIENCE, ServerProcess, running_server, until
+from support.raw_http2 import calling, framed
+from support.samples import coded, stylize_request
+from support.server_process import PATIENCE, ServerProcess, running_server, until
 
 CPU = ("--port", "0", "--device", "cpu", "--weights", "builtin")
 ENDLESS = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=100_000)

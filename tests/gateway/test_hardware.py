@@ -11,7 +11,7 @@ import pytest
 
 from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.hardware import check_devices
-from server_process import PATIENCE
+from support.server_process import PATIENCE
 
 
 def card(root: Path, name: str, vendor: str, kind: str) -> None:

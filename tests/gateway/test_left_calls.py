@@ -12,8 +12,8 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from impasto.v1 import style_transfer_pb2 as pb
-from samples import stylize_request
-from server_process import PATIENCE, ServerProcess, running_server, until
+from support.samples import stylize_request
+from support.server_process import PATIENCE, ServerProcess, running_server, until
 
 ENDLESS = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=100_000)
 ONE = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=1)

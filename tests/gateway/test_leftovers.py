@@ -16,8 +16,8 @@ import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.v1 import style_transfer_pb2_grpc
-from samples import coded, stylize_request
-from server_process import PATIENCE, ServerProcess, running_server, until
+from support.samples import coded, stylize_request
+from support.server_process import PATIENCE, ServerProcess, running_server, until
 
 ENDLESS = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=100_000)
 ROUNDS = 8

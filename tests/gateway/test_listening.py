@@ -17,11 +17,11 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from certificates import Authority
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import reason_of
-from samples import stylize_request
-from server_process import PATIENCE, ServerProcess, is_alive, running_server, until
+from support.certificates import Authority
+from support.samples import stylize_request
+from support.server_process import PATIENCE, ServerProcess, is_alive, running_server, until
 
 CPU = ("--port", "0", "--device", "cpu", "--weights", "builtin")
 ENDLESS = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=100_000)

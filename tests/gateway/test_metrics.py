@@ -8,8 +8,8 @@ import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.gateway import metrics
-from samples import stylize_request
-from server_process import PATIENCE, running_server, until
+from support.samples import stylize_request
+from support.server_process import PATIENCE, running_server, until
 
 CPU = ("--private", "--device", "cpu", "--weights", "builtin", "--metrics-port", "0")
 

@@ -14,7 +14,7 @@ from impasto_server.contract.images import images_of
 from impasto_server.contract.pictures import PictureFault
 from impasto_server.engine.recipe import DEFAULT_OBJECTIVE, evaluations_of
 from impasto_server.gateway.checks import CheckedRequest, check_request
-from samples import coded, mask, photo, stylize_request, texture_request
+from support.samples import coded, mask, photo, stylize_request, texture_request
 
 
 def checked(request: pb.StylizeRequest) -> CheckedRequest:

@@ -11,8 +11,8 @@ import pytest
 from PIL import ImageCms
 
 from impasto.v1 import style_transfer_pb2 as pb
-from samples import coded, mask, photo, still_recipe, stylize_request
-from server_process import PATIENCE, ServerProcess
+from support.samples import coded, mask, photo, still_recipe, stylize_request
+from support.server_process import PATIENCE, ServerProcess
 
 
 def result_for(server: ServerProcess, content: bytes, **recipe: Any) -> PIL.Image.Image:

@@ -15,8 +15,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from impasto.v1 import style_transfer_pb2 as pb
-from samples import stylize_request
-from server_process import PATIENCE, running_server
+from support.samples import stylize_request
+from support.server_process import PATIENCE, running_server
 
 CPU = ("--port", "0", "--device", "cpu", "--weights", "builtin")
 

@@ -12,7 +12,7 @@ import pytest
 
 from impasto_server.fleet.intake import IntakeProcess
 from impasto_server.gateway.styles import BadPageToken, StyleLibrary
-from samples import coded, photo
+from support.samples import coded, photo
 
 
 @contextlib.asynccontextmanager

@@ -15,10 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
 
-from bad_requests import BAD_REQUESTS
 from impasto.v1 import style_transfer_pb2 as pb
-from samples import coded, photo, stylize_request
-from server_process import PATIENCE, ServerProcess, running_server, until
+from support.bad_requests import BAD_REQUESTS
+from support.samples import coded, photo, stylize_request
+from support.server_process import PATIENCE, ServerProcess, running_server, until
 
 
 def paint(server: ServerProcess, request: pb.StylizeRequest) -> tuple[list[pb.JobEvent], list[pb.ImageChunk]]:

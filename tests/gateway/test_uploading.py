@@ -15,8 +15,8 @@ from impasto_server.fleet.intake import IntakeProcess
 from impasto_server.gateway.uploading import take_upload
 from impasto_server.store.facade import AsyncStore
 from impasto_server.store.store import Store
-from samples import coded, photo
-from stored_jobs import image_bytes
+from support.samples import coded, photo
+from support.stored_jobs import image_bytes
 
 IMAGE = coded(photo())
 DIGEST = hashlib.sha256(IMAGE).hexdigest()

@@ -13,7 +13,7 @@ from hypothesis import strategies
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.gateway.weighing import MAX_FIELDS, Malformed, Overweight, weigh
-from samples import stylize_request
+from support.samples import stylize_request
 
 MOST = 1000
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from fake_host import FakeHost, FakeService, FakeStorage
 from impasto.errors import (
     InvalidRequest,
     JobFailed,
@@ -21,6 +20,7 @@ from impasto.errors import (
 from impasto.hosts import Choices, Controller, Order, Server, StyleItem, Timing, plan
 from impasto.hosts.choices import MIDDLE_CONTENT_WEIGHT
 from impasto.recipe import RawPixels, StyleName, UploadedImage
+from support.fake_host import FakeHost, FakeService, FakeStorage
 
 SERVER = Server("studio:50051")
 STYLE = StyleItem("styles/starry-night", "The Starry Night")

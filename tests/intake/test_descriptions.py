@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from impasto_server.intake.headers import Description, PictureFault, describe
-from odd_files import PNG_SIGNATURE, chunk, png, tiff
-from samples import coded, photo
+from support.odd_files import PNG_SIGNATURE, chunk, png, tiff
+from support.samples import coded, photo
 
 MAX_PIXELS = 100_000_000
 RGB = np.asarray(photo())

@@ -20,8 +20,8 @@ from PIL import ImageCms
 from impasto_server.intake.decoding import Pixels, decode_mask, decode_picture
 from impasto_server.intake.headers import PictureFault, describe
 from impasto_server.intake.samples import Raw
-from odd_files import chunk, png, tiff
-from samples import coded, photo
+from support.odd_files import chunk, png, tiff
+from support.samples import coded, photo
 
 GREYS = PIL.Image.linear_gradient("L").resize((32, 24))
 RGB = np.asarray(photo())

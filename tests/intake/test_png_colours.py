@@ -12,8 +12,8 @@ import pytest
 from PIL import ImageCms
 
 from impasto_server.intake.decoding import decode_picture
-from odd_files import chunk, png
-from samples import photo
+from support.odd_files import chunk, png
+from support.samples import photo
 
 RGB = np.asarray(photo())
 SRGB_CHROMATICITIES = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)

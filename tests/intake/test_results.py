@@ -19,8 +19,8 @@ from impasto_server.intake.encoding import Format, convert, encode_result, thumb
 from impasto_server.intake.headers import PictureFault, describe
 from impasto_server.intake.png import chunks
 from impasto_server.intake.samples import Raw
-from odd_files import chunk, png, tiff
-from samples import coded, mask, photo
+from support.odd_files import chunk, png, tiff
+from support.samples import coded, mask, photo
 
 RGB = np.asarray(photo())
 DEEP = np.random.default_rng(1).integers(0, 65536, (24, 32, 3)).astype(np.uint16)

@@ -13,8 +13,8 @@ from PIL import ImageCms
 
 from impasto_server.intake.decoding import decode_mask, decode_picture
 from impasto_server.intake.headers import PictureFault, describe
-from odd_files import Entry, tiff, tiff_directory
-from samples import coded, photo
+from support.odd_files import Entry, tiff, tiff_directory
+from support.samples import coded, photo
 
 RGB = np.asarray(photo())
 GREY = RGB[..., 0]

@@ -17,8 +17,8 @@ from impasto_server.jobs import painted_job
 from impasto_server.jobs.job import Job
 from impasto_server.store.errors import DiskFull
 from impasto_server.store.job_table import JobTable
-from live_jobs import Ends, Stay, created, kinds, on_disk, read, registry_in
-from stored_jobs import new_record
+from support.live_jobs import Ends, Stay, created, kinds, on_disk, read, registry_in
+from support.stored_jobs import new_record
 
 QUEUED, PAUSED, CANCELLED = pb.JOB_STATE_QUEUED, pb.JOB_STATE_PAUSED, pb.JOB_STATE_CANCELLED
 

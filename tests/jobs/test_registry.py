@@ -13,8 +13,8 @@ from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError, reason_of
 from impasto_server.store.errors import DiskFull, RequestIdTaken
 from impasto_server.store.job_table import JobTable
-from live_jobs import created, on_disk, registry_in
-from stored_jobs import new_record
+from support.live_jobs import created, on_disk, registry_in
+from support.stored_jobs import new_record
 
 
 def test_a_job_whose_caller_left_while_it_was_stored_is_entered_and_found_by_a_retry(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from impasto_server.contract.errors import CallError, unavailable
 from impasto_server.jobs.states import cancelled, end_time, new_name, now
 from impasto_server.jobs.watching import MAX_WATCHERS, Audience, Sequence
 from impasto_server.mailbox import Mailbox
-from live_jobs import kinds, read
+from support.live_jobs import kinds, read
 
 QUEUED, RUNNING = pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING
 

@@ -17,7 +17,7 @@ from judging import drawn_styles
 from judging.picture_set import PAIRS, Packages, contents, styles
 from judging.puzzles import assembled_puzzle
 from judging.qt_resources import qt_resources
-from random_networks import picture
+from support.random_networks import picture
 
 
 def resource_file(files: dict[str, bytes], *, compressed: bool) -> bytes:

@@ -22,8 +22,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import DecodeError, Message
 
 from impasto.v1 import style_transfer_pb2 as pb
-from samples import coded, mask, photo, stylize_request
-from server_process import ServerProcess, running_server, until
+from support.samples import coded, mask, photo, stylize_request
+from support.server_process import ServerProcess, running_server, until
 
 SERVICE = "impasto.v1.StyleTransfer"
 ALLOWED = {

@@ -38,9 +38,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.v1 import style_transfer_pb2_grpc as pb_grpc
 from impasto_server.gateway.tokens import Tokens
-from raw_http2 import Caller, framed
-from samples import coded, photo, stylize_request
-from server_process import ServerProcess, children, running_server, until
+from support.raw_http2 import Caller, framed
+from support.samples import coded, photo, stylize_request
+from support.server_process import ServerProcess, children, running_server, until
 
 Metadata = tuple[tuple[str, str], ...]
 ENDLESS = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=100_000)

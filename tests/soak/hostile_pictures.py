@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import PIL.Image
 
 from impasto.v1 import style_transfer_pb2 as pb
-from samples import coded, mask, photo, stylize_request
+from support.samples import coded, mask, photo, stylize_request
 
 if TYPE_CHECKING:
     from hostile import Scene
@@ -188,7 +188,7 @@ def raw_downloads(scene: Scene) -> None:
     list(stub.WatchJob(pb.WatchJobRequest(name=job.name), timeout=300, metadata=scene.attacker))
     from hostile import LARGEST_WINDOW, at_once
 
-    from raw_http2 import framed
+    from support.raw_http2 import framed
 
     request_bytes = pb.DownloadImageRequest(result_of=job.name, format=pb.IMAGE_FORMAT_RGBA8)
     for _ in range(3):

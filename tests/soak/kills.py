@@ -36,8 +36,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.v1 import style_transfer_pb2_grpc
-from samples import coded, photo
-from server_process import children, is_alive
+from support.samples import coded, photo
+from support.server_process import children, is_alive
 
 T = TypeVar("T")
 

@@ -31,8 +31,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.gateway.tokens import Tokens
-from samples import coded, stylize_request
-from server_process import ServerProcess, running_server, until
+from support.samples import coded, stylize_request
+from support.server_process import ServerProcess, running_server, until
 
 ENDLESS = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=100_000)
 CHUNK = 256 * 1024

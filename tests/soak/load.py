@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.v1 import style_transfer_pb2_grpc
 from impasto_server.gateway.tokens import Tokens
-from samples import coded, photo, stylize_request
-from server_process import ServerProcess, running_server, until
+from support.samples import coded, photo, stylize_request
+from support.server_process import ServerProcess, running_server, until
 
 CPU = ("--port", "0", "--device", "cpu", "--weights", "builtin")
 ENDLESS = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=100_000)

@@ -14,7 +14,7 @@ import pytest
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store.blobs import NewFile
 from impasto_server.store.store import DATABASE, Store, StoreError
-from stored_jobs import (
+from support.stored_jobs import (
     ended,
     files_in,
     image_bytes,

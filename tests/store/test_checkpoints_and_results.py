@@ -8,7 +8,7 @@ from impasto_server.store.store import (
     Store,
     StoreError,
 )
-from stored_jobs import (
+from support.stored_jobs import (
     RESERVED_BYTES,
     files_in,
     new_record,

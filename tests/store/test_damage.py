@@ -11,7 +11,7 @@ import pytest
 
 from impasto_server.store.store import Damaged, Store
 from impasto_server.store.verifier import Verifier
-from stored_jobs import image_bytes, make_job, new_record, sha256_of, succeed
+from support.stored_jobs import image_bytes, make_job, new_record, sha256_of, succeed
 
 PICTURE = b"a picture of some length"
 

@@ -15,7 +15,7 @@ import pytest
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store import database
 from impasto_server.store.store import DATABASE, Store, StoreBusy, StoreClosed, StoreError
-from stored_jobs import ended, make_job, new_record, succeed, write_checkpoint
+from support.stored_jobs import ended, make_job, new_record, succeed, write_checkpoint
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from impasto_server.shares import acting_for
 from impasto_server.store import database
 from impasto_server.store.facade import AsyncStore
 from impasto_server.store.store import DATABASE, DiskFull, Store, StoreBusy, StoreClosed
-from stored_jobs import image_bytes, make_job, new_record, write_checkpoint
+from support.stored_jobs import image_bytes, make_job, new_record, write_checkpoint
 
 T = TypeVar("T")
 

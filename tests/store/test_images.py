@@ -10,7 +10,7 @@ from impasto_server.store.store import (
     QuotaExceeded,
     Store,
 )
-from stored_jobs import (
+from support.stored_jobs import (
     RESERVED_BYTES,
     files_in,
     new_record,

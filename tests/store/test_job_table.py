@@ -15,7 +15,7 @@ from impasto_server.store.store import (
     RequestIdTaken,
     Store,
 )
-from stored_jobs import ended, files_in, new_record, succeed, write_checkpoint
+from support.stored_jobs import ended, files_in, new_record, succeed, write_checkpoint
 
 DAY = 86_400.0
 

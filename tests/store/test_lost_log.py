@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from disks import fill, small_disk
 from impasto_server.store.log_damage import log_damage
 from impasto_server.store.store import DATABASE, DiskFull, Store
-from stored_jobs import files_in, make_job, new_record, succeed, write_checkpoint
+from support.disks import fill, small_disk
+from support.stored_jobs import files_in, make_job, new_record, succeed, write_checkpoint
 
 PAGE_BYTES = 512
 FRAME_BYTES = 24 + PAGE_BYTES

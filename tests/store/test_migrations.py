@@ -12,7 +12,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store import schema
 from impasto_server.store.records import Record
 from impasto_server.store.store import DATABASE, Store, StoreError
-from stored_jobs import RESERVED_BYTES, ended, new_record, sha256_of
+from support.stored_jobs import RESERVED_BYTES, ended, new_record, sha256_of
 
 
 def make_version_1(folder: Path, records: list[Record], images: list[bytes]) -> None:

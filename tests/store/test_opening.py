@@ -12,7 +12,7 @@ import pytest
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store.opening import FEW
 from impasto_server.store.store import DATABASE, Damaged, MissingImage, Store, StoreError
-from stored_jobs import RESERVED_BYTES, files_in, make_job, new_record, succeed, write_checkpoint
+from support.stored_jobs import RESERVED_BYTES, files_in, make_job, new_record, succeed, write_checkpoint
 
 DAY = 86_400.0
 

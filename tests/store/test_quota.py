@@ -14,7 +14,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store import quota
 from impasto_server.store.records import reserved_bytes
 from impasto_server.store.store import QuotaExceeded, Store
-from stored_jobs import RESERVED_BYTES, ended, new_record, sha256_of, succeed, write_checkpoint
+from support.stored_jobs import RESERVED_BYTES, ended, new_record, sha256_of, succeed, write_checkpoint
 
 QUOTA = 300_000
 LONG = quota.SPARED_SECONDS + 60

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from disks import fill, small_disk
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store.reserve import RESERVE_BYTES, Reserve
 from impasto_server.store.store import DiskFull, Record, Store
-from stored_jobs import ended, new_record, sha256_of, succeed, write_checkpoint
+from support.disks import fill, small_disk
+from support.stored_jobs import ended, new_record, sha256_of, succeed, write_checkpoint
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from impasto_server.store.store import (
     MissingImage,
     Store,
 )
-from stored_jobs import ended, files_in, make_job, new_record, sha256_of, succeed, write_checkpoint
+from support.stored_jobs import ended, files_in, make_job, new_record, sha256_of, succeed, write_checkpoint
 
 DAY = 86_400.0
 

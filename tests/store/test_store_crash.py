@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import storing_program
+from support import storing_program
 
 ROUNDS = 8
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from disks import fill, mounted, small_disk
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store.store import DATABASE, DiskFull, Record, Store, StoreError
-from stored_jobs import ended, files_in, new_record, write_checkpoint
+from support.disks import fill, mounted, small_disk
+from support.stored_jobs import ended, files_in, new_record, write_checkpoint
 
 
 @pytest.fixture

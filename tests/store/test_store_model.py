@@ -25,7 +25,7 @@ from impasto_server.store.store import (
     Store,
     WrongOffset,
 )
-from stored_jobs import RESERVED_BYTES, ended, files_in, new_record, write_checkpoint
+from support.stored_jobs import RESERVED_BYTES, ended, files_in, new_record, write_checkpoint
 
 TENANTS = ("anna", "bela")
 UNFINISHED = (pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING, pb.JOB_STATE_PAUSED)

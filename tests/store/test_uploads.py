@@ -16,7 +16,7 @@ from impasto_server.store.store import (
     WrongOffset,
 )
 from impasto_server.store.uploads import IDLE_SECONDS, MAX_UPLOADS
-from stored_jobs import files_in, new_record, sha256_of
+from support.stored_jobs import files_in, new_record, sha256_of
 
 DAY = 86_400.0
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from random_networks import picture
-from report_program import ReportProgram, vgg19_features
+from support.random_networks import picture
+from support.report_program import ReportProgram, vgg19_features
 
 BIN = Path(sys.executable).parent
 README = Path(__file__).parents[2] / "README.md"

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from google.protobuf.duration_pb2 import Duration
 
 from impasto.v1 import style_transfer_pb2 as pb
-from worker_process import IMAGES, Outcome, WorkerProcess, job, running_worker
+from support.worker_process import IMAGES, Outcome, WorkerProcess, job, running_worker
 
 
 def still(side: int) -> pb.Recipe:

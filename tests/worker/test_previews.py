@@ -9,7 +9,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.formats import PREVIEWS
 from impasto_server.contract.previews import PreviewWish
 from impasto_server.worker.previews import code_preview
-from samples import photo
+from support.samples import photo
 
 NOISE = PIL.Image.merge("RGB", [PIL.Image.effect_noise((512, 384), 200) for _ in range(3)])
 

@@ -23,9 +23,9 @@ from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import reason_of
 from impasto_server.engine.recipe import DEFAULT_OBJECTIVE, FIELD
 from impasto_server.worker.__main__ import DEVICE_LOST
-from samples import coded, mask, still_recipe
-from server_process import PATIENCE, until
-from worker_process import (
+from support.samples import coded, mask, still_recipe
+from support.server_process import PATIENCE, until
+from support.worker_process import (
     CONTENT,
     IMAGES,
     Outcome,
@@ -181,7 +181,7 @@ def test_a_ping_tells_whose_work_the_device_is_at_and_for_how_long(worker: Worke
     until(worker.ping, lambda ping: not ping.job_name)
 
 
-FAULTY = str(Path(__file__).parents[1] / "faulty_worker.py")
+FAULTY = str(Path(__file__).parents[1] / "support" / "faulty_worker.py")
 
 
 def test_an_error_of_cuda_ends_the_process_and_leaves_the_name_of_its_job() -> None:

@@ -16,11 +16,11 @@ import PIL.Image
 import pytest
 
 import impasto
-from gimp_host import Gimp, set_up
 from impasto.hosts.choices import MIDDLE_CONTENT_WEIGHT
 from impasto_server.gateway.tokens import Tokens
-from samples import photo
-from server_process import ServerProcess, running_server
+from support.gimp_host import Gimp, set_up
+from support.samples import photo
+from support.server_process import ServerProcess, running_server
 
 WIDTH, HEIGHT = 48, 32
 SMALL = 32

@@ -178,8 +178,8 @@ def gaps(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     import threading
 
     sys.path.insert(0, settings["tests"])
-    from fake_host import FakeService
     from impasto.job import Preview, Progress
+    from support.fake_host import FakeService
 
     krita = Krita.instance()
     service = FakeService()

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageStat
 
-from krita_process import (
+from support.krita_process import (
     CLIENT,
     DATA,
     INSIDE,
@@ -34,7 +34,7 @@ from krita_process import (
     run_krita,
     site_packages,
 )
-from server_process import running_server
+from support.server_process import running_server
 
 CHECKS = [
     node.name

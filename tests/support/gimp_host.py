@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from clean_environment import CALLERS
 from impasto import plugins
+from support.clean_environment import CALLERS
 
-PROGRAMS = Path(__file__).parent / "plugins" / "gimp"
+PROGRAMS = Path(__file__).parents[1] / "plugins" / "gimp"
 CHROOT = PROGRAMS / "chroot"
 """Kept in the caller's own cache, since it takes minutes to make; what runs in it sees no environment."""
 CANNOT = 77

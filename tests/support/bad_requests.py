@@ -7,7 +7,7 @@ import zlib
 from typing import Any
 
 from impasto.v1 import style_transfer_pb2 as pb
-from samples import coded, mask, photo, stylize_request, texture_request
+from support.samples import coded, mask, photo, stylize_request, texture_request
 
 
 def _huge_png() -> bytes:

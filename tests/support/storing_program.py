@@ -21,7 +21,7 @@ from typing import Any
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store.store import Record, Store
-from stored_jobs import ended, files_in, new_record, write_checkpoint
+from support.stored_jobs import ended, files_in, new_record, write_checkpoint
 
 Tell = Callable[[dict[str, Any]], None]
 

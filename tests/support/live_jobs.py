@@ -13,7 +13,7 @@ from impasto_server.jobs.registry import Registry
 from impasto_server.jobs.watching import Watcher
 from impasto_server.store.facade import AsyncStore
 from impasto_server.store.store import Store
-from stored_jobs import new_record
+from support.stored_jobs import new_record
 
 
 class Ends:

@@ -21,8 +21,8 @@ from impasto.worker.v1 import worker_pb2, worker_pb2_grpc
 from impasto_server.contract.images import images_of
 from impasto_server.contract.pictures import Samples
 from impasto_server.temporary import anonymous_file
-from samples import coded, photo
-from server_process import PATIENCE
+from support.samples import coded, photo
+from support.server_process import PATIENCE
 
 RunCall = Iterator[worker_pb2.RunResponse]
 

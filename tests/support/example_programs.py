@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from server_process import PATIENCE
+from support.server_process import PATIENCE
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "client" / "examples"
 
 COMMANDS: dict[str, tuple[str, ...]] = {

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "client" / "plugins" / "krita"
 CLIENT = ROOT / "client"
 INSIDE = ROOT / "tests" / "plugins" / "krita"

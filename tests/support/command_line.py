@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from fake_server import FakeServer, png
 from impasto import cli
+from support.fake_server import FakeServer, png
 
 
 @dataclasses.dataclass
