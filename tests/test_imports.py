@@ -15,15 +15,17 @@ SERVER = ROOT / "server" / "impasto_server"
 CLIENT = ROOT / "client" / "impasto"
 
 RECIPE = "impasto_server.engine.recipe"
-# Each for every part: `logs` is for processes to set up, and says how; the others belong to no part.
+# Each for every part: `logs` is for processes to set up, and says how; `v1` is the generated code of worker.proto.
 COMMON = (
     "impasto_server.given_files",
     "impasto_server.logs",
     "impasto_server.mailbox",
-    "impasto_server.python_programs",
     "impasto_server.shares",
     "impasto_server.temporary",
+    "impasto_server.v1",
 )
+# What the server uses of the client's distribution: the contract's generated code, and how programs are started.
+OF_THE_CLIENT = ("v1", "python_programs")
 # `engine.recipe` is plain data.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "engine": ("impasto_server.engine",),
@@ -81,11 +83,7 @@ def is_within(module: str, package: str) -> bool:
 def test_a_room_of_the_server_imports_only_what_it_may(room: str) -> None:
     for file in (SERVER / room).rglob("*.py"):
         for module in imports(file):
-            # Of the client's distribution, the server may use the generated code only.
-            assert not is_within(module, "impasto") or module.split(".")[1] in ("v1", "worker"), (
-                file,
-                module,
-            )
+            assert not is_within(module, "impasto") or module.split(".")[1] in OF_THE_CLIENT, (file, module)
             assert any(is_within(module, package) for package in (*COMMON, *ALLOWED[room])), (file, module)
 
 

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import impasto.python_programs
-import impasto_server.python_programs
+from impasto import python_programs
 from support.server_process import running_server
 
 MARK = "RUN FROM THE CURRENT FOLDER"
-HELPERS = [impasto.python_programs, impasto_server.python_programs]
 
 
 @pytest.fixture
@@ -25,15 +23,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("helper", HELPERS)
 @pytest.mark.parametrize("version", [(3, 10), (3, 11), sys.version_info])
 def test_a_module_is_run_with_its_arguments_and_without_the_current_folder(
-    helper: object, version: tuple[int, ...], folder: Path, monkeypatch: pytest.MonkeyPatch
+    version: tuple[int, ...], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if version[:2] == (3, 11) and sys.version_info < (3, 11):
         pytest.skip("this Python has no -P")
     monkeypatch.setattr(sys, "version_info", version)
-    command = helper.module_command("impasto_server")  # type: ignore[attr-defined]
+    command = python_programs.module_command("impasto_server")
     monkeypatch.undo()
     run = subprocess.run([*command, "settings", "--toml"], cwd=folder, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

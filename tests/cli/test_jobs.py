@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2
 from PIL import Image
 
 from impasto import calls, files
-from impasto.terminal import short_names
+from impasto.cli.terminal import short_names
 from impasto.v1 import style_transfer_pb2 as pb
 from support import fake_server
 from support.command_line import Impasto, Outcome

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from impasto import plugins
+from impasto.cli import plugins
 from support.command_line import Impasto
 
 

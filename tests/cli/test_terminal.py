@@ -18,7 +18,7 @@ from google.rpc import error_details_pb2
 from rich.console import Console
 
 from impasto import cli, wire
-from impasto.terminal import Bar, clean
+from impasto.cli.terminal import Bar, clean
 from impasto.v1 import style_transfer_pb2 as pb
 from support import fake_server
 from support.command_line import Impasto

@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 import impasto
 from impasto import png
-from impasto.film import Film, in_srgb
+from impasto.cli.film import Film, in_srgb
 from impasto.job import Preview
 from impasto.picture import CodedImage, Picture
 from impasto.v1 import style_transfer_pb2 as pb

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import impasto
-from impasto import plugins
-from impasto.plugins import HostName, PluginError
+from impasto.cli import plugins
+from impasto.cli.plugins import HostName, PluginError
 from support.fake_server import FakeServer, png
 
 

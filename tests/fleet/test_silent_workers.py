@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError, reason_of
 from impasto_server.fleet.fleet import Fleet, told_apart
 from impasto_server.fleet.start_watch import StartWatch
 from impasto_server.fleet.worker_process import WorkerDied, WorkerProcess
+from impasto_server.v1 import worker_pb2
 from impasto_server.worker.heartbeat import Heartbeat
 from support.samples import coded, photo, stylize_request
 from support.server_process import PATIENCE, children, is_alive

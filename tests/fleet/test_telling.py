@@ -10,13 +10,13 @@ from typing import Any, cast
 import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError, invalid_argument, unavailable
 from impasto_server.fleet.telling import Telling
 from impasto_server.fleet.workers import Worker
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.states import copied
 from impasto_server.jobs.tasks import Tasks
+from impasto_server.v1 import worker_pb2
 from support.live_jobs import created, registry_in
 
 

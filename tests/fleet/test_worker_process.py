@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2
 from impasto_server.fleet.start_watch import StartWatch
 from impasto_server.fleet.worker_process import WorkerDied, WorkerProcess
+from impasto_server.v1 import worker_pb2
 from support.samples import stylize_request
 from support.server_process import is_alive, running_server, until
 from support.worker_process import CONTENT, STYLE, named, samples_of, with_pictures

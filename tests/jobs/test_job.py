@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError, invalid_argument, reason_of, unavailable
 from impasto_server.jobs import painted_job
 from impasto_server.jobs.job import Job
 from impasto_server.store.errors import DiskFull
 from impasto_server.store.job_table import JobTable
+from impasto_server.v1 import worker_pb2
 from support.live_jobs import Ends, Stay, created, kinds, on_disk, read, registry_in
 from support.stored_jobs import new_record
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError, reason_of
 from impasto_server.store.errors import DiskFull, RequestIdTaken
 from impasto_server.store.job_table import JobTable
+from impasto_server.v1 import worker_pb2
 from support.live_jobs import created, on_disk, registry_in
 from support.stored_jobs import new_record
 

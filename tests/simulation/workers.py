@@ -13,11 +13,11 @@ from pathlib import Path
 from google.rpc import code_pb2, status_pb2
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError, does_not_fit, invalid_argument, unavailable
 from impasto_server.contract.pictures import Samples
 from impasto_server.fleet.worker_process import WorkerDied
 from impasto_server.jobs.states import copied
+from impasto_server.v1 import worker_pb2
 
 ANSWER_SECONDS = 3.0
 """A worker that has not answered an update after so long is busy."""

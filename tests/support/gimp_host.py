@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from impasto import plugins
+from impasto.cli import plugins
 from support.clean_environment import CALLERS
 
 PROGRAMS = Path(__file__).parents[1] / "plugins" / "gimp"

@@ -14,9 +14,9 @@ from typing import TypeVar
 
 import grpc
 
+from impasto.python_programs import module_command
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto.v1 import style_transfer_pb2_grpc
-from impasto_server.python_programs import module_command
 
 T = TypeVar("T")
 

@@ -17,10 +17,10 @@ import grpc
 import PIL.Image
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2, worker_pb2_grpc
 from impasto_server.contract.images import images_of
 from impasto_server.contract.pictures import Samples
 from impasto_server.temporary import anonymous_file
+from impasto_server.v1 import worker_pb2, worker_pb2_grpc
 from support.samples import coded, photo
 from support.server_process import PATIENCE
 

@@ -14,12 +14,12 @@ import numpy.typing as npt
 import PIL.Image
 import pytest
 
-from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.previews import PreviewWish
 from impasto_server.engine.checkpoint import Checkpoint
 from impasto_server.engine.memory import DoesNotFit, MemoryPlan
 from impasto_server.engine.recipe import Recipe, RecipeError
 from impasto_server.engine.session import Progress, Session
+from impasto_server.v1 import worker_pb2
 from impasto_server.worker import painter as painter_module
 from impasto_server.worker import painting as painting_module
 from impasto_server.worker.commission import Commission

@@ -290,7 +290,7 @@ def demo(
 def info(run: Run) -> None:
     """Say what a server is: its devices, feature network and limits."""
     with outcome(run, {}, interrupted="stopped") as display, serving(run, display) as address:
-        from impasto.terminal import plain, print_json, server_table
+        from impasto.cli.terminal import plain, print_json, server_table
 
         with connected(run, address(), timeout=run.timeout) as client:
             said = client.info() if run.server else info_once_ready(client, client.timeout)

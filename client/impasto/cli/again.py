@@ -24,8 +24,8 @@ from impasto.recipe import Recipe, Region, Style
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from impasto.cli.terminal import Display
     from impasto.client import Client
-    from impasto.terminal import Display
 
 PATIENCE = 60.0
 """Seconds that a server is given to load its feature network before it counts as unknown."""
@@ -186,7 +186,7 @@ def _spec(
 
 
 def _check_parts(result: Path, provenance: Provenance, given: Given) -> None:
-    from impasto.terminal import counted
+    from impasto.cli.terminal import counted
 
     texture = provenance.content_sha256 is None
     styles = counted(len(provenance.styles), "style")

@@ -33,9 +33,9 @@ from impasto.files import write_whole
 from impasto.recipe import Previews
 
 if TYPE_CHECKING:
+    from impasto.cli.terminal import Display
     from impasto.client import Client
     from impasto.job import Job
-    from impasto.terminal import Display
 
 REFRESH = 1.0
 """Seconds between two looks at the jobs."""
@@ -67,7 +67,7 @@ def jobs(
     from rich.console import Console
     from rich.live import Live
 
-    from impasto.terminal import jobs_table, plain, print_json
+    from impasto.cli.terminal import jobs_table, plain, print_json
 
     def look(client: Client) -> list[Job]:
         return list(client.jobs(state or ()))
@@ -162,7 +162,7 @@ def cancel(job: JobName, connection: Connection) -> None:
 
 def delete(job: JobName, connection: Connection) -> None:
     """Delete JOB and its result; cancels it first if need be."""
-    from impasto.terminal import print_json, say
+    from impasto.cli.terminal import print_json, say
 
     with at_server(connection) as (client, display):
         name = full_name(client, job)
@@ -192,7 +192,7 @@ def get(
     ] = False,
 ) -> None:
     """Write the result of JOB."""
-    from impasto.terminal import plain, print_json, say
+    from impasto.cli.terminal import plain, print_json, say
 
     with at_server(connection) as (client, display):
         wanted = format_of(out, format)
@@ -227,7 +227,7 @@ def styles(
     ] = None,
 ) -> None:
     """List the styles that the server offers by name; paint with one as STYLE styles/NAME."""
-    from impasto.terminal import plain, print_json, styles_table
+    from impasto.cli.terminal import plain, print_json, styles_table
 
     with at_server(connection) as (client, display):
         found = list(client.styles())
@@ -257,7 +257,7 @@ def upload(
     connection: Connection,
 ) -> None:
     """Send an image once, to be named as sha256:DIGEST in any number of jobs."""
-    from impasto.terminal import print_json, say
+    from impasto.cli.terminal import print_json, say
 
     with at_server(connection, {"image": str(file), "data": str(file)}) as (client, display):
         check_inputs([file])
@@ -306,7 +306,7 @@ def full_name(client: Client, job: str) -> str:
     if not found:
         raise NotFound(f"there is no job that begins with {job}; `impasto jobs` lists those there are")
     if len(found) > 1:
-        from impasto.terminal import short_names
+        from impasto.cli.terminal import short_names
 
         names = short_names(found)
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -321,7 +321,7 @@ def _move(connection: Connection, job: str, move: Callable[[Client, str], Job]) 
 
 
 def _say(connection: Connection, display: Display, job: Job, what: str) -> None:
-    from impasto.terminal import plain, print_json, say
+    from impasto.cli.terminal import plain, print_json, say
 
     display.close()
     if connection.json:

@@ -16,10 +16,10 @@ from impasto.files import write_whole
 from impasto.formats import SUFFIXES, coding
 
 if TYPE_CHECKING:
+    from impasto.cli.film import Film
+    from impasto.cli.terminal import Display
     from impasto.client import Client
-    from impasto.film import Film
     from impasto.picture import CodedImage, Picture
-    from impasto.terminal import Display
 
 
 def keep(

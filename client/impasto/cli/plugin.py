@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from impasto.plugins import HostName
+from impasto.cli.plugins import HostName
 
 app = typer.Typer(
     no_args_is_help=True, help="Package Impasto's plugins for Krita and GIMP 3, or install them."
@@ -28,9 +28,9 @@ def build(
     ] = None,
 ) -> None:
     """Write a plugin with all that it needs as one zip, for the host's own importer."""
-    from impasto import plugins
+    from impasto.cli import plugins
+    from impasto.cli.terminal import say
     from impasto.files import write_whole
-    from impasto.terminal import say
 
     out = out or Path(f"impasto-{host}.zip")
     with _told():
@@ -50,8 +50,8 @@ def install(
     ] = None,
 ) -> None:
     """Put a plugin where its host looks for it, in place of an earlier version."""
-    from impasto import plugins
-    from impasto.terminal import say
+    from impasto.cli import plugins
+    from impasto.cli.terminal import say
 
     with _told():
         done = plugins.install(host, folders=None if to is None else [to])
@@ -64,8 +64,8 @@ def install(
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    from impasto.plugins import PluginError
-    from impasto.terminal import clean
+    from impasto.cli.plugins import PluginError
+    from impasto.cli.terminal import clean
 
     try:
         yield

@@ -32,11 +32,11 @@ from impasto.files import read_text
 from impasto.security import Tls
 
 if TYPE_CHECKING:
+    from impasto.cli.terminal import Display
     from impasto.client import Client
     from impasto.job import ServerInfo
     from impasto.painting import Painting
     from impasto.picture import Picture
-    from impasto.terminal import Display
 
 FAILED, WRONG, UNREACHABLE = 1, 2, 3
 
@@ -105,7 +105,7 @@ def follow(
         ImpastoError: it failed, or something could not be written.
         KeyboardInterrupt: Ctrl-C; its message is for the user.
     """
-    from impasto.film import Film
+    from impasto.cli.film import Film
     from impasto.job import Preview
 
     film = Film() if output.film else None
@@ -135,7 +135,7 @@ def submit(spec: Spec, connection: Connection, display: Display) -> None:
     Raises:
         ImpastoError: it is refused.
     """
-    from impasto.terminal import plain, print_json, say
+    from impasto.cli.terminal import plain, print_json, say
 
     server = named_server(connection)
     with connected(connection, server, timeout=connection.timeout) as client, spec.missing_by_name():
@@ -293,7 +293,7 @@ def outcome(
             only at the end.
         interrupted: what to say after Ctrl-C or SIGTERM, unless the interrupt has words of its own.
     """
-    from impasto import terminal
+    from impasto.cli import terminal
 
     with terminal.display(json_lines=connection.json, quiet=quiet or connection.quiet) as display:
         try:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, BinaryIO, cast
 
+from impasto.python_programs import module_command
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.pictures import (
     Description,
@@ -25,7 +26,6 @@ from impasto_server.contract.pictures import (
 )
 from impasto_server.engine.recipe import MAX_IMAGE_PIXELS
 from impasto_server.logs import events_descriptor
-from impasto_server.python_programs import module_command
 from impasto_server.shares import Shares
 from impasto_server.temporary import anonymous_file
 

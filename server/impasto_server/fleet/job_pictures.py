@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator
 from typing import BinaryIO
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError, failed_precondition, invalid_argument
 from impasto_server.contract.images import images_of
 from impasto_server.contract.pictures import Intake, PictureDamaged, PictureFault, Samples, Source
@@ -16,6 +15,7 @@ from impasto_server.contract.recipes import recipe_from_proto
 from impasto_server.engine.recipe import style_size
 from impasto_server.store.facade import AsyncStore
 from impasto_server.store.records import Record
+from impasto_server.v1 import worker_pb2
 
 Size = tuple[int, int]
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError, internal, reason_of
 from impasto_server.contract.pictures import Intake, Samples
 from impasto_server.contract.previews import seconds
@@ -26,6 +25,7 @@ from impasto_server.store.errors import StoreError
 from impasto_server.store.facade import AsyncStore
 from impasto_server.store.records import Record
 from impasto_server.temporary import anonymous_file
+from impasto_server.v1 import worker_pb2
 
 _log = logging.getLogger(__name__)
 

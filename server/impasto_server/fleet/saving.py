@@ -8,11 +8,11 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from impasto.worker.v1 import worker_pb2
 from impasto_server.jobs.tasks import Tasks
 from impasto_server.store.checkpoints import CheckpointWriter
 from impasto_server.store.errors import StoreError
 from impasto_server.store.facade import AsyncStore
+from impasto_server.v1 import worker_pb2
 
 T = TypeVar("T")
 

@@ -8,11 +8,11 @@ import logging
 from google.rpc import code_pb2
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError
 from impasto_server.fleet.workers import Worker
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.tasks import Tasks
+from impasto_server.v1 import worker_pb2
 
 _log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.pictures import Samples
+from impasto_server.v1 import worker_pb2
 
 _CHUNK_BYTES = 512 * 1024
 

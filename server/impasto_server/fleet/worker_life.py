@@ -15,14 +15,14 @@ import grpc
 import grpc.aio
 from grpc_status import rpc_status
 
+from impasto.python_programs import module_command
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2, worker_pb2_grpc
 from impasto_server.fleet.start_watch import StartWatch
 from impasto_server.logs import events_descriptor
-from impasto_server.python_programs import module_command
+from impasto_server.v1 import worker_pb2, worker_pb2_grpc
 
 if TYPE_CHECKING:
-    from impasto.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
+    from impasto_server.v1.worker_pb2_grpc import WorkerServiceAsyncStub
 
 T = TypeVar("T")
 

@@ -16,12 +16,12 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError, unavailable
 from impasto_server.contract.pictures import Samples
 from impasto_server.fleet.start_watch import START_SECONDS
 from impasto_server.fleet.worker_inputs import WorkerInputs
 from impasto_server.fleet.worker_life import Death, Gone, NoAnswer, WorkerLife
+from impasto_server.v1 import worker_pb2
 
 _log = logging.getLogger(__name__)
 

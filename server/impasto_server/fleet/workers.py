@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.pictures import Samples
+from impasto_server.v1 import worker_pb2
 
 
 class Worker(Protocol):

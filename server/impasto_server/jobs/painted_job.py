@@ -9,13 +9,13 @@ from typing import BinaryIO
 from google.rpc import status_pb2
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import CallError
 from impasto_server.jobs.states import failed, now
 from impasto_server.jobs.stored_job import Painting, StoredJob, to_final, to_state
 from impasto_server.store.blobs import file_digest
 from impasto_server.store.errors import StoreError
 from impasto_server.store.records import Record
+from impasto_server.v1 import worker_pb2
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 import numpy.typing as npt
 
-from impasto.worker.v1 import worker_pb2
+from impasto_server.v1 import worker_pb2
 
 
 class BadHandover(Exception):

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import PIL.Image
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.previews import PreviewWish
 from impasto_server.contract.recipes import recipe_to_proto
 from impasto_server.engine.checkpoint import Checkpoint
@@ -20,6 +19,7 @@ from impasto_server.engine.memory import MemoryPlan
 from impasto_server.engine.recipe import Recipe
 from impasto_server.engine.session import Progress, Session
 from impasto_server.mailbox import Mailbox
+from impasto_server.v1 import worker_pb2
 from impasto_server.worker.commission import Commission
 from impasto_server.worker.scheduler import Claim
 

@@ -21,11 +21,11 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import status_pb2
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2
 from impasto_server.contract.errors import does_not_fit
 from impasto_server.contract.previews import preview_wish
 from impasto_server.engine.recipe import Recipe, RecipeError, evaluations_of
 from impasto_server.shares import Shares
+from impasto_server.v1 import worker_pb2
 from impasto_server.worker.commission import Commission, Equipment
 from impasto_server.worker.failures import failure_of, refusal_of
 from impasto_server.worker.handover import BadHandover, pictures_bytes, receive_rest

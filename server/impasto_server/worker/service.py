@@ -1,4 +1,4 @@
-"""The calls of `impasto.worker.v1.WorkerService`."""
+"""The calls of `impasto_server.v1.WorkerService`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2, worker_pb2_grpc
 from impasto_server.contract.errors import status
 from impasto_server.contract.previews import preview_wish
 from impasto_server.contract.recipes import recipe_from_proto, recipe_to_proto
@@ -23,6 +22,7 @@ from impasto_server.engine.network import Network
 from impasto_server.engine.recipe import RecipeError
 from impasto_server.engine.targets import TargetCache
 from impasto_server.shares import Shares
+from impasto_server.v1 import worker_pb2, worker_pb2_grpc
 from impasto_server.worker.commission import Equipment
 from impasto_server.worker.failures import failure_of, refusal_of
 from impasto_server.worker.handover import BadHandover, receive_begin

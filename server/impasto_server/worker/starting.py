@@ -14,7 +14,6 @@ import grpc.aio
 import torch
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto.worker.v1 import worker_pb2_grpc
 from impasto_server.engine.devices import (
     available_devices,
     check_device,
@@ -25,6 +24,7 @@ from impasto_server.engine.devices import (
 from impasto_server.engine.memory import available_memory
 from impasto_server.engine.network import Network
 from impasto_server.engine.weights import Weights, load_vgg19_or_builtin, load_weights, vgg19_cache_path
+from impasto_server.v1 import worker_pb2_grpc
 from impasto_server.worker.heartbeat import STEP_SECONDS, Heartbeat
 from impasto_server.worker.painter import Painter
 from impasto_server.worker.service import WorkerService

@@ -40,9 +40,11 @@ COMPILED = (".so", ".pyd", ".dylib", ".dll")
 MARK = "impasto-plugin.json"
 """Stands in every folder that was put in place here, and in no other."""
 
-# Of the client, what belongs to the command line, to asyncio, to grpcio or to the server's own contract.
-_LEFT_OUT = {"aio", "cli", "data", "film.py", "grpcio.py", "grpcio_aio.py", "plugin_sources", "plugins.py"}
-_LEFT_OUT |= {"terminal.py", "worker"}
+# The folder of the package `impasto`.
+_PACKAGE = Path(__file__).parents[1]
+
+# Of the client, what belongs to the command line, to asyncio or to grpcio.
+_LEFT_OUT = {"aio", "cli", "data", "grpcio.py", "grpcio_aio.py", "plugin_sources"}
 
 # The earliest time that a zip can tell.
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -184,7 +186,7 @@ def _contents(host: HostName, sources: Path | None, vendored: Path | None) -> di
         if not path.startswith("bin/")
         and PurePosixPath(path).name not in ("RECORD", "INSTALLER", "REQUESTED")
     }
-    own = _files(Path(__file__).parent, leave_out=_LEFT_OUT, prefix="impasto/")
+    own = _files(_PACKAGE, leave_out=_LEFT_OUT, prefix="impasto/")
     needed |= {
         path: data for path, data in own.items() if path.endswith((".py", ".typed")) and "_grpc." not in path
     }
@@ -210,9 +212,8 @@ def _files(folder: Path, *, leave_out: Set[str] = frozenset(), prefix: str = "")
 
 def _sources(host: HostName) -> Path:
     # In a wheel they lie within the package, in a checkout beside it.
-    here = Path(__file__).parent
-    within = here / "plugin_sources" / host
-    return within if within.is_dir() else here.parent / "plugins" / host
+    within = _PACKAGE / "plugin_sources" / host
+    return within if within.is_dir() else _PACKAGE.parent / "plugins" / host
 
 
 def _version() -> str:

@@ -13,7 +13,7 @@ import abc
 import collections.abc
 import grpc
 import grpc.aio
-import impasto.worker.v1.worker_pb2
+import impasto_server.v1.worker_pb2
 import typing
 
 _T = typing.TypeVar("_T")
@@ -28,8 +28,8 @@ class WorkerServiceStub:
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     Run: grpc.StreamStreamMultiCallable[
-        impasto.worker.v1.worker_pb2.RunRequest,
-        impasto.worker.v1.worker_pb2.RunResponse,
+        impasto_server.v1.worker_pb2.RunRequest,
+        impasto_server.v1.worker_pb2.RunResponse,
     ]
     """Paints one job, sharing the device with the others in turns of one
     evaluation. Cancelling the call takes the job off the device before its next
@@ -43,8 +43,8 @@ class WorkerServiceStub:
     """
 
     UpdateRun: grpc.UnaryUnaryMultiCallable[
-        impasto.worker.v1.worker_pb2.UpdateRunRequest,
-        impasto.worker.v1.worker_pb2.UpdateRunResponse,
+        impasto_server.v1.worker_pb2.UpdateRunRequest,
+        impasto_server.v1.worker_pb2.UpdateRunResponse,
     ]
     """Changes a job that runs.
 
@@ -54,8 +54,8 @@ class WorkerServiceStub:
     """
 
     SuspendRun: grpc.UnaryUnaryMultiCallable[
-        impasto.worker.v1.worker_pb2.SuspendRunRequest,
-        impasto.worker.v1.worker_pb2.SuspendRunResponse,
+        impasto_server.v1.worker_pb2.SuspendRunRequest,
+        impasto_server.v1.worker_pb2.SuspendRunResponse,
     ]
     """Ends a Run with a last checkpoint and `suspended`; answers at once. Harmless if it is at its end anyway:
     its Run may then end with `finished`.
@@ -65,14 +65,14 @@ class WorkerServiceStub:
     """
 
     GetWorkerInfo: grpc.UnaryUnaryMultiCallable[
-        impasto.worker.v1.worker_pb2.GetWorkerInfoRequest,
-        impasto.worker.v1.worker_pb2.GetWorkerInfoResponse,
+        impasto_server.v1.worker_pb2.GetWorkerInfoRequest,
+        impasto_server.v1.worker_pb2.GetWorkerInfoResponse,
     ]
     """What the worker is. Answers once the network is loaded."""
 
     Ping: grpc.UnaryUnaryMultiCallable[
-        impasto.worker.v1.worker_pb2.PingRequest,
-        impasto.worker.v1.worker_pb2.PingResponse,
+        impasto_server.v1.worker_pb2.PingRequest,
+        impasto_server.v1.worker_pb2.PingResponse,
     ]
     """What the device is at. Answers at once, however long that takes: a worker that does not answer hangs."""
 
@@ -80,8 +80,8 @@ class WorkerServiceAsyncStub:
     """Paints on one device."""
 
     Run: grpc.aio.StreamStreamMultiCallable[
-        impasto.worker.v1.worker_pb2.RunRequest,
-        impasto.worker.v1.worker_pb2.RunResponse,
+        impasto_server.v1.worker_pb2.RunRequest,
+        impasto_server.v1.worker_pb2.RunResponse,
     ]
     """Paints one job, sharing the device with the others in turns of one
     evaluation. Cancelling the call takes the job off the device before its next
@@ -95,8 +95,8 @@ class WorkerServiceAsyncStub:
     """
 
     UpdateRun: grpc.aio.UnaryUnaryMultiCallable[
-        impasto.worker.v1.worker_pb2.UpdateRunRequest,
-        impasto.worker.v1.worker_pb2.UpdateRunResponse,
+        impasto_server.v1.worker_pb2.UpdateRunRequest,
+        impasto_server.v1.worker_pb2.UpdateRunResponse,
     ]
     """Changes a job that runs.
 
@@ -106,8 +106,8 @@ class WorkerServiceAsyncStub:
     """
 
     SuspendRun: grpc.aio.UnaryUnaryMultiCallable[
-        impasto.worker.v1.worker_pb2.SuspendRunRequest,
-        impasto.worker.v1.worker_pb2.SuspendRunResponse,
+        impasto_server.v1.worker_pb2.SuspendRunRequest,
+        impasto_server.v1.worker_pb2.SuspendRunResponse,
     ]
     """Ends a Run with a last checkpoint and `suspended`; answers at once. Harmless if it is at its end anyway:
     its Run may then end with `finished`.
@@ -117,14 +117,14 @@ class WorkerServiceAsyncStub:
     """
 
     GetWorkerInfo: grpc.aio.UnaryUnaryMultiCallable[
-        impasto.worker.v1.worker_pb2.GetWorkerInfoRequest,
-        impasto.worker.v1.worker_pb2.GetWorkerInfoResponse,
+        impasto_server.v1.worker_pb2.GetWorkerInfoRequest,
+        impasto_server.v1.worker_pb2.GetWorkerInfoResponse,
     ]
     """What the worker is. Answers once the network is loaded."""
 
     Ping: grpc.aio.UnaryUnaryMultiCallable[
-        impasto.worker.v1.worker_pb2.PingRequest,
-        impasto.worker.v1.worker_pb2.PingResponse,
+        impasto_server.v1.worker_pb2.PingRequest,
+        impasto_server.v1.worker_pb2.PingResponse,
     ]
     """What the device is at. Answers at once, however long that takes: a worker that does not answer hangs."""
 
@@ -134,9 +134,9 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
     def Run(
         self,
-        request_iterator: _MaybeAsyncIterator[impasto.worker.v1.worker_pb2.RunRequest],
+        request_iterator: _MaybeAsyncIterator[impasto_server.v1.worker_pb2.RunRequest],
         context: _ServicerContext,
-    ) -> typing.Union[collections.abc.Iterator[impasto.worker.v1.worker_pb2.RunResponse], collections.abc.AsyncIterator[impasto.worker.v1.worker_pb2.RunResponse]]:
+    ) -> typing.Union[collections.abc.Iterator[impasto_server.v1.worker_pb2.RunResponse], collections.abc.AsyncIterator[impasto_server.v1.worker_pb2.RunResponse]]:
         """Paints one job, sharing the device with the others in turns of one
         evaluation. Cancelling the call takes the job off the device before its next
         evaluation.
@@ -151,9 +151,9 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
     def UpdateRun(
         self,
-        request: impasto.worker.v1.worker_pb2.UpdateRunRequest,
+        request: impasto_server.v1.worker_pb2.UpdateRunRequest,
         context: _ServicerContext,
-    ) -> typing.Union[impasto.worker.v1.worker_pb2.UpdateRunResponse, collections.abc.Awaitable[impasto.worker.v1.worker_pb2.UpdateRunResponse]]:
+    ) -> typing.Union[impasto_server.v1.worker_pb2.UpdateRunResponse, collections.abc.Awaitable[impasto_server.v1.worker_pb2.UpdateRunResponse]]:
         """Changes a job that runs.
 
         Errors:
@@ -164,9 +164,9 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
     def SuspendRun(
         self,
-        request: impasto.worker.v1.worker_pb2.SuspendRunRequest,
+        request: impasto_server.v1.worker_pb2.SuspendRunRequest,
         context: _ServicerContext,
-    ) -> typing.Union[impasto.worker.v1.worker_pb2.SuspendRunResponse, collections.abc.Awaitable[impasto.worker.v1.worker_pb2.SuspendRunResponse]]:
+    ) -> typing.Union[impasto_server.v1.worker_pb2.SuspendRunResponse, collections.abc.Awaitable[impasto_server.v1.worker_pb2.SuspendRunResponse]]:
         """Ends a Run with a last checkpoint and `suspended`; answers at once. Harmless if it is at its end anyway:
         its Run may then end with `finished`.
 
@@ -177,17 +177,17 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
     def GetWorkerInfo(
         self,
-        request: impasto.worker.v1.worker_pb2.GetWorkerInfoRequest,
+        request: impasto_server.v1.worker_pb2.GetWorkerInfoRequest,
         context: _ServicerContext,
-    ) -> typing.Union[impasto.worker.v1.worker_pb2.GetWorkerInfoResponse, collections.abc.Awaitable[impasto.worker.v1.worker_pb2.GetWorkerInfoResponse]]:
+    ) -> typing.Union[impasto_server.v1.worker_pb2.GetWorkerInfoResponse, collections.abc.Awaitable[impasto_server.v1.worker_pb2.GetWorkerInfoResponse]]:
         """What the worker is. Answers once the network is loaded."""
 
     @abc.abstractmethod
     def Ping(
         self,
-        request: impasto.worker.v1.worker_pb2.PingRequest,
+        request: impasto_server.v1.worker_pb2.PingRequest,
         context: _ServicerContext,
-    ) -> typing.Union[impasto.worker.v1.worker_pb2.PingResponse, collections.abc.Awaitable[impasto.worker.v1.worker_pb2.PingResponse]]:
+    ) -> typing.Union[impasto_server.v1.worker_pb2.PingResponse, collections.abc.Awaitable[impasto_server.v1.worker_pb2.PingResponse]]:
         """What the device is at. Answers at once, however long that takes: a worker that does not answer hangs."""
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

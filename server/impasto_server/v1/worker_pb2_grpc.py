@@ -2,7 +2,7 @@
 """Client and server classes corresponding to protobuf-defined services."""
 import grpc
 
-from impasto.worker.v1 import worker_pb2 as impasto_dot_worker_dot_v1_dot_worker__pb2
+from impasto_server.v1 import worker_pb2 as impasto__server_dot_v1_dot_worker__pb2
 
 
 class WorkerServiceStub(object):
@@ -16,29 +16,29 @@ class WorkerServiceStub(object):
             channel: A grpc.Channel.
         """
         self.Run = channel.stream_stream(
-                '/impasto.worker.v1.WorkerService/Run',
-                request_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.RunRequest.SerializeToString,
-                response_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.RunResponse.FromString,
+                '/impasto_server.v1.WorkerService/Run',
+                request_serializer=impasto__server_dot_v1_dot_worker__pb2.RunRequest.SerializeToString,
+                response_deserializer=impasto__server_dot_v1_dot_worker__pb2.RunResponse.FromString,
                 )
         self.UpdateRun = channel.unary_unary(
-                '/impasto.worker.v1.WorkerService/UpdateRun',
-                request_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.UpdateRunRequest.SerializeToString,
-                response_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.UpdateRunResponse.FromString,
+                '/impasto_server.v1.WorkerService/UpdateRun',
+                request_serializer=impasto__server_dot_v1_dot_worker__pb2.UpdateRunRequest.SerializeToString,
+                response_deserializer=impasto__server_dot_v1_dot_worker__pb2.UpdateRunResponse.FromString,
                 )
         self.SuspendRun = channel.unary_unary(
-                '/impasto.worker.v1.WorkerService/SuspendRun',
-                request_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.SuspendRunRequest.SerializeToString,
-                response_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.SuspendRunResponse.FromString,
+                '/impasto_server.v1.WorkerService/SuspendRun',
+                request_serializer=impasto__server_dot_v1_dot_worker__pb2.SuspendRunRequest.SerializeToString,
+                response_deserializer=impasto__server_dot_v1_dot_worker__pb2.SuspendRunResponse.FromString,
                 )
         self.GetWorkerInfo = channel.unary_unary(
-                '/impasto.worker.v1.WorkerService/GetWorkerInfo',
-                request_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.GetWorkerInfoRequest.SerializeToString,
-                response_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.GetWorkerInfoResponse.FromString,
+                '/impasto_server.v1.WorkerService/GetWorkerInfo',
+                request_serializer=impasto__server_dot_v1_dot_worker__pb2.GetWorkerInfoRequest.SerializeToString,
+                response_deserializer=impasto__server_dot_v1_dot_worker__pb2.GetWorkerInfoResponse.FromString,
                 )
         self.Ping = channel.unary_unary(
-                '/impasto.worker.v1.WorkerService/Ping',
-                request_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.PingRequest.SerializeToString,
-                response_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.PingResponse.FromString,
+                '/impasto_server.v1.WorkerService/Ping',
+                request_serializer=impasto__server_dot_v1_dot_worker__pb2.PingRequest.SerializeToString,
+                response_deserializer=impasto__server_dot_v1_dot_worker__pb2.PingResponse.FromString,
                 )
 
 
@@ -102,32 +102,32 @@ def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Run': grpc.stream_stream_rpc_method_handler(
                     servicer.Run,
-                    request_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.RunRequest.FromString,
-                    response_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.RunResponse.SerializeToString,
+                    request_deserializer=impasto__server_dot_v1_dot_worker__pb2.RunRequest.FromString,
+                    response_serializer=impasto__server_dot_v1_dot_worker__pb2.RunResponse.SerializeToString,
             ),
             'UpdateRun': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateRun,
-                    request_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.UpdateRunRequest.FromString,
-                    response_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.UpdateRunResponse.SerializeToString,
+                    request_deserializer=impasto__server_dot_v1_dot_worker__pb2.UpdateRunRequest.FromString,
+                    response_serializer=impasto__server_dot_v1_dot_worker__pb2.UpdateRunResponse.SerializeToString,
             ),
             'SuspendRun': grpc.unary_unary_rpc_method_handler(
                     servicer.SuspendRun,
-                    request_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.SuspendRunRequest.FromString,
-                    response_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.SuspendRunResponse.SerializeToString,
+                    request_deserializer=impasto__server_dot_v1_dot_worker__pb2.SuspendRunRequest.FromString,
+                    response_serializer=impasto__server_dot_v1_dot_worker__pb2.SuspendRunResponse.SerializeToString,
             ),
             'GetWorkerInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetWorkerInfo,
-                    request_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.GetWorkerInfoRequest.FromString,
-                    response_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.GetWorkerInfoResponse.SerializeToString,
+                    request_deserializer=impasto__server_dot_v1_dot_worker__pb2.GetWorkerInfoRequest.FromString,
+                    response_serializer=impasto__server_dot_v1_dot_worker__pb2.GetWorkerInfoResponse.SerializeToString,
             ),
             'Ping': grpc.unary_unary_rpc_method_handler(
                     servicer.Ping,
-                    request_deserializer=impasto_dot_worker_dot_v1_dot_worker__pb2.PingRequest.FromString,
-                    response_serializer=impasto_dot_worker_dot_v1_dot_worker__pb2.PingResponse.SerializeToString,
+                    request_deserializer=impasto__server_dot_v1_dot_worker__pb2.PingRequest.FromString,
+                    response_serializer=impasto__server_dot_v1_dot_worker__pb2.PingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'impasto.worker.v1.WorkerService', rpc_method_handlers)
+            'impasto_server.v1.WorkerService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
 
 
@@ -147,9 +147,9 @@ class WorkerService(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.stream_stream(request_iterator, target, '/impasto.worker.v1.WorkerService/Run',
-            impasto_dot_worker_dot_v1_dot_worker__pb2.RunRequest.SerializeToString,
-            impasto_dot_worker_dot_v1_dot_worker__pb2.RunResponse.FromString,
+        return grpc.experimental.stream_stream(request_iterator, target, '/impasto_server.v1.WorkerService/Run',
+            impasto__server_dot_v1_dot_worker__pb2.RunRequest.SerializeToString,
+            impasto__server_dot_v1_dot_worker__pb2.RunResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
@@ -164,9 +164,9 @@ class WorkerService(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(request, target, '/impasto.worker.v1.WorkerService/UpdateRun',
-            impasto_dot_worker_dot_v1_dot_worker__pb2.UpdateRunRequest.SerializeToString,
-            impasto_dot_worker_dot_v1_dot_worker__pb2.UpdateRunResponse.FromString,
+        return grpc.experimental.unary_unary(request, target, '/impasto_server.v1.WorkerService/UpdateRun',
+            impasto__server_dot_v1_dot_worker__pb2.UpdateRunRequest.SerializeToString,
+            impasto__server_dot_v1_dot_worker__pb2.UpdateRunResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
@@ -181,9 +181,9 @@ class WorkerService(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(request, target, '/impasto.worker.v1.WorkerService/SuspendRun',
-            impasto_dot_worker_dot_v1_dot_worker__pb2.SuspendRunRequest.SerializeToString,
-            impasto_dot_worker_dot_v1_dot_worker__pb2.SuspendRunResponse.FromString,
+        return grpc.experimental.unary_unary(request, target, '/impasto_server.v1.WorkerService/SuspendRun',
+            impasto__server_dot_v1_dot_worker__pb2.SuspendRunRequest.SerializeToString,
+            impasto__server_dot_v1_dot_worker__pb2.SuspendRunResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
@@ -198,9 +198,9 @@ class WorkerService(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(request, target, '/impasto.worker.v1.WorkerService/GetWorkerInfo',
-            impasto_dot_worker_dot_v1_dot_worker__pb2.GetWorkerInfoRequest.SerializeToString,
-            impasto_dot_worker_dot_v1_dot_worker__pb2.GetWorkerInfoResponse.FromString,
+        return grpc.experimental.unary_unary(request, target, '/impasto_server.v1.WorkerService/GetWorkerInfo',
+            impasto__server_dot_v1_dot_worker__pb2.GetWorkerInfoRequest.SerializeToString,
+            impasto__server_dot_v1_dot_worker__pb2.GetWorkerInfoResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
@@ -215,8 +215,8 @@ class WorkerService(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(request, target, '/impasto.worker.v1.WorkerService/Ping',
-            impasto_dot_worker_dot_v1_dot_worker__pb2.PingRequest.SerializeToString,
-            impasto_dot_worker_dot_v1_dot_worker__pb2.PingResponse.FromString,
+        return grpc.experimental.unary_unary(request, target, '/impasto_server.v1.WorkerService/Ping',
+            impasto__server_dot_v1_dot_worker__pb2.PingRequest.SerializeToString,
+            impasto__server_dot_v1_dot_worker__pb2.PingResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
