@@ -15,7 +15,7 @@ SERVER = ROOT / "server" / "impasto_server"
 CLIENT = ROOT / "client" / "impasto"
 
 RECIPE = "impasto_server.engine.recipe"
-# Each for every part: `logs` is for processes to set up, and says how; `v1` is the generated code of worker.proto.
+# Modules that every folder may import; `v1` is the code generated from worker.proto.
 COMMON = (
     "impasto_server.given_files",
     "impasto_server.logs",
@@ -24,7 +24,7 @@ COMMON = (
     "impasto_server.temporary",
     "impasto_server.v1",
 )
-# What the server uses of the client's distribution: the contract's generated code, and how programs are started.
+# What the server uses of the client's package: the contract's generated code, and how programs are started.
 OF_THE_CLIENT = ("v1", "python_programs")
 # `engine.recipe` is plain data.
 ALLOWED: dict[str, tuple[str, ...]] = {
