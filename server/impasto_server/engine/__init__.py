@@ -1,4 +1,4 @@
-"""The optimiser of Impasto, a library in its own right: plain PyTorch, no gRPC, no files, no globals.
+"""The optimiser of Impasto. It is a library in its own right: plain PyTorch, without gRPC, files or globals.
 
 ```python
 from PIL import Image

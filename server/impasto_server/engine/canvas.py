@@ -1,4 +1,4 @@
-"""What is painted on: the content or its selected part, or the empty ground of a texture."""
+"""The canvas of a painting: the content, its selected part, or the empty ground of a texture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from impasto_server.engine.pixels import Deep, Picture, in_8_bits, picture_size,
 from impasto_server.engine.recipe import MIN_SIDE, RecipeError, result_size
 
 SELECTION_MARGIN = 32
-"""Pixels of the result worked on beyond a selection's box: strokes do not end where it does."""
+"""Pixels of the result painted beyond a selection's bounding box, so that strokes can cross its edge."""
 
 
 P = TypeVar("P", bound=Picture)
@@ -24,12 +24,12 @@ class Canvas:
     """The part of a picture that is painted.
 
     Attributes:
-        content: that part of the content, of any resolution; None for a texture.
-        size: (width, height) in pixels of that part in the result.
-        full_size: of the whole result.
+        content: that part of the content, at any resolution; None for a texture.
+        size: (width, height) of that part in the result, in pixels.
+        full_size: (width, height) of the whole result, in pixels.
         corner: (left, top) of that part in the whole result, in pixels.
-        selection: what of the whole result is painted, mode L, of its size; None for all.
-        whole: the whole content in the result's size, mode RGB, where there is a selection.
+        selection: mask of the area to paint, mode L, of the result's size; None for all of it.
+        whole: the whole content at the result's size, mode RGB; None without a selection.
     """
 
     content: Picture | None
@@ -40,11 +40,12 @@ class Canvas:
     whole: Image.Image | None = None
 
     def framed(self, part: Image.Image, max_side: int | None) -> Image.Image:
-        """The whole picture with its painted part (mode RGB), blended in at the selection's edges.
+        """Returns the whole picture (mode RGB), with the painted part blended in at the selection's edges.
 
         Args:
-            part: of any resolution.
-            max_side: longer side at most, in pixels.
+            part: the painted part, at any resolution.
+            max_side: maximum longer side in pixels; None for no limit. Only a picture with a selection is
+                made smaller.
         """
         if self.selection is None or self.whole is None:
             return part
@@ -58,8 +59,10 @@ class Canvas:
         return picture
 
     def laid_in(self, part: npt.NDArray[np.uint8] | Deep) -> npt.NDArray[np.uint8] | Deep:
-        """The samples of the whole picture with those of its painted part (H, W, 3) laid over it, the whole
-        part, whatever of it is selected."""
+        """Returns the samples of the whole picture, (H, W, 3), with those of its painted part in their place.
+
+        The edges of the selection are not blended: the part covers its whole bounding box.
+        """
         if self.whole is None:
             return part
         white = 257 if part.dtype == np.uint16 else 1
@@ -69,7 +72,7 @@ class Canvas:
         return cast("npt.NDArray[np.uint8] | Deep", samples)
 
     def cut(self, image: P) -> P:
-        """What lies over the painted part of an image that lies over the whole content."""
+        """Returns the part of an image that covers the painted part; the image covers the whole content."""
         if self.size == self.full_size:
             return image
         across, down = (side / full for side, full in zip(picture_size(image), self.full_size, strict=True))
@@ -80,17 +83,17 @@ class Canvas:
 
 
 def texture_canvas(size: tuple[int, int]) -> Canvas:
-    """An empty ground of (width, height) pixels."""
+    """Returns an empty canvas of (width, height) pixels."""
     return Canvas(None, size, size)
 
 
 def content_canvas(content: Picture, longest_side: int, selection: Image.Image | None) -> Canvas:
-    """The content, or the part of it that a selection asks for.
+    """Returns a canvas of the content, or of the part of it that a selection marks.
 
     Args:
         content: the photograph.
-        longest_side: of the whole result, in pixels.
-        selection: mode L, of any size; white is painted.
+        longest_side: longer side of the whole result, in pixels.
+        selection: mode L, of any size; white marks the area to paint. None for all.
 
     Raises:
         RecipeError: nothing is selected.
@@ -101,7 +104,7 @@ def content_canvas(content: Picture, longest_side: int, selection: Image.Image |
     mask = selection.resize(full_size, Image.Resampling.BOX)
     selected = mask.getbbox()
     if selected is None:
-        raise RecipeError("selection", "is black everywhere; paint white what is to be painted")
+        raise RecipeError("selection", "is black everywhere; mark the area to paint in white")
     left, right = _widened(selected[0], selected[2], full_size[0])
     top, bottom = _widened(selected[1], selected[3], full_size[1])
     whole = in_8_bits(resampled(content, full_size))
@@ -110,6 +113,6 @@ def content_canvas(content: Picture, longest_side: int, selection: Image.Image |
 
 
 def _widened(low: int, high: int, length: int) -> tuple[int, int]:
-    """A span with the margin around it, and long enough for a network to see."""
+    """Returns a span within 0 and `length` with `SELECTION_MARGIN` around it, long enough for the network."""
     missing = max(0, 4 * MIN_SIDE - (high - low + 2 * SELECTION_MARGIN)) // 2 + 1
     return max(0, low - SELECTION_MARGIN - missing), min(length, high + SELECTION_MARGIN + missing)

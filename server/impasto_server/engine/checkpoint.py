@@ -1,4 +1,4 @@
-"""A session on paper: tensors as safetensors, all else as JSON in its header. No pickle."""
+"""The format of checkpoints: tensors as safetensors, everything else as JSON in the header. No pickle."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ _DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int32: "I32"}
 
 
 class CheckpointError(ValueError):
-    """Bytes that are not a checkpoint, or not one of this painting."""
+    """Bytes that are not a checkpoint, or not a checkpoint of this painting."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A session as it was, on the host and apart from the session.
+    """The state of a session at one moment, copied to the host's memory.
 
-    Taking one keeps the device from its work; everything here may be done by another thread meanwhile.
+    Taking a checkpoint interrupts the work of the device. Making its bytes does not: another thread can do
+    that while the session goes on.
 
     Attributes:
-        tensors: contiguous, on the CPU, nobody else's.
-        values: JSON's; floats survive exactly.
+        tensors: contiguous copies on the CPU; nothing else uses them.
+        values: values that JSON can hold; floats keep every bit.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -39,18 +40,18 @@ class Checkpoint:
 
     @functools.cached_property
     def size_bytes(self) -> int:
-        """Length of all the bytes."""
+        """Total number of bytes."""
         return len(self._header) + sum(tensor.nbytes for tensor in self.tensors.values())
 
     def pieces(self, length: int) -> Iterator[bytes]:
-        """The bytes, in pieces of at most `length`."""
-        # Not by safetensors' own writer: it would hold all of it twice more, and Python's lock meanwhile.
+        """Yields the bytes in pieces of at most `length`."""
+        # safetensors' own writer would make two more copies in memory and hold Python's lock meanwhile.
         for part in (memoryview(self._header), *map(_bytes_of, self.tensors.values())):
             for offset in range(0, len(part), length):
                 yield bytes(part[offset : offset + length])
 
     def dump(self) -> bytes:
-        """All the bytes."""
+        """Returns all the bytes."""
         return b"".join(self.pieces(1 << 20))
 
     @functools.cached_property
@@ -73,17 +74,17 @@ class Checkpoint:
 
 
 def take(tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> Checkpoint:
-    """A checkpoint of tensors that will change; copies them to the host."""
+    """Returns a checkpoint of tensors that will change later; copies them to the host."""
     on_host = {
         name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
-        # In one order, so that what was restored gives the same bytes again.
+        # Sorted, so that a restored session gives the same bytes again.
         for name, tensor in sorted(tensors.items())
     }
     return Checkpoint(on_host, values)
 
 
 def load(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors (on the CPU) and values of a checkpoint.
+    """Returns the tensors (on the CPU) and the values of a checkpoint.
 
     Raises:
         CheckpointError: the bytes are not a checkpoint of this format, or are damaged.
@@ -95,19 +96,19 @@ def load(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         text = metadata[_KEY]
         values = json.loads(text)
         if values["format"] != _FORMAT:
-            raise CheckpointError(f"the checkpoint has the format {values['format']}, not {_FORMAT}")
+            raise CheckpointError(f"the checkpoint has format {values['format']}, not {_FORMAT}")
         if _checksum(entries, text, [memoryview(data)[8 + length :]]) != metadata[_CHECK]:
-            raise CheckpointError("the checkpoint is damaged: its checksum is not that of its bytes")
+            raise CheckpointError("the checkpoint is damaged: its checksum does not match its bytes")
         tensors = safetensors.torch.load(data)
     except CheckpointError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
-        raise CheckpointError("the bytes are not a checkpoint of a painting, or are damaged") from error
+        raise CheckpointError("the bytes are not a checkpoint of a painting, or they are damaged") from error
     return tensors, values
 
 
 def _checksum(entries: dict[str, Any], text: str, parts: Iterable[memoryview]) -> str:
-    """Of what the header says of the tensors, the values, and the tensors' bytes."""
+    """Returns the CRC-32 of the header's entries, the values and the tensors' bytes."""
     check = zlib.crc32(json.dumps([entries, text]).encode())
     for part in parts:
         check = zlib.crc32(part, check)

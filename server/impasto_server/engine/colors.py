@@ -1,4 +1,4 @@
-"""Colours of whole images: the styles' palette, matched means and covariances, and luminance."""
+"""Colours of whole images: the styles' palette, matching of means and covariances, and luminance."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ _PALETTE_GRID = 25
 _QUANTILES = 257
 
 _SPREAD = 4 / 255 / 0.225
-"""Standard deviation of the spread that each colour is taken to have, four levels of 255. An area of one
-colour has no quantile of its own, and its noise is not to be drawn out to the whole palette."""
+"""Standard deviation of the normal distribution that stands for each colour: 4 levels of 255. Without it, the
+noise of an area of one colour would be stretched over the whole palette."""
 
-# Rec. 601, as in the YIQ of Gatys et al. 2017.
+# Rec. 601, for the YIQ of Gatys et al. 2017.
 _LUMA = (0.299, 0.587, 0.114)
 
 
 def palette_of(styles: Weighted) -> torch.Tensor:
-    """A sample of the styles' colours, (n, 3), of each as many as its share.
+    """Returns a sample of the styles' colours, (n, 3).
 
     Args:
-        styles: (1, 3, H, W) each, and weights: shares of the palette.
+        styles: images (1, 3, H, W) with weights. Each gives a share of the colours by its weight.
     """
     return torch.cat([_sample_colors(style, weight, styles) for style, weight in styles])
 
 
 def match_palette(image: torch.Tensor, palette: torch.Tensor) -> torch.Tensor:
-    """The image with its colours' distribution made that of a palette, by sliced optimal transport.
+    """Returns the image with the colour distribution of a palette, by sliced optimal transport.
 
-    Along random axes the image's values are moved to the palette's quantiles, which after some turns moves
-    the whole three-dimensional distribution (Pitié, Kokaram, Dahyot 2007: Automated colour grading using
-    colour distribution transfer). A colour is taken for a normal distribution of deviation `_SPREAD`, and
-    goes to the mean of where that is moved to: flat grey gets the mean of the palette.
+    The image's values are moved to the palette's quantiles along random axes. A few rotations of the axes
+    move the whole three-dimensional distribution (Pitié, Kokaram, Dahyot 2007: Automated colour grading using
+    colour distribution transfer). Each colour stands for a normal distribution with the standard deviation
+    `_SPREAD` and goes to the mean of the place that this distribution is moved to. A grey image without
+    contrast so gets the mean of the palette.
 
     Args:
         image: (1, 3, H, W).
@@ -51,8 +52,8 @@ def match_palette(image: torch.Tensor, palette: torch.Tensor) -> torch.Tensor:
     colors = image.flatten(2)[0].T
     sample = colors[:: max(1, len(colors) // _PALETTE_SAMPLE)]
     sample = sample + _SPREAD * torch.randn(sample.shape, generator=generator).to(sample)
-    # The map of colours is worked out on a sample, and for the corners of a grid along with it; the image is
-    # then looked up in the grid.
+    # The colour map is computed for a sample of the image and for the points of a grid; each pixel of the
+    # image is then looked up in the grid.
     low, high = sample.min(0).values, sample.max(0).values
     ticks = torch.linspace(0, 1, _PALETTE_GRID, dtype=image.dtype, device=image.device)
     corners = torch.cartesian_prod(ticks, ticks, ticks) * (high - low) + low
@@ -73,10 +74,10 @@ def match_palette(image: torch.Tensor, palette: torch.Tensor) -> torch.Tensor:
 
 
 def _blurs(steps: torch.Tensor) -> torch.Tensor:
-    """For each axis of the grid, the matrix (_PALETTE_GRID, _PALETTE_GRID) that blurs it by `_SPREAD`.
+    """Return, for each axis of the grid, the matrix (_PALETTE_GRID, _PALETTE_GRID) that blurs by `_SPREAD`.
 
     Args:
-        steps: (3,): between two points of the grid along each axis.
+        steps: (3,): distance between two grid points along each axis.
     """
     places = torch.arange(_PALETTE_GRID, device=steps.device)
     distances = (places[:, None] - places) * steps[:, None, None]
@@ -84,7 +85,7 @@ def _blurs(steps: torch.Tensor) -> torch.Tensor:
 
 
 def _sample_colors(style: torch.Tensor, weight: float, styles: Weighted) -> torch.Tensor:
-    """(n, 3) colours spread evenly over a style, n in proportion to its weight."""
+    """Returns colours (n, 3) spread evenly over a style; n is in proportion to its weight."""
     count = max(1, round(_PALETTE_SAMPLE * weight / sum(w for _, w in styles)))
     colors = style.flatten(2)[0].T
     indices = torch.linspace(0, len(colors) - 1, count, device=style.device).round().long()
@@ -92,8 +93,13 @@ def _sample_colors(style: torch.Tensor, weight: float, styles: Weighted) -> torc
 
 
 def _interpolate(values: torch.Tensor, knots: torch.Tensor, heights: torch.Tensor) -> torch.Tensor:
-    """Piecewise linear, one function a row: values (3, n), knots and heights (3, k), knots rising;
-    constant beyond them."""
+    """Interpolates linearly between knots, each row by itself; constant beyond the first and last knot.
+
+    Args:
+        values: (3, n).
+        knots: (3, k), rising.
+        heights: (3, k), the function at the knots.
+    """
     upper = torch.searchsorted(knots, values).clamp_(1, knots.shape[1] - 1)
     x0, x1 = knots.gather(1, upper - 1), knots.gather(1, upper)
     y0, y1 = heights.gather(1, upper - 1), heights.gather(1, upper)
@@ -102,7 +108,7 @@ def _interpolate(values: torch.Tensor, knots: torch.Tensor, heights: torch.Tenso
 
 
 def match_moments(image: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """The image with its colours' mean and covariance made those of another (Gatys et al. 2017, section 5.2).
+    """Returns the image with the colours' mean and covariance of another (Gatys et al. 2017, section 5.2).
 
     The linear map is the one that moves colours least (Monge–Kantorovich; Pitié, Kokaram 2007):
     T = Σ^-½ (Σ^½ Σ̂ Σ^½)^½ Σ^-½.
@@ -118,13 +124,14 @@ def match_moments(image: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def toward_moments(image: torch.Tensor, palette: torch.Tensor, share: float) -> torch.Tensor:
-    """The image with its colours' mean and covariance brought nearer to those of a palette, by the map of
-    `match_moments`.
+    """Returns the image with its colours' mean and covariance moved toward those of a palette.
+
+    It uses the map of `match_moments`.
 
     Args:
         image: (1, 3, H, W).
         palette: colours, (n, 3).
-        share: how far: 0 leaves the image, 1 makes the moments the palette's.
+        share: how far to move: at 0 the image does not change, at 1 it has the palette's moments.
     """
     colors = image.flatten(2)[0]
     sample = colors[:, :: max(1, colors.shape[1] // _PALETTE_SAMPLE)]
@@ -135,8 +142,12 @@ def toward_moments(image: torch.Tensor, palette: torch.Tensor, share: float) -> 
 
 
 def _moments_map(colors: torch.Tensor, like: torch.Tensor, ridge: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """The map x → T x + b, (3, 3) and (3, 1), that gives colours the moments of others, (3, n) each; `ridge`
-    is added to their variances."""
+    """Returns T (3, 3) and b (3, 1) of the map x → T x + b that gives `colors` the moments of `like`.
+
+    Args:
+        colors, like: (3, n) each.
+        ridge: added to the variances of both.
+    """
     mean, covariance = _color_moments(colors, ridge)
     target_mean, target_covariance = _color_moments(like, ridge)
     root, inverse_root = _power(covariance, 0.5), _power(covariance, -0.5)
@@ -145,7 +156,7 @@ def _moments_map(colors: torch.Tensor, like: torch.Tensor, ridge: float) -> tupl
 
 
 def _color_moments(colors: torch.Tensor, ridge: float) -> tuple[torch.Tensor, torch.Tensor]:
-    # In float64, and a little of the identity: a picture of one colour has no inverse.
+    # With a ridge, because the covariance of a picture of one colour has no inverse.
     flat = colors.double()
     mean = flat.mean(1, keepdim=True)
     centred = flat - mean
@@ -160,7 +171,7 @@ def _power(matrix: torch.Tensor, exponent: float) -> torch.Tensor:
 
 
 def luminance(image: torch.Tensor) -> torch.Tensor:
-    """A normalised image (1, 3, H, W) in grey: its Y of YIQ, normalised in each channel."""
+    """Returns a normalised image (1, 3, H, W) in grey: the Y of its YIQ, normalised in each channel."""
     mean, std = normalisation(image)
     luma = torch.tensor(_LUMA, dtype=image.dtype, device=image.device).view(1, 3, 1, 1)
     grey = ((image * std + mean) * luma).sum(1, keepdim=True)
@@ -168,7 +179,7 @@ def luminance(image: torch.Tensor) -> torch.Tensor:
 
 
 def matched_luminance(style: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
-    """A style in grey, its mean and deviation made the content's (Gatys et al. 2017, section 5.1)."""
+    """Returns a style in grey with the content's mean and deviation (Gatys et al. 2017, section 5.1)."""
     mean, std = normalisation(style)
     of_style, of_content = ((luminance(image) * std + mean)[:, :1] for image in (style, content))
     spread = of_content.std() / of_style.std().clamp_min(1e-4)
@@ -177,9 +188,12 @@ def matched_luminance(style: torch.Tensor, content: torch.Tensor) -> torch.Tenso
 
 
 def with_chroma_of(image: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
-    """The luminance of one normalised image and the chroma (I and Q of YIQ) of another of the same size."""
+    """Combines the luminance of `image` with the chroma (I and Q of YIQ) of `content`.
+
+    Both are normalised, (1, 3, H, W), and of the same size.
+    """
     mean, std = normalisation(image)
-    # Chroma is what an image differs from its own grey by.
+    # The chroma is the difference between an image and its own grey.
     chroma = (content - luminance(content)) * std
     grey = luminance(image) * std + mean
     return (grey + chroma - mean) / std

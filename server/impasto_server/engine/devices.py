@@ -1,4 +1,4 @@
-"""What there is to compute on, and how it computes fastest. What is CUDA's or Apple's own stays here."""
+"""The devices of this machine and how they compute fastest. Code for CUDA or Apple only belongs here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 
 def available_devices() -> list[str]:
-    """Every GPU of this machine ("cuda:0", …; "mps"), else the CPU ("cpu")."""
+    """Returns every GPU of this machine ("cuda:0", …; "mps"), or the CPU ("cpu") if there is none."""
     if torch.cuda.is_available():
         return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
@@ -26,7 +26,7 @@ def check_device(device: str) -> None:
     """Makes sure that a device can be used.
 
     Raises:
-        ValueError: there is no such device here.
+        ValueError: this machine has no such device.
     """
     try:
         torch.zeros(1, device=device)
@@ -36,7 +36,7 @@ def check_device(device: str) -> None:
 
 
 def describe_device(device: str) -> str:
-    """What a device is, for people."""
+    """Returns the name of a device for people to read."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
     if device == "mps":
@@ -45,9 +45,9 @@ def describe_device(device: str) -> str:
 
 
 def fastest_precision(device: str) -> Literal["float32", "bfloat16"]:
-    """The faster arithmetic for this device's convolutions, measured in a fraction of a second.
+    """Measures which arithmetic is faster for convolutions on this device; takes a fraction of a second.
 
-    On a CPU without bfloat16 instructions bfloat16 can be slower than float32.
+    On a CPU without bfloat16 instructions, bfloat16 can be slower than float32.
     """
     if device == "mps":
         return "float32"
@@ -56,17 +56,17 @@ def fastest_precision(device: str) -> Literal["float32", "bfloat16"]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice: the device's, or the machine's."""
+    """Whether an error means that the device or the machine ran out of memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The allocators that have no exception of their own, each in its own words.
+    # Some allocators raise a RuntimeError that only its text tells apart.
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def is_device_lost(error: BaseException) -> bool:
-    """Whether after an error this process cannot compute on its device any more, though another could.
+    """Whether this process can no longer use its device after an error, although a new process could.
 
-    CUDA works asynchronously: after most of its errors its context answers every call with the same one.
+    After most CUDA errors, every later call in the same context fails with the same error.
     """
     if is_out_of_memory(error):
         return False
@@ -87,24 +87,25 @@ _CUDA_ERRORS = ("CUDA error", "CUDA driver error", "cuDNN error")
 
 
 def keep_freed_memory() -> None:
-    """Makes this process keep what it frees for its next allocation; for one that does little but paint.
+    """Makes this process keep freed memory for its next allocation, instead of returning it to the system.
 
-    By default glibc hands each large tensor back to the system, which clears every page anew for the next:
-    80,000 page faults, and 10 % of the time, for an evaluation at 512 px on two cores. What is kept is in
-    pieces that do not always fit: for tensors above `_KEPT_AT_MOST`, which are those of images much above
-    512 px, it cost 40 % more memory, and they are handed back as before. Does nothing without glibc.
+    For processes that mostly paint. By default, glibc returns each large tensor's memory to the system, which
+    then has to clear every page for the next tensor. Tensors of more than `_KEPT_AT_MOST` bytes are still
+    returned, because the pieces that were kept for them rarely fit. Does nothing without glibc.
     """
+    # Measured on two CPU cores at 512 px: without this, 10 % of an evaluation is spent on page faults.
     if libc := _glibc():
         libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_AT_MOST)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def return_freed_memory() -> None:
-    """Hands memory that this process keeps for itself back to the system: after a painting."""
+    """Returns memory that this process has kept to the system; for use after a painting."""
     if libc := _glibc():
         libc.malloc_trim(0)
 
 
+# Measured: keeping larger tensors too, those of images well above 512 px, takes 40 % more memory.
 _KEPT_AT_MOST = 80 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 

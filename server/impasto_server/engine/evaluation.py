@@ -1,4 +1,4 @@
-"""One evaluation of an objective: the loss of an image and its gradient, within the memory there is."""
+"""One evaluation of an objective: the loss of an image and its gradient, within the available memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Method = Literal["plain", "tiled"]
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Where an objective stands at an image.
+    """The losses of an image and their gradient.
 
     Attributes:
-        losses: total, content, style and total variation: (4,), on the device.
-        gradient: of the total, shaped like the image.
+        losses: total, content, style and total variation, (4,), on the device.
+        gradient: gradient of the total loss, shaped like the image.
     """
 
     losses: torch.Tensor
@@ -33,11 +33,11 @@ def evaluate(
     """Evaluates an objective.
 
     Args:
-        objective: for images of this size.
+        objective: an objective for images of this size.
         image: (1, 3, H, W).
-        method: "plain" sees the image at once; "tiled" sees it tile by tile, twice if a term needs the sums
-            over all tiles first. Both give the same but for rounding.
-        tile_side: of a tile in pixels, a multiple of 16; with "tiled" only.
+        method: "plain" evaluates the image at once; "tiled" does it tile by tile, in two passes if a term
+            needs the sums over all tiles first. The results differ only by rounding.
+        tile_side: side of a tile in pixels, a multiple of 16; for "tiled" only.
     """
     if method == "tiled":
         assert tile_side is not None
@@ -49,10 +49,10 @@ def evaluate(
 
 
 def loss(objective: Objective, image: torch.Tensor) -> Losses:
-    """The loss of an image, differentiable.
+    """Returns the losses of an image, differentiable.
 
     Args:
-        objective: for images of this size.
+        objective: an objective for images of this size.
         image: (1, 3, H, W).
     """
     statistics = _statistics(objective, image, whole(*image.shape[2:]))
@@ -60,17 +60,17 @@ def loss(objective: Objective, image: torch.Tensor) -> Losses:
 
 
 def _tiled(objective: Objective, image: torch.Tensor, tile_side: int) -> Evaluation:
-    """The exact gradient, in two passes (Galerne et al. 2024) or, where every term is a sum, in one.
+    """Computes the exact gradient in two passes (Galerne et al. 2024), or in one if every term is a sum.
 
-    The loss depends on the tiles only through the sums of their statistics. The first pass adds these up;
-    the gradient of the loss for the sums is then known, and the second pass takes each tile's share of it
-    back to the pixels.
+    The loss depends on the tiles only through the sums of their statistics. The first pass computes the sums.
+    This gives the gradient of the loss with respect to the sums, which the second pass propagates back to the
+    pixels of each tile.
     """
     height, width = image.shape[2:]
     margin = overlap(objective.network.architecture, objective.layers)
     cut = list(tiles(height, width, tile_side, margin))
 
-    # What only adds up has the same gradient whatever the sums are.
+    # The gradient of a sum does not depend on the sum's value, so no first pass is needed.
     added_up = all(term.is_sum for term in objective.terms)
     sums = [] if added_up else _sums(objective, image, cut)
     zero = image.new_zeros(())
@@ -96,7 +96,7 @@ def _tiled(objective: Objective, image: torch.Tensor, tile_side: int) -> Evaluat
 
 
 def _sums(objective: Objective, image: torch.Tensor, cut: Sequence[Tile]) -> list[torch.Tensor]:
-    """The terms' statistics of an image, added up over its tiles."""
+    """Returns the terms' statistics of an image, summed over its tiles."""
     sums: list[torch.Tensor] = []
     with torch.no_grad():
         for tile in cut:
@@ -109,13 +109,13 @@ def _added(sums: list[torch.Tensor], more: list[torch.Tensor]) -> list[torch.Ten
 
 
 def _seen(image: torch.Tensor, tile: Tile) -> torch.Tensor:
-    """A view of what the network is given for a tile."""
+    """Returns a view of the pixels that the network sees for a tile."""
     rows, columns = tile.seen
     return image[:, :, rows, columns]
 
 
 def _statistics(objective: Objective, seen: torch.Tensor, tile: Tile) -> list[torch.Tensor]:
-    """The terms' statistics over a tile's core."""
+    """Returns the terms' statistics over a tile's core."""
     features = objective.network(seen, objective.layers)
     return [term.statistic(features, tile) for term in objective.terms]
 

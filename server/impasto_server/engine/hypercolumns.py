@@ -1,8 +1,8 @@
-"""Hypercolumns: what ten layers of the network see at one place, and a loss that compares their directions,
-all layers together or each by itself.
+"""Hypercolumns, and a loss that compares their directions, for all layers together or for each layer.
 
-The hypercolumn φ of a place is put together from `LAYERS`, each divided by its channel count, at a quarter of
-the image's sides (Kolkin et al. 2022, Neural Neighbor Style Transfer, arXiv 2203.13215, section 4).
+The hypercolumn φ of a place concatenates the features of `LAYERS` there, each divided by its number of
+channels. The places form a grid of a quarter of the image's width and height (Kolkin et al. 2022, Neural
+Neighbor Style Transfer, arXiv 2203.13215, section 4).
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ from impasto_server.engine.windows import Tile, Window, overlap, tiles
 TOGETHER = (LAYERS,)
 APART = tuple((layer,) for layer in LAYERS)
 SPACING = 4
-"""Pixels between two places. A place sees 4 px further than block 4 does, which `overlap` has room for."""
+"""Pixels between two places. A place sees 4 px further than block 4 does; `overlap` has room for that."""
 
 Groups: TypeAlias = Sequence[Sequence[str]]
 
 
 def grid(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of the places of an image of so many pixels: two for each position of block 4."""
+    """Returns the rows and columns of places in an image of height × width pixels.
+
+    There are two rows and two columns for each position of block 4.
+    """
     return height // 8 * 2, width // 8 * 2
 
 
@@ -41,17 +44,17 @@ def rows_of(
     padding: Padding = "zeros",
     tile_side: int | None = None,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The hypercolumns of an image, tile by tile.
+    """Computes the hypercolumns of an image, tile by tile.
 
     Args:
-        network: in the arithmetic to compute in.
+        network: the feature network, in the arithmetic to compute in.
         image: (1, 3, H, W), normalised.
-        margin: pixels on each side, a multiple of `SPACING`, whose places are left out.
-        padding: of the network's convolutions.
-        tile_side: of the pieces it is seen in, in pixels; None for whole.
+        margin: pixels on each side whose places are left out, a multiple of `SPACING`.
+        padding: padding of the network's convolutions.
+        tile_side: side of a tile in pixels; None for the whole image at once.
 
     Yields:
-        The places' numbers, counted row by row over the image without its margin, (n,), and their
+        The places' numbers (n,), counted row by row over the image without its margin, and their
         hypercolumns (n, C), in the network's arithmetic.
     """
     height, width = image.shape[2:]
@@ -71,11 +74,11 @@ def rows_of(
 
 @dataclasses.dataclass(frozen=True)
 class Inner:
-    """The places of an image without those that lie in its margin.
+    """The places of an image outside its margin.
 
     Attributes:
-        height, width: of the image, margin included, in pixels.
-        margin: on each side, in pixels, a multiple of `SPACING`.
+        height, width: size of the image in pixels, with its margin.
+        margin: pixels on each side, a multiple of `SPACING`.
     """
 
     height: int
@@ -84,26 +87,26 @@ class Inner:
 
     @property
     def rows(self) -> int:
-        """How many places there are one below the other."""
+        """Number of rows of places."""
         return self._along(self.height)
 
     @property
     def columns(self) -> int:
-        """How many places there are side by side."""
+        """Number of columns of places."""
         return self._along(self.width)
 
     @property
     def count(self) -> int:
-        """How many places there are."""
+        """Number of places."""
         return self.rows * self.columns
 
     def _along(self, length: int) -> int:
-        # The last place may lie in part in the margin, which has room for it: every pixel is in one.
+        # Every pixel belongs to a place, so the last place may reach into the margin.
         inner = -(-(length - 2 * self.margin) // SPACING)
         return min(inner, grid(length, length)[0] - self.margin // SPACING)
 
     def of_tile(self, tile: Tile) -> tuple[Window, Window]:
-        """Where a tile's core stands among these places, and among the places of all that is seen."""
+        """Returns the window of a tile's core among these places, and among the places that the tile sees."""
         border = self.margin // SPACING
         ends = border + self.rows, border + self.columns
         inner, among = [], []
@@ -116,7 +119,7 @@ class Inner:
 
 
 def at_places(features: torch.Tensor, layer: str) -> torch.Tensor:
-    """A layer's features (1, C, h, w) at the places: averaged down, or enlarged bilinearly."""
+    """Resamples a layer's features (1, C, h, w) to the places: by averaging, or by bilinear enlargement."""
     block = int(layer[4])
     if block < 3:
         return F.avg_pool2d(features, SPACING >> (block - 1))
@@ -126,14 +129,15 @@ def at_places(features: torch.Tensor, layer: str) -> torch.Tensor:
 
 
 def _at_positions(gradient: torch.Tensor, layer: str, shape: Sequence[int], window: Window) -> torch.Tensor:
-    """What a gradient for a window of what `at_places` gives is for the features, (1, C, h, w)."""
+    """Returns the gradient for a layer's features, (1, C, h, w), from one for a window of `at_places`."""
     _, channels, height, width = shape
     rows, columns = window
-    # (rows, columns, channels), as the features lie in memory.
+    # (rows, columns, channels), the order of the features in memory.
     of_places = gradient[0].permute(1, 2, 0)
     block = int(layer[4])
     if block > 3:
-        # Written as products: torch's own is slower, and adds up in no fixed order on a GPU.
+        # As matrix products, because torch's gradient of `interpolate` is slower and, on a GPU, sums in no
+        # fixed order.
         down = _enlarging(height, gradient)[rows].T @ of_places.reshape(len(of_places), -1)
         found = torch.matmul(_enlarging(width, gradient)[columns].T, down.view(height, -1, channels))
     else:
@@ -146,15 +150,15 @@ def _at_positions(gradient: torch.Tensor, layer: str, shape: Sequence[int], wind
 
 
 def _enlarging(length: int, like: torch.Tensor) -> torch.Tensor:
-    """(2 · length, length): the bilinear enlargement to twice the length, as a matrix."""
+    """Returns the matrix (2 · length, length) of the bilinear enlargement to twice the length."""
     eye = torch.eye(length, device=like.device).view(1, length, length)
     return F.interpolate(eye, scale_factor=2, mode="linear")[0].T.to(like.dtype)
 
 
 class _Cosines(torch.autograd.Function):
-    """Σ_i 1 − cos(t_i, φ_i) with the gradient written out: −(t̂ − (t̂·φ̂) φ̂) / |φ| at each place.
+    """Σ_i 1 − cos(t_i, φ_i) with an explicit gradient: −(t̂ − (t̂·φ̂) φ̂) / |φ| at each place.
 
-    Hypercolumns are not put together: their products and lengths are sums over the layers.
+    Hypercolumns are never concatenated: their products and lengths are sums over the layers.
     """
 
     @staticmethod
@@ -189,7 +193,7 @@ class _Cosines(torch.autograd.Function):
         for layer, target, shape in zip(ctx.layers, ctx.targets, ctx.shapes, strict=True):
             seen = ctx.kept.pop(0)
             block = int(layer[4])
-            # A place of block 1 or 2 is the mean of so many positions.
+            # In blocks 1 and 2, a place is the mean of several positions.
             share = 1 / (SPACING >> (block - 1)) ** 2 if block < 3 else 1.0
             by_target = (of_target * share).to(seen.dtype)
             by_seen = (of_seen * (share / shape[1] ** 2)).to(seen.dtype)
@@ -199,28 +203,27 @@ class _Cosines(torch.autograd.Function):
 
 
 def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Products of two maps (1, C, h, w) at each place, (1, 1, h, w), added up in the wide type."""
+    """Returns the product of two maps (1, C, h, w) at each place, (1, 1, h, w), summed in `wide`'s type."""
     if a.dtype != torch.bfloat16:
         return (a * b.to(a.dtype)).sum(1, keepdim=True)
     return (a * b).sum(1, keepdim=True, dtype=torch.float32)
 
 
 def _length(a: torch.Tensor) -> torch.Tensor:
-    """Norms of a map (1, C, h, w) at each place, (1, 1, h, w), in the wide type."""
+    """Returns the norm of a map (1, C, h, w) at each place, (1, 1, h, w), in `wide`'s type."""
     length: torch.Tensor = torch.linalg.vector_norm(a, dim=1, keepdim=True, dtype=wide(a.dtype))
     return length
 
 
 @dataclasses.dataclass(frozen=True)
 class HypercolumnTerm:
-    """The mean of 1 − cos(t_i, φ_i) over the places i of an image without its margin, and over the groups of
-    layers that t_i and φ_i may be taken of.
+    """The mean of 1 − cos(t_i, φ_i) over the places i outside the margin, and over groups of layers.
 
     Attributes:
-        targets: by the layers of `LAYERS`, (1, C, rows, columns): unit vectors t̂ over each group's layers,
-            each layer's part divided by its channel count.
+        targets: one (1, C, rows, columns) for each of `LAYERS`: together, the layers of a group are unit
+            vectors t̂. Each layer's part is divided by its number of channels.
         inner: the places.
-        groups: `LAYERS`, cut into groups.
+        groups: `LAYERS` in groups; each group is compared by itself.
     """
 
     targets: Sequence[torch.Tensor]
@@ -236,7 +239,7 @@ class HypercolumnTerm:
         return True
 
     def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
-        """Σ (1 − cos), a scalar."""
+        """Returns Σ (1 − cos) over the tile's core, a scalar."""
         (rows, columns), among = self.inner.of_tile(tile)
         targets = dict(zip(LAYERS, (target[:, :, rows, columns] for target in self.targets), strict=True))
         sums: list[torch.Tensor] = [
@@ -254,15 +257,15 @@ class HypercolumnTerm:
 def term_of(
     rows: torch.Tensor, inner: Inner, channels: Sequence[int], groups: Groups = TOGETHER
 ) -> HypercolumnTerm:
-    """The term whose targets are hypercolumns of length 1 in each group's layers.
+    """Makes the term whose targets are given as hypercolumns.
 
     Args:
-        rows: (n, C), one for each place; the term's from now on.
+        rows: (n, C), one for each place, of length 1 in each group's layers. They are overwritten.
         inner: the places.
-        channels: of the layers, in the order of `LAYERS`.
-        groups: `LAYERS`, cut into groups.
+        channels: channels of each layer, in the order of `LAYERS`.
+        groups: `LAYERS` in groups.
     """
-    # In place: all of them twice would be the most that a painting holds.
+    # In place, because a copy would be the largest thing in memory during a painting.
     targets = []
     for part, count in zip(torch.split(rows, list(channels), 1), channels, strict=True):
         part /= count

@@ -1,7 +1,8 @@
-"""The terms of the objectives: small modules on one layer's features, and the mathematics they are made of.
+"""The terms of the objectives, one layer each, and the mathematics that they use.
 
-A term is evaluated in two steps: a statistic of the features, and a value of the statistic. Statistics are
-sums over positions, so that those of an image's windows add up to the image's, which makes tiling exact.
+A term is evaluated in two steps: a statistic of the features, then a value of the statistic. Statistics are
+sums over positions. The statistics of an image's tiles therefore add up to those of the whole image, which
+makes tiling exact.
 """
 
 from __future__ import annotations
@@ -22,26 +23,26 @@ class Term(Protocol):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Where it looks."""
+        """The layers whose features it needs."""
 
     @property
     def is_sum(self) -> bool:
-        """Whether its value is its statistic times a number: its gradient needs no sums then."""
+        """Whether its value is a constant times its statistic: its gradient then needs no sums first."""
 
     def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
-        """Sums over the positions of a tile's core.
+        """Returns sums over the positions of a tile's core.
 
         Args:
-            features: (1, C, h, w) by layer, of all that is seen of the tile.
-            tile: of the image.
+            features: (1, C, h, w) by layer, of everything that the tile sees.
+            tile: the tile.
         """
 
     def value(self, statistic: torch.Tensor) -> torch.Tensor:
-        """The term, a scalar, from the sum of its statistics over all tiles."""
+        """Returns the term, a scalar, from the sum of its statistics over all tiles."""
 
 
 class _Gram(torch.autograd.Function):
-    """F Fᵀ with the gradient written out: one symmetric product each way."""
+    """F Fᵀ with an explicit gradient: one matrix product forward and one backward."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, features: torch.Tensor) -> torch.Tensor:
@@ -49,8 +50,8 @@ class _Gram(torch.autograd.Function):
         rows = _rows(features)
         if features.dtype != torch.bfloat16:
             return torch.mm(rows.T, rows)
-        # A bfloat16 product is rounded to 8 bits at its end. Sums over blocks of positions, added up in
-        # float32, keep the products fast and the Gram matrix good to three or four digits.
+        # A bfloat16 product is rounded to 8 bits at its end. Products over blocks of positions, summed in
+        # float32, are still fast and give a Gram matrix that is right to three or four digits.
         whole = len(rows) // _GRAM_BLOCK * _GRAM_BLOCK
         rest = rows[whole:].float()
         gram = rest.T @ rest
@@ -69,26 +70,28 @@ class _Gram(torch.autograd.Function):
 
 
 def gram_matrix(features: torch.Tensor) -> torch.Tensor:
-    """Gram matrix G = F Fᵀ of a feature map, F its C × N matrix, N = H · W (Gatys et al. 2016, eq. 3).
+    """Returns the Gram matrix G = F Fᵀ of a feature map (Gatys et al. 2016, eq. 3), not normalised.
 
-    Not normalised. It does not depend on where the features are.
+    F is the map as a C × N matrix, N = H · W. G does not depend on the order of the positions.
 
     Args:
         features: (1, C, H, W).
 
     Returns:
-        (C, C); float32 for features in bfloat16, else in their type.
+        (C, C); float32 for features in bfloat16, otherwise in the features' type.
     """
     gram: torch.Tensor = _Gram.apply(features)
     return gram
 
 
 def guided_gram_matrices(features: torch.Tensor, guides: torch.Tensor) -> torch.Tensor:
-    """Gram matrix of each region: (T_r ∘ F)(T_r ∘ F)ᵀ with T_r² = guides[r] (Gatys et al. 2017, section 4).
+    """Returns the Gram matrix of each region (Gatys et al. 2017, section 4).
+
+    It is (T_r ∘ F)(T_r ∘ F)ᵀ with T_r² = guides[r].
 
     Args:
         features: (1, C, H, W).
-        guides: (R, H, W), in [0, 1]: how much of each position is in each region.
+        guides: (R, H, W), in [0, 1]: the share of each position that is in each region.
 
     Returns:
         (R, C, C), not normalised: divide by the sum of each region's guide.
@@ -98,14 +101,15 @@ def guided_gram_matrices(features: torch.Tensor, guides: torch.Tensor) -> torch.
 
 
 def moments(features: torch.Tensor, guides: torch.Tensor) -> torch.Tensor:
-    """Sum and Gram matrix of each region, as one tensor.
+    """Returns the sum and the Gram matrix of each region in one tensor.
 
     Args:
         features: (1, C, H, W).
         guides: (R, H, W), as for `guided_gram_matrices`.
 
     Returns:
-        (R, C + 1, C): first row the sum of the features, then their Gram matrix; weighted by the guides.
+        (R, C + 1, C): the first row is the sum of the features, the others are their Gram matrix, both
+        weighted by the guides.
     """
     channels_last = _rows(features)
     sums = torch.mm(guides.flatten(1).to(features.dtype), channels_last).to(wide(features.dtype))
@@ -113,7 +117,7 @@ def moments(features: torch.Tensor, guides: torch.Tensor) -> torch.Tensor:
 
 
 def _symmetric_eigen(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Eigenvalues, rising, and eigenvectors of a symmetric matrix in float64."""
+    """Returns the eigenvalues, rising, and the eigenvectors of a symmetric matrix in float64."""
     values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
     return values, vectors
 
@@ -127,12 +131,12 @@ def _to_float64(tensor: torch.Tensor) -> torch.Tensor:
 class Normal:
     """A normal distribution to compare others with: μ̂ and Σ̂, with a ridge ε.
 
-    Covariances of few positions or of a plain image have empty directions, in which roots have no steady
-    gradient. Both that are compared have ε added to their variance in every direction.
+    The covariance of few positions or of a plain image has directions without variance, in which the gradient
+    of a root is unstable. ε is therefore added to the variance of both distributions in every direction.
 
     Attributes:
         mean: μ̂, (C,).
-        ridge: ε, a thousandth of the mean variance and what float32 sums of products are uncertain by.
+        ridge: ε, a thousandth of the mean variance plus the error of sums of products in float32.
         root, inverse_root: (Σ̂ + ε I)^½ and (Σ̂ + ε I)^-½, (C, C), in float64.
     """
 
@@ -143,7 +147,7 @@ class Normal:
 
 
 def normal(mean: torch.Tensor, covariance: torch.Tensor) -> Normal:
-    """The normal distribution of a mean (C,) and a covariance (C, C)."""
+    """Returns the normal distribution with a mean (C,) and a covariance (C, C)."""
     wide_mean, wide_covariance = _to_float64(mean), _to_float64(covariance)
     spread = float(wide_covariance.diagonal().mean().clamp_min(0))
     ridge = 1e-3 * spread + 1e-7 * float(wide_mean.square().sum()) + 1e-12
@@ -156,8 +160,8 @@ def normal(mean: torch.Tensor, covariance: torch.Tensor) -> Normal:
 class _Spread(torch.autograd.Function):
     """Squared Wasserstein-2 distance of two centred normal distributions, Σ and Σ̂ (both with the ridge).
 
-    tr Σ + tr Σ̂ − 2 tr A^½ with A = Σ̂^½ Σ Σ̂^½ is a difference that rounding makes negative. It is computed as
-    the sum of squares that it equals, |Σ̂^-½ A^½ − Σ̂^½|². Its gradient is I − Σ̂^½ A^-½ Σ̂^½.
+    It is tr Σ + tr Σ̂ − 2 tr A^½ with A = Σ̂^½ Σ Σ̂^½. Rounding can make this difference negative, so it is
+    computed as the equal sum of squares |Σ̂^-½ A^½ − Σ̂^½|². Its gradient is I − Σ̂^½ A^-½ Σ̂^½.
     """
 
     @staticmethod
@@ -167,7 +171,7 @@ class _Spread(torch.autograd.Function):
         eye = torch.eye(len(covariance), dtype=torch.float64, device=target.root.device)
         product = target.root @ (_to_float64(covariance) + target.ridge * eye) @ target.root
         values, vectors = _symmetric_eigen(product)
-        # Less is rounding: no variance is below the ridge.
+        # No variance is below the ridge: a smaller eigenvalue is a rounding error.
         roots = values.clamp_min(target.ridge**2).sqrt()
         ctx.save_for_backward(eye - target.root @ (vectors / roots) @ vectors.T @ target.root)
         distance = (target.inverse_root @ (vectors * roots) @ vectors.T - target.root).square().sum()
@@ -182,8 +186,9 @@ class _Spread(torch.autograd.Function):
 
 
 def wasserstein_distance(mean: torch.Tensor, covariance: torch.Tensor, target: Normal) -> torch.Tensor:
-    """Squared Wasserstein-2 distance of two normal distributions (Olkin, Pukelsheim 1982), at least 0:
-    |μ − μ̂|² + tr Σ + tr Σ̂ − 2 tr (Σ̂^½ Σ Σ̂^½)^½.
+    """Returns the squared Wasserstein-2 distance of two normal distributions (Olkin, Pukelsheim 1982).
+
+    It is |μ − μ̂|² + tr Σ + tr Σ̂ − 2 tr (Σ̂^½ Σ Σ̂^½)^½, at least 0.
 
     Args:
         mean: μ, (C,).
@@ -195,7 +200,7 @@ def wasserstein_distance(mean: torch.Tensor, covariance: torch.Tensor, target: N
 
 
 def total_variation(image: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of neighbouring pixels: vertical plus horizontal.
+    """Returns the mean squared difference of neighbouring pixels: vertical plus horizontal.
 
     Args:
         image: (1, 3, H, W).
@@ -210,10 +215,10 @@ def total_variation(image: torch.Tensor) -> torch.Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class _LayerTerm:
-    """A term that looks at one layer.
+    """A term of one layer.
 
     Attributes:
-        layer: its name.
+        layer: name of the layer.
     """
 
     layer: str
@@ -233,7 +238,7 @@ class ContentTerm(_LayerTerm):
 
     Attributes:
         target: P, the content image's features, (1, C, H, W), in the network's arithmetic.
-        scale: factor of the sum of squares.
+        scale: factor before the sum of squares.
     """
 
     target: torch.Tensor
@@ -244,7 +249,7 @@ class ContentTerm(_LayerTerm):
         return True
 
     def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
-        """Σ (F − P)², a scalar."""
+        """Returns Σ (F − P)² over the tile's core, a scalar."""
         core, (rows, columns) = tile.core_of(features, self.layer)
         dtype = wide(core.dtype)
         return (core.to(dtype) - self.target[:, :, rows, columns].to(dtype)).square().sum()
@@ -258,12 +263,12 @@ class GramTerm(_LayerTerm):
     """Σ_r scale_r · Σ (G_r / N_r − Ĝ_r)², G_r the Gram matrix of region r and N_r its positions.
 
     Attributes:
-        inner: the positions that count. Outside is the margin.
-        guides: (R, H, W): how much of each position is in each region, 0 in the margin; None for one region
-            that is all.
+        inner: the positions outside the margin.
+        guides: (R, H, W): the share of each position that is in each region, 0 in the margin; None for a
+            single region that covers everything.
         positions: (R,): N_r, the sums of the guides.
-        targets: (R, C, C): Ĝ_r, the styles' Gram matrices over their positions.
-        scales: (R,): factors of the sums of squares.
+        targets: (R, C, C): Ĝ_r, the styles' Gram matrices divided by their numbers of positions.
+        scales: (R,): factors before the sums of squares.
     """
 
     inner: Window
@@ -273,7 +278,7 @@ class GramTerm(_LayerTerm):
     scales: torch.Tensor
 
     def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
-        """(R, C, C)."""
+        """Returns the Gram matrix of each region over the tile's core, (R, C, C)."""
         core, (rows, columns) = tile.core_of(features, self.layer)
         if self.guides is None:
             inner = among(self.inner, (rows, columns))
@@ -287,13 +292,14 @@ class GramTerm(_LayerTerm):
 
 @dataclasses.dataclass(frozen=True)
 class WassersteinTerm(_LayerTerm):
-    """Σ_r scale_r · W₂² of the features of region r and the styles'.
+    """Σ_r scale_r · W₂², the squared distance between the features of region r and those of the styles.
 
     Attributes:
-        guides: (R, H, W): how much of each position is in each region, 0 in the margin.
+        guides: (R, H, W): the share of each position that is in each region, 0 in the margin.
         positions: (R,): the sums of the guides.
-        targets: (R, C + 1, C): the styles' mean features and, below, their mean outer product.
-        scales: (R,): factors of the distances.
+        targets: (R, C + 1, C): the first row is the mean of the styles' features, the others are their mean
+            outer product.
+        scales: (R,): factors before the distances.
     """
 
     guides: torch.Tensor
@@ -306,7 +312,7 @@ class WassersteinTerm(_LayerTerm):
         self._normals.extend(normal(target[0], covariance(target)) for target in self.targets)
 
     def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
-        """(R, C + 1, C)."""
+        """Returns the `moments` of each region over the tile's core, (R, C + 1, C)."""
         core, (rows, columns) = tile.core_of(features, self.layer)
         return moments(core, self.guides[:, rows, columns])
 
@@ -320,17 +326,17 @@ class WassersteinTerm(_LayerTerm):
 
 
 def covariance(mean_moments: torch.Tensor) -> torch.Tensor:
-    """Covariance from mean and mean outer product, (C + 1, C) as `moments` gives them over positions."""
+    """Returns the covariance (C, C) from `moments` divided by the number of positions, (C + 1, C)."""
     mean, outer = mean_moments[0], mean_moments[1:]
     return outer - torch.outer(mean, mean)
 
 
 def _rows(features: torch.Tensor) -> torch.Tensor:
-    """(N, C); no copy of channels_last features."""
+    """Returns features (1, C, H, W) as (N, C), without a copy if they are channels_last."""
     _, channels, height, width = features.shape
     return features.permute(0, 2, 3, 1).reshape(height * width, channels)
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
-    """The type that sums of this type are kept in."""
+    """Returns the type in which to sum values of a type: float32 for bfloat16, otherwise the type itself."""
     return torch.float32 if dtype == torch.bfloat16 else dtype

@@ -1,10 +1,11 @@
-"""The nearest place of a style for each place of a picture, by the direction of their hypercolumns, or of
-parts of them that find their nearest each by itself.
+"""Finds the nearest place of a style for each place of a picture, by the direction of their hypercolumns.
 
-Both sides are taken about their own mean (Kolkin et al. 2022, section 4). The search runs over the first
-principal components of the style's; where a style has more than `CANDIDATES` places, over an even
-choice of them, then among the neighbours of the place that was found. Equal places are settled by the lowest
-number.
+A hypercolumn can also be cut into parts, each of which finds its own nearest place.
+
+The mean of each side is subtracted first (Kolkin et al. 2022, section 4). The search compares the first
+principal components of the style's hypercolumns. If a style has more than `CANDIDATES` places, the search
+compares an evenly spaced selection of them and then goes on to better neighbours of the place it found. Of
+equally near places, the one with the lowest number counts.
 """
 
 from __future__ import annotations
@@ -19,27 +20,28 @@ import torch.nn.functional as F
 from impasto_server.engine.losses import wide
 
 CANDIDATES = 1 << 14
-"""Places of a style that are compared with every place of the picture."""
+"""Maximum number of a style's places that are compared with every place of the picture."""
 QUERIES = 4096
-"""Places of the picture that are matched at a time."""
+"""Number of the picture's places that are matched at a time."""
 _SAMPLE = 4096
-"""Places of a style that its principal components are found from."""
+"""Approximate number of a style's places from which its principal components are computed."""
 _LEVELS = 1 << 20
 _FEWEST = 64
-"""Of an even choice of a style's places fewer are no fair choice."""
+"""Minimum number of allowed places in an evenly spaced selection; below it, all allowed places count."""
 
 Rows: TypeAlias = Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]
-"""Gives an image's hypercolumns, in pieces: the places' numbers, (n,), and their hypercolumns, (n, C)."""
+"""A function that yields an image's hypercolumns in pieces: the places' numbers (n,), and theirs (n, C)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Columns of a style's hypercolumns that find their nearest by themselves.
+    """Columns of a style's hypercolumns that find their own nearest places.
 
     Attributes:
-        columns: which.
-        components: (C, D), orthonormal, C as many as there are columns.
-        rows: (n, D): the components of the places about their mean, over their length.
+        columns: the columns, C of them.
+        components: (C, D), the principal components, orthonormal.
+        rows: (n, D): for each place, the components of its difference from the mean, divided by the length of
+            that difference.
     """
 
     columns: slice
@@ -49,12 +51,12 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-    """A style's places, ready to be searched.
+    """A style's places, ready for the search.
 
     Attributes:
-        grid: their rows and columns.
-        parts: of their hypercolumns.
-        allowed: (n,), which places may be found; None for all.
+        grid: numbers of rows and columns of places.
+        parts: the parts of their hypercolumns.
+        allowed: (n,), booleans: the places that may be found; None for all.
     """
 
     grid: tuple[int, int]
@@ -73,11 +75,11 @@ def index_of(
     """Prepares a search; yields after each piece of the style.
 
     Args:
-        rows: of the style; asked twice.
-        grid: rows and columns of the style's places, which are numbered row by row.
-        allowed: (n,), booleans: which of them may be found; None for all.
-        columns: of the hypercolumns, that find their nearest each by themselves.
-        dimensions: principal components of each that the search sees.
+        rows: yields the style's hypercolumns; called twice.
+        grid: numbers of rows and columns of the style's places, which are numbered row by row.
+        allowed: (n,), booleans: the places that may be found; None for all.
+        columns: the columns of each part that finds its own nearest places.
+        dimensions: number of principal components of each part that the search compares.
     """
     count = grid[0] * grid[1]
     counted = count if allowed is None else int(allowed.sum())
@@ -85,7 +87,7 @@ def index_of(
     total: torch.Tensor | None = None
     sampled: list[torch.Tensor] = []
     for numbers, piece in rows():
-        # The same ones whatever the pieces are.
+        # By rank, so that the sample does not depend on how the style is cut into pieces.
         ranks = numbers if allowed is None else allowed.cumsum(0)[numbers] - 1
         chosen = piece if allowed is None else piece[allowed[numbers]]
         of_piece = chosen.sum(0, dtype=wide(piece.dtype))
@@ -113,10 +115,12 @@ def index_of(
 
 
 def _principal_components(sample: torch.Tensor, dimensions: int) -> torch.Tensor:
-    """The first of centred rows (n, C), as columns (C, D), by subspace iteration (Halko, Martinsson, Tropp
-    2011, algorithm 4.4)."""
+    """Returns the first principal components of centred rows (n, C), as columns (C, D).
+
+    They are found by subspace iteration (Halko, Martinsson, Tropp 2011, algorithm 4.4).
+    """
     count = min(dimensions, *sample.shape)
-    # Drawn on the CPU, so that they are the same on every device.
+    # Drawn on the CPU, so that the start is the same on every device.
     start = torch.randn((sample.shape[1], count), generator=torch.Generator().manual_seed(0))
     basis = start.to(sample)
     for _ in range(2):
@@ -127,12 +131,14 @@ def _principal_components(sample: torch.Tensor, dimensions: int) -> torch.Tensor
 def projected(
     index: Index, rows: Iterator[tuple[torch.Tensor, torch.Tensor]]
 ) -> Generator[None, None, list[torch.Tensor]]:
-    """The places of a picture in the components of each part of a style, (m, D), in the wide type; yields
-    after each piece of the picture.
+    """Projects a picture's hypercolumns onto the components of a style; yields after each piece.
 
     Args:
         index: the style.
-        rows: of the picture.
+        rows: the picture's hypercolumns, in pieces.
+
+    Returns:
+        For each part of the style, (m, D), in `wide`'s type.
     """
     pieces: list[list[torch.Tensor]] = [[] for _ in index.parts]
     order = []
@@ -148,11 +154,11 @@ def projected(
 
 
 def nearest(index: Index, queries: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """Finds the style's places nearest to places of a picture, in pieces.
+    """Finds the style's places that are nearest to the places of a picture.
 
     Args:
         index: the style.
-        queries: for each of its parts the picture's places in its components, (m, D), about their mean.
+        queries: from `projected`, less their mean: (m, D) for each part of the style.
 
     Yields:
         The numbers of the style's places for the next `QUERIES` places of the picture, (n, parts).
@@ -166,7 +172,7 @@ def nearest(index: Index, queries: Sequence[torch.Tensor]) -> Iterator[torch.Ten
     if index.allowed is not None:
         candidates = candidates[index.allowed[candidates]]
         if len(candidates) < _FEWEST:
-            # A small part may fall between the places of the choice.
+            # A small area may fall between the selected places.
             candidates = index.allowed.nonzero()[:, 0]
     among = [part.rows[candidates] for part in index.parts]
     for pieces in zip(*(torch.split(query, QUERIES) for query in queries), strict=True):
@@ -183,7 +189,7 @@ def nearest(index: Index, queries: Sequence[torch.Tensor]) -> Iterator[torch.Ten
 
 
 def _best(query: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """The number of the row with the largest product, the lowest of equal ones."""
+    """Returns, for each query, the number of the row with the largest product; the lowest of equal ones."""
     values = query.new_full((len(query),), -torch.inf)
     places = torch.zeros(len(query), dtype=torch.long, device=query.device)
     for number, part in enumerate(torch.split(rows, QUERIES)):
@@ -195,12 +201,12 @@ def _best(query: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 
 
 def _climbed(index: Index, part: Part, query: torch.Tensor, found: torch.Tensor, step: int) -> torch.Tensor:
-    """The best of each place and those `step` rows or columns away, the lowest of equal ones."""
+    """Returns the best of each place and the places `step` rows or columns away; the lowest of equal ones."""
     rows, columns = index.grid
     offsets = torch.tensor([-step, 0, step], device=found.device)
     near_rows = (found // columns)[:, None].add(offsets).clamp(0, rows - 1)
     near_columns = (found % columns)[:, None].add(offsets).clamp(0, columns - 1)
-    # Row by row: rising.
+    # Row by row, so that the numbers rise and the lowest comes first.
     near = (near_rows[:, :, None] * columns + near_columns[:, None, :]).flatten(1)
     dtype = wide(query.dtype)
     products = torch.stack([(part.rows[of_one] * query).sum(1, dtype=dtype) for of_one in near.T], 1)
@@ -210,6 +216,8 @@ def _climbed(index: Index, part: Part, query: torch.Tensor, found: torch.Tensor,
 
 
 def _rounded(products: torch.Tensor) -> torch.Tensor:
-    """Products of unit rows without their last bits, in which equal rows may differ: they depend on where a
-    row stands in a matrix. In bfloat16 they are rounded anyway."""
+    """Rounds products of unit rows, in place, so that equal rows give equal products.
+
+    The last bits of a product depend on where its row is in the matrix. bfloat16 has no such bits.
+    """
     return products if products.dtype == torch.bfloat16 else products.mul_(_LEVELS).round_()

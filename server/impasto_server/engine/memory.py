@@ -1,4 +1,4 @@
-"""How much memory a painting takes, and how it is made to fit."""
+"""Estimates the memory that a painting needs and makes it fit."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ from impasto_server.engine.evaluation import Method
 from impasto_server.engine.windows import STRIDE
 
 TILE_SIDES = (2048, 1536, 1024, 768, 512, 384, 256)
-"""Sides of tiles tried, in pixels: the largest that fits is the quickest, less of it being overlap."""
+"""Sides of tiles to try, in pixels. The largest that fits is the fastest: it has the least overlap."""
 
 _MIB = 1 << 20
 
-# Bytes per pixel that an evaluation takes beside the image's own tensors and workspaces. From the peaks of
-# three evaluations on one CPU with `keep_freed_memory`, 512² and 1024², VGG-16 to relu5_1: 1620 to 1730 in
-# bfloat16 (1020 if freed memory is not kept), 2680 to 3290 in float32; a worker that painted up to 1024² from
-# coarse to fine, previews and all, took 2060 in bfloat16. The upper ends count: a plan that is too small gets
-# the process killed. GPUs were not measured.
+# Bytes per pixel of an evaluation, in addition to the image's own tensors and workspaces. Measured on a CPU
+# with `keep_freed_memory`, up to 1024², VGG-16 to relu5_1: at most 2060 in bfloat16 and 3290 in float32. The
+# estimates are above that, because the process is killed if a plan is too small. GPUs were not measured.
 _KEPT_BFLOAT16 = 2100.0
 _KEPT_FLOAT32 = 3700.0
 _IMAGE = 3 * 4.0
 _FIXED = 192 * _MIB
-"""Beside all this: workspaces of the convolutions, style targets."""
+"""Bytes for everything else: workspaces of the convolutions, style targets."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +32,10 @@ class MemoryPlan:
     """How the evaluations of one scale fit into memory.
 
     Attributes:
-        method: what is done to save memory.
-        estimated_bytes: at the peak, beside the network.
-        tile_side: of a tile without its overlap, in pixels; None if not tiled.
-        history: pairs of images that L-BFGS remembers.
+        method: how the image is evaluated, at once or tile by tile.
+        estimated_bytes: peak memory, without the network.
+        tile_side: side of a tile without its overlap, in pixels; None if not tiled.
+        history: number of pairs of images that L-BFGS remembers; 0 for Adam.
     """
 
     method: Method
@@ -54,7 +52,7 @@ class DoesNotFit(Exception):
     """
 
     def __init__(self, needed_bytes: int) -> None:
-        super().__init__(f"about {math.ceil(needed_bytes / _MIB)} MiB would be needed")
+        super().__init__(f"the smallest plan needs about {math.ceil(needed_bytes / _MIB)} MiB")
         self.needed_bytes = needed_bytes
 
 
@@ -70,26 +68,27 @@ def memory_plans(
     held_bytes: int = 0,
     target_values: int = 8,
 ) -> list[MemoryPlan]:
-    """The plans that fit, from the quickest to the smallest.
+    """Returns the plans that fit, from the fastest to the smallest.
 
     Args:
-        width, height: of the image with its margin, in pixels.
-        bfloat16: whether the network runs in it.
-        history: pairs of images that L-BFGS is to remember, fewer where there is no room; 0 for Adam.
-        overlap: of tiles, in pixels.
-        available_bytes: what may be used beside the network; None for no limit.
-        snapshots: whether checkpoints on their way to the disk take of the same memory, as on a CPU.
-        held_bytes: of the pictures that it is made from, which are kept beside all that.
-        target_values: that the objective's targets have for each pixel.
+        width, height: size of the image with its margin, in pixels.
+        bfloat16: whether the network computes in bfloat16.
+        history: number of pairs of images that L-BFGS should remember; plans with fewer pairs are tried too.
+            0 for Adam.
+        overlap: overlap of tiles, in pixels.
+        available_bytes: memory that may be used, without the network; None for no limit.
+        snapshots: whether checkpoints that are being written use the same memory, as on a CPU.
+        held_bytes: memory of the pictures in the scene.
+        target_values: values that the objective's targets have for each pixel.
 
     Raises:
-        DoesNotFit: not even the smallest tiles do.
+        DoesNotFit: no plan fits.
     """
     kept = _KEPT_BFLOAT16 if bfloat16 else _KEPT_FLOAT32
     pixels = width * height
     plans = []
     for pairs in dict.fromkeys((history, math.ceil(history / 3), math.ceil(history / 6))):
-        # The image, its best, its average, its gradient and some in between; L-BFGS keeps pairs besides.
+        # The image, the best image, the average, the gradient and intermediate results; then L-BFGS's pairs.
         images = held_bytes + (8 + 2 * pairs) * _IMAGE * pixels
         if snapshots:
             images += (5 + 2 * pairs) * _IMAGE * pixels
@@ -107,7 +106,7 @@ def memory_plans(
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that may still be used on a device: free memory, on a CPU also within this process's cgroup."""
+    """Returns the free memory of a device in bytes; on a CPU, within the limit of this process's cgroup."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))

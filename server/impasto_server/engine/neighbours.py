@@ -1,4 +1,4 @@
-"""The targets of the objective "neighbours": where each place's nearest neighbours are, and how they mix."""
+"""The targets of the objective "neighbours": the nearest neighbours of each place, mixed by their shares."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from impasto_server.engine.objectives.objective import Setting, Terms
 from impasto_server.engine.targets import StyleImage, piece_side, style_key
 
 _AT_ONCE = 256 * 256
-"""Pixels of a picture and its styles whose targets take too little time to tell of."""
+"""Pixels of a picture and its styles up to which finding the targets is too quick to report its progress."""
 _DIMENSIONS = 256
-"""Principal components of a style's hypercolumns, of 2,688, that the search sees. With them the cosine at the
-place that is found is 0.001 less, on average, than with all of them."""
+"""Principal components of a style's hypercolumns, out of 2,688, that the search compares. With all of them,
+the cosine at the place it finds is only 0.001 more on average."""
 _DIMENSIONS_OF_A_LAYER = 48
-"""Principal components that the search sees where each layer finds its nearest by itself."""
+"""Principal components that the search compares when each layer finds its own nearest place."""
 
 
 def neighbour_terms(setting: Setting) -> Generator[float, None, Terms]:
-    """Finds the targets; yields the share that is done, as `Definition.terms` does."""
+    """Finds the targets and makes the terms; yields the share that is done, as `Definition.terms` does."""
     search = _Search(setting)
     work = search.terms()
     while True:
@@ -50,13 +50,13 @@ def neighbour_terms(setting: Setting) -> Generator[float, None, Terms]:
 
 
 class _Painting:
-    """A style as it is searched: its hypercolumns, and which of its places may be found.
+    """A style to search: its hypercolumns, and the places of it that may be found.
 
     Attributes:
-        share: of the part's look.
-        weights: (m,): how much of each place of the picture is in the part; None for all of it.
-        grid: rows and columns of the places.
-        allowed: (n,), booleans; None for all.
+        share: the style's share in its part of the picture.
+        weights: (m,): the share of each place of the picture that is in the part; None for all of it.
+        grid: numbers of rows and columns of the style's places.
+        allowed: (n,), booleans: the places that may be found; None for all.
     """
 
     def __init__(self, setting: Setting, part: objective.Part, style: StyleImage, share: float) -> None:
@@ -71,11 +71,11 @@ class _Painting:
         self.allowed: torch.Tensor | None = None
         if style.mask is not None:
             of_places = _at_places(style.mask, inner)
-            # A part smaller than a place is where it is whitest.
+            # A mask smaller than a place allows the places where it is whitest.
             self.allowed = of_places >= min(0.5, float(of_places.max()))
 
     def rows(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Its hypercolumns; kept if they are made in one piece."""
+        """Yields its hypercolumns, as `rows_of` does; keeps them if they come in one piece."""
         count = math.prod(self.grid)
         if self._whole is not None:
             yield torch.arange(count, device=self._whole.device), self._whole
@@ -87,14 +87,14 @@ class _Painting:
 
     @property
     def pixels(self) -> int:
-        """Of the style."""
+        """Number of pixels of the style."""
         return math.prod(self._style.image.shape[2:])
 
     def index(self, columns: Sequence[slice]) -> Generator[None, None, Index]:
-        """It as it is searched; found once for all pictures that are painted in it.
+        """Returns the index of the style, from the cache if it is there; yields as `index_of` does.
 
         Args:
-            columns: of the hypercolumns, that find their nearest each by themselves.
+            columns: the columns of each part that finds its own nearest places.
         """
         cache = self._setting.cache
         key = style_key(self._setting.network, self._style, f"index of {len(columns)}")
@@ -117,15 +117,15 @@ class _Painting:
         return index
 
     def release(self) -> None:
-        """Lets go of the hypercolumns."""
+        """Frees the memory of the hypercolumns."""
         self._whole = None
 
 
 class _Search:
-    """The work of finding targets.
+    """The search for the targets.
 
     Attributes:
-        pixels: of the picture and its styles.
+        pixels: number of pixels of the picture and its styles.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -138,24 +138,24 @@ class _Search:
             for part in setting.parts
             for style, weight in part.styles
         ]
-        # For each painting it, the picture, the search, and what was found.
+        # For each painting: its index, the projected picture, the pieces of the search, and the mixing.
         self._pieces = len(self._paintings) * (3 + math.ceil(self._inner.count / QUERIES))
         self._done = self._steps = 0
         self.pixels = math.prod(setting.content.shape[2:]) + sum(each.pixels for each in self._paintings)
 
     def step(self, work: Iterator[None]) -> None:
-        """Does a step of what `terms` gave."""
+        """Does one step of the generator that `terms` returned."""
         next(work)
         self._steps += 1
 
     @property
     def share(self) -> float:
-        """Of it that is done, above 0 and below 1."""
-        # A piece may take many steps, nobody knows how many: each is a tenth of what is left of it.
+        """Share of the search that is done, above 0 and below 1."""
+        # The number of steps of a piece is not known: each step counts as a tenth of what is left of it.
         return min(0.99, (self._done + 1 - 0.9 ** (self._steps + 1)) / self._pieces)
 
     def terms(self) -> Generator[None, None, Terms]:
-        """Finds them; yields after each piece of work."""
+        """Finds the targets and returns the terms; yields after each piece of work."""
         kept = dict(self._setting.kept)
         if not kept:
             kept = yield from self._places()
@@ -171,7 +171,7 @@ class _Search:
             yield
         bare = (1 - covered).clamp_min(0)
         if bool((bare > 1e-3).any()):
-            # What no region covers stays as it is.
+            # Where no region is, the target is the content itself.
             every = torch.arange(self._inner.count, device=bare.device)[:, None]
             every = every.expand(-1, len(self._columns))
             mixed = yield from _mixed(mixed, self._content_rows, every, bare, self._columns)
@@ -187,9 +187,9 @@ class _Search:
         return term_of(targets, self._inner, channels, self._groups)
 
     def _places(self) -> Generator[None, None, dict[str, torch.Tensor]]:
-        """The nearest places of each painting, (m, groups of layers), numbered in it row by row."""
+        """Finds the nearest places in each painting: (m, groups of layers), numbered row by row."""
         found = {}
-        # One after the other: all of their places at once may take more than the painting.
+        # One style after the other, because the places of all of them may need more memory than the rest.
         for number, painting in enumerate(self._paintings):
             index = yield from painting.index(self._columns)
             if len(self._paintings) > 1:
@@ -214,7 +214,7 @@ class _Search:
         return found
 
     def _looked_for(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """(1 − a) φ(start) + a φ(content) at each place."""
+        """Yields (1 − a) φ(start) + a φ(content), the hypercolumns to search for, as `rows_of` does."""
         weight = self._setting.recipe.content_weight or 0.0
         share = weight / (weight + HALF_WEIGHT)
         if weight and self._setting.coarsest:
@@ -241,7 +241,7 @@ class _Search:
 def _rows_of(
     setting: Setting, image: torch.Tensor, margin: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    # Zeros beyond the edge would be found again: edges would look like the painting's edges.
+    # With zeros beyond the edge, places at the edge would match places at the style's edge.
     side = piece_side(image, setting.content, setting.tile_side)
     return rows_of(setting.network, image, margin=margin, padding="reflect", tile_side=side)
 
@@ -252,7 +252,7 @@ def _inner(image: torch.Tensor, margin: int) -> Inner:
 
 
 def _columns(network: Network, groups: Groups) -> Iterator[slice]:
-    """The columns of hypercolumns that each group of layers has."""
+    """Yields the columns of the hypercolumns that belong to each group of layers."""
     begin = 0
     for group in groups:
         end = begin + sum(network.channels(layer) for layer in group)
@@ -265,7 +265,7 @@ def _name(number: int) -> str:
 
 
 def _at_places(mask: torch.Tensor, inner: Inner) -> torch.Tensor:
-    """A mask (1, 1, H, W), margin included, at the places: (n,)."""
+    """Averages a mask (1, 1, H, W), which includes the margin, to the places: (n,)."""
     border = inner.margin // SPACING
     of_places = F.avg_pool2d(mask, SPACING)[0, 0, border:, border:]
     return of_places[: inner.rows, : inner.columns].flatten()
@@ -278,14 +278,14 @@ def _mixed(
     weights: float | torch.Tensor,
     columns: Sequence[slice],
 ) -> Generator[None, None, torch.Tensor]:
-    """Adds the directions of an image's hypercolumns to what is there; yields after each piece of the image.
+    """Adds the directions of an image's hypercolumns to a mixture; yields after each piece of the image.
 
     Args:
-        mixed: (m, C), what is there; None for nothing.
-        rows: the hypercolumns.
-        places: (m, parts): which of them for each place of the picture, and each part of a hypercolumn.
-        weights: how much, of one or of each place, (m,).
-        columns: of each part.
+        mixed: (m, C), the mixture so far; None for an empty one.
+        rows: yields the image's hypercolumns.
+        places: (m, parts): the image's place for each place of the picture and each part of a hypercolumn.
+        weights: weight of the directions: one number, or one for each place of the picture, (m,).
+        columns: the columns of each part.
     """
     last = int(places.max())
     for numbers, piece in rows():

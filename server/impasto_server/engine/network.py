@@ -15,7 +15,7 @@ from impasto_server.engine.weights import Weights
 
 Padding = Literal["zeros", "reflect"]
 
-# Mean and standard deviation of ImageNet's RGB in [0, 1]: what torchvision's networks were trained with.
+# Mean and standard deviation of ImageNet's RGB in [0, 1], with which torchvision's networks were trained.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -23,12 +23,12 @@ _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-unty
 
 
 class Network(nn.Module):
-    """A frozen VGG whose layers are named as in the papers: relu1_1, relu1_2, relu2_1, …
+    """A frozen VGG whose layers have the names of the papers: relu1_1, relu1_2, relu2_1, …
 
-    Made in float32; `.double()` and `.to(device)` work as on any module.
+    It starts in float32; `.double()` and `.to(device)` work as on any module.
 
     Attributes:
-        architecture, weights_name, origin, sha256: of its weights, as in `Weights`.
+        architecture, weights_name, origin, sha256: the fields of its `Weights`.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -39,45 +39,45 @@ class Network(nn.Module):
         self.sha256 = weights.sha256
         self._names = list(weights.convolutions)
         for name, (weight, bias) in weights.convolutions.items():
-            # The layout that oneDNN and cuDNN run these convolutions in: otherwise every call converts.
+            # The layout in which oneDNN and cuDNN run these convolutions; with another, each call converts.
             self.register_buffer(f"{name}_weight", weight.contiguous(memory_format=torch.channels_last))
             self.register_buffer(f"{name}_bias", bias)
-            # The gradient for a convolution's input is a convolution with the kernel turned about.
+            # The gradient for a convolution's input is a convolution with the kernel rotated by 180°.
             turned = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
             self.register_buffer(f"{name}_turned", turned)
         self._cast: dict[torch.dtype, Network] = {}
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights and the features."""
+        """Type of the weights and of the features."""
         return self._weight(self._names[0]).dtype
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self._weight(self._names[0]).device
 
     def channels(self, layer: str) -> int:
-        """Channels of a layer."""
+        """Returns the number of channels of a layer."""
         return self._weight(layer.replace("relu", "conv")).shape[0]
 
     def _weight(self, name: str) -> torch.Tensor:
         return self.get_buffer(f"{name}_weight")
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Network:
-        # All that moves or casts a module's tensors goes through here: casts are of what was.
+        # Everything that moves or casts a module's tensors calls this, after which the casts are out of date.
         self._cast.clear()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def in_dtype(self, dtype: torch.dtype) -> Network:
-        """This network in another arithmetic; made once and kept until this one is moved or cast."""
+        """Returns this network in another arithmetic; it is kept until this one is moved or cast."""
         if dtype == self.dtype:
             return self
         cast = self._cast.get(dtype)
-        # Somebody may have moved or cast a cast.
+        # The cast itself may have been moved or cast since.
         if cast is None or (cast.dtype, cast.device) != (dtype, self.device):
-            # Other casts are not a part of this one.
+            # Without the other casts, which the copy must not contain.
             others, self._cast = self._cast, {}
             cast = copy.deepcopy(self).to(dtype)
             self._cast = {**others, dtype: cast}
@@ -86,30 +86,31 @@ class Network(nn.Module):
     def forward(
         self, image: torch.Tensor, layers: Iterable[str], *, padding: Padding = "zeros"
     ) -> dict[str, torch.Tensor]:
-        """Features of an image.
+        """Computes features of an image.
 
         Args:
             image: (1, 3, H, W), RGB normalised by the ImageNet mean and standard deviation, any float type.
-            layers: which to give: "reluB_I" (after a convolution's ReLU), B the block, I the position in it.
-            padding: what the convolutions see beyond the edge: zeros, as VGG was trained, or the features
-                reflected, which makes places at the edge like any others.
+            layers: layers to return: "reluB_I" is after a convolution's ReLU, B the block, I the position in
+                it.
+            padding: what the convolutions see beyond the edge: zeros, as in the training of VGG, or the
+                features reflected, which makes places at the edge look like any others.
 
         Returns:
-            name → (1, C, H / 2**(B-1), W / 2**(B-1)), sizes rounded down, in the network's arithmetic; with
-            zeros differentiable, once, for the image. Nothing past the last of them is computed.
+            name → (1, C, H / 2**(B-1), W / 2**(B-1)), sizes rounded down, in the network's arithmetic. With
+            zeros they are differentiable, once, for the image. No layer after the last of these is computed.
 
         Raises:
-            ValueError: a layer that this network does not have, or a gradient asked for with "reflect".
+            ValueError: the network has no such layer, or "reflect" is used where a gradient is needed.
         """
         wanted = set(layers)
         relus = [_relu(name) for name in self._names]
         if unknown := wanted - set(relus):
-            raise ValueError(f"no such layers: {', '.join(sorted(unknown))}")
+            raise ValueError(f"this network has no layers {', '.join(sorted(unknown))}")
         names = self._names[: max((relus.index(layer) + 1 for layer in wanted), default=0)]
         x = image.to(self.dtype, memory_format=torch.channels_last)
         if torch.is_grad_enabled() and x.requires_grad:
             if padding != "zeros":
-                raise ValueError("features with reflected edges have no gradient")
+                raise ValueError("features with reflected edges have no gradient; use padding='zeros'")
             given = [relu for relu in relus if relu in wanted]
             return dict(zip(given, _Trunk.apply(x, self, names, given), strict=True))
         features = {}
@@ -122,7 +123,7 @@ class Network(nn.Module):
         return features
 
     def _convolved(self, x: torch.Tensor, name: str, padding: Padding = "zeros") -> torch.Tensor:
-        """What leaves a convolution's ReLU."""
+        """Returns a convolution's output after its ReLU."""
         weight, bias = self._weight(name), self.get_buffer(f"{name}_bias")
         border = 1
         if padding == "reflect":
@@ -130,7 +131,7 @@ class Network(nn.Module):
             mode = "reflect" if min(x.shape[2:]) > 1 else "replicate"
             x, border = F.pad(x, (1, 1, 1, 1), mode=mode), 0
         if _onednn_convolves(x):
-            # With the ReLU in it: one way less through memory.
+            # Fused with the ReLU, which saves one pass through memory.
             fused: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
                 x, weight, bias, [border] * 2, [1, 1], [1, 1], 1, "relu", [], ""
             )
@@ -138,16 +139,18 @@ class Network(nn.Module):
         return F.conv2d(x, weight, bias, padding=border).relu_()
 
     def _gradient_for_input(self, gradient: torch.Tensor, name: str) -> torch.Tensor:
-        """What a gradient for a convolution's output, its ReLU left aside, is for its input."""
+        """Returns the gradient for a convolution's input from one for its output before the ReLU."""
         return F.conv2d(gradient, self.get_buffer(f"{name}_turned"), padding=1)
 
 
 class _Trunk(torch.autograd.Function):
-    """A network's features, with the gradient for the image written out.
+    """A network's features, with an explicit gradient for the image.
 
-    Only what leaves the ReLUs is kept, and let go on the way back; gradients are added up and masked in
-    place. What the general mechanism does besides took a tenth of an evaluation.
+    Only the outputs of the ReLUs are kept, and they are freed on the way back. Gradients are summed and
+    masked in place.
     """
+
+    # Measured: this is a tenth faster than autograd for each evaluation.
 
     @staticmethod
     def forward(
@@ -163,9 +166,9 @@ class _Trunk(torch.autograd.Function):
             x = network._convolved(x, name)
             relus.append(x)
         ctx.network, ctx.names, ctx.given = network, names, given
-        # Not `save_for_backward`, which would keep them all to the end.
+        # Not `save_for_backward`, which would keep all of them until the end.
         ctx.relus, ctx.pooled = relus, pooled
-        # Aliases, which do not lead from what is kept back to this node: nothing would free such a circle.
+        # Detached, so that the kept tensors do not refer back to this node: such a cycle is never freed.
         return tuple(relus[names.index(layer.replace("relu", "conv"))].detach() for layer in given)
 
     @staticmethod
@@ -186,7 +189,7 @@ class _Trunk(torch.autograd.Function):
                 _mask(gradient, x)
             gradient = ctx.network._gradient_for_input(gradient, name)
             if masked := _begins_block(name):
-                # A maximum is above 0 where its ReLU is: masked here there are a quarter as many.
+                # A pooled value is 0 only where its inputs are. Masking here takes a quarter of the work.
                 values, indices = ctx.pooled.pop()
                 _mask(gradient, values)
                 gradient = torch.ops.aten.max_pool2d_with_indices_backward(
@@ -196,7 +199,7 @@ class _Trunk(torch.autograd.Function):
 
 
 def _mask(gradient: torch.Tensor, x: torch.Tensor) -> None:
-    """Sets a gradient to 0 where what left the ReLU is 0."""
+    """Sets a gradient to 0 where the ReLU's output is 0."""
     torch.ops.aten.threshold_backward.grad_input(gradient, x, 0, grad_input=gradient)
 
 
@@ -205,7 +208,7 @@ def _relu(convolution: str) -> str:
 
 
 def _begins_block(convolution: str) -> bool:
-    """Whether its input is pooled."""
+    """Whether a convolution's input is pooled."""
     return convolution.endswith("_1") and convolution != "conv1_1"
 
 

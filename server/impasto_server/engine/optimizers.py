@@ -1,4 +1,4 @@
-"""How the image is moved: Adam and L-BFGS, each told a loss and its gradient, one evaluation at a time."""
+"""The optimisers that move the image: Adam and L-BFGS. Each makes one move for each evaluation."""
 
 from __future__ import annotations
 
@@ -8,29 +8,33 @@ import torch
 
 
 class Optimizer(Protocol):
-    """Moves an image, in place, once for each evaluation it is told of."""
+    """Moves an image in place, once for each evaluation."""
 
     def step(self, loss: float, gradient: torch.Tensor) -> bool:
-        """Takes the loss and its gradient (shape of the image) where the image is, and moves it.
+        """Moves the image.
+
+        Args:
+            loss: the loss at the image as it is.
+            gradient: its gradient there, shaped like the image.
 
         Returns:
-            False if it cannot move it to any use.
+            False if no move can improve the image.
         """
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """All it remembers, as tensors and JSON values."""
+        """Returns everything that it remembers, as tensors and JSON values."""
 
     def restore(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
-        """Takes up a state.
+        """Restores a state.
 
         Args:
-            tensors: on the CPU; they are copied, to the image's device as far as they are used.
-            values: what `state` gave beside them.
+            tensors: tensors from `state`, on the CPU; those that are used are copied to the image's device.
+            values: values from `state`.
         """
 
 
 class Adam:
-    """Adam (Kingma, Ba 2015) as torch implements it; β₁ 0.5 and β₂ 0.999 as in the report's program."""
+    """Adam (Kingma, Ba 2015) in torch's implementation, with the report's β₁ = 0.5 and β₂ = 0.999."""
 
     def __init__(self, image: torch.Tensor, learning_rate: float) -> None:
         self._image = image
@@ -55,30 +59,30 @@ class Adam:
 class LBFGS:
     """L-BFGS (Nocedal, Wright: Numerical Optimization, section 7.2) without a line search.
 
-    Full quasi-Newton steps need one evaluation each and nearly always lower these losses. One that makes
-    the loss much worse or not finite is taken back and quartered.
+    Full quasi-Newton steps need one evaluation each and nearly always lower these losses. A step that makes
+    the loss much larger or not finite is taken back and tried again at a quarter of its length.
 
-    The image is not moved pixel by pixel: it is x = A z, A = I + `COARSE_WEIGHT` · B, B the image's part that
-    a coarser grid can hold. In z, where all of this happens, large forms weigh more and settle sooner.
+    The variables are not the pixels x but z, with x = A z and A = I + `COARSE_WEIGHT` · B, where B averages
+    the image to a coarser grid and enlarges it again. In z, large forms weigh more and settle sooner.
 
-    The inverse Hessian is kept as in Byrd, Nocedal, Schnabel 1994 (section 3): all products with the pairs
-    take a few passes over them and a few transfers from the device, where the usual recursion has a transfer
-    for each product.
+    The inverse Hessian has the compact form of Byrd, Nocedal, Schnabel 1994 (section 3). All products with
+    the pairs take a few passes over them and a few transfers from the device; the usual recursion needs a
+    transfer for each product.
 
     Args:
         image: (1, 3, H, W), moved in place.
         learning_rate: factor of each step.
-        history: pairs of steps and gradient changes remembered.
+        history: number of pairs of steps and gradient changes to remember.
     """
 
     FIRST_STEP = 0.02
-    """Root mean square of the first move, in units of the normalised image: nothing is known of the
-    curvature yet."""
+    """Root mean square of the first move in units of the normalised image; no curvature is known then."""
 
     WORSE = 1.5
-    """A loss this many times the last one is taken back."""
+    """A move is taken back if the loss is then more than this many times the last one."""
 
     RETRIES = 8
+    """Number of times that one move is tried again."""
 
     COARSE_WEIGHT = 1.25
     COARSE_GRID = 4
@@ -88,11 +92,12 @@ class LBFGS:
         self._image = image
         self._learning_rate = learning_rate
         self._history = history
-        # Steps s and gradient changes y, (2, history, H·W·3), in turns overwritten; in use are the first
-        # `_count`, the oldest at 0 or, once all are, at `_next`.
+        # A ring buffer of steps s and gradient changes y, (2, history, H·W·3). The first `_count` are in use;
+        # the oldest is at 0 or, once the buffer is full, at `_next`.
         self._pairs = image.new_empty((2, history, 0))
         self._count = self._next = 0
-        # s_i · y_j (of use where s_i is not newer than y_j) and y_i · y_j by the pairs' places; else 0.
+        # s_i · y_j and y_i · y_j by the pairs' places, 0 where none is in use. Of s_i · y_j, only those are
+        # used in which s_i is not newer than y_j.
         self._sy = torch.zeros((history, history), dtype=torch.float64)
         self._yy = torch.zeros((history, history), dtype=torch.float64)
         self._before: tuple[torch.Tensor, torch.Tensor, float] | None = None
@@ -116,10 +121,10 @@ class LBFGS:
         return True
 
     def _weighted(self, image: torch.Tensor) -> torch.Tensor:
-        """A · image. A is symmetric: what takes z to x takes gradients for x to those for z."""
+        """Returns A · image. As A is symmetric, it maps z to x and also gradients for x to those for z."""
         height, width = image.shape[2:]
         coarse = [max(1, height // self.COARSE_GRID), max(1, width // self.COARSE_GRID)]
-        # B = W Wᵀ, W the interpolation from the coarser grid, with the sums of Wᵀ made means.
+        # B = W Wᵀ, scaled so that Wᵀ gives means, where W is the interpolation from the coarser grid.
         sums = torch.ops.aten.upsample_bilinear2d_backward(
             image.contiguous(), [height, width], [*image.shape[:2], *coarse], False
         )
@@ -128,10 +133,10 @@ class LBFGS:
         return weighted.mul_(factor).add_(image)
 
     def _take_back(self, image: torch.Tensor) -> bool:
-        """Goes back to where the last move began, and a quarter of it forward."""
+        """Goes back to where the last move began, and makes a quarter of that move."""
         assert self._move is not None
         self._retries += 1
-        # What was learnt on the way here does not hold.
+        # The estimate of the curvature led here, so it is wrong.
         self._count = self._next = 0
         self._sy.zero_()
         self._yy.zero_()
@@ -156,9 +161,11 @@ class LBFGS:
         self._yy[: self._count, place] = self._yy[place, : self._count] = products[1]
 
     def _direction(self, gradient: torch.Tensor) -> torch.Tensor | None:
-        """The move: the learning rate times −H g, H the inverse Hessian's estimate:
-        γ I + [S γY] [[R⁻ᵀ (D + γ YᵀY) R⁻¹, −R⁻ᵀ], [−R⁻¹, 0]] [S γY]ᵀ, R the upper triangle of SᵀY, D its
-        diagonal."""
+        """Returns the move: −H g times the learning rate, or None if there is none.
+
+        The estimate of the inverse Hessian is H = γ I + [S γY] [[R⁻ᵀ (D + γ YᵀY) R⁻¹, −R⁻ᵀ], [−R⁻¹, 0]]
+        [S γY]ᵀ, where R is the upper triangle of SᵀY and D its diagonal.
+        """
         if not self._count:
             norm = float(gradient.norm())
             if not 0 < norm < float("inf"):
@@ -193,7 +200,7 @@ class LBFGS:
         return tensors, values
 
     def restore(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
-        """Takes up a state, whatever its history was: of more pairs than there is room for, the newest."""
+        """Restores a state of any history; if it has more pairs than there is room for, the newest ones."""
         self._retries = values["retries"]
         if "pairs" in tensors:
             self._restore_pairs(tensors["pairs"], tensors["sy"], tensors["yy"], values["next"])
@@ -208,7 +215,7 @@ class LBFGS:
     ) -> None:
         saved_history, count = len(sy), pairs.shape[1]
         if saved_history == self._history:
-            # In the same places, so that sums come out to the last bit as they would have.
+            # In the same places, so that sums are the same to the last bit.
             places = torch.arange(count)
             self._next = next_place
         else:
@@ -217,18 +224,21 @@ class LBFGS:
         self._count = len(places)
         self._pairs = self._image.new_empty((2, self._history, pairs.shape[2]))
         for place, saved_place in enumerate(places.tolist()):
-            # One at a time: all of them twice may be more than the device's memory holds.
+            # One at a time, because a copy of all may not fit into the device's memory.
             self._pairs[:, place] = pairs[:, saved_place].to(self._pairs)
         for products, saved in ((self._sy, sy), (self._yy, yy)):
             products[: self._count, : self._count] = saved[places][:, places]
 
 
 def _oldest_first(count: int, next_place: int, history: int) -> torch.Tensor:
-    """The places in use, by the age of their pairs."""
+    """Returns the places in use, from the oldest pair to the newest."""
     first = next_place if count == history else 0
     return (torch.arange(count) + first) % count
 
 
 def _copied_to(image: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
-    """A copy on an image's device: sums come out otherwise where a tensor lies in memory as files have it."""
+    """Returns a copy on the image's device.
+
+    Always a copy: sums can differ in the last bit if a tensor keeps a file's alignment in memory.
+    """
     return tensor.to(image.device, copy=True)

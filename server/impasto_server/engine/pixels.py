@@ -1,4 +1,4 @@
-"""Between pictures (sRGB) and the tensors that are optimised (RGB, normalised by ImageNet)."""
+"""Conversions between pictures (sRGB) and the tensors that are optimised (RGB, normalised for ImageNet)."""
 
 from __future__ import annotations
 
@@ -13,27 +13,33 @@ from PIL import Image
 from impasto_server.engine.network import IMAGENET_MEAN, IMAGENET_STD
 
 Deep: TypeAlias = npt.NDArray[np.uint16]
-"""A picture of 16 bits per channel, (H, W, 3) in R, G, B: Pillow has no such mode."""
+"""A picture with 16 bits per channel, (H, W, 3) in R, G, B. Pillow has no such mode."""
 
 Picture: TypeAlias = Image.Image | Deep
-"""A picture in sRGB: mode RGB, or of 16 bits per channel."""
+"""A picture in sRGB: mode RGB, or with 16 bits per channel."""
 
 NOISE_BLUR = 1.5
-"""Standard deviation, in pixels, of the blur of the noise that a painting starts from. The network hardly
-sees neighbouring pixels alternate: what white noise has of that stays in the picture as a checkerboard."""
+"""Standard deviation in pixels of the blur of the noise that a painting starts from. The network hardly sees
+differences between single pixels, so unblurred noise would stay in the picture as a checkerboard."""
 NOISE_REACH = 5
-"""Pixels to each side that the blur reaches."""
+"""Radius of the blur in pixels."""
 
 
 def picture_size(picture: Picture) -> tuple[int, int]:
-    """(width, height) in pixels."""
+    """Returns (width, height) in pixels."""
     return picture.size if isinstance(picture, Image.Image) else (picture.shape[1], picture.shape[0])
 
 
 def resampled(
     picture: Picture, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
 ) -> Picture:
-    """A picture, or a box of it (left, top, right, bottom; pixels), brought to (width, height) by Lanczos."""
+    """Resizes a picture, or a box of it, by Lanczos.
+
+    Args:
+        picture: of any size.
+        size: (width, height) in pixels.
+        box: (left, top, right, bottom) in pixels; None for the whole picture.
+    """
     if isinstance(picture, Image.Image):
         return picture.resize(size, Image.Resampling.LANCZOS, box=box)
     width, height = size
@@ -46,26 +52,26 @@ def resampled(
 
 
 def in_8_bits(picture: Picture) -> Image.Image:
-    """A picture in mode RGB."""
+    """Returns a picture in mode RGB."""
     if isinstance(picture, Image.Image):
         return picture
     return Image.fromarray((picture / 257).round().astype(np.uint8), "RGB")
 
 
 def without_edges(image: Image.Image, share: float) -> Image.Image:
-    """An image without a share of its width on the left and right, and of its height at top and bottom."""
+    """Cuts off a share of an image's width at the left and right, and of its height at the top and bottom."""
     width, height = image.size
     across, down = round(width * share), round(height * share)
     return image.crop((across, down, width - across, height - down))
 
 
 def to_tensor(picture: Picture, size: tuple[int, int] | None = None, *, like: torch.Tensor) -> torch.Tensor:
-    """A picture as the network sees it.
+    """Returns a picture as the network sees it.
 
     Args:
         picture: of any size.
-        size: (width, height) in pixels to resize to, by Lanczos.
-        like: gives type and device.
+        size: (width, height) in pixels to which it is resized, by Lanczos; None to keep its size.
+        like: a tensor of the type and on the device to use.
 
     Returns:
         (1, 3, H, W), (value / white − mean) / std.
@@ -82,11 +88,11 @@ def to_tensor(picture: Picture, size: tuple[int, int] | None = None, *, like: to
 
 
 def to_picture(image: torch.Tensor, max_side: int | None = None) -> Image.Image:
-    """The picture that a normalised image (1, 3, H, W) shows: clamped to [0, 1], rounded to 8 bits.
+    """Returns a normalised image as a picture: clamped to [0, 1], rounded to 8 bits.
 
     Args:
-        image: normalised RGB.
-        max_side: longer side at most, in pixels; a larger image is averaged down.
+        image: (1, 3, H, W), normalised RGB.
+        max_side: maximum longer side in pixels, to which a larger image is averaged down; None for no limit.
     """
     image = image.detach()
     height, width = image.shape[2:]
@@ -98,8 +104,10 @@ def to_picture(image: torch.Tensor, max_side: int | None = None) -> Image.Image:
 
 
 def to_samples(image: torch.Tensor, bits: int) -> npt.NDArray[np.uint8] | Deep:
-    """The samples of a normalised image (1, 3, H, W): (H, W, 3), clamped to [0, 1] and rounded to 8 or 16
-    bits."""
+    """Returns the samples (H, W, 3) of a normalised image (1, 3, H, W).
+
+    They are clamped to [0, 1] and rounded to 8 or 16 bits.
+    """
     mean, std = normalisation(image)
     values = (image.detach() * std + mean).clamp(0, 1).mul((1 << bits) - 1).round()
     samples = values[0].permute(1, 2, 0).to(torch.uint8 if bits == 8 else torch.int32).contiguous().cpu()
@@ -107,20 +115,23 @@ def to_samples(image: torch.Tensor, bits: int) -> npt.NDArray[np.uint8] | Deep:
 
 
 def clipped(image: torch.Tensor) -> torch.Tensor:
-    """A normalised image (1, 3, H, W) within the colours that can be shown."""
+    """Clamps a normalised image (1, 3, H, W) to the colours that a picture can show."""
     mean, std = normalisation(image)
     return (image * std + mean).clamp(0, 1).sub_(mean).div_(std)
 
 
 def resized(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """A normalised image brought to (width, height) pixels."""
+    """Resizes a normalised image to (width, height) pixels."""
     width, height = size
     return F.interpolate(image, size=(height, width), mode="bicubic", align_corners=False, antialias=True)
 
 
 def noise(size: tuple[int, int], seed: int, *, like: torch.Tensor) -> torch.Tensor:
-    """Gaussian noise of (width, height) pixels, mean 0 and deviation 1 in the normalised image, blurred by a
-    Gaussian of `NOISE_BLUR` pixels."""
+    """Returns blurred Gaussian noise of (width, height) pixels.
+
+    It has mean 0 and standard deviation 1 in the normalised image; the blur is a Gaussian of `NOISE_BLUR`
+    pixels.
+    """
     # Drawn on the CPU so that a seed means the same on every device.
     generator = torch.Generator().manual_seed(seed)
     width, height = size
@@ -128,16 +139,16 @@ def noise(size: tuple[int, int], seed: int, *, like: torch.Tensor) -> torch.Tens
     white = torch.randn((3, 1, height + 2 * reach, width + 2 * reach), generator=generator)
     distances = torch.arange(-reach, reach + 1, dtype=white.dtype)
     kernel = (-0.5 * (distances / NOISE_BLUR) ** 2).exp()
-    # Keeps the deviation.
+    # So that the blurred noise has the same standard deviation.
     kernel /= kernel.norm()
     smooth = F.conv2d(F.conv2d(white, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
     return smooth.view(1, 3, height, width).to(like)
 
 
 def with_margin(image: torch.Tensor, margin: int) -> torch.Tensor:
-    """An image (1, 3, H, W) continued by `margin` mirrored pixels on each side."""
+    """Extends an image (1, 3, H, W) by `margin` mirrored pixels on each side."""
     while margin > 0:
-        # Reflection reaches no further than the image itself.
+        # One reflection adds less than the image's own size.
         step = min(margin, *(side - 1 for side in image.shape[2:]))
         image = F.pad(image, (step,) * 4, mode="reflect")
         margin -= step
@@ -145,14 +156,15 @@ def with_margin(image: torch.Tensor, margin: int) -> torch.Tensor:
 
 
 def normalisation(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """ImageNet's mean and standard deviation, (1, 3, 1, 1) each, of a tensor's type and on its device."""
+    """Returns ImageNet's mean and standard deviation, (1, 3, 1, 1) each, in the type and on the device of a
+    tensor."""
     mean = torch.tensor(IMAGENET_MEAN, dtype=like.dtype, device=like.device).view(1, 3, 1, 1)
     std = torch.tensor(IMAGENET_STD, dtype=like.dtype, device=like.device).view(1, 3, 1, 1)
     return mean, std
 
 
 def mask_tensor(mask: Image.Image, size: tuple[int, int], *, like: torch.Tensor) -> torch.Tensor:
-    """A mask (mode L) as (1, 1, H, W) in [0, 1], averaged to (width, height) pixels."""
+    """Returns a mask (mode L) as (1, 1, H, W) in [0, 1], resized to (width, height) pixels."""
     values = torch.from_numpy(np.array(mask, dtype=np.uint8)).to(like.device)
     image = values[None, None].to(like.dtype) / 255
     width, height = size

@@ -1,6 +1,7 @@
-"""The objectives: what a painting can minimise, one module for each.
+"""The objectives, the formulas that a painting can minimise: one module for each.
 
-A new objective is a module here, its line below, and its value in the contract's enum `Objective`.
+To add an objective, write a module here, add it to `OBJECTIVES`, and add its value to the contract's enum
+`Objective`.
 """
 
 from __future__ import annotations

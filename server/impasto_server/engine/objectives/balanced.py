@@ -1,4 +1,4 @@
-"""The objective "balanced": every term a relative error, so that the weights mean the same at every size and
+"""The objective "balanced": every term is a relative error, so that a weight means the same at every size and
 for every network."""
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ STYLE_LAYERS = evenly("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 
 def terms(setting: Setting) -> Generator[float, None, Terms]:
-    """With F, P the features of the image and of the content, G = F Fᵀ over N positions, Ĝ the style's Gram
-    matrix over its own, w_l a layer's share: content Σ_l w_l mean((F − P)²) / mean(P²); style
-    Σ_l w_l mean((G/N − Ĝ)²) / mean(Ĝ²)."""
+    """Makes the terms: content Σ_l w_l mean((F − P)²) / mean(P²); style Σ_l w_l mean((G/N − Ĝ)²) / mean(Ĝ²).
+
+    F and P are the features of the image and of the content, G = F Fᵀ is over the N positions of the image,
+    Ĝ is the style's Gram matrix divided by its own number of positions, w_l is a layer's share.
+    """
     from impasto_server.engine.objectives.objective import Terms
     from impasto_server.engine.objectives.terms import content_terms, gram_terms, mean_shares, relative
 
@@ -41,7 +43,7 @@ DEFINITION = Definition(
     terms=terms,
     content_layers=CONTENT_LAYERS,
     style_layers=STYLE_LAYERS,
-    # Gram matrices see strokes well and colours badly.
+    # Gram matrices capture strokes well but colours badly.
     match_palette=True,
     style_crop=0.025,
 )

@@ -1,7 +1,7 @@
-"""What there is to say of an objective: its row in the recipe's table, and how its loss is made.
+"""The definition of an objective: its defaults in the recipe's table, and how its loss is made.
 
-Imports nothing heavy: the recipe's table is made from the definitions, and a front door without torch reads
-it. What an objective computes with is imported when its terms are made.
+Imports nothing heavy, because the recipe's table is made from the definitions and the gateway, which has no
+torch, reads the table. An objective imports what it computes with when its terms are made.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from impasto_server.engine.objectives.objective import Setting, Terms
 
 LayerWeights = tuple[tuple[str, float], ...]
-"""Layers by name, and their shares."""
+"""Names of layers, with their shares."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,31 +22,31 @@ class Definition:
     """An objective.
 
     Attributes:
-        name: as in the contract: "balanced" for OBJECTIVE_BALANCED.
-        terms: makes the terms of the loss for images of one size. What it yields on the way is the share
-            that is done, above 0 and below 1, after pieces of work that take about as long as an evaluation;
-            an objective whose targets take no longer than that yields nothing.
-        content_layers, style_layers: layers compared, and their shares, where the recipe names none.
-        defaults: the recipe's fields that have a default of their own with this objective; of `evaluations`
-            by effort.
+        name: name as in the contract: "balanced" for OBJECTIVE_BALANCED.
+        terms: a generator that makes the terms of the loss for images of one size. If its targets take longer
+            than an evaluation, it yields the share that is done, above 0 and below 1, after pieces of work
+            that take about as long as one.
+        content_layers, style_layers: default layers to compare, with their shares.
+        defaults: the defaults that differ with this objective, by the recipe's fields; those of
+            `evaluations` by effort.
         fixed: the recipe's fields that cannot be set with this objective.
-        needs_content: whether a texture cannot be painted with it.
-        coarsest: longer side, in pixels, that a painting grows from, or a little above; None for a painting
-            of one size.
-        margin: pixels painted around the picture and cut off. The edge of what a network sees always shows
-            as a frame. Picture and styles are continued by it alike, and it counts in neither's statistics.
-        style_crop: share of a style's width and height that is cut off at each edge. A canvas's edge or a
-            frame would be painted as straight lines.
-        match_palette: whether each size begins with the picture's colours brought to the styles'.
-        palette_share: how far what is shown is brought back to the styles' colours: 0 not at all, 1 to their
-            mean and covariance. An objective that hardly sees brightness and saturation lets them drift.
-        style_as_content: whether a style is brought to the size of what is painted, whatever its proportions.
-        target_values: that the targets have for each pixel painted, in the network's arithmetic.
-        kept_by: the recipe's fields that decide what its terms keep of the image that a size began with
-            (`Terms.kept`); any other may be steered without keeping anew.
-        finer_share: evaluations at one size, in proportion to those at the size before it.
-        finishing_share: evaluations of a last pass at the largest size, in proportion to those of the pass
-            before it; 0 for no such pass.
+        needs_content: whether it cannot paint a texture.
+        coarsest: approximate longer side of the first scale, in pixels; None to paint at one size only.
+        margin: pixels that are painted around the picture and then cut off, because the edge of the image
+            always shows as a frame. Picture and styles both get a margin; neither's statistics include it.
+        style_crop: share of a style's width and height that is cut off at each edge. The edge of a canvas or
+            a frame would otherwise be painted as straight lines.
+        match_palette: whether each scale begins by matching the picture's colours to those of the styles.
+        palette_share: how far the colours of the shown picture are moved back to those of the styles: 0 for
+            not at all, 1 for their mean and covariance. For an objective that hardly sees brightness and
+            saturation and lets them drift.
+        style_as_content: whether a style is resized to the size of the picture, whatever its proportions.
+        target_values: values in the targets for each painted pixel, in the network's arithmetic.
+        kept_by: the recipe's fields on which `Terms.kept` depends. When another field is steered, the kept
+            tensors are used again.
+        finer_share: evaluations at one scale, as a multiple of those at the scale before it.
+        finishing_share: evaluations of the last pass at the largest size, as a multiple of those of the scale
+            before it; 0 for no last pass.
     """
 
     name: str
@@ -70,5 +70,5 @@ class Definition:
 
 
 def evenly(*layers: str) -> LayerWeights:
-    """Layers of equal shares."""
+    """Returns layers with equal shares."""
     return tuple((layer, 1.0) for layer in layers)

@@ -1,5 +1,5 @@
 """The objective "gatys": Gatys, Ecker, Bethge 2016 (Image Style Transfer Using Convolutional Neural
-Networks), equations 1 to 7. That the picture grows through sizes is Gatys et al. 2017, section 6."""
+Networks), equations 1 to 7. Painting from coarse to fine is from Gatys et al. 2017, section 6."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ STYLE_LAYERS = evenly("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 
 def terms(setting: Setting) -> Generator[float, None, Terms]:
-    """With F, P the features of the image and of the content (C channels, N positions), G = F Fᵀ, Ĝ the
-    style's Gram matrix over its own positions, w_l a layer's share: content Σ_l w_l ½ Σ (F − P)² (eq. 1);
-    style Σ_l w_l E_l, E_l = 1/(4 C²) Σ (G/N − Ĝ)² (eq. 4, which has N in the fraction because its images are
-    of one size)."""
+    """Makes the terms: content Σ_l w_l ½ Σ (F − P)² (eq. 1); style Σ_l w_l 1/(4 C²) Σ (G/N − Ĝ)² (eq. 4).
+
+    F and P are the features of the image and of the content (C channels, N positions), G = F Fᵀ, Ĝ is the
+    style's Gram matrix divided by its own number of positions, w_l is a layer's share. Eq. 4 has N in its
+    first factor, because its images are of one size.
+    """
     from impasto_server.engine.objectives.objective import Terms
     from impasto_server.engine.objectives.terms import content_terms, gram_terms, mean_shares
 

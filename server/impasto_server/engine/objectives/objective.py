@@ -1,4 +1,4 @@
-"""An objective at one size of a painting: the weighted sum of its terms."""
+"""The objective at one scale of a painting: the weighted sum of its terms."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from impasto_server.engine.targets import StyleImage, TargetCache
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A part of the content, and what it is to look like.
+    """A part of the content, and the paintings that it should look like.
 
     Attributes:
-        mask: (1, 1, H, W) in [0, 1], of the content image; None for all of it.
-        styles: paintings, and their shares.
+        mask: (1, 1, H, W) in [0, 1], the part of the content image; None for all of it.
+        styles: paintings with their shares.
     """
 
     mask: torch.Tensor | None
@@ -29,21 +29,21 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What the terms of an objective are made from.
+    """Everything from which the terms of an objective are made.
 
     Attributes:
-        recipe: resolved.
-        network: in the arithmetic to compute in.
+        recipe: resolved recipe.
+        network: the feature network, in the arithmetic to compute in.
         content: (1, 3, H, W), normalised RGB in float32 (float64 with a float64 network), with the margin;
-            of a texture any image of its size.
-        start: (1, 3, H, W): the image that this size begins with.
-        parts: at least one.
+            for a texture, any image of its size.
+        start: (1, 3, H, W): the image with which this scale begins.
+        parts: at least one part of the content.
         margin: pixels around the picture that are cut off in the end.
-        coarsest: whether no coarser size came before.
-        finishing: whether it is the last pass (see `Definition.finishing_share`).
-        tile_side: if images are to be evaluated tile by tile, so are the targets; in pixels.
-        cache: of style targets.
-        kept: tensors that an earlier `Terms.kept` of the same painting at the same size gave.
+        coarsest: whether this is the first scale.
+        finishing: whether this is the last pass (see `Definition.finishing_share`).
+        tile_side: side of a tile in pixels, if images and targets are evaluated tile by tile; otherwise None.
+        cache: cache of style targets.
+        kept: `Terms.kept` of an earlier call for the same painting at the same scale.
     """
 
     recipe: Recipe
@@ -61,11 +61,11 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True)
 class Terms:
-    """What an objective adds up.
+    """The terms that an objective adds up.
 
     Attributes:
-        content, style: its terms.
-        kept: tensors that a checkpoint needs to make the same terms again, because they came from an image
+        content, style: terms of the content loss and of the style loss.
+        kept: tensors that a checkpoint needs to make the same terms again, because they depend on an image
             that has changed since.
     """
 
@@ -76,7 +76,7 @@ class Terms:
 
 @dataclasses.dataclass(frozen=True)
 class Losses:
-    """One evaluation: scalars, each before its weight but for `total`."""
+    """The losses of one evaluation, scalars: the weighted total, and its parts without their weights."""
 
     total: torch.Tensor
     content: torch.Tensor
@@ -88,18 +88,18 @@ class Objective:
     """The weighted sum of content loss, style loss and total variation for images of one size.
 
     Attributes:
-        network: what its terms look through.
-        layers: what it needs of the network.
+        network: the feature network of its terms.
+        layers: the network's layers that its terms need.
         terms: content terms, then style terms.
-        kept: as `Terms.kept`.
+        kept: `Terms.kept`.
     """
 
     def __init__(self, recipe: Recipe, network: Network, terms: Terms, zero: torch.Tensor) -> None:
         """
         Args:
-            recipe: resolved.
-            network: in the arithmetic to compute in.
-            terms: of the loss.
+            recipe: resolved recipe.
+            network: the feature network, in the arithmetic to compute in.
+            terms: terms of the loss.
             zero: scalar 0 of the losses' type, on their device.
         """
         assert recipe.content_weight is not None
@@ -114,13 +114,13 @@ class Objective:
         self.kept = terms.kept
 
     def losses(self, statistics: Sequence[torch.Tensor], image: torch.Tensor) -> Losses:
-        """The loss of an image (1, 3, H, W) from its terms' statistics, in the terms' order."""
+        """Returns the losses of an image (1, 3, H, W) from its statistics, given in the terms' order."""
         values = [term.value(statistic) for term, statistic in zip(self.terms, statistics, strict=True)]
         content = sum(values[: self._content_count], start=self._zero)
         style = sum(values[self._content_count :], start=self._zero)
         content_weight, style_weight, tv_weight = self._weights
         tv = total_variation(image) if tv_weight else self._zero
-        # What is not there has no weight: a weight may be infinite in the losses' arithmetic.
+        # Without terms the weight must be 0: it may be infinite in the losses' arithmetic, and 0 · ∞ is NaN.
         if not self._content_count:
             content_weight = 0.0
         if self._content_count == len(values):
@@ -129,13 +129,13 @@ class Objective:
 
 
 def preparation(setting: Setting) -> Generator[float, None, Objective]:
-    """Makes the objective of the recipe; yields the share that is done, as `Definition.terms` does."""
+    """Makes the recipe's objective; yields the share that is done, as `Definition.terms` does."""
     terms = yield from OBJECTIVES[setting.recipe.objective].terms(setting)
     return Objective(setting.recipe, setting.network, terms, setting.content.new_zeros(()))
 
 
 def prepared(setting: Setting) -> Objective:
-    """The same, at once."""
+    """Makes the recipe's objective at once."""
     steps = preparation(setting)
     while True:
         try:

@@ -1,5 +1,5 @@
-"""The objective "report": the course report's program, to the letter; a test holds it against a transcription
-of that program."""
+"""The objective "report": the formula of the course report's program, to the letter. A test compares it with
+a transcription of that program."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ LAYERS = evenly("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 
 def terms(setting: Setting) -> Generator[float, None, Terms]:
-    """With F, P, S the features of the image, of the content and of the style (C channels, N positions):
-    content Σ_l mean((F − P)²); style Σ_l mean((F Fᵀ − S Sᵀ)²) / (C N)."""
+    """Makes the terms: content Σ_l mean((F − P)²); style Σ_l mean((F Fᵀ − S Sᵀ)²) / (C N).
+
+    F, P and S are the features of the image, of the content and of the style (C channels, N positions).
+    """
     from impasto_server.engine.objectives.objective import Terms
     from impasto_server.engine.objectives.terms import content_terms, gram_terms
 

@@ -1,4 +1,4 @@
-"""How the objectives with statistics of whole images put their terms together."""
+"""The terms of the objectives that compare statistics of whole images."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from impasto_server.engine.targets import (
 )
 
 StyleScale: TypeAlias = Callable[[torch.Tensor, int], torch.Tensor]
-"""The factor of Σ (G/N − Ĝ)², or of W₂², from Ĝ (or mean and mean outer product) and N."""
+"""Computes the factor before Σ (G/N − Ĝ)², or before W₂², from Ĝ (or mean and mean outer product) and N."""
 
 
 def content_terms(
     setting: Setting, layers: LayerWeights, scale: Callable[[torch.Tensor], float]
 ) -> list[Term]:
-    """Σ_l share_l · scale(P_l) · Σ (F_l − P_l)²; no terms if the content has no weight.
+    """Makes the terms of Σ_l share_l · scale(P_l) · Σ (F_l − P_l)²; none if the content's weight is 0.
 
     Args:
-        setting: of the terms.
-        layers: and their shares.
-        scale: the factor of a layer's sum, from the content's features P there.
+        setting: what to make the terms from.
+        layers: layers with their shares.
+        scale: computes the factor before a layer's sum from the content's features P.
     """
     if not setting.recipe.content_weight:
         return []
@@ -40,16 +40,16 @@ def content_terms(
 
 
 def gram_terms(setting: Setting, layers: LayerWeights, scale: StyleScale) -> list[Term]:
-    """Σ_l share_l · scale(Ĝ_l, N_l) · Σ (G_l/N_l − Ĝ_l)², G = F Fᵀ of the image, Ĝ = F Fᵀ/N of the style (the
-    weighted mean for several styles); no terms if the style has no weight.
+    """Makes the terms of Σ_l share_l · scale(Ĝ_l, N_l) · Σ (G_l/N_l − Ĝ_l)²; none if the style weight is 0.
 
-    With several parts, each has its own Ĝ and, of G and N, what its mask lets through; a part counts by its
+    G = F Fᵀ is of the image, Ĝ = F Fᵀ/N of the style (the weighted mean of several styles). If the content has
+    several parts, each part has its own Ĝ, and its own G and N over its mask; its terms are weighted by its
     share of the positions.
 
     Args:
-        setting: of the terms.
-        layers: and their shares.
-        scale: the factor of a layer's sum.
+        setting: what to make the terms from.
+        layers: layers with their shares.
+        scale: computes the factor before a layer's sum.
     """
     everywhere = len(setting.parts) == 1 and setting.parts[0].mask is None
     return [
@@ -66,8 +66,10 @@ def gram_terms(setting: Setting, layers: LayerWeights, scale: StyleScale) -> lis
 
 
 def wasserstein_terms(setting: Setting, layers: LayerWeights, scale: StyleScale) -> list[Term]:
-    """Σ_l share_l · scale_l · W₂² of the features' means and covariances and the styles', otherwise as
-    `gram_terms`."""
+    """Makes the terms of Σ_l share_l · scale_l · W₂², otherwise like `gram_terms`.
+
+    W₂² compares the mean and covariance of the image's features with those of the styles' features.
+    """
     return [
         WassersteinTerm(layer, guides, positions, targets, scales)
         for layer, guides, positions, targets, scales in _of_layers(setting, layers, scale, True)
@@ -75,13 +77,13 @@ def wasserstein_terms(setting: Setting, layers: LayerWeights, scale: StyleScale)
 
 
 def mean_shares(layers: LayerWeights) -> LayerWeights:
-    """The layers with shares that add up to 1."""
+    """Returns the layers with shares that add up to 1."""
     total = sum(weight for _, weight in layers)
     return tuple((layer, weight / total) for layer, weight in layers)
 
 
 def relative(target: torch.Tensor) -> float:
-    """1 / Σ P²: makes a sum of squared differences a relative error."""
+    """Returns 1 / Σ P², the factor that makes a sum of squared differences a relative error."""
     return 1 / max(1e-12, float(target.to(wide(target.dtype)).square().sum()))
 
 
@@ -89,7 +91,8 @@ _OfLayer: TypeAlias = tuple[str, torch.Tensor, torch.Tensor, torch.Tensor, torch
 
 
 def _of_layers(setting: Setting, layers: LayerWeights, scale: StyleScale, with_means: bool) -> list[_OfLayer]:
-    """For each layer: its name, and by part guides (R, H, W), positions (R,), targets and factors (R,)."""
+    """Returns for each layer its name and, for the R parts, guides (R, H, W), positions (R,), targets and
+    factors (R,)."""
     if not setting.recipe.style_weight:
         return []
     names = [layer for layer, _ in layers]
@@ -100,7 +103,7 @@ def _of_layers(setting: Setting, layers: LayerWeights, scale: StyleScale, with_m
         guides = torch.cat(
             [layer_guide(part.mask, layer, setting.content, setting.margin) for part in setting.parts]
         )
-        # A part too small for this layer has no positions here, and asks for nothing.
+        # A part that is too small for this layer has no positions here and no influence.
         positions = guides.sum((1, 2)).clamp_min(1e-6)
         scales = torch.stack([scale(target, int(n)) for target, n in zip(of_parts, positions, strict=True)])
         found.append((layer, guides, positions, of_parts, scales * share * positions / positions.sum()))
@@ -110,7 +113,7 @@ def _of_layers(setting: Setting, layers: LayerWeights, scale: StyleScale, with_m
 def _part_targets(
     setting: Setting, part: Part, layers: Sequence[str], with_means: bool
 ) -> dict[str, torch.Tensor]:
-    """Statistics by layer: the weighted mean of the part's styles'."""
+    """Returns the weighted mean of the statistics of the part's styles, by layer."""
     total = sum(weight for _, weight in part.styles)
     mixed: dict[str, torch.Tensor] = {}
     for style, weight in part.styles:

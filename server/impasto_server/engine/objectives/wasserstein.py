@@ -1,5 +1,5 @@
-"""The objective "wasserstein": as "balanced", but the style is the means and covariances of its features,
-taken for those of normal distributions and compared by the Wasserstein-2 distance."""
+"""The objective "wasserstein": like "balanced", but the style loss compares the means and covariances of the
+features, as those of normal distributions, by the Wasserstein-2 distance."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 
 def terms(setting: Setting) -> Generator[float, None, Terms]:
-    """Content as in "balanced"; style Σ_l w_l W₂² / (|μ̂|² + tr Σ̂), w_l a layer's share, μ̂ and Σ̂ mean and
-    covariance of the style's features."""
+    """Makes the terms: content as in "balanced"; style Σ_l w_l W₂² / (|μ̂|² + tr Σ̂).
+
+    w_l is a layer's share, μ̂ and Σ̂ are the mean and the covariance of the style's features.
+    """
     from impasto_server.engine.objectives.objective import Terms
     from impasto_server.engine.objectives.terms import content_terms, mean_shares, relative, wasserstein_terms
 
