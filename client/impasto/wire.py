@@ -256,7 +256,9 @@ def upload_requests(
 def recipe_message(recipe: Recipe, path: str = "spec.recipe") -> pb.Recipe:
     """A recipe with only those fields set that are not None; `path` is where it stands in the request."""
     if recipe.effort is not None and recipe.evaluations is not None:
-        raise invalid_field(f"{path}.effort", "is given and evaluations too; give one of them")
+        raise invalid_field(
+            f"{path}.effort", "cannot be combined with a number of evaluations; give one of them"
+        )
     message = pb.Recipe()
     _set_fields(message, recipe, path, _RECIPE_ENUMS, besides=LAYER_FIELDS)
     for field in LAYER_FIELDS:
