@@ -24,39 +24,41 @@ class Recipe:
     """How to paint. None leaves the choice to the server.
 
     Attributes:
-        objective: Objective that is minimised. Default: neighbours.
-        content_weight: Weight of the content: more keeps more of the photograph. Range: 0 or more. Default:
-            0.3; with gatys or report 1.
-        style_weight: Weight of the style loss: more takes more from the paintings. Range: 0 or more. Default:
-            1; with gatys 10000000; with report 100.
-        tv_weight: Weight of total variation: more gives smoother areas. Range: 0 or more. Default: 0; with
-            neighbours 0.005.
-        optimizer: Optimiser that changes the image. Default: lbfgs; with report adam.
-        learning_rate: Step length of the optimiser, in units of the normalised image. Range: more than 0, at
-            most 100. Default: 0.05; with lbfgs 1; with report 0.003.
-        effort: Amount of work by name, in place of a number of evaluations. Default: standard.
-        evaluations: Number of evaluations of the loss over all scales, in place of an effort. Range: 1 to
+        objective: Formula that the painting follows. Default: neighbours.
+        content_weight: Weight of the content. A larger weight keeps more of the photograph. Range: 0 or more.
+            Default: 0.3; 1 with gatys or report.
+        style_weight: Weight of the style loss. A larger weight takes more from the paintings. With
+            neighbours, which has no content loss, it counts only relative to the total variation and cannot
+            be 0. Range: 0 or more. Default: 1; 10000000 with gatys; 100 with report.
+        tv_weight: Weight of the total variation. A larger weight gives smoother areas. Range: 0 or more.
+            Default: 0; 0.005 with neighbours.
+        optimizer: Optimiser that changes the image. Default: lbfgs; adam with report.
+        learning_rate: Step length of Adam in units of the normalised image; with lbfgs, a factor of each
+            step. Range: more than 0, at most 100. Default: 0.05; 1 with lbfgs; 0.003 with report.
+        effort: Amount of work, by name. Give this or a number of evaluations. Default: standard.
+        evaluations: Number of evaluations of the loss, over all scales. Give this or an effort. Range: 1 to
             100000. Default: that of the effort: draft 30 (report 500, neighbours 40); standard 68 (report
             2000, neighbours 80); fine 200 (report 5000, neighbours 250).
         longest_side: Longer side of the result in pixels. Range: 16 to 8192. Default: the content's own, at
             most 512 (report 400).
-        start: Picture that the painting starts from. Default: content; with a texture noise.
-        seed: Seed of everything random. Range: 0 to 4294967295. Default: 0.
-        precision: Arithmetic of the feature network; auto is the faster on the device. Default: auto; with
-            report float32.
-        style_scale: Size of the styles' strokes beside the content: at 2 they are twice as large. Range: 0.1
-            to 4. Default: 1.
-        color: Colours of the result: those of the style; those of the photograph, with only its lightness
-            painted (luminance); or those of the photograph, with the style's colours matched to them first
-            (matched). Default: style.
-        content_layers: Layers at which the content is compared, with their shares. Range: more than 0.
-            Default: the objective's own.
-        style_layers: Layers at which the style is compared, with their shares. Range: more than 0. Default:
-            the objective's own.
-        averaging: Averaging of Adam's images: the share of the average so far that each new image leaves. It
-            does not affect L-BFGS. Range: 0 to 0.9999. Default: 0.99; with lbfgs or report 0.
-        stop_on_plateau: Leave a scale early once its loss hardly falls any more. Default: yes; with report
-            no.
+        start: Picture that the painting starts from. Default: content; noise with a texture.
+        seed: Seed of the random numbers. Range: 0 to 4294967295. Default: 0.
+        precision: Arithmetic of the feature network. auto takes the faster one on the device. Default: auto;
+            float32 with report.
+        style_scale: Size of the styles' strokes relative to the content: at 2 they are twice as large. Not
+            with report. Range: 0.1 to 4. Default: 1.
+        color: Colours of the result: those of the style (style); those of the photograph, of which only the
+            lightness is painted (luminance); or those of the photograph, to which the style's colours are
+            matched first (matched). Default: style.
+        content_layers: Layers at which the content is compared, with their shares. Not with report or
+            neighbours. Range: more than 0. Default: the objective's own.
+        style_layers: Layers at which the style is compared, with their shares. Not with report or neighbours.
+            Range: more than 0. Default: the objective's own.
+        averaging: Decay of the running average of Adam's images, which is shown because it has less noise
+            than the last image; at 0 there is no average. It has no effect with lbfgs. Range: 0 to 0.9999.
+            Default: 0.99; 0 with lbfgs or report.
+        stop_on_plateau: Finish a scale early when its loss has almost stopped falling. Default: yes; no with
+            report.
 
     Raises:
         InvalidRequest: layers are neither a mapping nor pairs.
@@ -113,7 +115,7 @@ _ROWS = (
     RecipeField(
         name="objective",
         kind="choice",
-        help="Objective that is minimised.",
+        help="Formula that the painting follows.",
         default="neighbours",
         default_value="neighbours",
         words=("balanced", "gatys", "report", "wasserstein", "neighbours"),
@@ -123,9 +125,9 @@ _ROWS = (
     RecipeField(
         name="content_weight",
         kind="number",
-        help="Weight of the content: more keeps more of the photograph.",
+        help="Weight of the content. A larger weight keeps more of the photograph.",
         range="0 or more",
-        default="0.3; with gatys or report 1",
+        default="0.3; 1 with gatys or report",
         default_value=0.3,
         least=0.0,
         steerable=True,
@@ -136,9 +138,12 @@ _ROWS = (
     RecipeField(
         name="style_weight",
         kind="number",
-        help="Weight of the style loss: more takes more from the paintings.",
+        help=(
+            "Weight of the style loss. A larger weight takes more from the paintings. With neighbours, "
+            "which has no content loss, it counts only relative to the total variation and cannot be 0."
+        ),
         range="0 or more",
-        default="1; with gatys 10000000; with report 100",
+        default="1; 10000000 with gatys; 100 with report",
         default_value=1.0,
         least=0.0,
         steerable=True,
@@ -149,9 +154,9 @@ _ROWS = (
     RecipeField(
         name="tv_weight",
         kind="number",
-        help="Weight of total variation: more gives smoother areas.",
+        help="Weight of the total variation. A larger weight gives smoother areas.",
         range="0 or more",
-        default="0; with neighbours 0.005",
+        default="0; 0.005 with neighbours",
         default_value=0.005,
         least=0.0,
         steerable=True,
@@ -163,7 +168,7 @@ _ROWS = (
         name="optimizer",
         kind="choice",
         help="Optimiser that changes the image.",
-        default="lbfgs; with report adam",
+        default="lbfgs; adam with report",
         default_value="lbfgs",
         words=("adam", "lbfgs"),
         steerable=True,
@@ -173,9 +178,9 @@ _ROWS = (
     RecipeField(
         name="learning_rate",
         kind="number",
-        help="Step length of the optimiser, in units of the normalised image.",
+        help="Step length of Adam in units of the normalised image; with lbfgs, a factor of each step.",
         range="more than 0, at most 100",
-        default="0.05; with lbfgs 1; with report 0.003",
+        default="0.05; 1 with lbfgs; 0.003 with report",
         least=0.0,
         most=100.0,
         above_least=True,
@@ -187,7 +192,7 @@ _ROWS = (
     RecipeField(
         name="effort",
         kind="choice",
-        help="Amount of work by name, in place of a number of evaluations.",
+        help="Amount of work, by name. Give this or a number of evaluations.",
         default="standard",
         default_value="standard",
         words=("draft", "standard", "fine"),
@@ -197,7 +202,7 @@ _ROWS = (
     RecipeField(
         name="evaluations",
         kind="whole number",
-        help="Number of evaluations of the loss over all scales, in place of an effort.",
+        help="Number of evaluations of the loss, over all scales. Give this or an effort.",
         range="1 to 100000",
         default=(
             "that of the effort: draft 30 (report 500, neighbours 40); standard 68 (report 2000, neighbours"
@@ -227,7 +232,7 @@ _ROWS = (
         name="start",
         kind="choice",
         help="Picture that the painting starts from.",
-        default="content; with a texture noise",
+        default="content; noise with a texture",
         words=("content", "noise", "image"),
         content_words=("content",),
         option="--start",
@@ -236,7 +241,7 @@ _ROWS = (
     RecipeField(
         name="seed",
         kind="whole number",
-        help="Seed of everything random.",
+        help="Seed of the random numbers.",
         range="0 to 4294967295",
         default="0",
         default_value=0,
@@ -248,8 +253,8 @@ _ROWS = (
     RecipeField(
         name="precision",
         kind="choice",
-        help="Arithmetic of the feature network; auto is the faster on the device.",
-        default="auto; with report float32",
+        help="Arithmetic of the feature network. auto takes the faster one on the device.",
+        default="auto; float32 with report",
         default_value="auto",
         words=("auto", "float32", "bfloat16"),
         steerable=True,
@@ -259,7 +264,10 @@ _ROWS = (
     RecipeField(
         name="style_scale",
         kind="number",
-        help="Size of the styles' strokes beside the content: at 2 they are twice as large.",
+        help=(
+            "Size of the styles' strokes relative to the content: at 2 they are twice as large. Not with "
+            "report."
+        ),
         range="0.1 to 4",
         default="1",
         default_value=1.0,
@@ -272,9 +280,9 @@ _ROWS = (
         name="color",
         kind="choice",
         help=(
-            "Colours of the result: those of the style; those of the photograph, with only its lightness "
-            "painted (luminance); or those of the photograph, with the style's colours matched to them "
-            "first (matched)."
+            "Colours of the result: those of the style (style); those of the photograph, of which only the "
+            "lightness is painted (luminance); or those of the photograph, to which the style's colours are"
+            " matched first (matched)."
         ),
         default="style",
         default_value="style",
@@ -286,7 +294,7 @@ _ROWS = (
     RecipeField(
         name="content_layers",
         kind="layers",
-        help="Layers at which the content is compared, with their shares.",
+        help="Layers at which the content is compared, with their shares. Not with report or neighbours.",
         range="more than 0",
         default="the objective's own",
         default_value=(),
@@ -315,7 +323,7 @@ _ROWS = (
     RecipeField(
         name="style_layers",
         kind="layers",
-        help="Layers at which the style is compared, with their shares.",
+        help="Layers at which the style is compared, with their shares. Not with report or neighbours.",
         range="more than 0",
         default="the objective's own",
         default_value=(),
@@ -344,11 +352,11 @@ _ROWS = (
         name="averaging",
         kind="number",
         help=(
-            "Averaging of Adam's images: the share of the average so far that each new image leaves. It "
-            "does not affect L-BFGS."
+            "Decay of the running average of Adam's images, which is shown because it has less noise than "
+            "the last image; at 0 there is no average. It has no effect with lbfgs."
         ),
         range="0 to 0.9999",
-        default="0.99; with lbfgs or report 0",
+        default="0.99; 0 with lbfgs or report",
         least=0.0,
         most=0.9999,
         steerable=True,
@@ -359,8 +367,8 @@ _ROWS = (
     RecipeField(
         name="stop_on_plateau",
         kind="yes or no",
-        help="Leave a scale early once its loss hardly falls any more.",
-        default="yes; with report no",
+        help="Finish a scale early when its loss has almost stopped falling.",
+        default="yes; no with report",
         default_value=True,
         steerable=True,
         option="--plateau",

@@ -153,7 +153,7 @@ def test_the_engine_and_the_client_refuse_the_same_layers_in_the_same_words(
 
 @pytest.mark.parametrize("field", [field for field in FIELDS if field.kind == "choice"], ids=by_name)
 def test_a_word_that_is_none_of_a_choice_is_refused(field: RecipeField) -> None:
-    with pytest.raises(RecipeError, match=f"{field.name}: is 'cubist'; give one of {field.words[0]}"):
+    with pytest.raises(RecipeError, match=f"{field.name} is 'cubist'; give one of {field.words[0]}"):
         Recipe(**{field.name: "cubist"})
     assert impasto.recipe.FIELDS[field.name].fault("cubist") == field.fault("cubist")
 
@@ -163,7 +163,7 @@ def test_a_texture_is_refused_what_needs_a_content(field: RecipeField) -> None:
     for word in field.words:
         recipe = Recipe(**{field.name: word})
         if word in field.content_words:
-            with pytest.raises(RecipeError, match=f"{field.name}: is '{word}', but a texture has no content"):
+            with pytest.raises(RecipeError, match=f"{field.name} is '{word}', but a texture has no content"):
                 recipe.resolve(64, 64, texture=True)
         else:
             assert getattr(recipe.resolve(64, 64, texture=True), field.name) == word

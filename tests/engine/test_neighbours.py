@@ -454,5 +454,5 @@ class TestSessions:
         assert torch.equal(made._stage.kept["places.0"], before)
 
     def test_a_style_without_weight_is_refused(self, network):
-        with pytest.raises(RecipeError, match="style_weight: is 0, but the objective neighbours"):
+        with pytest.raises(RecipeError, match="style_weight is 0, but the objective neighbours"):
             session(network, {"style_weight": 0})

@@ -16,7 +16,7 @@ RECIPE = Recipe(objective="balanced").resolve(64, 48)
 @pytest.mark.parametrize("name", [field.name for field in FIELDS if not field.steerable])
 def test_what_may_not_be_steered_is_refused(name: str) -> None:
     update = dataclasses.replace(RECIPE, **{name: OTHERS[name]})
-    with pytest.raises(RecipeError, match=f"{name}: cannot change while painting"):
+    with pytest.raises(RecipeError, match=f"{name} cannot change while the job is painted"):
         updated(RECIPE, update, (64, 48), texture=False)
 
 

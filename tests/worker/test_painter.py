@@ -597,7 +597,7 @@ def test_a_refused_update_changes_nothing(painter: Painter) -> None:
         painting = painting_of(session, claim=Claim(tenant="a"))
         painter.admit(painting)
         update = painter.update(painting, recipe=Recipe(), watched=True, priority=5)
-        with pytest.raises(RecipeError, match="evaluations: is missing"):
+        with pytest.raises(RecipeError, match="evaluations is missing"):
             await asyncio.wrap_future(update)
         await until(lambda: session.made > 20)
         assert session.pictures == 0

@@ -1,6 +1,6 @@
-"""What a row of the recipe's table says of a field: its values, its default, and how people are told of it.
+"""The rows of the recipe's table: the values and the default of a field, and its texts for people.
 
-`engine.recipe` has the table. Imports nothing of the project and nothing heavy.
+The table itself is in `engine.recipe`. Imports nothing of the project and nothing heavy.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from typing import Any, Literal
 Kind = Literal["number", "whole number", "yes or no", "choice", "layers"]
 
 _MAX_QUOTED = 60
-"""Characters of a wrong value that are told back."""
+"""Characters of a wrong value that an error quotes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Default:
-    """A default that other fields may decide.
+    """A default that can depend on other fields.
 
     Attributes:
-        otherwise: the default where no case holds.
-        cases: what other fields have to be, and the default then; the first that holds counts. "texture"
-            counts as a field too: whether there is no content.
+        otherwise: the default if no case applies.
+        cases: values of other fields, and the default with these; the first case that applies counts.
+            "texture" counts as a field too: whether a texture is painted, without a content.
     """
 
     otherwise: Any
     cases: tuple[tuple[Mapping[str, Any], Any], ...] = ()
 
     def value(self, known: Mapping[str, Any]) -> Any:
-        """The default beside other fields.
+        """Returns the default for values of other fields.
 
         Args:
-            known: the fields that decide, by name; one that is missing decides nothing.
+            known: values by the field's name; a case with a field that is missing does not apply.
         """
         for conditions, value in self.cases:
             if all(known.get(name) == wanted for name, wanted in conditions.items()):
@@ -42,17 +42,17 @@ class Default:
 
     @property
     def values(self) -> tuple[Any, ...]:
-        """Everything that it may be."""
+        """All values that the default can have."""
         return (self.otherwise, *(value for _, value in self.cases))
 
     @property
     def decided_by(self) -> frozenset[str]:
-        """The fields that decide."""
+        """Names of the fields on which the default depends."""
         return frozenset(name for conditions, _ in self.cases for name in conditions)
 
     @property
     def words(self) -> str:
-        """For people: "0.05; with lbfgs 1; with report 0.003"."""
+        """The default for people to read: "0.05; 1 with lbfgs; 0.003 with report"."""
         conditions: dict[str, list[str]] = {}
         for deciding, value in self.cases:
             known = [f"a {name}" if wanted is True else str(wanted) for name, wanted in deciding.items()]
@@ -60,7 +60,7 @@ class Default:
         return "; ".join(
             [
                 _shown(self.otherwise),
-                *(f"with {' or '.join(when)} {value}" for value, when in conditions.items()),
+                *(f"{value} with {' or '.join(when)}" for value, when in conditions.items()),
             ]
         )
 
@@ -70,23 +70,23 @@ class RecipeField:
     """A row of the recipe's table.
 
     Attributes:
-        name: of the field, as in the contract.
-        kind: what its values are.
-        help: what it sets: a sentence that begins with that noun or verb and has its unit.
-        default: what counts where it is not given.
-        default_words: the same in words, where `default` does not say it all.
-        least, most: the range of a number, in `unit`, or of the layers' shares; an infinite end is none.
+        name: the field's name, as in the contract.
+        kind: the kind of its values.
+        help: one or more sentences that begin with the noun or verb that the field sets, with its unit.
+        default: the value if none is given.
+        default_words: the default in words, if those of `default` are not enough; otherwise "".
+        least, most: the range of a number, in `unit`, or of the layers' shares; infinite for no bound.
         above_least: whether `least` itself is out of the range.
-        unit: of a number; "" for none.
-        words: what a choice, or the name of a layer, may be.
-        content_words: those of them that need a content, which a texture does not have.
-        fixed_by: objectives with which only the default will do.
+        unit: the unit of a number; "" for none.
+        words: the possible values of a choice, or the possible names of a layer.
+        content_words: the words that need a content, which a texture does not have.
+        fixed_by: objectives with which the field must have its default.
         steerable: whether it may change while the job is painted.
-        texture: whether it is for textures too.
-        option: on the command line.
-        metavar: how the command line's help shows a value; "" where the words or the kind do.
-        file_word: the word of a choice that the command line is given as a file's name; "" for none.
-        detail: whether it is one of those that few need: losses and optimiser.
+        texture: whether it applies to textures too.
+        option: the option on the command line.
+        metavar: the value's name in the command line's help; "" to use the words or the kind.
+        file_word: the word of a choice for which the command line takes the name of a file; "" for none.
+        detail: whether it is one of the fields that few people need: losses and optimiser.
     """
 
     kind: Kind
@@ -115,7 +115,7 @@ class RecipeField:
 
     @property
     def range(self) -> str:
-        """The range in words; "" where there is none: "0 or more", "16 to 8192"."""
+        """The range in words, "0 or more" or "16 to 8192"; "" if there is none."""
         least, most = _shown(self.least), _shown(self.most)
         if math.isinf(self.least):
             return ""
@@ -124,11 +124,11 @@ class RecipeField:
         return f"more than {least}, at most {most}" if self.above_least else f"{least} to {most}"
 
     def fault(self, value: Any) -> tuple[str, str] | None:
-        """What is wrong with a value.
+        """Checks a value.
 
         Returns:
-            Where in the value ("", or as "[1].layer"), and what, in words that go on from the field's name;
-            None if nothing is wrong.
+            The place in the value ("", or for example "[1].layer"), and what is wrong there and what to do,
+            in words that follow the field's name; None if nothing is wrong.
         """
         if self.kind == "layers":
             return self._fault_of_layers(value)
@@ -157,14 +157,15 @@ class RecipeField:
 
 
 def row(kind: Kind, help: str, **rest: Any) -> dict[str, RecipeField]:
-    """The metadata of a dataclass's field that is a row of the table; its arguments are the row's."""
+    """Returns the metadata of a dataclass field that is a row of the table; takes the row's arguments."""
     return {"row": RecipeField(kind=kind, help=help, **rest)}
 
 
 def rows(table: type) -> tuple[RecipeField, ...]:
-    """The rows of a dataclass whose fields are rows, in their order.
+    """Returns the rows of a dataclass whose fields are rows, in the order of the fields.
 
-    A row without an option gets one by its name. Where a row has no default, the dataclass's counts.
+    A row without an option gets one from the field's name, and a row without a default gets the default of
+    the dataclass.
     """
     found = []
     for field in dataclasses.fields(table):
@@ -181,7 +182,7 @@ def rows(table: type) -> tuple[RecipeField, ...]:
 
 
 def _quoted(text: str) -> str:
-    """A text as a literal, without what would keep the rest of the sentence from being read."""
+    """Returns a text as a literal, shortened so that the rest of the sentence stays readable."""
     return repr(text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "…")
 
 
