@@ -95,7 +95,7 @@ def test_a_plan_is_the_quickest_that_fits():
 
 
 def test_a_painting_that_cannot_fit_is_refused_with_what_it_needs(network):
-    with pytest.raises(RecipeError, match=r"longest_side: of 4000 px needs about \d+ MiB"):
+    with pytest.raises(RecipeError, match=r"longest_side of 4000 px needs about \d+ MiB"):
         Session(
             Recipe(longest_side=4000),
             Scene(content=picture(64, 64), styles=[Style(picture(64, 64))]),

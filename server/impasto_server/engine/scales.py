@@ -1,4 +1,4 @@
-"""The sizes that a painting grows through, coarse to fine, and the evaluations made at each."""
+"""The scales of a painting, from coarse to fine, and the number of evaluations at each."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from impasto_server.engine.objectives.definition import Definition
 from impasto_server.engine.recipe import MIN_SIDE, Recipe, result_size
 
 LEAST_SHARE = 0.3
-"""Evaluations at one scale, in proportion to those at the first, at least: strokes of its own take a scale
-some evaluations to settle."""
+"""Minimum number of evaluations at a scale, as a share of those at the first. Each scale needs some
+evaluations until its own strokes settle."""
 
 LEAST_FINISHING = 4
-"""Evaluations of a last pass; with fewer there is none."""
+"""Minimum number of evaluations of a last pass. If it would have fewer, there is no last pass."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """One size of the painting on its way, or the last pass at the largest size.
+    """One size of the painting, or the last pass at the largest size.
 
     Attributes:
-        width, height: in pixels.
-        margin: pixels painted around it on each side.
-        evaluations: of the loss, to be made here.
-        finishing: whether it is the last pass.
+        width, height: size without the margin, in pixels.
+        margin: pixels that are painted around it on each side.
+        evaluations: number of evaluations of the loss at this scale.
+        finishing: whether this is the last pass.
     """
 
     width: int
@@ -36,26 +36,26 @@ class Scale:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) without the margin."""
+        """(width, height) in pixels without the margin."""
         return self.width, self.height
 
     @property
     def painted_size(self) -> tuple[int, int]:
-        """(width, height) that an evaluation sees, with the margin."""
+        """(width, height) in pixels with the margin."""
         return self.width + 2 * self.margin, self.height + 2 * self.margin
 
     @property
     def pixels(self) -> int:
-        """What an evaluation sees, the margin too."""
+        """Number of pixels of an evaluation, with the margin."""
         return math.prod(self.painted_size)
 
 
 def plan_scales(recipe: Recipe, size: tuple[int, int]) -> list[Scale]:
-    """The scales of a painting, coarse to fine, each with its share of the evaluations.
+    """Plans the scales of a painting, from coarse to fine, each with its share of the evaluations.
 
     Args:
-        recipe: resolved.
-        size: (width, height) of what is painted, in the result's pixels.
+        recipe: resolved recipe.
+        size: (width, height) of the painted part, in the result's pixels.
     """
     assert recipe.evaluations is not None
     coarsest = recipe.definition.coarsest
@@ -63,7 +63,7 @@ def plan_scales(recipe: Recipe, size: tuple[int, int]) -> list[Scale]:
     if coarsest is not None:
         while sides[0] >= coarsest * 2 and min(result_size(*size, sides[0] // 2)) >= 2 * MIN_SIDE:
             sides.insert(0, math.ceil(sides[0] / 2))
-    # Every scale needs one evaluation.
+    # Every scale needs at least one evaluation.
     sides = sides[-recipe.evaluations :]
     definition = recipe.definition
     scales = [Scale(*result_size(*size, side), definition.margin, 0) for side in sides]
@@ -71,14 +71,16 @@ def plan_scales(recipe: Recipe, size: tuple[int, int]) -> list[Scale]:
 
 
 def replanned(recipe: Recipe, scales: Sequence[Scale], at: int, made_here: int, made: int) -> list[Scale]:
-    """The scales for another number of evaluations: what is over stays, the rest is spread anew; a last pass
-    that has not begun comes or goes with it.
+    """Plans the scales again for another number of evaluations.
+
+    Finished scales stay as they are, and the remaining evaluations are spread over the others. A last pass
+    that has not begun is added or dropped as needed.
 
     Args:
-        recipe: resolved, with that number.
-        scales: so far.
-        at: index of the scale at work.
-        made_here, made: evaluations made at it, and in all.
+        recipe: resolved recipe with the new number.
+        scales: the scales so far.
+        at: index of the current scale.
+        made_here, made: number of evaluations made at the current scale, and at all scales.
     """
     assert recipe.evaluations is not None
     left = max(least_left(scales, at), recipe.evaluations - made)
@@ -92,12 +94,15 @@ def replanned(recipe: Recipe, scales: Sequence[Scale], at: int, made_here: int, 
 
 
 def least_left(scales: Sequence[Scale], at: int) -> int:
-    """Evaluations that the scales from an index on need at least: one each, but for a last pass to come."""
+    """Returns the minimum number of evaluations for the scales from index `at` on.
+
+    Each needs one, except a last pass that has not begun, which can be dropped.
+    """
     return max(1, sum(not scale.finishing for scale in scales[at:]))
 
 
 def _finished(evaluations: int, scales: Sequence[Scale], definition: Definition) -> list[Scale]:
-    """Scales with their evaluations, and a last pass if there is work for it."""
+    """Returns the scales with their numbers of evaluations, and a last pass if there are enough for one."""
     if definition.finishing_share:
         finishing = dataclasses.replace(scales[-1], finishing=True)
         planned = _spread(evaluations, [*scales, finishing], definition)
@@ -107,8 +112,10 @@ def _finished(evaluations: int, scales: Sequence[Scale], definition: Definition)
 
 
 def _spread(evaluations: int, scales: Sequence[Scale], definition: Definition) -> list[Scale]:
-    """Scales with their evaluations, coarse to fine: the coarse ones are cheap, lay down the forms, and get
-    more."""
+    """Returns the scales with their numbers of evaluations, from coarse to fine.
+
+    Coarse scales get more: their evaluations are cheap, and they decide the large forms.
+    """
     shares = [max(definition.finer_share**index, LEAST_SHARE) for index in range(len(scales))]
     if scales[-1].finishing and len(scales) > 1:
         shares[-1] = shares[-2] * definition.finishing_share

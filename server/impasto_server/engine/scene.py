@@ -1,4 +1,4 @@
-"""What a painting is made from: the photograph, the paintings, masks, and their tensors at each scale."""
+"""The material of a painting: the photograph, the styles, the masks, and their tensors at each scale."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from impasto_server.engine.targets import StyleImage
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """A painting to learn the style from.
+    """A painting that gives the style.
 
     Attributes:
-        image: mode RGB.
-        weight: its share beside the other styles', above 0.
-        size: (width, height) in pixels of the painting as it was given, if `image` is a smaller or larger
-            version of it; None if it is the painting itself.
+        image: the painting, mode RGB.
+        weight: weight relative to the other styles, above 0.
+        size: (width, height) in pixels of the original painting, if `image` is a resized version of it;
+            None if `image` is the original.
     """
 
     image: Image.Image
@@ -44,7 +44,7 @@ class Style:
     size: tuple[int, int] | None = None
 
     def without_edges(self, share: float) -> Style:
-        """The painting with a share of its width and height cut off at each edge."""
+        """Returns the painting with a share of its width and height cut off at each edge."""
         image = pixels.without_edges(self.image, share)
         if self.size is None:
             return dataclasses.replace(self, image=image)
@@ -58,9 +58,9 @@ class Region:
     """A part of the content that takes its style from one painting, or from a part of it.
 
     Attributes:
-        content_mask: mode L, of any size; white inside, grey at soft edges.
-        style: index of the painting.
-        style_mask: where in the painting, mode L; None for all of it.
+        content_mask: mode L, of any size. White marks the region, grey its soft edges.
+        style: index of the painting in `Scene.styles`.
+        style_mask: mode L, of any size. White marks the part of the painting; None for all of it.
     """
 
     content_mask: Image.Image
@@ -70,15 +70,15 @@ class Region:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scene:
-    """What a painting is made from.
+    """The pictures from which a painting is made.
 
     Attributes:
         content: the photograph; None for a texture.
         styles: at least one painting.
-        texture: (width, height) in pixels of a texture, made from the styles alone.
-        regions: parts of the content with styles of their own; empty for all styles everywhere.
-        selection: what of the content to paint, mode L, white inside; None for all.
-        start_image: what to start from; for a recipe whose `start` is "image" only.
+        texture: (width, height) in pixels of a texture, which is made from the styles alone.
+        regions: parts of the content with their own styles; empty to use all styles everywhere.
+        selection: mode L. White marks the area of the content to paint; None for all of it.
+        start_image: picture to start from, if the recipe's `start` is "image"; otherwise None.
     """
 
     content: Picture | None = None
@@ -89,19 +89,19 @@ class Scene:
     start_image: Picture | None = None
 
     def resolved(self, recipe: Recipe, auto_precision: Literal["float32", "bfloat16"]) -> Recipe:
-        """A recipe with every field set, as it is run on this scene.
+        """Returns a recipe with every field set, as it is run on this scene.
 
         Args:
-            recipe: to run.
-            auto_precision: what precision "auto" means.
+            recipe: the recipe to run.
+            auto_precision: the meaning of precision "auto".
 
         Raises:
-            RecipeError: the recipe and the scene do not go together, or the scene is not one.
+            RecipeError: the recipe does not suit the scene, or the scene is incomplete or contradictory.
         """
         if (self.content is None) == (self.texture is None):
             problem = "is missing; give a content or the size of a texture"
             raise RecipeError(
-                "content", problem if self.content is None else "is given and a texture too; give one"
+                "content", problem if self.content is None else "cannot be combined with a texture; give one"
             )
         if self.texture is not None:
             for side, length in zip(("width", "height"), self.texture, strict=True):
@@ -116,10 +116,12 @@ class Scene:
         return recipe
 
     def without_style_edges(self, share: float) -> Scene:
-        """The scene with a share of the styles' width and height cut off at each edge, masks and all.
+        """Returns the scene with a share of the width and height cut off each style, and each style's mask.
+
+        The share is cut off at every edge.
 
         Raises:
-            RecipeError: nothing is left of a style's mask.
+            RecipeError: a style's mask has no white left.
         """
         regions = []
         for index, region in enumerate(self.regions):
@@ -127,8 +129,8 @@ class Scene:
             if mask is not None and mask.getbbox() is None:
                 raise RecipeError(
                     f"regions[{index}].style_mask",
-                    f"is white only in the painting's outermost {share:.1%}, which are not looked at; paint "
-                    "more of it white",
+                    f"is white only in the outermost {share:.1%} of the painting, which are not used; mark a "
+                    "larger area",
                 )
             regions.append(dataclasses.replace(region, style_mask=mask))
         styles = [style.without_edges(share) for style in self.styles]
@@ -144,7 +146,7 @@ class Scene:
 
     @property
     def held_bytes(self) -> int:
-        """Memory of the pictures; of one that has several uses once."""
+        """Memory of the pictures in bytes; a picture with several uses counts once."""
         masks = [mask for region in self.regions for mask in (region.content_mask, region.style_mask)]
         images = [style.image for style in self.styles]
         kept = [self.content, self.start_image, self.selection, *images, *masks]
@@ -158,13 +160,13 @@ class Scene:
         return total
 
     def canvas(self, recipe: Recipe) -> Canvas:
-        """What is painted on.
+        """Returns the canvas to paint on.
 
         Args:
-            recipe: resolved.
+            recipe: resolved recipe.
 
         Raises:
-            RecipeError: nothing is selected.
+            RecipeError: the selection is black everywhere.
         """
         assert recipe.longest_side is not None
         if self.content is None:
@@ -173,16 +175,16 @@ class Scene:
 
     def _check_images(self, recipe: Recipe) -> None:
         if not 1 <= len(self.styles) <= MAX_STYLES:
-            raise RecipeError("styles", f"are {len(self.styles)}; give 1 to {MAX_STYLES}")
+            raise RecipeError("styles", f"has {len(self.styles)} entries; give 1 to {MAX_STYLES}")
         for index, style in enumerate(self.styles):
             if not 0 < style.weight < math.inf:
                 raise RecipeError(f"styles[{index}].weight", f"is {style.weight:g}; give a number above 0")
         if (recipe.start == "image") != (self.start_image is not None):
             raise RecipeError(
                 "start_image",
-                "is missing; the recipe's start is 'image'"
+                "is missing, but the recipe's start is 'image'; give the image to start from"
                 if self.start_image is None
-                else f"is given, but the recipe's start is {recipe.start!r}; make it 'image'",
+                else f"is given, but the recipe's start is {recipe.start!r}; set the start to 'image'",
             )
         if self.selection is not None and self.content is None:
             raise RecipeError("selection", "is given, but a texture has no content; leave it out")
@@ -199,20 +201,20 @@ class Scene:
         for field, (picture, mode) in pictures.items():
             if isinstance(picture, np.ndarray):
                 if picture.dtype != np.uint16 or picture.ndim != 3 or picture.shape[2] != 3:
-                    raise RecipeError(field, "is an array, but not (H, W, 3) of uint16; give such a one")
+                    raise RecipeError(field, "has a wrong shape or type; give a uint16 array (H, W, 3)")
             elif picture.mode != mode:
                 raise RecipeError(field, f"has the mode {picture.mode}; convert it to {mode}")
 
     def _check_regions(self) -> None:
         if len(self.regions) > MAX_REGIONS:
-            raise RecipeError("regions", f"are {len(self.regions)}; give at most {MAX_REGIONS}")
+            raise RecipeError("regions", f"has {len(self.regions)} entries; give at most {MAX_REGIONS}")
         if self.regions and self.content is None:
             raise RecipeError("regions", "are given, but a texture has no content; leave them out")
         for index, region in enumerate(self.regions):
             if not 0 <= region.style < len(self.styles):
                 raise RecipeError(
                     f"regions[{index}].style",
-                    f"is {region.style}; there are {len(self.styles)} styles, from 0",
+                    f"is {region.style}; give the index of a style, 0 to {len(self.styles) - 1}",
                 )
             for field, mask in (("content_mask", region.content_mask), ("style_mask", region.style_mask)):
                 if mask is None:
@@ -221,21 +223,21 @@ class Scene:
                 if mask.mode != "L":
                     raise RecipeError(where, f"has the mode {mask.mode}; convert it to L")
                 if mask.getbbox() is None:
-                    raise RecipeError(where, "is black everywhere; paint white what it is for")
+                    raise RecipeError(where, "is black everywhere; mark an area in white")
 
 
 class SceneTensors:
-    """A scene as tensors: normalised images (1, 3, H, W) and masks (1, 1, H, W), without margin.
+    """The tensors of a scene: normalised images (1, 3, H, W) and masks (1, 1, H, W), without margin.
 
-    Those of one scale are made once and kept until `enter` is called for the next.
+    The tensors of a scale are made once and kept until `enter` is called for the next scale.
     """
 
     def __init__(self, scene: Scene, canvas: Canvas, like: torch.Tensor) -> None:
         """
         Args:
-            scene: what they are made from.
-            canvas: what of it is painted.
-            like: gives type and device.
+            scene: the scene.
+            canvas: the part of it that is painted.
+            like: a tensor of the type and on the device to use.
         """
         self._scene = scene
         self._canvas = canvas
@@ -243,29 +245,29 @@ class SceneTensors:
         self._made: dict[tuple[object, ...], torch.Tensor] = {}
 
     def enter(self) -> None:
-        """Lets go of what was made so far."""
+        """Frees the tensors of the scale before."""
         self._made.clear()
 
     def content(self, size: tuple[int, int], recipe: Recipe) -> torch.Tensor:
-        """The content at (width, height), in the colours that are painted: grey where only lightness is."""
+        """Returns the content at (width, height) as it is painted: in grey with the color "luminance"."""
         content = self.photograph(size)
         if recipe.color != "luminance":
             return content
         return self._once(lambda: colors.luminance(content), "grey", size)
 
     def photograph(self, size: tuple[int, int]) -> torch.Tensor:
-        """The content at (width, height), as it is."""
+        """Returns the content at (width, height) in its own colours."""
         content = self._canvas.content
         assert content is not None
         return self._once(lambda: pixels.to_tensor(content, size, like=self._like), "content", size)
 
     def styles(self, scale: Scale, recipe: Recipe) -> list[tuple[torch.Tensor, float]]:
-        """The paintings at the size and in the colours that go with a scale, and their shares."""
+        """Returns the styles, with their weights, at the size and in the colours for a scale."""
         weights = [style.weight for style in self._scene.styles]
         return [(self._style(index, scale, recipe), weight) for index, weight in enumerate(weights)]
 
     def parts(self, scale: Scale, recipe: Recipe) -> list[Part]:
-        """The parts of the content and what they are to look like; their masks have the scale's margin."""
+        """Returns the parts of the content with their styles; masks and styles have the scale's margin."""
         margin = scale.margin
         styles = self.styles(scale, recipe)
         if not self._scene.regions:
@@ -289,7 +291,7 @@ class SceneTensors:
         return parts
 
     def start(self, size: tuple[int, int], recipe: Recipe) -> torch.Tensor:
-        """The image that the painting starts from, at (width, height)."""
+        """Returns the image that the painting starts from, at (width, height)."""
         if recipe.start == "noise":
             return pixels.noise(size, recipe.seed, like=self._like)
         if self._scene.start_image is not None:
@@ -297,11 +299,11 @@ class SceneTensors:
         return self.content(size, recipe)
 
     def with_palette(self, image: torch.Tensor, scale: Scale, recipe: Recipe) -> torch.Tensor:
-        """An image of a scale's size with the styles' colours, in each region those of its style."""
+        """Gives an image of a scale's size the colours of the styles; each region gets those of its style."""
         return self._recolored(image, scale, recipe, colors.match_palette)
 
     def toward_palette(self, image: torch.Tensor, scale: Scale, recipe: Recipe, share: float) -> torch.Tensor:
-        """The image with its colours a share nearer to the styles'; cheap enough for every preview."""
+        """Moves an image's colours a share of the way to those of the styles; fast enough for previews."""
         return self._recolored(
             image, scale, recipe, lambda image, palette: colors.toward_moments(image, palette, share)
         )
@@ -323,7 +325,7 @@ class SceneTensors:
         return blended / covered.clamp_min(1) + image * (1 - covered).clamp_min(0)
 
     def _palette(self, indices: Sequence[int], scale: Scale, recipe: Recipe) -> torch.Tensor:
-        """Colours of these styles, in proportion to their shares."""
+        """Returns colours of some styles, in proportion to their weights."""
 
         def made() -> torch.Tensor:
             styles = self.styles(scale, recipe)
@@ -339,7 +341,7 @@ class SceneTensors:
             if recipe.color == "style":
                 return image
             recolor = colors.matched_luminance if recipe.color == "luminance" else colors.match_moments
-            # What cannot be shown would be clipped in the painting.
+            # The painting cannot show colours out of range, so it should not learn them.
             return pixels.clipped(recolor(image, self.photograph(scale.size)))
 
         return self._once(made, "style", index, scale.size, recipe.color)
@@ -361,7 +363,7 @@ class SceneTensors:
         )
 
     def _once(self, make: Callable[[], torch.Tensor], *what: object) -> torch.Tensor:
-        """A tensor, made if it is not there."""
+        """Returns a tensor by its key; makes it if it is missing."""
         if what not in self._made:
             self._made[what] = make()
         return self._made[what]

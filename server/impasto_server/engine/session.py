@@ -1,4 +1,4 @@
-"""A painting being made: a state machine that evaluates the loss once at each step and moves the image."""
+"""A painting in progress: a state machine that evaluates the loss once per step and moves the image."""
 
 from __future__ import annotations
 
@@ -29,29 +29,28 @@ from impasto_server.engine.targets import TargetCache
 from impasto_server.engine.windows import overlap
 
 CONTENT_DETAIL = 0.5
-"""How much of the content's detail is put into the enlarged picture that a scale begins with, which has none
-of its own. Without any, an evaluation in three is spent on getting it back; all of it leaves a photograph
-under the strokes."""
+"""Share of the content's fine detail that is added to the enlarged image with which a scale begins. At 0, a
+third of the evaluations goes into finding the detail again; at 1, the photograph shows under the strokes."""
 
 HISTORY = 12
-"""Pairs of images that L-BFGS remembers, if there is room."""
+"""Number of pairs of images that L-BFGS remembers, if there is memory for them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Numbers of one step.
+    """The numbers of a painting after a step.
 
     Attributes:
-        evaluation: evaluations made.
-        evaluations: to be made in all.
-        scale, scales: the scale at work, from 1, and how many there are.
-        width, height: of the scale in pixels.
-        loss: the sum that is minimised, at the last evaluation; 0 before the first.
-        content_loss, style_loss, tv_loss: its terms, before their weights.
-        seconds: spent in steps so far.
-        seconds_left: a guess at what remains; None where nothing is known.
-        preparing: while the scale's targets are being found, the share of them that is found, above 0 and
-            below 1: the step made no evaluation. Else None.
+        evaluation: number of evaluations made.
+        evaluations: total number of evaluations.
+        scale, scales: number of the current scale, from 1, and number of scales.
+        width, height: size of the scale in pixels.
+        loss: the weighted sum of the losses at the last evaluation; 0 before the first.
+        content_loss, style_loss, tv_loss: its parts, without their weights.
+        seconds: time spent in steps so far.
+        seconds_left: estimate of the remaining time; None if it is not known yet.
+        preparing: if the step made no evaluation but found some of the scale's targets, the share of them
+            that is found, above 0 and below 1; otherwise None.
     """
 
     evaluation: int
@@ -72,25 +71,25 @@ class Progress:
 class Session:
     """Paints one picture.
 
-    Making one is cheap: what is expensive happens in `step`. Iterating steps until `done`.
+    It is cheap to make: the expensive work happens in `step`. Iterating over it steps until `done`.
 
     Args:
-        recipe: what to do.
-        scene: what to paint from.
+        recipe: how to paint.
+        scene: the pictures to paint from.
         network: the feature network, on the device to use.
-        auto_precision: what the recipe's precision "auto" means here.
-        cache: of style targets, shared with other sessions.
-        memory_bytes: what the session may use beside the network; None for no limit.
+        auto_precision: the meaning of the recipe's precision "auto".
+        cache: cache of style targets, shared with other sessions.
+        memory_bytes: memory that the session may use, without the network; None for no limit.
 
     Attributes:
-        recipe: as it is run, every field set.
+        recipe: the recipe as it is run, with every field set.
         size: (width, height) of the result in pixels.
         plan: how the largest scale fits into memory.
-        stop_reason: None until `done`.
-        stop_message: the reason in a sentence.
+        stop_reason: why the painting ended; None until `done`.
+        stop_message: the reason in a sentence; "" until `done`.
 
     Raises:
-        RecipeError: something cannot be painted, or not within the memory there is.
+        RecipeError: the scene cannot be painted with this recipe, or not within `memory_bytes`.
     """
 
     def __init__(
@@ -112,7 +111,7 @@ class Session:
         self._auto_precision = auto_precision
         self._master = network
         self._network = _in_precision(network, recipe)
-        # The image, the losses and the optimiser keep the network's own arithmetic: float32, as a rule.
+        # The image, the losses and the optimiser use the network's own arithmetic, which is usually float32.
         self._like = torch.empty(0, dtype=network.dtype, device=network.device)
         looked_at = scene.without_style_edges(recipe.definition.style_crop)
         self._tensors = SceneTensors(looked_at, self._canvas, self._like)
@@ -124,19 +123,19 @@ class Session:
         self._evaluation = 0
         self._seconds = 0.0
         self._losses = [0.0] * 4
-        # Seconds for each pixel of an evaluation, and of finding targets, at the last scale that had any.
+        # Seconds per pixel of an evaluation, and of finding targets, at the last scale with a measurement.
         self._pace: float | None = None
         self._finding_pace = 0.0
         self._stage = self._enter(self._tensors.start(self._scales[0].size, recipe), 0)
 
     @property
     def done(self) -> bool:
-        """Whether the result is there."""
+        """Whether the result is finished."""
         return self.stop_reason is not None
 
     @property
     def evaluation(self) -> int:
-        """How many evaluations have been made."""
+        """Number of evaluations made."""
         return self._evaluation
 
     @property
@@ -149,24 +148,25 @@ class Session:
             yield self.step()
 
     def picture(self, max_side: int | None = None) -> Image.Image:
-        """The image as it is now; once `done`, the result.
+        """Returns the picture as it is now; once `done`, the result.
 
         Args:
-            max_side: longer side at most, in pixels.
+            max_side: maximum longer side in pixels; None for no limit.
         """
-        # A selection is framed by the whole picture, whose longer side is meant then.
+        # With a selection, the limit is for the whole picture, not for the painted part.
         part_side = max_side if self._canvas.selection is None else None
         return self._canvas.framed(pixels.to_picture(self._shown(), part_side), max_side)
 
     def samples(self, bits: int) -> npt.NDArray[np.uint8] | Deep:
-        """The image as it is now, (H, W, 3), of 8 or 16 bits per channel and of the result's size.
+        """Returns the samples of the picture as it is now, (H, W, 3), with 8 or 16 bits per channel.
 
-        The edges of a selection are not blended: around what is painted is the content, in 8 bits.
+        The edges of a selection are not blended. Around the painted part is the content, with a precision of
+        8 bits.
         """
         return self._canvas.laid_in(pixels.to_samples(self._shown(), bits))
 
     def _shown(self) -> torch.Tensor:
-        """The image as it is now, without margin, in the colours that the recipe asks for."""
+        """Returns the image as it is now, without margin, in the colours that the recipe asks for."""
         scale, shown = self._stage.scale, self._stage.shown
         if share := self.recipe.definition.palette_share:
             shown = self._tensors.toward_palette(shown, scale, self.recipe, share)
@@ -175,8 +175,7 @@ class Session:
         return shown
 
     def step(self) -> Progress:
-        """Does a piece of the work: evaluates the loss once and moves the image, or, where a scale's targets
-        take longer than that, finds some of them.
+        """Does one step: evaluates the loss once and moves the image, or finds some of a scale's targets.
 
         Raises:
             RuntimeError: the session is done, or the device failed (see `devices.is_device_lost`).
@@ -187,7 +186,7 @@ class Session:
             raise RuntimeError("the session is done")
         began = time.perf_counter()
         if self._stage.left:
-            # There was no memory for the next scale.
+            # The last step could not begin the next scale because it ran out of memory.
             self._leave(self._stage)
         stage = self._stage
         entered = time.perf_counter()
@@ -227,7 +226,7 @@ class Session:
         )
 
     def _seconds_left(self, stage: Stage, preparing: float | None) -> float | None:
-        """A guess: both paces are taken to stay what they are."""
+        """Estimates the remaining time from the time per pixel of evaluations and of finding targets."""
         if stage.evaluations:
             self._pace = stage.seconds / (stage.evaluations * stage.scale.pixels)
         if preparing is None:
@@ -244,22 +243,23 @@ class Session:
     def update(self, recipe: Recipe, memory_bytes: int | None = None) -> None:
         """Goes on with another recipe from the image as it is.
 
-        What may change says `engine.recipe.STEERABLE`. Of another number of evaluations, the remaining ones
-        are spread over the remaining scales anew; it is never less than are made.
+        Only the fields in `engine.recipe.STEERABLE` may change. If the number of evaluations changes, the
+        remaining ones are spread again over the remaining scales. A number below what is already made, plus
+        one for each remaining scale, is raised to that.
 
         Args:
-            recipe: what to do from now on.
-            memory_bytes: what the session may use from now on; None for as much as before.
+            recipe: how to paint from now on.
+            memory_bytes: memory that the session may use from now on; None for as much as before.
 
         Raises:
-            RecipeError: the recipe changes something else, or does not suit the painting. Nothing changes.
+            RecipeError: the recipe changes another field, or does not suit the painting. Nothing has changed.
             RuntimeError: the session is done.
         """
         if self.done:
             raise RuntimeError("the session is done")
         recipe = updated(self.recipe, recipe, self._scene.size, texture=self._scene.content is None)
         assert recipe.evaluations is not None
-        # What is made cannot be taken back, and every scale needs one: fewer mean that it is enough.
+        # Evaluations cannot be undone, and every scale needs one. A lower number means to finish soon.
         least = self._evaluation + least_left(self._scales, self._scale)
         least -= self._stage.evaluations_left == 0
         recipe = dataclasses.replace(recipe, evaluations=max(recipe.evaluations, least))
@@ -289,11 +289,11 @@ class Session:
             self._stage = stage.anew(optimizer, averaging=bool(recipe.averaging), keep=keep)
 
     def state(self) -> bytes:
-        """A checkpoint: with the same images and network, `restore` goes on as if nothing had happened."""
+        """Returns a checkpoint, from which `restore` continues exactly, given the same scene and network."""
         return self.snapshot().dump()
 
     def snapshot(self) -> checkpoint.Checkpoint:
-        """The same, its bytes still to be made, which any thread may do while the session goes on."""
+        """Takes a checkpoint whose bytes another thread can make while the session goes on."""
         tensors, optimizer_values, stage_values = self._stage.state()
         values = {
             "recipe": dataclasses.asdict(self.recipe),
@@ -312,14 +312,15 @@ class Session:
 
     @classmethod
     def restore(cls, state: bytes, scene: Scene, network: Network, **arguments: Any) -> Session:
-        """A session from a checkpoint.
+        """Returns the session of a checkpoint.
 
         Args:
-            state: from `state`.
-            scene, network, **arguments: as for the session that it was taken of: they are not part of it.
+            state: bytes from `state`.
+            scene, network, **arguments: the same as for the original session; a checkpoint does not contain
+                them.
 
         Raises:
-            checkpoint.CheckpointError: the bytes are not a checkpoint, or one of another painting.
+            checkpoint.CheckpointError: the bytes are not a checkpoint, or belong to another painting.
             RecipeError: as for a new session.
         """
         tensors, values = checkpoint.load(state)
@@ -335,7 +336,7 @@ class Session:
             raise checkpoint.CheckpointError("the checkpoint was made with another feature network")
         scales = [Scale(**scale) for scale in values["scales"]]
         if scales[-1].size != self._scales[-1].size:
-            raise checkpoint.CheckpointError("the checkpoint is of a painting of another size")
+            raise checkpoint.CheckpointError("the checkpoint belongs to a painting of another size")
         self._scales = scales
         self._plans = [self._memory_plans(scale) for scale in scales]
         self._scale = values["scale"]
@@ -354,7 +355,7 @@ class Session:
         )
 
     def _prepare(self, stage: Stage) -> float | None:
-        """Goes on with the objective's targets; the share that is there, or None once all of them are."""
+        """Finds some of the objective's targets; returns the share that is found, or None for all."""
         while stage.objective is None:
             try:
                 if stage.preparation is None:
@@ -370,7 +371,7 @@ class Session:
         return None
 
     def _evaluate(self, stage: Stage) -> tuple[list[float], torch.Tensor]:
-        """Total, content, style and TV loss of the image as it is, and the total's gradient."""
+        """Returns the total, content, style and TV loss of the image as it is, and the total's gradient."""
         while True:
             plan = self._plans[self._scale][0]
             try:
@@ -387,8 +388,10 @@ class Session:
         return stage.objective
 
     def _make_do(self, stage: Stage, error: Exception) -> None:
-        """Takes up the next smaller plan if a scale ran out of memory; raises the error if that is not it, or
-        there is none."""
+        """Changes to a smaller plan after a scale ran out of memory.
+
+        Raises the error again if it has another cause or if there is no smaller plan.
+        """
         plans = self._plans[self._scale]
         smaller = [plan for plan in plans[1:] if plan.estimated_bytes < plans[0].estimated_bytes]
         if not is_out_of_memory(error) or not smaller:
@@ -396,11 +399,11 @@ class Session:
         self._plans[self._scale] = smaller
         stage.objective = stage.preparation = None
         if smaller[0].history < plans[0].history:
-            # It begins anew with room for less.
+            # The optimiser starts again with a shorter history.
             stage.optimizer = self._optimizer(stage.image, self._scale)
 
     def _setting(self, stage: Stage) -> Setting:
-        """What the objective's terms are made from."""
+        """Returns the setting from which the objective's terms are made."""
         scale = stage.scale
         if self._scene.content is None:
             content = self._like.new_zeros((1, 3, scale.height, scale.width))
@@ -421,8 +424,8 @@ class Session:
         )
 
     def _leave(self, stage: Stage) -> None:
-        """Goes on to the next scale, or ends."""
-        # What the next scale and the picture do not need is given back.
+        """Goes on to the next scale, or ends the painting."""
+        # Frees its memory, which the next scale may need.
         stage.objective = None
         if self._scale + 1 < len(self._scales):
             self._stage = self._enter(stage.shown, self._scale + 1)
@@ -432,11 +435,11 @@ class Session:
         all_made = "the one evaluation was made" if made == 1 else f"all {made} evaluations were made"
         reason, message = stage.trouble or ("completed", all_made)
         if reason == "plateau":
-            message = f"the loss hardly fell any more after {self._evaluation} evaluations"
+            message = f"the loss had almost stopped falling after {self._evaluation} evaluations"
         self.stop_reason, self.stop_message = reason, message
 
     def _enter(self, image: torch.Tensor, at: int) -> Stage:
-        """Begins the scale of an index with an image (1, 3, H, W) of any size, without margin."""
+        """Begins the scale at an index with an image (1, 3, H, W) of any size, without margin."""
         scale = self._scales[at]
         self._tensors.enter()
         if (image.shape[3], image.shape[2]) != scale.size:
@@ -448,7 +451,7 @@ class Session:
         return Stage(scale, image, self._optimizer(image, at), image.clone(), average)
 
     def _enlarged(self, image: torch.Tensor, scale: Scale) -> torch.Tensor:
-        """The image at a scale's size, with some of what the content shows at that size only."""
+        """Enlarges the image to a scale's size and adds some of the content's detail of that size."""
         enlarged = pixels.resized(image, scale.size)
         if self.recipe.start != "content":
             return enlarged
@@ -458,7 +461,7 @@ class Session:
         return enlarged + CONTENT_DETAIL * (content - blurred)
 
     def _optimizer(self, image: torch.Tensor, at: int) -> Optimizer:
-        """Of an image at the scale of an index."""
+        """Makes the optimiser of an image at the scale with an index."""
         learning_rate = self.recipe.learning_rate
         assert learning_rate is not None
         if self.recipe.optimizer == "adam":
@@ -466,7 +469,7 @@ class Session:
         return LBFGS(image, learning_rate, self._plans[at][0].history)
 
     def _memory_plans(self, scale: Scale) -> list[MemoryPlan]:
-        """Those that fit, the quickest first."""
+        """Returns the memory plans of a scale that fit, the fastest first."""
         recipe = self.recipe
         width, height = scale.painted_size
         definition = recipe.definition
@@ -489,8 +492,8 @@ class Session:
             assert self._memory_bytes is not None
             raise RecipeError(
                 "longest_side",
-                f"of {recipe.longest_side} px needs about {_mib(error.needed_bytes)} MiB of memory on "
-                f"the device, which has {_mib(self._memory_bytes)} MiB to give; give a smaller one, or adam",
+                f"of {recipe.longest_side} px needs about {_mib(error.needed_bytes)} MiB of memory on the "
+                f"device, but {_mib(self._memory_bytes)} MiB are available; give a smaller one, or use adam",
             ) from error
 
 

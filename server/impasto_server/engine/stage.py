@@ -1,4 +1,4 @@
-"""The work at one scale: an image, the optimiser that moves it, and the best image so far."""
+"""The state of the work at one scale: the image, the optimiser that moves it, and the best image so far."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ StopReason = Literal["completed", "plateau", "converged", "not_finite"]
 
 PLATEAU_EVALUATIONS = 20
 PLATEAU_IMPROVEMENT = 0.002
-"""A scale is left when its best loss has fallen by less than this share in so many evaluations."""
+"""A scale ends early if its best loss has fallen by less than the share `PLATEAU_IMPROVEMENT` in the last
+`PLATEAU_EVALUATIONS`."""
 
 DIVERGED = 1.5
-"""Adam's last image, or the average of its images, gives way to the best image if the last loss was more than
-this many times the best one."""
+"""If Adam's last loss is more than this many times the best one, the best image is used instead of the last
+image or the average."""
 
 _OPTIMIZER = "optimizer."
 _KEPT = "kept."
@@ -30,21 +31,22 @@ _KEPT = "kept."
 
 @dataclasses.dataclass
 class Stage:
-    """The work at one scale.
+    """The state of the work at one scale.
 
     Attributes:
-        scale: where.
-        image: (1, 3, H, W) with the margin, what the optimiser moves.
-        optimizer: moves it.
-        best_image, best_loss: the best that was evaluated.
+        scale: the scale.
+        image: (1, 3, H, W) with the margin; the optimiser moves it.
+        optimizer: the optimiser of `image`.
+        best_image, best_loss: the evaluated image with the lowest loss, and that loss.
         average: running average of the images; None without averaging.
-        preparation: makes the objective, as `objectives.objective.preparation` does; None before and after.
-        objective: None until it is prepared.
-        kept: what the objective's terms keep of an image that has changed since.
-        bests: the best loss after each evaluation here.
-        seconds, preparing_seconds: spent on evaluations here, and on making the objective.
-        trouble: why the optimiser gave up here.
-        left: whether the work here is over.
+        preparation: the generator `objectives.objective.preparation`, while it makes the objective; otherwise
+            None.
+        objective: the objective; None until it is made.
+        kept: `Terms.kept` of the objective.
+        bests: the lowest loss so far after each evaluation at this scale.
+        seconds, preparing_seconds: time spent on evaluations at this scale, and on making the objective.
+        trouble: reason and message if this scale ended early; otherwise None.
+        left: whether the work at this scale is finished.
     """
 
     scale: Scale
@@ -64,39 +66,39 @@ class Stage:
 
     @property
     def evaluations(self) -> int:
-        """How many were made here."""
+        """Number of evaluations made at this scale."""
         return len(self.bests)
 
     @property
     def evaluations_left(self) -> int:
-        """How many are still to be made here."""
+        """Number of evaluations still to be made at this scale."""
         return 0 if self.left else self.scale.evaluations - self.evaluations
 
     @property
     def shown(self) -> torch.Tensor:
-        """The image, or its average, without the margin."""
+        """The average of the images, or without averaging the image, without the margin."""
         margin = self.scale.margin
         image = self.image if self.average is None else self.average
         return image[:, :, margin : margin + self.scale.height, margin : margin + self.scale.width]
 
     def note(self, loss: float) -> None:
-        """Keeps the image if it is the best so far."""
+        """Records the loss of the image, and keeps the image if it is the best so far."""
         if loss < self.best_loss:
             self.best_loss = loss
             self.best_image = self.image.clone()
         self.bests.append(self.best_loss)
 
     def move(self, recipe: Recipe, losses: Sequence[float], gradient: torch.Tensor) -> None:
-        """Moves the image, or ends the work here.
+        """Moves the image, or ends the work at this scale.
 
         Args:
-            recipe: as it is run.
-            losses: at the image as it is: total, content, style and total variation.
-            gradient: of the total there, shaped like the image.
+            recipe: the recipe as it is run.
+            losses: total, content, style and TV loss of the image as it is.
+            gradient: gradient of the total loss there, shaped like the image.
         """
         loss = losses[0]
         if not math.isfinite(self.best_loss):
-            # Nothing to go back to.
+            # There is no good image to go back to.
             self._give_up("not_finite", _overflow(recipe, losses))
             return
         last = self.evaluations >= self.scale.evaluations
@@ -107,7 +109,7 @@ class Stage:
             self.left = last
             moved = _can_descend(loss, gradient) and self.optimizer.step(loss, gradient)
             self._average_in(recipe.averaging or 0.0)
-            # The last move is not evaluated: it may have ended anywhere.
+            # The image after the last move is not evaluated and may not even be finite.
             if not moved or (last and not bool(self.image.isfinite().all())):
                 self._give_up("not_finite", _overflow(recipe, losses))
             elif last and not loss <= DIVERGED * self.best_loss:
@@ -118,17 +120,19 @@ class Stage:
             self._settle()
         elif not self.optimizer.step(loss, gradient):
             if _can_descend(loss, gradient):
-                self._give_up("converged", "no step of the optimiser improved the image any more")
+                self._give_up("converged", "the optimiser found no step that improves the image")
             else:
                 self._give_up("not_finite", _overflow(recipe, losses))
 
     def anew(self, optimizer: Optimizer, *, averaging: bool, keep: bool) -> Stage:
-        """The work here when another function is minimised: nothing that was learnt of the last one holds.
+        """Returns a stage that goes on from this image with another objective.
+
+        The best loss, the average and the optimiser's state belong to the old objective and are dropped.
 
         Args:
-            optimizer: of this image, fresh.
-            averaging: whether to show the images' average.
-            keep: whether what the objective keeps still holds.
+            optimizer: a new optimiser of this image.
+            averaging: whether to average the images.
+            keep: whether `kept` is still valid.
         """
         return dataclasses.replace(
             self,
@@ -143,7 +147,7 @@ class Stage:
         )
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any], dict[str, Any]]:
-        """All of it, for a checkpoint: tensors, the optimiser's values and its own, both JSON's."""
+        """Returns the state for a checkpoint: tensors, and the optimiser's and its own JSON values."""
         optimizer_tensors, optimizer_values = self.optimizer.state()
         tensors = {"image": self.image, "best_image": self.best_image}
         if self.average is not None:
@@ -170,15 +174,15 @@ class Stage:
         device: torch.device,
         optimizer: Callable[[torch.Tensor], Optimizer],
     ) -> Stage:
-        """The stage of a state.
+        """Returns the stage of a state.
 
         Args:
-            scale: where.
+            scale: the scale.
             tensors, optimizer_values, values: from `state`; the tensors on the CPU.
-            device: to work on.
+            device: device to work on.
             optimizer: makes the optimiser of an image.
         """
-        # Copied, so that they lie in memory as tensors do: sums come out otherwise where they do not.
+        # Always copied: sums can differ in the last bit if a tensor keeps a file's alignment in memory.
         image, best_image, average = (
             tensors[name].to(device, copy=True) if name in tensors else None
             for name in ("image", "best_image", "average")
@@ -203,24 +207,24 @@ class Stage:
 
     def _average_in(self, decay: float) -> None:
         if self.average is not None:
-            # The first images are far from any good: the average grows with what there is to average.
+            # The first images are poor, so the decay starts low and the average forgets them quickly.
             decay = min(decay, (1 + self.evaluations) / (10 + self.evaluations))
             self.average.lerp_(self.image, 1 - decay)
 
     def _is_flat(self) -> bool:
-        """Whether the loss hardly falls any more."""
+        """Whether the loss has almost stopped falling."""
         if self.evaluations <= PLATEAU_EVALUATIONS:
             return False
         before = self.bests[-1 - PLATEAU_EVALUATIONS]
         return before - self.bests[-1] < PLATEAU_IMPROVEMENT * abs(before)
 
     def _settle(self) -> None:
-        """Goes back to the best image: without a line search the newest is not always that."""
+        """Ends the scale with the best image; without a line search, the newest is not always the best."""
         self.image.copy_(self.best_image)
         self.left = True
 
     def _give_up(self, reason: StopReason, why: str) -> None:
-        """Leaves this scale early, with its best image."""
+        """Ends the scale early with its best image and a reason."""
         self._settle()
         self.average = None
         self.trouble = (
@@ -231,24 +235,24 @@ class Stage:
 
 
 def _can_descend(loss: float, gradient: torch.Tensor) -> bool:
-    """Whether loss and gradient, and the gradient's square, are finite: no optimiser can do with less."""
+    """Whether the loss and the gradient's norm are finite, which every optimiser needs."""
     return math.isfinite(loss) and math.isfinite(float(gradient.norm()))
 
 
 def _overflow(recipe: Recipe, losses: Sequence[float]) -> str:
-    """Why a loss or its gradient is not finite, and what to do; losses as for `Stage.move`."""
+    """Returns why a loss or its gradient is not finite, and what to do; losses as for `Stage.move`."""
     names = ("content_weight", "style_weight", "tv_weight")
     weights = [getattr(recipe, name) for name in names]
-    # A term that is not there has a loss of 0, whatever its weight is.
+    # A missing term has a loss of 0, even if its weight is infinite.
     weighed = [weight * loss if loss else 0.0 for weight, loss in zip(weights, losses[1:], strict=True)]
-    # A loss that is not a number is the one.
+    # If a loss is not a number, it is the cause.
     heaviest = max(range(3), key=lambda term: math.inf if math.isnan(weighed[term]) else weighed[term])
     return (
-        f"the loss or its gradient was not finite; a lower learning_rate or a lower {names[heaviest]} "
-        f"(it is {weights[heaviest]:g}) may help"
+        f"the loss or its gradient was not finite; try a lower learning_rate or a lower {names[heaviest]} "
+        f"(now {weights[heaviest]:g})"
     )
 
 
 def _beginning(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """The tensors whose names begin so, by the rest of their names."""
+    """Returns the tensors whose names begin with a prefix, by the rest of their names."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""What the image is to be like: the styles' statistics and the content's features, computed once."""
+"""The targets of the losses: the styles' statistics and the content's features, computed once."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from impasto_server.engine.network import Network
 from impasto_server.engine.windows import STRIDE, Window, among, layer_stride, overlap, tiles
 
 _LEAST_PIECE = 256
-"""Pixels of a side: smaller pieces are mostly overlap."""
+"""Minimum side of a tile in pixels: smaller tiles are mostly overlap."""
 
 CACHE_BYTES = 256 << 20
-"""What a cache of style targets holds by default."""
+"""Default size of a cache of style targets, in bytes."""
 
 
 class TargetCache:
-    """Style statistics by what they were computed from, shared by sessions and threads.
+    """A cache of style targets, shared by sessions and threads.
 
-    Painting many photographs in one style computes the style once for each size.
+    If many photographs are painted in one style, the style's targets are computed once for each size.
 
     Args:
-        max_bytes: what it may hold; the least recently used go first.
+        max_bytes: maximum size in bytes; the least recently used targets are dropped first.
     """
 
     def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
@@ -41,7 +41,7 @@ class TargetCache:
         self.misses = 0
 
     def get(self, key: str, compute: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        """The entry of a key; computed and kept if it is not there."""
+        """Returns the entry of a key; computes and keeps it if it is missing."""
         entry = self.find(key)
         if entry is None:
             entry = compute()
@@ -49,7 +49,7 @@ class TargetCache:
         return entry
 
     def find(self, key: str) -> dict[str, torch.Tensor] | None:
-        """The entry of a key, or None."""
+        """Returns the entry of a key, or None."""
         with self._lock:
             if key not in self._entries:
                 self.misses += 1
@@ -59,7 +59,7 @@ class TargetCache:
             return self._entries[key]
 
     def keep(self, key: str, entry: dict[str, torch.Tensor]) -> None:
-        """Keeps the entry of a key, if there is room."""
+        """Keeps the entry of a key, unless it is larger than the whole cache."""
         size = _bytes(entry)
         with self._lock:
             if key not in self._entries and size <= self._max_bytes:
@@ -76,12 +76,12 @@ def _bytes(entry: dict[str, torch.Tensor]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class StyleImage:
-    """A style at the size of a scale, and the part of it that counts.
+    """A style at the size for a scale, and the part of it to use.
 
     Attributes:
-        image: (1, 3, H, W), normalised.
-        mask: (1, 1, H, W) in [0, 1], or None for all of it.
-        margin: pixels on each side that the network sees and that do not count, a multiple of
+        image: (1, 3, H, W), normalised, with the margin.
+        mask: (1, 1, H, W) in [0, 1], the part to use; None for all of it.
+        margin: pixels on each side that the network sees but that are not part of the style, a multiple of
             `windows.STRIDE`.
     """
 
@@ -99,16 +99,16 @@ def style_statistics(
     tile_side: int | None,
     cache: TargetCache | None,
 ) -> dict[str, torch.Tensor]:
-    """Statistics of a style over its positions that count, by layer.
+    """Returns statistics of the part of a style to use, by layer.
 
     Args:
-        network: in the arithmetic to compute in.
-        style: the painting.
-        layers: where.
-        with_means: give the mean features above the mean outer product, (C + 1, C), instead of the Gram
-            matrix over its positions, (C, C).
-        tile_side: of the pieces it is seen in, in pixels; None for whole.
-        cache: asked first.
+        network: the feature network, in the arithmetic to compute in.
+        style: the style.
+        layers: the layers.
+        with_means: whether to return the mean features above the mean outer product, (C + 1, C), instead of
+            the Gram matrix divided by the number of positions, (C, C).
+        tile_side: side of a tile in pixels; None for the whole image at once.
+        cache: cache to look in first; None for no cache.
     """
 
     def compute() -> dict[str, torch.Tensor]:
@@ -121,12 +121,12 @@ def style_statistics(
 
 
 def style_key(network: Network, style: StyleImage, *settings: object) -> str:
-    """The key of what a network sees in a style.
+    """Returns the cache key of targets that a network computes from a style.
 
     Args:
-        network: in the arithmetic to compute in.
-        style: the painting.
-        *settings: what else it depends on, with a `repr` that says all of it.
+        network: the feature network, in the arithmetic to compute in.
+        style: the style.
+        *settings: other values on which the targets depend; each must have a complete `repr`.
     """
     digest = hashlib.sha256()
     for tensor in (style.image, style.mask):
@@ -168,15 +168,14 @@ def _style_statistics(
 
 
 def piece_side(image: torch.Tensor, picture: torch.Tensor, tile_side: int | None) -> int | None:
-    """Side of the pieces, in pixels, in which an image is seen beside a picture; None for whole.
+    """Returns the side of the tiles, in pixels, in which to evaluate an image; None for the whole at once.
 
-    A style that is much larger than the picture takes no more memory than the picture then, or than a small
-    one.
+    It limits the memory for a style that is much larger than the picture to about that of the picture.
 
     Args:
-        image: (1, 3, H, W).
-        picture: (1, 3, H', W').
-        tile_side: of the picture's tiles; None if it is seen whole.
+        image: (1, 3, H, W), a style or the picture itself.
+        picture: (1, 3, H', W'), the picture that is painted.
+        tile_side: side of the picture's tiles in pixels; None if it is evaluated at once.
     """
     if tile_side is not None:
         return tile_side
@@ -185,11 +184,11 @@ def piece_side(image: torch.Tensor, picture: torch.Tensor, tile_side: int | None
 
 
 def layer_inner(layer: str, image: torch.Tensor, margin: int) -> Window:
-    """The positions of a layer that are not in the margin.
+    """Returns the window of a layer's positions outside the margin.
 
     Args:
-        layer: whose positions.
-        image: (1, 3, H, W), the margin included.
+        layer: the layer.
+        image: (1, 3, H, W), with the margin.
         margin: pixels on each side, a multiple of `windows.STRIDE`.
     """
     stride = layer_stride(layer)
@@ -200,16 +199,16 @@ def layer_inner(layer: str, image: torch.Tensor, margin: int) -> Window:
 
 
 def layer_guide(mask: torch.Tensor | None, layer: str, image: torch.Tensor, margin: int) -> torch.Tensor:
-    """A mask at a layer's positions, 0 in the margin.
+    """Returns a mask at a layer's positions, 0 in the margin.
 
     Args:
-        mask: (1, 1, H, W) in [0, 1], or None for all of the image.
-        layer: whose positions.
-        image: (1, 3, H, W), the margin included: gives size, type and device.
+        mask: (1, 1, H, W) in [0, 1]; None for all of the image.
+        layer: the layer.
+        image: (1, 3, H, W), with the margin; it gives the size, type and device.
         margin: pixels on each side, a multiple of `windows.STRIDE`.
 
     Returns:
-        (1, H / stride, W / stride), sizes rounded down as the poolings do.
+        (1, H / stride, W / stride), with sizes rounded down as by the poolings.
     """
     stride = layer_stride(layer)
     height, width = (side // stride for side in image.shape[2:])
@@ -222,13 +221,13 @@ def layer_guide(mask: torch.Tensor | None, layer: str, image: torch.Tensor, marg
 def content_features(
     network: Network, content: torch.Tensor, layers: Sequence[str], *, tile_side: int | None
 ) -> dict[str, torch.Tensor]:
-    """The content image's features by layer, (1, C, H, W), in the network's arithmetic.
+    """Returns the content image's features by layer, (1, C, h, w), in the network's arithmetic.
 
     Args:
-        network: in the arithmetic to compute in.
+        network: the feature network, in the arithmetic to compute in.
         content: (1, 3, H, W), normalised.
-        layers: where.
-        tile_side: of the pieces it is seen in, in pixels; None for whole.
+        layers: the layers.
+        tile_side: side of a tile in pixels; None for the whole image at once.
     """
     height, width = content.shape[2:]
     if tile_side is None:

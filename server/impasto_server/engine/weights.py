@@ -34,13 +34,13 @@ VGG19_ORIGIN = "torchvision VGG19_Weights.IMAGENET1K_V1, BSD-3-Clause"
 _VGG19_SHA256_PREFIX = "dcbb9e9d"
 
 STALL_SECONDS = 10.0
-"""How long a download may stand still, its connecting included, before it is given up."""
+"""Time in seconds after which a download that makes no progress fails; the time to connect counts too."""
 
 _log = logging.getLogger(__name__)
 
 
 class WeightsError(Exception):
-    """Weights that cannot be had or are not a VGG's. The message says what to do."""
+    """Weights that cannot be loaded, or are not those of a VGG. The message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Weights:
     Attributes:
         architecture: which VGG.
         name: "vgg19", "builtin" or the file's name.
-        origin: where they come from and their licence, in a sentence.
-        sha256: of the file, 64 hexadecimal digits.
-        convolutions: by name ("conv1_1"), in order: weight (out, in, 3, 3) and bias (out), float32.
+        origin: their origin and licence, in a sentence.
+        sha256: SHA-256 of the file, 64 hexadecimal digits.
+        convolutions: weight (out, in, 3, 3) and bias (out), float32, by name ("conv1_1"), in order.
     """
 
     architecture: Architecture
@@ -63,14 +63,16 @@ class Weights:
 
 
 def convolution_names(architecture: Architecture) -> list[str]:
-    """Names of the network's convolutions in order: conv1_1, conv1_2, conv2_1, …"""
+    """Returns the names of the network's convolutions in order: conv1_1, conv1_2, conv2_1, …"""
     blocks = CONVOLUTIONS[architecture]
     return [f"conv{b}_{i}" for b, count in enumerate(blocks, 1) for i in range(1, count + 1)]
 
 
 def torchvision_indices(architecture: Architecture) -> dict[str, int]:
-    """Where each convolution stands in torchvision's `features`: each is followed by its ReLU, each block
-    by a pooling."""
+    """Returns the index of each convolution in torchvision's `features`.
+
+    There, a ReLU follows each convolution, and a pooling follows each block.
+    """
     indices, index = {}, 0
     for name in convolution_names(architecture):
         block, position = int(name[4]), int(name[6])
@@ -86,10 +88,10 @@ def load_weights(name: str, *, download: bool = False) -> Weights:
         name: "vgg19" (torchvision's, from torch.hub's cache), "builtin", or the path of a file: a
             torchvision-layout state dict of VGG-16 or VGG-19 (`.pth`, `.pt`), or safetensors in that layout
             or with tensors named `conv1_1.weight`, `conv1_1.bias`, ….
-        download: for "vgg19": fetch the file if it is not in the cache.
+        download: whether to download "vgg19" if it is not in the cache.
 
     Raises:
-        WeightsError: they are not there, cannot be read, or are not a VGG's.
+        WeightsError: they are missing, cannot be read, or are not those of a VGG.
     """
     if name == "builtin":
         file = resources.files("impasto_server.engine") / "data" / BUILTIN_FILE
@@ -111,7 +113,7 @@ def load_weights(name: str, *, download: bool = False) -> Weights:
 
 
 def load_vgg19_or_builtin(*, download: bool) -> Weights:
-    """VGG-19 if it is cached or can be fetched, else the built-in trunk; a log line says so."""
+    """Loads VGG-19 if it is cached or can be downloaded; otherwise the built-in weights, with a log line."""
     try:
         return load_weights("vgg19", download=download)
     except WeightsError as error:
@@ -121,17 +123,17 @@ def load_vgg19_or_builtin(*, download: bool) -> Weights:
 
 
 def vgg19_cache_path() -> Path:
-    """Where torchvision caches VGG-19 (`$TORCH_HOME/hub/checkpoints`)."""
+    """Returns the path of VGG-19 in torchvision's cache (`$TORCH_HOME/hub/checkpoints`)."""
     return Path(torch.hub.get_dir()) / "checkpoints" / VGG19_FILE
 
 
 def builtin_path() -> Path:
-    """Where the built-in weights lie."""
+    """Returns the path of the built-in weights."""
     return Path(str(resources.files("impasto_server.engine") / "data" / BUILTIN_FILE))
 
 
 def verified_sha256(path: Path, expected: str) -> str:
-    """SHA-256 of a file, checked against how it is expected to begin.
+    """Returns the SHA-256 of a file, and checks that it begins with `expected`.
 
     Raises:
         WeightsError: it does not.
@@ -142,7 +144,7 @@ def verified_sha256(path: Path, expected: str) -> str:
             digest.update(block)
     if not digest.hexdigest().startswith(expected):
         raise WeightsError(
-            f"{path} is damaged: its SHA-256 is {digest.hexdigest()}, which should begin with {expected}; "
+            f"{path} is damaged: its SHA-256 is {digest.hexdigest()}, but it should begin with {expected}; "
             "delete it and run `impasto-server weights fetch`"
         )
     return digest.hexdigest()
@@ -151,24 +153,24 @@ def verified_sha256(path: Path, expected: str) -> str:
 def fetch_vgg19(*, url: str | None = None, sha256_prefix: str = _VGG19_SHA256_PREFIX) -> Path:
     """Downloads torchvision's VGG-19 into torch.hub's cache, with a progress bar on a terminal.
 
-    The file appears under its name only when it is whole and its hash is right; a download that was broken
-    off starts again from nothing.
+    The file gets its name only when it is complete and its hash is right. A download that was interrupted
+    starts again from the beginning.
 
     Args:
-        url: where from; torchvision's own address by default.
-        sha256_prefix: how the file's SHA-256 must begin.
+        url: address of the file; torchvision's own by default.
+        sha256_prefix: the beginning of the file's SHA-256.
 
     Raises:
-        WeightsError: the network refuses, stalls for `STALL_SECONDS`, or gives another file.
+        WeightsError: the download fails, stalls for `STALL_SECONDS`, or gives another file.
     """
     if url is None:
-        # Imported here because it takes a second and is needed for nothing else.
+        # Imported here because the import takes a second and nothing else needs it.
         from torchvision.models import VGG19_Weights
 
         url = VGG19_Weights.IMAGENET1K_V1.url
     path = vgg19_cache_path()
     default_timeout = socket.getdefaulttimeout()
-    # torch.hub's download has no time limit of its own.
+    # torch.hub's download sets no time limit itself.
     socket.setdefaulttimeout(STALL_SECONDS)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -194,7 +196,7 @@ def _load_file(path: Path, name: str, origin: str, *, expected_sha256: str = "")
     if "features.0.weight" in tensors:
         if "features.1.running_mean" in tensors:
             raise WeightsError(f"{path} is a VGG with batch normalisation; give one without")
-        # conv3_4 stands where VGG-16 has its third pooling.
+        # VGG-19 has conv3_4 at the index of VGG-16's third pooling.
         architecture: Architecture = "vgg19" if "features.16.weight" in tensors else "vgg16"
         prefix = {conv: f"features.{i}" for conv, i in torchvision_indices(architecture).items()}
     else:
@@ -213,15 +215,15 @@ def _load_file(path: Path, name: str, origin: str, *, expected_sha256: str = "")
             )
         if weight.shape != (out, channels, 3, 3) or bias.shape != (out,):
             raise WeightsError(
-                f"{path} is not a VGG: {conv} has the shape {tuple(weight.shape)}, "
-                f"not {(out, channels, 3, 3)}"
+                f"{path} is not a VGG: {conv} has the shape {tuple(weight.shape)}, not "
+                f"{(out, channels, 3, 3)}; give the weights of a VGG-16 or VGG-19"
             )
         convolutions[conv] = (weight.float(), bias.float())
         channels = out
         if conv == LAST_NEEDED:
             break
     if not all(w.isfinite().all() and b.isfinite().all() for w, b in convolutions.values()):
-        raise WeightsError(f"{path} holds values that are not finite; it is damaged")
+        raise WeightsError(f"{path} is damaged: it contains values that are not finite; get a new copy")
     return Weights(architecture, name, origin, sha256, convolutions)
 
 
@@ -229,10 +231,10 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        # weights_only: a stranger's pickle must not run code. mmap: the 500 MB of the head are never read.
+        # weights_only: an untrusted pickle must not run code. mmap: the 500 MB of the head are never read.
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except Exception as error:
-        # Bytes that are no pickle make the unpickler fail in any way: KeyError, IndexError, struct.error, …
+        # The unpickler can raise any exception on bytes that are not a pickle: KeyError, struct.error, …
         first_line = re.split(r"[\n]|\. ", str(error).strip(), maxsplit=1)[0]
         raise WeightsError(
             f"{path} cannot be read as weights ({first_line}); give a .pth state dict or a .safetensors file"

@@ -1,4 +1,4 @@
-"""How an image too large for memory is seen piece by piece, so that nothing differs from seeing it whole."""
+"""Tiles of an image that is too large for memory. The result is the same as for the whole image."""
 
 from __future__ import annotations
 
@@ -13,22 +13,26 @@ Window = tuple[slice, slice]
 """Rows and columns of an image, or of a layer's positions."""
 
 STRIDE = 16
-"""Positions of the deepest layer (block 5) are so many pixels apart; tiles begin at multiples."""
+"""Pixels between two positions of the deepest layer (block 5). Tiles begin at multiples of it."""
 
 
 def layer_stride(layer: str) -> int:
-    """Pixels between two positions of a layer "reluB_I": one pooling before each block but the first."""
+    """Returns the pixels between two positions of a layer "reluB_I": each block but the first begins with a
+    pooling."""
     return 1 << (int(layer[4]) - 1)
 
 
 def overlap(architecture: Architecture, layers: Iterable[str]) -> int:
-    """How far, in pixels, a feature of these layers sees beyond its own position, rounded up to `STRIDE`."""
+    """Returns how many pixels a feature of these layers sees beyond its own position.
+
+    The number is rounded up to a multiple of `STRIDE`.
+    """
     radius = 0
     last_block, last_convolution = max((int(layer[4]), int(layer[6])) for layer in layers)
     for block in range(1, last_block + 1):
         stride = 1 << (block - 1)
         convolutions = last_convolution if block == last_block else CONVOLUTIONS[architecture][block - 1]
-        # Each 3 × 3 convolution sees one position further, each pooling one more.
+        # Each 3 × 3 convolution sees one position further, and so does each pooling.
         radius += stride * (convolutions + (block < last_block))
     return -(-radius // STRIDE) * STRIDE
 
@@ -38,15 +42,15 @@ class Tile:
     """A part of an image.
 
     Attributes:
-        seen: rows and columns of the image that the network is given, overlap included.
-        core: rows and columns whose features are this tile's own. The cores of all tiles make up the image.
+        seen: rows and columns of the image that the network sees, with the overlap.
+        core: rows and columns that belong to this tile only. The cores of all tiles make up the image.
     """
 
     seen: Window
     core: Window
 
     def of_layer(self, layer: str) -> tuple[Window, Window]:
-        """Where the core stands at a layer: among the whole image's positions, and among the seen ones."""
+        """Returns the core's window at a layer, among the whole image's positions and among the seen ones."""
         stride = layer_stride(layer)
         whole = tuple(slice(core.start // stride, core.stop // stride) for core in self.core)
         among = tuple(
@@ -56,22 +60,22 @@ class Tile:
         return (whole[0], whole[1]), (among[0], among[1])
 
     def core_of(self, features: Mapping[str, torch.Tensor], layer: str) -> tuple[torch.Tensor, Window]:
-        """The core's own features at a layer, and where its positions are among the whole image's.
+        """Returns the core's features at a layer, and the core's window among the whole image's positions.
 
         Args:
-            features: (1, C, h, w) by layer, of all that is seen.
-            layer: one of them.
+            features: (1, C, h, w) by layer, of everything that the tile sees.
+            layer: one of these layers.
         """
         of_whole, (rows, columns) = self.of_layer(layer)
         seen = features[layer]
         if self.seen == self.core:
-            # Not cut: the gradient of a cut takes a copy.
+            # Not sliced, because the gradient of a slice makes a copy.
             return seen, of_whole
         return seen[:, :, rows, columns], of_whole
 
 
 def among(inner: Window, window: Window) -> Window:
-    """Where positions lie among those of a window; as much of them as the window has."""
+    """Returns the part of `inner` that lies in `window`, as indices into `window`."""
     rows, columns = (
         slice(max(0, part.start - seen.start), max(0, part.stop - seen.start))
         for part, seen in zip(inner, window, strict=True)
@@ -80,7 +84,7 @@ def among(inner: Window, window: Window) -> Window:
 
 
 def whole(height: int, width: int) -> Tile:
-    """An image of one tile."""
+    """Returns the only tile of an image that is not cut."""
     everything = slice(0, height), slice(0, width)
     return Tile(everything, everything)
 
@@ -89,10 +93,10 @@ def tiles(height: int, width: int, side: int, overlap: int) -> Iterator[Tile]:
     """Cuts an image into tiles.
 
     Args:
-        height, width: of the image in pixels.
-        side: of a tile's core, a multiple of `STRIDE`. The last ones take what is left, if it is less than
-            half a tile.
-        overlap: pixels seen beyond the core, a multiple of `STRIDE`.
+        height, width: size of the image in pixels.
+        side: side of a tile's core in pixels, a multiple of `STRIDE`. The last core of a row or column is
+            larger if less than half a tile is left.
+        overlap: pixels that a tile sees beyond its core, a multiple of `STRIDE`.
     """
     for rows in _spans(height, side):
         for columns in _spans(width, side):

@@ -42,9 +42,9 @@ def content_terms(
 def gram_terms(setting: Setting, layers: LayerWeights, scale: StyleScale) -> list[Term]:
     """Makes the terms of Σ_l share_l · scale(Ĝ_l, N_l) · Σ (G_l/N_l − Ĝ_l)²; none if the style weight is 0.
 
-    G = F Fᵀ is of the image, Ĝ = F Fᵀ/N of the style (the weighted mean of several styles). If the content has
-    several parts, each part has its own Ĝ, and its own G and N over its mask; its terms are weighted by its
-    share of the positions.
+    G = F Fᵀ is of the image, Ĝ = F Fᵀ/N of the style (the weighted mean of several styles). If the content
+    has several parts, each part has its own Ĝ, and its own G and N over its mask; its terms are weighted by
+    its share of the positions.
 
     Args:
         setting: what to make the terms from.
