@@ -1,4 +1,4 @@
-"""What the machine at hand does with the engine: its speed, and sheets of pictures to judge it by.
+"""Measurements of this machine's speed, and sheets of paintings to judge their quality.
 
-Nothing but the command line imports this package.
+Only the command line imports this package.
 """

@@ -1,8 +1,8 @@
-"""The shortest loop that is quick: what the engine's own work is weighed against.
+"""A short but fast loop of style transfer, with which the engine's overhead is measured.
 
-A frozen network in one arithmetic and channels last, run no further than needed, with zero padding; image
-and losses in float32; targets computed once; five Gram matrices and one content layer; torch's Adam. No
-checks, no scales, no margin, no progress.
+It has a frozen channels-last network in one arithmetic, run only as far as needed, with zero padding; image
+and losses in float32; targets computed once; five Gram matrices and one content layer; torch's Adam. It has
+no checks, scales, margin or progress.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _CONTENT = "conv4_2"
 
 
 class BareLoop:
-    """Style transfer and nothing else.
+    """Style transfer without anything around it.
 
     Args:
-        weights: of the network.
+        weights: weights of the network.
         content, style: (1, 3, H, W), normalised, float32, on the device to use.
         dtype: the network's arithmetic.
     """
@@ -44,7 +44,7 @@ class BareLoop:
         self._adam = torch.optim.Adam([self.image], lr=0.05)
 
     def step(self) -> float:
-        """One evaluation and one move; gives the loss."""
+        """Makes one evaluation and one move; returns the loss."""
         features = self._features(self.image)
         loss = F.mse_loss(features[_CONTENT], self._content)
         for name, gram in self._grams.items():
@@ -55,7 +55,7 @@ class BareLoop:
         return loss.item()
 
     def _features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Of the compared layers after their ReLUs, in float32."""
+        """Returns the features of the compared layers after their ReLUs, in float32."""
         compared = {}
         x = image.to(self._dtype, memory_format=torch.channels_last)
         block = "1"
@@ -70,6 +70,6 @@ class BareLoop:
 
 
 def _gram(features: torch.Tensor) -> torch.Tensor:
-    """F Fᵀ / N of (1, C, H, W)."""
+    """Returns F Fᵀ / N for features (1, C, H, W), N = H · W."""
     rows = features[0].flatten(1)
     return rows @ rows.T / rows.shape[1]

@@ -1,4 +1,4 @@
-"""All measurements of a run, one after the other."""
+"""Makes all measurements of a run, one after the other."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from impasto_server.engine.recipe import DEFAULT_OBJECTIVE, Precision
 from impasto_server.engine.weights import Architecture, Weights
 
 BUSY = 0.5
-"""Processes that wanted a CPU in the minute before, from which on the machine was not quiet."""
+"""Load average of the last minute above which the machine counts as busy."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 STATISTICS = "balanced"
 """The objective whose evaluations are measured in detail."""
 
-# What it looks at; a test holds it against the engine.
+# The layers of that objective; a test compares them with the engine's.
 DEEPEST = "relu5_1"
 GRAM_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -49,22 +49,23 @@ def measure(
     reference: Literal["recorded", "fresh"],
     say: Callable[[str], None] = lambda text: None,
 ) -> Figures:
-    """Measures the machine at hand.
+    """Measures this machine.
 
     Args:
-        plan: how much.
-        device: to paint on: "cpu", "cuda:0", "mps".
-        weights: of the feature network, as `load_weights` takes them. The way to the report's loss is always
-            for the built-in ones, which its reference was made with.
-        reference: where the report's program ends: as recorded, or computed afresh, which takes long.
-        say: told what goes on.
+        plan: what to measure, and how often.
+        device: device to paint on: "cpu", "cuda:0", "mps".
+        weights: weights of the feature network, as for `load_weights`. The comparison with the report's loss
+            always uses the built-in weights, with which its reference was made.
+        reference: the final loss of the report's program: the recorded one, or a fresh one, whose computation
+            takes long.
+        say: called with a text about what is being measured.
 
     Raises:
-        WeightsError: the weights cannot be had.
+        WeightsError: the weights cannot be loaded.
         ImpastoError: the private server failed.
     """
     begin = time.perf_counter()
-    # As a worker does.
+    # A worker does the same.
     keep_freed_memory()
     say("loading the network")
     bench = _Bench(plan, device, load_weights(weights), weights, say)
@@ -81,7 +82,7 @@ def measure(
 
 
 class _Bench:
-    """The measurements. Each fills in its figures."""
+    """The measurements. Each method fills in its figures."""
 
     def __init__(
         self, plan: Plan, device: str, weights: Weights, weights_name: str, say: Callable[[str], None]
@@ -99,12 +100,15 @@ class _Bench:
         load = self.figures.machine.load
         if load is not None and load > BUSY:
             self.figures.notes.append(
-                f"{load:.1f} processes wanted a CPU in the minute before: the machine was not quiet"
+                f"the machine was busy: its load average was {load:.1f} in the minute before the run"
             )
 
     def standard_painting(self) -> Stage:
-        """A whole painting with the default objective, and one with "balanced" beside it; gives the last and
-        largest stage of the latter."""
+        """Times a whole painting with the default objective, and one with "balanced".
+
+        Returns:
+            The largest stage of the painting with "balanced".
+        """
         side = self._plan.standard_side
         self._say(f"warming up at {side} px")
         warm_up = Recipe(longest_side=side, evaluations=8)
@@ -114,15 +118,19 @@ class _Bench:
         return balanced.stages[-1]
 
     def large_painting(self) -> None:
-        """The same much larger."""
+        """Times the same paintings at a larger size."""
         side = self._plan.large_side
         if side is not None:
             figures = self.figures
             _, figures.standard_1024_seconds, figures.standard_1024_over_balanced = self._standard(side)
 
     def _standard(self, side: int) -> tuple[Painting, float, float]:
-        """A standard painting with "balanced"; the seconds of one with the default objective; and these over
-        the seconds of the former."""
+        """Times standard paintings of a size.
+
+        Returns:
+            The painting with "balanced", the seconds of one with the default objective, and the ratio of its
+            seconds to those with "balanced".
+        """
         paintings = {}
         for objective in (STATISTICS, DEFAULT_OBJECTIVE):
             self._say(f"a standard painting at {side} px, {objective}")
@@ -136,14 +144,14 @@ class _Bench:
     def _paint(self, recipe: Recipe) -> Painting:
         painting = paint(recipe, self._content, self._style, self._network, auto_precision=self._precision)
         for stage in painting.stages if recipe.objective == STATISTICS else ():
-            # A larger painting goes through the sizes of a smaller one: the shares are of the smaller's.
+            # A larger painting goes through the same sizes. The figures of the first painting count.
             if str(stage.longest_side) not in self.figures.seconds_per_evaluation:
                 self.figures.seconds_per_evaluation[str(stage.longest_side)] = stage.seconds.median
                 self._steady(f"evaluation at {stage.longest_side} px", stage.seconds)
         return painting
 
     def convolutions(self, stage: Stage) -> None:
-        """The machine's rate, and the share of it that the evaluations of a stage reach."""
+        """Measures the machine's convolution rate, and the share of it that a stage's evaluations reach."""
         self._say("the network's convolutions alone")
         figures = self.figures
         layers = convolutions(self._network.architecture, stage.painted_height, stage.painted_width, DEEPEST)
@@ -175,7 +183,7 @@ class _Bench:
             figures.conv_rate_share_512_report[dtype] = rate / figures.convolution_gflops[dtype]
 
     def _report_stage(self, precision: Precision) -> Stage:
-        """A few evaluations of the recipe `report`, which has one scale and no margin."""
+        """Times a few evaluations of the recipe `report`, which has one scale and no margin."""
         recipe = Recipe(
             objective="report", longest_side=self._plan.standard_side, precision=precision, evaluations=5
         )
@@ -184,7 +192,7 @@ class _Bench:
         ).stages[-1]
 
     def bare_loop(self) -> None:
-        """The engine's evaluations and the bare loop's steps in turn."""
+        """Times the engine's evaluations and the bare loop's steps in turn."""
         side = self._plan.standard_side
         self._say(f"the engine and a bare loop in turn at {side} px")
         like = torch.empty(0, device=self._device)
@@ -211,16 +219,16 @@ class _Bench:
         figures.bare_loop_ratio_report_512 = ratios[0].median
         figures.bare_loop_ratio_balanced_512 = ratios[1].median
         figures.bare_loop_pixel_ratio_balanced_512 = seen.width * seen.height / side**2
-        self._say("where an evaluation's time goes")
+        self._say("the operators of an evaluation")
         figures.profile_512 = time_shares(session.step, self._device)
 
     def _at_full_size(self, objective: str) -> Session:
-        """A session that has made the first evaluation at its full size, which computes the targets, and has
-        enough left."""
+        """Returns a session after its first evaluation at full size, which computes the targets, with enough
+        evaluations left."""
         session = Session(
             Recipe(
                 objective=objective,
-                # Most are made at the coarser scales.
+                # Most evaluations are made at the coarser scales.
                 evaluations=(self._plan.pairs + 2) * 12,
                 longest_side=self._plan.standard_side,
                 precision=self._precision,
@@ -234,7 +242,7 @@ class _Bench:
         return session
 
     def objectives(self) -> None:
-        """An evaluation of each objective."""
+        """Times an evaluation of each objective."""
         side = self._plan.objectives_side
         if side is None:
             return
@@ -250,7 +258,7 @@ class _Bench:
             self.figures.seconds_per_evaluation_256[objective] = painting.stages[-1].seconds.median
 
     def report(self, reference: Literal["recorded", "fresh"]) -> None:
-        """The report's program, and the engine on its way to the same loss."""
+        """Times the report's program, and how long the engine takes to reach the same loss."""
         figures = self.figures
         weights = load_weights("builtin")
         network = Network(weights).to(self._device)
@@ -263,7 +271,7 @@ class _Bench:
         if reference == "fresh":
 
             def on_step(step: int, loss: float) -> None:
-                self._say(f"the report's steps by the engine, {step} of {self._plan.reference_steps}")
+                self._say(f"the report's steps with the engine, {step} of {self._plan.reference_steps}")
 
             figures.report_reference = compute_reference(
                 network,
@@ -289,13 +297,13 @@ class _Bench:
         )
 
     def _report_step(self, program: ReportProgram, architecture: Architecture) -> float:
-        self._say(f"the report's program as written at {self._plan.report_side} px, {architecture}")
+        self._say(f"the report's original program at {self._plan.report_side} px, {architecture}")
         steps = Timing.of([seconds(program.step, self._device) for _ in range(self._plan.report_steps)])
         self._steady(f"the report's program, {architecture}", steps)
         return steps.median
 
     def _race(self, network: Network, program: ReportProgram, reference: Reference) -> None:
-        self._say("the engine on its way to the report's loss")
+        self._say("the engine, until it reaches the report's loss")
         figures = self.figures
         result = race(
             quickest_recipe(self._plan.report_side, self._precision),
@@ -320,7 +328,7 @@ class _Bench:
             )
 
     def service(self) -> None:
-        """What the service adds."""
+        """Measures what the service adds to the engine's time."""
         service = service_figures(
             self._content,
             self._style,
@@ -343,21 +351,20 @@ class _Bench:
         figures.first_preview_seconds = service.first_preview.median
         figures.peak_rss_mib = service.peak_rss_mib
         for overhead in service.overheads:
-            self._steady(f"painting through the service at {overhead.longest_side} px", overhead.wall)
-            self._steady(f"painting by the engine at {overhead.longest_side} px", overhead.engine)
+            self._steady(f"painting with the service at {overhead.longest_side} px", overhead.wall)
+            self._steady(f"painting with the engine at {overhead.longest_side} px", overhead.engine)
 
     def _steady(self, name: str, timing: Timing) -> None:
-        """Keeps how steady a figure was."""
+        """Records the spread of a measurement."""
         self.figures.spreads[name] = timing.spread
 
     def note_unsteadiness(self) -> None:
-        """Says which figures varied much."""
+        """Adds a note that names the measurements with a large spread."""
         unsteady = [
             f"{name} ({spread:.0%})" for name, spread in self.figures.spreads.items() if spread > UNSTEADY
         ]
         if unsteady:
             self.figures.notes.append(
-                "the machine was not quiet, or the work itself is uneven: the middle half of the "
-                f"measurements spreads over more than {UNSTEADY:.0%} of their median for "
-                f"{', '.join(unsteady)}"
+                "the machine was busy, or the work itself is uneven: the distance of the quartiles is more "
+                f"than {UNSTEADY:.0%} of the median for {', '.join(unsteady)}"
             )

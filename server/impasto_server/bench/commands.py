@@ -25,6 +25,8 @@ from impasto_server.engine.recipe import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from PIL.Image import Image
+
     from impasto_server.bench.compared_recipes import NamedRecipe
     from impasto_server.bench.comparison import Pair
     from impasto_server.bench.pictures import Picture
@@ -34,7 +36,10 @@ _DEFAULT_OBJECTIVE: str = FIELD["objective"].default.otherwise
 
 Device = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="What to paint on: cpu, cuda:0, mps. Default: a GPU, else the CPU."),
+    typer.Option(
+        metavar="NAME",
+        help="Device to paint on: cpu, cuda:0, mps. Default: a GPU, or the CPU if there is none.",
+    ),
 ]
 WeightsName = Annotated[
     str, typer.Option(metavar="vgg19|builtin|FILE", help="Weights of the feature network.")
@@ -42,7 +47,7 @@ WeightsName = Annotated[
 
 
 class ReferenceName(str, enum.Enum):
-    """Where the report's program ends."""
+    """Sources of the final loss of the report's program."""
 
     recorded = "recorded"
     fresh = "fresh"
@@ -51,10 +56,12 @@ class ReferenceName(str, enum.Enum):
 def bench(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="With --json: where to write it, beside the table on stdout."),
+        typer.Argument(
+            metavar="[FILE]", help="File for the JSON of --json; the table is then printed as well."
+        ),
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Print JSON instead of the table, or write it to FILE.")
+        bool, typer.Option("--json", help="Print JSON instead of the table, or write JSON to FILE.")
     ] = False,
     quick: Annotated[
         bool,
@@ -65,18 +72,19 @@ def bench(
     reference: Annotated[
         ReferenceName,
         typer.Option(
-            help="The loss that the report's program ends at: as recorded, or computed again, which takes "
-            "half an hour."
+            help="Final loss of the report's program: the recorded one, or a fresh one, which takes half an "
+            "hour to compute."
         ),
     ] = ReferenceName.recorded,
 ) -> None:
-    """Measures how fast this machine paints: the engine, its share of what the machine can do, the report's
-    program beside it, and what the service adds.
+    """Measures how fast this machine paints.
 
-    Nothing has to be prepared; leave the machine alone meanwhile. Progress goes to stderr.
+    It times the engine, compares it with the speed of the machine's convolutions and with the program of the
+    course report, and measures what the service adds. Run nothing else on the machine meanwhile. Progress
+    goes to stderr.
     """
     if file is not None and not json:
-        raise typer.BadParameter("a FILE is for JSON; give --json too", param_hint="FILE")
+        raise typer.BadParameter("a FILE needs --json too", param_hint="FILE")
     from rich.console import Console
 
     _be_like_a_worker()
@@ -108,25 +116,32 @@ def bench(
 
 
 def contact_sheet(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="SHEET.jpg", help="Where to write the sheet.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="SHEET.jpg", help="File of the sheet: .jpg, .png or .webp."),
+    ],
     contents: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", help="A photograph; repeat it for more. Default: the demo's.", show_default=False
+            metavar="FILE",
+            help="Photograph to paint; repeat it for more. Default: that of impasto demo.",
+            show_default=False,
         ),
     ] = None,
     styles: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", help="A painting; repeat it for more. Default: the demo's.", show_default=False
+            metavar="FILE",
+            help="Painting that gives the style; repeat it for more. Default: that of impasto demo.",
+            show_default=False,
         ),
     ] = None,
     pairs: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.txt",
-            help="Pairs to paint, instead of every content in every style: a text with the paths of a "
-            "content and a style on each line, relative to the text's folder.",
+            help="Text file with the pairs to paint, instead of every content in every style: on each line "
+            "the paths of a content and a style, relative to the file's folder.",
         ),
     ] = None,
     size: Annotated[
@@ -136,57 +151,63 @@ def contact_sheet(
     recipe: Annotated[
         str | None,
         typer.Option(
-            "--recipe", help=f"What is minimised. Default: {_DEFAULT_OBJECTIVE}.", show_default=False
+            "--recipe",
+            metavar="|".join(FIELD["objective"].words),
+            help=f"{FIELD['objective'].help} Default: {_DEFAULT_OBJECTIVE}.",
+            show_default=False,
         ),
     ] = None,
     compare: Annotated[
         str | None,
         typer.Option(
             metavar="RECIPES",
-            help="Recipes to compare, separated by commas: objectives, each with fields after colons if you "
-            "like, as in balanced,gatys:content_weight=2:effort=fine.",
+            help="Recipes to compare, separated by commas. A recipe can have fields, each after a colon: "
+            "balanced,gatys:content_weight=2:effort=fine.",
         ),
     ] = None,
     effort: Annotated[
-        Effort, typer.Option(help="How much work; a recipe of --compare may say otherwise.")
+        Effort, typer.Option(help="Amount of work for a painting. A recipe in --compare can set its own.")
     ] = "standard",
     numbers: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Where to write a comparison's numbers.")
+        Path | None, typer.Option(metavar="FILE.json", help="File for the numbers of a comparison.")
     ] = None,
     faces: Annotated[
         bool,
         typer.Option(
             "--faces",
-            help="Measure in a comparison whether faces stay the same person's. It needs two packages: "
+            help="Measure in a comparison whether each face is still recognised. Needs two packages: "
             "dlib-bin and face-recognition-models.",
         ),
     ] = False,
     device: Device = None,
     weights: WeightsName = "builtin",
 ) -> None:
-    """Paints every content in every style and puts the pictures on one sheet: contents down the side, styles
-    along the top.
+    """Paints every content in every style and puts the paintings on one sheet.
 
-    With --compare, --pairs, --numbers or --faces it makes a comparison: a row for each pair of content and
-    style, a column for each recipe, and below each painting its numbers.
+    The contents are at the left and the styles at the top. With --compare, --pairs, --numbers or --faces, the
+    sheet is a comparison: it has a row for each pair of content and style, a column for each recipe, and the
+    numbers of each painting below it.
     """
     _be_like_a_worker()
     from impasto_server.bench.sheet_table import MAX_SIDES, SheetError
 
     if out.suffix.lower() not in MAX_SIDES:
-        raise typer.BadParameter(f"{out} is not named .jpg, .png or .webp", param_hint="--out")
+        raise typer.BadParameter(f"{out} does not end in .jpg, .png or .webp", param_hint="--out")
     if numbers is not None and numbers.suffix.lower() != ".json":
-        raise typer.BadParameter(f"{numbers} is not named .json", param_hint="--numbers")
+        raise typer.BadParameter(f"{numbers} does not end in .json", param_hint="--numbers")
     if recipe is not None and compare is not None:
-        raise typer.BadParameter("--recipe is given too; give one of them", param_hint="--compare")
+        raise typer.BadParameter("cannot be combined with --recipe; give one of them", param_hint="--compare")
     if pairs is not None and (contents or styles):
-        raise typer.BadParameter("--contents or --styles is given too; leave it out", param_hint="--pairs")
+        raise typer.BadParameter(
+            "cannot be combined with --contents or --styles; leave them out", param_hint="--pairs"
+        )
     try:
         recipes = compared_recipes(
             recipe or _DEFAULT_OBJECTIVE if compare is None else compare, effort=effort, longest_side=size
         )
     except RecipeError as error:
-        raise typer.BadParameter(str(error), param_hint="--compare") from error
+        hint = "--recipe" if compare is None else "--compare"
+        raise typer.BadParameter(str(error), param_hint=hint) from error
     from impasto_server.bench.faces import FacesError
     from impasto_server.bench.pictures import PictureError
     from impasto_server.engine import WeightsError
@@ -215,7 +236,7 @@ def _paint_grid(
     weights: str,
     say: Callable[[str], None],
 ) -> str:
-    """Writes a sheet of every content in every style, and says what it is."""
+    """Writes a sheet of every content in every style; returns a line about it."""
     from impasto_server.bench.contact_sheet import lay_out, paint_all, planned_layout
     from impasto_server.bench.sheet_table import check_sheet_size, encoded_sheet
 
@@ -233,7 +254,7 @@ def _paint_grid(
     paintings = paint_all(rows, columns, recipe, network, auto_precision=precision, on_progress=on_progress)
     sheet = lay_out(rows, columns, paintings, recipe.longest_side)
     _write(out, encoded_sheet(sheet, out))
-    return f"{out}: {sheet.width} × {sheet.height}, {len(rows) * len(columns)} paintings"
+    return _written_sheet(out, sheet, len(rows) * len(columns))
 
 
 def _paint_comparison(
@@ -246,7 +267,7 @@ def _paint_comparison(
     weights: str,
     say: Callable[[str], None],
 ) -> str:
-    """Writes a comparison's sheet, and its numbers where they are wanted, and says what it is."""
+    """Writes a comparison's sheet, and its numbers if there is a file for them; returns a line about it."""
     from impasto_server.bench.comparison import paint_pairs
     from impasto_server.bench.comparison_sheet import comparison_sheet, numbers_json, planned_size
     from impasto_server.bench.faces import Faces
@@ -273,11 +294,17 @@ def _paint_comparison(
         about = {"device": str(network.device), "weights": network.weights_name, "precision": precision}
         _write(numbers, numbers_json(pairs, recipes, paintings, **about).encode())
     _write(out, encoded_sheet(sheet, out))
-    return f"{out}: {sheet.width} × {sheet.height}, {len(pairs) * len(recipes)} paintings"
+    return _written_sheet(out, sheet, len(pairs) * len(recipes))
+
+
+def _written_sheet(out: Path, sheet: Image, paintings: int) -> str:
+    """Returns a line about a sheet: "sheet.jpg: 640 × 480 pixels, 1 painting"."""
+    count = "1 painting" if paintings == 1 else f"{paintings} paintings"
+    return f"{out}: {sheet.width} × {sheet.height} pixels, {count}"
 
 
 def _chosen_pairs(contents: list[Path] | None, styles: list[Path] | None, pairs: Path | None) -> list[Pair]:
-    """The pairs of a text, or every content with every style."""
+    """Returns the pairs of a text file, or every content with every style."""
     from impasto_server.bench.comparison import Pair, read_pairs
 
     if pairs is not None:
@@ -287,7 +314,7 @@ def _chosen_pairs(contents: list[Path] | None, styles: list[Path] | None, pairs:
 
 
 def _pictures(contents: list[Path] | None, styles: list[Path] | None) -> tuple[list[Picture], list[Picture]]:
-    """The contents and the styles; the demo's where none are given."""
+    """Returns the contents and the styles; those of `impasto demo` if none are given."""
     from impasto_server.bench.pictures import demo_content, demo_style, read_picture
 
     return (
@@ -297,7 +324,7 @@ def _pictures(contents: list[Path] | None, styles: list[Path] | None) -> tuple[l
 
 
 def _network(device: str | None, weights: str) -> tuple[Network, Literal["float32", "bfloat16"]]:
-    """The feature network on the device, and the precision that is fastest there."""
+    """Returns the feature network on the device, and the precision that is fastest there."""
     from impasto_server.engine import Network, load_weights
     from impasto_server.engine.devices import fastest_precision, keep_freed_memory
 
@@ -307,7 +334,7 @@ def _network(device: str | None, weights: str) -> tuple[Network, Literal["float3
 
 
 def _check_writable(path: Path) -> None:
-    """Before hours of painting."""
+    """Ends the command if a file cannot be written, before it paints for hours."""
     from impasto.files import check_writable
 
     with _written(path):
@@ -315,7 +342,7 @@ def _check_writable(path: Path) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Writes a whole file, or none."""
+    """Writes a file completely, or not at all."""
     from impasto.files import write_whole
 
     with _written(path):
@@ -324,7 +351,7 @@ def _write(path: Path, data: bytes) -> None:
 
 @contextmanager
 def _written(path: Path) -> Iterator[None]:
-    """Ends the command where a file cannot be written."""
+    """Ends the command with an error if a file cannot be written."""
     try:
         yield
     except OSError as error:
@@ -332,7 +359,7 @@ def _written(path: Path) -> Iterator[None]:
 
 
 def _be_like_a_worker() -> None:
-    """Gives this process a worker's environment; before torch is loaded, which reads it then."""
+    """Gives this process a worker's environment. Call it before torch is imported, which reads it then."""
     from impasto_server.fleet.worker_life import WORKER_ENVIRONMENT
 
     for name, value in WORKER_ENVIRONMENT.items():
@@ -341,7 +368,7 @@ def _be_like_a_worker() -> None:
 
 @contextmanager
 def _until_interrupted() -> Iterator[None]:
-    """Ends the command in a word at Ctrl-C."""
+    """Ends the command with a short message on Ctrl-C."""
     try:
         yield
     except KeyboardInterrupt:
@@ -351,7 +378,7 @@ def _until_interrupted() -> Iterator[None]:
 
 @contextmanager
 def _spinner() -> Iterator[Callable[[str], None]]:
-    """Gives what shows on stderr what goes on: a line that changes on a terminal, else a line for each."""
+    """Yields a function that shows a text on stderr: in a changing line on a terminal, else in a new one."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -373,7 +400,7 @@ def _spinner() -> Iterator[Callable[[str], None]]:
 
 
 def _checked(device: str | None) -> str:
-    """The device, or the best one there is."""
+    """Returns the device, or the best device of this machine if none is given."""
     from impasto_server.engine.devices import available_devices, check_device
 
     if device is None:

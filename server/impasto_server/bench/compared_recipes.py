@@ -1,4 +1,4 @@
-"""Recipes as they are named on the command line: `balanced`, `balanced:effort=fine:style_scale=2`."""
+"""Recipes as the command line names them: `balanced`, `balanced:effort=fine:style_scale=2`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from impasto_server.engine.recipe import FIELD, FIELDS, LAYER_FIELDS, Effort, Re
 from impasto_server.engine.recipe_fields import RecipeField
 
 _OF_THE_SHEET = {"longest_side": "--size"}
-"""Fields that all recipes of a sheet share, and the options that give them."""
+"""Fields that all recipes of a sheet share, with their options."""
 
 _YES_OR_NO = {"yes": True, "no": False}
 
 
 @dataclasses.dataclass(frozen=True)
 class NamedRecipe:
-    """A recipe under the name that it was given.
+    """A recipe with its name.
 
     Attributes:
-        name: as it stands in the text: an objective, and its fields.
-        recipe: what it means.
+        name: the recipe's text on the command line: an objective with its fields.
+        recipe: the recipe itself.
     """
 
     name: str
@@ -28,16 +28,16 @@ class NamedRecipe:
 
 
 def compared_recipes(text: str, *, effort: Effort, longest_side: int) -> list[NamedRecipe]:
-    """The recipes of a text: separated by commas, each an objective and after colons its fields.
+    """Parses recipes: objectives separated by commas, each with fields after colons.
 
     Args:
-        text: `balanced,neighbours:content_weight=0.5:effort=fine`. A field stands as NAME=VALUE with its name
-            in the recipe; a layer as `style_layers=relu2_1=0.5`, once for each.
-        effort: of the recipes that give neither an effort nor evaluations.
-        longest_side: of all paintings, in pixels.
+        text: for example `balanced,neighbours:content_weight=0.5:effort=fine`. A field is NAME=VALUE with its
+            name in the recipe. Each layer is a field of its own: `style_layers=relu2_1=0.5`.
+        effort: effort of the recipes that give neither an effort nor evaluations.
+        longest_side: longer side of all paintings, in pixels.
 
     Raises:
-        RecipeError: a recipe is wrong, or stands there twice. Its `field` begins with the recipe's name.
+        RecipeError: a recipe is wrong, or given twice. Its `field` begins with the recipe's name.
     """
     recipes = [_recipe(part.strip(), effort, longest_side) for part in text.split(",")]
     for number, named in enumerate(recipes):
@@ -49,13 +49,15 @@ def compared_recipes(text: str, *, effort: Effort, longest_side: int) -> list[Na
 
 def _recipe(name: str, effort: Effort, longest_side: int) -> NamedRecipe:
     objective, *settings = (part.strip() for part in name.split(":"))
-    if fault := FIELD["objective"].fault(objective):
-        raise RecipeError("objective", fault[1])
+    if FIELD["objective"].fault(objective):
+        raise RecipeError(
+            repr(objective), f"is not a recipe; give one of {', '.join(FIELD['objective'].words)}"
+        )
     fields: dict[str, Any] = {"objective": objective, "longest_side": longest_side}
     for setting in settings:
         field, equals, value = (part.strip() for part in setting.partition("="))
         if not equals:
-            raise RecipeError(name, f"has {setting!r}, which is no NAME=VALUE")
+            raise RecipeError(name, f"contains {setting!r}; give a field as NAME=VALUE")
         about = _field(name, field)
         if about.name in LAYER_FIELDS:
             fields[field] = (*fields.get(field, ()), _layer(name, field, value))
@@ -72,22 +74,24 @@ def _recipe(name: str, effort: Effort, longest_side: int) -> NamedRecipe:
 
 
 def _field(recipe: str, name: str) -> RecipeField:
-    """The row of a field that a compared recipe may have."""
+    """Returns the row of a field that a compared recipe may have."""
     if name in _OF_THE_SHEET:
-        raise RecipeError(f"{recipe}: {name}", f"is the same for the whole sheet; give {_OF_THE_SHEET[name]}")
+        raise RecipeError(f"{recipe}: {name}", f"is the same for the whole sheet; use {_OF_THE_SHEET[name]}")
     if name not in FIELD or name == "objective":
         allowed = [about.name for about in FIELDS if about.name not in ("objective", *_OF_THE_SHEET)]
-        raise RecipeError(f"{recipe}: {name}", f"is no field that can be set here; give {', '.join(allowed)}")
+        raise RecipeError(
+            f"{recipe}: {name}", f"is not a field that can be set here; give one of {', '.join(allowed)}"
+        )
     return FIELD[name]
 
 
 def _value(recipe: str, about: RecipeField, text: str) -> Any:
-    """The value of a field, of its kind; its range is the recipe's to check."""
+    """Returns the value of a field, in its type. The recipe itself checks the range."""
     where = f"{recipe}: {about.name}"
     if about.kind == "choice":
         if about.file_word and text == about.file_word:
             others = [word for word in about.words if word != text]
-            raise RecipeError(where, f"is {text}, which needs a file; give {' or '.join(others)}")
+            raise RecipeError(where, f"is {text!r}, which needs a file; give {' or '.join(others)}")
         return text
     if about.kind == "yes or no":
         if text not in _YES_OR_NO:

@@ -1,4 +1,4 @@
-"""Pairs of content and style, each painted with several recipes and measured."""
+"""Paints pairs of content and style with several recipes and measures the paintings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from impasto_server.given_files import read_text
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A content and the style that it is painted in."""
+    """A content and the style in which it is painted."""
 
     content: Picture
     style: Picture
@@ -29,14 +29,14 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Painted:
-    """A pair that was painted with a recipe.
+    """A painting of a pair with a recipe.
 
     Attributes:
         picture: the painting.
-        seconds: from the decoded pictures to the painting; nothing is kept from the painting before.
-        evaluations: that were made.
-        numbers: that it is judged by.
-        faces: the content's faces in the painting; None if they were not looked for.
+        seconds: time from the decoded pictures to the painting, without caches of earlier paintings.
+        evaluations: number of evaluations made.
+        numbers: the numbers by which it is judged.
+        faces: the content's faces in the painting; None if faces are not measured.
     """
 
     picture: Image.Image
@@ -47,36 +47,38 @@ class Painted:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """Reads pairs of pictures from a text: on each line the paths of a content and a style, relative to its
-    folder.
+    """Reads pairs of pictures from a text file.
 
-    Names with spaces stand in quotation marks; what follows a "#" is a comment.
+    Each line has the paths of a content and a style, relative to the file's folder. Paths with spaces are in
+    quotation marks. A "#" begins a comment.
 
     Raises:
-        PictureError: the text cannot be read or a line is no pair, or a picture cannot be read.
+        PictureError: the text or a picture cannot be read, or a line is not a pair.
     """
     try:
         text = read_text(path)
     except OSError as error:
         raise PictureError(f"{path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise PictureError(f"{path} is no text; give lines of a content and a style") from error
+        raise PictureError(f"{path} is not a text file; give a text with a pair on each line") from error
     named: list[tuple[str, str]] = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
             names = shlex.split(line, comments=True)
         except ValueError as error:
-            raise PictureError(f"{path}, line {number}: {error}; close the quotation marks") from error
+            raise PictureError(
+                f"{path}, line {number} has a quotation mark that is not closed; close it"
+            ) from error
         if not names:
             continue
         if len(names) != 2:
             raise PictureError(
-                f"{path}, line {number} names {len(names)} pictures; give a content and a style, "
-                "and put names with spaces in quotation marks"
+                f"{path}, line {number} is not a pair; give the paths of a content and a style, and put "
+                "paths with spaces in quotation marks"
             )
         named.append((names[0], names[1]))
     if not named:
-        raise PictureError(f"{path} has no pairs; give lines of a content and a style")
+        raise PictureError(f"{path} has no pairs; give the paths of a content and a style on each line")
     pictures: dict[str, Picture] = {}
     for name in (name for pair in named for name in pair):
         if name not in pictures:
@@ -90,7 +92,7 @@ def check_pairs(
     """Makes sure that every pair can be painted with every recipe.
 
     Raises:
-        SheetError: one cannot.
+        SheetError: a pair cannot be painted with a recipe.
     """
     for pair in pairs:
         for named in recipes:
@@ -106,19 +108,19 @@ def paint_pairs(
     faces: Faces | None = None,
     on_progress: Callable[[int, Pair, NamedRecipe, Progress | None], None] = lambda *_: None,
 ) -> list[list[Painted]]:
-    """Paints and measures every pair with every recipe, one at a time; gives them by pair, then recipe.
+    """Paints and measures every pair with every recipe, one at a time; returns them by pair, then recipe.
 
     Args:
-        pairs: what to paint.
-        recipes: how.
-        network: on the device to use; it measures too.
-        auto_precision: what a recipe's precision "auto" means.
+        pairs: the pairs to paint.
+        recipes: the recipes.
+        network: the feature network on the device to use, for painting and for measuring.
+        auto_precision: the meaning of a recipe's precision "auto".
         faces: measures faces; None to leave them out.
-        on_progress: told each evaluation: which painting, from 1, and of what. The progress is None when the
-            painting is being measured.
+        on_progress: called for each evaluation with the painting's number, from 1, its pair and recipe, and
+            the progress, which is None while the painting is measured.
 
     Raises:
-        SheetError: a pair cannot be painted with a recipe. Nothing was painted yet.
+        SheetError: a pair cannot be painted with a recipe. It is raised before the first painting.
     """
     check_pairs(pairs, recipes, network, auto_precision)
     rows = []
@@ -127,7 +129,7 @@ def paint_pairs(
         for column, named in enumerate(recipes):
             number = row * len(recipes) + column + 1
             begin = time.perf_counter()
-            # Without a cache: the first recipe would pay for the styles of the others.
+            # Without a cache, because the first recipe would compute the style for the others.
             session = open_session(named.recipe, pair.content, pair.style, network, auto_precision)
             for progress in session:
                 on_progress(number, pair, named, progress)
@@ -148,7 +150,7 @@ def paint_pairs(
 
 
 def means(paintings: Sequence[Painted]) -> tuple[Numbers, float]:
-    """Of the numbers, and of the seconds.
+    """Returns the means of the numbers and of the seconds.
 
     Args:
         paintings: at least one.

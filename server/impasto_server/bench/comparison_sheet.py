@@ -1,4 +1,4 @@
-"""A comparison on a sheet, a row for each pair and a column for each recipe, and its numbers as JSON."""
+"""The sheet of a comparison, a row for each pair and a column for each recipe, and its numbers as JSON."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from impasto_server.engine.recipe import result_size
 _LEGEND = [
     "Lower is better.",
     "emd: relaxed earth mover's distance of painting and style, 0 … 1",
-    "self: self-similarity error against the content, 0 … 2",
-    "palette: distance of the colours of painting and style, grey levels",
+    "self: self-similarity error of painting and content, 0 … 2",
+    "palette: distance of the colours of painting and style, in grey levels",
 ]
 _FACE_LEGEND = [
-    f"face: distance from the content's face; under {SAME_PERSON:g} it is the same person to dlib",
-    "not seen: dlib's detector of faces does not find it",
+    f"face: distance from the content's face; below {SAME_PERSON:g}, dlib takes both for the same person",
+    "not seen: dlib's face detector does not find the face",
 ]
 
 _LEAST_TEXT_HEIGHT = 12
-"""Pixels; smaller letters are hard to read."""
+"""Minimum height of letters in pixels; smaller letters are hard to read."""
 
 _WIDEST = Numbers(0.888, 0.888, 188.8), 8888.8
-"""Numbers and seconds that take as much room as any."""
+"""Numbers and seconds whose text is as wide as any."""
 
 
 def planned_size(
     pairs: Sequence[Pair], recipes: Sequence[NamedRecipe], side: int, *, faces: bool
 ) -> tuple[int, int]:
-    """(width, height) in pixels that the sheet of a comparison will have, or about that.
+    """Returns the approximate (width, height) in pixels of a comparison's sheet, before it is painted.
 
     Args:
-        pairs, recipes: what is compared.
+        pairs, recipes: the pairs and recipes to compare.
         side: longer side of the paintings, in pixels.
         faces: whether faces are measured.
     """
@@ -57,11 +57,11 @@ def planned_size(
 def comparison_sheet(
     pairs: Sequence[Pair], recipes: Sequence[NamedRecipe], paintings: Sequence[Sequence[Painted]], side: int
 ) -> Image.Image:
-    """The paintings side by side, with their numbers; content and style stand left of them.
+    """Draws the paintings side by side, with their numbers, and with content and style to their left.
 
     Args:
-        pairs: a row each.
-        recipes: a column each.
+        pairs: one for each row.
+        recipes: one for each column.
         paintings: by pair, then recipe.
         side: longer side of the paintings, in pixels.
     """
@@ -87,12 +87,12 @@ def numbers_json(
     paintings: Sequence[Sequence[Painted]],
     **about: object,
 ) -> str:
-    """All numbers as JSON: every painting's, and each recipe's means.
+    """Returns all numbers as JSON: those of every painting, and the means of each recipe.
 
     Args:
-        pairs, recipes: what was compared.
+        pairs, recipes: the pairs and recipes that were compared.
         paintings: by pair, then recipe.
-        about: what else is told, as the weights and the device.
+        about: other values to include, such as the weights and the device.
     """
     of_recipes = {}
     for column, named in enumerate(recipes):
@@ -122,7 +122,7 @@ def numbers_json(
 
 
 def _headers(pair: Pair, side: int) -> list[Cell]:
-    """Content and style, half as large as the paintings."""
+    """Returns cells of content and style, at half the size of the paintings."""
     cells = []
     for picture in (pair.content, pair.style):
         small = picture.image.copy()
@@ -132,7 +132,7 @@ def _headers(pair: Pair, side: int) -> list[Cell]:
 
 
 def _title(named: NamedRecipe, numbers: Numbers, seconds: float) -> Cell:
-    """What stands above a recipe's column."""
+    """Returns the cell above a recipe's column."""
     return Cell([*_name_lines(named), "mean:", *_number_lines(numbers, seconds)])
 
 

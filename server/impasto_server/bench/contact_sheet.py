@@ -1,4 +1,4 @@
-"""Every content painted in every style, on one sheet: contents down the side, styles along the top."""
+"""Paints every content in every style, and puts the paintings on one sheet."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where things stand on a sheet, in pixels; boxes are left, top, right and bottom.
+    """The layout of a sheet, in pixels. Boxes are (left, top, right, bottom).
 
     Attributes:
-        side: longest of a painting's sides.
-        widths: of the columns, as wide as their widest painting.
-        heights: of the rows, as high as their highest painting.
+        side: maximum longer side of a painting.
+        widths: widths of the columns, each that of its widest painting.
+        heights: heights of the rows, each that of its highest painting.
     """
 
     side: int
@@ -34,12 +34,12 @@ class Layout:
 
     @property
     def gap(self) -> int:
-        """Between the paintings, and around the sheet."""
+        """Distance between the paintings, and from the edge of the sheet."""
         return max(2, self.side // 32)
 
     @property
     def header(self) -> int:
-        """Side of the squares that contents and styles are shown in."""
+        """Side of the squares for contents and styles."""
         return max(8, self.side // 2)
 
     @property
@@ -54,18 +54,18 @@ class Layout:
         return right + self.gap, bottom + self.gap
 
     def painting(self, row: int, column: int) -> tuple[int, int, int, int]:
-        """The box that a painting is centred in."""
+        """Returns the box in which a painting is centred."""
         left = self.header + sum(self.widths[:column]) + self.gap * (column + 2)
         top = self.header + self.caption + sum(self._row_heights[:row]) + self.gap * (row + 2)
         return left, top, left + self.widths[column], top + self._row_heights[row]
 
     def content(self, row: int) -> tuple[int, int, int, int]:
-        """The box of a content, left of its row."""
+        """Returns the box of a content, left of its row."""
         top = self.painting(row, 0)[1]
         return self.gap, top, self.gap + self.header, top + self._row_heights[row] - self.caption
 
     def style(self, column: int) -> tuple[int, int, int, int]:
-        """The box of a style, above its column."""
+        """Returns the box of a style, above its column."""
         left, _, right, _ = self.painting(0, column)
         return left, self.gap, right, self.gap + self.header
 
@@ -80,12 +80,12 @@ def lay_out(
     paintings: Sequence[Sequence[Image.Image]],
     side: int,
 ) -> Image.Image:
-    """Puts a sheet together.
+    """Draws a sheet.
 
     Args:
-        contents, styles: one for each row and column.
+        contents, styles: one content for each row, and one style for each column.
         paintings: by row, then column, mode RGB, each at most `side` × `side` pixels.
-        side: of a painting's square, in pixels.
+        side: maximum longer side of a painting, in pixels.
     """
     layout = Layout(
         side,
@@ -116,7 +116,7 @@ def _centred(picture: Image.Image, box: tuple[int, int, int, int]) -> tuple[int,
 
 
 def planned_layout(contents: Sequence[Picture], styles: Sequence[Picture], side: int) -> Layout:
-    """Where things will stand on the sheet of pictures that are not painted yet."""
+    """Returns the layout of a sheet before its pictures are painted."""
     sizes = [result_size(*content.image.size, side) for content in contents]
     return Layout(
         side, (max(width for width, _ in sizes),) * len(styles), tuple(height for _, height in sizes)
@@ -131,17 +131,17 @@ def open_session(
     auto_precision: Precision,
     cache: TargetCache | None = None,
 ) -> Session:
-    """A session that paints a content in a style.
+    """Returns a session that paints a content in a style.
 
     Args:
-        recipe: what to do.
+        recipe: how to paint.
         content, style: the pictures.
-        network: on the device to use.
-        auto_precision: what the recipe's precision "auto" means.
-        cache: of style targets, shared with other sessions; None for none.
+        network: the feature network on the device to use.
+        auto_precision: the meaning of the recipe's precision "auto".
+        cache: cache of style targets, shared with other sessions; None for no cache.
 
     Raises:
-        SheetError: it cannot be painted.
+        SheetError: the pair cannot be painted with the recipe.
     """
     try:
         return Session(
@@ -166,22 +166,23 @@ def paint_all(
     auto_precision: Precision,
     on_progress: Callable[[int, Picture, Picture, Progress], None] = lambda *_: None,
 ) -> list[list[Image.Image]]:
-    """Paints every content in every style; gives the paintings by content, then style.
+    """Paints every content in every style; returns the paintings by content, then style.
 
     Args:
         contents, styles: the pictures.
-        recipe: the same for all.
-        network: on the device to use.
-        auto_precision: what the recipe's precision "auto" means.
-        on_progress: told each evaluation: which painting, from 1, and of what.
+        recipe: the recipe of all paintings.
+        network: the feature network on the device to use.
+        auto_precision: the meaning of the recipe's precision "auto".
+        on_progress: called for each evaluation with the painting's number, from 1, its content and style, and
+            the progress.
 
     Raises:
-        SheetError: one of them cannot be painted. Nothing was painted yet.
+        SheetError: a pair cannot be painted. It is raised before the first painting.
     """
     for content in contents:
         for style in styles:
             open_session(recipe, content, style, network, auto_precision)
-    # Sessions hold images of every scale: one at a time.
+    # One session at a time, because each keeps images in memory.
     cache = TargetCache()
     paintings = []
     for row, content in enumerate(contents):

@@ -1,4 +1,4 @@
-"""The machine's convolution rate: what the network's own convolutions reach when nothing else is done."""
+"""The machine's convolution rate: the speed of the network's convolutions when they run alone."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from impasto_server.bench.timing import seconds
 
 @dataclasses.dataclass(frozen=True)
 class ConvolutionRate:
-    """A convolution alone, forward and backward for its input.
+    """The speed of one convolution, forward and backward for its input.
 
     Attributes:
-        name: of the convolution.
+        name: name of the convolution.
         dtype: "float32" or "bfloat16".
-        forward_seconds, backward_seconds: the best of several.
-        gflops: operations a second in both together, in 10⁹.
+        forward_seconds, backward_seconds: the best of several measurements.
+        gflops: operations per second of both directions together, in 10⁹.
     """
 
     name: str
@@ -31,7 +31,7 @@ class ConvolutionRate:
 
     @property
     def seconds(self) -> float:
-        """Of both together."""
+        """Time of both directions together."""
         return self.forward_seconds + self.backward_seconds
 
 
@@ -41,10 +41,10 @@ def convolution_rate(
     """Times a convolution in the layout that the engine uses, channels last.
 
     Args:
-        convolution: which.
-        dtype: arithmetic.
-        device: where.
-        repeats: how often each direction is timed; the best counts.
+        convolution: the convolution.
+        dtype: the arithmetic.
+        device: the device.
+        repeats: number of measurements of each direction; the best counts.
     """
     generator = torch.Generator().manual_seed(0)
 

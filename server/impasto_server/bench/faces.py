@@ -1,7 +1,7 @@
-"""Whether a face stays one: the distance of the face in a painting to that in its photograph.
+"""Measures whether a painting keeps a face, by the distance between the faces in photograph and painting.
 
-For comparisons only. It needs two packages that no other part of Impasto needs, which bring their models
-with them: `dlib-bin` and `face-recognition-models`.
+For comparisons only. It needs two packages that no other part of Impasto needs and that contain their models:
+`dlib-bin` and `face-recognition-models`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ import numpy.typing as npt
 from PIL import Image
 
 SAME_PERSON = 0.6
-"""Distance below which dlib's network takes two photographs for the same person's."""
+"""Distance below which dlib's network takes two faces for the same person's."""
 
 _DETECTION_SIDE = 640
-"""Shorter side, in pixels, that a picture is brought to before a face is looked for: the detector's window
-has 80 pixels."""
+"""Shorter side in pixels to which a picture is resized for the detector, whose window has 80 pixels."""
 
 _LEAST_OVERLAP = 0.3
-"""Of the two faces' boxes, as a share of the area they cover together."""
+"""Minimum `overlap` of the boxes of two faces that count as the same."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom."""
@@ -36,13 +35,13 @@ class FacesError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class KeptFace:
-    """A face of a content, looked for in its painting.
+    """A face of a content in its painting.
 
     Attributes:
-        distance: of the two faces' embeddings, about 0 … 1; lower is better, below `SAME_PERSON` for the same
-            person. The painting's is taken where the content's landmarks are, for a painting moves nothing,
-            so that there is a distance though nobody could tell that this is a face.
-        detected: whether the detector, which was made for photographs, sees a face at that place.
+        distance: distance of the two faces' embeddings, about 0 … 1; lower is better, and below `SAME_PERSON`
+            dlib takes both for the same person. The embedding in the painting is computed at the content's
+            landmarks, so there is a distance even if the detector finds no face in the painting.
+        detected: whether the detector, which was made for photographs, finds a face at that place.
     """
 
     distance: float
@@ -50,21 +49,21 @@ class KeptFace:
 
 
 class Faces:
-    """Finds faces and tells people apart, with dlib's detector and network.
+    """Finds and compares faces with dlib's detector and network.
 
     Raises:
-        FacesError: the packages are not installed.
+        FacesError: the packages are not installed, or their models cannot be loaded.
     """
 
     def __init__(self) -> None:
         models = importlib.util.find_spec("face_recognition_models")
         if models is None or importlib.util.find_spec("dlib") is None:
             raise FacesError(
-                "faces are measured with dlib and its models, which are not installed; run "
+                "dlib and its models, which --faces needs, are not installed; run "
                 "`pip install dlib-bin face-recognition-models`, or leave out --faces"
             )
         dlib: Any = importlib.import_module("dlib")
-        # The package itself is not imported: it needs a part of setuptools that is gone.
+        # The package itself cannot be imported: it needs a removed part of setuptools.
         folder = Path((models.submodule_search_locations or [""])[0]) / "models"
         try:
             self._detect = dlib.get_frontal_face_detector()
@@ -73,17 +72,19 @@ class Faces:
                 str(folder / "dlib_face_recognition_resnet_model_v1.dat")
             )
         except RuntimeError as error:
-            raise FacesError(f"dlib cannot load its models from {folder} ({error})") from error
+            raise FacesError(
+                f"dlib cannot load its models from {folder} ({error}); install face-recognition-models again"
+            ) from error
 
     def kept(self, content: Image.Image, painting: Image.Image) -> list[KeptFace]:
-        """How well a painting keeps the content's faces.
+        """Measures how well a painting keeps the content's faces.
 
         Args:
-            content, painting: mode RGB, of the same proportions. The content is looked at in the painting's
-                size: what is lost with the size is not the painting's fault.
+            content, painting: mode RGB, of the same proportions. The content is resized to the painting's
+                size first, so that only the painting's own changes count.
 
         Returns:
-            One for each face of the content, in the order of how clearly it is one; empty if it has none.
+            One entry for each face of the content, the most certain first; empty if there is no face.
         """
         photograph, painted = (
             _samples(content.resize(painting.size, Image.Resampling.LANCZOS)),
@@ -103,12 +104,12 @@ class Faces:
         return faces
 
     def _boxes(self, samples: npt.NDArray[np.uint8]) -> list[Any]:
-        """Where the detector sees faces, as dlib's rectangles."""
+        """Returns the faces that the detector finds, as dlib's rectangles."""
         return list(self._detect(samples, 0))
 
 
 def _samples(picture: Image.Image) -> npt.NDArray[np.uint8]:
-    """A picture at the size that faces are looked for in, (H, W, 3)."""
+    """Returns the samples of a picture at the detector's size, (H, W, 3)."""
     factor = _DETECTION_SIDE / min(picture.size)
     size = round(picture.width * factor), round(picture.height * factor)
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
@@ -119,7 +120,7 @@ def _sides(rectangle: Any) -> Box:
 
 
 def overlap(a: Box, b: Box) -> float:
-    """What two boxes share of the area that they cover together, 0 … 1."""
+    """Returns the intersection of two boxes as a share of their union, 0 … 1."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     shared = max(0.0, width) * max(0.0, height)

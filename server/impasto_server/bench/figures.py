@@ -1,4 +1,4 @@
-"""What the bench found, as data, as a table and as JSON."""
+"""The results of the bench, as data, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from impasto_server.engine.recipe import Precision
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How much is measured. Sides are the longer ones of pictures, in pixels.
+    """The measurements to make. Each side is the longer side of a picture, in pixels.
 
     Attributes:
-        standard_side: of the standard painting; the shares and the bare loop are for this size as well.
-        standard_evaluations: of it; None for the recipe's own.
-        large_side: of a second one; None for none.
-        objectives_side: at which the other objectives are timed; None to leave them out.
-        share_precisions: in which the recipe `report` has its share of the convolution rate measured too.
-        convolution_repeats: of each convolution; the best counts.
-        pairs: evaluations of the engine and steps of the bare loop, in turn.
-        report_side: of the report's program.
-        report_steps: of the report's program that are timed.
-        same_network: whether it is timed with the architecture of the built-in weights as well.
-        reference_steps: of a fresh reference.
-        service_sides: of the paintings through a server, rising.
-        service_evaluations: of each; None for a draft.
-        service_rounds: how often service and engine take turns.
-        first_previews: how often the first preview is waited for.
+        standard_side: side of the standard painting; also for the shares and the bare loop.
+        standard_evaluations: evaluations of the standard painting; None for the recipe's own number.
+        large_side: side of a second painting; None for none.
+        objectives_side: side at which each objective is timed; None to leave this out.
+        share_precisions: precisions in which the share of the recipe `report` is measured.
+        convolution_repeats: measurements of each convolution; the best counts.
+        pairs: number of pairs of an evaluation of the engine and a step of the bare loop.
+        report_side: side of the picture in the report's program.
+        report_steps: steps of the report's program to time.
+        same_network: whether to time it with the architecture of the built-in weights too.
+        reference_steps: steps of a fresh reference.
+        service_sides: sides of the paintings with a server, rising.
+        service_evaluations: evaluations of each of these; None for a draft.
+        service_rounds: number of paintings at each side, with the service and with the engine in turn.
+        first_previews: measurements of the time to the first preview.
     """
 
     standard_side: int = 512
@@ -75,49 +75,53 @@ QUICK = Plan(
 
 @dataclasses.dataclass
 class Figures:
-    """Everything that was measured. None: not measured in this run.
+    """All results. A figure that was not measured is None or empty.
 
     Attributes:
-        machine: what it was taken on.
-        plan: how much was measured.
-        seconds_per_evaluation: of "balanced", by the picture's longer side in pixels; medians.
-        seconds_per_evaluation_256: by objective, at 256 px.
+        machine: the machine.
+        plan: the measurements that were made.
+        seconds_per_evaluation: seconds of an evaluation of "balanced", by the picture's longer side in
+            pixels; medians.
+        seconds_per_evaluation_256: seconds of an evaluation at 256 px, by objective.
         convolutions: the network's convolutions alone, at the size painted for 512 px.
-        convolution_gflops: the best rate among them by arithmetic: the machine's convolution rate.
-        evaluation_convolution_gflop_512: in the convolutions of an evaluation, forward and backward for the
-            image alone, at the size painted for 512 px, margin included.
-        evaluation_gram_gflop_512: in its Gram matrices and their gradients; not part of any share.
-        evaluation_gflops_512: the convolutions' operations over the evaluation's seconds.
-        conv_rate_share_512: that over the machine's convolution rate in the same arithmetic.
-        conv_ceiling_share_512: what the share would be if an evaluation were its convolutions at their
-            own best times and nothing else.
-        conv_rate_share_512_report: the same for the recipe `report`, which paints no margin, by arithmetic.
-        profile_512: the operators that an evaluation spends its time in, and their shares of it.
-        bare_loop_seconds_512: a step of the bare loop.
-        bare_loop_ratio_report_512, bare_loop_ratio_balanced_512: the engine's evaluation over the bare
-            loop's step, taken in turn; medians of the pairs. Balanced paints a margin too:
-        bare_loop_pixel_ratio_balanced_512: the pixels it paints over the bare loop's.
-        report_seconds_per_step_400: of the report's program as written, VGG-19 in float32.
-        report_seconds_per_step_400_same_network: of the same with the architecture of the built-in weights.
-        report_reference: the run that says where the program ends.
+        convolution_gflops: the machine's convolution rate, the best of `convolutions`, by arithmetic.
+        evaluation_convolution_gflop_512: operations of the convolutions in an evaluation, forward and
+            backward for the image only, at the size painted for 512 px with its margin.
+        evaluation_gram_gflop_512: operations of its Gram matrices and their gradients; in none of the shares.
+        evaluation_gflops_512: `evaluation_convolution_gflop_512` divided by the seconds of an evaluation.
+        conv_rate_share_512: `evaluation_gflops_512` as a share of the machine's convolution rate.
+        conv_ceiling_share_512: this share if an evaluation took only the best times of its convolutions.
+        conv_rate_share_512_report: this share for the recipe `report`, which has no margin, by arithmetic.
+        profile_512: shares of an evaluation's time by operator.
+        bare_loop_seconds_512: seconds of a step of the bare loop.
+        bare_loop_ratio_report_512, bare_loop_ratio_balanced_512: seconds of the engine's evaluation divided
+            by those of the bare loop's step; medians of pairs.
+        bare_loop_pixel_ratio_balanced_512: pixels of an evaluation of "balanced", which has a margin, divided
+            by those of the bare loop.
+        report_seconds_per_step_400: seconds of a step of the report's original program, VGG-19 in float32.
+        report_seconds_per_step_400_same_network: the same with the architecture of the built-in weights.
+        report_reference: the run that gives the program's final loss.
         report_reference_used: "recorded" or "fresh".
-        report_recipe: what the engine reached it with.
-        report_loss_reached: by the engine, evaluated in float32.
-        report_evaluations_to_loss: that it took.
-        report_seconds_to_loss: set-up included.
-        report_speedup: the program's time for its steps over the engine's.
+        report_recipe: the recipe with which the engine reached this loss.
+        report_loss_reached: the loss that the engine reached, evaluated in float32.
+        report_evaluations_to_loss: evaluations until the loss was reached.
+        report_seconds_to_loss: seconds until the loss was reached, with set-up.
+        report_speedup: the time of the program's steps divided by `report_seconds_to_loss`.
         report_speedup_same_network: the same with `report_seconds_per_step_400_same_network`.
-        standard_512_seconds, draft_512_seconds, standard_1024_seconds: a painting of the demo pair by the
-            engine alone, with the default objective.
-        standard_512_over_balanced, standard_1024_over_balanced: these over the seconds with "balanced".
-        service_overhead: what the service adds to the engine's time, as a share of it, at the largest size.
+        standard_512_seconds, draft_512_seconds, standard_1024_seconds: seconds of a painting of the demo pair
+            with the engine alone and the default objective.
+        standard_512_over_balanced, standard_1024_over_balanced: these seconds divided by those with
+            "balanced".
+        service_overhead: time that the service adds, as a share of the engine's time, at the largest size.
         service_overhead_by_size: the same for each size, by the longer side in pixels.
-        service_overhead_over_device: what it adds to its device's own time, at the largest size.
-        first_preview_seconds: from the request to a warm server until the first preview of an evaluation.
-        peak_rss_mib: the most memory of the worker that painted 512 px.
-        spreads: distance of the quartiles over the median.
-        notes: what a reader of these figures must know.
-        seconds: that the run took.
+        service_overhead_over_device: time that the service adds, as a share of its device's own time, at the
+            largest size.
+        first_preview_seconds: seconds from the request to a warm server until the first preview after an
+            evaluation.
+        peak_rss_mib: peak memory in MiB of the worker that painted 512 px.
+        spreads: distance of the quartiles divided by the median, by measurement.
+        notes: notes that a reader of these figures must know.
+        seconds: duration of the run.
     """
 
     machine: Machine
@@ -162,7 +166,7 @@ class Figures:
     seconds: float = 0.0
 
     def json(self) -> str:
-        """As JSON, figures rounded to four digits."""
+        """Returns the figures as JSON, rounded to four digits."""
         return json.dumps(_rounded(dataclasses.asdict(self)), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -170,7 +174,7 @@ def _rounded(value: object) -> object:
     if isinstance(value, float):
         return float(f"{value:.4g}")
     if isinstance(value, dict):
-        # Losses are compared with others to the last digit.
+        # Losses are compared to the last digit, so they are not rounded.
         return {key: v if key == "losses" else _rounded(v) for key, v in value.items()}
     if isinstance(value, list):
         return [_rounded(v) for v in value]
@@ -178,7 +182,7 @@ def _rounded(value: object) -> object:
 
 
 def table(figures: Figures) -> Group:
-    """The figures for people."""
+    """Returns the figures as a table for people."""
     machine = figures.machine
     rows = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     rows.add_column()
@@ -195,9 +199,9 @@ def table(figures: Figures) -> Group:
 
 
 def _rows(figures: Figures) -> Iterator[tuple[str, str, str]]:
-    """Name, value and explanation of what was measured."""
+    """Yields the name, value and explanation of each figure that was measured."""
     for side, value in figures.seconds_per_evaluation.items():
-        yield f"evaluation at {side} px", f"{value:.3g} s", "default recipe, margin included; median"
+        yield f"evaluation at {side} px", f"{value:.3g} s", "recipe balanced, with its margin; median"
     for objective, value in figures.seconds_per_evaluation_256.items():
         yield f"evaluation of {objective} at 256 px", f"{value:.3g} s", "median"
     for dtype, rate in figures.convolution_gflops.items():
@@ -205,20 +209,20 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str, str]]:
         yield (
             f"convolution rate, {dtype}",
             f"{rate:.0f} GFLOP/s",
-            f"the network's best convolution alone ({best.name}), forward and backward for its input",
+            f"the network's fastest convolution alone ({best.name}), forward and backward for its input",
         )
     if figures.conv_rate_share_512 is not None:
         yield (
             "share of it at 512 px",
             f"{figures.conv_rate_share_512:.0%}",
-            f"{figures.evaluation_convolution_gflop_512:.0f} GFLOP of convolutions an evaluation, forward "
-            f"and backward for the image alone; {figures.evaluation_gram_gflop_512:.0f} GFLOP of Gram "
-            "matrices not counted",
+            f"{figures.evaluation_convolution_gflop_512:.0f} GFLOP of convolutions per evaluation, forward "
+            f"and backward for the image only; without {figures.evaluation_gram_gflop_512:.0f} GFLOP of Gram "
+            "matrices",
         )
         yield (
             "share with convolutions only",
             f"{figures.conv_ceiling_share_512:.0%}",
-            "if an evaluation were its convolutions, each at its own best time",
+            "if an evaluation took only the best time of each of its convolutions",
         )
     for dtype, share in figures.conv_rate_share_512_report.items():
         yield f"share of report in {dtype}", f"{share:.0%}", "at 512 px, no margin"
@@ -238,18 +242,18 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str, str]]:
         yield (
             "engine over bare loop, report",
             f"{figures.bare_loop_ratio_report_512:.2f}",
-            "per evaluation, taken in turn; median of pairs",
+            "per evaluation, measured in turn; median of pairs",
         )
         yield (
             "engine over bare loop, balanced",
             f"{figures.bare_loop_ratio_balanced_512:.2f}",
-            f"its margin makes it {figures.bare_loop_pixel_ratio_balanced_512:.2f} times as many pixels",
+            f"with its margin it has {figures.bare_loop_pixel_ratio_balanced_512:.2f} times as many pixels",
         )
     if figures.report_seconds_per_step_400 is not None:
         yield (
-            "the report's program, a step",
+            "a step of the report's program",
             f"{figures.report_seconds_per_step_400:.3g} s",
-            "as written: VGG-19 in float32, 400 px",
+            "the original: VGG-19 in float32, 400 px",
         )
     if figures.report_seconds_per_step_400_same_network is not None:
         yield (
@@ -262,14 +266,14 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str, str]]:
         yield (
             f"its loss after {reference.steps} steps",
             f"{reference.final_loss:.5g}",
-            f"{figures.report_reference_used} reference of {reference.date}, {reference.weights} weights, "
+            f"{figures.report_reference_used} reference from {reference.date}, {reference.weights} weights, "
             f"{reference.width} × {reference.height} px",
         )
     if figures.report_evaluations_to_loss is not None:
         yield (
-            "the engine gets there in",
+            "the engine reaches it in",
             f"{figures.report_seconds_to_loss:.3g} s",
-            f"{figures.report_evaluations_to_loss} evaluations, set-up included; to "
+            f"{figures.report_evaluations_to_loss} evaluations, with set-up; "
             f"{figures.report_loss_reached:.5g} in float32",
         )
     if figures.report_speedup is not None:
@@ -277,7 +281,7 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str, str]]:
         yield (
             "speed-up",
             f"{figures.report_speedup:.0f} ×",
-            "over the program as written" + ("" if same is None else f"; {same:.0f} × with VGG-16 in both"),
+            "over the original program" + ("" if same is None else f"; {same:.0f} × with VGG-16 in both"),
         )
     for name, seconds, ratio in (
         ("draft at 512 px", figures.draft_512_seconds, None),
@@ -285,17 +289,17 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str, str]]:
         ("standard at 1024 px", figures.standard_1024_seconds, figures.standard_1024_over_balanced),
     ):
         if seconds is not None:
-            beside = "" if ratio is None else f", {ratio:.2f} × that with balanced"
-            yield name, f"{seconds:.3g} s", f"a whole painting by the engine alone{beside}"
+            beside = "" if ratio is None else f", {ratio:.2f} × as long as with balanced"
+            yield name, f"{seconds:.3g} s", f"a whole painting with the engine alone{beside}"
     for side, overhead in figures.service_overhead_by_size.items():
-        yield f"the service adds at {side} px", f"{overhead:+.1%}", "to the engine's time, previews on"
+        yield f"the service adds at {side} px", f"{overhead:+.1%}", "to the engine's time, with previews"
     if figures.service_overhead_over_device is not None:
         yield (
             "and to its own device's time",
             f"{figures.service_overhead_over_device:+.1%}",
-            "images and result carried, decoded and coded",
+            "transfer, decoding and encoding of images and result",
         )
     if figures.first_preview_seconds is not None:
         yield "first preview", f"{figures.first_preview_seconds:.2f} s", "from the request to a warm server"
     if figures.peak_rss_mib is not None:
-        yield "memory of the worker", f"{figures.peak_rss_mib:.0f} MiB", "at its peak"
+        yield "memory of the worker", f"{figures.peak_rss_mib:.0f} MiB", "peak"

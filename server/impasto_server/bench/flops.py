@@ -1,4 +1,4 @@
-"""How many floating-point operations an evaluation is, counted from the network's layers."""
+"""Counts the floating-point operations of an evaluation from the network's layers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from impasto_server.engine.weights import CONVOLUTIONS, Architecture
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
-    """A 3 × 3 convolution of a VGG at work on an image.
+    """A 3 × 3 convolution of a VGG for an image of one size.
 
     Attributes:
         name: "conv1_1", ….
-        channels_in, channels_out: of its features.
-        height, width: of its features, in and out.
+        channels_in, channels_out: channels of its input and of its output.
+        height, width: size of its input and of its output.
     """
 
     name: str
@@ -26,28 +26,31 @@ class Convolution:
 
     @property
     def layer(self) -> str:
-        """Its features after the ReLU: "relu1_1", …."""
+        """Name of its layer after the ReLU: "relu1_1", …."""
         return self.name.replace("conv", "relu")
 
     @property
     def forward_flops(self) -> int:
-        """A multiplication and an addition for each weight and position. The gradient for its input takes as
-        many."""
+        """Operations: a multiplication and an addition for each weight and position. The gradient for its
+        input takes as many."""
         return 2 * 9 * self.channels_in * self.channels_out * self.height * self.width
 
     @property
     def gram_flops(self) -> int:
-        """Of the Gram matrix F Fᵀ of its features. Its gradient takes as many."""
+        """Operations of the Gram matrix F Fᵀ of its features. The matrix's gradient takes as many."""
         return 2 * self.channels_out**2 * self.height * self.width
 
 
 def convolutions(architecture: Architecture, height: int, width: int, last: str) -> list[Convolution]:
-    """The convolutions that an image goes through.
+    """Returns the convolutions for an image.
 
     Args:
-        architecture: which VGG.
-        height, width: of the image in pixels.
-        last: the layer after which nothing is computed, "reluB_I".
+        architecture: the VGG.
+        height, width: size of the image in pixels.
+        last: the last layer that is computed, "reluB_I".
+
+    Raises:
+        ValueError: the architecture has no such layer.
     """
     result: list[Convolution] = []
     channels = 3
@@ -63,12 +66,14 @@ def convolutions(architecture: Architecture, height: int, width: int, last: str)
 
 
 def convolution_flops(network: Iterable[Convolution]) -> int:
-    """Operations of the convolutions in an evaluation of the loss and its gradient for the image: forward,
-    and backward for the features alone, as the weights are frozen."""
+    """Returns the operations of the convolutions in an evaluation of the loss and its gradient for the image.
+
+    They are computed forward, and backward for the features only, because the weights are frozen.
+    """
     return sum(2 * convolution.forward_flops for convolution in network)
 
 
 def gram_flops(network: Iterable[Convolution], layers: Iterable[str]) -> int:
-    """Operations of the Gram matrices of some layers and their gradients in an evaluation."""
+    """Returns the operations of some layers' Gram matrices and their gradients in an evaluation."""
     wanted = set(layers)
     return sum(2 * convolution.gram_flops for convolution in network if convolution.layer in wanted)

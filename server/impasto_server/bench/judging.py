@@ -1,7 +1,7 @@
-"""Numbers that go with the eye when paintings are judged: how near a painting is to its style and content.
+"""Numbers that help to judge a painting: how similar it is to its style and to its content.
 
-None of them is a loss that an objective minimises in this form. Lower is better for each; none replaces
-looking at the picture.
+Lower is better for each. No objective minimises one of them in this form, and none of them replaces looking
+at the picture.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ HYPERCOLUMN_LAYERS = (
 """VGG-16's ten layers up to relu4_3, 2,688 channels; VGG-19 has layers of these names too."""
 
 LONGEST_SIDE = 1024
-"""Larger pictures are shrunk to this longer side, in pixels, before their features are computed."""
+"""Maximum longer side in pixels; larger paintings are made smaller before their features are computed."""
 
 STYLE_POSITIONS = 4096
 CONTENT_POSITIONS = 1024
-"""Positions of a picture that are compared at most, with its style and with its content."""
+"""Maximum number of a painting's positions that are compared with its style, and with its content."""
 
 DIRECTIONS = 64
-"""Directions in RGB along which palettes are compared."""
+"""Number of directions in RGB along which palettes are compared."""
 
 _STEPS = 8
-"""Parts of a grey level that colours are rounded to in a direction."""
+"""Steps per grey level to which colours are rounded along a direction."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Numbers:
-    """What is measured of a painting; lower is better.
+    """The numbers of a painting; lower is better.
 
     Attributes:
-        relaxed_emd: of painting and style, 0 … 1; see `relaxed_emd`.
-        self_similarity_error: of painting and content, 0 … 2; see `self_similarity_error`.
-        palette_distance: of painting and style in grey levels, 0 … 221; see `palette_distance`.
+        relaxed_emd: `relaxed_emd` of painting and style, 0 … 1.
+        self_similarity_error: `self_similarity_error` of painting and content, 0 … 2.
+        palette_distance: `palette_distance` of painting and style in grey levels, 0 … 221.
     """
 
     relaxed_emd: float
@@ -57,8 +57,8 @@ class Numbers:
 def judge(painting: Image.Image, content: Image.Image, style: Image.Image, network: Network) -> Numbers:
     """Measures a painting.
 
-    The style is looked at with as many pixels as the painting has, as the engine looks at it, and never
-    enlarged; the content at the painting's size.
+    As in the engine, the style is resized to as many pixels as the painting has, but never enlarged. The
+    content is resized to the painting's size.
 
     Args:
         painting, content, style: mode RGB, each side at least `MIN_SIDE` pixels.
@@ -70,7 +70,7 @@ def judge(painting: Image.Image, content: Image.Image, style: Image.Image, netwo
         _resized(style, style_size(style.size, painting.size, 1.0)), network, STYLE_POSITIONS
     )
     of_content = hypercolumns(_resized(content, painting.size), network, STYLE_POSITIONS)
-    # All pairs of the painting's own positions are compared, so fewer of them.
+    # Fewer positions, because every position is compared with every other.
     some = slice(None, None, math.ceil(len(of_painting) / CONTENT_POSITIONS))
     return Numbers(
         relaxed_emd(of_painting, of_style),
@@ -81,16 +81,16 @@ def judge(painting: Image.Image, content: Image.Image, style: Image.Image, netwo
 
 @torch.no_grad()
 def hypercolumns(picture: Image.Image, network: Network, positions: int) -> torch.Tensor:
-    """Hypercolumns of a picture, as in Kolkin et al. 2022 (Neural Neighbor Style Transfer).
+    """Computes hypercolumns of a picture, as in Kolkin et al. 2022 (Neural Neighbor Style Transfer).
 
-    Each layer is divided by its channel count and brought to a quarter of the picture's sides: averaged
-    down, bilinear up.
+    Each layer is divided by its number of channels and resampled to a quarter of the picture's width and
+    height, by averaging or bilinear enlargement.
 
     Args:
         picture: mode RGB, each side at least `MIN_SIDE` pixels.
         network: the feature network.
-        positions: how many to give at most. They are drawn without replacement, and the same ones of every
-            picture of the same size.
+        positions: maximum number of positions. They are drawn without replacement, and are the same for all
+            pictures of one size.
 
     Returns:
         (positions, 2688) in the network's arithmetic, in the order of the picture's rows.
@@ -113,60 +113,60 @@ def hypercolumns(picture: Image.Image, network: Network, positions: int) -> torc
 
 
 def relaxed_emd(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Relaxed earth mover's distance: how far each hypercolumn of either is from the nearest of the other.
+    """Returns the relaxed earth mover's distance: how far each hypercolumn is from the other side's nearest.
 
-    max(mean_i min_j d(a_i, b_j), mean_j min_i d(a_i, b_j)), where d is 1 − cosine. Kolkin, Salavon,
-    Shakhnarovich 2019 (STROTSS), section 2.3. A small distance says that all that is in the painting is in
-    the style as well, and all that is in the style has been used.
+    It is max(mean_i min_j d(a_i, b_j), mean_j min_i d(a_i, b_j)), where d is 1 − cosine. Source: Kolkin,
+    Salavon, Shakhnarovich 2019 (STROTSS), section 2.3. If the distance is small, everything in the painting
+    is in the style as well, and everything in the style is in the painting.
 
     Args:
         a, b: (positions, channels), at least one position each.
 
     Returns:
-        0 … 1 where no value is negative, as after a ReLU; 0 where both have the same hypercolumns up to
-        their lengths. Symmetric. Lower is better.
+        0 … 1 if no value is negative, as after a ReLU; 0 if both have the same hypercolumns up to their
+        lengths. Symmetric. Lower is better.
     """
     distances = _cosine_distances(a, b)
     return float(torch.maximum(distances.amin(1).mean(), distances.amin(0).mean()))
 
 
 def self_similarity_error(a: torch.Tensor, b: torch.Tensor) -> float:
-    """How differently two pictures are arranged: their positions' likeness to each other, compared.
+    """Returns how differently two pictures are arranged, by the similarity of positions within each.
 
-    The mean over i, j of |D_ij / mean_k D_ik − E_ij / mean_k E_ik|, where D and E are the distances
-    1 − cosine of the pictures' own positions to each other. STROTSS, equation 8, times the number of
-    positions, so that it does not depend on how many there are. Colours and strokes may change freely as long
-    as what was alike stays alike.
+    It is the mean over i, j of |D_ij / mean_k D_ik − E_ij / mean_k E_ik|, where D and E are the distances
+    1 − cosine between the positions of one picture. This is equation 8 of STROTSS times the number of
+    positions, so that it does not depend on that number. It allows changes of colours and strokes, as long as
+    places that were alike stay alike.
 
     Args:
         a, b: (positions, channels), of the same places in both pictures.
 
     Returns:
-        0 … 2; 0 where nothing moved. Symmetric. Lower is better: more of the content's arrangement is kept.
+        0 … 2; 0 if the arrangement is the same. Symmetric. Lower is better.
 
     Raises:
         ValueError: they have different numbers of positions.
     """
     if len(a) != len(b):
-        raise ValueError(f"{len(a)} positions cannot be compared with {len(b)}; give the same places of both")
+        raise ValueError(f"{len(a)} positions cannot be compared with {len(b)}; give the same ones of both")
     return float((_relative_distances(a) - _relative_distances(b)).abs().mean())
 
 
 def palette_distance(a: Image.Image, b: Image.Image) -> float:
-    """Sliced Wasserstein-1 distance of two pictures' colours: how far colours move if one takes the other's.
+    """Returns the sliced Wasserstein-1 distance of the colours of two pictures.
 
-    The mean over `DIRECTIONS` directions in RGB, spread evenly over the sphere, of the distance of the two
-    distributions along the direction. Where things are in the picture does not matter.
+    It is the mean, over `DIRECTIONS` directions spread evenly in RGB, of the distance of the two colour
+    distributions along the direction. The places of the colours in the pictures do not matter.
 
     Args:
         a, b: mode RGB, of any sizes.
 
     Returns:
-        In grey levels; about half the distance of two single colours; 0 … 221. Symmetric. Lower is better:
-        the painting has the style's colours in the style's proportions.
+        The distance in grey levels, 0 … 221; for two single colours, about half of their distance. Symmetric.
+        Lower is better: the painting has the style's colours in the style's proportions.
     """
     directions = _directions(DIRECTIONS)
-    # Of a box of side 255, the longest projection is its diagonal.
+    # The longest projection of a cube of side 255 is its diagonal.
     reach = math.ceil(255 * math.sqrt(3)) * _STEPS
     pixels = [np.asarray(picture, np.float64).reshape(-1, 3) for picture in (a, b)]
     total = 0.0
@@ -191,21 +191,21 @@ def _resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _cosine_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """1 − cosine of each of `a` with each of `b`; rounding never makes it negative."""
+    """Returns 1 − cosine of each row of `a` with each row of `b`, at least 0 in spite of rounding."""
     a, b = (F.normalize(hypercolumn.float(), dim=1) for hypercolumn in (a, b))
     return (1 - a @ b.T).clamp_min_(0)
 
 
 def _relative_distances(hypercolumns: torch.Tensor) -> torch.Tensor:
-    """The distances of positions to each other, each row over its mean."""
+    """Returns the distances between positions, each row divided by its mean."""
     distances = _cosine_distances(hypercolumns, hypercolumns).fill_diagonal_(0)
-    # Below that there is rounding only: a position that is like all others has no distances.
+    # A smaller mean is a rounding error: the position is like all others, so its distances are 0.
     mean = distances.mean(1, keepdim=True)
     return torch.where(mean > 1e-6, distances / mean, 0)
 
 
 def _directions(count: int) -> npt.NDArray[np.float64]:
-    """Unit vectors spread evenly over half a sphere (a Fibonacci lattice); the other half says the same."""
+    """Returns unit vectors spread evenly over half a sphere, which is enough, as a Fibonacci lattice."""
     index = np.arange(count)
     z = 1 - (index + 0.5) / count
     angle = index * math.pi * (3 - math.sqrt(5))

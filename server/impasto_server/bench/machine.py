@@ -1,4 +1,4 @@
-"""What the figures were taken on and with."""
+"""The machine and the software of a run of the bench."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from impasto_server.engine.devices import describe_device
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A machine, its software, and what was asked of it.
+    """A machine, its software, and the settings of the run.
 
     Attributes:
-        device, description: name of the device, and what it is.
-        threads: that torch computes with on the CPU.
-        memory_mib: of the machine; None if it cannot be told.
-        load: processes that wanted a CPU in the minute before; None if it cannot be told.
+        device, description: name of the device for the program, and for people.
+        threads: number of threads with which torch computes on the CPU.
+        memory_mib: the machine's memory in MiB; None if it is not known.
+        load: load average of the minute before the run; None if it is not known.
         system, python, torch, impasto: versions.
-        date: when, ISO 8601.
-        precision: what "auto" means on the device.
-        weights, architecture, weights_sha256: of the feature network.
+        date: date and time of the run, ISO 8601.
+        precision: the meaning of precision "auto" on the device.
+        weights, architecture, weights_sha256: name, architecture and SHA-256 of the network's weights.
     """
 
     device: str

@@ -1,4 +1,4 @@
-"""How long the engine takes to paint, and for each evaluation on the way."""
+"""Times a painting with the engine, and its evaluations at each size."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Stage:
     """The evaluations at one size of a painting.
 
     Attributes:
-        longest_side: of the picture there, in pixels.
-        painted_width, painted_height: what an evaluation sees, the margin too, in pixels.
-        seconds: of an evaluation and its move. The first, which computes the targets, is left out.
+        longest_side: longer side of the picture at this size, in pixels.
+        painted_width, painted_height: size of an evaluation in pixels, with the margin.
+        seconds: time of an evaluation and its move, without the first, which computes the targets.
     """
 
     longest_side: int
@@ -32,12 +32,12 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Painting:
-    """A painting that was made.
+    """The times of a painting.
 
     Attributes:
-        seconds: from the decoded images to the picture.
-        evaluations: that were made.
-        stages: coarse to fine; sizes with a single evaluation are left out.
+        seconds: time from the decoded images to the picture.
+        evaluations: number of evaluations made.
+        stages: the sizes, from coarse to fine, without those that have only one evaluation.
     """
 
     seconds: float
@@ -57,11 +57,11 @@ def paint(
     """Paints a picture with the engine and times it.
 
     Args:
-        recipe: what to do.
+        recipe: how to paint.
         content, style: the pictures.
-        network: on the device to use.
-        auto_precision: what the recipe's precision "auto" means.
-        on_progress: told each evaluation.
+        network: the feature network on the device to use.
+        auto_precision: the meaning of the recipe's precision "auto".
+        on_progress: called after each evaluation.
     """
     begin = time.perf_counter()
     session = Session(
@@ -89,10 +89,10 @@ def paint(
 
 
 class SeenSize:
-    """Notes the size of the image that a session's network was last given, for as long as a `with` lasts.
+    """Records the size of the last image that a session's network has seen, during a `with` block.
 
     Attributes:
-        width, height: in pixels; 0 before the first.
+        width, height: size in pixels; 0 before the first image.
     """
 
     def __init__(self, network: Network, session: Session) -> None:

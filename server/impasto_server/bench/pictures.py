@@ -1,4 +1,4 @@
-"""Pictures as files: the client's demo pair, which is part of every installation, or people's own."""
+"""Pictures from files: the client's demo pair, which is part of every installation, or other files."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from impasto_server.intake.faults import PictureFault
 
 
 class PictureError(Exception):
-    """A file that is no picture. The message names it."""
+    """A file that cannot be read as a picture. The message names it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A picture's file.
+    """A picture from a file.
 
     Attributes:
-        name: of the file.
-        data: its bytes.
-        image: decoded as the server does: upright sRGB, mode RGB.
+        name: name of the file.
+        data: bytes of the file.
+        image: the picture, decoded as in the server: upright, sRGB, mode RGB.
     """
 
     name: str
@@ -34,17 +34,17 @@ class Picture:
 
     @property
     def sha256(self) -> str:
-        """Of the file's bytes."""
+        """SHA-256 of the file, in hexadecimal digits."""
         return hashlib.sha256(self.data).hexdigest()
 
 
 def demo_content() -> Picture:
-    """The photograph of `impasto demo`."""
+    """Returns the photograph of `impasto demo`."""
     return _demo("astronaut.jpg")
 
 
 def demo_style() -> Picture:
-    """The painting of `impasto demo`."""
+    """Returns the painting of `impasto demo`."""
     return _demo("starry_night.jpg")
 
 
@@ -52,7 +52,7 @@ def read_picture(path: Path) -> Picture:
     """Reads a picture.
 
     Raises:
-        PictureError: it cannot be read or is no picture.
+        PictureError: the file cannot be read, or is not a picture.
     """
     try:
         return _decoded(path.name, path.read_bytes())

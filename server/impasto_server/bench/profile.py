@@ -1,4 +1,4 @@
-"""Where the time of an evaluation goes."""
+"""Measures which operators take the time of an evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from impasto_server.bench.timing import seconds, synchronize
 
 MOST = 10
-"""Operators named."""
+"""Maximum number of operators in the result."""
 
 
 class _OperatorTimes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -33,13 +33,13 @@ class _OperatorTimes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def time_shares(work: Callable[[], object], device: str) -> dict[str, float]:
-    """The operators that some work spends its time in, and their shares of it, largest first.
+    """Returns the shares of the time of some work by operator, largest first.
 
-    What is left to one is what happens between the operators.
+    The rest of the time is spent between the operators.
 
     Args:
-        work: done once.
-        device: that it is done on.
+        work: the work, which is done once.
+        device: the device of the work.
     """
     with _OperatorTimes(device) as times:
         total = seconds(work, device)

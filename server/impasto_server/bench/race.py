@@ -1,4 +1,4 @@
-"""How quickly the engine gets to where the report's program ends, on the report's own objective."""
+"""Times how long the engine takes to reach the final loss of the report's program, on the same objective."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from impasto_server.engine import Network, Recipe, Scene, Session, Style, checkp
 from impasto_server.engine.recipe import Precision
 
 MOST_EVALUATIONS = 300
-"""After these the engine is taken not to get there."""
+"""Number of evaluations after which the race ends without a result."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Race:
-    """A run to a loss.
+    """A run until a loss was reached.
 
     Attributes:
-        recipe: as it was run.
-        evaluations: made until there.
-        seconds: until there, set-up included.
-        loss: there, evaluated in float32.
+        recipe: the recipe as it was run.
+        evaluations: number of evaluations until the loss was reached.
+        seconds: time until the loss was reached, with set-up.
+        loss: the loss that was reached, evaluated in float32.
     """
 
     recipe: Recipe
@@ -34,8 +34,10 @@ class Race:
 
 
 def quickest_recipe(longest_side: int, precision: Precision) -> Recipe:
-    """What gets there soonest of what was tried: L-BFGS with steps of half their length. Whole ones overshoot
-    at first, far from the end, where the Gram matrices' fourth powers bend the loss most."""
+    """Returns the fastest of the recipes that were tried: L-BFGS with half steps.
+
+    Full steps overshoot at the beginning, where the fourth powers of the Gram matrices curve the loss most.
+    """
     return Recipe(
         objective="report",
         optimizer="lbfgs",
@@ -50,23 +52,23 @@ def quickest_recipe(longest_side: int, precision: Precision) -> Recipe:
 def race(
     recipe: Recipe, content: Picture, style: Picture, network: Network, judge: ReportProgram, loss: float
 ) -> Race | None:
-    """Paints until a loss is reached; None if it is not.
+    """Paints until a loss is reached; returns None if it is not reached.
 
-    It is the report's program that says what the loss is, in float32. Whenever the engine believes to be
-    there it is asked, off the clock, and the run goes on if it disagrees.
+    The report's program decides, in float32. When the engine's own loss is low enough, the program computes
+    the loss, without counting the time, and the run goes on if that loss is still too high.
 
     Args:
-        recipe: how.
+        recipe: how to paint.
         content, style: the pictures.
-        network: on the device to use.
+        network: the feature network on the device to use.
         judge: the report's program with the same weights and pictures.
-        loss: to reach.
+        loss: the loss to reach.
     """
     begin = time.perf_counter()
     off_the_clock = 0.0
     session = Session(recipe, Scene(content=content.image, styles=[Style(style.image)]), network)
     for progress in session:
-        # What was evaluated is the image before the move; after it the loss is lower still, as a rule.
+        # This is the loss before the last move; after the move it is usually even lower.
         if progress.loss <= loss:
             pause = time.perf_counter()
             with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Where the report's program ends: its loss after 2000 steps, recorded or computed afresh.
+"""The final loss of the report's program, after 2000 steps: recorded, or computed again.
 
-As written the program takes hours. The engine's recipe `report` makes the same steps (a test shows it) and is
-what the loss is computed with.
+The original program takes hours. The loss is computed with the engine's recipe `report` instead, which makes
+the same steps, as a test shows.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from impasto_server.bench.pictures import Picture
 from impasto_server.engine import Network, Recipe, Scene, Session, Style
 
 STEPS = 2000
-"""Steps of the report's program."""
+"""Number of steps of the report's program."""
 
 LONGEST_SIDE = 400
-"""Of its image, in pixels."""
+"""Longer side of its image in pixels."""
 
 _EVERY = 100
 
@@ -31,14 +31,14 @@ class Reference:
     """A run of the report's objective with the report's optimiser, in float32.
 
     Attributes:
-        width, height: of the image in pixels.
-        losses: by the number of steps made before: "0", "100", …, the last being the end.
-        content, content_sha256, style, style_sha256: the image files.
-        weights, weights_sha256: of the feature network.
-        precision: of its arithmetic.
-        torch: version.
-        date: when it was made, ISO 8601.
-        made_with: how, in a sentence.
+        width, height: size of the image in pixels.
+        losses: losses by the number of steps made: "0", "100", …; the last one is the final loss.
+        content, content_sha256, style, style_sha256: names and SHA-256 of the image files.
+        weights, weights_sha256: name and SHA-256 of the network's weights.
+        precision: arithmetic of the network.
+        torch: version of torch.
+        date: date of the run, ISO 8601.
+        made_with: the function and the device of the run.
     """
 
     width: int
@@ -57,17 +57,17 @@ class Reference:
 
     @property
     def steps(self) -> int:
-        """How many there were."""
+        """Number of steps of the run."""
         return max(map(int, self.losses))
 
     @property
     def final_loss(self) -> float:
-        """After the last of them."""
+        """Loss after the last step."""
         return self.losses[str(self.steps)]
 
 
 def recorded_reference() -> Reference:
-    """The reference that comes with the bench: the built-in weights and the demo pair."""
+    """Returns the reference that comes with the bench, for the built-in weights and the demo pair."""
     text = (resources.files("impasto_server.bench") / "data" / "report_reference.json").read_text("utf-8")
     return Reference(**json.loads(text))
 
@@ -81,16 +81,16 @@ def compute_reference(
     longest_side: int = LONGEST_SIDE,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Reference:
-    """Makes the report's steps with the engine. 2000 of them at 400 px take about half an hour on two cores.
+    """Makes the report's steps with the engine. 2000 steps at 400 px take about half an hour on two cores.
 
     Args:
-        network: in float32.
-        content, style: the images.
-        steps: how many.
-        longest_side: of the image, in pixels.
-        on_step: told the steps made and the loss there.
+        network: the feature network in float32.
+        content, style: the pictures.
+        steps: number of steps.
+        longest_side: longer side of the image in pixels.
+        on_step: called with the number of steps made and the loss after them.
     """
-    # An evaluation gives the loss before its move: the loss after the last move takes one more.
+    # One more evaluation, because an evaluation gives the loss before its move.
     session = Session(
         Recipe(objective="report", evaluations=steps + 1, longest_side=longest_side, precision="float32"),
         Scene(content=content.image, styles=[Style(style.image)]),

@@ -1,7 +1,7 @@
-"""The course report's program as it was written, which the engine's speed is compared with.
+"""The original program of the course report, with which the engine's speed is compared.
 
-Everything that makes it slow is kept: a network whose weights are trained along, run to its last layer, and
-targets computed again at each step.
+Everything that makes it slow is kept: the network also computes gradients for its weights and runs to its
+last layer, and the targets are computed again at each step.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _CONFIGURATION = {"vgg16": "D", "vgg19": "E"}
 
 
 def torchvision_features(architecture: Architecture, weights: Weights | None = None) -> nn.Sequential:
-    """torchvision's `features` of a VGG, to the last pooling, its ReLUs in place.
+    """Returns torchvision's `features` of a VGG, to the last pooling and with in-place ReLUs.
 
     Args:
-        architecture: which VGG.
-        weights: of its convolutions, as far as they go; the others are random, as torchvision starts them.
+        architecture: the VGG.
+        weights: weights of its first convolutions; the others are random, as torchvision initialises them.
     """
     torch.manual_seed(0)
     features: nn.Sequential = make_layers(cfgs[_CONFIGURATION[architecture]], batch_norm=False)
@@ -44,11 +44,11 @@ class ReportProgram:
     """The report's program, in float32.
 
     Args:
-        features: as `torchvision_features` gives them.
-        architecture: which VGG they are.
-        content, style: mode RGB; both are brought to the content's size.
-        longest_side: of the image painted, at most, in pixels.
-        device: where to compute.
+        features: network from `torchvision_features`.
+        architecture: the network's architecture.
+        content, style: mode RGB; both are resized to the content's size, or smaller.
+        longest_side: maximum longer side of the painted image, in pixels.
+        device: device to compute on.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ReportProgram:
         self._adam = torch.optim.Adam([self.image], lr=0.003, betas=(0.5, 0.999))
 
     def step(self) -> float:
-        """One step; gives the loss before it."""
+        """Makes one step; returns the loss before it."""
         loss = self.loss(self.image)
         self._adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -80,7 +80,7 @@ class ReportProgram:
         return loss.item()
 
     def loss(self, image: torch.Tensor) -> torch.Tensor:
-        """Of an image (1, 3, H, W), normalised; differentiable."""
+        """Returns the loss of an image (1, 3, H, W), normalised; differentiable."""
         content_loss = style_loss = torch.zeros((), device=self.image.device)
         for f, p, s in zip(
             self._layers(image), self._layers(self._content), self._layers(self._style), strict=True

@@ -1,4 +1,4 @@
-"""What the service adds to the engine: the same paintings through a real server, and its memory."""
+"""Measures what the service adds to the engine's time, with a real server, and the memory of its worker."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from impasto_server.engine import Network, Recipe, Scene, Session, Style
 from impasto_server.engine.targets import TargetCache
 
 _WARM_UP = 6
-"""Evaluations: at least one at each scale."""
+"""Evaluations of a warm-up, enough for at least one at each scale."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Overhead:
-    """A painting through a server with previews, and by the engine alone, in turn.
+    """Times of a painting with a server and previews, and with the engine alone, in seconds.
 
     Attributes:
-        longest_side: of the painting, in pixels.
-        wall: from the request to the last event, in seconds.
-        device: what the device spent on it, as the server says.
-        engine: the engine alone, from the decoded images to the picture.
-        previews: that came in the last painting.
+        longest_side: longer side of the painting in pixels.
+        wall: time from the request to the last event.
+        device: time that the server's device spent on it, according to the server.
+        engine: time of the engine alone, from the decoded images to the picture.
+        previews: number of previews of the last painting.
     """
 
     longest_side: int
@@ -39,23 +39,23 @@ class Overhead:
 
     @property
     def over_engine(self) -> float:
-        """What the service adds to the engine's time, as a share of it: the ratio of the medians, less 1."""
+        """Time that the service adds, as a share of the engine's time: the ratio of the medians less 1."""
         return self.wall.median / self.engine.median - 1
 
     @property
     def over_device(self) -> float:
-        """What the service adds to its device's own time, as a share of it."""
+        """Time that the service adds, as a share of its device's own time."""
         return self.wall.median / self.device.median - 1
 
 
 @dataclasses.dataclass(frozen=True)
 class ServiceFigures:
-    """What was measured of a private server.
+    """The measurements of a private server.
 
     Attributes:
-        overheads: by size.
-        first_preview: from the request to the first preview after an evaluation, in seconds.
-        peak_rss_mib: the most memory that its worker has held, in MiB.
+        overheads: one for each size.
+        first_preview: time from the request to the first preview after an evaluation, in seconds.
+        peak_rss_mib: peak memory of its worker, in MiB.
     """
 
     overheads: list[Overhead]
@@ -81,15 +81,15 @@ def service_figures(
 
     Args:
         content, style: the pictures.
-        network: what the engine alone paints with, on the device.
-        weights: the same for the server.
-        device: for both.
-        auto_precision: what the engine takes the precision "auto" for.
-        sides: sizes of the paintings, in pixels. The worker's memory is for the largest.
-        evaluations: of each; None for a draft.
-        rounds: how often the two take turns at each size.
-        first_previews: how often the first preview is waited for, at the largest size.
-        say: told what goes on.
+        network: the engine's feature network, on the device.
+        weights: weights of the same network, for the server.
+        device: device of both.
+        auto_precision: the meaning of precision "auto" for the engine.
+        sides: longer sides of the paintings in pixels. The worker's memory is that for the largest.
+        evaluations: evaluations of each painting; None for a draft.
+        rounds: number of paintings at each size, with each of the two in turn.
+        first_previews: number of measurements of the first preview, at the largest size.
+        say: called with a text about what is being measured.
     """
     effort: Literal["draft"] | None = "draft" if evaluations is None else None
     with impasto.PrivateServer(weights=weights, device=device) as server:
@@ -99,13 +99,13 @@ def service_figures(
             for side in sides:
                 cache = TargetCache()
                 walls, devices, engines, previews = [], [], [], 0
-                # First a short painting by each: it waits for the worker, and fills caches.
+                # A short painting with each first, which waits for the worker and fills caches.
                 warm_up = Recipe(longest_side=side, evaluations=_WARM_UP)
                 _through_service(client, content, style, warm_up)
                 _by_engine(content, style, warm_up, network, auto_precision, cache)
                 recipe = Recipe(longest_side=side, effort=effort, evaluations=evaluations)
                 for turn in range(rounds):
-                    say(f"{side} px through the service and by the engine alone, {turn + 1} of {rounds}")
+                    say(f"{side} px with the service and with the engine alone, {turn + 1} of {rounds}")
                     wall, on_device, previews = _through_service(client, content, style, recipe)
                     walls.append(wall)
                     devices.append(on_device)
@@ -121,7 +121,7 @@ def service_figures(
 def _through_service(
     client: impasto.Client, content: Picture, style: Picture, recipe: Recipe
 ) -> tuple[float, float, int]:
-    """Wall time to the last event, the device's time, and how many previews came."""
+    """Returns the wall time to the last event, the device's time, and the number of previews."""
     begin = time.perf_counter()
     previews = 0
     ended = begin
@@ -171,7 +171,7 @@ def _first_preview(client: impasto.Client, content: Picture, style: Picture, sid
 
 
 def _peak_rss_mib_of_children() -> float:
-    """Of the largest process that has ended below this one: the worker, which holds the network."""
+    """Returns the peak memory in MiB of the largest ended child process: the worker with the network."""
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    # In KiB, but on macOS in bytes.
+    # The unit is KiB, but on macOS bytes.
     return most / (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -1,4 +1,4 @@
-"""A sheet as a table: pictures in rows and columns, each with lines of text below it."""
+"""A sheet with a table of pictures, each with lines of text below it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAPER = "white"
 INK = "black"
 
 MAX_SIDES = {".jpg": 65_500, ".jpeg": 65_500, ".png": 2**31 - 1, ".webp": 16_383}
-"""Pixels that a picture file of an ending may have each way."""
+"""Maximum width and height in pixels of a picture file, by the ending of its name."""
 
 _LINE_SPACING = 1.3
 _TEXT_TOP = 3
@@ -21,17 +21,17 @@ _TEXT_TOP = 3
 
 
 class SheetError(Exception):
-    """A sheet that cannot be made, or a picture on it. The message names it."""
+    """A sheet, or a picture on it, that cannot be made. The message names it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A place in the table.
+    """A cell of the table.
 
     Attributes:
-        lines: of text, below the picture.
+        lines: lines of text below the picture.
         size: (width, height) of the picture in pixels; (0, 0) for text alone.
-        picture: of that size; None where it is not there yet.
+        picture: the picture, of that size; None if it is not painted yet.
     """
 
     lines: Sequence[str]
@@ -44,9 +44,9 @@ class Table:
     """Cells in rows, all rows of the same length.
 
     Attributes:
-        rows: of cells.
-        text_height: of the letters, in pixels.
-        gap: between cells, in pixels.
+        rows: rows of cells.
+        text_height: height of the letters in pixels.
+        gap: distance between cells in pixels.
         foot: lines of text below the last row.
     """
 
@@ -65,7 +65,7 @@ class Table:
         return max(width, of_foot), height + len(self.foot) * self._line + (self.gap if self.foot else 0)
 
     def drawn(self) -> Image.Image:
-        """The sheet, mode RGB."""
+        """Returns the sheet, mode RGB."""
         sheet = Image.new("RGB", self.size, PAPER)
         draw = ImageDraw.Draw(sheet)
         top = self.gap
@@ -111,25 +111,25 @@ def _width(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int
 
 
 def check_sheet_size(size: tuple[int, int], out: Path) -> None:
-    """That a sheet fits into its file.
+    """Makes sure that a sheet fits into its file.
 
     Args:
         size: (width, height) of the sheet in pixels.
-        out: where it will be written, with an ending of `MAX_SIDES`.
+        out: path of the file, with an ending of `MAX_SIDES`.
 
     Raises:
-        SheetError: it does not.
+        SheetError: it does not fit.
     """
     most = MAX_SIDES[out.suffix.lower()]
     if max(size) > most:
         raise SheetError(
             f"the sheet would have {size[0]} × {size[1]} pixels, but {out.suffix} files have at most {most} "
-            "each way; name it .png, or give fewer pictures or a smaller --size"
+            "in each direction; write a .png, or give fewer pictures or a smaller --size"
         )
 
 
 def encoded_sheet(sheet: Image.Image, out: Path) -> bytes:
-    """The bytes of a sheet's file, in the format of its ending."""
+    """Returns the bytes of a sheet's file, in the format of its ending."""
     stream = io.BytesIO()
     sheet.save(stream, Image.registered_extensions()[out.suffix.lower()], quality=92)
     return stream.getvalue()

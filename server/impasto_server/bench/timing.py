@@ -1,4 +1,4 @@
-"""Time, and how steady it was."""
+"""Measurements of time, with their spread."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 import torch
 
 UNSTEADY = 0.15
-"""From this spread on a machine was not quiet."""
+"""Spread above which a measurement counts as unsteady."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Several measurements of one thing.
+    """A summary of several measurements.
 
     Attributes:
-        median, best: in seconds, or whatever was measured; the best is the smallest.
+        median, best: the median and the smallest, in seconds or in the unit of the measurements.
         spread: distance of the quartiles, as a share of the median; 0 for a single measurement.
-        count: how many there were.
+        count: number of measurements.
     """
 
     median: float
@@ -30,7 +30,7 @@ class Timing:
 
     @classmethod
     def of(cls, measurements: Sequence[float]) -> Timing:
-        """Sums measurements up; at least one."""
+        """Summarises at least one measurement."""
         spread = 0.0
         median = statistics.median(measurements)
         if len(measurements) > 1:
@@ -40,7 +40,7 @@ class Timing:
 
 
 def seconds(work: Callable[[], object], device: str) -> float:
-    """Wall time of some work on a device, until it is really done."""
+    """Returns the wall time in seconds of some work on a device, until the device has finished it."""
     synchronize(device)
     begin = time.perf_counter()
     work()
@@ -49,7 +49,7 @@ def seconds(work: Callable[[], object], device: str) -> float:
 
 
 def synchronize(device: str) -> None:
-    """Waits for a device to finish what it was given."""
+    """Waits until a device has finished its work."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
     elif device == "mps":
