@@ -65,7 +65,10 @@ def bench(
     ] = False,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="About two minutes instead of many; fewer repetitions and sizes."),
+        typer.Option(
+            "--quick",
+            help="Measure less: about 3 minutes on two CPU cores, instead of about 10.",
+        ),
     ] = False,
     device: Device = None,
     weights: WeightsName = "builtin",

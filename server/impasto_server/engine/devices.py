@@ -41,7 +41,8 @@ def describe_device(device: str) -> str:
         return torch.cuda.get_device_name(device)
     if device == "mps":
         return f"Apple {platform.processor()} GPU"
-    return f"{_cpu_model()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{_cpu_model()}, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def fastest_precision(device: str) -> Literal["float32", "bfloat16"]:

@@ -1,4 +1,5 @@
-"""A process that owns one device: decodes images, shares the device among its jobs, codes the pictures.
+"""The process that owns one device: it shares the device among its jobs and encodes their previews.
 
-Uses `engine` and `contract`; knows of jobs what the gateway sends, and trusts whoever reaches its socket.
+It uses `engine` and `contract`. It knows only what the gateway sends about a job, and it trusts every process
+that can reach its socket.
 """

@@ -1,4 +1,4 @@
-"""A worker's process: `python -m impasto_server.worker`. Started by the fleet, not by people."""
+"""The worker's process, `python -m impasto_server.worker`. The fleet starts it, not people."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from impasto_server.worker.heartbeat import Heartbeat
 _log = logging.getLogger(__name__)
 
 DEVICE_LOST = os.EX_SOFTWARE
-"""What the process exits with after an error that leaves it without its device."""
+"""Exit code after an error that makes the device unusable for this process."""
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Loads the network, paints on this thread and answers calls on another, until stdin closes."""
+    """Loads the network, then paints on this thread and answers calls on another until stdin closes."""
     arguments = _parse_arguments()
     log_to_stderr("worker", arguments.log_level, arguments.log_format)
     _end_with_stdin(arguments.socket)
@@ -32,7 +32,7 @@ def main() -> None:
     heartbeat = None
     if arguments.heartbeat_file is not None:
         heartbeat = Heartbeat(arguments.heartbeat_file, "importing torch")
-    # Only now, for torch takes seconds to import, in which the process can hang as well.
+    # Imported only now, because importing torch takes seconds and can hang; the heartbeat watches it.
     from impasto_server.engine.weights import WeightsError
     from impasto_server.worker.painter import DeviceLost
     from impasto_server.worker.starting import start
@@ -40,46 +40,52 @@ def main() -> None:
     try:
         painter = start(arguments, heartbeat)
     except (WeightsError, ValueError) as error:
-        # The fleet reads the reason here, and takes the code to mean that it need not try again.
+        # The fleet reads the reason from stdout. The exit code means that another try would not help.
         print(error, flush=True)
         sys.exit(os.EX_CONFIG)
     try:
         painter.work()
     except DeviceLost as error:
         _log.critical("device lost, the process ends device=%s error=%r", arguments.device, str(error))
-        # At once: what still holds the device might wait for it for ever.
+        # Without clean-up, which might wait for the device for ever.
         os._exit(DEVICE_LOST)
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m impasto_server.worker", description=__doc__)
     parser.add_argument("--socket", type=Path, required=True, help="path of the Unix socket to listen on")
-    parser.add_argument("--device", required=True, help='name of a device, or "auto"')
-    parser.add_argument("--weights", help="vgg19, builtin or a file; else vgg19 or, failing that, builtin")
+    parser.add_argument("--device", required=True, help='name of a device, or "auto" for the best one')
+    parser.add_argument(
+        "--weights", help="vgg19, builtin or a file (default: vgg19 if it is available, or else builtin)"
+    )
     parser.add_argument("--download", action="store_true", help="download VGG-19 if it is not in the cache")
-    parser.add_argument("--max-resident", type=int, required=True, help="jobs on the device at a time")
-    parser.add_argument("--cpu-share", type=int, default=1, help="workers that share the CPU's threads")
     parser.add_argument(
-        "--memory", type=int, metavar="MIB", help="memory that jobs may use, at most; else all that is free"
+        "--max-resident", type=int, required=True, help="maximum number of jobs on the device at a time"
     )
-    parser.add_argument("--turn-file", type=Path, help="file to name in whose job has the device")
     parser.add_argument(
-        "--heartbeat-file", type=Path, help="file to write every second, until calls are answered"
+        "--cpu-share", type=int, default=1, help="number of workers that share the CPU (default: 1)"
     )
-    parser.add_argument("--log-level", choices=LEVELS, default="info")
-    parser.add_argument("--log-format", choices=FORMATS, default="text")
+    parser.add_argument(
+        "--memory", type=int, metavar="MIB", help="maximum memory for jobs, in MiB (default: all free memory)"
+    )
+    parser.add_argument("--turn-file", type=Path, help="file for the name of the job that has the device")
+    parser.add_argument(
+        "--heartbeat-file", type=Path, help="file to write every second until the worker answers calls"
+    )
+    parser.add_argument("--log-level", choices=LEVELS, default="info", help="minimum level of log lines")
+    parser.add_argument("--log-format", choices=FORMATS, default="text", help="format of log lines")
     return parser.parse_args()
 
 
 def _end_with_stdin(socket: Path) -> None:
-    """Ends this process when the fleet's end of the pipe closes, however the fleet ended."""
+    """Ends this process when the fleet's end of the pipe closes, even if the fleet was killed."""
 
     def wait() -> None:
-        # A pipe that cannot be read says no more than one that has closed.
+        # A pipe that cannot be read counts as closed.
         with contextlib.suppress(OSError):
             while os.read(0, 4096):
                 pass
-        # The fleet's folder, which it cannot remove any more if it was killed.
+        # The fleet's folder, which the fleet cannot remove if it was killed.
         shutil.rmtree(socket.parent, ignore_errors=True)
         os._exit(0)
 
@@ -87,13 +93,14 @@ def _end_with_stdin(socket: Path) -> None:
 
 
 def _be_continued_when_the_fleet_dies() -> None:
-    """Has Linux continue this process when its parent dies: if it is stopped, it cannot see stdin's end.
+    """Makes Linux send SIGCONT to this process when its parent dies.
 
-    Not killed: it has a folder to remove. And Linux takes the end of the thread that started this process
-    for its parent's death, which a signal that does nothing to a running process makes harmless.
+    A stopped process cannot notice the end of stdin. The signal is not SIGKILL, because the process has to
+    remove a folder first, and because Linux also sends the signal when only the thread that started this
+    process ends; SIGCONT does nothing to a running process.
     """
     if sys.platform == "linux" and ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGCONT)) != 0:
-        _log.warning("a worker that is stopped will outlive its gateway: prctl has failed")
+        _log.warning("prctl failed: if this worker is stopped (SIGSTOP), it will outlive its gateway")
 
 
 if __name__ == "__main__":

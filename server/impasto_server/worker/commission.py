@@ -1,4 +1,4 @@
-"""A job's work order for the device: what to paint, and from where to go on."""
+"""Everything from which a job's session is made: its pictures, its recipe, and a checkpoint if it has one."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Equipment:
-    """What every session of a worker is painted with.
+    """What all sessions of a worker share.
 
     Attributes:
-        network: on the device.
-        auto_precision: what precision "auto" means there.
-        style_targets: shared by the sessions.
+        network: the feature network, on the device.
+        auto_precision: the meaning of precision "auto" on the device.
+        style_targets: cache of style targets.
     """
 
     network: Network
@@ -33,11 +33,11 @@ class Equipment:
 
 
 class Commission:
-    """What is to be painted.
+    """A painting that has not begun: it makes the painting's session.
 
     Attributes:
-        recipe: how, every field set.
-        result_bits: per channel of the result.
+        recipe: the recipe, with every field set.
+        result_bits: bits per channel of the result, 8 or 16.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class Commission:
     ) -> None:
         """
         Args:
-            job_name: for the log.
-            material: what to paint from.
-            checkpoint: of an earlier session with the same material, to go on from.
-            equipment: what to paint with.
+            job_name: name of the job, for the log.
+            material: recipe and pictures.
+            checkpoint: checkpoint of an earlier session with the same material; None to begin.
+            equipment: the worker's network and caches.
         """
         self.recipe = material.recipe
         self.result_bits = material.result_bits
@@ -58,10 +58,13 @@ class Commission:
         self._equipment = equipment
 
     def open(self, memory_bytes: int) -> Session:
-        """The session, within so many bytes of the device's memory.
+        """Makes the session.
+
+        Args:
+            memory_bytes: memory of the device that the session may use.
 
         Raises:
-            RecipeError: it cannot be painted; with `DoesNotFit` as its cause, not within that memory.
+            RecipeError: the job cannot be painted. If its cause is `DoesNotFit`, the memory is too small.
         """
         equipment = self._equipment
         arguments: dict[str, Any] = {
@@ -78,29 +81,29 @@ class Commission:
         return session or Session(self.recipe, **arguments)
 
     def update(self, recipe: Recipe) -> None:
-        """Takes another recipe, before it was opened.
+        """Changes the recipe before the session is made.
 
         Raises:
-            RecipeError: it cannot be taken up; nothing has changed.
+            RecipeError: the recipe does not suit the painting. Nothing has changed.
         """
         scene = self._material.scene
         self.recipe = updated(self.recipe, recipe, scene.size, texture=scene.content is None)
 
     def _restored(self, checkpoint: bytes, arguments: dict[str, Any]) -> Session | None:
-        """The session that goes on from a checkpoint; None if that cannot be used."""
+        """Returns the session of a checkpoint, or None if the checkpoint cannot be used."""
         try:
             session = Session.restore(checkpoint, **arguments)
             recipe = self.recipe
             if recipe.precision == "auto":
                 recipe = dataclasses.replace(recipe, precision=session.recipe.precision)
-            # It may have been steered since.
+            # The job may have been steered since the checkpoint.
             if recipe != session.recipe:
                 session.update(recipe)
         except (CheckpointError, RecipeError) as error:
             if isinstance(error.__cause__, DoesNotFit):
                 raise
             _log.warning(
-                "checkpoint cannot be used, beginning anew job=%s error=%r", self._job_name, str(error)
+                "checkpoint cannot be used, starting over job=%s error=%r", self._job_name, str(error)
             )
             return None
         return session

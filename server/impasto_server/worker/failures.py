@@ -1,4 +1,4 @@
-"""What callers are told of errors that end a painting or refuse a change to it."""
+"""The statuses for callers of errors that end a painting or refuse a change to it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RECIPE_FIELDS = frozenset(field.name for field in dataclasses.fields(Recipe))
 
 
 def failure_of(error: Exception) -> status_pb2.Status:
-    """The status of a job that an error ended."""
+    """Returns the status of a job that failed with an error."""
     if isinstance(error, RecipeError):
         if isinstance(error.__cause__, DoesNotFit):
             return does_not_fit(_path(error), error.remedy)
@@ -31,18 +31,18 @@ def failure_of(error: Exception) -> status_pb2.Status:
         return status(
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             "OUT_OF_MEMORY",
-            "the device's memory does not suffice for this job; give a smaller longest_side, or try again "
-            "when fewer jobs run",
+            "the device has too little memory for this job; give a smaller longest_side, or try again when "
+            "fewer jobs run",
         )
-    return internal("PAINTING_FAILED", "the painting failed; the server's log says more")
+    return internal("PAINTING_FAILED", "the painting failed; see the server log")
 
 
 def refusal_of(error: RecipeError) -> status_pb2.Status:
-    """The status of a recipe or an image that cannot be painted, with the field at fault."""
+    """Returns the status of a recipe or an image that cannot be painted, with the field at fault."""
     return invalid_argument([(_path(error), error.remedy)])
 
 
 def _path(error: RecipeError) -> str:
-    """The field at fault as callers name it."""
+    """Returns the path of the field at fault in a caller's request."""
     top = re.split(r"[.\[]", error.field)[0]
     return f"spec.recipe.{error.field}" if top in _RECIPE_FIELDS else f"spec.{error.field}"

@@ -1,4 +1,4 @@
-"""What the gateway hands over with a job, message by message."""
+"""Receives the pictures and the checkpoint of a job from the gateway, message by message."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from impasto_server.v1 import worker_pb2
 
 
 class BadHandover(Exception):
-    """The requests are not in the order or of the length that the contract says."""
+    """The requests do not have the order or the lengths of the contract."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Handover:
-    """Decoded pictures by the fields of the spec that name them, and the checkpoint to go on from, if any."""
+    """What the gateway sends with a job.
+
+    Attributes:
+        pictures: decoded pictures, by the path of their field in the spec.
+        checkpoint: bytes of the checkpoint from which to continue; None to begin.
+    """
 
     pictures: dict[str, Raster]
     checkpoint: bytes | None
@@ -28,8 +33,8 @@ class Raster:
     """A decoded picture or mask.
 
     Attributes:
-        samples: (H, W, 3) or, of a mask, (H, W); uint8 or uint16.
-        source_size: (width, height) in pixels of the image that it was decoded from.
+        samples: (H, W, 3), or (H, W) for a mask; uint8 or uint16.
+        source_size: (width, height) in pixels of the image before decoding, which may have resized it.
     """
 
     samples: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -37,10 +42,10 @@ class Raster:
 
 
 async def receive_begin(requests: AsyncIterator[worker_pb2.RunRequest]) -> worker_pb2.Begin:
-    """The first request.
+    """Receives the first request.
 
     Raises:
-        BadHandover: it is something else, or its weight is not above 0.
+        BadHandover: it is not a `begin`, or its weight is not above 0.
     """
     async for request in requests:
         if request.WhichOneof("payload") == "begin":
@@ -52,15 +57,15 @@ async def receive_begin(requests: AsyncIterator[worker_pb2.RunRequest]) -> worke
 
 
 def pictures_bytes(begin: worker_pb2.Begin) -> int:
-    """How much memory the pictures that come with a job take."""
+    """Returns the memory in bytes of the pictures that come with a job."""
     return sum(_size_bytes(picture) for picture in begin.pictures)
 
 
 async def receive_rest(requests: AsyncIterator[worker_pb2.RunRequest], begin: worker_pb2.Begin) -> Handover:
-    """The pictures and the checkpoint.
+    """Receives the pictures and the checkpoint.
 
     Raises:
-        BadHandover: something is missing, or does not fit together.
+        BadHandover: a part is missing, or is out of place.
     """
     received = [bytearray() for _ in begin.pictures]
     checkpoint = bytearray()
@@ -70,12 +75,14 @@ async def receive_rest(requests: AsyncIterator[worker_pb2.RunRequest], begin: wo
         if kind == "picture":
             chunk = request.picture
             if chunk.index >= len(received) or chunk.offset != len(received[chunk.index]):
-                raise BadHandover(f"a chunk of picture {chunk.index} is at {chunk.offset}")
+                raise BadHandover(f"a chunk of picture {chunk.index} has the wrong offset {chunk.offset}")
             received[chunk.index] += chunk.data
         elif kind == "checkpoint":
-            # It has a checksum of its own.
+            # Only the offsets are checked, because a checkpoint contains a checksum.
             if request.checkpoint.offset != len(checkpoint):
-                raise BadHandover(f"a chunk of the checkpoint is at {request.checkpoint.offset}")
+                raise BadHandover(
+                    f"a chunk of the checkpoint has the wrong offset {request.checkpoint.offset}"
+                )
             checkpoint += request.checkpoint.data
             whole = len(checkpoint) >= request.checkpoint.size_bytes
         else:
@@ -95,7 +102,7 @@ def _size_bytes(about: worker_pb2.Picture) -> int:
 
 def _raster(about: worker_pb2.Picture, data: bytearray) -> Raster:
     if len(data) != _size_bytes(about):
-        raise BadHandover(f"a picture has {len(data)} bytes, not the {_size_bytes(about)} announced")
+        raise BadHandover(f"a picture has {len(data)} bytes instead of {_size_bytes(about)}")
     samples = np.frombuffer(data, dtype="<u2" if about.bits == 16 else np.uint8)
     shape = (about.height, about.width, about.channels) if about.channels > 1 else (about.height, about.width)
     return Raster(samples.reshape(shape), (about.source_width, about.source_height))

@@ -1,4 +1,4 @@
-"""Signs of life of a process that starts: what it is at, on a file, and that it still is."""
+"""The heartbeat of a starting process: a file that says what the process is doing, and that it is alive."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import time
 from pathlib import Path
 
 LENGTH = 128
-"""Bytes of the file: a number that grows, a blank and in words what the process is at, in UTF-8, filled up
-with NUL."""
+"""Length of the file in bytes: a growing number, a space and the current step in words, in UTF-8, padded with
+NUL."""
 STEP_SECONDS = 600.0
-"""A step that takes longer hangs; any takes seconds as a rule, on a slow disk minutes."""
+"""Time in seconds after which a step counts as hung. Steps usually take seconds, minutes on a slow disk."""
 _BEAT_SECONDS = 1.0
 
 
 class Heartbeat:
-    """Writes the file once a second, until `stop`. Reading it needs no answer, which would need torch.
+    """Writes the file once a second, until `stop`.
 
-    It stands still when the process is stopped, when something keeps Python's lock, and when one step takes
-    too long.
+    A file can be read before torch is imported, when the process cannot answer calls yet. The heartbeat stops
+    when the process is stopped, when something holds Python's lock, and when a step takes too long.
     """
 
     def __init__(self, path: Path, step: str) -> None:
         """
         Args:
-            path: of the file.
-            step: what the process is at.
+            path: path of the file.
+            step: the current step, in words.
         """
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._numbers = itertools.count(1)
@@ -38,17 +38,17 @@ class Heartbeat:
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     def enter(self, step: str, *, at_most: float = STEP_SECONDS) -> None:
-        """Says what the process is at from now on.
+        """Begins a step.
 
         Args:
-            step: in words.
-            at_most: seconds after which it counts as hung.
+            step: the step, in words.
+            at_most: time in seconds after which it counts as hung.
         """
         self._step, self._until = step, time.monotonic() + at_most
         self._write()
 
     def stop(self) -> None:
-        """Ends it: the process has started, and answers calls."""
+        """Ends the heartbeat: the process has started and answers calls."""
         self._stopped.set()
 
     def _beat(self) -> None:
@@ -58,6 +58,6 @@ class Heartbeat:
 
     def _write(self) -> None:
         text = f"{next(self._numbers)} {self._step}".encode()[:LENGTH].ljust(LENGTH, b"\0")
-        # A disk may be full for a moment: then the next one counts.
+        # The disk may be full for a moment; then the next write counts.
         with contextlib.suppress(OSError):
             os.pwrite(self._file, text, 0)

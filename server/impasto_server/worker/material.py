@@ -1,4 +1,4 @@
-"""What a painting is made from, out of what was handed over."""
+"""Makes the material of a painting, its recipe and scene, from what the gateway sent."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from impasto_server.worker.handover import Raster
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """What a painting is made from.
+    """The material of a painting.
 
     Attributes:
-        recipe: resolved for the content's size.
-        scene: its content of the result's size.
-        result_bits: per channel of the result.
+        recipe: recipe, resolved for the content's size.
+        scene: the pictures, with the content at the result's size.
+        result_bits: bits per channel of the result, 8 or 16.
     """
 
     recipe: Recipe
@@ -33,15 +33,16 @@ class Material:
 
 
 def material_of(spec: pb.JobSpec, pictures: Mapping[str, Raster], result_bits: int) -> Material:
-    """
+    """Makes the material of a painting.
+
     Args:
-        spec: what to paint.
-        pictures: by the fields of the spec that name them.
-        result_bits: per channel of the result, 8 or 16.
+        spec: the job's spec.
+        pictures: decoded pictures, by the path of their field in the spec.
+        result_bits: bits per channel of the result, 8 or 16.
 
     Raises:
         RecipeError: the recipe does not suit the content.
-        KeyError: a picture is not there.
+        KeyError: a picture is missing.
     """
     recipe = recipe_from_proto(spec.recipe)
     content, texture = None, None

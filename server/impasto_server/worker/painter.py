@@ -1,4 +1,4 @@
-"""The one thread that uses the device, and the paintings it takes turns at."""
+"""The thread that uses the device, and the paintings among which it shares the device."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ _log = logging.getLogger(__name__)
 
 
 class DeviceLost(Exception):
-    """This process cannot compute on its device any more: another has to."""
+    """This process can no longer compute on its device; only a new process can."""
 
 
 class NotHere(Exception):
-    """The painting is not, or no longer, with the painter."""
+    """The painter does not have the painting, or no longer has it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Errand:
-    """Something to be done to a painting between two turns.
+    """A change of a painting, to be made between two turns.
 
     Attributes:
-        do: is given the memory that the other paintings leave it, in bytes.
-        done: what `do` returned or raised; `NotHere`.
+        painting: the painting.
+        do: makes the change; takes the memory in bytes that the other paintings leave free.
+        done: gets the result or the error of `do`, or `NotHere`.
     """
 
     painting: Painting
@@ -48,11 +49,11 @@ class _Errand:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What the device is at: a turn, an errand, or a painting's way onto the device.
+    """The current work of the device: a turn, an errand, or the opening of a painting.
 
     Attributes:
-        job_name: whose.
-        since: when it began, by `time.monotonic`.
+        job_name: name of the job.
+        since: time when it began, by `time.monotonic`.
     """
 
     job_name: str
@@ -60,41 +61,43 @@ class Work:
 
 
 class Painter:
-    """Gives paintings turns of one evaluation on the device, as many of them as its memory holds.
+    """Gives turns of one evaluation on the device to as many paintings as fit into its memory.
 
-    A painting that does not fit beside those on the device waits until one of them leaves, and nobody gets
-    past it. Whose turn it is, and who comes onto the device next, is the `Scheduler`'s to say.
+    A painting that does not fit waits until another one leaves the device, and no other painting overtakes
+    it. The `Scheduler` decides whose turn it is and which painting comes onto the device next.
 
-    `work` must run on the thread that has loaded the network, and no other may compute with torch: OpenMP
-    keeps a pool of threads for each thread that computes, and with two pools on the same cores they sleep
-    where they would otherwise spin, which was measured to make an evaluation 15 % slower.
+    `work` must run on the thread that has loaded the network, and no other thread may compute with torch:
+    OpenMP keeps a thread pool for each thread that computes, and two pools on the same cores slow each other
+    down.
     """
+
+    # Measured: an evaluation takes 15 % longer with two pools.
 
     def __init__(self, memory_bytes: int, turn_file: TurnFile | None = None) -> None:
         """
         Args:
-            memory_bytes: what paintings may use of the device's memory, beside the network.
-            turn_file: told whose turn it is.
+            memory_bytes: memory of the device for all paintings, without the network.
+            turn_file: file for the name of the job that has the device.
         """
         self._memory_bytes = memory_bytes
         self._turn_file = turn_file
         self._scheduler: Scheduler[Painting] = Scheduler()
-        # Whether the first in line has not yet been tried with the room that there is now.
+        # Whether the first in line may fit now: the free memory or the line has changed since it was tried.
         self._untried = False
         self._errands: deque[_Errand] = deque()
         self._condition = threading.Condition()
         self._at_work: Painting | None = None
-        # Apart from the above, so that reading it waits for nothing.
+        # Not under the lock, so that it can be read at any time without waiting.
         self._work: Work | None = None
 
     @property
     def at_work(self) -> Work | None:
-        """What the device is at; None if it is idle. Answers at once."""
+        """Current work of the device; None if it is idle. Never waits."""
         return self._work
 
     @property
     def resident(self) -> int:
-        """How many paintings hold memory on the device."""
+        """Number of paintings that use memory of the device."""
         with self._condition:
             resident = set(self._scheduler.admitted)
             if self._at_work is not None:
@@ -102,14 +105,14 @@ class Painter:
             return len(resident)
 
     def admit(self, painting: Painting) -> None:
-        """Lets a painting come onto the device, in its time."""
+        """Puts a painting in line for the device."""
         with self._condition:
             self._scheduler.add(painting, painting.claim)
             self._untried = self._untried or not self._scheduler.holds
             self._condition.notify_all()
 
     def drop(self, painting: Painting) -> None:
-        """Takes a painting off the device before its next evaluation; waits for the one at work."""
+        """Takes a painting off the device before its next evaluation; waits until the current one ends."""
         with self._condition:
             if painting not in self._scheduler:
                 return
@@ -126,10 +129,10 @@ class Painter:
         watched: bool | None = None,
         priority: int | None = None,
     ) -> Future[Recipe]:
-        """Changes what is not None, between two turns.
+        """Changes a painting between two turns; None leaves a value as it is.
 
         Returns:
-            The recipe as it is run from now on. May raise `NotHere`, and as
+            A future of the recipe as it is run from now on. It may raise `NotHere` or the errors of
             `Painting.update`; then nothing has changed.
         """
 
@@ -144,7 +147,7 @@ class Painter:
         return self._send(painting, do)
 
     def suspend(self, painting: Painting) -> Future[None]:
-        """Ends a painting between two turns, to go on some other time. May raise `NotHere`."""
+        """Ends a painting between two turns, with a checkpoint. The future may raise `NotHere`."""
 
         def do(memory_bytes: int) -> None:
             painting.suspend()
@@ -152,16 +155,16 @@ class Painter:
         return self._send(painting, do)
 
     def work(self) -> None:
-        """Paints for ever, on the calling thread.
+        """Paints for ever on the calling thread.
 
         Raises:
-            DeviceLost: the device failed, and fails from now on. The turn file names whose work it was.
+            DeviceLost: this process can no longer use the device. The turn file names the job that had it.
         """
         while True:
             self._work_once()
 
     def _work_once(self) -> None:
-        """An errand, or a painting's way onto the device, or a turn: waits until there is one."""
+        """Waits for work and does one errand, opening or turn."""
         with self._condition:
             errand, new, painting = self._next()
             while painting is None:
@@ -185,16 +188,16 @@ class Painter:
         except Exception as error:
             if is_device_lost(error):
                 raise DeviceLost(str(error)) from error
-            # Whatever else one painting raises, the others go on.
+            # The other paintings go on, whatever else this one raises.
             if not isinstance(error, RecipeError):
                 _log.exception("painting broke job=%s", painting.job_name)
-            # Its traceback would keep the session, and so the device's memory.
+            # The traceback would keep the session alive, and with it the device's memory.
             painting.break_off(error.with_traceback(None))
         seconds = time.perf_counter() - begin
         self._work = None
         with self._condition:
             self._at_work = None
-            # Else it was dropped meanwhile.
+            # It may have been dropped meanwhile.
             if painting in self._scheduler:
                 if painting.ended:
                     self._scheduler.remove(painting)
@@ -209,7 +212,7 @@ class Painter:
             self._condition.notify_all()
 
     def _next(self) -> tuple[_Errand | None, bool, Painting | None]:
-        """What is to be done: an errand if there is one, whether its painting is new, and the painting."""
+        """Returns the next work: an errand or None, whether the painting is new, and the painting or None."""
         while self._errands:
             errand = self._errands.popleft()
             if errand.painting in self._scheduler:
@@ -224,7 +227,7 @@ class Painter:
         return None, False, self._scheduler.next()
 
     def _enters(self, painting: Painting, free_bytes: int) -> bool:
-        """Opens a painting if the device has room for it beside the others; False if it has to wait.
+        """Opens a painting if the device has enough free memory; returns False if it has to wait.
 
         Raises:
             RecipeError: it cannot be painted, or the whole device is too small for it.
@@ -241,7 +244,7 @@ class Painter:
                     error.__cause__.needed_bytes,
                 )
                 return False
-            # Once more, to be refused with what the device has, not with what the others leave of it.
+            # Opened again, so that the error names the memory of the whole device, not what is free now.
             painting.open(self._memory_bytes)
         return True
 
@@ -263,8 +266,10 @@ class Painter:
 
 
 def _run(errand: _Errand, free_bytes: int) -> None:
-    """Does an errand, unless its sender has given it up. A refusal is the sender's; any other error is raised
-    as well."""
+    """Does an errand, unless its sender has cancelled it.
+
+    The sender gets every error. Errors other than `RecipeError` are also raised here, to end the painting.
+    """
     if not errand.done.set_running_or_notify_cancel():
         return
     try:

@@ -1,4 +1,4 @@
-"""A job on the device: its session, and what is told of it turn by turn."""
+"""A job on the device: its session, and the events of each turn."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _MEMORY_METHODS: dict[str, pb.MemoryMethod] = {
     "tiled": pb.MEMORY_METHOD_TILED,
 }
 _PREVIEW_SHARE = 0.02
-"""Of the time, at most so much goes into previews, however often they are wanted: they cost the optimiser."""
+"""Maximum share of the time for taking and encoding previews, because they slow the painting down."""
 _CHECKPOINT_SHARE = 0.05
-"""Of the time, for taking and sending checkpoints: of an image of 1024 px one with L-BFGS has 390 MB."""
+"""Maximum share of the time for taking and sending checkpoints. With L-BFGS and 1024 px, one has 390 MB."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PreviewFrame:
-    """The picture after an evaluation, or before the first of a scale, to be coded as a preview."""
+    """A picture to encode as a preview, after an evaluation or before the first one of a scale."""
 
     picture: PIL.Image.Image
     evaluation: int
@@ -45,10 +45,14 @@ class PreviewFrame:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The end of a painting that is done, and what is told of how it was made.
+    """The end of a finished painting.
 
     Attributes:
-        samples: (H, W, 3), uint8 or uint16.
+        samples: samples of the result, (H, W, 3), uint8 or uint16.
+        recipe: the recipe as it was run.
+        memory_plan: how the largest scale fitted into memory.
+        evaluations: number of evaluations made.
+        stop_reason, stop_message: why it ended, as in `Session`.
     """
 
     samples: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -61,12 +65,12 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class Suspended:
-    """The end of a painting that is to go on some other time."""
+    """The end of a painting that will continue later, from its last checkpoint."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Broken:
-    """The end of a painting that raised an error."""
+    """The end of a painting that failed with an error."""
 
     error: Exception
 
@@ -76,24 +80,24 @@ Event = worker_pb2.RunResponse | PreviewFrame | Result | Suspended | Broken
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """A checkpoint, its bytes still to be made."""
+    """A checkpoint whose bytes are not made yet."""
 
     checkpoint: Checkpoint
     evaluation: int
 
 
 class Painting:
-    """A job on the device, or on its way there. Its methods are for the device's thread.
+    """A job on the device or in line for it. Only the device's thread may call its methods.
 
     Attributes:
-        job_name: the job's.
-        claim: what it may have of the device, when it comes.
-        events: what happens to it, for one reader in the event loop that made it. The last is `Result`,
+        job_name: name of the job.
+        claim: its claim to the device at the beginning.
+        events: its events, for one reader in the event loop in which it was made. The last one is a `Result`,
             `Suspended` or `Broken`.
-        checkpoints: for one reader of the same loop; a new one replaces one that was not read. Closed with
-            the end of the events.
-        wish: which previews to take, while it is watched.
-        ended: whether that end has been told.
+        checkpoints: its checkpoints, for one reader in the same loop. A new one replaces an unread one. It is
+            closed after the last event.
+        wish: the previews to take while it is watched.
+        ended: whether its last event has been sent.
     """
 
     def __init__(
@@ -107,11 +111,12 @@ class Painting:
     ) -> None:
         """
         Args:
-            job_name: the job's.
-            commission: what to paint.
-            claim: what it may have of the device.
-            wish: which previews to take, while it is watched.
-            checkpoint_interval: seconds of the device between two checkpoints, at least; 0 for none.
+            job_name: name of the job.
+            commission: makes the session.
+            claim: its claim to the device.
+            wish: the previews to take while it is watched.
+            checkpoint_interval: minimum time of the device between two checkpoints in seconds; 0 for no
+                checkpoints.
         """
         self.job_name = job_name
         self.claim = claim
@@ -131,7 +136,7 @@ class Painting:
         self._preview_in_hand = False
         self._previewed: tuple[int, int] | None = None
         self._preview_seconds = 0.0
-        # A preview is due when both have passed.
+        # A preview is due when both times have passed.
         self._next_wanted_preview = 0.0
         self._next_cheap_preview = 0.0
 
@@ -139,22 +144,22 @@ class Painting:
         """Makes the session.
 
         Args:
-            memory_bytes: what it may use of the device's memory.
+            memory_bytes: memory of the device that the session may use.
 
         Raises:
-            RecipeError: as `Commission.open`.
+            RecipeError: as in `Commission.open`.
         """
         self._session = self._commission.open(memory_bytes)
         self._tell(worker_pb2.RunResponse(started=_started(self._session)))
 
     @property
     def memory_bytes(self) -> int:
-        """What the session is estimated to need at its peak. Only an update can make it grow."""
+        """Estimated peak memory of the session in bytes. Only an update can increase it."""
         assert self._session is not None
         return self._session.plan.estimated_bytes
 
     def turn(self) -> None:
-        """One evaluation, or a piece of the work before a scale's first one."""
+        """Makes one evaluation, or does a piece of the work before a scale's first one."""
         session = self._session
         assert session is not None
         begin = time.perf_counter()
@@ -177,7 +182,7 @@ class Painting:
             )
             self._end(result)
         elif progress.preparing is None and 0 < self._save_after <= self._unsaved_seconds:
-            # Half the targets cannot be kept: it waits until they are whole.
+            # A checkpoint cannot contain unfinished targets, so it waits until they are finished.
             self._save()
 
     def update(
@@ -187,11 +192,17 @@ class Painting:
         watched: bool | None,
         memory_bytes: int,
     ) -> Recipe:
-        """Takes up what is not None, and gives the recipe as it is run from now on.
+        """Changes what is not None; returns the recipe as it is run from now on.
+
+        Args:
+            recipe: how to paint from now on.
+            wish: the previews to take.
+            watched: whether the job is watched.
+            memory_bytes: memory of the device that the session may use.
 
         Raises:
-            RecipeError: the recipe cannot be taken up, `memory_bytes` of the device's memory being what
-                there is; nothing has changed.
+            RecipeError: the recipe does not suit the painting, or not within `memory_bytes`. Nothing has
+                changed.
         """
         session = self._session
         self._previewed = None
@@ -200,7 +211,7 @@ class Painting:
                 self._commission.update(recipe)
             else:
                 session.update(recipe, memory_bytes)
-                # So that a crash does not take it back.
+                # The next turn saves a checkpoint, so that a crash does not undo the change.
                 self._unsaved_seconds = max(self._unsaved_seconds, self._save_after)
         if wish is not None:
             self.wish = wish
@@ -213,8 +224,8 @@ class Painting:
         return self._commission.recipe if session is None else session.recipe
 
     def suspend(self) -> None:
-        """Ends the painting, to go on some other time."""
-        # Before the first evaluation there is nothing that a fresh session has not.
+        """Ends the painting with a checkpoint, so that it can continue later."""
+        # Before the first evaluation there is nothing to save.
         if self._progress is not None and self._progress.evaluation:
             self._save()
         self._end(Suspended())
@@ -224,7 +235,7 @@ class Painting:
         self._end(Broken(error))
 
     def preview_coded(self, seconds: float) -> None:
-        """The last preview frame has been coded, which took so long: another one may be taken in due time."""
+        """Allows the next preview, after the last one was encoded in so many seconds."""
         cost = self._preview_seconds + seconds
         now = time.monotonic()
         self._next_wanted_preview = now + self.wish.min_interval - cost
@@ -232,13 +243,13 @@ class Painting:
         self._preview_in_hand = False
 
     def checkpoint_sent(self, seconds: float) -> None:
-        """The last checkpoint has been sent, which took so long: the next is taken in due time."""
+        """Sets the time of the next checkpoint, after the last one was sent in so many seconds."""
         if self._checkpoint_interval:
             cost = self._saving_seconds + seconds
             self._save_after = max(self._checkpoint_interval, cost / _CHECKPOINT_SHARE)
 
     def release(self) -> None:
-        """Lets go of everything on the device."""
+        """Frees everything that it has on the device."""
         self._session = None
         del self._commission
         return_freed_memory()
@@ -249,7 +260,7 @@ class Painting:
         now = time.monotonic()
         if now < max(self._next_wanted_preview, self._next_cheap_preview):
             return
-        # While targets are being found, the picture stays as it is.
+        # The picture does not change while targets are found.
         if (at := (self._progress.evaluation, self._progress.scale)) == self._previewed:
             return
         assert self._session is not None

@@ -1,4 +1,4 @@
-"""Previews, coded to fit."""
+"""Encodes previews within a maximum size."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _QUALITIES = (85, 70, 50, 30)
 
 
 def code_preview(picture: PIL.Image.Image, wish: PreviewWish) -> tuple[bytes, int, int]:
-    """A picture coded to fit `wish.max_bytes`: more coarsely first, then smaller.
+    """Encodes a picture within `wish.max_bytes`, first at a lower quality, then at a smaller size.
 
     Returns:
-        The bytes, and width and height in pixels.
+        The bytes, and the width and height in pixels.
     """
     name = PREVIEWS[wish.format]
-    # PNG knows no quality.
+    # PNG has no quality setting.
     qualities: tuple[int | None, ...] = (None,) if name == "PNG" else _QUALITIES
     while True:
         for quality in qualities:
             stream = io.BytesIO()
-            # WebP's slower methods take several times as long for a tenth of the size.
+            # WebP's slower methods take several times as long to save a tenth of the size.
             options = {} if quality is None else {"quality": quality, "method": 1}
             picture.save(stream, name, **options)
             if stream.tell() <= wish.max_bytes:

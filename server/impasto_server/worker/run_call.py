@@ -1,4 +1,4 @@
-"""One call of Run: a job from its pictures to its result."""
+"""A call of Run, which paints one job from its pictures to its result."""
 
 from __future__ import annotations
 
@@ -56,12 +56,13 @@ class Workshop:
     """What all calls of a worker share.
 
     Attributes:
-        painter: gives the turns.
-        device: name, description, and the memory that jobs may use.
-        equipment: what is painted with.
-        places: one for each job that may hold memory on the device at a time; the others wait.
-        pictures: memory for the pictures of jobs, bytes; a job that finds none left is not sent its own yet.
-        images: threads for coding previews, which would keep the event loop from its calls.
+        painter: gives the jobs their turns.
+        device: name and description of the device, and the memory that jobs may use.
+        equipment: the network and caches.
+        places: one place for each job that may be on the device at a time; the other jobs wait.
+        pictures: memory in bytes for the pictures of jobs; a job receives its pictures only when there is
+            enough.
+        images: threads that encode previews, which would block the event loop.
     """
 
     painter: Painter
@@ -77,7 +78,7 @@ class Workshop:
 
 
 class _Writer:
-    """The responses of one call: several tasks may write, one after the other."""
+    """Writes the responses of one call; several tasks can use it at once."""
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
@@ -92,18 +93,18 @@ class RunCall:
     """A call of Run that has not ended.
 
     Attributes:
-        job_name: the job's.
-        painting: None until the pictures are there.
-        prepared: set once there is a painting, or never will be.
-        ended: set at the end.
+        job_name: name of the job.
+        painting: the job's painting; None until its pictures have arrived.
+        prepared: set when there is a painting, or when the call has ended without one.
+        ended: set when the call has ended.
     """
 
     def __init__(self, begin: worker_pb2.Begin, context: RunContext, workshop: Workshop) -> None:
         """
         Args:
             begin: the first request.
-            context: where to write the responses.
-            workshop: where to paint.
+            context: the call, to write the responses.
+            workshop: what all calls share.
         """
         self.job_name = begin.job_name
         self.painting: Painting | None = None
@@ -117,10 +118,13 @@ class RunCall:
         self._gave_way = False
 
     async def run(self, requests: AsyncIterator[worker_pb2.RunRequest]) -> None:
-        """All its work, with the requests after the first.
+        """Does all the work of the call.
+
+        Args:
+            requests: the requests after the first.
 
         Raises:
-            BadHandover: something is missing, or does not fit together.
+            BadHandover: a part of the requests is missing, or is out of place.
         """
         self._task = asyncio.ensure_future(self._paint(requests))
         try:
@@ -134,7 +138,7 @@ class RunCall:
             self.ended.set()
 
     def suspend(self) -> None:
-        """Ends it with a checkpoint, to go on some other time."""
+        """Ends the call with a checkpoint, so that the job can continue later."""
         if self.painting is not None:
             self._workshop.painter.suspend(self.painting)
         elif self._task is not None and not self._gave_way:
@@ -142,7 +146,7 @@ class RunCall:
             self._task.cancel()
 
     async def _paint(self, requests: AsyncIterator[worker_pb2.RunRequest]) -> None:
-        """A job from its pictures to its result."""
+        """Paints the job from its pictures to its result."""
         begin, workshop = self._begin, self._workshop
         async with workshop.places, contextlib.AsyncExitStack() as stack:
             needed = pictures_bytes(begin)
@@ -165,7 +169,7 @@ class RunCall:
                 preview_wish(begin.preview),
                 checkpoint_interval=_seconds(begin.checkpoint_interval),
             )
-            # The checkpoint is large, and the commission lets go of it.
+            # Frees the checkpoint, which is large, as soon as the commission drops it too.
             del handover
             _log.info("job admitted job=%s", begin.job_name)
             workshop.painter.admit(painting)
@@ -184,7 +188,7 @@ class RunCall:
             await self._deliver(result)
 
     async def _relay(self, painting: Painting) -> Result | None:
-        """Sends what happens until the painting ends; None if it was not finished."""
+        """Sends the painting's events until it ends; returns the result, or None if it was not finished."""
         unwanted = asyncio.Event()
         saving = asyncio.ensure_future(self._send_checkpoints(painting, unwanted))
         try:
@@ -225,10 +229,10 @@ class RunCall:
         return worker_pb2.RunResponse(preview=preview)
 
     async def _send_checkpoints(self, painting: Painting, unwanted: asyncio.Event) -> None:
-        """Sends each checkpoint, until there are no more or they are unwanted."""
+        """Sends each checkpoint until the painting ends or `unwanted` is set."""
         async for saved in painting.checkpoints:
             begin = time.monotonic()
-            # Its header, which sums up all the bytes.
+            # Making the header takes time, because it contains a checksum of all the bytes.
             size = await self._workshop.in_images_thread(getattr, saved.checkpoint, "size_bytes")
             offset = 0
             for data in saved.checkpoint.pieces(CHECKPOINT_CHUNK_BYTES):
@@ -291,7 +295,7 @@ def _claim(begin: worker_pb2.Begin, recipe: Recipe) -> Claim:
         priority=begin.priority,
         created=begin.number,
         watched=begin.watched,
-        # The gateway may have put a number in the effort's place.
+        # By the number, because the gateway may have replaced the effort by it.
         draft=recipe.evaluations is not None and recipe.evaluations <= draft,
     )
 
@@ -306,7 +310,7 @@ def _failed(error: status_pb2.Status) -> worker_pb2.RunResponse:
 
 def _too_large(needed_bytes: int, memory_bytes: int) -> status_pb2.Status:
     remedy = (
-        f"makes pictures of {needed_bytes >> 20} MiB, more than the {memory_bytes >> 20} MiB that the device "
-        "has to give; give a smaller one"
+        f"gives pictures of {needed_bytes >> 20} MiB, but the device has {memory_bytes >> 20} MiB for jobs; "
+        "give a smaller one"
     )
     return does_not_fit("spec.recipe.longest_side", remedy)

@@ -1,7 +1,7 @@
-"""Whose turn it is on the device: the policy alone, without a clock, threads or a device.
+"""Decides whose turn it is on the device. This is the policy only, without a clock, threads or a device.
 
-Time is what the device spends; it only comes in by `Scheduler.charge`. An evaluation cannot be interrupted,
-so the longest one is the grain of all that is promised here.
+Time is the device's time, which only `Scheduler.charge` reports. An evaluation cannot be interrupted, so the
+shares are exact only to within the longest evaluation.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_TURNS = 3
 FIRST_SECONDS = 1.0
-"""An interactive job goes before others until it has had so many turns, or so much of the device's time."""
+"""An interactive job goes before others until it has had this many turns, or this many seconds."""
 
 CREDIT_SECONDS = 1.0
-"""For so long a tenant's first turns may come before other tenants' turns, and before those of its own other
-jobs, until these have caught up."""
+"""Time in seconds by which the first turns of a tenant's jobs may go before other tenants' turns, and before
+the turns of its own other jobs, until these have caught up."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,12 +26,12 @@ class Claim:
     """A job's claim to turns.
 
     Attributes:
-        tenant: whom its time is charged to.
-        weight: the tenant's share beside other tenants', above 0.
-        priority: among the tenant's jobs, higher goes first.
-        created: orders jobs by age: less is older.
-        watched: whether someone looks on.
-        draft: whether it is meant for a quick look.
+        tenant: the tenant to which its time is charged.
+        weight: the tenant's weight relative to other tenants, above 0.
+        priority: order among the tenant's jobs; a higher priority goes first.
+        created: order by age; a lower number is older.
+        watched: whether somebody watches the job.
+        draft: whether the job is a draft.
     """
 
     tenant: str
@@ -47,17 +47,17 @@ class Claim:
 
 
 class Shares(Generic[K]):
-    """Start-time fair queueing: each party has a virtual time, its seconds over its weight, and the least
-    goes next.
+    """Start-time fair queueing among parties, which are tenants or lanes.
 
-    A party that comes starts level with the least of those present, so that idling earns nothing; one that
-    was ahead of them when it left is still, so that leaving earns nothing either.
+    Each party has a virtual time: its seconds divided by its weight. The party with the lowest time goes
+    next. A party that enters gets the lowest time of those present, so that idling earns nothing. If it was
+    ahead of them when it left, it keeps its time, so that leaving earns nothing either.
     """
 
     def __init__(self) -> None:
         self._times: dict[K, float] = {}
         self._weights: dict[K, float] = {}
-        # Of those who left, who were ahead.
+        # The times of the parties that were ahead when they left.
         self._left: dict[K, float] = {}
         self._floor = 0.0
 
@@ -65,7 +65,7 @@ class Shares(Generic[K]):
         return key in self._times
 
     def enter(self, key: K, weight: float = 1.0) -> None:
-        """Lets a party in; one that is there only gets the weight."""
+        """Adds a party, or changes the weight of a party that is present."""
         self._weights[key] = weight
         if key not in self._times:
             self._raise_floor()
@@ -83,11 +83,11 @@ class Shares(Generic[K]):
         return self._times[key]
 
     def lead(self, key: K) -> float:
-        """By how many seconds a party has had more than its share, against the one that has had least."""
+        """Returns the seconds by which a party is ahead of the one with the lowest time."""
         return (self._times[key] - min(self._times.values())) * self._weights[key]
 
     def least(self) -> K:
-        """Who has had least; of several, who came first."""
+        """Returns the party with the lowest time; of several, the one that entered first."""
         return min(self._times, key=self._times.__getitem__)
 
     def _raise_floor(self) -> None:
@@ -97,11 +97,13 @@ class Shares(Generic[K]):
 
 @dataclasses.dataclass
 class _Job(Generic[K]):
-    """A job that has been let in.
+    """A job of the scheduler.
 
     Attributes:
-        memory_bytes: what it holds on the device; None while it waits for that.
-        turns, seconds: had so far.
+        key: the job's key.
+        claim: its claim.
+        memory_bytes: memory that it uses on the device; None while it waits in line.
+        turns, seconds: turns and seconds that it has had.
     """
 
     key: K
@@ -112,7 +114,7 @@ class _Job(Generic[K]):
 
     @property
     def urgent(self) -> bool:
-        """Whether it is to have its first turns soon."""
+        """Whether its first turns should come soon."""
         return self.claim.interactive and self.turns < FIRST_TURNS and self.seconds < FIRST_SECONDS
 
 
@@ -121,17 +123,17 @@ _UNWATCHED: Literal["unwatched"] = "unwatched"
 
 
 class _Tenant(Generic[K]):
-    """One tenant's jobs that take turns.
+    """The jobs of one tenant that take turns.
 
-    The highest priority alone goes. Among equals each watched job is a lane, and all others together are
-    one, in which the oldest goes until it is done: three half-painted pictures that nobody looks at are
-    worth less than one that is finished. Lanes share evenly.
+    Only jobs of the highest priority get turns. Among these, each watched job is a lane of its own, and all
+    other jobs share one lane, in which the oldest job goes until it is done, because one finished picture is
+    better than three half-painted ones that nobody watches. All lanes have equal shares.
     """
 
     def __init__(self) -> None:
         self.jobs: dict[K, _Job[K]] = {}
         self._lanes: dict[int, Shares[_Lane]] = {}
-        # Seconds that new jobs have gone before others for, and not given back.
+        # Seconds by which new jobs have gone before others, and which the others have not caught up with.
         self._owed = 0.0
 
     def add(self, job: _Job[K]) -> None:
@@ -161,25 +163,25 @@ class _Tenant(Generic[K]):
             self._owed = max(0.0, self._owed - seconds)
         elif not all(other.urgent for other in self._first()):
             self._owed += seconds
-        # A lane that others share does not pay for a job's first turns: a stream of drafts would keep out
-        # whatever nobody watches.
+        # The shared lane does not pay for the first turns of a job, or a stream of drafts would keep all
+        # unwatched jobs from their turns.
         if job.claim.watched or not job.urgent:
             self._lanes[job.claim.priority].charge(_lane(job), seconds)
 
     def _first(self) -> list[_Job[K]]:
-        """Those of the highest priority."""
+        """Returns the jobs of the highest priority."""
         highest = max(job.claim.priority for job in self.jobs.values())
         return [job for job in self.jobs.values() if job.claim.priority == highest]
 
 
 class Scheduler(Generic[K]):
-    """Shares a device among jobs: who comes onto it next, and whose turn is next on it.
+    """Shares a device among jobs: it decides which job comes onto the device next, and whose turn is next.
 
-    Tenants share by their weights. Two that have jobs on the device all the time differ, whatever the
-    others do, by at most (2 · longest evaluation + `CREDIT_SECONDS`) · (1 / weight + 1 / other weight) in
-    seconds over weight.
+    Tenants share by their weights. For two tenants that have jobs on the device all the time, the seconds
+    divided by weight differ by at most (2 · longest evaluation + `CREDIT_SECONDS`) · (1 / weight + 1 / other
+    weight), whatever the others do.
 
-    A job first stands in line for the device's memory; `admit` lets it take turns.
+    A job first waits in line for the device's memory. After `admit` it takes turns.
     """
 
     def __init__(self) -> None:
@@ -187,7 +189,7 @@ class Scheduler(Generic[K]):
         self._held: K | None = None
         self._tenants: dict[str, _Tenant[K]] = {}
         self._shares: Shares[str] = Shares()
-        # Seconds that each tenant was served before its turn, and the others have not caught up with.
+        # Seconds by which each tenant went before others, and which the others have not caught up with.
         self._ahead: dict[str, float] = {}
 
     def __contains__(self, key: object) -> bool:
@@ -195,7 +197,7 @@ class Scheduler(Generic[K]):
 
     @property
     def admitted(self) -> Iterator[K]:
-        """Those that take turns."""
+        """The jobs that take turns."""
         for tenant in self._tenants.values():
             yield from tenant.jobs
 
@@ -204,10 +206,11 @@ class Scheduler(Generic[K]):
         self._line[key] = _Job(key, claim)
 
     def first_in_line(self) -> K | None:
-        """Who gets onto the device next: a job of the tenant that holds the least of its memory, over its
-        weight; of that tenant's the highest priority, interactive before others, the oldest.
+        """Returns the job that comes onto the device next.
 
-        Once `hold` was called, the one that it was called for, until it is in or gone.
+        It is a job of the tenant that uses the least memory divided by its weight. Among that tenant's jobs,
+        a higher priority comes first, then interactive jobs, then older ones. After `hold`, it stays the same
+        job until that one is admitted or removed.
         """
         if self._held is not None:
             return self._held
@@ -215,23 +218,30 @@ class Scheduler(Generic[K]):
 
     @property
     def holds(self) -> bool:
-        """Whether the first in line waits for room."""
+        """Whether the first in line waits for memory."""
         return self._held is not None
 
     def hold(self) -> None:
-        """The first in line found no room: it stays the first, and nobody gets past it. Otherwise small
-        jobs could keep a large one out for ever."""
+        """Keeps the first in line first, because there was not enough memory for it.
+
+        Otherwise small jobs could overtake a large one for ever.
+        """
         self._held = self.first_in_line()
 
     def admit(self, key: K, memory_bytes: int) -> None:
-        """Lets a job that was in line take turns, which holds so much of the device's memory."""
+        """Takes a job from the line and lets it take turns.
+
+        Args:
+            key: the job.
+            memory_bytes: memory that it uses on the device.
+        """
         job = self._line.pop(key)
         self._held = None if self._held == key else self._held
         job.memory_bytes = memory_bytes
         self._enter(job)
 
     def remove(self, key: K) -> None:
-        """Takes a job out, wherever it is."""
+        """Removes a job, from the line or from those that take turns."""
         if key in self._line:
             del self._line[key]
             self._held = None if self._held == key else self._held
@@ -239,7 +249,7 @@ class Scheduler(Generic[K]):
             self._leave(self._job(key))
 
     def change(self, key: K, *, priority: int | None = None, watched: bool | None = None) -> None:
-        """Changes a job's claim; None leaves as it is."""
+        """Changes a job's claim; None leaves a value as it is."""
         job = self._job(key)
         claim = dataclasses.replace(
             job.claim,
@@ -255,7 +265,7 @@ class Scheduler(Generic[K]):
             tenant.add(job)
 
     def next(self) -> K | None:
-        """Whose turn it is; None if nobody takes turns."""
+        """Returns the job whose turn it is; None if no job takes turns."""
         choices = {name: tenant.next() for name, tenant in self._tenants.items()}
         if not choices:
             return None
@@ -263,7 +273,7 @@ class Scheduler(Generic[K]):
         return choices[min(soon, key=self._shares.time) if soon else self._shares.least()].key
 
     def charge(self, key: K, seconds: float) -> None:
-        """Notes that a job has had a turn, and how long it took."""
+        """Records that a job has had a turn of so many seconds."""
         job = self._job(key)
         name = job.claim.tenant
         if self._shares.lead(name) > 0:
@@ -288,7 +298,7 @@ class Scheduler(Generic[K]):
     def _enter(self, job: _Job[K]) -> None:
         name = job.claim.tenant
         self._shares.enter(name, job.claim.weight)
-        # One that left while it was ahead has had its credit.
+        # A tenant that is still ahead from before it left has used that much of its credit.
         self._ahead.setdefault(name, self._shares.lead(name))
         self._tenants.setdefault(name, _Tenant()).add(job)
 

@@ -48,12 +48,12 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     ) -> None:
         """
         Args:
-            painter: gives the turns.
-            device: name, description, and the memory that jobs may use.
-            network: on the device.
-            auto_precision: what precision "auto" means here.
-            other_devices: what `GetWorkerInfo` is to say.
-            max_resident: jobs that hold memory on the device at a time; the others wait.
+            painter: gives the jobs their turns.
+            device: name and description of the device, and the memory that jobs may use.
+            network: the feature network, on the device.
+            auto_precision: the meaning of precision "auto" on the device.
+            other_devices: the machine's other devices, for `GetWorkerInfo`.
+            max_resident: maximum number of jobs on the device at a time; the other jobs wait.
         """
         self._workshop = Workshop(
             painter,
@@ -96,7 +96,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             response.duration.FromNanoseconds(round((time.monotonic() - work.since) * 1e9))
         return response
 
-    # A coroutine that writes, not an async generator, whose clean-up a cancelled call might not reach.
+    # A coroutine that writes, because the clean-up of an async generator might not run in a cancelled call.
     async def Run(  # type: ignore[override]
         self,
         request_iterator: AsyncIterator[worker_pb2.RunRequest],
@@ -104,7 +104,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     ) -> None:
         try:
             call = RunCall(await receive_begin(request_iterator), context, self._workshop)
-            # The gateway may have given up the one before already.
+            # An earlier call for the same job, which the gateway has given up, may not have ended yet.
             while call.job_name in self._calls:
                 await self._calls[call.job_name].ended.wait()
             self._calls[call.job_name] = call
@@ -161,4 +161,5 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: status_pb2.
 
 
 async def _abort_not_here(job_name: str, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
-    await _abort(context, status(grpc.StatusCode.NOT_FOUND, "NO_SUCH_RUN", f"{job_name} does not run here"))
+    message = f"{job_name} does not run on this worker"
+    await _abort(context, status(grpc.StatusCode.NOT_FOUND, "NO_SUCH_RUN", message))

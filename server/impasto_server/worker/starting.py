@@ -1,4 +1,4 @@
-"""What a worker does before it paints: it loads the network and begins to answer calls."""
+"""The start of a worker, before it paints: it loads the network and begins to answer calls."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from impasto_server.worker.turn_file import TurnFile
 _log = logging.getLogger(__name__)
 
 _OPTIONS = [
-    # The gateway has checked the sizes.
+    # Unlimited, because the gateway has checked the sizes.
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 ]
@@ -41,18 +41,18 @@ _PRECISIONS = {"float32": pb.PRECISION_FLOAT32, "bfloat16": pb.PRECISION_BFLOAT1
 
 
 def start(arguments: argparse.Namespace, heartbeat: Heartbeat | None) -> Painter:
-    """Loads the network and answers calls on a thread from then on.
+    """Loads the network, and answers calls on a new thread from then on.
 
     Args:
-        arguments: of the process.
-        heartbeat: told of the steps, and stopped once calls are answered.
+        arguments: arguments of the process.
+        heartbeat: the heartbeat; it is stopped when calls are answered.
 
     Returns:
-        What is to paint, on the caller's thread.
+        The painter, which has to work on the caller's thread.
 
     Raises:
         ValueError: there is no such device.
-        WeightsError: the weights cannot be had.
+        WeightsError: the weights cannot be loaded.
     """
     keep_freed_memory()
     torch.set_num_threads(max(1, torch.get_num_threads() // arguments.cpu_share))
@@ -72,10 +72,11 @@ def _enter(heartbeat: Heartbeat | None, step: str, *, at_most: float = STEP_SECO
 def _painter_and_service(
     arguments: argparse.Namespace, heartbeat: Heartbeat | None
 ) -> tuple[Painter, WorkerService]:
-    """
+    """Loads the network onto the device and makes the painter and the service.
+
     Raises:
         ValueError: there is no such device.
-        WeightsError: the weights cannot be had.
+        WeightsError: the weights cannot be loaded.
     """
     _enter(heartbeat, "looking for devices")
     devices = available_devices() if arguments.device == "auto" else [arguments.device]
@@ -85,7 +86,7 @@ def _painter_and_service(
     _enter(heartbeat, f"preparing the device {device}")
     network = Network(weights).to(device)
     auto_precision = fastest_precision(device)
-    # Once the network is there: what is free now is for the jobs.
+    # Measured after the network is loaded, because the free memory is for the jobs.
     memory_bytes = available_memory(torch.device(device)) // arguments.cpu_share
     if arguments.memory is not None:
         memory_bytes = min(memory_bytes, arguments.memory << 20)
@@ -108,12 +109,13 @@ def _painter_and_service(
 
 
 def _weights(arguments: argparse.Namespace, heartbeat: Heartbeat | None) -> Weights:
-    """
+    """Loads the weights.
+
     Raises:
-        WeightsError: the weights cannot be had.
+        WeightsError: the weights cannot be loaded.
     """
     if arguments.download and arguments.weights in (None, "vgg19") and not vgg19_cache_path().exists():
-        # It may take as long as the network needs, and gives up by itself when nothing comes any more.
+        # Without a limit of time, because a slow download may take long and one that stalls fails by itself.
         _enter(heartbeat, "downloading weights", at_most=math.inf)
     else:
         _enter(heartbeat, "loading weights")
@@ -126,8 +128,8 @@ def _answer_calls(service: WorkerService, socket: Path, heartbeat: Heartbeat | N
     try:
         asyncio.run(_serve(service, socket, heartbeat))
     except Exception:
-        _log.exception("calls cannot be answered")
-    # Without this thread the process is of no use; the fleet starts another.
+        _log.exception("the worker can no longer answer calls")
+    # Without this thread the process is useless; the fleet starts another.
     os._exit(1)
 
 

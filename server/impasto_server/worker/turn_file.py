@@ -1,4 +1,4 @@
-"""Whose turn it is, on a file: what a process that was killed by its work leaves to be read."""
+"""A file with the name of the job that has the device, which can be read after the process was killed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 LENGTH = 256
-"""Bytes of the file: the job's name in UTF-8, filled up with NUL; NUL alone while nobody has a turn."""
+"""Length of the file in bytes: the job's name in UTF-8, padded with NUL; only NUL while no job has a turn."""
 
 
 class TurnFile:
-    """The file, for one writer. Readers see a whole name, whenever they look."""
+    """The file, for one writer. Readers always see a complete name."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -18,7 +18,7 @@ class TurnFile:
         self.write("")
 
     def write(self, job_name: str) -> None:
-        """Says whose turn it is; "" for nobody's."""
+        """Writes the name of the job that has a turn; "" for none."""
         name = job_name.encode()[:LENGTH].ljust(LENGTH, b"\0")
         if name != self._written:
             os.pwrite(self._file, name, 0)
