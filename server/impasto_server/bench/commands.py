@@ -57,7 +57,7 @@ def bench(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE]", help="File for the JSON of --json; the table is then printed as well."
+            metavar="FILE", help="File for the JSON of --json; the table is then printed as well."
         ),
     ] = None,
     json: Annotated[
@@ -149,7 +149,12 @@ def contact_sheet(
     ] = None,
     size: Annotated[
         int,
-        typer.Option(min=MIN_SIDE, max=MAX_LONGEST_SIDE, help="Longer side of each painting in pixels."),
+        typer.Option(
+            metavar="PIXELS",
+            min=MIN_SIDE,
+            max=MAX_LONGEST_SIDE,
+            help="Longer side of each painting in pixels.",
+        ),
     ] = DEFAULT_LONGEST_SIDE,
     recipe: Annotated[
         str | None,
