@@ -76,7 +76,7 @@ def test_every_figure_is_measured(figures: Figures) -> None:
     assert found["peak_rss_mib"] > 100
 
 
-def test_speedup_and_share_are_of_the_figures_beside_them(figures: Figures) -> None:
+def test_speedup_and_share_follow_from_the_other_figures(figures: Figures) -> None:
     assert figures.report_speedup == pytest.approx(
         figures.report_seconds_per_step_400 / figures.report_seconds_to_loss
     )
@@ -87,19 +87,19 @@ def test_speedup_and_share_are_of_the_figures_beside_them(figures: Figures) -> N
     )
 
 
-def test_the_profile_says_where_the_time_went(figures: Figures) -> None:
+def test_the_profile_has_the_shares_of_the_largest_operators(figures: Figures) -> None:
     shares = list(figures.profile_512.values())
     assert any("convolution" in operator for operator in figures.profile_512)
     assert shares == sorted(shares, reverse=True)
     assert 0 < sum(shares) <= 1
 
 
-def test_it_says_what_goes_on(figures: Figures, said: list[str]) -> None:
+def test_it_reports_its_progress(figures: Figures, said: list[str]) -> None:
     assert any("standard painting" in text for text in said)
     assert any("service" in text for text in said)
 
 
-def test_the_table_has_the_figures_and_whose_they_are(figures: Figures) -> None:
+def test_the_table_has_the_figures_and_the_machine(figures: Figures) -> None:
     console = Console(width=160, file=io.StringIO(), record=True)
     console.print(table(figures))
     text = console.export_text()
@@ -108,7 +108,7 @@ def test_the_table_has_the_figures_and_whose_they_are(figures: Figures) -> None:
     assert figures.machine.description in text
 
 
-def test_a_table_of_a_quick_run_leaves_out_what_was_not_measured(figures: Figures) -> None:
+def test_the_table_of_a_quick_run_omits_figures_that_were_not_measured(figures: Figures) -> None:
     bare = Figures(figures.machine, QUICK)
     console = Console(width=160, file=io.StringIO(), record=True)
     console.print(table(bare))
@@ -116,7 +116,7 @@ def test_a_table_of_a_quick_run_leaves_out_what_was_not_measured(figures: Figure
     assert json.loads(bare.json())["standard_1024_seconds"] is None
 
 
-def test_unsteady_measurements_are_told() -> None:
+def test_the_spread_of_measurements_is_computed() -> None:
     assert Timing.of([1.0]).spread == 0
     assert Timing.of([1.0, 1.0, 1.0, 1.0]).spread == 0
     steady, unsteady = Timing.of([1.0, 1.01, 1.02]), Timing.of([1.0, 1.5, 2.0])
@@ -125,7 +125,7 @@ def test_unsteady_measurements_are_told() -> None:
     assert unsteady.best == 1.0
 
 
-def test_a_run_names_what_was_unsteady(figures: Figures) -> None:
+def test_a_note_names_the_unsteady_measurements(figures: Figures) -> None:
     unsteady = [name for name, spread in figures.spreads.items() if spread > UNSTEADY]
     assert all(any(name in note for note in figures.notes) for name in unsteady)
 
@@ -166,7 +166,7 @@ def test_an_unknown_device_is_refused() -> None:
     assert "abacus" in result.stderr
 
 
-def test_ctrl_c_ends_it_in_a_word() -> None:
+def test_ctrl_c_ends_it_with_a_short_message() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "impasto_server", "bench", "--quick", "--device", "cpu"],
         stdout=subprocess.PIPE,
@@ -187,7 +187,7 @@ def test_ctrl_c_ends_it_in_a_word() -> None:
     assert "Traceback" not in stderr
 
 
-def test_nothing_but_the_command_line_imports_the_bench() -> None:
+def test_only_the_command_line_imports_the_bench() -> None:
     server = Path(commands.__file__).parents[1]
     for file in server.rglob("*.py"):
         if file.parent.name == "bench" or file == server / "commands.py":

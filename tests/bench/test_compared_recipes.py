@@ -12,7 +12,7 @@ def recipes(text: str) -> dict[str, Recipe]:
     return {named.name: named.recipe for named in compared_recipes(text, effort="draft", longest_side=64)}
 
 
-def test_objectives_stand_between_commas() -> None:
+def test_recipes_are_separated_by_commas() -> None:
     assert recipes("balanced,gatys, wasserstein") == {
         "balanced": Recipe(objective="balanced", effort="draft", longest_side=64),
         "gatys": Recipe(objective="gatys", effort="draft", longest_side=64),
@@ -20,7 +20,7 @@ def test_objectives_stand_between_commas() -> None:
     }
 
 
-def test_fields_stand_after_colons() -> None:
+def test_fields_follow_after_colons() -> None:
     (recipe,) = recipes("balanced:effort=fine:style_scale=2 : tv_weight=1e-3:color=matched").values()
     assert recipe == Recipe(
         objective="balanced",
@@ -82,12 +82,12 @@ def test_the_same_objective_can_be_compared_with_other_fields() -> None:
         ("gatys,gatys:effort=draft", "gatys:effort=draft is the same recipe as gatys"),
     ],
 )
-def test_a_wrong_recipe_is_refused_with_what_is_allowed(text: str, told: str) -> None:
+def test_a_wrong_recipe_is_refused_with_the_allowed_values(text: str, told: str) -> None:
     with pytest.raises(RecipeError, match=told):
         recipes(text)
 
 
-def test_a_field_that_does_not_exist_is_answered_with_all_that_do() -> None:
+def test_an_unknown_field_is_refused_with_all_known_fields() -> None:
     with pytest.raises(RecipeError) as caught:
         recipes("balanced:x=1")
     for about in FIELDS:

@@ -76,7 +76,7 @@ def test_a_pair_that_cannot_be_painted_is_named_with_its_recipe_before_any_work(
         paint_pairs(pairs, TWO, network, auto_precision="float32", on_progress=fail)
 
 
-def test_content_style_and_paintings_stand_in_the_row_of_their_pair() -> None:
+def test_content_style_and_paintings_are_in_the_row_of_their_pair() -> None:
     pairs = [
         pair(PIL.Image.new("RGB", (32, 24), "maroon"), PIL.Image.new("RGB", (24, 24), "navy")),
         pair(PIL.Image.new("RGB", (32, 24), "purple"), PIL.Image.new("RGB", (24, 24), "olive")),
@@ -106,7 +106,7 @@ def test_content_style_and_paintings_stand_in_the_row_of_their_pair() -> None:
         assert places[above][3] < places[below][1]
 
 
-def test_each_painting_is_told_with_its_recipe_and_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_painting_has_its_recipe_and_numbers_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
     tables: list[Table] = []
     monkeypatch.setattr(
         sheets, "Table", lambda *args, **kwargs: tables.append(Table(*args, **kwargs)) or tables[-1]
@@ -134,11 +134,11 @@ def test_each_painting_is_told_with_its_recipe_and_numbers(monkeypatch: pytest.M
     assert any("face" in line for line in tables[0].foot)
 
 
-def test_means_are_of_numbers_and_seconds() -> None:
+def test_means_cover_the_numbers_and_the_seconds() -> None:
     assert means([painted("red", 0.5, 2.0), painted("red", 0.25, 4.0)]) == (Numbers(0.375, 0.25, 12.0), 3.0)
 
 
-def test_numbers_are_written_with_what_they_are_of() -> None:
+def test_numbers_are_written_with_their_pair_and_recipe() -> None:
     row = [painted("red", 0.125, faces=[KeptFace(0.5, False)]), painted("blue")]
     told = json.loads(numbers_json([pair(photo(), photo())], TWO, [row], device="cpu"))
     assert told["device"] == "cpu"
@@ -170,7 +170,7 @@ def test_the_planned_sheet_is_as_large_as_the_sheet(faces: bool) -> None:
     assert planned[0] >= sheet.width
 
 
-def test_a_sheet_too_large_for_its_format_is_refused_with_one_that_holds_it() -> None:
+def test_a_sheet_too_large_for_its_format_is_refused_with_a_suggestion() -> None:
     check_sheet_size((65_500, 10), Path("sheet.jpg"))
     check_sheet_size((70_000, 70_000), Path("sheet.PNG"))
     with pytest.raises(SheetError, match=r"16384 × 10 pixels, but \.webp files have at most 16383.*\.png"):
@@ -195,7 +195,7 @@ def written(path: Path, image: PIL.Image.Image) -> Path:
     return path
 
 
-def test_pairs_are_read_from_lines_of_paths_from_the_text_s_folder(tmp_path: Path) -> None:
+def test_pairs_are_read_from_lines_with_paths_relative_to_the_text(tmp_path: Path) -> None:
     written(tmp_path / "in" / "a.png", photo(20, 16))
     written(tmp_path / "in" / "b c.png", photo(16, 20))
     text = tmp_path / "pairs.txt"
@@ -223,7 +223,7 @@ def test_pairs_are_read_from_lines_of_paths_from_the_text_s_folder(tmp_path: Pat
         (b"a.png none.png", r"none\.png cannot be read"),
     ],
 )
-def test_a_text_that_holds_no_pairs_is_refused_with_the_line(tmp_path: Path, text: bytes, told: str) -> None:
+def test_a_text_without_proper_pairs_is_refused_with_the_line(tmp_path: Path, text: bytes, told: str) -> None:
     written(tmp_path / "a.png", photo())
     (tmp_path / "pairs.txt").write_bytes(text)
     with pytest.raises(PictureError, match=told):
@@ -292,7 +292,7 @@ def test_pairs_alone_are_painted_with_the_default_recipe(tmp_path: Path) -> None
         (["--size", "8192", "-o", "s.webp", *["--contents", "a.png"] * 2], "have at most 16383"),
     ],
 )
-def test_the_command_refuses_what_cannot_work_before_it_paints(
+def test_the_command_refuses_wrong_arguments_before_it_paints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -21,7 +21,7 @@ def plain(name: str, color: str, size: tuple[int, int] = (32, 32)) -> Picture:
     return Picture(name, coded(image), image)
 
 
-def test_paintings_stand_in_the_row_of_their_content_and_the_column_of_their_style() -> None:
+def test_each_painting_is_in_the_row_of_its_content_and_the_column_of_its_style() -> None:
     contents = [plain("a.png", "gray"), plain("b.png", "silver", (32, 20))]
     styles = [plain(f"{n}.png", color) for n, color in enumerate(("maroon", "olive", "navy"))]
     colors = [["red", "lime", "blue"], ["cyan", "magenta", "yellow"]]
@@ -85,7 +85,7 @@ def test_a_picture_that_cannot_be_painted_is_named_before_any_work(network: Netw
         )
 
 
-def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(PictureError, match=r"text\.png is not a PNG"):
         read_picture(tmp_path / "text.png")

@@ -19,7 +19,7 @@ needs_dlib = pytest.mark.skipif(
 )
 
 
-def test_boxes_overlap_by_their_shared_part_of_all_that_they_cover() -> None:
+def test_the_overlap_of_boxes_is_their_intersection_over_their_union() -> None:
     assert overlap((0, 0, 2, 2), (0, 0, 2, 2)) == 1
     assert overlap((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
     assert overlap((0, 0, 1, 1), (1, 0, 2, 1)) == 0
@@ -27,7 +27,7 @@ def test_boxes_overlap_by_their_shared_part_of_all_that_they_cover() -> None:
 
 
 @pytest.mark.parametrize("missing", ["dlib", "face_recognition_models"])
-def test_who_has_not_the_packages_is_told_how_to_get_them(
+def test_missing_packages_are_reported_with_the_command_to_install_them(
     missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = importlib.util.find_spec
@@ -37,7 +37,7 @@ def test_who_has_not_the_packages_is_told_how_to_get_them(
 
 
 @needs_dlib
-def test_a_face_is_the_further_away_the_less_there_is_of_it() -> None:
+def test_the_distance_of_a_face_grows_as_the_face_is_blurred() -> None:
     with (resources.files("impasto") / "data" / "astronaut.jpg").open("rb") as file:
         photo = PIL.Image.open(file).convert("RGB")
     faces = Faces()

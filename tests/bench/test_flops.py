@@ -74,7 +74,7 @@ def test_the_bench_counts_what_an_evaluation_computes(network: Network) -> None:
     assert gram_flops(inner, bench.GRAM_LAYERS) == counter.of_products
 
 
-def test_there_is_no_rate_without_its_convolution() -> None:
+def test_an_unknown_layer_is_refused() -> None:
     with pytest.raises(ValueError, match="relu6_1"):
         convolutions("vgg16", 32, 32, "relu6_1")
 

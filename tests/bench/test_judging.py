@@ -30,7 +30,7 @@ def plain(color: tuple[int, int, int], size: tuple[int, int] = (20, 16)) -> PIL.
     return PIL.Image.new("RGB", size, color)
 
 
-def test_a_picture_that_is_its_own_content_and_style_has_no_distance_at_all(network: Network) -> None:
+def test_a_picture_that_is_its_own_content_and_style_has_distances_of_0(network: Network) -> None:
     image = picture(48, 36)
     numbers = judge(image, image, image, network)
     assert numbers.relaxed_emd == pytest.approx(0, abs=1e-5)
@@ -38,7 +38,7 @@ def test_a_picture_that_is_its_own_content_and_style_has_no_distance_at_all(netw
     assert numbers.palette_distance == 0
 
 
-def test_the_style_itself_is_nearer_to_the_style_than_another_picture_and_that_nearer_than_noise(
+def test_the_style_is_nearer_to_itself_than_another_picture_and_noise_is_farthest(
     network: Network,
 ) -> None:
     style, content = picture(48, 48, seed=1), picture(48, 48, seed=2)
@@ -70,7 +70,7 @@ def test_each_layer_is_averaged_over_a_position_and_divided_by_its_channels(netw
     torch.testing.assert_close(columns[2 * 8 + 5, 384 : 384 + 256], third[:, 2, 5])
 
 
-def test_no_more_positions_are_drawn_than_asked_for_and_none_twice(network: Network) -> None:
+def test_the_requested_number_of_positions_is_drawn_without_repeats(network: Network) -> None:
     image = picture(64, 64)
     drawn, all_of_them = hypercolumns(image, network, 40), hypercolumns(image, network, 256)
     assert len(drawn) == 40
@@ -87,7 +87,7 @@ def test_pictures_of_any_size_have_hypercolumns(network: Network, size: tuple[in
     assert columns.isfinite().all()
 
 
-def test_vgg_19_has_the_hypercolumns_layers_too() -> None:
+def test_vgg_19_also_has_the_layers_of_the_hypercolumns() -> None:
     assert hypercolumns(photo(), Network(random_weights("vgg19")), 5).shape == (5, 2688)
 
 
@@ -101,12 +101,12 @@ def test_the_relaxed_distance_is_the_larger_of_the_two_mean_nearest_distances() 
     assert relaxed_emd(a, b[:1]) == pytest.approx(0.1)
 
 
-def test_lengths_and_order_of_hypercolumns_do_not_matter_to_the_relaxed_distance() -> None:
+def test_the_relaxed_distance_ignores_the_lengths_and_the_order_of_hypercolumns() -> None:
     a = torch.rand(30, 8, generator=torch.Generator().manual_seed(0))
     assert relaxed_emd(a, a.flip(0) * 7) == pytest.approx(0, abs=1e-6)
 
 
-def test_the_self_similarity_error_compares_distances_over_their_row_s_mean() -> None:
+def test_the_self_similarity_error_compares_distances_divided_by_the_mean_of_their_row() -> None:
     # a: two alike, one at a right angle: rows (0, 0, 1), (0, 0, 1), (1, 1, 0), means 1/3, 1/3, 2/3.
     a = torch.tensor([[1.0, 0], [3.0, 0], [0, 1.0]])
     # b: all at right angles: rows of one 0 and two 1, means 2/3.
@@ -117,17 +117,17 @@ def test_the_self_similarity_error_compares_distances_over_their_row_s_mean() ->
     assert self_similarity_error(a, a * 5) == pytest.approx(0, abs=1e-6)
 
 
-def test_a_picture_without_any_differences_has_a_self_similarity_error_that_is_finite() -> None:
+def test_the_self_similarity_error_of_a_uniform_picture_is_finite() -> None:
     assert self_similarity_error(torch.ones(4, 3), torch.eye(4, 3) + 0.1) == pytest.approx(1, abs=0.1)
     assert self_similarity_error(torch.ones(4, 3), torch.ones(4, 3)) == 0
 
 
-def test_self_similarity_of_different_places_is_refused() -> None:
+def test_different_numbers_of_positions_are_refused() -> None:
     with pytest.raises(ValueError, match="4 positions cannot be compared with 3"):
         self_similarity_error(torch.eye(4), torch.eye(3))
 
 
-def test_a_step_of_grey_is_as_far_as_its_mean_over_all_directions() -> None:
+def test_the_palette_distance_of_two_single_colours_is_half_their_distance() -> None:
     # A unit vector of any direction has 1/2 of its length along another, on average over the sphere.
     black, grey = plain((0, 0, 0)), plain((30, 0, 0))
     assert palette_distance(black, grey) == pytest.approx(15, rel=0.02)
@@ -137,21 +137,23 @@ def test_a_step_of_grey_is_as_far_as_its_mean_over_all_directions() -> None:
     assert white == pytest.approx(255 * 3**0.5 / 2, rel=0.02)
 
 
-def test_palettes_count_how_much_there_is_of_a_colour() -> None:
+def test_the_palette_distance_counts_the_shares_of_colours() -> None:
     halves = plain((0, 0, 0), (10, 10))
     halves.paste((200, 0, 0), (0, 0, 5, 10))
     black, red = plain((0, 0, 0)), plain((200, 0, 0))
     assert palette_distance(halves, black) == pytest.approx(palette_distance(red, black) / 2, rel=1e-6)
 
 
-def test_where_colours_are_and_how_large_the_pictures_are_does_not_matter_to_palettes() -> None:
+def test_the_palette_distance_ignores_places_and_sizes() -> None:
     image = noise(24, 20)
     twice = image.resize((48, 40), PIL.Image.Resampling.NEAREST)
     assert palette_distance(image, image.rotate(90, expand=True)) == 0
     assert palette_distance(image, twice) == pytest.approx(0, abs=1e-9)
 
 
-def test_large_pictures_are_measured_shrunk(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_pictures_are_made_smaller_before_they_are_measured(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(judging, "LONGEST_SIDE", 32)
     seen = []
     measured = judging.hypercolumns

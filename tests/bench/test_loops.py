@@ -23,7 +23,7 @@ def small(width: int, height: int) -> Picture:
     return Picture("small.png", coded(image), image)
 
 
-def test_the_reports_program_and_the_engine_make_the_same_steps() -> None:
+def test_the_program_of_the_report_and_the_engine_make_the_same_steps() -> None:
     weights = random_weights("vgg16")
     content, style = small(SIDE, 36), small(20, 28)
     program = ReportProgram(
@@ -36,7 +36,7 @@ def test_the_reports_program_and_the_engine_make_the_same_steps() -> None:
     assert reference.steps == 2
 
 
-def test_the_reports_program_is_as_wasteful_as_written() -> None:
+def test_the_program_of_the_report_also_computes_gradients_of_weights() -> None:
     features = torchvision_features("vgg19")
     assert len(features) == 37
     ReportProgram(features, "vgg19", photo(32, 32), photo(32, 32)).step()
@@ -54,7 +54,7 @@ def test_the_bare_loop_lowers_its_loss() -> None:
     assert losses[-1] < losses[0]
 
 
-def test_a_race_ends_where_the_reports_program_says_that_the_loss_is_reached() -> None:
+def test_a_race_ends_when_the_program_of_the_report_confirms_the_loss() -> None:
     weights = load_weights("builtin")
     network = Network(weights)
     content, style = demo_content(), demo_style()
@@ -70,7 +70,7 @@ def test_a_race_ends_where_the_reports_program_says_that_the_loss_is_reached() -
     assert result.seconds > 0
 
 
-def test_a_race_to_nowhere_ends() -> None:
+def test_a_race_to_an_unreachable_loss_ends() -> None:
     weights = random_weights("vgg16")
     content = small(32, 32)
     program = ReportProgram(torchvision_features("vgg16", weights), "vgg16", content.image, photo(32, 32))

@@ -9,7 +9,7 @@ from impasto_server.bench.reference import recorded_reference
 from impasto_server.engine import Network, Recipe, Scene, Session, Style, load_weights
 
 
-def test_the_recorded_reference_is_of_what_the_bench_compares_with_it() -> None:
+def test_the_recorded_reference_has_the_weights_and_pictures_of_the_bench() -> None:
     reference = recorded_reference()
     weights = load_weights("builtin")
     assert reference.weights_sha256 == weights.sha256
@@ -21,7 +21,7 @@ def test_the_recorded_reference_is_of_what_the_bench_compares_with_it() -> None:
     assert reference.precision == "float32"
 
 
-def test_the_recorded_reference_starts_where_the_engine_does() -> None:
+def test_the_recorded_reference_starts_with_the_loss_of_the_engine() -> None:
     """The whole run takes half an hour; its first number is had in a second."""
     reference = recorded_reference()
     session = Session(

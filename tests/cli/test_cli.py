@@ -229,7 +229,10 @@ WRONG_USAGE = [
     (["stylize", "content.png", "style.png", "-o", "out.png", "--recipe", "cubist"], "cubist"),
     (["demo", "--animate", "film.gif"], "a film is an animated WebP"),
     (["demo", "--preview-dir", "content.png"], "--preview-dir content.png"),
-    (["demo", "--effort", "draft", "--evaluations", "5"], "--effort cannot be combined with a number of evaluations"),
+    (
+        ["demo", "--effort", "draft", "--evaluations", "5"],
+        "--effort cannot be combined with a number of evaluations",
+    ),
     (["demo", "--size", "-5"], "--size is -5 px; give 16 to 8192"),
     (["demo", "--weights", "builtin"], "--weights is for a private server"),
     (["info", "--device", "cpu"], "--device is for a private server"),

@@ -24,7 +24,7 @@ def test_what_was_saved_is_loaded_exactly():
 
 
 @pytest.mark.parametrize("length", [1, 7, 64, 1 << 20])
-def test_pieces_are_the_whole(length):
+def test_the_pieces_of_a_checkpoint_make_up_its_bytes(length):
     saved = checkpoint.take(TENSORS, VALUES)
     pieces = list(saved.pieces(length))
     assert b"".join(pieces) == saved.dump()
@@ -32,7 +32,7 @@ def test_pieces_are_the_whole(length):
     assert saved.size_bytes == sum(map(len, pieces))
 
 
-def test_every_flipped_bit_is_noticed():
+def test_every_flipped_bit_is_detected():
     data = checkpoint.take(TENSORS, VALUES).dump()
     for at in range(len(data)):
         flipped = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]

@@ -20,7 +20,7 @@ def sliced_wasserstein(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((x - y).abs().mean())
 
 
-def test_match_palette_gives_the_image_the_styles_colours():
+def test_match_palette_gives_the_image_the_colours_of_the_style():
     image, style = (pixels.to_tensor(picture(90, 70, seed), like=LIKE) for seed in (1, 2))
     matched = colors.match_palette(image, colors.palette_of([(style, 1.0)]))
     assert matched.shape == image.shape
@@ -46,7 +46,7 @@ def test_a_flat_image_gets_the_mean_of_the_palette(color, seed):
     assert (matched.mean((2, 3)) - style.mean((2, 3))).abs().max() < 10 / 255 / 0.225
 
 
-def test_the_flat_part_of_an_image_gets_the_mean_of_its_share_of_the_palette():
+def test_a_flat_part_of_an_image_gets_the_mean_of_its_share_of_the_palette():
     grey = Image.new("RGB", (60, 60), (255, 255, 255))
     grey.paste(0, (0, 0, 60, 30))
     ramp = pixels.to_tensor(Image.linear_gradient("L").convert("RGB"), like=LIKE)
@@ -60,7 +60,7 @@ def test_the_flat_part_of_an_image_gets_the_mean_of_its_share_of_the_palette():
     assert abs(matched[30:].mean() - 192) < 8
 
 
-def test_the_noise_of_a_flat_image_is_not_drawn_out_to_the_whole_palette():
+def test_the_noise_of_a_flat_image_is_not_stretched_over_the_palette():
     levels = np.random.default_rng(0).normal(128, 1, (48, 64, 3)).round().astype(np.uint8)
     image = pixels.to_tensor(Image.fromarray(levels, "RGB"), like=LIKE)
     style = pixels.to_tensor(picture(50, 70, 2), like=LIKE)
@@ -68,14 +68,14 @@ def test_the_noise_of_a_flat_image_is_not_drawn_out_to_the_whole_palette():
     assert matched.std((2, 3)).max() < 0.4 * style.std((2, 3)).min()
 
 
-def test_any_image_takes_the_colour_of_a_style_of_one_colour():
+def test_any_image_gets_the_colour_of_a_style_of_one_colour():
     image = pixels.to_tensor(picture(60, 60, 1), like=LIKE)
     style = pixels.to_tensor(Image.new("RGB", (30, 30), (200, 120, 40)), like=LIKE)
     matched = np.asarray(pixels.to_picture(colors.match_palette(image, colors.palette_of([(style, 1.0)]))))
     assert np.abs(matched.astype(int) - (200, 120, 40)).max() <= 1
 
 
-def test_match_palette_keeps_the_images_arithmetic():
+def test_match_palette_keeps_the_type_of_the_image():
     image, style = (pixels.to_tensor(picture(40, 30, seed), like=LIKE.double()) for seed in (1, 2))
     matched = colors.match_palette(image, colors.palette_of([(style, 1.0)]))
     assert matched.dtype == torch.float64

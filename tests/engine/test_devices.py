@@ -56,7 +56,7 @@ def test_freed_memory_is_kept_and_then_returned():
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
-def test_out_of_memory_is_told_by_kind_and_leaves_the_device_usable(error):
+def test_an_out_of_memory_error_is_recognised_and_leaves_the_device_usable(error):
     assert is_out_of_memory(error)
     assert not is_device_lost(error)
 
@@ -70,7 +70,7 @@ def test_out_of_memory_is_told_by_kind_and_leaves_the_device_usable(error):
         getattr(torch, "AcceleratorError", RuntimeError)("CUDA error: unspecified launch failure"),
     ],
 )
-def test_another_error_of_cuda_loses_the_device_whatever_it_says_of_memory(error):
+def test_any_other_cuda_error_loses_the_device_even_if_it_mentions_memory(error):
     assert is_device_lost(error)
     assert not is_out_of_memory(error)
 
@@ -79,12 +79,12 @@ def test_another_error_of_cuda_loses_the_device_whatever_it_says_of_memory(error
     "error",
     [RuntimeError("the shape in memory is wrong"), ValueError("CUDA error: memory"), KeyError("memory")],
 )
-def test_an_error_of_the_program_is_neither(error):
+def test_a_program_error_neither_means_out_of_memory_nor_loses_the_device(error):
     assert not is_out_of_memory(error)
     assert not is_device_lost(error)
 
 
-def test_the_cpus_allocator_is_known_by_what_it_says():
+def test_an_error_of_the_cpu_allocator_is_recognised_by_its_text():
     with pytest.raises((RuntimeError, MemoryError)) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)

@@ -85,7 +85,7 @@ def test_a_style_mask_chooses_a_part_of_the_painting(network):
     assert not torch.allclose(targets[0], targets[1], rtol=0.05)
 
 
-def test_a_paintings_frame_is_not_looked_at(network):
+def test_the_frame_of_a_painting_is_ignored(network):
     painting = picture(200, 160, 2)
     framed = painting.copy()
     for box in ((0, 0, 200, 4), (0, 156, 200, 160), (0, 0, 5, 160), (195, 0, 200, 160)):
@@ -99,7 +99,7 @@ def test_a_paintings_frame_is_not_looked_at(network):
         assert plain != cut
 
 
-def test_a_part_of_a_painting_is_cut_as_the_painting_is(network):
+def test_the_mask_of_a_painting_is_cropped_like_the_painting(network):
     painting = picture(200, 160, 2)
     everywhere = Image.new("L", (48, 40), 255)
     within = Image.new("L", (100, 80), 255)
@@ -149,7 +149,7 @@ def test_a_texture_needs_no_content(network):
         session(network, content=None, texture=(70, 5))
 
 
-def test_luminance_keeps_the_contents_hue(network):
+def test_luminance_keeps_the_hue_of_the_content(network):
     content = Image.new("RGB", (48, 40), (180, 60, 40))
     content.paste((40, 120, 190), (0, 0, 24, 40))
     result = array(painted(network, {"color": "luminance"}, content=content))
@@ -158,7 +158,7 @@ def test_luminance_keeps_the_contents_hue(network):
         assert abs(hue - colorsys.rgb_to_hsv(*(value / 255 for value in color))[0]) < 0.06
 
 
-def test_matched_styles_have_the_contents_colours():
+def test_matched_styles_have_the_colours_of_the_content():
     content, style = (pixels.to_tensor(image, like=LIKE) for image in (CONTENT, STYLE))
     matched = colors.match_moments(style, content).flatten(2)[0]
     target = content.flatten(2)[0]
@@ -166,12 +166,12 @@ def test_matched_styles_have_the_contents_colours():
     torch.testing.assert_close(torch.cov(matched), torch.cov(target), atol=5e-3, rtol=0.01)
 
 
-def test_chroma_and_luminance_make_up_an_image():
+def test_the_chroma_and_the_luminance_of_an_image_combine_to_the_image():
     content = pixels.to_tensor(CONTENT, like=LIKE)
     torch.testing.assert_close(colors.with_chroma_of(content, content), content, atol=1e-4, rtol=0)
 
 
-def test_style_scale_sizes_the_style(network):
+def test_style_scale_changes_the_size_of_the_style(network):
     sizes = [
         setting_of(session(network, {"style_scale": scale})).parts[0].styles[0][0].image.shape[3]
         for scale in (0.5, 1.0, 2.0)
@@ -190,7 +190,7 @@ def test_layers_and_their_shares_can_be_chosen(network):
         Recipe(style_layers=(("conv1_1", 1.0),))
 
 
-def test_wasserstein_distance_is_that_of_normal_distributions():
+def test_the_wasserstein_distance_has_the_closed_form_of_normal_distributions():
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(5, 9, generator=generator, dtype=torch.float64) for _ in range(2))
     a, b = a @ a.T, b @ b.T
@@ -229,7 +229,7 @@ def test_a_restored_run_ends_with_the_same_bytes(network, optimizer, at):
     assert restored.picture().tobytes() == straight.picture().tobytes()
 
 
-def test_what_is_no_checkpoint_of_this_painting_is_refused(network):
+def test_a_checkpoint_of_another_painting_is_refused(network):
     state = session(network).state()
     scene = Scene(content=CONTENT, styles=[Style(STYLE)])
     for bad in (b"", b"\x80\x04nonsense", state[:-20], state[: len(state) // 2]):
@@ -243,7 +243,7 @@ def test_what_is_no_checkpoint_of_this_painting_is_refused(network):
         Session.restore(state, scene, other)
 
 
-def test_steering_goes_on_from_the_present_image(network):
+def test_steering_continues_from_the_current_image(network):
     made = session(network, {"evaluations": 8})
     for _ in range(3):
         made.step()
@@ -258,7 +258,7 @@ def test_steering_goes_on_from_the_present_image(network):
         made.update(Recipe(objective="balanced"))
 
 
-def test_steering_cannot_change_what_the_painting_is(network):
+def test_fields_that_cannot_be_steered_are_refused(network):
     made = session(network)
     made.step()
     for change in ({"objective": "gatys"}, {"longest_side": 32}, {"seed": 3}, {"start": "noise"}):
@@ -268,7 +268,7 @@ def test_steering_cannot_change_what_the_painting_is(network):
     assert made.recipe.objective == "balanced"
 
 
-def test_fewer_evaluations_than_made_end_it_soon(network):
+def test_steering_to_fewer_evaluations_than_were_made_ends_the_painting_soon(network):
     made = session(network, {"evaluations": 30})
     for _ in range(6):
         made.step()
@@ -277,7 +277,7 @@ def test_fewer_evaluations_than_made_end_it_soon(network):
     assert len(list(made)) == 1
 
 
-def test_styles_are_computed_once_for_many_photographs(network):
+def test_style_targets_are_computed_once_for_many_photographs(network):
     cache = TargetCache()
 
     def painted_with_cache(recipe=None, content=CONTENT):
@@ -294,7 +294,7 @@ def test_styles_are_computed_once_for_many_photographs(network):
     assert cache.misses == 2
 
 
-def test_the_cache_keeps_within_its_bytes():
+def test_the_cache_never_exceeds_its_maximum_size():
     cache = TargetCache(max_bytes=3000)
     for key in "abc":
         cache.get(key, lambda: {"x": torch.zeros(256)})
@@ -303,7 +303,7 @@ def test_the_cache_keeps_within_its_bytes():
     assert cache.misses == 4
 
 
-def test_the_average_of_adams_images_has_less_noise(network):
+def test_the_average_of_the_images_of_adam_has_less_noise(network):
     recipe = {"optimizer": "adam", "learning_rate": 0.3, "evaluations": 30, "stop_on_plateau": False}
 
     def roughness(averaging):
@@ -313,7 +313,7 @@ def test_the_average_of_adams_images_has_less_noise(network):
     assert roughness(0.99) < 0.9 * roughness(0.0)
 
 
-def test_a_plateau_ends_a_scale_and_says_so(network):
+def test_a_plateau_ends_a_scale_and_is_reported(network):
     made = session(network, {"evaluations": 2000, "content_weight": 0})
     made._evaluate = lambda stage: ([1.0, 0.0, 1.0, 0.0], torch.ones_like(stage.image))
     progress = list(made)
@@ -342,7 +342,7 @@ def test_a_picture_of_16_bits_is_painted_at_every_scale_and_within_a_selection(n
     assert around <= 257
 
 
-def test_deep_pictures_are_resampled_as_others(network):
+def test_16_bit_pictures_are_resampled_like_8_bit_pictures(network):
     smooth = np.add.outer(np.arange(40) * 3, np.arange(60) * 2).astype(np.uint8)
     plain = Image.fromarray(np.stack([smooth, smooth, smooth], axis=2), "RGB")
     deep = np.asarray(plain).astype(np.uint16) * 257

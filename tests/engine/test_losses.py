@@ -26,7 +26,7 @@ def features(channels=6, height=5, width=7, dtype=torch.float64):
 
 
 class TestThreeFactsAboutGramMatrices:
-    def test_shuffled_positions_leave_it_unchanged(self):
+    def test_it_does_not_depend_on_the_order_of_positions(self):
         f = features()
         order = torch.randperm(35, generator=torch.Generator().manual_seed(1))
         shuffled = f.flatten(2)[:, :, order].view_as(f)
@@ -34,16 +34,16 @@ class TestThreeFactsAboutGramMatrices:
         torch.testing.assert_close(gram_matrix(shuffled), gram_matrix(f))
 
     @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 7), (16, 3)])
-    def test_its_shape_is_that_of_the_channels(self, height, width):
+    def test_its_size_is_the_number_of_channels(self, height, width):
         assert gram_matrix(features(6, height, width)).shape == (6, 6)
 
-    def test_it_is_one_reshape_and_one_product(self):
+    def test_it_needs_one_reshape_and_one_product(self):
         f = features()
         matrix = f.reshape(6, 35)
         torch.testing.assert_close(gram_matrix(f), matrix @ matrix.T)
 
 
-def test_the_written_out_gradient_is_the_right_one():
+def test_the_explicit_gradient_is_right():
     f = features().requires_grad_(True)
     assert torch.autograd.gradcheck(gram_matrix, f)
 
@@ -94,7 +94,7 @@ def network64():
     return Network(random_weights("vgg16")).double()
 
 
-def test_gatys_is_the_papers_formula(network64):
+def test_gatys_has_the_formula_of_the_paper(network64):
     loss, content, style = objective(network64, objective="gatys", content_weight=3, style_weight=5)
     image = content.flip(3)
     layers = ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1", "relu4_2"]
@@ -133,7 +133,7 @@ def test_balanced_losses_are_relative_errors(network64):
     torch.testing.assert_close(again.style, losses.style, rtol=1e-5, atol=0)
 
 
-def test_contents_are_measured_in_the_networks_arithmetic(network64):
+def test_the_relative_content_loss_is_computed_in_the_arithmetic_of_the_network(network64):
     loss, content, _ = objective(network64)
     image = content.flip(3)
     f, p = (network64(x, ["relu4_2"])["relu4_2"] for x in (image, content))
@@ -154,7 +154,7 @@ def test_the_content_has_no_content_loss_and_the_style_no_style_loss(network64):
 
 @pytest.mark.parametrize("name", ["balanced", "gatys", "wasserstein"])
 @pytest.mark.parametrize(("masked", "tile_side"), [(False, None), (True, None), (False, 32)])
-def test_a_painting_has_no_style_loss_against_itself(network, name, masked, tile_side):
+def test_a_painting_has_no_style_loss_with_itself_as_style(network, name, masked, tile_side):
     """Picture and painting are continued alike, and neither's margin counts."""
     recipe = Recipe(objective=name, style_weight=1, longest_side=77).resolve(77, 50)
     # Some tiles lie in the margin.
@@ -192,7 +192,7 @@ activations = st.floats(-100, 100, width=32).map(lambda value: max(value, 0.0))
     offset=st.sampled_from([0.0, 3.0, 1000.0]),
     dtype=st.sampled_from([torch.float32, torch.float64]),
 )
-def test_the_wasserstein_term_is_never_negative_and_zero_against_itself(feature_maps, offset, dtype):
+def test_the_wasserstein_term_is_never_negative_and_is_zero_for_equal_features(feature_maps, offset, dtype):
     """Few positions, and features that do not vary: covariances with empty directions."""
 
     def mean_moments(features):
@@ -212,7 +212,7 @@ def test_the_wasserstein_term_is_never_negative_and_zero_against_itself(feature_
     assert 0 <= term.value(target * positions) < 1e-6 * size
 
 
-def test_the_wasserstein_term_of_hundreds_of_channels_and_few_positions_is_zero_against_itself():
+def test_the_wasserstein_term_is_zero_for_equal_features_with_many_channels_and_few_positions():
     generator = torch.Generator().manual_seed(0)
     f = torch.randn(1, 512, 4, 4, generator=generator).clamp_min(0)
     guides, positions = torch.ones(1, 4, 4), torch.tensor([16.0])
@@ -222,7 +222,7 @@ def test_the_wasserstein_term_of_hundreds_of_channels_and_few_positions_is_zero_
     assert 0 <= term.value(target * 16) < 1e-6 * target[0, 1:].trace()
 
 
-def test_what_lies_in_the_margin_is_seen_but_not_counted(network64):
+def test_the_network_sees_the_margin_but_the_statistics_do_not_include_it(network64):
     recipe = Recipe(objective="balanced", content_weight=0, style_layers=(("relu1_1", 1.0),)).resolve(48, 40)
     content, style = (with_margin(to_tensor(picture(48, 40, seed), like=like()), 16) for seed in (1, 2))
     part = Part(None, [(StyleImage(style, None, 16), 1.0)])
@@ -238,7 +238,7 @@ def test_what_lies_in_the_margin_is_seen_but_not_counted(network64):
     assert loss_of(objective, changed).style != expected
 
 
-def test_what_lies_in_a_paintings_margin_is_no_part_of_the_target(network64):
+def test_the_margin_of_a_style_is_not_part_of_the_targets(network64):
     recipe = Recipe(objective="balanced", content_weight=0, style_layers=(("relu1_1", 1.0),)).resolve(48, 40)
     style = with_margin(to_tensor(picture(48, 40, 2), like=like()), 16)
 
@@ -269,7 +269,7 @@ def test_targets_of_several_styles_are_mixed_by_weight(network64):
     torch.testing.assert_close(mixed, 0.25 * target([(a, 1.0)]) + 0.75 * target([(b, 1.0)]))
 
 
-def test_a_term_without_weight_is_not_computed(network64):
+def test_a_term_with_weight_0_is_not_computed(network64):
     loss, content, _ = objective(network64, content_weight=0)
     assert loss.args[0].layers == {"relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"}
     assert loss(content).content == 0

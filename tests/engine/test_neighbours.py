@@ -80,7 +80,7 @@ def network64():
 class TestHypercolumns:
     @pytest.mark.parametrize("groups", [TOGETHER, APART])
     @pytest.mark.parametrize(("height", "width", "margin"), [(48, 64, 0), (61, 83, 16), (39, 72, 8)])
-    def test_loss_and_gradient_are_those_of_whole_hypercolumns(
+    def test_loss_and_gradient_equal_those_of_concatenated_hypercolumns(
         self, network64, height, width, margin, groups
     ):
         generator = torch.Generator().manual_seed(0)
@@ -119,7 +119,7 @@ class TestHypercolumns:
         assert abs(value - expected) < 1e-12
         assert (gradient - expected_gradient).norm() < 1e-10 * expected_gradient.norm()
 
-    def test_tiles_have_the_hypercolumns_of_the_whole(self, network64):
+    def test_tiles_give_the_same_hypercolumns_as_the_whole_image(self, network64):
         image = torch.randn(1, 3, 150, 203, dtype=torch.float64)
         ((numbers, rows),) = rows_of(network64, image, margin=16, padding="reflect")
         assert numbers.tolist() == list(range(Inner(150, 203, 16).count))
@@ -151,7 +151,7 @@ class TestSearch:
         style, picture = (torch.randn(n, 40, generator=generator, dtype=torch.float64) + 3 for n in (300, 90))
         assert torch.equal(self.found(style, picture, (15, 20)), self.exact(style, picture)[1])
 
-    def test_parts_find_their_nearest_each_by_themselves(self):
+    def test_each_part_finds_its_own_nearest_place(self):
         generator = torch.Generator().manual_seed(1)
         style, picture = (torch.randn(n, 40, generator=generator, dtype=torch.float64) + 3 for n in (300, 90))
         columns = [slice(0, 8), slice(8, 11), slice(11, 40)]
@@ -162,7 +162,7 @@ class TestSearch:
         for number, of_part in enumerate(columns):
             assert torch.equal(found[:, number], self.exact(style[:, of_part], picture[:, of_part])[1])
 
-    def test_of_equal_places_it_finds_the_first(self):
+    def test_it_finds_the_first_of_equal_places(self):
         generator = torch.Generator().manual_seed(1)
         few = torch.randn(7, 40, generator=generator, dtype=torch.float64)
         style = few.repeat(30, 1)
@@ -171,7 +171,7 @@ class TestSearch:
         allowed = torch.arange(210) >= 14
         assert self.found(style, few, (15, 14), allowed).tolist() == list(range(14, 21))
 
-    def test_it_finds_only_what_is_allowed(self):
+    def test_it_finds_only_allowed_places(self):
         generator = torch.Generator().manual_seed(2)
         style, picture = (torch.randn(n, 40, generator=generator, dtype=torch.float64) for n in (300, 90))
         allowed = torch.rand(300, generator=generator) < 0.1
@@ -179,7 +179,7 @@ class TestSearch:
         assert allowed[found].all()
         assert torch.equal(found, self.exact(style, picture, allowed)[1])
 
-    def test_a_choice_of_a_large_style_ends_near_the_nearest(self, monkeypatch):
+    def test_the_search_of_a_large_style_ends_near_the_nearest_place(self, monkeypatch):
         # A smooth field, as paintings are.
         generator = torch.Generator().manual_seed(3)
         coarse = torch.randn(1, 24, 8, 8, generator=generator, dtype=torch.float64)
@@ -208,7 +208,7 @@ class TestPaintings:
         assert left[2] > left[0] + 60
         assert right[0] > right[2] + 60
 
-    def test_what_no_region_covers_stays_the_photograph(self, builtin_network):
+    def test_areas_outside_all_regions_stay_like_the_photograph(self, builtin_network):
         regions = [Region(half(True), 0)]
         content = picture(144, 112, 1)
         made = session(builtin_network, {"longest_side": 144}, content=content, regions=regions)
@@ -230,7 +230,7 @@ class TestPaintings:
         assert max(places[True]) <= 0.55
         assert min(places[False]) >= 0.45
 
-    def test_shares_of_several_styles_count(self, builtin_network):
+    def test_the_weights_of_several_styles_count(self, builtin_network):
         red, blue = flat((220, 30, 30)), flat((30, 30, 220))
         redness = []
         for share in (0.1, 10.0):
@@ -242,7 +242,7 @@ class TestPaintings:
         assert redness[0] < -60
         assert redness[1] > 60
 
-    def test_the_content_weight_says_how_much_of_the_content_is_looked_for(self, network):
+    def test_the_content_weight_decides_how_much_the_search_looks_for_the_content(self, network):
         weights = (0.0, 0.05, 0.3, 1e6)
         found = []
         for weight in weights:
@@ -262,13 +262,13 @@ class TestPaintings:
         assert losses[-1] < 0.8 * losses[0]
         assert made.recipe.content_weight == 0
 
-    def test_a_weight_without_a_term_does_no_harm(self, network):
+    def test_the_weight_of_a_missing_term_does_no_harm(self, network):
         made, other = (session(network, {"content_weight": weight}) for weight in (1e39, 1e9))
         assert np.array_equal(painted(made), painted(other))
         assert made.stop_reason == "completed"
 
     @pytest.mark.parametrize("made_of", ["selection", "scale", "styles"])
-    def test_large_styles_are_seen_in_pieces_that_are_told(self, network, made_of):
+    def test_large_styles_are_processed_in_pieces_with_progress(self, network, made_of):
         style = picture(420, 300, 2)
         recipe = {"evaluations": 1, "longest_side": 420 if made_of == "selection" else 100}
         scene, styles = {}, [style]
@@ -285,7 +285,7 @@ class TestPaintings:
         assert len([step for step in steps if step.preparing is not None]) > 6
         assert (steps[-1].evaluation, made.stop_reason) == (1, "completed")
 
-    def test_16_bits_are_painted_and_given(self, network):
+    def test_a_picture_of_16_bits_gives_a_result_of_16_bits(self, network):
         deep = np.asarray(CONTENT).astype(np.uint16) * 257
         made = session(network, content=deep)
         list(made)
@@ -294,7 +294,7 @@ class TestPaintings:
         assert len(np.unique(samples)) > 300
 
     @pytest.mark.parametrize("color", ["luminance", "matched"])
-    def test_the_photographs_colours_are_kept(self, builtin_network, color):
+    def test_the_colours_of_the_photograph_are_kept(self, builtin_network, color):
         content = flat((180, 60, 40))
         result = painted(session(builtin_network, {"color": color}, content=content)).mean((0, 1))
         assert result[0] > result[1] + 40
@@ -312,7 +312,7 @@ class TestPaintings:
 
 
 class TestSessions:
-    def test_targets_are_found_in_steps_that_are_told(self, network, monkeypatch):
+    def test_targets_are_found_in_steps_with_progress(self, network, monkeypatch):
         monkeypatch.setattr(neighbours, "_AT_ONCE", 0)
         monkeypatch.setattr(neighbours, "QUERIES", 64)
         monkeypatch.setattr(matching, "QUERIES", 64)
@@ -331,7 +331,7 @@ class TestSessions:
         assert {p.evaluations for p in steps} == {6}
         assert all(p.seconds_left is None or p.seconds_left >= 0 for p in steps)
 
-    def test_the_time_left_counts_the_searches_to_come(self, network, monkeypatch):
+    def test_the_time_left_includes_later_searches(self, network, monkeypatch):
         monkeypatch.setattr(neighbours, "_AT_ONCE", 0)
         clock = types.SimpleNamespace(perf_counter=lambda: clock.now, now=0.0)
         monkeypatch.setattr(sessions, "time", clock)
@@ -388,7 +388,7 @@ class TestSessions:
         restored = Session.restore(stopped.state(), Scene(content=CONTENT, styles=[Style(STYLE)]), network)
         assert np.array_equal(painted(restored), painted(straight))
 
-    def test_in_the_last_pass_each_layer_has_neighbours_of_its_own(self, network):
+    def test_each_layer_has_its_own_neighbours_in_the_last_pass(self, network):
         made = session(network, {"evaluations": 24})
         losses = [p.loss for p in made if p.scale == p.scales]
         stage = made._stage
@@ -400,7 +400,7 @@ class TestSessions:
         assert losses[-1] < losses[0]
 
     @pytest.mark.parametrize("regions", [False, True])
-    def test_the_last_pass_in_tiles_is_that_of_the_whole(self, network64, regions):
+    def test_the_last_pass_is_the_same_in_tiles_as_at_once(self, network64, regions):
         parts = [Region(half(True), 1), Region(half(False), 0)] if regions else []
         results = []
         for tile_side in (None, 64):
@@ -416,7 +416,7 @@ class TestSessions:
             results.append(painted(made))
         assert abs(results[0] - results[1]).max() <= 1
 
-    def test_steering_looks_for_the_neighbours_anew(self, network):
+    def test_steering_searches_for_the_neighbours_again(self, network):
         made = session(network, {"evaluations": 8})
         for _ in range(3):
             made.step()
@@ -425,7 +425,7 @@ class TestSessions:
         assert made.step().evaluation == 4
         assert not torch.equal(before, made._stage.kept["places.0"])
 
-    def test_a_style_is_looked_at_once_for_many_pictures(self, network):
+    def test_a_style_is_indexed_once_for_many_pictures(self, network):
         cache = TargetCache()
         first = painted(session(network, cache=cache))
         assert cache.misses > 0
@@ -434,7 +434,7 @@ class TestSessions:
         painted(session(network, cache=cache, content=picture(72, 56, 5)))
         assert cache.misses == misses
 
-    def test_targets_count_in_the_memory_plan(self, network):
+    def test_the_memory_plan_includes_the_targets(self, network):
         content = picture(64, 64)
         plans = {
             name: session(network, {"objective": name, "longest_side": 2048}, content=content).plan
@@ -444,7 +444,7 @@ class TestSessions:
         targets = 2688 / 16 * 4 * 2048**2
         assert targets < more < 2 * targets
 
-    def test_out_of_memory_keeps_the_neighbours_that_were_found(self, network, monkeypatch):
+    def test_neighbours_that_were_found_are_kept_after_running_out_of_memory(self, network, monkeypatch):
         made = session(network, {"longest_side": 140})
         made.step()
         before = made._stage.kept["places.0"].clone()
@@ -453,6 +453,6 @@ class TestSessions:
         assert made._stage.objective is not None
         assert torch.equal(made._stage.kept["places.0"], before)
 
-    def test_a_style_without_weight_is_refused(self, network):
+    def test_a_style_weight_of_0_is_refused(self, network):
         with pytest.raises(RecipeError, match="style_weight is 0, but the objective neighbours"):
             session(network, {"style_weight": 0})

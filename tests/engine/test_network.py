@@ -15,7 +15,7 @@ from support.random_networks import random_weights
 
 
 @pytest.mark.parametrize(("architecture", "letter"), [("vgg16", "D"), ("vgg19", "E")])
-def test_layers_by_name_are_torchvisions_layers(architecture, letter):
+def test_each_layer_name_means_the_same_layer_as_in_torchvision(architecture, letter):
     features = make_layers(cfgs[letter], batch_norm=False)
     indices = torchvision_indices(architecture)
     assert [i for i, m in enumerate(features) if isinstance(m, nn.Conv2d)] == list(indices.values())
@@ -43,7 +43,7 @@ def test_layers_by_name_are_torchvisions_layers(architecture, letter):
         torch.testing.assert_close(got[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
-def test_it_is_frozen_and_cut_after_the_last_layer_needed(network, monkeypatch):
+def test_it_is_frozen_and_stops_after_the_last_layer_needed(network, monkeypatch):
     """Trap 4: no gradient for weights, nothing run past the last layer needed."""
     assert list(network.parameters()) == []
     assert not any(buffer.requires_grad for buffer in network.buffers())
@@ -60,7 +60,7 @@ def test_it_is_frozen_and_cut_after_the_last_layer_needed(network, monkeypatch):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("layers", [["relu1_2", "relu3_1"], ["relu2_2", "relu4_2", "relu5_1"], ["relu1_1"]])
-def test_the_gradient_is_that_of_torchs_own_operators(network, dtype, layers):
+def test_the_gradient_equals_that_of_torch(network, dtype, layers):
     """Layers before a pooling, after one and in between; odd sizes, whose last row no pooling sees."""
     network = copy.deepcopy(network).to(dtype)
     image = torch.randn(1, 3, 37, 51, dtype=dtype, requires_grad=True)
@@ -79,7 +79,7 @@ def test_the_gradient_is_that_of_torchs_own_operators(network, dtype, layers):
     assert (gradients[0] - gradients[1]).norm() <= tolerance * gradients[1].norm()
 
 
-def test_a_layer_that_has_no_part_in_the_loss_has_none_in_the_gradient(network):
+def test_a_layer_outside_the_loss_does_not_change_the_gradient(network):
     image = torch.randn(1, 3, 32, 32, requires_grad=True)
     both = network(image, ["relu1_1", "relu3_1"])
     alone = network(image, ["relu1_1"])
@@ -87,7 +87,7 @@ def test_a_layer_that_has_no_part_in_the_loss_has_none_in_the_gradient(network):
     torch.testing.assert_close(got, expected)
 
 
-def test_nothing_is_kept_of_an_evaluation_once_it_is_over(network):
+def test_an_evaluation_leaves_nothing_in_memory(network):
     """Not even until the collector of circles runs."""
     image = torch.randn(1, 3, 32, 32, requires_grad=True)
     features = network(image, ["relu2_1"])["relu2_1"]
@@ -119,7 +119,7 @@ def test_features_are_not_overwritten_by_later_layers(network):
     assert torch.equal(alone, among_others)
 
 
-def test_unknown_layers_are_named(network):
+def test_the_error_names_unknown_layers(network):
     with pytest.raises(ValueError, match="relu9_9"):
         network(torch.zeros(1, 3, 32, 32), ["relu9_9"])
     with pytest.raises(ValueError, match="relu3_4"):
@@ -155,7 +155,7 @@ def test_casts_follow_a_network_that_is_moved_or_cast():
     assert network.in_dtype(torch.bfloat16).device.type == "meta"
 
 
-def test_a_cast_that_somebody_cast_is_not_given_again(network):
+def test_a_cast_network_that_was_cast_again_is_not_reused(network):
     network.in_dtype(torch.float64).half()
     assert network.in_dtype(torch.float64).dtype == torch.float64
     assert network.dtype == torch.float32
@@ -169,6 +169,6 @@ def test_any_size_from_16_pixels(network, padding, height, width):
     assert features.isfinite().all()
 
 
-def test_names():
+def test_the_convolutions_of_each_architecture_have_their_names():
     assert convolution_names("vgg16")[-1] == "conv5_3"
     assert len(convolution_names("vgg19")) == 16

@@ -31,7 +31,7 @@ def bowl(seed=0, shape=(1, 3, 6, 8)):
     return torch.randn(shape, generator=generator, dtype=torch.float64), hessian
 
 
-def test_it_moves_as_the_recursion_does(monkeypatch):
+def test_it_makes_the_same_moves_as_the_recursion(monkeypatch):
     monkeypatch.setattr(LBFGS, "COARSE_WEIGHT", 0.0)
     monkeypatch.setattr(LBFGS, "WORSE", 1e9)
     image, hessian = bowl()
@@ -48,7 +48,7 @@ def test_it_moves_as_the_recursion_does(monkeypatch):
             torch.testing.assert_close(image.flatten() - x, recursion(pairs, gradient), rtol=1e-8, atol=1e-10)
 
 
-def test_its_weighting_is_symmetric_and_lifts_large_forms():
+def test_its_weighting_is_symmetric_and_favours_large_forms():
     optimizer = LBFGS(torch.zeros(1, 3, 37, 50, dtype=torch.float64), 1.0, 4)
     a, b = torch.randn(2, 1, 3, 37, 50, dtype=torch.float64)
     weighted = [optimizer._weighted(a), optimizer._weighted(b)]
@@ -60,7 +60,7 @@ def test_its_weighting_is_symmetric_and_lifts_large_forms():
     assert optimizer._weighted(checkered).abs().mean() < 1.2
 
 
-def test_a_step_that_makes_it_much_worse_is_taken_back():
+def test_a_step_that_makes_the_loss_much_larger_is_taken_back():
     image, hessian = bowl()
     begin = image.clone()
     optimizer = LBFGS(image, 1.0, 4)
@@ -74,7 +74,7 @@ def test_a_step_that_makes_it_much_worse_is_taken_back():
     assert not optimizer.step(5.0, gradient)
 
 
-def test_it_goes_on_from_its_state_with_the_same_bytes():
+def test_a_restored_state_continues_with_the_same_bytes():
     image, hessian = bowl()
     other = image.clone()
     whole, stopped = LBFGS(image, 1.0, 4), None
@@ -107,7 +107,9 @@ def descend(optimizer, image, hessian, evaluations):
 @pytest.mark.parametrize("evaluations", [1, 2, 3, 5, 9])
 @pytest.mark.parametrize("before", [2, 4, 7])
 @pytest.mark.parametrize("after", [1, 2, 4, 7])
-def test_a_state_is_taken_up_with_any_history_and_its_newest_pairs(monkeypatch, before, after, evaluations):
+def test_a_state_can_be_restored_with_any_history_and_keeps_the_newest_pairs(
+    monkeypatch, before, after, evaluations
+):
     monkeypatch.setattr(LBFGS, "COARSE_WEIGHT", 0.0)
     monkeypatch.setattr(LBFGS, "WORSE", 1e9)
     image, hessian = bowl()
@@ -126,7 +128,7 @@ def test_a_state_is_taken_up_with_any_history_and_its_newest_pairs(monkeypatch, 
 
 
 @pytest.mark.parametrize("evaluations", [1, 3, 9])
-def test_a_state_taken_up_unchanged_is_the_same_state(evaluations):
+def test_a_restored_state_is_the_same_state(evaluations):
     image, hessian = bowl()
     saved = LBFGS(image, 1.0, 4)
     descend(saved, image, hessian, evaluations)

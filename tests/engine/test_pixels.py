@@ -11,7 +11,7 @@ from support.random_networks import picture
 LIKE = torch.empty(0)
 
 
-def test_pictures_survive_the_way_to_tensors_and_back():
+def test_a_picture_is_unchanged_after_conversion_to_a_tensor_and_back():
     values = np.arange(256, dtype=np.uint8).reshape(16, 16)
     image = Image.fromarray(np.dstack([values, values.T, 255 - values]), "RGB")
     tensor = pixels.to_tensor(image, like=LIKE)
@@ -52,7 +52,7 @@ def test_the_checkerboard_of_a_checkerboard_is_its_amplitude():
 
 
 @pytest.mark.parametrize("size", [(160, 120), (16, 16), (17, 301)])
-def test_noise_is_as_strong_as_ever_but_has_no_checkerboard(size):
+def test_the_start_noise_has_deviation_1_but_no_checkerboard(size):
     drawn = torch.cat([pixels.noise(size, seed, like=LIKE) for seed in range(20)])
     assert drawn.shape == (20, 3, size[1], size[0])
     assert abs(drawn.mean()) < 0.1

@@ -14,7 +14,7 @@ RECIPE = Recipe(objective="balanced").resolve(64, 48)
 
 
 @pytest.mark.parametrize("name", [field.name for field in FIELDS if not field.steerable])
-def test_what_may_not_be_steered_is_refused(name: str) -> None:
+def test_a_field_that_cannot_be_steered_is_refused(name: str) -> None:
     update = dataclasses.replace(RECIPE, **{name: OTHERS[name]})
     with pytest.raises(RecipeError, match=f"{name} cannot change while the job is painted"):
         updated(RECIPE, update, (64, 48), texture=False)
@@ -38,7 +38,7 @@ STEERED = Recipe(
 
 
 @pytest.mark.parametrize("name", [field.name for field in FIELDS if field.steerable])
-def test_what_may_be_steered_is_taken(name: str) -> None:
+def test_a_field_that_can_be_steered_is_changed(name: str) -> None:
     update = dataclasses.replace(RECIPE, **{name: getattr(STEERED, name)})
     assert name == "effort" or update != RECIPE
     if name == "averaging":
@@ -46,7 +46,7 @@ def test_what_may_be_steered_is_taken(name: str) -> None:
     assert updated(RECIPE, update, (64, 48), texture=False) == update
 
 
-def test_a_recipe_comes_back_from_a_checkpoint_as_it_was() -> None:
+def test_a_recipe_is_unchanged_after_a_checkpoint() -> None:
     kept = dataclasses.asdict(STEERED)
     kept["style_layers"] = [list(share) for share in kept["style_layers"]]
     assert recipe_from_dict(kept) == STEERED
@@ -60,7 +60,7 @@ def test_a_recipe_comes_back_from_a_checkpoint_as_it_was() -> None:
         ((("x" * 1000, 1.0),), f"is '{'x' * 60}…'; give one of relu1_1"),
     ],
 )
-def test_layers_that_cannot_be_meant_are_refused_in_a_short_sentence(layers: Any, told: str) -> None:
+def test_wrong_layers_are_refused_with_a_short_sentence(layers: Any, told: str) -> None:
     with pytest.raises(RecipeError) as refused:
         Recipe(style_layers=layers)
     assert told in refused.value.remedy

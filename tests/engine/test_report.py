@@ -12,7 +12,7 @@ from support.random_networks import picture
 from support.report_program import ReportProgram, vgg19_features
 
 
-def test_report_is_the_report(tmp_path):
+def test_report_makes_the_same_steps_as_the_program_of_the_report(tmp_path):
     features = vgg19_features()
     path = tmp_path / "vgg19.pth"
     torch.save({f"features.{name}": tensor for name, tensor in features.state_dict().items()}, path)
@@ -42,7 +42,7 @@ def test_report_is_the_report(tmp_path):
     assert np.array_equal(np.asarray(session.picture()), np.asarray(program.show()))
 
 
-def test_relu_in_place_is_what_the_report_compares():
+def test_the_report_compares_features_after_in_place_relus():
     """Trap 1: with ReLUs out of place the captured layers, and so the loss, are others."""
     features = vgg19_features()
     program = ReportProgram(features, picture(40, 36, seed=1), picture(40, 36, seed=2))

@@ -107,13 +107,13 @@ def planned(**recipe):
 
 
 @pytest.mark.parametrize(("effort", "passes"), [("draft", 0), ("standard", 1), ("fine", 1)])
-def test_a_last_pass_where_there_is_work_for_it(effort, passes):
+def test_there_is_a_last_pass_if_there_are_enough_evaluations(effort, passes):
     scales = planned(effort=effort, longest_side=512)
     assert [scale.finishing for scale in scales] == [False] * 4 + [True] * passes
     assert [scale.width for scale in scales] == [64, 128, 256, 512, 512][: 4 + passes]
 
 
-def test_a_last_pass_to_come_goes_and_comes_with_the_evaluations():
+def test_a_last_pass_is_dropped_and_added_as_the_evaluations_change():
     few, many = (Recipe(objective="neighbours", evaluations=n).resolve(4000, 3000) for n in (40, 80))
     standard, draft = planned(effort="standard", longest_side=512), planned(effort="draft", longest_side=512)
     less = replanned(few, standard, 2, 3, 35)
@@ -137,7 +137,7 @@ def test_fewer_evaluations_than_are_made_end_the_painting_without_a_last_pass(ne
     assert steps[-1].seconds_left == 0
 
 
-def test_more_evaluations_on_the_way_reach_the_last_pass_too():
+def test_added_evaluations_also_reach_the_last_pass():
     recipe = Recipe(objective="neighbours", evaluations=400).resolve(4000, 3000)
     scales = planned(longest_side=512)
     more = replanned(recipe, scales, 3, 5, 70)
@@ -147,13 +147,13 @@ def test_more_evaluations_on_the_way_reach_the_last_pass_too():
     assert more[-1].evaluations == 123
 
 
-def test_the_same_seed_gives_the_same_picture_and_another_does_not(network):
+def test_the_same_seed_gives_the_same_picture_and_another_seed_does_not(network):
     """Trap 11."""
     pictures = [painted(network, start="noise", seed=seed)[0].picture().tobytes() for seed in (1, 1, 2)]
     assert pictures[0] == pictures[1] != pictures[2]
 
 
-def test_start_image(network):
+def test_the_painting_starts_from_the_start_image(network):
     start = picture(80, 64, 9)
     made, _ = painted(
         network, start="image", start_image=start, objective="report", evaluations=1, learning_rate=1e-9
@@ -165,7 +165,7 @@ def test_start_image(network):
         session(network, start_image=start)
 
 
-def test_total_variation_smooths(network):
+def test_a_total_variation_weight_makes_the_picture_smoother(network):
     def roughness(tv_weight):
         made, _ = painted(network, start="noise", tv_weight=tv_weight, evaluations=12)
         return np.abs(np.diff(array(made.picture()), axis=1)).mean()
@@ -182,7 +182,7 @@ def test_bfloat16_paints_nearly_the_same_picture(builtin_network):
     assert 0 < difference.mean() < 4
 
 
-def test_auto_precision_is_what_the_session_is_told(network):
+def test_precision_auto_means_what_the_session_was_given(network):
     made = Session(
         Recipe(),
         Scene(content=picture(32, 32), styles=[Style(picture(32, 32))]),
@@ -237,7 +237,7 @@ def test_lbfgs_takes_back_one_bad_step_and_goes_on(network):
     assert losses[-1] < losses[3]
 
 
-def test_nothing_to_improve_is_convergence(network):
+def test_a_loss_that_cannot_be_improved_counts_as_converged(network):
     """A content loss alone, from the content: the gradient is zero."""
     content = picture(64, 48, 1)
     made, _ = painted(
@@ -250,7 +250,7 @@ def test_nothing_to_improve_is_convergence(network):
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("field", ["content_weight", "style_weight", "tv_weight"])
 @pytest.mark.parametrize("weight", [1e30, 1e38])
-def test_a_weight_that_overflows_is_named(network, optimizer, field, weight):
+def test_the_message_names_the_weight_that_overflows(network, optimizer, field, weight):
     content, start = picture(40, 32, 1), picture(40, 32, 3)
     made, progress = painted(
         network, content=content, start="image", start_image=start, optimizer=optimizer, **{field: weight}
@@ -272,7 +272,7 @@ def test_a_learning_rate_far_too_high_still_ends_with_the_best_picture(network, 
     assert np.array_equal(array(made.picture()), begin)
 
 
-def test_adam_keeps_its_last_image_where_the_loss_falls(network):
+def test_adam_keeps_its_last_image_while_the_loss_falls(network):
     made = session(network, optimizer="adam", learning_rate=0.01, evaluations=6, averaging=0.0)
     list(made)
     assert not torch.equal(made._stage.image, made._stage.best_image)
@@ -287,7 +287,7 @@ def test_values_out_of_range_are_not_clamped_while_painting(network):
     assert array(made.picture()).max() == 255
 
 
-def test_done_is_done(network):
+def test_a_finished_session_refuses_to_step_or_update(network):
     made, _ = painted(network)
     with pytest.raises(RuntimeError, match="done"):
         made.step()
@@ -307,7 +307,7 @@ def test_images_that_cannot_be_painted(network, arguments, field):
     assert raised.value.field == field
 
 
-def test_no_style_and_weightless_styles_are_refused(network):
+def test_missing_styles_and_styles_without_weight_are_refused(network):
     for styles, field in (([], "styles"), ([Style(picture(32, 32), 0.0)], "styles[0].weight")):
         with pytest.raises(RecipeError) as raised:
             Session(Recipe(), Scene(content=picture(32, 32), styles=styles), network)
@@ -338,7 +338,7 @@ words = st.sampled_from(["balanced", "gatys", "report", "adam", "lbfgs", "draft"
         },
     )
 )
-def test_a_recipe_is_either_good_or_refused_with_its_field(fields):
+def test_a_recipe_is_valid_or_refused_with_its_field(fields):
     try:
         recipe = Recipe(**fields)
         resolved = recipe.resolve(640, 480)
@@ -375,7 +375,7 @@ class TestTheBorder:
         report = session(network, content=picture(48, 40, 1), objective="report")
         assert report._stage.image.shape == (1, 3, 40, 48)
 
-    def test_a_painting_painted_as_itself_has_no_style_loss(self, builtin_network):
+    def test_a_painting_in_its_own_style_has_no_style_loss(self, builtin_network):
         painting = Image.effect_noise((96, 80), 90).convert("RGB")
         made = session(builtin_network, content=painting, style=painting, objective="gatys")
         style_loss = made.step().style_loss
@@ -387,14 +387,14 @@ class TestFlatPictures:
     """A picture or a painting of one colour."""
 
     @pytest.mark.parametrize("color", [(128, 128, 128), (250, 250, 245)])
-    def test_a_flat_content_takes_the_paintings_mean_colour(self, builtin_network, color):
+    def test_a_flat_content_gets_the_mean_colour_of_the_painting(self, builtin_network, color):
         style = picture(72, 60, 2)
         content = Image.new("RGB", (64, 64), color)
         made, _ = painted(builtin_network, content=content, style=style, evaluations=12)
         means = [array(image).mean((0, 1)) for image in (made.picture(), style)]
         assert np.abs(means[0] - means[1]).max() < 30
 
-    def test_a_picture_takes_the_colour_of_a_flat_painting(self, builtin_network):
+    def test_a_picture_gets_the_colour_of_a_flat_painting(self, builtin_network):
         style = Image.new("RGB", (64, 64), (60, 110, 170))
         made, _ = painted(builtin_network, content=picture(64, 48, 1), style=style, evaluations=12)
         assert np.abs(array(made.picture()).mean((0, 1)) - (60, 110, 170)).max() < 15

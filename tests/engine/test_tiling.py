@@ -57,7 +57,7 @@ def objective(
         ("wasserstein", 64, 0),
     ],
 )
-def test_tiles_give_the_gradient_of_the_whole(name, side, margin, dtype, tolerance):
+def test_tiles_give_the_same_gradient_as_the_whole_image(name, side, margin, dtype, tolerance):
     whole, image = objective(dtype, name, None, margin)
     tiled, _ = objective(dtype, name, side, margin)
     expected, got = evaluate(whole, image), evaluate(tiled, image, "tiled", side)
@@ -71,7 +71,7 @@ def test_tiles_give_the_gradient_of_the_whole(name, side, margin, dtype, toleran
 @pytest.mark.parametrize(
     ("height", "width", "side"), [(17, 300, 64), (227, 149, 64), (64, 64, 64), (16, 16, 256)]
 )
-def test_cores_make_up_the_image_once(height, width, side):
+def test_the_cores_of_the_tiles_cover_each_pixel_once(height, width, side):
     seen = torch.zeros(height, width)
     for tile in tiles(height, width, side, 32):
         seen[tile.core[0], tile.core[1]] += 1
@@ -79,7 +79,7 @@ def test_cores_make_up_the_image_once(height, width, side):
     assert (seen == 1).all()
 
 
-def test_a_plan_is_the_quickest_that_fits():
+def test_the_fastest_plan_that_fits_comes_first():
     def plan(available):
         plans = memory_plans(4096, 4096, bfloat16=True, history=12, overlap=96, available_bytes=available)
         assert all(p.estimated_bytes <= (available or 1 << 60) for p in plans)
@@ -94,7 +94,7 @@ def test_a_plan_is_the_quickest_that_fits():
     assert refused.value.needed_bytes > 100 << 20
 
 
-def test_a_painting_that_cannot_fit_is_refused_with_what_it_needs(network):
+def test_a_painting_that_cannot_fit_is_refused_with_the_memory_it_needs(network):
     with pytest.raises(RecipeError, match=r"longest_side of 4000 px needs about \d+ MiB"):
         Session(
             Recipe(longest_side=4000),
@@ -104,7 +104,7 @@ def test_a_painting_that_cannot_fit_is_refused_with_what_it_needs(network):
         )
 
 
-def test_out_of_memory_steps_down_to_a_smaller_plan_and_goes_on(network, monkeypatch):
+def test_a_painting_that_runs_out_of_memory_continues_with_a_smaller_plan(network, monkeypatch):
     monkeypatch.setattr(memory, "TILE_SIDES", (64, 32))
     layers = (("relu2_1", 1.0),)
     made = Session(

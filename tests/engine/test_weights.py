@@ -32,7 +32,7 @@ def hub(tmp_path, monkeypatch):
     return tmp_path / "hub" / "checkpoints"
 
 
-def test_builtin():
+def test_the_builtin_weights_are_loaded_and_verified():
     weights = load_weights("builtin")
     assert (weights.architecture, weights.name) == ("vgg16", "builtin")
     assert "CC BY 4.0" in weights.origin
@@ -42,7 +42,7 @@ def test_builtin():
 
 @pytest.mark.parametrize("architecture", ["vgg16", "vgg19"])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_files_in_torchvisions_layout(tmp_path, architecture, suffix):
+def test_a_file_in_the_layout_of_torchvision_is_loaded(tmp_path, architecture, suffix):
     path = tmp_path / f"mine{suffix}"
     state = torchvision_state(architecture)
     state["classifier.0.weight"] = torch.zeros(4, 4)
@@ -58,7 +58,7 @@ def test_files_in_torchvisions_layout(tmp_path, architecture, suffix):
         assert torch.equal(weights.convolutions[name][1], bias)
 
 
-def test_files_in_torchs_old_format(tmp_path):
+def test_a_file_in_the_old_format_of_torch_is_loaded(tmp_path):
     path = tmp_path / "old.pth"
     torch.save(torchvision_state("vgg16"), path, _use_new_zipfile_serialization=False)
     assert load_weights(str(path)).architecture == "vgg16"
@@ -81,7 +81,7 @@ def bad_files():
 
 
 @pytest.mark.parametrize("what", list(bad_files()))
-def test_files_that_are_not_a_vggs(tmp_path, what):
+def test_a_file_of_another_network_is_refused(tmp_path, what):
     content, message = bad_files()[what]
     path = tmp_path / "bad.pth"
     torch.save(content, path)
@@ -91,14 +91,14 @@ def test_files_that_are_not_a_vggs(tmp_path, what):
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 not a zip", b"\xff" * 200])
-def test_files_that_are_no_weights_at_all(tmp_path, suffix, content):
+def test_a_file_without_weights_is_refused(tmp_path, suffix, content):
     path = tmp_path / f"bad{suffix}"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=path.name):
         load_weights(str(path))
 
 
-def test_a_truncated_file(tmp_path):
+def test_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "cut.pth"
     torch.save(torchvision_state("vgg16"), path)
     path.write_bytes(path.read_bytes()[:-1000])
@@ -118,7 +118,7 @@ def test_a_pickle_cannot_run_code(tmp_path):
     assert not (tmp_path / "attacked").exists()
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="no weights file"):
         load_weights(str(tmp_path / "nowhere.pth"))
 
@@ -203,7 +203,7 @@ def test_a_download_that_fails_leaves_nothing_and_can_be_restarted(hub, download
     assert fetch_vgg19(url=download.url, sha256_prefix=prefix).exists()
 
 
-def test_what_a_killed_download_left_is_removed(hub, download):
+def test_the_remains_of_a_killed_download_are_removed(hub, download):
     hub.mkdir(parents=True)
     (hub / f"{module.VGG19_FILE}.0123abcd.partial").write_bytes(b"half")
     fetch_vgg19(url=download.url, sha256_prefix=hashlib.sha256(download.content).hexdigest()[:8])
@@ -217,7 +217,7 @@ def test_a_damaged_cache_is_not_used(hub):
         load_weights("vgg19")
 
 
-def test_without_vgg19_the_builtin_weights_are_used_and_that_is_said(hub, caplog, monkeypatch):
+def test_without_vgg19_the_builtin_weights_are_used_and_logged(hub, caplog, monkeypatch):
     with pytest.raises(WeightsError, match="impasto-server weights fetch"):
         load_weights("vgg19")
     with caplog.at_level(logging.INFO):

@@ -38,18 +38,18 @@ def resource_file(files: dict[str, bytes], *, compressed: bool) -> bytes:
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_files_are_taken_out_of_qt_resources(compressed: bool) -> None:
+def test_files_are_read_from_qt_resources(compressed: bool) -> None:
     files = {"a.txt": b"first", "größe.bin": bytes(300)}
     found = qt_resources(resource_file(files, compressed=compressed))
     assert found == {f"/in/{name}": content for name, content in files.items()}
 
 
-def test_what_is_no_resource_file_is_refused() -> None:
+def test_a_file_that_is_not_a_resource_file_is_refused() -> None:
     with pytest.raises(ValueError, match="not a Qt resource file"):
         qt_resources(b"PK\x03\x04" + bytes(40))
 
 
-def test_pieces_of_a_puzzle_are_joined_where_they_fit_though_their_places_are_rounded() -> None:
+def test_pieces_of_a_puzzle_are_joined_where_they_fit_in_spite_of_rounded_places() -> None:
     painting = picture(360, 240, seed=3).convert("RGBA")
     # Two pieces: the left one has a round tab that goes into the right one.
     left = PIL.Image.new("L", painting.size, 0)
@@ -91,7 +91,7 @@ def test_hatching_is_ink_on_white_and_denser_where_the_photograph_is_dark() -> N
     assert bottom > 250
 
 
-def test_the_pairs_name_every_picture_of_the_set_and_no_other() -> None:
+def test_the_pairs_name_exactly_the_pictures_of_the_set() -> None:
     packages = Packages(Path("nowhere"))
     pairs = [tuple(line.split()) for line in PAIRS.splitlines()]
     assert len(pairs) == len(set(pairs)) == 16

@@ -226,7 +226,7 @@ def painter() -> Painter:
     return painter
 
 
-def test_a_painting_tells_its_start_its_numbers_and_its_end(painter: Painter) -> None:
+def test_a_painting_sends_its_start_its_progress_and_its_end(painter: Painter) -> None:
     async def paint() -> list[Event]:
         return await events_of(painter, painting_of(FakeSession(5)))
 
@@ -241,7 +241,7 @@ def test_a_painting_tells_its_start_its_numbers_and_its_end(painter: Painter) ->
     assert painter.resident == 0
 
 
-def test_numbers_come_at_most_twenty_times_a_second(painter: Painter) -> None:
+def test_progress_is_sent_at_most_20_times_a_second(painter: Painter) -> None:
     async def paint() -> list[Event]:
         session = FakeSession(200, seconds=0.001)
         return await events_of(painter, painting_of(session, PreviewWish(disabled=True)))
@@ -252,7 +252,7 @@ def test_numbers_come_at_most_twenty_times_a_second(painter: Painter) -> None:
     assert not any(isinstance(event, PreviewFrame) for event in events)
 
 
-def test_one_that_raises_does_not_stop_the_others(painter: Painter) -> None:
+def test_a_painting_that_fails_does_not_stop_the_others(painter: Painter) -> None:
     async def paint() -> list[list[Event]]:
         paintings = [painting_of(FakeSession(20)), painting_of(FakeSession(20, fails_at=3))]
         return await asyncio.gather(*(events_of(painter, painting) for painting in paintings))
@@ -264,7 +264,7 @@ def test_one_that_raises_does_not_stop_the_others(painter: Painter) -> None:
     assert painter.resident == 0
 
 
-def test_a_session_that_cannot_be_opened_breaks_its_painting_only(painter: Painter) -> None:
+def test_a_session_that_cannot_be_opened_ends_only_its_own_painting(painter: Painter) -> None:
     async def paint() -> list[Event]:
         painting = painting_of(FakeSession(5), error=RuntimeError("out of memory"))
         return await events_of(painter, painting)
@@ -273,7 +273,7 @@ def test_a_session_that_cannot_be_opened_breaks_its_painting_only(painter: Paint
     assert isinstance(end, Broken)
 
 
-def test_turns_are_given_by_time(painter: Painter, clock: Clock) -> None:
+def test_paintings_share_the_device_by_time(painter: Painter, clock: Clock) -> None:
     slow = FakeSession(10_000, seconds=1 / 8, clock=clock)
     quick = FakeSession(1_000, seconds=1 / 64, clock=clock)
     slow.may_go_on.clear()
@@ -293,7 +293,7 @@ def test_turns_are_given_by_time(painter: Painter, clock: Clock) -> None:
     assert of_slow == pytest.approx(quick.made * quick.seconds, abs=2 * slow.seconds)
 
 
-def test_a_dropped_painting_is_off_before_its_next_evaluation_and_lets_go(painter: Painter) -> None:
+def test_a_dropped_painting_makes_no_more_evaluations_and_frees_its_memory(painter: Painter) -> None:
     async def paint() -> weakref.ref[FakeSession]:
         session = FakeSession(10_000)
         painting = painting_of(session)
@@ -328,7 +328,7 @@ def test_dropping_twice_or_after_the_end_does_nothing(painter: Painter) -> None:
     assert painter.resident == 0
 
 
-def test_paintings_wait_for_memory_in_line(painter: Painter) -> None:
+def test_paintings_wait_in_line_for_memory(painter: Painter) -> None:
     async def paint() -> None:
         first, large, small = (
             FakeSession(10_000, memory_bytes=600),
@@ -355,7 +355,7 @@ def test_paintings_wait_for_memory_in_line(painter: Painter) -> None:
     assert painter.resident == 0
 
 
-def test_one_that_stops_waiting_makes_room_in_the_line(painter: Painter) -> None:
+def test_a_painting_that_leaves_the_line_lets_the_next_one_in(painter: Painter) -> None:
     async def paint() -> None:
         first, large, small = (FakeSession(10_000, memory_bytes=size) for size in (600, 700, 10))
         paintings = [painting_of(session) for session in (first, large, small)]
@@ -370,7 +370,7 @@ def test_one_that_stops_waiting_makes_room_in_the_line(painter: Painter) -> None
     asyncio.run(paint())
 
 
-def test_one_that_can_never_fit_is_refused_at_once(painter: Painter) -> None:
+def test_a_painting_that_can_never_fit_is_refused_at_once(painter: Painter) -> None:
     async def paint() -> Event:
         resident = painting_of(FakeSession(10_000, memory_bytes=600))
         painter.admit(resident)
@@ -383,7 +383,9 @@ def test_one_that_can_never_fit_is_refused_at_once(painter: Painter) -> None:
     assert str(end.error) == "longest_side: needs 1001, there are 1000"
 
 
-def test_nobody_watches_nothing_is_taken_and_who_comes_sees_at_once(painter: Painter) -> None:
+def test_previews_are_taken_only_while_somebody_watches_and_at_once_for_a_new_watcher(
+    painter: Painter,
+) -> None:
     async def paint() -> None:
         session = FakeSession(10_000)
         wish = PreviewWish(min_interval=60)
@@ -407,7 +409,7 @@ def test_nobody_watches_nothing_is_taken_and_who_comes_sees_at_once(painter: Pai
     asyncio.run(paint())
 
 
-def test_another_wish_for_previews_takes_hold(painter: Painter) -> None:
+def test_changed_preview_options_take_effect(painter: Painter) -> None:
     async def paint() -> None:
         session = FakeSession(10_000)
         painting = painting_of(session, PreviewWish(min_interval=60))
@@ -448,7 +450,7 @@ async def saved_by(painting: Painting, between: Callable[[], None], sending_seco
     return saved
 
 
-def test_checkpoints_are_taken_in_the_time_that_a_painting_had_the_device(clock: Clock) -> None:
+def test_the_checkpoint_interval_counts_only_the_time_on_the_device(clock: Clock) -> None:
     async def paint() -> list[int]:
         session = FakeSession(60, seconds=1 / 64, clock=clock)
         painting = painting_of(session, checkpoint_interval=10 / 64)
@@ -458,7 +460,7 @@ def test_checkpoints_are_taken_in_the_time_that_a_painting_had_the_device(clock:
     assert asyncio.run(paint()) == [10, 20, 30, 40, 50]
 
 
-def test_checkpoints_that_take_long_are_taken_less_often(clock: Clock) -> None:
+def test_checkpoints_that_take_long_to_send_are_taken_less_often(clock: Clock) -> None:
     async def paint() -> list[int]:
         session = FakeSession(100, seconds=1 / 64, clock=clock)
         painting = painting_of(session, checkpoint_interval=5 / 64)
@@ -468,7 +470,7 @@ def test_checkpoints_that_take_long_are_taken_less_often(clock: Clock) -> None:
     assert asyncio.run(paint()) == [5, 45, 85]
 
 
-def test_an_unread_checkpoint_gives_way_to_a_newer_one(painter: Painter) -> None:
+def test_a_new_checkpoint_replaces_an_unread_one(painter: Painter) -> None:
     async def paint() -> list[Saved]:
         painting = painting_of(FakeSession(40), checkpoint_interval=0.004)
         await events_of(painter, painting)
@@ -478,7 +480,7 @@ def test_an_unread_checkpoint_gives_way_to_a_newer_one(painter: Painter) -> None
     assert saved.evaluation > 30
 
 
-def test_no_checkpoint_is_taken_while_targets_are_being_found(clock: Clock) -> None:
+def test_no_checkpoint_is_taken_while_targets_are_found(clock: Clock) -> None:
     async def paint() -> list[int]:
         # The first scale's take thirty steps, so do those of the second, which begins after ten evaluations.
         session = FakeSession(20, seconds=1 / 64, clock=clock, pieces={0: 30, 10: 30})
@@ -488,7 +490,7 @@ def test_no_checkpoint_is_taken_while_targets_are_being_found(clock: Clock) -> N
     assert asyncio.run(paint()) == [1, 5, 9, 11, 15, 19]
 
 
-def test_one_that_is_suspended_before_its_first_evaluation_has_nothing_to_save(painter: Painter) -> None:
+def test_a_painting_suspended_while_its_first_targets_are_found_saves_nothing(painter: Painter) -> None:
     async def paint() -> list[Saved]:
         session = FakeSession(1000, pieces={0: 100_000})
         painting = painting_of(session, checkpoint_interval=0.001)
@@ -502,7 +504,7 @@ def test_one_that_is_suspended_before_its_first_evaluation_has_nothing_to_save(p
     assert asyncio.run(paint()) == []
 
 
-def test_one_that_is_suspended_while_later_targets_are_being_found_saves_its_evaluations(
+def test_a_painting_suspended_while_later_targets_are_found_saves_its_evaluations(
     painter: Painter,
 ) -> None:
     async def paint() -> list[int]:
@@ -518,7 +520,7 @@ def test_one_that_is_suspended_while_later_targets_are_being_found_saves_its_eva
     assert asyncio.run(paint()) == [7]
 
 
-def test_while_targets_are_being_found_the_picture_is_shown_once_and_again_to_who_comes(
+def test_a_picture_is_shown_once_while_targets_are_found_and_again_to_a_new_watcher(
     clock: Clock,
 ) -> None:
     async def paint() -> None:
@@ -548,7 +550,7 @@ def test_while_targets_are_being_found_the_picture_is_shown_once_and_again_to_wh
     asyncio.run(paint())
 
 
-def test_the_share_of_the_targets_that_is_found_is_told(painter: Painter) -> None:
+def test_progress_has_the_share_of_the_targets_that_is_found(painter: Painter) -> None:
     async def paint() -> list[Event]:
         return await events_of(painter, painting_of(FakeSession(2, seconds=0.06, pieces={0: 3})))
 
@@ -575,7 +577,7 @@ def test_without_an_interval_no_checkpoint_is_taken(painter: Painter) -> None:
     assert asyncio.run(paint()) == []
 
 
-def test_an_update_takes_hold_between_turns_and_is_saved_soon(painter: Painter) -> None:
+def test_an_update_takes_effect_between_turns_and_is_saved_soon(painter: Painter) -> None:
     async def paint() -> None:
         session = FakeSession(10_000)
         painting = painting_of(session, checkpoint_interval=3600)
@@ -607,7 +609,7 @@ def test_a_refused_update_changes_nothing(painter: Painter) -> None:
     asyncio.run(paint())
 
 
-def test_an_update_reaches_one_that_waits_for_memory(painter: Painter) -> None:
+def test_a_painting_that_waits_for_memory_can_be_updated(painter: Painter) -> None:
     async def paint() -> None:
         first = painting_of(FakeSession(10_000, memory_bytes=600))
         session = FakeSession(10_000, memory_bytes=700)
@@ -623,7 +625,7 @@ def test_an_update_reaches_one_that_waits_for_memory(painter: Painter) -> None:
     asyncio.run(paint())
 
 
-def test_a_suspended_painting_saves_its_work_tells_it_last_and_lets_go(painter: Painter) -> None:
+def test_a_suspended_painting_saves_a_checkpoint_and_frees_its_memory(painter: Painter) -> None:
     async def paint() -> weakref.ref[FakeSession]:
         session = FakeSession(10_000)
         painting = painting_of(session)
@@ -648,7 +650,7 @@ def test_a_suspended_painting_saves_its_work_tells_it_last_and_lets_go(painter: 
     assert session() is None
 
 
-def test_one_suspended_before_its_first_evaluation_has_nothing_to_save(painter: Painter) -> None:
+def test_a_painting_suspended_while_it_waits_for_memory_saves_nothing(painter: Painter) -> None:
     async def paint() -> None:
         first = painting_of(FakeSession(10_000, memory_bytes=600))
         waiting = painting_of(FakeSession(10_000, memory_bytes=700))
@@ -663,7 +665,7 @@ def test_one_suspended_before_its_first_evaluation_has_nothing_to_save(painter: 
     assert painter.resident == 0
 
 
-def test_an_errand_that_was_given_up_is_not_done(painter: Painter) -> None:
+def test_a_cancelled_errand_is_not_done(painter: Painter) -> None:
     async def paint() -> None:
         session = FakeSession(10_000)
         painting = painting_of(session, claim=Claim(tenant="a"))
@@ -681,7 +683,7 @@ def test_an_errand_that_was_given_up_is_not_done(painter: Painter) -> None:
     asyncio.run(paint())
 
 
-def test_priority_can_be_raised_while_it_waits_its_turn(painter: Painter) -> None:
+def test_the_priority_of_a_waiting_painting_can_be_raised(painter: Painter) -> None:
     async def paint() -> None:
         old, young = FakeSession(10_000), FakeSession(10_000)
         paintings = [
@@ -702,7 +704,7 @@ def test_priority_can_be_raised_while_it_waits_its_turn(painter: Painter) -> Non
     asyncio.run(paint())
 
 
-def test_the_turn_file_names_whose_turn_it_is(tmp_path: Path) -> None:
+def test_the_turn_file_names_the_job_whose_turn_it_is(tmp_path: Path) -> None:
     path = tmp_path / "turn"
     painter = Painter(DEVICE_BYTES, TurnFile(path))
     threading.Thread(target=painter.work, daemon=True).start()
@@ -744,7 +746,7 @@ async def next_of(painting: Painting, kind: type[E]) -> E:
     return await asyncio.wait_for(look(), 10)
 
 
-def test_what_the_device_is_at_and_since_when_is_known_at_once(painter: Painter) -> None:
+def test_the_current_work_of_the_device_can_be_read_at_any_time(painter: Painter) -> None:
     session = FakeSession(3)
     session.may_go_on.clear()
 
@@ -764,7 +766,7 @@ def test_what_the_device_is_at_and_since_when_is_known_at_once(painter: Painter)
     asyncio.run(check())
 
 
-def test_a_lost_device_ends_the_work_and_the_turn_file_names_whose_it_was(tmp_path: Path) -> None:
+def test_a_lost_device_ends_the_work_and_the_turn_file_names_the_job(tmp_path: Path) -> None:
     painter = Painter(DEVICE_BYTES, TurnFile(tmp_path / "turn"))
     lost: list[Exception] = []
 

@@ -16,7 +16,7 @@ NOISE = PIL.Image.merge("RGB", [PIL.Image.effect_noise((512, 384), 200) for _ in
 
 @pytest.mark.parametrize("format", PREVIEWS)
 @pytest.mark.parametrize("max_bytes", [4096, 98_304, 524_288])
-def test_previews_fit_whatever_they_show(format: pb.ImageFormat, max_bytes: int) -> None:
+def test_every_preview_fits_into_its_maximum_size(format: pb.ImageFormat, max_bytes: int) -> None:
     data, width, height = code_preview(NOISE, PreviewWish(format=format, max_bytes=max_bytes))
     assert len(data) <= max_bytes
     picture = PIL.Image.open(io.BytesIO(data))
@@ -25,6 +25,6 @@ def test_previews_fit_whatever_they_show(format: pb.ImageFormat, max_bytes: int)
     assert width / height == pytest.approx(4 / 3, rel=0.1)
 
 
-def test_previews_that_fit_keep_their_size() -> None:
+def test_a_preview_that_fits_keeps_its_size() -> None:
     _, width, height = code_preview(photo(300, 200), PreviewWish())
     assert (width, height) == (300, 200)

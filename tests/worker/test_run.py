@@ -68,7 +68,7 @@ def refused(call: Any) -> status_pb2.Status:
     return status
 
 
-def test_a_job_starts_tells_its_numbers_and_ends_with_its_picture(worker: WorkerProcess) -> None:
+def test_a_job_sends_its_start_its_progress_and_its_picture(worker: WorkerProcess) -> None:
     outcome = Outcome().read(worker.run(job(recipe=RECIPE), IMAGES))
     assert outcome.kinds == ["started", "progress", "finished", "result"]
     assert outcome.started is not None
@@ -79,7 +79,7 @@ def test_a_job_starts_tells_its_numbers_and_ends_with_its_picture(worker: Worker
     until(lambda: is_idle(worker), bool)
 
 
-def test_how_much_of_a_large_scales_targets_is_found_is_told_before_its_first_evaluation(
+def test_progress_shows_how_many_targets_of_a_large_scale_are_found(
     worker: WorkerProcess,
 ) -> None:
     recipe = pb.Recipe(objective=pb.OBJECTIVE_NEIGHBOURS, evaluations=3, longest_side=300)
@@ -113,13 +113,13 @@ def test_an_image_used_several_times_is_sent_once(worker: WorkerProcess) -> None
     ]
 
 
-def test_small_chunks(worker: WorkerProcess) -> None:
+def test_pictures_can_be_sent_in_small_chunks(worker: WorkerProcess) -> None:
     begin = job(recipe=pb.Recipe(evaluations=2))
     call = worker.stub.Run(run_requests(begin, IMAGES, chunk_bytes=100), timeout=PATIENCE)
     assert Outcome().read(call).picture.size == (32, 24)
 
 
-def test_sixteen_bits_in_and_out(worker: WorkerProcess) -> None:
+def test_a_picture_of_16_bits_gives_a_result_of_16_bits(worker: WorkerProcess) -> None:
     samples = (np.arange(24 * 32 * 3, dtype="<u2") * 28).reshape(24, 32, 3)
     begin, pictures = with_pictures(job(recipe=still_recipe(), result_bits=16), IMAGES)
     begin.pictures[0].bits = 16
@@ -134,7 +134,7 @@ def test_sixteen_bits_in_and_out(worker: WorkerProcess) -> None:
     assert np.abs(painted.astype(int) - samples).max() <= 1
 
 
-def test_pictures_larger_than_the_memory_that_jobs_may_use_are_refused_before_they_are_sent() -> None:
+def test_pictures_larger_than_the_memory_for_jobs_are_refused_before_they_are_sent() -> None:
     with running_worker("--memory", "1") as small:
         begin = job()
         begin.pictures.add(fields=["content"], width=8192, height=8192, channels=3, bits=8)
@@ -159,16 +159,14 @@ def test_pictures_larger_than_the_memory_that_jobs_may_use_are_refused_before_th
     ],
     ids=["nothing", "no begin", "no style", "cut off", "gaps", "no checkpoint", "two begins", "no weight"],
 )
-def test_what_is_not_handed_over_whole_is_refused(
-    worker: WorkerProcess, requests: list[worker_pb2.RunRequest]
-) -> None:
+def test_an_incomplete_job_is_refused(worker: WorkerProcess, requests: list[worker_pb2.RunRequest]) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         list(worker.stub.Run(iter(requests), timeout=PATIENCE))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     until(lambda: is_idle(worker), bool)
 
 
-def test_a_ping_tells_whose_work_the_device_is_at_and_for_how_long(worker: WorkerProcess) -> None:
+def test_a_ping_returns_the_current_job_and_how_long_it_has_had_the_device(worker: WorkerProcess) -> None:
     until(lambda: is_idle(worker), bool)
     idle = worker.ping()
     assert (idle.job_name, idle.duration.ToNanoseconds()) == ("", 0)
@@ -184,7 +182,7 @@ def test_a_ping_tells_whose_work_the_device_is_at_and_for_how_long(worker: Worke
 FAULTY = str(Path(__file__).parents[1] / "support" / "faulty_worker.py")
 
 
-def test_an_error_of_cuda_ends_the_process_and_leaves_the_name_of_its_job() -> None:
+def test_a_cuda_error_ends_the_process_and_leaves_the_name_of_its_job() -> None:
     message = "CUDA error: an illegal memory access was encountered"
     with running_worker(program=(FAULTY, "5", message)) as faulty:
         with pytest.raises(grpc.RpcError) as caught:
@@ -196,7 +194,7 @@ def test_an_error_of_cuda_ends_the_process_and_leaves_the_name_of_its_job() -> N
         assert message in faulty.log
 
 
-def test_an_error_that_only_speaks_of_memory_fails_its_job_alone() -> None:
+def test_an_error_that_only_mentions_memory_fails_only_its_job() -> None:
     with running_worker(program=(FAULTY, "5", "the strides in memory do not fit")) as faulty:
         outcome = Outcome().read(faulty.run(job(recipe=LONG), IMAGES))
         assert outcome.finished is not None
@@ -204,7 +202,7 @@ def test_an_error_that_only_speaks_of_memory_fails_its_job_alone() -> None:
         assert Outcome().read(faulty.run(job(recipe=RECIPE), IMAGES)).kinds[-1] == "result"
 
 
-def test_previews_come_only_while_someone_watches(worker: WorkerProcess) -> None:
+def test_previews_are_sent_only_while_somebody_watches(worker: WorkerProcess) -> None:
     call = worker.run(job(recipe=LONG), IMAGES)
     outcome = Outcome()
     while len(outcome.progress) < 5:
@@ -223,7 +221,7 @@ def test_previews_come_only_while_someone_watches(worker: WorkerProcess) -> None
     call.cancel()
 
 
-def test_a_cancelled_job_is_off_the_device_at_once(worker: WorkerProcess) -> None:
+def test_a_cancelled_job_leaves_the_device_at_once(worker: WorkerProcess) -> None:
     call = worker.run(job(recipe=LONG), IMAGES)
     Outcome().read(call, "progress")
     assert worker.info().device.resident_jobs == 1
@@ -233,7 +231,7 @@ def test_a_cancelled_job_is_off_the_device_at_once(worker: WorkerProcess) -> Non
     until(lambda: worker.turn_file.read_bytes().strip(b"\0"), lambda name: name == b"")
 
 
-def test_an_update_takes_hold_at_once(worker: WorkerProcess) -> None:
+def test_an_update_takes_effect_at_once(worker: WorkerProcess) -> None:
     call = worker.run(job(recipe=LONG), IMAGES)
     outcome = Outcome().read(call, "progress")
     recipe = pb.Recipe(evaluations=30, style_weight=3.0, precision=pb.PRECISION_FLOAT32)
@@ -255,7 +253,7 @@ def test_an_update_takes_hold_at_once(worker: WorkerProcess) -> None:
         (pb.Recipe(style_layers=[pb.LayerWeight(layer="x", weight=1)]), "spec.recipe.style_layers[0].layer"),
     ],
 )
-def test_an_update_that_cannot_be_taken_up_changes_nothing(
+def test_a_refused_update_changes_nothing_in_a_running_job(
     worker: WorkerProcess, recipe: pb.Recipe, field: str
 ) -> None:
     call = worker.run(job(recipe=LONG), IMAGES)
@@ -267,7 +265,7 @@ def test_an_update_that_cannot_be_taken_up_changes_nothing(
     call.cancel()
 
 
-def test_updates_and_suspending_of_jobs_that_wait(worker: WorkerProcess) -> None:
+def test_a_job_that_waits_for_memory_can_be_updated_and_suspended(worker: WorkerProcess) -> None:
     # 450 MiB hold one job, not two: the second waits for memory.
     with running_worker("--memory", "300") as small:
         first = small.run(job("jobs/1", recipe=LONG), IMAGES)
@@ -287,7 +285,7 @@ def test_updates_and_suspending_of_jobs_that_wait(worker: WorkerProcess) -> None
         assert outcome.metadata["recipe"]["tv_weight"] == 0.5
 
 
-def test_a_job_suspended_before_it_has_a_place_or_all_its_images(worker: WorkerProcess) -> None:
+def test_a_job_can_be_suspended_before_it_has_a_place_or_all_its_images(worker: WorkerProcess) -> None:
     with running_worker(max_resident=1) as narrow:
         first = narrow.run(job("jobs/1", recipe=LONG), IMAGES)
         Outcome().read(first, "progress")
@@ -317,7 +315,7 @@ def test_a_job_suspended_before_it_has_a_place_or_all_its_images(worker: WorkerP
         assert Outcome().read(fourth).kinds[-1] == "result"
 
 
-def test_one_that_can_never_fit_is_refused_with_the_numbers() -> None:
+def test_a_job_that_can_never_fit_is_refused_with_the_available_memory() -> None:
     with running_worker("--memory", "1") as tiny:
         outcome = Outcome().read(tiny.run(job(), IMAGES))
     assert outcome.finished is not None
@@ -326,7 +324,7 @@ def test_one_that_can_never_fit_is_refused_with_the_numbers() -> None:
     assert "1 MiB" in outcome.finished.error.message
 
 
-def test_a_name_that_still_runs_is_waited_for(worker: WorkerProcess) -> None:
+def test_a_job_waits_until_an_earlier_run_of_it_has_ended(worker: WorkerProcess) -> None:
     first = worker.run(job(recipe=LONG), IMAGES)
     Outcome().read(first, "progress")
     second = worker.run(job(recipe=RECIPE), IMAGES)
@@ -335,7 +333,7 @@ def test_a_name_that_still_runs_is_waited_for(worker: WorkerProcess) -> None:
     assert Outcome().read(second).kinds[-1] == "result"
 
 
-def test_nothing_runs_here_by_another_name(worker: WorkerProcess) -> None:
+def test_an_unknown_job_is_not_found(worker: WorkerProcess) -> None:
     for call in (lambda: worker.suspend("jobs/none"), lambda: worker.update("jobs/none", watched=True)):
         assert refused(call).code == grpc.StatusCode.NOT_FOUND.value[0]
 
@@ -362,7 +360,7 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("kind", RECIPES)
-def test_a_job_resumed_in_another_process_ends_in_the_same_bytes(worker: WorkerProcess, kind: str) -> None:
+def test_a_job_resumed_in_another_process_gives_the_same_bytes(worker: WorkerProcess, kind: str) -> None:
     recipe = RECIPES[kind]
     undisturbed = Outcome().read(worker.run(job(recipe=recipe), IMAGES))
     for _ in range(10):
@@ -379,7 +377,7 @@ def test_a_job_resumed_in_another_process_ends_in_the_same_bytes(worker: WorkerP
     assert resumed.result == undisturbed.result
 
 
-def test_a_job_whose_worker_was_killed_ends_in_the_same_bytes(worker: WorkerProcess) -> None:
+def test_a_job_whose_worker_was_killed_gives_the_same_bytes(worker: WorkerProcess) -> None:
     recipe = pb.Recipe(evaluations=60, precision=pb.PRECISION_FLOAT32)
     undisturbed = Outcome().read(worker.run(job(recipe=recipe), IMAGES))
     begin = job(recipe=recipe, checkpoint_interval=Duration(nanos=100_000_000))
@@ -426,7 +424,7 @@ def damaged(checkpoint: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("harm", ["cut", "bit", "rubbish", "other size", "other objective"])
-def test_a_checkpoint_that_cannot_be_used_means_beginning_anew(worker: WorkerProcess, harm: str) -> None:
+def test_a_job_starts_over_if_its_checkpoint_cannot_be_used(worker: WorkerProcess, harm: str) -> None:
     undisturbed = Outcome().read(worker.run(job(recipe=RECIPE), IMAGES))
     other = {
         "other size": pb.Recipe(longest_side=48, evaluations=10_000),
@@ -446,7 +444,7 @@ def test_a_checkpoint_that_cannot_be_used_means_beginning_anew(worker: WorkerPro
     assert worker.log.count("checkpoint cannot be used") == logged + 1
 
 
-def test_a_recipe_newer_than_the_checkpoint_is_taken_up(worker: WorkerProcess) -> None:
+def test_a_recipe_newer_than_the_checkpoint_is_used(worker: WorkerProcess) -> None:
     outcome = suspended_at(worker, job(recipe=LONG), 5)
     newer = pb.Recipe(evaluations=outcome.evaluations_saved[-1] + 10, style_weight=5.0)
     resumed = Outcome().read(worker.run(job(recipe=newer), IMAGES, outcome.checkpoints[-1]))
@@ -457,7 +455,9 @@ def test_a_recipe_newer_than_the_checkpoint_is_taken_up(worker: WorkerProcess) -
     assert resumed.metadata["recipe"]["precision"] == "float32"
 
 
-def test_a_job_resumed_and_suspended_before_it_went_on_sends_no_checkpoint(worker: WorkerProcess) -> None:
+def test_a_job_suspended_before_its_first_turn_after_resuming_sends_no_checkpoint(
+    worker: WorkerProcess,
+) -> None:
     outcome = suspended_at(worker, job(recipe=LONG), 3)
     # Of the same tenant and ahead of it: the resumed one does not get a turn.
     ahead = worker.run(job("jobs/ahead", recipe=LONG, priority=1), IMAGES)

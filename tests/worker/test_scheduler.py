@@ -170,7 +170,7 @@ def test_two_backlogged_tenants_share_by_weight_whatever_others_do(
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(seconds, st.integers(1, 5), st.booleans()), max_size=100))
-def test_coming_and_going_earns_nothing(visits: list[tuple[float, int, bool]]) -> None:
+def test_a_tenant_gains_nothing_by_coming_and_going(visits: list[tuple[float, int, bool]]) -> None:
     # One tenant always has a job; the other one's come and go, all of them as urgent as can be.
     device = Device()
     steady = device.add(Claim(tenant="steady"), 0.5)
@@ -186,7 +186,9 @@ def test_coming_and_going_earns_nothing(visits: list[tuple[float, int, bool]]) -
 
 @settings(max_examples=300, deadline=None)
 @given(happenings(claims))
-def test_it_is_work_conserving_and_the_highest_priority_of_a_tenant_goes(happens: list[Happening]) -> None:
+def test_the_device_never_idles_and_the_highest_priority_of_a_tenant_goes_first(
+    happens: list[Happening],
+) -> None:
     device = Device()
     for happening in happens:
         happening(device)
@@ -206,7 +208,7 @@ def test_it_is_work_conserving_and_the_highest_priority_of_a_tenant_goes(happens
     each=seconds,
     visits=st.lists(st.tuples(seconds, st.integers(1, 4), st.booleans()), max_size=60),
 )
-def test_nobody_starves(
+def test_no_job_starves(
     tenants: list[float], lanes: int, each: float, visits: list[tuple[float, int, bool]]
 ) -> None:
     # Each tenant stays, with watched jobs and one that nobody watches; beside them a stream of interactive
@@ -237,7 +239,7 @@ def test_nobody_starves(
     assert served >= set(keys)
 
 
-def test_a_stream_of_drafts_does_not_keep_out_what_nobody_watches() -> None:
+def test_a_stream_of_drafts_does_not_keep_unwatched_jobs_from_their_turns() -> None:
     device = Device()
     unwatched = device.add(Claim(tenant="a"), 0.1)
     watched = device.add(Claim(tenant="a", watched=True), 0.1)
@@ -256,7 +258,7 @@ def test_weights_are_respected() -> None:
     assert device.seconds_of(heavy) / device.seconds_of(light) == pytest.approx(3, rel=0.01)
 
 
-def test_a_tenant_with_many_jobs_gets_no_more_than_one_with_one() -> None:
+def test_a_tenant_with_many_jobs_gets_no_more_time_than_a_tenant_with_one() -> None:
     device = Device()
     many = [device.add(Claim(tenant="many", watched=index % 2 == 0), 0.3) for index in range(8)]
     single = device.add(Claim(tenant="one"), 0.3)
@@ -264,7 +266,7 @@ def test_a_tenant_with_many_jobs_gets_no_more_than_one_with_one() -> None:
     assert sum(map(device.seconds_of, many)) == pytest.approx(device.seconds_of(single), rel=0.02)
 
 
-def test_idling_earns_nothing() -> None:
+def test_a_tenant_gains_nothing_by_idling() -> None:
     device = Device()
     device.add(Claim(tenant="busy"), 0.5)
     idle = device.add(Claim(tenant="idle"), 0.5)
@@ -276,14 +278,14 @@ def test_idling_earns_nothing() -> None:
     assert device.seconds_of(back, since) == pytest.approx(50, abs=1)
 
 
-def test_among_equals_the_oldest_that_nobody_watches_goes_until_it_is_done() -> None:
+def test_the_oldest_unwatched_job_of_equal_priority_goes_until_it_is_done() -> None:
     device = Device()
     first, second, third = (device.add(Claim(tenant="a"), 0.5, turns=4) for _ in range(3))
     device.run(100)
     assert [turn.key for turn in device.turns] == [first] * 4 + [second] * 4 + [third] * 4
 
 
-def test_watched_jobs_are_lanes_beside_all_the_others_together() -> None:
+def test_each_watched_job_has_the_same_share_as_all_unwatched_jobs_together() -> None:
     device = Device()
     unwatched = [device.add(Claim(tenant="a"), 0.1) for _ in range(5)]
     watched = [device.add(Claim(tenant="a", watched=True), 0.1) for _ in range(2)]
@@ -298,7 +300,7 @@ def test_watched_jobs_are_lanes_beside_all_the_others_together() -> None:
     assert device.seconds_of(watched[1], since) == pytest.approx(30, abs=2)
 
 
-def test_watching_on_and_off_earns_nothing() -> None:
+def test_a_job_gains_nothing_if_its_watcher_comes_and_goes() -> None:
     device = Device()
     fidgety, steady = (device.add(Claim(tenant="a", watched=True), 0.5) for _ in range(2))
     for _ in range(200):
@@ -309,7 +311,7 @@ def test_watching_on_and_off_earns_nothing() -> None:
 
 
 @pytest.mark.parametrize("tenants", ["aaaaaaaa", "bbbbbbbb", "bcdefghi", "abababab"])
-def test_a_drafts_first_turns_come_soon_beside_eight_long_jobs(tenants: str) -> None:
+def test_the_first_turns_of_a_draft_come_soon_beside_eight_long_jobs(tenants: str) -> None:
     device = Device()
     for tenant in tenants:
         device.add(Claim(tenant=tenant), LONGEST)
@@ -319,7 +321,7 @@ def test_a_drafts_first_turns_come_soon_beside_eight_long_jobs(tenants: str) -> 
         assert device.turn() == draft
 
 
-def test_drafts_without_end_leave_half_to_the_others_of_their_tenant() -> None:
+def test_an_endless_stream_of_drafts_leaves_half_the_time_to_other_jobs_of_their_tenant() -> None:
     device = Device()
     old = device.add(Claim(tenant="a"), 0.5)
     device.run(10)
@@ -331,7 +333,7 @@ def test_drafts_without_end_leave_half_to_the_others_of_their_tenant() -> None:
     assert device.seconds_of(old, since) >= 40
 
 
-def test_a_slow_draft_is_soon_no_more_urgent_than_others() -> None:
+def test_a_slow_draft_soon_has_the_same_share_as_other_jobs() -> None:
     device = Device()
     old = device.add(Claim(tenant="a"), 0.5)
     draft = device.add(Claim(tenant="b", draft=True), FIRST_SECONDS * 2)
@@ -348,7 +350,7 @@ def in_line(scheduler: Scheduler[str]) -> list[str]:
     return order
 
 
-def test_who_has_least_memory_comes_onto_the_device_first() -> None:
+def test_the_tenant_with_the_least_memory_comes_onto_the_device_first() -> None:
     scheduler: Scheduler[str] = Scheduler()
     for index in range(3):
         scheduler.add(f"a{index}", Claim(tenant="a", created=index))
@@ -357,7 +359,7 @@ def test_who_has_least_memory_comes_onto_the_device_first() -> None:
     assert in_line(scheduler) == ["a0", "b0", "a1", "b1", "a2"]
 
 
-def test_within_a_tenant_priority_interactive_and_age_order_the_line() -> None:
+def test_the_line_of_a_tenant_is_ordered_by_priority_then_interactive_then_age() -> None:
     scheduler: Scheduler[str] = Scheduler()
     for created, (name, fields) in enumerate(
         {
@@ -373,7 +375,7 @@ def test_within_a_tenant_priority_interactive_and_age_order_the_line() -> None:
     assert in_line(scheduler) == ["high", "draft", "watched", "old", "young", "low"]
 
 
-def test_nobody_gets_past_one_that_waits_for_room() -> None:
+def test_no_job_overtakes_one_that_waits_for_memory() -> None:
     scheduler: Scheduler[str] = Scheduler()
     scheduler.add("large", Claim(tenant="a"))
     scheduler.hold()
@@ -385,7 +387,7 @@ def test_nobody_gets_past_one_that_waits_for_room() -> None:
     assert scheduler.first_in_line() == "small"
 
 
-def test_an_empty_device_has_nobody_to_give_a_turn() -> None:
+def test_an_empty_device_has_no_next_turn() -> None:
     scheduler: Scheduler[str] = Scheduler()
     assert scheduler.next() is None
     assert scheduler.first_in_line() is None
@@ -393,7 +395,7 @@ def test_an_empty_device_has_nobody_to_give_a_turn() -> None:
     assert scheduler.next() is None
 
 
-def test_memory_of_tenants_gone_does_not_grow() -> None:
+def test_the_scheduler_forgets_tenants_that_have_gone() -> None:
     device = Device()
     device.add(Claim(tenant="steady"), 0.1)
     for index in range(1000):

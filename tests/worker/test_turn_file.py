@@ -5,7 +5,7 @@ from pathlib import Path
 from impasto_server.worker.turn_file import LENGTH, TurnFile
 
 
-def test_it_names_whose_turn_it_is(tmp_path: Path) -> None:
+def test_it_contains_the_name_of_the_job_whose_turn_it_is(tmp_path: Path) -> None:
     path = tmp_path / "turn"
     turn_file = TurnFile(path)
     assert path.read_bytes() == bytes(LENGTH)
@@ -14,7 +14,7 @@ def test_it_names_whose_turn_it_is(tmp_path: Path) -> None:
         assert path.read_bytes() == name.encode().ljust(LENGTH, b"\0")
 
 
-def test_what_an_earlier_process_left_is_cleared(tmp_path: Path) -> None:
+def test_the_name_from_an_earlier_process_is_cleared(tmp_path: Path) -> None:
     path = tmp_path / "turn"
     TurnFile(path).write("jobs/a")
     assert path.read_bytes().strip(b"\0") == b"jobs/a"
