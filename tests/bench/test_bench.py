@@ -1,4 +1,4 @@
-"""The whole bench on tiny pictures, and its command."""
+"""The whole bench with tiny pictures, and its command."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_note_names_the_unsteady_measurements(figures: Figures) -> None:
 
 @pytest.fixture
 def tiny_command(monkeypatch: pytest.MonkeyPatch, figures: Figures) -> None:
-    """The command without its minutes: figures that were measured before."""
+    """Makes the command return figures that were measured before, so that it takes no time."""
 
     def measured(plan: Plan, **_: object) -> Figures:
         return dataclasses.replace(figures, plan=plan)

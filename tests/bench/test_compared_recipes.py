@@ -1,4 +1,4 @@
-"""Recipes as `--compare` names them."""
+"""The recipes of `--compare`."""
 
 from __future__ import annotations
 

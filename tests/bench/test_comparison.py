@@ -1,4 +1,4 @@
-"""Recipes compared on a sheet."""
+"""Comparisons of recipes on a sheet."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_content_style_and_paintings_are_in_the_row_of_their_pair() -> None:
         ]
         xs, ys = zip(*found, strict=True)
         places[color] = (min(xs), min(ys), max(xs) + 1, max(ys) + 1)
-        # Whole, and nothing over it.
+        # The picture is complete, and nothing covers it.
         assert len(found) == (max(xs) + 1 - min(xs)) * (max(ys) + 1 - min(ys))
     assert [places[color][2] - places[color][0] for color in ("maroon", "navy", "red")] == [16, 16, 32]
     for row in (("maroon", "navy", "red", "lime"), ("purple", "olive", "cyan", "blue")):

@@ -1,4 +1,4 @@
-"""Sheets of pictures."""
+"""Contact sheets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a face stays one."""
+"""Measurements of how well paintings keep faces."""
 
 from __future__ import annotations
 

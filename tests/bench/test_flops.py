@@ -1,4 +1,4 @@
-"""The count of operations against torch's own, and the rates made of it."""
+"""The count of operations, compared with torch's, and the rates that use it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.random_networks import picture, random_weights
 
 
 class Counter(TorchDispatchMode):
-    """Counts by torch's own formulas. (FlopCounterMode itself does not work with torch.autograd.grad.)"""
+    """Counts operations by torch's formulas; FlopCounterMode does not work with torch.autograd.grad."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Counter(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
         if "_convolution_pointwise" in str(function):
-            # oneDNN's, with the ReLU in it: torch has no formula for it.
+            # torch has no formula for oneDNN's convolution with a fused ReLU.
             self.of_convolutions += conv_flop_count(args[0].shape, args[1].shape, result.shape)
             return result
         formula = flop_registry.get(function._overloadpacket)
@@ -59,7 +59,7 @@ def test_an_evaluation_has_the_operations_that_torch_counts(architecture: Archit
 
 
 def test_the_bench_counts_what_an_evaluation_computes(network: Network) -> None:
-    """Were the engine to look at other layers, the bench's count would be of something else."""
+    """If the engine used other layers, the bench would count the wrong operations."""
     session = Session(
         Recipe(objective=bench.STATISTICS, longest_side=16, evaluations=2),
         Scene(content=picture(16, 16, seed=1), styles=[Style(picture(16, 16, seed=2))]),

@@ -1,4 +1,4 @@
-"""Numbers that paintings are judged by."""
+"""The numbers by which paintings are judged."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_each_layer_is_averaged_over_a_position_and_divided_by_its_channels(netw
     columns = hypercolumns(image, network, 10_000)
     features = network(judging.to_tensor(image, like=torch.empty(0)), HYPERCOLUMN_LAYERS)
     first, third = features["relu1_1"][0] / 64, features["relu3_1"][0] / 256
-    # Row 2, column 5 of the 8 × 8 positions.
+    # The position in row 2 and column 5 of 8 × 8.
     torch.testing.assert_close(columns[2 * 8 + 5, :64], first[:, 8:12, 20:24].mean((1, 2)))
     torch.testing.assert_close(columns[2 * 8 + 5, 384 : 384 + 256], third[:, 2, 5])
 
@@ -92,7 +92,7 @@ def test_vgg_19_also_has_the_layers_of_the_hypercolumns() -> None:
 
 
 def test_the_relaxed_distance_is_the_larger_of_the_two_mean_nearest_distances() -> None:
-    # Cosines: of the first with b 1, of the second 0.8 (3-4-5); nothing of a is near b's second.
+    # The cosines with b's first row are 1 and 0.8 (from 3-4-5). No row of a is near b's second row.
     a = torch.tensor([[2.0, 0, 0], [0.8, 0.6, 0]])
     b = torch.tensor([[1.0, 0, 0], [0, 0, 5.0]])
     # a → b: (0 + 0.2) / 2; b → a: (0 + 1) / 2.
@@ -107,9 +107,10 @@ def test_the_relaxed_distance_ignores_the_lengths_and_the_order_of_hypercolumns(
 
 
 def test_the_self_similarity_error_compares_distances_divided_by_the_mean_of_their_row() -> None:
-    # a: two alike, one at a right angle: rows (0, 0, 1), (0, 0, 1), (1, 1, 0), means 1/3, 1/3, 2/3.
+    # Two rows of a are equal and one is at a right angle: the distances are (0, 0, 1), (0, 0, 1), (1, 1, 0),
+    # their means 1/3, 1/3, 2/3.
     a = torch.tensor([[1.0, 0], [3.0, 0], [0, 1.0]])
-    # b: all at right angles: rows of one 0 and two 1, means 2/3.
+    # All rows of b are at right angles: distances of one 0 and two 1, means 2/3.
     b = torch.eye(3)
     # |0−0| + |0−1.5| + |3−1.5| = 3 in the first two rows, 0 in the third.
     assert self_similarity_error(a, b) == pytest.approx((3 + 3 + 0) / 9)
@@ -128,7 +129,7 @@ def test_different_numbers_of_positions_are_refused() -> None:
 
 
 def test_the_palette_distance_of_two_single_colours_is_half_their_distance() -> None:
-    # A unit vector of any direction has 1/2 of its length along another, on average over the sphere.
+    # The projection of a unit vector onto another direction has a mean length of 1/2 over the sphere.
     black, grey = plain((0, 0, 0)), plain((30, 0, 0))
     assert palette_distance(black, grey) == pytest.approx(15, rel=0.02)
     assert palette_distance(grey, black) == palette_distance(black, grey)

@@ -1,4 +1,4 @@
-"""The two loops that the engine is measured against do what they are said to do."""
+"""The two loops with which the engine is compared, the report's program and the bare loop, and the race."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.random_networks import random_weights
 from support.samples import coded, photo
 
 SIDE = 48
-"""The last of five poolings must leave something."""
+"""Large enough for five poolings."""
 
 
 def small(width: int, height: int) -> Picture:
@@ -40,7 +40,7 @@ def test_the_program_of_the_report_also_computes_gradients_of_weights() -> None:
     features = torchvision_features("vgg19")
     assert len(features) == 37
     ReportProgram(features, "vgg19", photo(32, 32), photo(32, 32)).step()
-    # Nothing is frozen: the weights of every layer that a loss depends on got a gradient.
+    # Nothing is frozen: the weights of every layer of the loss have a gradient.
     assert features[28].weight.grad is not None
 
 

@@ -1,4 +1,4 @@
-"""The recorded end of the report's program."""
+"""The recorded final loss of the report's program."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_recorded_reference_has_the_weights_and_pictures_of_the_bench() -> N
 
 
 def test_the_recorded_reference_starts_with_the_loss_of_the_engine() -> None:
-    """The whole run takes half an hour; its first number is had in a second."""
+    """The whole run takes half an hour, but its first loss only a second."""
     reference = recorded_reference()
     session = Session(
         Recipe(objective="report", evaluations=1),

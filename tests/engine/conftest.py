@@ -15,5 +15,5 @@ def network() -> Network:
 
 @pytest.fixture(scope="session")
 def builtin_network() -> Network:
-    """The built-in weights: the only ones here that have seen a picture."""
+    """The network with the built-in weights, the only trained weights in these tests."""
     return Network(load_weights("builtin"))

@@ -40,7 +40,7 @@ def test_every_flipped_bit_is_detected():
             tensors, values = checkpoint.load(flipped)
         except checkpoint.CheckpointError:
             continue
-        # Blanks in the header, and the like, mean nothing.
+        # A flipped bit may be in a place without meaning, such as a space in the header.
         assert values == checkpoint.load(data)[1]
         assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
 
@@ -84,7 +84,7 @@ def test_an_update_that_does_not_fit_changes_nothing(network):
     + [("lbfgs", *pair) for pair in itertools.permutations(["free", "scarce", "least"], 2)],
 )
 def test_a_checkpoint_is_resumed_under_any_memory_limit(network, monkeypatch, optimizer, first, second):
-    """Under less memory the plan is another: tiles, and a shorter history."""
+    """With less memory, the plan changes: it uses tiles and a shorter history."""
     monkeypatch.setattr(memory, "TILE_SIDES", (32,))
     layers = (("relu1_2", 1.0),)
     recipe = Recipe(
@@ -110,8 +110,8 @@ def test_a_checkpoint_is_resumed_under_any_memory_limit(network, monkeypatch, op
     assert resumed.plan != session.plan
     after = list(resumed)
     assert len(after) == 3
-    # It goes on from where it was: another plan minimises the same function.
+    # It continues from the same image, because another plan minimises the same function.
     assert after[0].loss < before[0].loss
     assert min(progress.loss for progress in after) < min(progress.loss for progress in before)
-    # And back again.
+    # The other way round, it works too.
     assert Session.restore(resumed.state(), **arguments, memory_bytes=limits[first]).done

@@ -12,7 +12,7 @@ LIKE = torch.empty(0)
 
 
 def sliced_wasserstein(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Mean distance of the sorted values along random axes; images of the same size."""
+    """Returns the mean distance of the sorted values along random axes, for images of the same size."""
     axes = torch.nn.functional.normalize(
         torch.randn(64, 3, generator=torch.Generator().manual_seed(5)), dim=1
     )
@@ -42,7 +42,7 @@ def test_a_flat_image_gets_the_mean_of_the_palette(color, seed):
     style = pixels.to_tensor(picture(50, 70, seed), like=LIKE)
     matched = colors.match_palette(image, colors.palette_of([(style, 1.0)]))
     assert matched.flatten(2).std(2).max() < 1e-3
-    # Ten levels of 255.
+    # The tolerance is 10 levels of 255.
     assert (matched.mean((2, 3)) - style.mean((2, 3))).abs().max() < 10 / 255 / 0.225
 
 

@@ -21,7 +21,7 @@ def work():
 
 if sys.argv[1] == "keep":
     keep_freed_memory()
-for _ in range(5):  # Its pieces take a few rounds to fit.
+for _ in range(5):  # It takes a few rounds until the kept pieces fit.
     work()
 kept = resident()
 faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -34,7 +34,7 @@ print(faults, kept - resident())
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="not glibc")
 def test_freed_memory_is_kept_and_then_returned():
-    """Four tensors of 32 MiB: 32,768 pages anew each time, or none."""
+    """Four tensors of 32 MiB need 32,768 new pages each time, or none if memory is kept."""
 
     def faults_and_returned(mode):
         run = [sys.executable, "-c", _CHILD, mode]

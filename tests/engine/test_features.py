@@ -1,4 +1,4 @@
-"""What a painter asks for: regions, selections, textures, colours, steering, checkpoints."""
+"""Features of a painting: regions, selections, textures, colours, steering, checkpoints."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def session(network, recipe=None, styles=(STYLE,), cache=None, **arguments):
 
 
 def setting_of(made):
-    """What its objective's terms are made from."""
+    """Returns the setting from which a session makes the terms of its objective."""
     return made._setting(made._stage)
 
 
@@ -92,7 +92,7 @@ def test_the_frame_of_a_painting_is_ignored(network):
         framed.paste((0, 0, 0), box)
     plain, cut = (painted(network, styles=(style,)).tobytes() for style in (painting, framed))
     assert plain == cut
-    # The report sees all of it, and the paper has no crop.
+    # report uses the whole painting, and gatys, like its paper, does not crop.
     for objective in ("report", "gatys"):
         recipe = {"objective": objective}
         plain, cut = (painted(network, recipe, styles=(style,)).tobytes() for style in (painting, framed))
@@ -107,7 +107,7 @@ def test_the_mask_of_a_painting_is_cropped_like_the_painting(network):
     made.step()
     whole = session(network, styles=(painting,))
     whole.step()
-    # A mask that is white everywhere is no mask.
+    # A mask that is white everywhere changes nothing.
     targets = [s._stage.objective.terms[1].targets for s in (made, whole)]
     torch.testing.assert_close(*targets)
     edge = Image.new("L", (100, 80), 0)
@@ -176,7 +176,7 @@ def test_style_scale_changes_the_size_of_the_style(network):
         setting_of(session(network, {"style_scale": scale})).parts[0].styles[0][0].image.shape[3]
         for scale in (0.5, 1.0, 2.0)
     ]
-    # Without its edges it is 38 pixels wide, with the margin 32 more.
+    # The style is 38 pixels wide without its edges, and the margins add 32.
     assert sizes == [51, 70, 108]
 
 

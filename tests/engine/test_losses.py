@@ -49,14 +49,14 @@ def test_the_explicit_gradient_is_right():
 
 
 def test_bfloat16_grams_are_accumulated_in_float32():
-    """Trap 6. Many positions, large values, and a result that half precision could not hold."""
+    """Trap 6: with many positions and large values, half precision overflows."""
     f = features(16, 130, 120, torch.float32).abs() * 300
     exact = gram_matrix(f.double())
     half = f.to(torch.bfloat16)
     assert exact.max() > 65504
     gram = gram_matrix(half)
     assert gram.dtype == torch.float32
-    # Against the Gram of the rounded features: what is lost is the accumulation's.
+    # Compared with the Gram matrix of the rounded features, so that only the summation differs.
     of_rounded = gram_matrix(half.double())
     assert ((gram - of_rounded).norm() / of_rounded.norm()) < 5e-4
 
@@ -105,7 +105,7 @@ def test_gatys_has_the_formula_of_the_paper(network64):
     for layer in layers[:5]:
         n = positions(f[layer])
         c = f[layer].shape[1]
-        # The style's Gram matrix as it would be over as many positions as the image has.
+        # The style's Gram matrix, scaled to the image's number of positions.
         target = gram_matrix(s[layer]) * n / positions(s[layer])
         expected_style += 1 / 5 / (4 * c**2 * n**2) * ((gram_matrix(f[layer]) - target) ** 2).sum()
     losses = loss(image)
@@ -115,7 +115,7 @@ def test_gatys_has_the_formula_of_the_paper(network64):
 
 
 def test_balanced_losses_are_relative_errors(network64):
-    """They do not depend on the scale of the features: a network of twice the features gives the same."""
+    """A network whose features are twice as large gives the same losses."""
     loss, content, _ = objective(network64)
     losses = loss(torch.zeros_like(content) + content.mean())
     assert 0.01 < losses.content < 2
@@ -128,7 +128,7 @@ def test_balanced_losses_are_relative_errors(network64):
                 buffer.mul_(2)
     scaled, *_ = objective(twice)
     again = scaled(torch.zeros_like(content) + content.mean())
-    # Biases are zero, so that features are twice as large at every layer.
+    # Biases are zero, so the features are twice as large at every layer.
     torch.testing.assert_close(again.content, losses.content, rtol=1e-5, atol=0)
     torch.testing.assert_close(again.style, losses.style, rtol=1e-5, atol=0)
 
@@ -144,7 +144,7 @@ def test_the_relative_content_loss_is_computed_in_the_arithmetic_of_the_network(
 def test_the_content_has_no_content_loss_and_the_style_no_style_loss(network64):
     loss, content, _ = objective(network64)
     assert loss(content).content == 0
-    # The report's style is of the content's size and padded like it.
+    # With report, the style has the content's size and the same padding.
     recipe = Recipe(objective="report").resolve(48, 40)
     style = to_tensor(picture(48, 40, 2), like=like())
     loss = functools.partial(loss_of, prepared(setting(recipe, network64, content, (style, 1.0))))
@@ -155,9 +155,9 @@ def test_the_content_has_no_content_loss_and_the_style_no_style_loss(network64):
 @pytest.mark.parametrize("name", ["balanced", "gatys", "wasserstein"])
 @pytest.mark.parametrize(("masked", "tile_side"), [(False, None), (True, None), (False, 32)])
 def test_a_painting_has_no_style_loss_with_itself_as_style(network, name, masked, tile_side):
-    """Picture and painting are continued alike, and neither's margin counts."""
+    """Picture and style have the same margin, which is in neither's statistics."""
     recipe = Recipe(objective=name, style_weight=1, longest_side=77).resolve(77, 50)
-    # Some tiles lie in the margin.
+    # Some tiles are completely in the margin.
     image = with_margin(to_tensor(picture(77, 50, 1), like=torch.empty(0)), 32)
     across = torch.linspace(0, 1, image.shape[3], dtype=image.dtype).expand(1, 1, *image.shape[2:])
     mask = across if masked else None
@@ -193,7 +193,7 @@ activations = st.floats(-100, 100, width=32).map(lambda value: max(value, 0.0))
     dtype=st.sampled_from([torch.float32, torch.float64]),
 )
 def test_the_wasserstein_term_is_never_negative_and_is_zero_for_equal_features(feature_maps, offset, dtype):
-    """Few positions, and features that do not vary: covariances with empty directions."""
+    """With few positions or constant features, the covariance has directions without variance."""
 
     def mean_moments(features):
         return moments(features, torch.ones(1, 1, features.shape[3], dtype=dtype)) / features.shape[3]
@@ -218,7 +218,7 @@ def test_the_wasserstein_term_is_zero_for_equal_features_with_many_channels_and_
     guides, positions = torch.ones(1, 4, 4), torch.tensor([16.0])
     target = moments(f, guides) / 16
     term = WassersteinTerm("relu5_1", guides, positions, target, torch.ones(1))
-    # It was −1.42 of this.
+    # The formula with a difference of traces gives −1.42 times this size.
     assert 0 <= term.value(target * 16) < 1e-6 * target[0, 1:].trace()
 
 
@@ -230,7 +230,7 @@ def test_the_network_sees_the_margin_but_the_statistics_do_not_include_it(networ
         Setting(recipe=recipe, network=network64, content=content, start=content, parts=[part], margin=16)
     )
     changed = content.clone()
-    # One pixel is as far as this layer sees.
+    # This layer sees only one pixel far.
     changed[:, :, :15] = changed[:, :, -15:] = changed[..., :15] = changed[..., -15:] = 3
     expected, got = (loss_of(objective, image).style for image in (content, changed))
     assert torch.equal(expected, got)

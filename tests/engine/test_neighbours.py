@@ -1,4 +1,4 @@
-"""The objective "neighbours": hypercolumns, the search for the nearest, and what a painter asks for."""
+"""The objective "neighbours": hypercolumns, the search for the nearest places, and features of a painting."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def painted(made):
 
 
 def finished(work):
-    """What a generator returns in the end."""
+    """Runs a generator to its end and returns its result."""
     while True:
         try:
             next(work)
@@ -131,7 +131,7 @@ class TestHypercolumns:
 
 class TestSearch:
     def exact(self, style, picture, allowed=None):
-        """The nearest of all places by the centred cosine, in plain words."""
+        """Returns all centred cosines and the nearest places, without any shortcut."""
         counted = style if allowed is None else style[allowed]
         style = F.normalize(style - counted.mean(0), dim=1)
         cosines = F.normalize(picture - picture.mean(0), dim=1) @ style.T
@@ -180,7 +180,7 @@ class TestSearch:
         assert torch.equal(found, self.exact(style, picture, allowed)[1])
 
     def test_the_search_of_a_large_style_ends_near_the_nearest_place(self, monkeypatch):
-        # A smooth field, as paintings are.
+        # The features vary smoothly from place to place, as in paintings.
         generator = torch.Generator().manual_seed(3)
         coarse = torch.randn(1, 24, 8, 8, generator=generator, dtype=torch.float64)
         style = F.interpolate(coarse, (40, 48), mode="bicubic")[0].flatten(1).T
@@ -224,7 +224,7 @@ class TestPaintings:
         for left in (True, False):
             made = session(network, styles=[painting], regions=[Region(everywhere, 0, half(left, 96, 96))])
             made.step()
-            # The painting is looked at without its edges.
+            # The style's edges are cut off, so its size comes from the setting.
             columns = Inner(*made._setting(made._stage).parts[0].styles[0][0].image.shape[2:], 16).columns
             places[left] = (made._stage.kept["places.0"][:, 0] % columns / columns).tolist()
         assert max(places[True]) <= 0.55
@@ -320,7 +320,7 @@ class TestSessions:
         for scale in (1, 2):
             shares = [p.preparing for p in steps if p.scale == scale]
             told = [share for share in shares if share is not None]
-            # Before the first evaluation of the scale, and rising.
+            # They come before the first evaluation of the scale, and they rise.
             assert shares[: len(told)] == sorted(set(told))
             assert len(told) > 3
             assert all(0 < share < 1 for share in told)
@@ -337,7 +337,7 @@ class TestSessions:
         monkeypatch.setattr(sessions, "time", clock)
 
         def preparation(setting):
-            # The search takes 3 s for each pixel, and below an evaluation 1 s.
+            # The search takes 3 s per pixel, and an evaluation (below) 1 s per pixel.
             work, before = objective.preparation(setting), 0.0
             pixels = setting.content[0, 0].numel()
             while True:
@@ -393,7 +393,7 @@ class TestSessions:
         losses = [p.loss for p in made if p.scale == p.scales]
         stage = made._stage
         assert stage.scale.finishing
-        # One number for each of the ten layers, and not ten times the same.
+        # Each of the ten layers has its own places.
         places = stage.kept["places.0"]
         assert places.shape[1] == len(LAYERS)
         assert not torch.equal(places[:, 0], places[:, -1])

@@ -44,7 +44,7 @@ def test_each_layer_name_means_the_same_layer_as_in_torchvision(architecture, le
 
 
 def test_it_is_frozen_and_stops_after_the_last_layer_needed(network, monkeypatch):
-    """Trap 4: no gradient for weights, nothing run past the last layer needed."""
+    """Trap 4: weights get no gradients, and no layer after the last one needed is run."""
     assert list(network.parameters()) == []
     assert not any(buffer.requires_grad for buffer in network.buffers())
     convolved = []
@@ -61,7 +61,7 @@ def test_it_is_frozen_and_stops_after_the_last_layer_needed(network, monkeypatch
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("layers", [["relu1_2", "relu3_1"], ["relu2_2", "relu4_2", "relu5_1"], ["relu1_1"]])
 def test_the_gradient_equals_that_of_torch(network, dtype, layers):
-    """Layers before a pooling, after one and in between; odd sizes, whose last row no pooling sees."""
+    """The layers are before, after and between poolings; with odd sizes, a pooling drops the last row."""
     network = copy.deepcopy(network).to(dtype)
     image = torch.randn(1, 3, 37, 51, dtype=dtype, requires_grad=True)
     weights = [torch.randn_like(f) for f in network(image, layers).values()]
@@ -88,7 +88,7 @@ def test_a_layer_outside_the_loss_does_not_change_the_gradient(network):
 
 
 def test_an_evaluation_leaves_nothing_in_memory(network):
-    """Not even until the collector of circles runs."""
+    """Not even until the cyclic garbage collector runs."""
     image = torch.randn(1, 3, 32, 32, requires_grad=True)
     features = network(image, ["relu2_1"])["relu2_1"]
     node = weakref.ref(features.grad_fn)
@@ -112,7 +112,7 @@ def _plainly(network, image, layers):
 
 
 def test_features_are_not_overwritten_by_later_layers(network):
-    """Trap 1 again: a captured layer is what it is called, however far the network runs on."""
+    """Trap 1: an in-place ReLU must not change features that were returned."""
     image = torch.randn(1, 3, 32, 32)
     alone = network(image, ["relu2_1"])["relu2_1"]
     among_others = network(image, ["relu2_1", "relu5_1"])["relu2_1"]
@@ -123,7 +123,7 @@ def test_the_error_names_unknown_layers(network):
     with pytest.raises(ValueError, match="relu9_9"):
         network(torch.zeros(1, 3, 32, 32), ["relu9_9"])
     with pytest.raises(ValueError, match="relu3_4"):
-        network(torch.zeros(1, 3, 32, 32), ["relu3_4"])  # VGG-19's, not VGG-16's
+        network(torch.zeros(1, 3, 32, 32), ["relu3_4"])  # only VGG-19 has it
 
 
 def test_a_cast_is_made_once_and_leaves_the_original(network):
@@ -163,7 +163,7 @@ def test_a_cast_network_that_was_cast_again_is_not_reused(network):
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (16, 200), (131, 17)])
 @pytest.mark.parametrize("padding", ["zeros", "reflect"])
-def test_any_size_from_16_pixels(network, padding, height, width):
+def test_any_size_from_16_pixels_has_features(network, padding, height, width):
     features = network(torch.randn(1, 3, height, width), ["relu5_1"], padding=padding)["relu5_1"]
     assert features.shape == (1, 512, height // 16, width // 16)
     assert features.isfinite().all()

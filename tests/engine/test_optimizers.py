@@ -1,4 +1,4 @@
-"""L-BFGS: its compact form is the recursion of the textbook, and its variables' gradient is exact."""
+"""L-BFGS: its compact form equals the textbook's recursion, and its weighting of the image is symmetric."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from impasto_server.engine.optimizers import LBFGS
 
 
 def recursion(pairs, gradient):
-    """Nocedal, Wright: algorithm 7.4."""
+    """Returns the direction by the two-loop recursion (Nocedal, Wright: algorithm 7.4)."""
     direction, alphas = gradient.neg(), []
     for s, y in reversed(pairs):
         alphas.append((s @ direction) / (s @ y))
@@ -94,7 +94,7 @@ def test_a_restored_state_continues_with_the_same_bytes():
 
 
 def descend(optimizer, image, hessian, evaluations):
-    """Lets an optimiser move an image, and gives the (x, gradient) of each evaluation."""
+    """Lets an optimiser move an image; returns (x, gradient) of each evaluation."""
     seen = []
     for _ in range(evaluations):
         x = image.flatten().clone()
@@ -119,7 +119,7 @@ def test_a_state_can_be_restored_with_any_history_and_keeps_the_newest_pairs(
     resumed = LBFGS(image, 1.0, after)
     resumed.restore({name: tensor.clone() for name, tensor in tensors.items()}, values)
     pairs = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(seen)][-before:][-after:]
-    # As far as the next shrinking of a history that has grown, and round the places once more.
+    # Long enough for the ring buffer of pairs to be overwritten completely, and more.
     for _ in range(2 * after + 1):
         ((x, gradient),) = descend(resumed, image, hessian, 1)
         pairs = [*pairs, (x - seen[-1][0], gradient - seen[-1][1])][-after:]
@@ -132,7 +132,7 @@ def test_a_restored_state_is_the_same_state(evaluations):
     image, hessian = bowl()
     saved = LBFGS(image, 1.0, 4)
     descend(saved, image, hessian, evaluations)
-    # A step that is taken back, so that what was learnt is forgotten.
+    # This step is taken back, so that the pairs are dropped.
     saved.step(float("nan"), torch.zeros_like(image))
     descend(saved, image, hessian, evaluations)
     tensors, values = saved.state()

@@ -20,7 +20,7 @@ def test_a_picture_is_unchanged_after_conversion_to_a_tensor_and_back():
 
 
 def test_the_network_gets_normalised_rgb():
-    """Trap 12: not 0..255, not BGR."""
+    """Trap 12: the network must not get 0..255 or BGR."""
     red = pixels.to_tensor(Image.new("RGB", (2, 2), (255, 0, 0)), like=LIKE)[0, :, 0, 0]
     expected = [(1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0 - 0.406) / 0.225]
     torch.testing.assert_close(red, torch.tensor(expected))
@@ -37,8 +37,10 @@ def test_margins_mirror_the_image_however_wide():
 
 
 def checkerboard(picture):
-    """Root mean square, over blocks of 2 × 2 pixels, of what changes from each pixel to its neighbours; in
-    levels of grey out of 255."""
+    """Returns the amplitude of the checkerboard pattern in a picture, in grey levels of 255.
+
+    It is the root mean square over blocks of 2 × 2 pixels.
+    """
     grey = np.asarray(picture).astype(float).mean(2)
     height, width = (side // 2 * 2 for side in grey.shape)
     blocks = grey[:height, :width].reshape(height // 2, 2, width // 2, 2)
@@ -57,7 +59,7 @@ def test_the_start_noise_has_deviation_1_but_no_checkerboard(size):
     assert drawn.shape == (20, 3, size[1], size[0])
     assert abs(drawn.mean()) < 0.1
     assert abs(drawn.std() - 1) < 0.1
-    # At the edges too.
+    # The edges have the same deviation.
     assert abs(drawn[..., 0].std() - 1) < 0.2
     assert not torch.equal(drawn[0], drawn[1])
     for image in drawn[:3]:
@@ -71,5 +73,5 @@ def test_a_texture_of_a_smooth_painting_has_no_checkerboard(builtin_network, obj
     made = Session(Recipe(objective=objective, evaluations=15), scene, builtin_network)
     for _ in made:
         pass
-    # From white noise: 10.
+    # A start from white noise leaves 10.
     assert checkerboard(made.picture()) < 3

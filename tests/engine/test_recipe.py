@@ -1,4 +1,4 @@
-"""What may change of a recipe while it is painted, as the engine sees it."""
+"""Changes of a recipe while the job is painted."""
 
 from __future__ import annotations
 

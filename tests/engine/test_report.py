@@ -1,4 +1,4 @@
-"""The recipe `report` against an independent, literal transcription of the report's program."""
+"""Compares the recipe `report` with an independent, literal transcription of the report's program."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_report_makes_the_same_steps_as_the_program_of_the_report(tmp_path):
     )
     assert session.size == (61, 44)
 
-    # Loss and gradient where the program starts.
+    # Loss and gradient at the program's start.
     expected = program.loss()
     (expected_gradient,) = torch.autograd.grad(expected, program.x)
     losses, gradient = session._evaluate(session._stage)
@@ -43,7 +43,7 @@ def test_report_makes_the_same_steps_as_the_program_of_the_report(tmp_path):
 
 
 def test_the_report_compares_features_after_in_place_relus():
-    """Trap 1: with ReLUs out of place the captured layers, and so the loss, are others."""
+    """Trap 1: without in-place ReLUs, the captured layers and the loss are different."""
     features = vgg19_features()
     program = ReportProgram(features, picture(40, 36, seed=1), picture(40, 36, seed=2))
     with_in_place = program.loss().item()

@@ -58,7 +58,7 @@ def test_every_recipe_lowers_its_loss(network, objective, optimizer, start):
 
 @pytest.mark.parametrize("size", [(64, 16), (16, 64), (40, 33), (100, 31)])
 def test_pictures_that_are_not_square_are_not_distorted(network, size):
-    """Trap 2: (W, H) against (H, W). One evaluation that moves nothing shows the content upright."""
+    """Trap 2: mixing up (W, H) and (H, W). One evaluation with a tiny step must show the content as it is."""
     content = picture(*size, 3)
     made, _ = painted(network, content=content, objective="report", evaluations=1, learning_rate=1e-9)
     assert made.size == size
@@ -118,7 +118,7 @@ def test_a_last_pass_is_dropped_and_added_as_the_evaluations_change():
     standard, draft = planned(effort="standard", longest_side=512), planned(effort="draft", longest_side=512)
     less = replanned(few, standard, 2, 3, 35)
     assert [scale.finishing for scale in less] == [False] * 4
-    # One for each of the scales that are left.
+    # Five evaluations are left for the last two scales.
     assert sum(scale.evaluations for scale in less[2:]) == 3 + 5
     more = replanned(many, draft, 2, 3, 30)
     assert more[-1].finishing
@@ -148,7 +148,7 @@ def test_added_evaluations_also_reach_the_last_pass():
 
 
 def test_the_same_seed_gives_the_same_picture_and_another_seed_does_not(network):
-    """Trap 11."""
+    """Trap 11: a start without a seed cannot be reproduced."""
     pictures = [painted(network, start="noise", seed=seed)[0].picture().tobytes() for seed in (1, 1, 2)]
     assert pictures[0] == pictures[1] != pictures[2]
 
@@ -198,7 +198,7 @@ def test_precision_auto_means_what_the_session_was_given(network):
 
 
 class Spoilt:
-    """Makes a session's losses what a function of the evaluation says, from its objective's on."""
+    """Multiplies a session's losses and gradients by a factor that depends on the evaluation."""
 
     def __init__(self, made: Session, spoil) -> None:
         self.made, self.spoil, self.evaluation = made, spoil, 0
@@ -213,7 +213,7 @@ class Spoilt:
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_a_loss_that_is_not_a_number_ends_with_the_best_image_and_the_reason(network, optimizer):
-    """Trap 7."""
+    """Trap 7: an optimiser that gives NaN must not lose the picture."""
     made = session(network, optimizer=optimizer, evaluations=40)
     Spoilt(made, lambda evaluation: 1.0 if evaluation <= 6 else math.nan)
     losses, images = [], []
@@ -238,7 +238,7 @@ def test_lbfgs_takes_back_one_bad_step_and_goes_on(network):
 
 
 def test_a_loss_that_cannot_be_improved_counts_as_converged(network):
-    """A content loss alone, from the content: the gradient is zero."""
+    """With only a content loss and the content as the start, the gradient is zero."""
     content = picture(64, 48, 1)
     made, _ = painted(
         network, content=content, objective="gatys", style_weight=0, content_weight=1, evaluations=10
@@ -256,7 +256,7 @@ def test_the_message_names_the_weight_that_overflows(network, optimizer, field, 
         network, content=content, start="image", start_image=start, optimizer=optimizer, **{field: weight}
     )
     assert made.stop_reason == "not_finite"
-    assert f"a lower {field} (it is {weight:g})" in made.stop_message
+    assert f"a lower {field} (now {weight:g})" in made.stop_message
     assert len(progress) <= 12
     assert array(made.picture()).std() > 0
 
@@ -279,7 +279,7 @@ def test_adam_keeps_its_last_image_while_the_loss_falls(network):
 
 
 def test_values_out_of_range_are_not_clamped_while_painting(network):
-    """Trap 10: a clamp inside the loss flattens the gradient. Only the picture is clamped."""
+    """Trap 10: clamping in the loss makes the gradient 0. Only the picture is clamped."""
     made = session(network)
     made._stage.image.add_(5)
     _, gradient = made._evaluate(made._stage)
@@ -287,7 +287,7 @@ def test_values_out_of_range_are_not_clamped_while_painting(network):
     assert array(made.picture()).max() == 255
 
 
-def test_a_finished_session_refuses_to_step_or_update(network):
+def test_a_finished_session_refuses_to_step(network):
     made, _ = painted(network)
     with pytest.raises(RuntimeError, match="done"):
         made.step()
@@ -301,7 +301,7 @@ def test_a_finished_session_refuses_to_step_or_update(network):
         ({"content": Image.new("RGB", (400, 10)), "longest_side": 400}, "longest_side"),
     ],
 )
-def test_images_that_cannot_be_painted(network, arguments, field):
+def test_an_image_that_cannot_be_painted_is_refused_with_its_field(network, arguments, field):
     with pytest.raises(RecipeError) as raised:
         session(network, **arguments)
     assert raised.value.field == field
@@ -352,7 +352,7 @@ def test_a_recipe_is_valid_or_refused_with_its_field(fields):
 
 
 class TestTheBorder:
-    """The network sees its own edge, which must not show as a frame."""
+    """The edge of the image must not show as a frame in the picture."""
 
     def test_the_outermost_pixels_are_like_the_rest(self, builtin_network):
         style = Image.effect_noise((128, 128), 90).convert("RGB")
@@ -364,7 +364,7 @@ class TestTheBorder:
         inner = np.zeros_like(edge)
         inner[8:-8, 8:-8] = True
         inner[16:-16, 16:-16] = False
-        # Brightness and contrast of the outermost 8 pixels against the 8 behind them.
+        # Compares brightness and contrast of the outermost 8 pixels with those of the next 8.
         assert abs(pixels[edge].mean() - pixels[inner].mean()) < 12
         assert 0.8 < pixels[edge].std() / pixels[inner].std() < 1.25
 

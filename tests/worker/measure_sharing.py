@@ -1,4 +1,7 @@
-"""How a real worker shares its device, in figures: `python tests/worker/measure_sharing.py WHAT`."""
+"""Measures how a real worker shares its device: `python tests/worker/measure_sharing.py WHAT`.
+
+WHAT is even, weighted, draft, switching or checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,14 @@ from support.worker_process import IMAGES, Outcome, WorkerProcess, job, running_
 
 
 def still(side: int) -> pb.Recipe:
-    """Adam at one size, without end."""
+    """Returns a recipe with Adam at one size that practically never ends."""
     return pb.Recipe(
         objective=pb.OBJECTIVE_REPORT, evaluations=100_000, longest_side=side, precision=pb.PRECISION_FLOAT32
     )
 
 
 class Reader:
-    """A job that runs beside others, its responses read by a thread."""
+    """A job that runs beside others; a thread reads its responses."""
 
     def __init__(self, worker: WorkerProcess, name: str, recipe: pb.Recipe, **fields: Any) -> None:
         self.outcome = Outcome()
@@ -86,8 +89,8 @@ def draft() -> None:
 
 
 def switching() -> None:
-    # By turns of 8 s, because the machine's own pace varies: one alone, by its priority, and all eight.
-    # The processor's time of the worker, because others may have the processor as well.
+    # Alternates between one job alone, by its priority, and all eight jobs, because the machine's speed
+    # varies. Measures the worker's CPU time, because other processes may use the CPU as well.
     with running_worker() as worker:
         jobs = [Reader(worker, f"jobs/{i}", still(256), watched=True) for i in range(8)]
         for i in range(8):
@@ -111,7 +114,7 @@ def switching() -> None:
 
 
 def processor_seconds(worker: WorkerProcess) -> float:
-    """Time of all its threads."""
+    """Returns the CPU time of all threads of the worker."""
     fields = Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -122,8 +125,8 @@ def quartiles(seconds: list[float]) -> str:
 
 
 def checkpoints() -> None:
-    # One size, L-BFGS with all its memory: five times as often as usual is as many bytes as at 570 px. The
-    # processor's time counts what sending them costs, too.
+    # L-BFGS at one size. Checkpoints are taken 5 times as often as usual, which gives as many bytes per second
+    # as at 570 px. The CPU time includes the time to send them.
     recipe = pb.Recipe(
         evaluations=100_000, longest_side=255, stop_on_plateau=False, precision=pb.PRECISION_FLOAT32
     )

@@ -42,7 +42,7 @@ E = TypeVar("E", PreviewFrame, Result, Suspended)
 
 
 class Clock:
-    """The time that painter and paintings see: it passes only where somebody lets it."""
+    """The clock of the painter and the paintings. Its time passes only in `sleep`."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -65,11 +65,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class FakeSession:
-    """Takes a moment for each step, and fails where it is told to.
+    """A session whose steps only wait, and which can fail at a given evaluation.
 
     Attributes:
-        ends: when each evaluation ended, by the clock.
-        pieces: steps that it takes to find targets, by the evaluations made before; each begins a scale.
+        ends: times at which the evaluations ended, by the clock.
+        pieces: number of steps to find the targets of a scale, by the number of evaluations before it.
+        may_go_on: the next step waits until this is set.
+        held_up: set while a step waits.
     """
 
     size = (20, 10)
@@ -166,7 +168,7 @@ class FakeSession:
 
 
 class FakeCommission:
-    """Opens a session where there is room for it, or raises."""
+    """Opens a session if there is enough memory for it, or raises an error."""
 
     def __init__(self, session: FakeSession, error: Exception | None = None) -> None:
         self.session = session
@@ -197,7 +199,7 @@ def painting_of(
     checkpoint_interval: float = 0.0,
     error: Exception | None = None,
 ) -> Painting:
-    """A watched painting, each of a tenant of its own, unless the claim says otherwise."""
+    """Returns a painting; by default it is watched and has a tenant of its own."""
     claim = claim or Claim(tenant=str(id(session)), watched=True)
     commission = cast(Commission, FakeCommission(session, error))
     return Painting(
@@ -206,7 +208,7 @@ def painting_of(
 
 
 async def events_of(painter: Painter, painting: Painting) -> list[Event]:
-    """Lets a painting be painted, as the worker does, and gives what it told."""
+    """Lets the painter paint a painting, as the worker does, and returns its events."""
     events: list[Event] = []
     painter.admit(painting)
     async for event in painting.events:
@@ -340,7 +342,7 @@ def test_paintings_wait_in_line_for_memory(painter: Painter) -> None:
             painter.admit(painting)
         await asyncio.sleep(0.1)
         assert first.made > 0
-        # The small one would fit, but it came after the large one.
+        # The small painting would fit, but it came after the large one.
         assert large.made == small.made == 0
         assert painter.resident == 1
         await asyncio.to_thread(painter.drop, paintings[0])
@@ -400,7 +402,7 @@ def test_previews_are_taken_only_while_somebody_watches_and_at_once_for_a_new_wa
         painting.preview_coded(0.0)
         await until(lambda: session.made > 60)
         assert session.pictures == 1
-        # Gone and come back: at once, whatever the interval.
+        # A watcher that comes back gets a preview at once, in spite of the interval.
         for watched in (False, True):
             await asyncio.wrap_future(painter.update(painting, watched=watched))
         await until(lambda: session.pictures == 2)
@@ -464,7 +466,7 @@ def test_checkpoints_that_take_long_to_send_are_taken_less_often(clock: Clock) -
     async def paint() -> list[int]:
         session = FakeSession(100, seconds=1 / 64, clock=clock)
         painting = painting_of(session, checkpoint_interval=5 / 64)
-        # It takes two evaluations to send one: of forty, that is 5 %.
+        # Sending a checkpoint takes as long as 2 evaluations, which is 5 % of 40.
         return await saved_by(painting, lambda: None, 2 / 64)
 
     assert asyncio.run(paint()) == [5, 45, 85]
@@ -482,11 +484,11 @@ def test_a_new_checkpoint_replaces_an_unread_one(painter: Painter) -> None:
 
 def test_no_checkpoint_is_taken_while_targets_are_found(clock: Clock) -> None:
     async def paint() -> list[int]:
-        # The first scale's take thirty steps, so do those of the second, which begins after ten evaluations.
+        # Finding targets takes 30 steps at each of two scales; the second begins after 10 evaluations.
         session = FakeSession(20, seconds=1 / 64, clock=clock, pieces={0: 30, 10: 30})
         return await saved_by(painting_of(session, checkpoint_interval=4 / 64), lambda: None, 0.0)
 
-    # But right after the first evaluation with them, which is when they can be kept.
+    # A checkpoint is due at once after the targets are found and the first evaluation is made.
     assert asyncio.run(paint()) == [1, 5, 9, 11, 15, 19]
 
 
@@ -541,7 +543,7 @@ def test_a_picture_is_shown_once_while_targets_are_found_and_again_to_a_new_watc
         assert shown == [0]
         for _ in range(4 + 5):
             turn()
-        # The last as the next scale begins with it.
+        # The last picture is shown again when the next scale begins.
         assert shown == [0, 1, 2, 3, 4, 4]
         for watched in (False, True):
             painting.update(None, None, watched, DEVICE_BYTES)
@@ -735,7 +737,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 async def next_of(painting: Painting, kind: type[E]) -> E:
-    """The next event of a kind; those before it are passed over."""
+    """Returns the next event of a kind; drops the events before it."""
 
     async def look() -> E:
         async for event in painting.events:

@@ -1,4 +1,4 @@
-"""The worker's calls, spoken to a real worker on its socket."""
+"""The worker's calls, with a real worker on its socket."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from support.worker_process import (
     with_pictures,
 )
 
-# "auto" is what was the faster when the worker started, and may be another the next time.
+# Not "auto", which is measured when a worker starts and can differ between workers.
 RECIPE = pb.Recipe(evaluations=14, precision=pb.PRECISION_FLOAT32)
 LONG = pb.Recipe(evaluations=100_000, precision=pb.PRECISION_FLOAT32, stop_on_plateau=False)
 
@@ -53,14 +53,14 @@ def is_idle(worker: WorkerProcess) -> bool:
 
 
 def details(error: status_pb2.Status | None) -> list[str]:
-    """The fields that a status names."""
+    """Returns the fields that a status names."""
     assert error is not None
     bad = error_details_pb2.BadRequest()
     return [v.field for detail in error.details if detail.Unpack(bad) for v in bad.field_violations]
 
 
 def refused(call: Any) -> status_pb2.Status:
-    """The status that a call ends with."""
+    """Returns the status of a call that fails."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
     status: status_pb2.Status | None = rpc_status.from_call(caught.value)
@@ -86,7 +86,7 @@ def test_progress_shows_how_many_targets_of_a_large_scale_are_found(
     outcome = Outcome().read(worker.run(job(recipe=recipe), IMAGES))
     told = [progress for progress in outcome.progress if progress.HasField("preparing")]
     assert told
-    # Small scales take no time to speak of; and nothing is evaluated meanwhile.
+    # Small scales are too quick to report progress, and no evaluations are made meanwhile.
     assert {(progress.scale, progress.evaluation) for progress in told} <= {(2, 1), (3, 2)}
     shares = [progress.preparing for progress in told if progress.scale == 3]
     assert shares == sorted(shares)
@@ -212,7 +212,7 @@ def test_previews_are_sent_only_while_somebody_watches(worker: WorkerProcess) ->
     outcome.read(call, "preview")
     assert outcome.previews[0].width == 32
     worker.update("jobs/1", watched=False)
-    # One may have been on its way.
+    # One more preview may have been under way.
     seen = len(outcome.previews) + 1
     numbers = len(outcome.progress) + 20
     while len(outcome.progress) < numbers:
@@ -266,7 +266,7 @@ def test_a_refused_update_changes_nothing_in_a_running_job(
 
 
 def test_a_job_that_waits_for_memory_can_be_updated_and_suspended(worker: WorkerProcess) -> None:
-    # 450 MiB hold one job, not two: the second waits for memory.
+    # The memory is enough for one job only: the second waits.
     with running_worker("--memory", "300") as small:
         first = small.run(job("jobs/1", recipe=LONG), IMAGES)
         Outcome().read(first, "progress")
@@ -309,7 +309,7 @@ def test_a_job_can_be_suspended_before_it_has_a_place_or_all_its_images(worker: 
             until(lambda name=name: suspended(name), bool)  # type: ignore[misc]
             assert Outcome().read(call).kinds == ["suspended"]
         may_go_on.set()
-        # The place that was waited for is not lost.
+        # The place for which the second job waited is still there.
         fourth = narrow.run(job("jobs/4"), IMAGES)
         first.cancel()
         assert Outcome().read(fourth).kinds[-1] == "result"
@@ -339,7 +339,7 @@ def test_an_unknown_job_is_not_found(worker: WorkerProcess) -> None:
 
 
 def suspended_at(worker: WorkerProcess, begin: worker_pb2.Begin, evaluation: int) -> Outcome:
-    """A job run until it has told of so many evaluations, then suspended."""
+    """Runs a job until its progress has a number of evaluations, then suspends it."""
     call = worker.run(begin, IMAGES)
     outcome = Outcome()
     for response in call:
@@ -367,7 +367,7 @@ def test_a_job_resumed_in_another_process_gives_the_same_bytes(worker: WorkerPro
         stop = random.randint(1, recipe.evaluations - 2)
         outcome = suspended_at(worker, job(recipe=recipe), stop)
         if outcome.kinds[-1] == "suspended":
-            break  # Else it was over before it could be.
+            break  # Otherwise it was finished before it could be suspended.
     assert outcome.kinds[-2:] == ["checkpoint", "suspended"]
     assert outcome.evaluations_saved[-1] >= stop
     with running_worker() as other:
@@ -418,7 +418,7 @@ def test_a_killed_worker_leaves_the_name_of_the_job_whose_turn_it_was() -> None:
 
 
 def damaged(checkpoint: bytes) -> bytes:
-    """With one bit of a tensor the other way round."""
+    """Returns a checkpoint with one flipped bit in a tensor."""
     at = len(checkpoint) - 1000
     return checkpoint[:at] + bytes([checkpoint[at] ^ 1]) + checkpoint[at + 1 :]
 
@@ -451,7 +451,7 @@ def test_a_recipe_newer_than_the_checkpoint_is_used(worker: WorkerProcess) -> No
     assert resumed.started is not None
     assert resumed.started.evaluation == outcome.evaluations_saved[-1]
     assert resumed.metadata["recipe"]["style_weight"] == 5.0
-    # What it leaves to the device stays as it was.
+    # The recipe's precision is "auto", so the checkpoint's precision is kept.
     assert resumed.metadata["recipe"]["precision"] == "float32"
 
 
@@ -459,7 +459,7 @@ def test_a_job_suspended_before_its_first_turn_after_resuming_sends_no_checkpoin
     worker: WorkerProcess,
 ) -> None:
     outcome = suspended_at(worker, job(recipe=LONG), 3)
-    # Of the same tenant and ahead of it: the resumed one does not get a turn.
+    # This job has the same tenant and a higher priority, so the resumed job gets no turn.
     ahead = worker.run(job("jobs/ahead", recipe=LONG, priority=1), IMAGES)
     Outcome().read(ahead, "progress")
     call = worker.run(job(recipe=LONG), IMAGES, outcome.checkpoints[-1])

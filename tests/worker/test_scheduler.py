@@ -1,4 +1,4 @@
-"""The policy on a simulated clock: jobs come, take turns, are watched, and go, as Hypothesis likes."""
+"""The policy on a simulated clock: Hypothesis lets jobs come, take turns, be watched, and go."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from impasto_server.worker.scheduler import CREDIT_SECONDS, FIRST_SECONDS, FIRST_TURNS, Claim, Scheduler
 
 LONGEST = 4.0
-"""Seconds of the longest evaluation."""
+"""Duration of the longest evaluation in seconds."""
 
 
 @dataclasses.dataclass
 class SimulatedJob:
-    """A job of so many evaluations of so many seconds each."""
+    """A job with a number of turns of equal length."""
 
     claim: Claim
     seconds: float
@@ -33,7 +33,7 @@ class Turn:
 
 
 class Device:
-    """A device whose clock goes on by what turns take, nothing else."""
+    """A device whose clock advances only by the length of turns."""
 
     def __init__(self) -> None:
         self.scheduler: Scheduler[int] = Scheduler()
@@ -44,7 +44,7 @@ class Device:
         self._count = 0
 
     def add(self, claim: Claim, seconds: float, turns: int = 1_000_000) -> int:
-        """A job that comes onto the device now."""
+        """Puts a new job onto the device and returns its key."""
         self._count += 1
         key = self._count
         self.jobs[key] = SimulatedJob(dataclasses.replace(claim, created=key), seconds, turns)
@@ -99,7 +99,7 @@ Happening = Callable[[Device], None]
 
 @st.composite
 def happenings(draw: st.DrawFn, claims: st.SearchStrategy[Claim]) -> list[Happening]:
-    """What may happen between turns: jobs come, are cancelled, watched, left, or raised."""
+    """Draws events between turns: jobs come, are cancelled, gain or lose watchers, or change priority."""
 
     def come(claim: Claim, each: float, turns: int) -> Happening:
         return lambda device: device.add(claim, each, turns) and None
@@ -171,7 +171,7 @@ def test_two_backlogged_tenants_share_by_weight_whatever_others_do(
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(seconds, st.integers(1, 5), st.booleans()), max_size=100))
 def test_a_tenant_gains_nothing_by_coming_and_going(visits: list[tuple[float, int, bool]]) -> None:
-    # One tenant always has a job; the other one's come and go, all of them as urgent as can be.
+    # One tenant always has a job. The jobs of the other come and go, and all of them are interactive.
     device = Device()
     steady = device.add(Claim(tenant="steady"), 0.5)
     for each, turns, is_cancelled in visits:
@@ -211,8 +211,8 @@ def test_the_device_never_idles_and_the_highest_priority_of_a_tenant_goes_first(
 def test_no_job_starves(
     tenants: list[float], lanes: int, each: float, visits: list[tuple[float, int, bool]]
 ) -> None:
-    # Each tenant stays, with watched jobs and one that nobody watches; beside them a stream of interactive
-    # ones, of another tenant and of the first itself.
+    # Each tenant stays, with watched jobs and an unwatched one. There is also a stream of interactive jobs,
+    # of another tenant and of the first one.
     device = Device()
     keys = []
     for index, weight in enumerate(tenants):
@@ -220,8 +220,8 @@ def test_no_job_starves(
             claim = Claim(tenant=f"t{index}", weight=weight, watched=lane > 0)
             keys.append(device.add(claim, each))
     last = dict.fromkeys(keys, 0.0)
-    # While one waits for its turn, each lane of its tenant and each tenant has at most its share of one
-    # longest evaluation and of the credit; visitors' lanes are two at most.
+    # While a job waits for its turn, each lane of its tenant and each other tenant gets at most its share of
+    # one longest evaluation and of the credit. Visitors have at most two lanes.
     share = min(tenants) / (sum(tenants) + 1.0)
     bound = (lanes + 3) * (2 * LONGEST + CREDIT_SECONDS) / share
     for seconds_each, turns, is_own in visits:
@@ -292,7 +292,7 @@ def test_each_watched_job_has_the_same_share_as_all_unwatched_jobs_together() ->
     device.run(90)
     for key in (unwatched[0], *watched):
         assert device.seconds_of(key) == pytest.approx(30, abs=2)
-    # No longer watched, it stands in line behind those that are older.
+    # A job that is no longer watched waits behind older jobs.
     device.change(watched[0], watched=False)
     since = device.now
     device.run(60)
@@ -342,7 +342,7 @@ def test_a_slow_draft_soon_has_the_same_share_as_other_jobs() -> None:
 
 
 def in_line(scheduler: Scheduler[str]) -> list[str]:
-    """Who comes onto the device, in order, where all of them take as much memory."""
+    """Returns the order in which jobs come onto the device if all of them use the same memory."""
     order = []
     while (key := scheduler.first_in_line()) is not None:
         order.append(key)
