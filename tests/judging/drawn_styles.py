@@ -13,7 +13,7 @@ _FINER = 3  # lines are drawn 3 times as large and then made smaller, so that th
 
 
 def hatching(photo: PIL.Image.Image) -> PIL.Image.Image:
-    """Returns a photograph as an ink drawing on white, outlined, and hatched more densely where it is dark."""
+    """Returns a photograph as an ink drawing on white: outlined, and hatched densely where it is dark."""
     photo = photo.convert("L")
     photo.thumbnail(_SIZE, PIL.Image.Resampling.LANCZOS)
     smooth = np.asarray(photo.filter(PIL.ImageFilter.GaussianBlur(2)), float)

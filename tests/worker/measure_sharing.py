@@ -125,8 +125,8 @@ def quartiles(seconds: list[float]) -> str:
 
 
 def checkpoints() -> None:
-    # L-BFGS at one size. Checkpoints are taken 5 times as often as usual, which gives as many bytes per second
-    # as at 570 px. The CPU time includes the time to send them.
+    # L-BFGS at one size. Checkpoints are taken 5 times as often as usual, which gives as many bytes per
+    # second as at 570 px. The CPU time includes the time to send them.
     recipe = pb.Recipe(
         evaluations=100_000, longest_side=255, stop_on_plateau=False, precision=pb.PRECISION_FLOAT32
     )
