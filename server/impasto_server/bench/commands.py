@@ -87,7 +87,7 @@ def bench(
     goes to stderr.
     """
     if file is not None and not json:
-        raise typer.BadParameter("a FILE needs --json too", param_hint="FILE")
+        raise typer.BadParameter("needs --json; give --json too", param_hint="FILE")
     from rich.console import Console
 
     _be_like_a_worker()

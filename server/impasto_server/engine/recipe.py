@@ -417,7 +417,7 @@ class Recipe:
     def _check_texture(self, longest: int) -> None:
         """Makes sure that the recipe does not need a content."""
         if self.longest_side not in (None, longest):
-            raise RecipeError("longest_side", f"is not the texture's {longest} px; leave it out")
+            raise RecipeError("longest_side", f"differs from the texture's {longest} px; leave it out")
         if self.content_weight not in (None, 0):
             raise RecipeError("content_weight", "is given, but a texture has no content; leave it out")
         if self._filled("style_weight") == 0:

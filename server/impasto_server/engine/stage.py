@@ -227,10 +227,11 @@ class Stage:
         """Ends the scale early with its best image and a reason."""
         self._settle()
         self.average = None
+        made = "1 evaluation" if self.evaluations == 1 else f"{self.evaluations} evaluations"
         self.trouble = (
             reason,
-            f"stopped at {self.scale.width} × {self.scale.height} after {self.evaluations} evaluations: "
-            f"{why}; the result is the best image before that",
+            f"stopped at {self.scale.width} × {self.scale.height} pixels after {made}: {why}; the result is "
+            "the best image before that",
         )
 
 

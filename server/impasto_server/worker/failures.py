@@ -31,8 +31,8 @@ def failure_of(error: Exception) -> status_pb2.Status:
         return status(
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             "OUT_OF_MEMORY",
-            "the device has too little memory for this job; give a smaller longest_side, or try again when "
-            "fewer jobs run",
+            "the device has too little memory for this job; give a smaller size, or try again when fewer "
+            "jobs run",
         )
     return internal("PAINTING_FAILED", "the painting failed; see the server log")
 
