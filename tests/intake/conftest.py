@@ -1,4 +1,4 @@
-"""These tests run what the children of the intake process run, in their own process."""
+"""These tests run the code of the intake's child processes in the process of the tests."""
 
 from __future__ import annotations
 

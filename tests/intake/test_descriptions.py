@@ -1,4 +1,4 @@
-"""What is told of a file without decoding its pixels."""
+"""Files are described without decoding their pixels."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_bytes_after_the_end_are_ignored(name: str) -> None:
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_turns_the_size(format: str, orientation: int) -> None:
+def test_the_described_size_is_that_of_the_upright_picture(format: str, orientation: int) -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
     found = described(coded(photo(), format, exif=exif))
@@ -124,14 +124,14 @@ def test_orientation_turns_the_size(format: str, orientation: int) -> None:
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
-def test_an_orientation_that_does_not_exist_is_ignored(format: str, value: int) -> None:
+def test_an_invalid_orientation_is_ignored(format: str, value: int) -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = value
     assert size_of(coded(photo(), format, exif=exif)) == (32, 24)
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
-def test_orientation_on_either_side_of_the_pixels_of_a_png_counts(where: str) -> None:
+def test_a_png_orientation_before_or_after_the_pixels_is_read(where: str) -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
     block = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
@@ -139,12 +139,12 @@ def test_orientation_on_either_side_of_the_pixels_of_a_png_counts(where: str) ->
     assert size_of(data) == (24, 32)
 
 
-def test_broken_exif_does_no_harm() -> None:
+def test_broken_exif_does_not_refuse_a_picture() -> None:
     for block in (b"Exif\0\0rubbish", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff"):
         assert size_of(coded(photo(), "JPEG", exif=block)) == (32, 24)
 
 
-def test_headers_that_promise_too_much_are_refused() -> None:
+def test_headers_that_declare_too_many_pixels_are_refused() -> None:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0))
     data = PNG_SIGNATURE + header + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
     with pytest.raises(PictureFault, match="50000 × 50000 pixels; scale it to at most 100,000,000"):
@@ -159,7 +159,7 @@ def test_headers_that_promise_too_much_are_refused() -> None:
         described(FILES["webp with alpha"][:canvas] + b"\xff" * 6 + FILES["webp with alpha"][canvas + 6 :])
 
 
-def test_the_limit_is_the_callers() -> None:
+def test_the_caller_sets_the_pixel_limit() -> None:
     assert describe(io.BytesIO(FILES["png"]), 32 * 24).width == 32
     for data in FILES.values():
         with pytest.raises(PictureFault, match="scale it to at most 767 pixels"):
@@ -180,15 +180,35 @@ def test_pictures_without_pixels_are_refused() -> None:
     "data",
     [
         b"hello",
-        b"GIF89a" + bytes(100),
-        b"%PDF-1.4",
-        coded(photo(), "BMP"),
-        coded(photo(), "GIF"),
+        b"\0\0\0\x18ftypisom",
         bytes(1000),
     ],
 )
-def test_other_kinds_are_refused(data: bytes) -> None:
-    with pytest.raises(PictureFault, match="is not a PNG, JPEG, WebP or TIFF file; convert it"):
+def test_files_that_are_no_pictures_are_refused(data: bytes) -> None:
+    with pytest.raises(PictureFault, match="is not a PNG, JPEG, WebP or TIFF file; export it"):
+        described(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"GIF89a" + bytes(100), "a GIF"),
+        (coded(photo(), "GIF"), "a GIF"),
+        (coded(photo(), "BMP"), "a BMP"),
+        (b"%PDF-1.4", "a PDF"),
+        (b"8BPS\0\1" + bytes(100), r"a Photoshop \(PSD\)"),
+        (b"\0\0\0\x24ftypheic\0\0\0\0mif1heic", "a HEIC"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1heic", "a HEIF"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0mif1avif", "an AVIF"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", r"a camera raw \(CR3\)"),
+        (b"FUJIFILMCCD-RAW 0201" + bytes(100), "a camera raw"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000"),
+    ],
+)
+def test_other_picture_formats_are_refused_by_name(data: bytes, name: str) -> None:
+    words = f"^is {name} file, which is not supported; export it as PNG, TIFF or JPEG$"
+    with pytest.raises(PictureFault, match=words):
         described(data)
 
 
@@ -200,13 +220,13 @@ def test_other_kinds_are_refused(data: bytes) -> None:
         (b"\xff\xc0", b"\xff\xc9", "arithmetic coding"),
     ],
 )
-def test_jpegs_that_no_viewer_shows_are_refused_by_name(marker: bytes, replaced: bytes, words: str) -> None:
+def test_unsupported_kinds_of_jpeg_are_refused_by_name(marker: bytes, replaced: bytes, words: str) -> None:
     with pytest.raises(PictureFault, match=words):
         described(FILES["jpeg"].replace(marker, replaced))
 
 
 @pytest.mark.parametrize("kind", [b"IHDR", b"IDAT", b"IEND", b"PLTE"])
-def test_damaged_chunks_that_the_pixels_need_are_told(kind: bytes) -> None:
+def test_damaged_chunks_that_the_pixels_need_are_reported(kind: bytes) -> None:
     data = bytearray(FILES["palette png"])
     at = data.index(kind)
     length = struct.unpack_from(">I", data, at - 4)[0]
@@ -236,7 +256,7 @@ def test_damaged_chunks_that_the_pixels_do_not_need_are_ignored(extra: bytes) ->
     assert (found.width, found.height, found.has_alpha) == (32, 24, False)
 
 
-def test_structures_of_millions_of_parts_are_refused_early() -> None:
+def test_files_with_too_many_parts_are_refused() -> None:
     with pytest.raises(PictureFault, match="more than 131,072 chunks"):
         described(png(RGB, 2, before=chunk(b"abCd", b"") * 1_000_000))
     with pytest.raises(PictureFault, match="more than 16,384 segments"):
@@ -246,8 +266,8 @@ def test_structures_of_millions_of_parts_are_refused_early() -> None:
         described(b"RIFF" + struct.pack("<I", len(many)) + many)
 
 
-def test_a_scan_of_filling_bytes_is_gone_through_once() -> None:
-    # A regular expression took the square of the length for it: hours.
+def test_a_scan_of_fill_bytes_is_read_in_linear_time() -> None:
+    # A regular expression took quadratic time for this file: hours.
     for filling in (b"\xff" * 20_000_000, b"\xff\0" * 10_000_000, b"\xff\xd0" * 10_000_000):
         with pytest.raises(PictureFault):
             described(b"\xff\xd8" + filling + b"\0")
@@ -271,12 +291,12 @@ mutations: dict[str, Callable[[bytearray, int, bytes], bytes]] = {
     ),
     st.booleans(),
 )
-def test_damaged_files_are_refused_or_sized_but_never_raise_anything_else(
+def test_a_damaged_file_is_described_or_raises_a_picture_fault(
     name: str, changes: list[tuple[str, float, bytes]], at_the_end: bool
 ) -> None:
     data = FILES[name]
     for kind, where, new in changes:
-        # Squared: more often in the header, or in the directory at the end of a TIFF.
+        # Squared, to hit the header, or the directory at the end of a TIFF, more often.
         at = int(where**2 * len(data))
         data = mutations[kind](bytearray(data), max(0, len(data) - at) if at_the_end else at, new)
     with contextlib.suppress(PictureFault):
@@ -286,6 +306,6 @@ def test_damaged_files_are_refused_or_sized_but_never_raise_anything_else(
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([data[:12] for data in FILES.values()]), st.binary(max_size=200))
-def test_rubbish_behind_a_good_beginning_is_refused(beginning: bytes, rubbish: bytes) -> None:
+def test_garbage_after_a_valid_signature_is_refused(beginning: bytes, rubbish: bytes) -> None:
     with pytest.raises(PictureFault):
         described(beginning + rubbish)

@@ -1,4 +1,4 @@
-"""Pictures of every format become upright sRGB of the size that is asked for."""
+"""Pictures of every format become upright sRGB at a given size."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def decoded(data: bytes, **options: Any) -> Pixels:
 
 
 def assert_shows(pixels: Pixels, expected: PIL.Image.Image, *, within: int) -> None:
-    """Both look the same to so many grey levels."""
+    """Asserts that both look the same to within some grey levels."""
     assert pixels.samples.dtype == np.uint8
     assert pixels.samples.flags.c_contiguous
     assert pixels.samples.shape == (expected.height, expected.width, 3)
@@ -54,7 +54,7 @@ def profile(name: str) -> bytes:
 
 
 def swapped_profile() -> bytes:
-    """sRGB, but red and blue trade places: unmistakable."""
+    """The profile of sRGB with red and blue swapped."""
     srgb = profile("sRGB")
     return srgb.replace(b"rXYZ", b"temp").replace(b"bXYZ", b"rXYZ").replace(b"temp", b"bXYZ")
 
@@ -117,7 +117,7 @@ def test_sixteen_bit_grey_is_scaled(format: str) -> None:
     assert_shows(decoded(coded(image, format)), GREYS, within=0)
 
 
-def test_sixteen_bits_become_the_nearest_of_eight() -> None:
+def test_sixteen_bits_are_rounded_to_eight() -> None:
     levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     eight = decoded(png(levels, 0)).samples[..., 0]
     assert (eight == np.rint(levels / 257)).all()
@@ -129,7 +129,7 @@ def test_eight_bits_become_sixteen() -> None:
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_pngs_whose_pixels_share_a_byte(bits: int) -> None:
+def test_png_pixels_of_less_than_a_byte(bits: int) -> None:
     levels = RGB[..., 0].astype(int) * 2**bits // 256
     packed = np.packbits(((levels[..., None] >> np.arange(bits - 1, -1, -1)) & 1).reshape(24, -1), axis=1)
     grey = decoded(png(packed.astype(np.uint8), 0, depth=bits, width=32))
@@ -160,7 +160,7 @@ def test_a_transparent_grey_or_colour_of_a_png(bits: int) -> None:
     assert (pixels.samples[pixels.alpha > 0] == colour[pixels.alpha > 0]).all()
 
 
-def test_a_transparency_that_is_damaged_is_ignored() -> None:
+def test_a_damaged_transparency_chunk_is_ignored() -> None:
     for extra in (chunk(b"tRNS", bytes(6), crc=0), chunk(b"tRNS", bytes(5))):
         pixels = decoded(png(RGB, 2, before=extra))
         assert pixels.alpha is None
@@ -198,14 +198,14 @@ def test_interlaced_pngs(bits: Literal[8, 16], size: tuple[int, int]) -> None:
     assert (interlaced.alpha == plain.alpha).all()
 
 
-def test_orientation_behind_the_pixels_of_a_png_counts() -> None:
+def test_an_orientation_after_the_pixels_of_a_png_is_applied() -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
     data = png(RGB, 2, after=chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")))
     assert_shows(decoded(data), photo().transpose(PIL.Image.Transpose.ROTATE_270), within=0)
 
 
-def test_alpha_is_kept_aside_and_turned_along() -> None:
+def test_alpha_is_returned_separately_and_turned_upright() -> None:
     image = photo().convert("RGBA")
     alpha = PIL.Image.new("L", image.size, 255)
     alpha.putpixel((0, 0), 7)
@@ -245,14 +245,14 @@ def test_webp_with_alpha(lossless: bool) -> None:
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP"])
-def test_of_an_animation_the_first_picture_is_read(format: str) -> None:
+def test_the_first_picture_of_an_animation_is_read(format: str) -> None:
     others = [PIL.Image.new("RGB", (32, 24), "white")] * 2
     data = coded(photo(), format, save_all=True, append_images=others, duration=10, lossless=True)
     assert_shows(decoded(data), photo(), within=0)
 
 
 @pytest.mark.parametrize("size", [None, (10, 10), (40, 40)])
-def test_what_is_hidden_gets_the_mean_of_what_is_seen(size: tuple[int, int] | None) -> None:
+def test_hidden_pixels_get_the_mean_colour_of_visible_ones(size: tuple[int, int] | None) -> None:
     image = PIL.Image.new("RGBA", (20, 20), (0, 0, 0, 0))
     image.paste((200, 100, 50, 255), (0, 0, 10, 20))
     image.paste((100, 100, 50, 3), (10, 0, 11, 20))
@@ -264,13 +264,13 @@ def test_what_is_hidden_gets_the_mean_of_what_is_seen(size: tuple[int, int] | No
         assert pixels[5, 10].tolist() == [100, 100, 50]
 
 
-def test_a_picture_that_is_all_hidden_is_left_alone() -> None:
+def test_a_picture_with_only_hidden_pixels_is_left_alone() -> None:
     image = photo().convert("RGBA")
     image.putalpha(0)
     assert_shows(decoded(coded(image)), photo(), within=0)
 
 
-def test_what_is_hidden_can_be_left_alone() -> None:
+def test_hidden_pixels_can_be_left_alone() -> None:
     image = photo().convert("RGBA")
     image.putalpha(GREYS.point(lambda level: 255 if level > 99 else 0))
     assert_shows(decoded(coded(image), fill_hidden=False), photo(), within=0)
@@ -287,7 +287,7 @@ def test_profiles_are_converted_to_srgb(format: str, size: tuple[int, int] | Non
     assert_shows(decoded(data, size=size), expected, within=5)
 
 
-def test_a_profile_counts_in_sixteen_bits() -> None:
+def test_a_profile_is_applied_to_sixteen_bits() -> None:
     pre = chunk(b"iCCP", b"icc\0\0" + zlib.compress(swapped_profile()))
     deep = np.asarray(swapped_photo()).astype(np.uint16) * 257
     pixels = decoded(png(deep, 2, before=pre), bits=16)
@@ -295,11 +295,11 @@ def test_a_profile_counts_in_sixteen_bits() -> None:
 
 
 ROMM = np.array([[0.7977, 0.1352, 0.0313], [0.2880, 0.7119, 0.0001], [0.0, 0.0, 0.8249]])
-"""From linear R, G, B to X, Y, Z (D50), of the wide gamut of ISO 22028-2."""
+"""From linear R, G, B to X, Y, Z (D50), for the wide gamut of ISO 22028-2."""
 
 
 def with_primaries(matrix: np.ndarray[Any, Any]) -> tuple[bytes, np.ndarray[Any, Any]]:
-    """The profile of sRGB with other primaries, and what makes of its linear colours those of sRGB."""
+    """The profile of sRGB with other primaries, and the matrix from its linear colours to those of sRGB."""
     srgb = bytearray(profile("sRGB"))
     own = np.empty((3, 3))
     (count,) = struct.unpack_from(">I", srgb, 128)
@@ -327,14 +327,14 @@ def test_colours_beyond_srgb_become_the_nearest_levels(coded_bits: int, bits: in
     assert np.abs(shown.samples / (2.0**bits - 1) - expected).max() <= 2 / 255
 
 
-def test_a_profile_for_rgb_counts_for_grey() -> None:
+def test_an_rgb_profile_is_applied_to_grey() -> None:
     gamma = profile("sRGB")
     assert_shows(decoded(coded(photo().convert("L"), icc_profile=gamma)), photo().convert("L"), within=1)
     pixels = decoded(coded(photo().convert("L"), icc_profile=swapped_profile()))
     assert_shows(pixels, photo().convert("L"), within=3)
 
 
-def test_a_large_profile_is_followed_in_every_format() -> None:
+def test_a_large_profile_is_applied_in_every_format() -> None:
     large = bytearray(swapped_profile()) + np.random.default_rng(0).bytes(1_300_000)
     large[:4] = struct.pack(">I", len(large))
     pre = chunk(b"iCCP", b"icc\0\0" + zlib.compress(bytes(large)))
@@ -343,14 +343,14 @@ def test_a_large_profile_is_followed_in_every_format() -> None:
     assert_shows(decoded(data), photo(), within=5)
 
 
-def test_a_profile_larger_than_profiles_are_is_ignored() -> None:
+def test_an_absurdly_large_profile_is_ignored() -> None:
     large = bytearray(swapped_profile()) + bytes(50_000_000)
     large[:4] = struct.pack(">I", len(large))
     pre = chunk(b"iCCP", b"icc\0\0" + zlib.compress(bytes(large), 1))
     assert_shows(decoded(png(RGB, 2, before=pre)), photo(), within=0)
 
 
-def test_much_text_does_no_harm() -> None:
+def test_large_text_chunks_do_no_harm() -> None:
     for text in (chunk(b"tEXt", b"Comment\0" + b"x" * 20_000_000), chunk(b"tEXt", b"Comment\0x") * 5000):
         assert_shows(decoded(png(RGB, 2, before=text)), photo(), within=0)
 
@@ -392,7 +392,7 @@ SIZES = [
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
-def test_any_size_is_made_by_lanczos(format: str, size: tuple[int, int]) -> None:
+def test_pictures_are_resized_by_lanczos(format: str, size: tuple[int, int]) -> None:
     image = photo(400, 300)
     noise = np.random.default_rng(0).integers(-20, 20, (300, 400, 3))
     image = PIL.Image.fromarray((np.asarray(image) // 2 + 60 + noise).astype(np.uint8))
@@ -408,7 +408,7 @@ def test_any_size_is_made_by_lanczos(format: str, size: tuple[int, int]) -> None
 
 @pytest.mark.parametrize("size", [(50, 50), (33, 71), (10, 10), (7, 99), (3, 3), (130, 130), (99, 201)])
 @pytest.mark.parametrize("level", [1, 1000, 32768, 65535])
-def test_what_is_even_stays_even_at_any_size(size: tuple[int, int], level: int) -> None:
+def test_a_uniform_colour_stays_uniform_at_any_size(size: tuple[int, int], level: int) -> None:
     even = np.full((100, 100, 4), level, np.uint16)
     pixels = decoded(png(even, 6), size=size, bits=16)
     assert (pixels.samples == level).all()
@@ -418,14 +418,14 @@ def test_what_is_even_stays_even_at_any_size(size: tuple[int, int], level: int) 
     assert (white.samples == 255).all()
 
 
-def test_sixteen_bits_are_resized_finer_than_eight() -> None:
+def test_resizing_keeps_the_precision_of_sixteen_bits() -> None:
     ramp = np.tile(np.linspace(0, 65535, 400).astype(np.uint16), (40, 1))
     small = decoded(png(ramp, 0), size=(100, 10), bits=16).samples[5, 5:95, 0].astype(int)
     expected = np.linspace(0, 65535, 400).reshape(100, 4).mean(1)[5:95]
     assert np.abs(small - expected).max() < 8
 
 
-def test_shrinking_while_decoding_keeps_what_is_sharp_sharp() -> None:
+def test_shrinking_while_decoding_keeps_the_picture_sharp() -> None:
     lines = np.zeros((512, 2048), np.uint8)
     lines[:, ::32] = 255
     lines[:, 1::32] = 255
@@ -468,7 +468,7 @@ def test_raw_pixels(bits: Literal[8, 16], raw_bits: Literal[8, 16]) -> None:
     assert_shows(small, photo().resize((16, 12), PIL.Image.Resampling.LANCZOS), within=1)
 
 
-def test_raw_pixels_that_are_too_few_are_refused() -> None:
+def test_too_few_raw_pixels_are_refused() -> None:
     with pytest.raises(PictureFault, match="fewer pixels"):
         decode_picture(Raw(io.BytesIO(bytes(15)), 0, 2, 2, 8), bits=8)
     with pytest.raises(PictureFault, match="fewer pixels"):
@@ -484,21 +484,21 @@ def damaged_files() -> dict[str, bytes]:
     return {
         "jpeg whose scan ends early": jpeg[: len(jpeg) // 2] + b"\xff\xd9",
         "progressive jpeg whose scan ends early": progressive[: len(progressive) // 2] + b"\xff\xd9",
-        "jpeg with rubbish in its scan": jpeg[: len(jpeg) // 2] + b"\xfe\x7f" * 400 + jpeg[-700:],
+        "jpeg with garbage in its scan": jpeg[: len(jpeg) // 2] + b"\xfe\x7f" * 400 + jpeg[-700:],
         "png with too few rows": png(RGB, 2)[:8]
         + chunk(b"IHDR", struct.pack(">IIBBBBB", 32, 24, 8, 2, 0, 0, 0))
         + chunk(b"IDAT", deflated)
         + chunk(b"IEND", b""),
-        "png whose data are rubbish": png(RGB, 2)[:33] + chunk(b"IDAT", b"rubbish" * 9) + chunk(b"IEND", b""),
-        "tiff with rubbish in a strip": bytes(lzw),
+        "png whose data are garbage": png(RGB, 2)[:33] + chunk(b"IDAT", b"rubbish" * 9) + chunk(b"IEND", b""),
+        "tiff with garbage in a strip": bytes(lzw),
     }
 
 
 @pytest.mark.parametrize("name", damaged_files())
 @pytest.mark.parametrize("size", [None, (16, 16)])
-def test_damaged_pixels_are_told(name: str, size: tuple[int, int] | None) -> None:
+def test_damaged_pixels_are_reported(name: str, size: tuple[int, int] | None) -> None:
     data = damaged_files()[name]
-    with pytest.raises(PictureFault, match=r"is damaged: its pixels cannot be decoded \(.+\)"):
+    with pytest.raises(PictureFault, match=r"is damaged: its pixels cannot be decoded \(.+\); save it again"):
         decoded(data, size=size)
     with pytest.raises(PictureFault):
         decode_mask(io.BytesIO(data))
@@ -553,8 +553,8 @@ def test_a_mask_of_raw_pixels() -> None:
     assert np.abs(mask.astype(int) - np.asarray(GREYS).astype(int) * 128 / 255).max() <= 1
 
 
-def test_a_masks_levels_are_no_colours() -> None:
-    # To a picture, this profile would make other colours of the same numbers.
+def test_a_masks_profile_is_ignored() -> None:
+    # For a picture, this profile would change the colours.
     data = coded(photo(), icc_profile=swapped_profile())
     assert (levels(data) == np.asarray(photo().convert("L"))).all()
     linear = png(RGB, 2, before=chunk(b"gAMA", struct.pack(">I", 100_000)))
@@ -583,7 +583,7 @@ def test_a_large_mask_is_averaged(max_size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("max_size", [(20, 400), (400, 20), (32, 24), (33, 25)])
-def test_a_mask_that_is_larger_in_one_direction_only_keeps_its_size(max_size: tuple[int, int]) -> None:
+def test_a_mask_larger_in_only_one_direction_keeps_its_size(max_size: tuple[int, int]) -> None:
     assert levels(coded(GREYS), max_size).shape == (24, 32)
 
 
@@ -623,7 +623,7 @@ FILES = [
 )
 def test_damaged_files_are_decoded_or_refused(data: bytes, changes: list[tuple[str, float, bytes]]) -> None:
     for kind, where, new in changes:
-        # Squared: more often in the header.
+        # Squared, to hit the header more often.
         data = mutations[kind](data, int(where**2 * len(data)), new)
     with contextlib.suppress(PictureFault):
         found = describe(io.BytesIO(data), 10**6)
@@ -635,7 +635,7 @@ def test_damaged_files_are_decoded_or_refused(data: bytes, changes: list[tuple[s
 
 
 @pytest.mark.parametrize("odd", ["longer than the palette", "before the palette"])
-def test_transparencies_that_are_not_of_the_palette_are_passed_over(odd: str) -> None:
+def test_transparencies_that_do_not_fit_the_palette_are_ignored(odd: str) -> None:
     palette = chunk(b"PLTE", bytes([10, 20, 30, 200, 100, 50, 0, 255, 0]))
     transparencies = chunk(b"tRNS", bytes([0, 0, 0, 0]) if odd.startswith("longer") else bytes([0]))
     before = palette + transparencies if odd.startswith("longer") else transparencies + palette

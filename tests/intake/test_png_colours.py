@@ -1,4 +1,4 @@
-"""The chunks of a PNG that say what its samples stand for: cICP, iCCP, sRGB, gAMA and cHRM, in that order."""
+"""PNG chunks that declare the colour coding: cICP, iCCP, sRGB, gAMA and cHRM, in order of precedence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SRGB_CHROMATICITIES = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 P3_CHROMATICITIES = (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)
 ADOBE_CHROMATICITIES = (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 
-# From linear R, G and B to those of sRGB, as the specifications print them (CSS Color 4; Adobe RGB 1998).
+# Matrices from linear R, G and B to those of sRGB, as in the specifications (CSS Color 4; Adobe RGB 1998).
 P3_TO_SRGB = np.array(
     [[1.2249401, -0.2249404, 0], [-0.0420569, 1.0420571, 0], [-0.0196376, -0.0786361, 1.0982735]]
 )
@@ -52,7 +52,7 @@ def swapped_profile() -> bytes:
 
 
 def srgb_of(light: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """IEC 61966-2-1, in units of 8-bit levels."""
+    """sRGB values of linear light (IEC 61966-2-1), in units of 8-bit levels."""
     light = light.clip(0, 1)
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055) * 255
 
@@ -63,20 +63,20 @@ def srgb_light(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def shown(before: bytes, samples: np.ndarray[Any, Any] = RGB) -> np.ndarray[Any, Any]:
-    """A PNG's colours in sRGB, in units of 8-bit levels, but finer."""
+    """A PNG's colours in sRGB, in fractions of 8-bit levels."""
     color_type = 0 if samples.ndim == 2 else 2
     pixels = decode_picture(io.BytesIO(png(samples, color_type, before=before)), bits=16).samples
     return pixels / 257
 
 
 @pytest.mark.parametrize("value", [1.0, 1 / 1.8, 1 / 2.6, 0.6, 1.5])
-def test_a_gamma_is_followed(value: float) -> None:
+def test_a_gamma_is_applied(value: float) -> None:
     expected = srgb_of((RGB / 255) ** (1 / value))
     assert np.abs(shown(gamma(value)) - expected).max() < 0.02
 
 
 @pytest.mark.parametrize("value", [1.0, 1 / 1.8])
-def test_a_gamma_is_followed_in_grey_and_in_sixteen_bits(value: float) -> None:
+def test_a_gamma_is_applied_to_grey_and_to_sixteen_bits(value: float) -> None:
     grey = RGB[..., 0]
     expected = srgb_of((grey / 255) ** (1 / value))[..., None]
     assert np.abs(shown(gamma(value), grey) - expected).max() < 0.02
@@ -86,7 +86,7 @@ def test_a_gamma_is_followed_in_grey_and_in_sixteen_bits(value: float) -> None:
 
 
 def test_linear_samples_of_eight_bits() -> None:
-    # What every browser shows for the middle of a linear PNG.
+    # Every browser shows these levels for mid-grey of a linear PNG.
     samples = np.full((4, 4, 3), 128, np.uint8)
     pixels = decode_picture(io.BytesIO(png(samples, 2, before=gamma(1.0))), bits=8)
     assert (pixels.samples == 188).all()
@@ -114,11 +114,11 @@ def test_linear_samples_of_eight_bits() -> None:
         chunk(b"cICP", bytes([9, 13, 0, 0])),
     ],
 )
-def test_what_is_srgb_or_says_nothing_stays_as_it_is(before: bytes) -> None:
+def test_srgb_or_untagged_samples_stay_as_they_are(before: bytes) -> None:
     assert (shown(before) == RGB).all()
 
 
-def test_a_gamma_after_the_pixels_counts_for_nothing() -> None:
+def test_a_gamma_after_the_pixels_is_ignored() -> None:
     data = png(RGB, 2, after=gamma(1.0))
     assert (decode_picture(io.BytesIO(data), bits=8).samples == RGB).all()
 
@@ -134,9 +134,9 @@ def test_a_gamma_after_the_pixels_counts_for_nothing() -> None:
         (chunk(b"cICP", bytes([1, 5, 0, 1])), 2.8, np.eye(3)),
     ],
 )
-def test_primaries_are_followed(before: bytes, power: float, matrix: np.ndarray[Any, Any]) -> None:
+def test_primaries_are_applied(before: bytes, power: float, matrix: np.ndarray[Any, Any]) -> None:
     expected = srgb_of((RGB / 255) ** power @ matrix.T)
-    # 1/2.2 is coded as 0.45455, chromaticities with five digits.
+    # The file has 1/2.2 as 0.45455, and chromaticities with five digits.
     assert np.abs(shown(before) - expected).max() < 0.6
 
 
@@ -151,7 +151,7 @@ def test_the_curve_of_television_by_cicp() -> None:
     assert np.abs(shown(chunk(b"cICP", bytes([1, 1, 0, 1]))) - srgb_of(light)).max() < 0.2
 
 
-def test_another_white_is_adapted_to() -> None:
+def test_another_white_point_is_adapted() -> None:
     d50 = (0.3457, 0.3585, *SRGB_CHROMATICITIES[2:])
     white = np.full((2, 2, 3), 255, np.uint8)
     assert np.abs(shown(gamma(1.0) + chromaticities(d50), white) - 255).max() < 0.05
@@ -160,7 +160,7 @@ def test_another_white_is_adapted_to() -> None:
     assert np.ptp(neutral) < 0.05
 
 
-def test_a_profile_overrules_gamma_but_a_broken_one_does_not() -> None:
+def test_a_profile_overrides_gamma_but_a_broken_one_does_not() -> None:
     swapped = np.ascontiguousarray(RGB[..., ::-1])
     followed = shown(profile_chunk(swapped_profile()) + gamma(1.0), swapped)
     assert np.abs(followed - RGB).max() < 3
@@ -177,7 +177,7 @@ def test_impossible_primaries_do_no_harm(values: tuple[float, ...]) -> None:
     shown(gamma(1.0) + chromaticities(values))
 
 
-def test_gamma_counts_at_any_size() -> None:
+def test_a_gamma_is_applied_at_any_size() -> None:
     data = png(np.full((40, 40, 3), 128, np.uint8), 2, before=gamma(1.0))
     for size in ((10, 10), (70, 70)):
         assert (decode_picture(io.BytesIO(data), size=size, bits=8).samples == 188).all()

@@ -1,4 +1,4 @@
-"""The final file: what was painted, with all that belongs to it of its content; and what becomes of it."""
+"""The stored result, with alpha and colours of its content, and its conversions to other formats."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SWAPPED = SRGB.replace(b"rXYZ", b"temp").replace(b"bXYZ", b"rXYZ").replace(b"tem
 
 
 def wide_profile() -> bytes:
-    """The primaries of Adobe RGB (1998), as profiles have them."""
+    """A profile with the primaries of Adobe RGB (1998)."""
     profile = bytearray(SRGB)
     primaries = {
         b"rXYZ": (0.60974, 0.31111, 0.01947),
@@ -78,7 +78,7 @@ def converted(data: bytes, format: Format, **options: Any) -> bytes:
 
 
 def stored(data: bytes) -> np.ndarray[Any, Any]:
-    """A PNG's or TIFF's samples as they are in the file, up to their colour management."""
+    """The samples of a PNG or TIFF as they are in the file, before colour management."""
     plain = data
     if data.startswith(b"\x89PNG"):
         needed = [
@@ -105,7 +105,7 @@ def kinds(data: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("metadata", [{"origin": "Bézier", "n": 1}, {"title": "日本"}])
 @pytest.mark.parametrize("ascii", [True, False])
-def test_results_carry_how_they_were_made(metadata: dict[str, Any], ascii: bool) -> None:
+def test_a_result_says_how_it_was_made(metadata: dict[str, Any], ascii: bool) -> None:
     data = result(metadata=json.dumps(metadata, ensure_ascii=ascii))
     text = png_text(data, "impasto")
     assert text is not None
@@ -113,7 +113,7 @@ def test_results_carry_how_they_were_made(metadata: dict[str, Any], ascii: bool)
     assert json.loads(opened(data).info["impasto"]) == metadata
 
 
-def test_an_untagged_picture_comes_back_untagged() -> None:
+def test_the_result_of_an_untagged_picture_is_untagged() -> None:
     for content in (None, coded(photo()), coded(photo().convert("CMYK"), "TIFF"), coded(photo(), "JPEG")):
         data = result(content=content)
         assert (stored(data) == PAINTED).all()
@@ -127,7 +127,7 @@ def test_sixteen_bits_are_written() -> None:
     assert (stored(data) == DEEP).all()
 
 
-def test_alpha_comes_back() -> None:
+def test_a_result_has_the_alpha_of_its_content() -> None:
     image = photo().convert("RGBA")
     alpha = PIL.Image.linear_gradient("L").resize(image.size)
     image.putalpha(alpha)
@@ -145,7 +145,7 @@ def test_alpha_is_resized_with_the_picture() -> None:
     assert (data[..., 3] == 77).all()
 
 
-def test_the_picture_is_upright_and_so_is_its_alpha() -> None:
+def test_the_result_and_its_alpha_are_upright() -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
     image = photo().convert("RGBA")
@@ -160,17 +160,17 @@ def test_the_picture_is_upright_and_so_is_its_alpha() -> None:
 
 
 @pytest.mark.parametrize("profile", [SWAPPED, WIDE])
-def test_a_colour_profile_comes_back_and_so_do_its_colours(profile: bytes) -> None:
+def test_a_result_has_the_profile_of_its_content_and_the_same_colours(profile: bytes) -> None:
     data = result(content=coded(photo(), icc_profile=profile))
     assert opened(data).info["icc_profile"] == profile
     shown = decode_picture(io.BytesIO(data), bits=8).samples
     if profile == SWAPPED:
         assert (stored(data) == PAINTED[..., ::-1]).all()
-    # In Adobe RGB, the darkest of sRGB's levels lie closer together than 8 bits can tell.
+    # In Adobe RGB, the darkest levels of sRGB are closer together than 8 bits can resolve.
     assert np.abs(shown.astype(int) - PAINTED).max() <= 7
 
 
-def test_a_profile_comes_back_from_every_format_and_with_grey() -> None:
+def test_a_result_has_the_profile_of_its_content_in_every_format_and_with_grey() -> None:
     for format in ("JPEG", "TIFF", "WEBP"):
         assert opened(result(content=coded(photo(), format, icc_profile=WIDE))).info["icc_profile"] == WIDE
     assert opened(result(content=coded(photo().convert("L"), icc_profile=WIDE))).info["icc_profile"] == WIDE
@@ -207,7 +207,7 @@ def grey_profile() -> bytes:
     return head.ljust(128, b"\0") + body
 
 
-def test_a_profile_for_grey_is_followed() -> None:
+def test_a_profile_for_grey_is_applied() -> None:
     grey = photo().convert("L")
     shown = decode_picture(io.BytesIO(coded(grey, icc_profile=grey_profile())), bits=16).samples
     light = (np.asarray(grey) / 255) ** 1.8
@@ -215,8 +215,8 @@ def test_a_profile_for_grey_is_followed() -> None:
     assert np.abs(shown / 65535 - srgb[..., None]).max() < 0.006
 
 
-def test_a_profile_that_cannot_be_written_in_becomes_srgb() -> None:
-    # Without a way back: a table from device to Lab alone, as scanners have it.
+def test_a_profile_that_cannot_be_converted_to_becomes_srgb() -> None:
+    # It has only a table from device to Lab, as the profiles of scanners do.
     data = result(content=coded(photo(), icc_profile=scanner_profile()))
     assert opened(data).info["icc_profile"] != scanner_profile()
     assert (stored(data) == PAINTED).all()
@@ -226,7 +226,7 @@ def test_a_profile_that_cannot_be_written_in_becomes_srgb() -> None:
 
 
 def scanner_profile() -> bytes:
-    """A profile for reading only: a table (lut8Type) whose L* is the mean of R, G and B."""
+    """A profile that converts only to Lab: a table (lut8Type) whose L* is the mean of R, G and B."""
     grid = [(r, g, b) for r in (0, 1) for g in (0, 1) for b in (0, 1)]
     table = b"".join(bytes([(r + g + b) * 85, 128, 128]) for r, g, b in grid)
     identity = bytes(range(256)) * 3
@@ -244,7 +244,7 @@ def scanner_profile() -> bytes:
     return head.ljust(128, b"\0") + body
 
 
-def test_a_broken_profile_does_not_come_back() -> None:
+def test_a_broken_profile_is_dropped() -> None:
     for broken in (b"rubbish", b"x" * 300, SRGB[:300]):
         data = result(content=coded(photo(), icc_profile=broken))
         assert "icc_profile" not in opened(data).info
@@ -302,11 +302,11 @@ def test_outside_a_selection_every_sample_is_the_contents(name: str, samples: np
 
 
 @pytest.mark.parametrize("name", CONTENTS)
-def test_inside_a_selection_is_what_was_painted(name: str) -> None:
+def test_inside_a_selection_the_result_is_the_painting(name: str) -> None:
     content, _ = CONTENTS[name]
     data = result(content=content, selection=HALF)
     shown = decode_picture(io.BytesIO(data), bits=8, fill_hidden=False).samples
-    # Eight bits are coarser in other spaces than in sRGB where it is dark, in linear light much coarser.
+    # In the dark, 8 bits are coarser in other spaces than in sRGB, and much coarser in linear light.
     within = 1 if "16 bits" in name else 14 if name == "linear light" else 7
     assert np.abs(shown[:, :16].astype(int) - PAINTED[:, :16]).max() <= within
 
@@ -343,7 +343,7 @@ def test_a_content_of_another_size_is_resized_around_a_selection() -> None:
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "LAB"])
-def test_what_no_png_can_be_becomes_srgb_around_a_selection(mode: str) -> None:
+def test_colours_that_no_png_can_have_become_srgb_around_a_selection(mode: str) -> None:
     if mode == "LAB":
         image = ImageCms.profileToProfile(
             photo(), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
@@ -371,7 +371,7 @@ def test_raw_pixels_as_content_and_selection(bits: Literal[8, 16]) -> None:
     ).all()
 
 
-def test_a_damaged_content_is_told() -> None:
+def test_a_damaged_content_is_reported() -> None:
     data = coded(PIL.Image.effect_noise((64, 64), 90).convert("RGB"), "JPEG")
     with pytest.raises(PictureFault, match="cannot be decoded"):
         result(content=data[: len(data) // 2] + b"\xff\xd9", selection=HALF)
@@ -451,13 +451,13 @@ def test_bare_pixels_are_srgb_with_alpha(deep: bool, transparent: bool) -> None:
         assert np.abs(pixels[..., 3] - alpha * full).max() <= 0.51
 
 
-def test_bare_pixels_of_an_untagged_picture_are_its_own() -> None:
+def test_bare_pixels_of_an_untagged_picture_are_its_samples() -> None:
     data = a_result(profile=None)
     pixels = np.frombuffer(converted(data, "rgba8"), np.uint8).reshape(24, 32, 4)
     assert (pixels == stored(data)).all()
 
 
-def test_a_picture_in_linear_light_is_converted_for_formats_that_cannot_say_so() -> None:
+def test_a_picture_in_linear_light_is_converted_for_formats_that_cannot_declare_it() -> None:
     content, _ = CONTENTS["linear light"]
     data = result(content=content, selection=BLACK)
     expected = decode_picture(io.BytesIO(content), bits=8).samples

@@ -1,4 +1,4 @@
-"""Every kind of TIFF is read right or refused by name."""
+"""Every kind of TIFF is read correctly or refused by name."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def with_alpha(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def as_uint(samples: np.ndarray[Any, Any], bits: int) -> np.ndarray[Any, Any]:
-    """8-bit samples in so many bits, 255 becoming the largest value."""
+    """Converts 8-bit samples to another depth; 255 becomes the largest value."""
     return samples.astype(f"u{bits // 8}") * ((2**bits - 1) // 255)
 
 
 def shown(data: bytes) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-    """Colours and alpha in 16 bits, in units of the 8-bit ones."""
+    """Colours and alpha, decoded to 16 bits, in units of 8-bit levels."""
     pixels = decode_picture(io.BytesIO(data), bits=16)
     return pixels.samples / 257, None if pixels.alpha is None else pixels.alpha / 257
 
@@ -46,7 +46,7 @@ def shown(data: bytes) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | Non
 @pytest.mark.parametrize("bits", [8, 16, 32])
 @pytest.mark.parametrize("has_alpha", [False, True])
 @pytest.mark.parametrize("model", ["grey", "white is zero", "rgb", "cmyk"])
-def test_whole_numbers_of_every_depth_and_order(
+def test_integers_of_every_depth_and_byte_order(
     order: str, separate: bool, bits: int, has_alpha: bool, model: str
 ) -> None:
     if model == "cmyk":
@@ -71,7 +71,7 @@ def test_whole_numbers_of_every_depth_and_order(
     assert description.bits == (8 if bits == 8 else 16)
     assert description.has_alpha == has_alpha
     colours, alpha = shown(data)
-    # Inks are multiplied, so that there the roundings differ.
+    # CMYK is converted by multiplication, which rounds differently.
     assert np.abs(colours - expected).max() <= (0.51 if model == "cmyk" else 0)
     if has_alpha:
         assert alpha is not None
@@ -97,7 +97,7 @@ def test_floating_point(order: str, dtype: str, separate: bool, has_alpha: bool,
         extra=[2] if has_alpha else None,
     )
     colours, alpha = shown(data)
-    # Half precision has 11 bits.
+    # Half precision has 11 significant bits.
     within = 0.01 if dtype == "f4" else 0.07
     assert np.abs(colours - expected).max() <= within
     if has_alpha:
@@ -105,7 +105,7 @@ def test_floating_point(order: str, dtype: str, separate: bool, has_alpha: bool,
         assert np.abs(alpha - ALPHA[..., 0]).max() <= within
 
 
-def test_what_is_no_number_is_black_and_what_is_infinite_is_one() -> None:
+def test_nan_is_black_and_infinity_is_one() -> None:
     values = np.full((4, 4), 0.5, np.float32)
     values[0] = np.nan, np.inf, -np.inf, -3
     colours, _ = shown(tiff(values, 1, format=3))
@@ -123,7 +123,7 @@ def test_the_largest_value_beyond_one_is_white() -> None:
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 @pytest.mark.parametrize("photometric", [0, 1, 3])
-def test_samples_that_share_a_byte(bits: int, photometric: int) -> None:
+def test_samples_of_less_than_a_byte(bits: int, photometric: int) -> None:
     most = 2**bits - 1
     levels = GREY.astype(int) * (most + 1) // 256
     binary = (levels[..., None] >> np.arange(bits - 1, -1, -1)) & 1
@@ -154,7 +154,7 @@ def test_lab(separate: bool, bits: int, has_alpha: bool, photometric: int) -> No
     srgb, lab_profile = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     lab = ImageCms.profileToProfile(photo(), srgb, lab_profile, outputMode="LAB")
     assert lab is not None
-    levels = np.asarray(lab)  # Its a and b are two's complements.
+    levels = np.asarray(lab)  # Its a and b are in two's complement.
     samples: np.ndarray[Any, Any] = levels.astype(np.uint16)
     if bits == 8:
         samples = (
@@ -171,7 +171,7 @@ def test_lab(separate: bool, bits: int, has_alpha: bool, photometric: int) -> No
         alpha = ALPHA if bits == 8 else ALPHA.astype(np.uint16) * 257
         samples = np.concatenate([samples, alpha], 2)
     data = tiff(samples, photometric, separate=separate, extra=[2] if has_alpha else None)
-    # Little CMS takes shortcuts that cost tens of levels in dark blue unless it is told not to.
+    # By default, Little CMS takes shortcuts with errors of tens of levels in dark blue.
     exact = ImageCms.Flags.NOOPTIMIZE | ImageCms.Flags.NOCACHE
     back = ImageCms.profileToProfile(lab, lab_profile, srgb, outputMode="RGB", flags=exact)
     assert back is not None
@@ -243,7 +243,7 @@ def test_lab_multiplied_by_alpha_is_divided_by_it(bits: int, photometric: int) -
 
 
 def tiled(samples: np.ndarray[Any, Any], photometric: int, *, separate: bool = True, **rest: Any) -> bytes:
-    """A picture of one tile a plane: 32 × 32, so that 32 × 24 pixels of it are seen."""
+    """A picture with one tile per plane: 32 × 32, of which 32 × 24 pixels are visible."""
     rows = np.concatenate([samples.reshape(24, 32, -1), samples.reshape(24, 32, -1)[:8]])
     planes = rows.shape[2] if separate else 1
     size = rows.nbytes // planes
@@ -254,7 +254,7 @@ def tiled(samples: np.ndarray[Any, Any], photometric: int, *, separate: bool = T
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f2", "f4"])
 @pytest.mark.parametrize("in_tiles", [False, True])
-def test_a_single_plane_is_read_whatever_it_is_called(dtype: str, in_tiles: bool) -> None:
+def test_one_channel_is_read_with_either_planar_configuration(dtype: str, in_tiles: bool) -> None:
     samples = GREY / 255.0
     samples = np.rint(samples * np.iinfo(dtype).max) if dtype[0] == "u" else samples
     make = tiled if in_tiles else tiff
@@ -263,7 +263,7 @@ def test_a_single_plane_is_read_whatever_it_is_called(dtype: str, in_tiles: bool
 
 
 @pytest.mark.parametrize("extra", [[0], [0, 0], None])
-def test_channels_that_are_not_alpha_are_passed_over(extra: list[int] | None) -> None:
+def test_extra_channels_other_than_alpha_are_ignored(extra: list[int] | None) -> None:
     spots = np.repeat(ALPHA, len(extra or [0]), 2)
     colours, alpha = shown(tiff(np.concatenate([RGB, spots], 2), 2, extra=extra))
     assert (colours == RGB).all()
@@ -287,10 +287,10 @@ def test_alpha_may_come_after_other_channels() -> None:
         (tiff((GREY // 2).astype("i4"), 1, format=2), "32-bit signed samples"),
         (tiff((GREY // 2).astype("i1"), 1, format=2), "8-bit signed samples"),
         (tiff(GREY.astype("u2"), 1, bits=12, width=42), "12-bit samples"),
-        (tiff(as_uint(CMYK, 32), 5), "32-bit samples of CMYK"),
+        (tiff(as_uint(CMYK, 32), 5), "32-bit CMYK samples"),
         (tiff((RGB / 255).astype("f2"), 2, format=3, separate=True), "floating-point samples in separate"),
-        (tiled(RGB, 2), "in tiles whose channels lie in separate planes"),
-        (tiled(with_alpha(GREY), 1, extra=[2]), "in tiles whose channels lie in separate planes"),
+        (tiled(RGB, 2), "tiled TIFF with separate planes"),
+        (tiled(with_alpha(GREY), 1, extra=[2]), "tiled TIFF with separate planes"),
         (tiff(RGB, 2, more=[(258, 3, [5, 6, 5])]), "channels differ in depth"),
         (tiff(RGB, 6), "YCbCr"),
         (tiff(RGB, 32845), "LogLuv"),
@@ -299,11 +299,11 @@ def test_alpha_may_come_after_other_channels() -> None:
         (tiff(RGB, 2, more=[(259, 3, [34925])]), "LZMA"),
         (tiff(RGB, 2, more=[(259, 3, [6])]), "old-style JPEG"),
         (tiff(RGB, 2, more=[(259, 3, [65000])]), "method 65000"),
-        (tiff(with_alpha(GREY), 3, extra=[2]), "2 channels of a palette"),
+        (tiff(with_alpha(GREY), 3, extra=[2]), "2 palette channels"),
         (tiff(np.concatenate([RGB] * 4, 2), 2, extra=[0] * 9), "12 channels"),
     ],
 )
-def test_other_kinds_are_refused_by_name(data: bytes, words: str) -> None:
+def test_unsupported_kinds_of_tiff_are_refused_by_name(data: bytes, words: str) -> None:
     with pytest.raises(PictureFault, match=words) as caught:
         describe(io.BytesIO(data), 10**6)
     assert "; save it" in str(caught.value)
@@ -312,7 +312,7 @@ def test_other_kinds_are_refused_by_name(data: bytes, words: str) -> None:
 
 
 def raw_file(first: list[Entry], second: list[Entry], *, sub: bool) -> bytes:
-    """A file of two pictures, the second one a sub-picture of the first, or a page of its own."""
+    """A file of two pictures; the second is a sub-picture of the first, or another page."""
     small, large = photo(16, 12).tobytes(), photo().tobytes()
 
     def entries(width: int, height: int, at: int, more: list[Entry]) -> list[Entry]:
@@ -357,8 +357,8 @@ def raw_file(first: list[Entry], second: list[Entry], *, sub: bool) -> bytes:
         b"II*\0\x10\0\0\0CR\2\0" + bytes(100),
     ],
 )
-def test_raw_files_of_cameras_are_refused(data: bytes) -> None:
-    with pytest.raises(PictureFault, match="camera's raw file; develop it"):
+def test_camera_raw_files_are_refused(data: bytes) -> None:
+    with pytest.raises(PictureFault, match="camera raw file, which is not supported; export it"):
         describe(io.BytesIO(data), 10**6)
 
 
@@ -372,12 +372,12 @@ def test_the_first_page_is_read_unless_it_is_a_thumbnail() -> None:
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits"])
-def test_compressed_ones(compression: str) -> None:
+def test_compressed_tiffs(compression: str) -> None:
     assert (shown(coded(photo(), "TIFF", compression=compression))[0] == RGB).all()
 
 
 @pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt"])
-def test_faxes(compression: str) -> None:
+def test_fax_compression(compression: str) -> None:
     image = photo().convert("1")
     colours, _ = shown(coded(image, "TIFF", compression=compression))
     assert (colours[..., 0] == np.asarray(image.convert("L"))).all()
@@ -395,7 +395,7 @@ def test_big_tiff() -> None:
     assert (shown(data)[0] == RGB).all()
 
 
-def test_many_strips_are_refused_or_read_but_cost_nothing() -> None:
+def test_too_many_strips_are_refused() -> None:
     tall = np.zeros((2**21, 1), np.uint8)
     strips: list[Entry] = [
         (278, 4, [1]),
@@ -416,12 +416,12 @@ def test_many_strips_are_refused_or_read_but_cost_nothing() -> None:
         [(273, 4, [2**32 - 1]), (279, 4, [2**32 - 1])],
     ],
 )
-def test_strips_that_are_missing_or_lie_beyond_the_end(more: list[Entry]) -> None:
+def test_strips_missing_or_beyond_the_end_are_reported(more: list[Entry]) -> None:
     with pytest.raises(PictureFault, match="truncated"):
         describe(io.BytesIO(tiff(RGB, 2, more=more)), 10**6)
 
 
-def test_pillow_reads_the_files_that_it_can_like_this() -> None:
+def test_pillow_opens_the_same_files() -> None:
     for data in (tiff(RGB, 2), tiff(RGB, 2, separate=True), tiff(CMYK, 5), tiff(GREY.astype(np.uint16), 1)):
         with PIL.Image.open(io.BytesIO(data)) as image:
             assert image.size == (32, 24)
@@ -429,6 +429,6 @@ def test_pillow_reads_the_files_that_it_can_like_this() -> None:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_an_orientation_that_is_none_turns_nothing(order: str, orientation: int) -> None:
+def test_an_invalid_orientation_turns_nothing(order: str, orientation: int) -> None:
     data = tiff(RGB, 2, order=order, more=[(274, 3, [orientation])])
     assert (shown(data)[0] == RGB).all()

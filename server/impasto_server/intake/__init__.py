@@ -1,10 +1,10 @@
-"""The only process that reads pictures which strangers sent: it looks at them, decodes and codes them.
+"""The only process that reads pictures sent by callers: it describes, decodes and encodes them.
 
-Whatever a picture does to its reader, it does to one short-lived process with limits of memory and time.
+A malicious picture can harm only one short-lived process, which has limits on memory and time.
 """
 
 import os
 
-# libvips reads this when it is loaded, by whichever module of this package. One thread for a picture: the
-# pictures are many, the cores few.
+# libvips reads this when it is loaded, whichever module of this package loads it. One thread per picture:
+# there are more pictures than cores.
 os.environ.setdefault("VIPS_CONCURRENCY", "1")

@@ -1,9 +1,9 @@
-"""The intake's process: `python -m impasto_server.intake`. Started by the gateway, not by people.
+"""The intake process: `python -m impasto_server.intake`. The gateway starts it; people do not.
 
-It reads no picture itself. For each task it forks a child, which works within limits of memory and time and
-then ends, so that no picture can touch the work on another one. A task comes as one message of JSON on a
-socket, with the descriptors that it needs: first the pipe for the answer, a line of JSON, then the files.
-"ping" is answered at once.
+It reads no picture itself. For each task it forks a child, which works within limits on memory and time and
+then ends, so that no picture can affect the work on another one. A task arrives on a socket as one JSON
+message with the file descriptors that it needs: first the pipe for the answer (one line of JSON), then the
+files. It answers "ping" at once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class _Child:
-    """A task being done."""
+    """A child process that works on a task, and the pipe for its answer."""
 
     def __init__(self, pid: int, answer: int) -> None:
         self.pid = pid
@@ -43,7 +43,7 @@ class _Child:
 
 
 class _Parent:
-    """Gives each task to a child, and tells how children end that cannot do so themselves."""
+    """Forks a child for each task, and answers for children that died before they could answer."""
 
     def __init__(self, tasks: socket.socket) -> None:
         self._tasks = tasks
@@ -75,7 +75,7 @@ class _Parent:
             self._reap()
 
     def _take(self) -> bool:
-        """Begins the next task; False if there are no more."""
+        """Starts the next task. Returns False if the gateway has closed the socket."""
         try:
             message, descriptors, _, _ = socket.recv_fds(self._tasks, _MAX_TASK_BYTES, _MAX_FILES)
         except ConnectionError:
@@ -101,7 +101,7 @@ class _Parent:
             os.close(answer)
         else:
             self._children[answer] = _Child(pid, answer)
-            # Tells when nobody waits for the answer any more.
+            # The poll reports it when nobody waits for the answer any more.
             self._poll.register(answer, 0)
         return True
 
@@ -112,7 +112,7 @@ class _Parent:
             self._tasks.close()
             for child in self._children.values():
                 os.close(child.answer)
-            # Where libraries write what they think of a picture.
+            # Libraries write their complaints about pictures there.
             sys.stderr = open(os.devnull, "w")  # noqa: SIM115
             task = json.loads(message)
             _limit(task["limits"])
@@ -123,7 +123,7 @@ class _Parent:
         os._exit(0)
 
     def _reap(self) -> None:
-        """Buries the children that have ended."""
+        """Reaps the children that have ended, and answers for those that died."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -141,7 +141,7 @@ class _Parent:
                 self._forget(child)
 
     def _give_up(self, answer: int) -> None:
-        """Ends a child whose answer nobody waits for."""
+        """Kills a child whose answer nobody waits for."""
         child = self._children.get(answer)
         if child is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -163,18 +163,19 @@ def _limit(limits: Mapping[str, int]) -> None:
     """Sets the limits of a child.
 
     Args:
-        limits: "memory" in bytes, "cpu_seconds", "seconds", and "file_bytes" that may be written.
+        limits: "memory" in bytes, "cpu_seconds", "seconds", "file_bytes" (the largest file that it may
+            write), and "yields" (true for a lower priority).
     """
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(limits["seconds"])
     for kind, limit, beyond in (
         (resource.RLIMIT_AS, limits["memory"], 0),
-        # The first limit is told by SIGXCPU, the second, if that did not help, by SIGKILL.
+        # The soft limit sends SIGXCPU; one second later the hard limit sends SIGKILL.
         (resource.RLIMIT_CPU, limits["cpu_seconds"], 1),
         (resource.RLIMIT_FSIZE, limits["file_bytes"], 0),
         (resource.RLIMIT_CORE, 0, 0),
     ):
-        # Where the system does not know a limit, the others hold.
+        # A system may lack one of these limits; the others still apply.
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(kind, (limit, limit + beyond))
     if limits.get("yields"):
@@ -183,7 +184,7 @@ def _limit(limits: Mapping[str, int]) -> None:
 
 
 def _end_with_parent() -> None:
-    """Has Linux kill this process when its parent dies."""
+    """Asks Linux to kill this process when its parent dies."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -197,7 +198,7 @@ def _answer(task: Mapping[str, Any], files: list[int]) -> dict[str, Any]:
 
 
 def _tell(descriptor: int, answer: dict[str, Any]) -> None:
-    """Answers, if anybody still waits for it."""
+    """Sends an answer, if anybody still waits for it."""
     with contextlib.suppress(BrokenPipeError):
         os.write(descriptor, json.dumps(answer).encode() + b"\n")
 
@@ -209,9 +210,9 @@ def main() -> None:
     parser.add_argument("--log-level", choices=LEVELS, default="info")
     parser.add_argument("--log-format", choices=FORMATS, default="text")
     arguments = parser.parse_args()
-    # The gateway's to say when it ends, also where a terminal sends the signal to all of its processes.
+    # The gateway decides when this process ends, but Ctrl-C in a terminal signals both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Stopped, it would not see the socket's end.
+    # A stopped process would not notice that the socket was closed.
     _end_with_parent()
     log_to_stderr("intake", arguments.log_level, arguments.log_format)
     tasks = socket.socket(fileno=arguments.socket)

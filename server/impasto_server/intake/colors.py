@@ -1,4 +1,4 @@
-"""From samples as they are coded to sRGB, and back."""
+"""Converts coded samples to sRGB, and back."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0
 
 
 class Coding:
-    """How a picture's samples stand for colours.
+    """How a picture's samples encode colours.
 
     Attributes:
-        profile: the ICC profile that says so; None if there is none that can be used.
+        profile: the picture's ICC profile; None if it has none, or none that can be used.
     """
 
     def __init__(self, data: Data, header: Header) -> None:
@@ -42,25 +42,29 @@ class Coding:
 
     @property
     def png_colour(self) -> PngColour | None:
-        """What a PNG says instead of a profile; None if it is sRGB."""
+        """The coding that a PNG declares without a profile; None if it is sRGB."""
         return self._colour
 
     @property
     def is_rgb(self) -> bool:
-        """True if the samples, grey ones repeated, are R, G and B that a file can be tagged as."""
+        """True if the samples (grey ones repeated) are R, G and B, coded in a way that a file can declare."""
         if self.profile is None:
             return self._model in ("grey", "rgb", "ycbcr")
         return self.profile[_SPACE] == b"RGB " and _is_writable(self.profile)
 
     def repeated(self, colours: Samples) -> Samples:
-        """Grey as R, G and B; others as they are."""
+        """Grey samples repeated as R, G and B; others as they are."""
         return np.repeat(colours, 3, axis=2) if colours.shape[2] == 1 else colours
 
     def to_srgb(self, colours: Samples, bits: int) -> Samples:
-        """
+        """Converts coded samples to sRGB.
+
         Args:
             colours: (height, width, channels), uint8 or uint16.
-            bits: of the result's samples, 8 or 16.
+            bits: bits of each sample returned, 8 or 16.
+
+        Returns:
+            (height, width, 3), uint8 or uint16.
         """
         if self.profile is not None:
             if self.profile[_SPACE] == b"RGB ":
@@ -77,7 +81,7 @@ class Coding:
         return _by_strips(colours, bits, conversion.to_srgb)
 
     def from_srgb(self, rgb: Samples) -> Samples:
-        """sRGB samples as this coding has them; see `is_rgb`."""
+        """Converts sRGB samples to this coding. Only for a coding that `is_rgb`."""
         bits = 8 * rgb.itemsize
         if self.profile is not None:
             return _into_profile(rgb, self.profile, bits)
@@ -93,7 +97,7 @@ def srgb_profile() -> bytes:
 
 
 def in_depth(samples: Samples, bits: int) -> Samples:
-    """uint8 or uint16 samples with so many bits, rounded."""
+    """uint8 or uint16 samples, rounded to 8 or 16 bits."""
     if samples.itemsize * 8 == bits:
         return samples
     if bits == 16:
@@ -101,13 +105,13 @@ def in_depth(samples: Samples, bits: int) -> Samples:
         return deep
     result = np.empty(samples.shape, np.uint8)
     for top in range(0, len(samples), _ROWS):
-        # The nearest to a 257th, without a division.
+        # Divides by 257 and rounds, without a division.
         result[top : top + _ROWS] = (samples[top : top + _ROWS] * np.uint32(255) + 32895) >> 16
     return result
 
 
 def _profile(data: Data, header: Header) -> bytes | None:
-    """The embedded profile; None if there is none, or if it is not one."""
+    """The embedded profile; None if there is none or it is not a valid one."""
     if not header.profile:
         return None
     if header.format == "png":
@@ -120,9 +124,9 @@ def _profile(data: Data, header: Header) -> bytes | None:
 
 
 def _is_whole(profile: bytes) -> bool:
-    """True if it is a profile (ICC.1, section 7) with the tags that say how its samples are coded.
+    """True if this is a complete ICC profile (ICC.1, section 7) with the tags that a conversion needs.
 
-    libvips would not tell: it takes another profile for one that it cannot use.
+    libvips does not report a profile that it cannot use: it silently uses another one.
     """
     if len(profile) < 132 or profile[_SIGNATURE] != b"acsp":
         return False
@@ -135,7 +139,7 @@ def _is_whole(profile: bytes) -> bool:
 
 
 def _is_readable(profile: bytes) -> bool:
-    """False for profiles that are damaged."""
+    """False if the profile is damaged, so that libvips cannot convert from it."""
     channels = {b"RGB ": 3, b"GRAY": 1, b"CMYK": 4}[profile[_SPACE]]
     try:
         _by_profile(np.zeros((1, 1, channels), np.uint8), profile, 8)
@@ -145,7 +149,7 @@ def _is_readable(profile: bytes) -> bool:
 
 
 def _is_writable(profile: bytes) -> bool:
-    """False for profiles that only say what samples mean, as scanners have them."""
+    """False for profiles that convert only from their samples, such as those of scanners."""
     try:
         _into_profile(np.zeros((1, 1, 3), np.uint8), profile, 8)
     except pyvips.Error:
@@ -174,7 +178,7 @@ def _by_profile(samples: Samples, profile: bytes, bits: int) -> Samples:
 
 
 def _into_profile(rgb: Samples, profile: bytes, bits: int) -> Samples:
-    # libvips takes the profile to write from a file only.
+    # libvips reads the profile to convert to only from a file.
     descriptor = os.memfd_create("profile")
     try:
         os.write(descriptor, profile)
@@ -184,19 +188,27 @@ def _into_profile(rgb: Samples, profile: bytes, bits: int) -> Samples:
 
 
 def _between(samples: Samples, own: bytes, wanted: str, bits: int) -> Samples:
-    """Samples of a profile in another, which is a file, or "srgb"."""
+    """Converts samples from one profile to another.
+
+    Args:
+        samples: (height, width, channels), uint8 or uint16.
+        own: the profile of the samples.
+        wanted: the path of the other profile, or "srgb".
+        bits: bits of each sample returned, 8 or 16.
+    """
     space = own[_SPACE]
     if bits == 8 and samples.dtype == np.uint8 and space != b"CMYK":
         return array(_tagged(samples, own).icc_transform(wanted, embedded=True, depth=8, **_INTENT))
-    # In two steps. In one, Little CMS would go through a table of 33³ colours, and miss by up to 8 per cent.
-    # The first one is not exact for 8 bits, nor are L*a*b* for colours that sRGB does not have.
+    # In two steps: in one step, Little CMS interpolates in a table of 33³ colours, with errors of up to 8 per
+    # cent. The first step needs 16 bits to be exact, and XYZ for RGB, because L*a*b* is not exact for colours
+    # outside of sRGB.
     between = {"pcs": "xyz" if space == b"RGB " else "lab"}
     image = _tagged(in_depth(samples, 16), own).icc_import(embedded=True, **between, **_INTENT)
     return array(image.icc_export(output_profile=wanted, depth=bits, **between, **_INTENT))
 
 
 def _from_lab(samples: Samples, bits: int) -> Samples:
-    """L*a*b*, a and b with their zero in the middle of the range."""
+    """Converts L*a*b* to sRGB; the zero of a and b is in the middle of their range."""
     image = _image(samples, "multiband")
     scale = [100 / 255, 1, 1] if samples.dtype == np.uint8 else [100 / 65535, 1 / 256, 1 / 256]
     lab = (image * scale + [0, -128, -128]).cast("float").copy(interpretation="lab")
@@ -204,7 +216,7 @@ def _from_lab(samples: Samples, bits: int) -> Samples:
 
 
 def _from_cmyk(samples: Samples) -> Samples:
-    """Ink without a profile: each takes away its share of the light."""
+    """Converts CMYK without a profile: each ink absorbs its share of the light."""
     full = np.iinfo(samples.dtype).max
     result = np.empty((*samples.shape[:2], 3), samples.dtype)
     for top in range(0, len(samples), _ROWS):
@@ -224,7 +236,7 @@ def _by_strips(samples: Samples, bits: int, convert: Any) -> Samples:
 
 
 class _Conversion:
-    """Between sRGB and what a PNG's cICP, gAMA and cHRM chunks say; values from 0 to 1."""
+    """Converts between sRGB and the coding that a PNG's cICP, gAMA and cHRM chunks declare; values 0–1."""
 
     def __init__(self, colour: PngColour) -> None:
         self._transfer = colour.transfer
@@ -234,7 +246,7 @@ class _Conversion:
                 self._matrix = np.linalg.inv(_to_xyz(_SRGB_PRIMARIES)) @ _to_xyz(colour.primaries)
                 self._inverse = np.linalg.inv(self._matrix)
             except (np.linalg.LinAlgError, ZeroDivisionError):
-                # Primaries on a line: nobody can have meant them.
+                # Primaries on one line cannot be meant: ignore them.
                 self._matrix = None
 
     def to_srgb(self, values: Samples) -> Samples:
@@ -269,7 +281,7 @@ def _coded(light: Samples, transfer: str | float) -> Samples:
 
 
 def _to_xyz(primaries: tuple[float, ...]) -> Samples:
-    """The matrix from linear R, G, B of these primaries to XYZ as seen in D65."""
+    """The matrix from linear R, G, B of these primaries to XYZ, adapted to D65 (Bradford)."""
     columns = [
         np.array([x / y, 1, (1 - x - y) / y]) for x, y in zip(primaries[::2], primaries[1::2], strict=True)
     ]

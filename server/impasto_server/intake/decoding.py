@@ -1,4 +1,4 @@
-"""Pictures as the painting needs them: upright, in sRGB, of the size that is asked for."""
+"""Decodes pictures as the painting needs them: upright, in sRGB, at a given size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from impasto_server.intake.samples import Raw, coded_levels, coded_samples, sour
 from impasto_server.intake.strips import Samples
 
 _LUMA = (19595, 38470, 7471)
-"""The weights of R, G and B in the Y of BT.601, of 65,536."""
+"""The weights of R, G and B in the Y of BT.601, in units of 1/65,536."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,17 +39,17 @@ def decode_picture(
     bits: Literal[8, 16],
     fill_hidden: bool = True,
 ) -> Pixels:
-    """A picture in sRGB.
+    """Decodes a picture to sRGB.
 
-    Its embedded profile is followed, relative colorimetric with black-point compensation; in a PNG without
-    one, what the chunks cICP, sRGB, gAMA and cHRM say. A profile that is broken, or for another kind of
-    samples, is ignored.
+    It is converted by its embedded profile, relative colorimetric with black-point compensation; a PNG
+    without a profile by its chunks cICP, sRGB, gAMA and cHRM. A profile that is broken or made for another
+    kind of samples is ignored.
 
     Args:
-        size: (width, height) of the upright picture in pixels, larger or smaller than it is. Its own leaves
-            all samples as they are.
-        max_side: where `size` is None: longer side at most, in pixels.
-        bits: of the samples.
+        size: (width, height) of the upright picture in pixels, larger or smaller than its own. With its own
+            size, the picture is not resampled.
+        max_side: maximum length of the longer side in pixels, where `size` is None.
+        bits: bits of each sample, 8 or 16.
         fill_hidden: see `coded_samples`.
 
     Raises:
@@ -68,12 +68,13 @@ def decode_picture(
 
 
 def decode_mask(picture: BinaryIO | Raw, *, max_size: tuple[int, int] | None = None) -> Pixels:
-    """A picture as a mask: its luminance (the Y of BT.601) as it is coded, over black, 8 bits.
+    """Decodes a picture as a mask: the luminance (Y of BT.601) of its coded samples, over black, 8 bits.
 
-    A profile is left aside: a mask's levels are numbers, not colours.
+    Its profile is ignored: a mask's levels are numbers, not colours.
 
     Args:
-        max_size: (width, height) in pixels, upright. A mask larger in both directions is averaged down to it.
+        max_size: (width, height) in pixels, upright. A mask that is larger in both directions is averaged
+            down to this size.
 
     Raises:
         PictureFault: it cannot be decoded.
@@ -90,7 +91,7 @@ def decode_mask(picture: BinaryIO | Raw, *, max_size: tuple[int, int] | None = N
 
 
 def fitted_mask(picture: BinaryIO | Raw, size: tuple[int, int]) -> Samples:
-    """A mask's levels of exactly (width, height) pixels: averaged where it is larger, repeated where smaller.
+    """A mask's levels at exactly (width, height) pixels; averaged down, or repeated if the mask is smaller.
 
     Raises:
         PictureFault: it cannot be decoded.
@@ -109,7 +110,7 @@ def _levels(samples: Samples, header: Header) -> Samples:
     if colours.shape[2] == 1 or header.model == "lab":
         levels = colours[..., 0]
     else:
-        # In whole numbers: the same levels as in other programs.
+        # Integer arithmetic gives the same levels as other programs.
         red, green, blue = (colours[..., i] * np.uint32(weight) for i, weight in enumerate(_LUMA))
         levels = ((red + green + blue + 2**15) >> 16).astype(np.uint8)
     if samples.shape[2] > count:
@@ -118,7 +119,7 @@ def _levels(samples: Samples, header: Header) -> Samples:
 
 
 def fitting(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
-    """A size in pixels, as it is or shrunk until its longer side is `max_side`."""
+    """A size in pixels, reduced if necessary so that its longer side is at most `max_side`."""
     if max_side is None or max(size) <= max_side:
         return size
     factor = max_side / max(size)

@@ -1,4 +1,4 @@
-"""From samples to files: results, and results as callers want them."""
+"""Encodes results: as they are stored, and in the formats that callers ask for."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ def encode_result(
     content: BinaryIO | Raw | None,
     selection: BinaryIO | Raw | None,
 ) -> None:
-    """Writes a result as PNG, with what belongs to it of its content: alpha, and how its colours are coded.
+    """Writes a result as PNG, with the alpha and the colour coding of its content.
 
-    With a selection, what lies outside of it is the content: where the result has its size, exactly its
-    samples, also where they cannot be seen. Then the result has 16 bits per channel if the content has; grey
-    becomes R = G = B; a PNG's cICP, gAMA and cHRM are kept. What a PNG in colour cannot be tagged as is
-    converted to sRGB: CMYK, L*a*b*, and grey with a profile for grey.
+    With a selection, the result shows the content outside of it: exactly the content's samples, even the
+    transparent ones, if both have the same size. The result then has 16 bits per channel if the content has;
+    grey becomes R = G = B; a PNG's cICP, gAMA and cHRM are kept. Colours that an RGB PNG cannot be tagged
+    with are converted to sRGB: CMYK, L*a*b*, and grey with a grey profile.
 
     Args:
-        samples: what was painted, sRGB, (height, width, 3), uint8 or uint16: all of it, not yet blended with
-            the content.
-        metadata: how it was made; written as text entry "impasto".
-        content: what it was painted from; None for a texture.
-        selection: a mask: white where the painting counts, black where the content does.
+        samples: the painting, sRGB, (height, width, 3), uint8 or uint16: all of it, not yet blended with the
+            content.
+        metadata: how the result was made; written as the text entry "impasto".
+        content: the picture that was painted; None for a texture.
+        selection: a mask; white selects the painting, black the content.
 
     Raises:
-        PictureFault: content or selection cannot be decoded.
+        PictureFault: the content or the selection cannot be decoded.
     """
     if content is None:
         write_png(out, samples, text=metadata)
@@ -69,15 +69,15 @@ def encode_result(
 def convert(
     file: BinaryIO | Raw, out: BinaryIO, *, format: Format, max_side: int | None = None, quality: int = 95
 ) -> tuple[int, int]:
-    """Writes a result in another way. The same result always gives the same bytes.
+    """Writes a result in another format. The same result always gives the same bytes.
 
-    Profile and metadata are kept (JPEG and WebP have no place for metadata); bare pixels are sRGB.
+    The profile and the metadata are kept (but JPEG and WebP hold no metadata); bare pixels are sRGB.
 
     Args:
         format: "png16" has 16 bits per channel, "png" 8, "tiff" as many as the result; "rgba8" and "rgba16"
-            are bare pixels, the lower byte first.
-        max_side: longer side at most, in pixels.
-        quality: of JPEG and WebP, 1 to 100.
+            are bare pixels, low byte first.
+        max_side: maximum length of the longer side, in pixels.
+        quality: quality of JPEG and WebP, 1 to 100.
 
     Returns:
         Width and height in pixels.
@@ -95,7 +95,7 @@ def convert(
     size = fitting(opened.header.upright_size, max_side)
     coded = _in_own_coding(opened, size, fill_hidden=False)
     if coded.colour_chunks and format != "png" and format != "png16":
-        # Only PNG has these.
+        # Only PNG has these chunks.
         pixels = decode_picture(
             file, size=size, bits=16 if opened.header.bits == 16 else 8, fill_hidden=False
         )
@@ -125,11 +125,11 @@ def thumbnail(file: BinaryIO, out: BinaryIO, side: int = 128, max_bytes: int = 1
     """Writes a small JPEG: upright, sRGB, over white.
 
     Args:
-        side: the longer one at most, in pixels.
-        max_bytes: it is coded more coarsely until it fits, down to a quality of 30.
+        side: maximum length of the longer side, in pixels.
+        max_bytes: the quality is lowered, to 30 at worst, until the file is no larger than this.
 
     Returns:
-        What the picture itself is.
+        The description of the picture itself.
 
     Raises:
         PictureFault: it cannot be decoded.
@@ -147,7 +147,7 @@ def thumbnail(file: BinaryIO, out: BinaryIO, side: int = 128, max_bytes: int = 1
 
 @dataclasses.dataclass(frozen=True)
 class _CodedRgb:
-    """An upright picture, and how its colours are coded: by profile, by a PNG's chunks, or as bare sRGB."""
+    """An upright picture whose colours are coded by a profile, by a PNG's chunks, or as plain sRGB."""
 
     rgb: Samples
     alpha: Samples | None
@@ -156,7 +156,7 @@ class _CodedRgb:
 
 
 def _in_own_coding(opened: Source, size: tuple[int, int], *, fill_hidden: bool) -> _CodedRgb:
-    """The picture of (width, height) pixels, its colours coded as its own if they can be, otherwise sRGB."""
+    """The picture at (width, height) pixels, in its own colour coding if that is RGB, otherwise in sRGB."""
     header, coding = opened.header, Coding(opened.data, opened.header)
     coded = coded_samples(opened, header.turned(size), fill_hidden=fill_hidden)
     rgb = coding.repeated(coded.colours) if coding.is_rgb else coding.to_srgb(coded.colours, header.bits)
@@ -177,7 +177,7 @@ def _colour_chunks(opened: Source, coding: Coding) -> ColourChunks:
 
 
 def _painted(samples: Samples, opened: Source) -> _CodedRgb:
-    """What was painted, with the content's alpha, in the colours of its profile."""
+    """The painting with the content's alpha, in the colours of the content's profile."""
     coding = Coding(opened.data, opened.header)
     rgb = coding.from_srgb(samples) if coding.profile is not None and coding.is_rgb else samples
     return _CodedRgb(rgb, _alpha(opened, samples), _profile(coding))
@@ -211,7 +211,7 @@ def _blended(samples: Samples, opened: Source, selection: BinaryIO | Raw) -> _Co
 
 
 def _with_alpha(rgb: Samples, alpha: Samples | None, *, always: bool = False) -> Samples:
-    """R, G, B and A; without alpha R, G and B, or, if a fourth is `always` wanted, opaque."""
+    """R, G, B and A; without alpha, R, G and B, or with `always` an opaque A."""
     if alpha is None and not always:
         return rgb
     result = np.empty((*rgb.shape[:2], 4), rgb.dtype)

@@ -1,4 +1,4 @@
-"""The one thing that matters of EXIF: which way is up."""
+"""The only part of EXIF that matters here: the orientation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MOST_ENTRIES = 4096
 def orientation(block: bytes) -> int:
     """The orientation, 1 to 8, of an EXIF block with or without its "Exif" signature.
 
-    A broken block says 1: it is no reason to refuse a good picture.
+    A broken block gives 1: it is no reason to refuse a good picture.
     """
     block = block.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])

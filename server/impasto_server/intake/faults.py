@@ -1,10 +1,10 @@
-"""What is told of a picture that cannot be used."""
+"""Says why a picture cannot be used."""
 
 from __future__ import annotations
 
 
 class PictureFault(Exception):
-    """A picture cannot be used. The message is a sentence without its subject: what is wrong, what to do."""
+    """A picture cannot be used. The message says what is wrong and what to do, without its subject."""
 
 
 def truncated() -> PictureFault:
@@ -15,8 +15,18 @@ def unreadable() -> PictureFault:
     return PictureFault("cannot be read as an image; save it again and resend")
 
 
-def check_pixels(width: int, height: int, limit: int) -> None:
+def unsupported(name: str) -> PictureFault:
+    """The fault of a file in a format that is known but not read.
+
+    Args:
+        name: the format with its article: "a GIF".
     """
+    return PictureFault(f"is {name} file, which is not supported; export it as PNG, TIFF or JPEG")
+
+
+def check_pixels(width: int, height: int, limit: int) -> None:
+    """Checks the size of a picture.
+
     Raises:
         PictureFault: a side is 0, or width × height is more than `limit`.
     """

@@ -1,4 +1,4 @@
-"""What a file's header says of its picture, in the same terms for each format."""
+"""What a file's header says about its picture, in the same terms for each format."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Data = bytes | mmap.mmap | memoryview
 Model = Literal["grey", "rgb", "cmyk", "lab", "ycbcr"]
 
 SWAPS_SIDES = (5, 6, 7, 8)
-"""EXIF orientations whose upright picture is as wide as the coded one is high."""
+"""EXIF orientations that swap the width and the height."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """Bytes of a file: from `start` up to `end`."""
+    """Bytes of a file, from `start` up to and not including `end`."""
 
     start: int
     end: int
@@ -26,8 +26,8 @@ class PngColour:
     """How a PNG without a profile codes its colours.
 
     Attributes:
-        transfer: "srgb", "bt709", or the exponent that turns a sample (0–1) into light.
-        primaries: x and y of white, red, green and blue; None for those of sRGB.
+        transfer: "srgb", "bt709", or the exponent that converts a sample (0–1) to linear light.
+        primaries: x and y of white, red, green and blue; None: those of sRGB.
     """
 
     transfer: str | float
@@ -39,15 +39,15 @@ class TiffPicture:
     """How a TIFF codes its picture.
 
     Attributes:
-        page: which of the file's pictures, from 0.
-        photometric: the tag's value (TIFF 6.0, section 3 and further).
+        page: number of the picture in the file, from 0.
+        photometric: the tag PhotometricInterpretation (TIFF 6.0, section 3 and others).
         sample: "unsigned" or "float".
-        sample_bits: of each sample as coded.
-        samples: per pixel, extra ones included.
-        alpha_at: which of the samples is alpha; None if none is.
-        as_rgb: True if libvips reads it right only where it is told that it is RGB.
-        multiplied: True if colours are multiplied by alpha.
-        patches: what libvips is to read in place of what is there: where it lies in the file, and its bytes.
+        sample_bits: bits of each sample as coded.
+        samples: number of samples per pixel, extra ones included.
+        alpha_at: index of the sample that is alpha; None if none is.
+        as_rgb: True if libvips must be told that the picture is RGB to read it correctly.
+        multiplied: True if the colours are multiplied by alpha.
+        patches: bytes that libvips must read in place of those in the file, each with its offset.
     """
 
     page: int
@@ -63,20 +63,20 @@ class TiffPicture:
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What is known of a picture before its pixels are decoded.
+    """What is known about a picture before its pixels are decoded.
 
     Attributes:
         format: "png", "jpeg", "webp" or "tiff".
-        width, height: as coded, in pixels.
-        orientation: as in EXIF, 1 to 8.
-        bits: 8, or 16 for all that is deeper.
-        model: what the samples are.
-        has_alpha: also if one colour is declared transparent.
-        profile: where the parts of an ICC profile lie, in their order.
-        colour: of a PNG, where it is not sRGB.
-        spare: bytes of a PNG's chunks that its pixels do not need.
-        interlaced: True for a PNG whose rows come in seven turns.
-        tiff: of a TIFF.
+        width, height: size in pixels as coded.
+        orientation: EXIF orientation, 1 to 8.
+        bits: bits per channel: 8, or 16 for any greater depth.
+        model: colour model of the samples.
+        has_alpha: True also if one colour is declared transparent.
+        profile: where the parts of the ICC profile are in the file, in order.
+        colour: colour coding of a PNG without a profile; None if it is sRGB.
+        spare: bytes in the chunks of a PNG that its pixels do not need.
+        interlaced: True for a PNG with Adam7 interlacing.
+        tiff: how a TIFF codes its picture; None for other formats.
     """
 
     format: Literal["png", "jpeg", "webp", "tiff"]
@@ -98,12 +98,12 @@ class Header:
         return self.turned((self.width, self.height))
 
     def turned(self, size: tuple[int, int]) -> tuple[int, int]:
-        """A coded size as an upright one, or the other way round."""
+        """Converts a size as coded to the upright size, or the upright size to the one as coded."""
         return (size[1], size[0]) if self.orientation in SWAPS_SIDES else size
 
 
 def contents(file: BinaryIO) -> Data:
-    """A file's bytes: mapped, so that a large file costs no memory; or read, where it is in memory anyway."""
+    """A file's bytes: mapped, so that a large file takes no memory; read if the file is in memory anyway."""
     try:
         descriptor = file.fileno()
     except OSError:

@@ -25,9 +25,10 @@ _EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
 
 
 def read_header(data: Data, most_pixels: int) -> Header:
-    """
+    """Reads the header of a JPEG.
+
     Raises:
-        PictureFault: it is not whole, not a JPEG that can be read, or too large.
+        PictureFault: the file is truncated, not a JPEG that can be read, or too large.
     """
     position, segments, scans = 0, 0, 0
     frame: tuple[int, int, int] | None = None
@@ -41,7 +42,7 @@ def read_header(data: Data, most_pixels: int) -> Header:
         segments += 1
         if segments > _MOST_SEGMENTS:
             raise PictureFault(
-                f"is a JPEG of more than {_MOST_SEGMENTS:,} segments; save it again and resend"
+                f"is a JPEG with more than {_MOST_SEGMENTS:,} segments; save it again and resend"
             )
         if position + 2 > len(data):
             raise truncated()
@@ -81,9 +82,9 @@ def _frame(data: Data, marker: int, segment: Span, most_pixels: int) -> tuple[in
     if marker in _ARITHMETIC_FRAMES:
         raise PictureFault("is a JPEG with arithmetic coding; save it as a baseline or progressive JPEG")
     if marker not in _READ_FRAMES:
-        raise PictureFault("is a lossless or hierarchical JPEG; save it as a PNG, or a baseline JPEG")
+        raise PictureFault("is a lossless or hierarchical JPEG; save it as a PNG or a baseline JPEG")
     if bits != 8:
-        raise PictureFault(f"is a JPEG of {bits} bits per sample; save it as a PNG or TIFF, or with 8 bits")
+        raise PictureFault(f"is a JPEG with {bits} bits per sample; save it as a PNG or TIFF, or with 8 bits")
     if components not in (1, 3, 4):
         raise unreadable()
     return width, height, components
@@ -94,13 +95,13 @@ def _starts(data: Data, segment: Span, signature: bytes) -> bool:
 
 
 def _next_marker(data: Data, position: int) -> int:
-    """Where the next marker that matters ends: 0xFF and one more byte.
+    """The offset just after the next marker (0xFF and one more byte) that begins a segment or is EOI.
 
-    That is neither stuffing (0) nor filling (0xFF), nor one of the markers that stand for themselves. Each
-    byte is looked at once, whatever the bytes are.
+    Skips stuffing (0), fill bytes (0xFF) and markers without a segment. Looks at each byte only once,
+    whatever the bytes are.
 
     Raises:
-        PictureFault: there is none.
+        PictureFault: there is no such marker.
     """
     length = _FIRST_WINDOW
     while position + 1 < len(data):

@@ -1,4 +1,4 @@
-"""From a file to its samples, by libvips: as they are coded, strip by strip, not yet turned upright."""
+"""Loads a file's samples with libvips: as they are coded, strip by strip, not yet turned upright."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from impasto_server.intake import png
 from impasto_server.intake.header import Data, Header, TiffPicture
 
 COLOURS = {"grey": 1, "rgb": 3, "ycbcr": 3, "cmyk": 4, "lab": 3}
-"""Samples of a pixel, without alpha."""
+"""Samples per pixel, without alpha."""
 
 _LOADERS = ("Png", "Jpeg", "Webp", "Tiff")
 _ONCE = {"access": "sequential"}
@@ -20,9 +20,10 @@ _CIELAB, _ICCLAB = 8, 9
 
 
 def prepare() -> None:
-    """Makes libvips read the four formats only, and keep nothing. For a process to call first, and once.
+    """Makes libvips read only the four formats, and cache nothing. Call it once, at the start of the process.
 
-    Keeping nothing is not only thrift: libvips would remember files by their name, and profiles have none.
+    The cache would not only take memory: libvips caches files by their names, but our profiles have the names
+    of file descriptors, which are used again.
     """
     logging.getLogger("pyvips").setLevel(logging.ERROR)
     pyvips.cache_set_max(0)
@@ -33,14 +34,14 @@ def prepare() -> None:
 
 
 def is_harmless(error: pyvips.Error) -> bool:
-    """True if a decoder complains of what does not hurt the picture, as bytes between two segments."""
+    """True if a decoder complains of something harmless, such as bytes between two segments."""
     return any(complaint in str(error) for complaint in _HARMLESS)
 
 
 def readable(data: Data, header: Header) -> Data:
-    """A file as libvips reads it right: often the same, otherwise a copy.
+    """The bytes that make libvips read a file correctly: usually the file itself, otherwise a changed copy.
 
-    A PNG's text and profile are left out if they are large: libpng would inflate them for nothing.
+    A PNG's text and profile are left out if they are large, because libpng would inflate them for nothing.
     """
     if header.format == "png" and header.spare > _MOST_SPARE_BYTES:
         return png.without_spare_chunks(data)
@@ -53,18 +54,18 @@ def readable(data: Data, header: Header) -> Data:
 
 
 def opened(data: Data, header: Header, *, scale: tuple[int, int], strict: bool) -> pyvips.Image:
-    """A picture's samples, uchar or ushort, alpha last; to be read once, from the top.
+    """Opens a picture's samples: uchar, ushort or float, alpha last. Read them once, from the top.
 
-    L*a*b* has its a and b moved to the middle of the range, so that all samples are without sign.
+    The zero of a and b of L*a*b* is moved to the middle of the range, so that all samples are unsigned.
 
     Args:
-        data: see `readable`; the caller keeps it for as long as the image is used.
-        scale: the size in pixels that the picture may be shrunk towards while it is decoded, where the format
-            can; it stays at least twice as large.
-        strict: also what decoders of JPEG only warn of is an error.
+        data: see `readable`; the caller must keep it for as long as the image is used.
+        scale: the size in pixels that is needed. Where the format allows it, the picture is shrunk while it
+            is decoded, to at least twice this size.
+        strict: treat the warnings of the JPEG decoder as errors.
 
     Raises:
-        pyvips.Error: it cannot be decoded.
+        pyvips.Error: the picture cannot be decoded.
     """
     match header.format:
         case "png":
@@ -81,22 +82,22 @@ def opened(data: Data, header: Header, *, scale: tuple[int, int], strict: bool) 
 
 
 def _bytes(data: Data) -> pyvips.Source:
-    """For the loaders: a buffer would be copied. Of this, pyvips keeps not even a reference."""
+    """A source for the loaders, which would copy a buffer. pyvips keeps no reference to the data."""
     return pyvips.Source.new_from_memory(data)
 
 
 def _jpeg(data: Data, header: Header, scale: tuple[int, int], fail_on: str) -> pyvips.Image:
     factor = next((f for f in (8, 4, 2) if f <= _shrink(header, scale)), 1)
     image = pyvips.Image.jpegload_source(_bytes(data), shrink=factor, fail_on=fail_on, **_ONCE)
-    # The last column and row may stand for fewer pixels than the others. Where it is less than half as many,
-    # the picture is stretched by less without them.
+    # The last column and row may cover fewer pixels than the others. If they cover less than half as many,
+    # dropping them distorts the picture less than keeping them.
     width = max(1, round(header.width / factor))
     height = max(1, round(header.height / factor))
     return image.crop(0, 0, min(width, image.width), min(height, image.height))
 
 
 def _shrink(header: Header, scale: tuple[int, int]) -> float:
-    """By how much a picture may be shrunk and still have twice the pixels that are needed."""
+    """The factor by which a picture can be shrunk and still be twice as large as needed."""
     return max(1.0, min(header.width / scale[0], header.height / scale[1]) / 2)
 
 
@@ -111,23 +112,23 @@ def _tiff(data: Data, header: Header, tiff: TiffPicture) -> pyvips.Image:
     if tiff.as_rgb and tiff.photometric == 0:
         colours = -1 * colours + full
     if tiff.photometric == _CIELAB:
-        # a and b are two's complements: their zero moves from 0 to the middle.
+        # a and b are in two's complement: this moves their zero from 0 to the middle.
         colours = colours.linear(1, [0, half, half]).cast("int") & full
     if tiff.multiplied:
         assert alpha is not None
         zero = {0: [full], _CIELAB: [0, half, half], _ICCLAB: [0, half, half]}.get(tiff.photometric, [0])
         colours = _divided(colours, alpha, zero, 1 if tiff.sample == "float" else full)
     if tiff.photometric == _ICCLAB and tiff.sample_bits == 16:
-        colours = colours.linear([0xFFFF / 0xFF00, 1, 1], 0).rint()  # There, L* = 100 is 0xFF00.
+        colours = colours.linear([0xFFFF / 0xFF00, 1, 1], 0).rint()  # In ICCLAB, L* = 100 is 0xFF00.
     joined = colours if alpha is None else colours.bandjoin(alpha)
     return _as_integers(joined, header)
 
 
 def _divided(colours: pyvips.Image, alpha: pyvips.Image, zero: list[int], opaque: int) -> pyvips.Image:
-    """Colours that were multiplied by alpha as they were before; where nothing can be seen, as they are.
+    """Divides colours that were multiplied by alpha; where alpha is 0, leaves them as they are.
 
     Args:
-        zero: the samples of what stays as it is when it is multiplied, one or one for each channel.
+        zero: the sample values that a multiplication leaves unchanged: one for all channels, or one each.
         opaque: the largest alpha.
     """
     divisor = (alpha > 0).ifthenelse(alpha, opaque).cast("double") / opaque
@@ -138,7 +139,7 @@ def _divided(colours: pyvips.Image, alpha: pyvips.Image, zero: list[int], opaque
 
 
 def _as_integers(image: pyvips.Image, header: Header) -> pyvips.Image:
-    """Samples of 8 or 16 bits; floating point as it is, because its white must be found first."""
+    """Samples of 8 or 16 bits; floating-point samples stay, because their white must be found first."""
     assert header.tiff is not None
     if header.tiff.sample == "float":
         return image.cast("float")
@@ -148,9 +149,9 @@ def _as_integers(image: pyvips.Image, header: Header) -> pyvips.Image:
 
 
 def _chosen(image: pyvips.Image, colours: int, alpha_at: int | None) -> pyvips.Image:
-    """The bands that are colours, and alpha after them."""
+    """The colour bands, followed by alpha."""
     alpha = image[min(alpha_at, image.bands - 1)] if alpha_at is not None and image.bands > 1 else None
-    # Palettes of greys come as one band.
+    # libvips gives a palette of greys as one band.
     chosen = image[0:colours] if image.bands >= colours else image[0].bandjoin([image[0]] * (colours - 1))
     if alpha is None:
         return chosen

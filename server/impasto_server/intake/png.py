@@ -34,9 +34,10 @@ _CICP_TRANSFERS: dict[int, str | float] = {
 
 
 def read_header(data: Data, most_pixels: int) -> Header:
-    """
+    """Reads the header of a PNG.
+
     Raises:
-        PictureFault: it is not whole, not a PNG that can be read, or too large.
+        PictureFault: the file is truncated, not a PNG that can be read, or too large.
     """
     whole = memoryview(data)
     kinds: set[bytes] = set()
@@ -45,7 +46,7 @@ def read_header(data: Data, most_pixels: int) -> Header:
     last = b""
     for count, (kind, span) in enumerate(chunks(data), 1):
         if count > _MOST_CHUNKS:
-            raise PictureFault(f"is a PNG of more than {_MOST_CHUNKS:,} chunks; save it again and resend")
+            raise PictureFault(f"is a PNG with more than {_MOST_CHUNKS:,} chunks; save it again and resend")
         if count == 1:
             if kind != b"IHDR" or span.end - span.start != 13:
                 raise truncated()
@@ -57,7 +58,7 @@ def read_header(data: Data, most_pixels: int) -> Header:
             right = zlib.crc32(whole[span.start - 4 : span.end]) == _number(data, span.end)
             if critical and not right:
                 raise truncated()
-            # Viewers ignore ancillary chunks that are damaged, so that is no reason to refuse a picture.
+            # Viewers ignore damaged ancillary chunks, so these are no reason to refuse a picture.
             if wanted and right and _LENGTHS[kind](span.end - span.start):
                 found[kind] = span
         if kind not in _NEEDED:
@@ -70,10 +71,10 @@ def read_header(data: Data, most_pixels: int) -> Header:
 
 
 def chunks(data: Data) -> Iterator[tuple[bytes, Span]]:
-    """Kind and data of each chunk, up to IEND.
+    """The type of each chunk and where its data is, up to IEND.
 
     Raises:
-        PictureFault: the file ends before.
+        PictureFault: the file ends before IEND.
     """
     position = len(SIGNATURE)
     while position + 12 <= len(data):
@@ -89,7 +90,7 @@ def chunks(data: Data) -> Iterator[tuple[bytes, Span]]:
 
 
 def inflated_profile(data: Data, span: Span) -> bytes | None:
-    """The ICC profile in an iCCP chunk; None if it cannot be inflated or is larger than profiles are."""
+    """The ICC profile in an iCCP chunk; None if it cannot be inflated or is too large to be a profile."""
     if span.end - span.start > MOST_PROFILE_BYTES:
         return None
     _, _, rest = bytes(data[span.start : span.end]).partition(b"\0")
@@ -102,7 +103,7 @@ def inflated_profile(data: Data, span: Span) -> bytes | None:
 
 
 def without_spare_chunks(data: Data) -> bytes:
-    """The same picture without text, profile and the like: decoders inflate them only to throw them away."""
+    """The same picture without text, profile and the like, which decoders would inflate and throw away."""
     whole = memoryview(data)
     needed = (whole[span.start - 8 : span.end + 4] for kind, span in chunks(data) if kind in _NEEDED)
     return b"".join((SIGNATURE, *needed))
@@ -138,17 +139,19 @@ def _header(data: Data, found: dict[bytes, Span], spare: int) -> Header:
 
 
 def _is_of(transparent: Span | None, palette: Span | None) -> bool:
-    """Whether transparencies are those of a palette's colours. Decoders, like libpng, pass over those that
-    come before the palette or are more than its colours."""
+    """Whether a tRNS chunk belongs to a palette.
+
+    libpng ignores one that comes before the palette or has more entries than the palette has colours.
+    """
     if transparent is None or palette is None or transparent.start < palette.start:
         return False
     return 3 * (transparent.end - transparent.start) <= palette.end - palette.start
 
 
 def _coding(data: Data, found: dict[bytes, Span]) -> tuple[tuple[Span, ...], PngColour | None]:
-    """The profile, and what counts if there is none that can be used: cICP overrules iCCP, that the others.
+    """The profile, and the coding if there is no usable profile. cICP overrides iCCP, iCCP the other chunks.
 
-    A cICP that says what cannot be converted (PQ, HLG) is passed over.
+    A cICP chunk with a coding that cannot be converted (PQ, HLG) is ignored.
     """
     cicp = found.get(b"cICP")
     if cicp:
@@ -161,11 +164,11 @@ def _coding(data: Data, found: dict[bytes, Span]) -> tuple[tuple[Span, ...], Png
 
 
 def _gamma(data: Data, found: dict[bytes, Span]) -> PngColour | None:
-    """What gAMA and cHRM say; cHRM counts for nothing alone."""
+    """The coding that gAMA and cHRM declare; cHRM without gAMA is ignored."""
     if b"gAMA" not in found:
         return None
     gamma = _number(data, found[b"gAMA"].start)
-    if not 16 <= gamma <= 625_000_000:  # What libpng takes for possible.
+    if not 16 <= gamma <= 625_000_000:  # The range that libpng accepts.
         return None
     corners = None
     if b"cHRM" in found:
@@ -186,7 +189,7 @@ def _number(data: Data, at: int) -> int:
     return value
 
 
-# Chunks that are read, and which lengths they may have.
+# The chunks that are read, and the lengths that they may have.
 _LENGTHS = {
     b"IHDR": lambda length: length == 13,
     b"PLTE": lambda length: 3 <= length <= 768 and length % 3 == 0,

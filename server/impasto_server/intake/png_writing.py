@@ -1,4 +1,4 @@
-"""PNGs with all that belongs to them: text, profile, and how their colours are coded."""
+"""Writes PNGs with text, profile and colour coding, and reads these back."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from impasto_server.intake.strips import Samples
 METADATA_KEY = "impasto"
 
 ColourChunks = tuple[tuple[bytes, bytes], ...]
-"""Kind and data of each."""
+"""The type and the data of each chunk."""
 
 _MOST_TEXT_BYTES = 2**20
 _EFFORT = 6
-"""Of deflate, 0 to 9. Higher levels take several times as long for a few per cent."""
+"""Level of deflate, 0 to 9. Higher levels take several times as long and save only a few per cent."""
 
 
 def write_png(
@@ -32,12 +32,13 @@ def write_png(
     profile: bytes | None = None,
     colour_chunks: ColourChunks = (),
 ) -> None:
-    """
+    """Writes a PNG.
+
     Args:
         samples: (height, width, 3 or 4), uint8 or uint16.
-        text: for the entry `METADATA_KEY`.
-        profile: ICC profile that the samples are coded by.
-        colour_chunks: kind and data of chunks that say the same, where there is no profile.
+        text: text of the entry `METADATA_KEY`.
+        profile: ICC profile of the samples.
+        colour_chunks: chunks that declare the colour coding, if there is no profile.
     """
     coded = vips_image(samples, None).pngsave_buffer(compression=_EFFORT, filter="all", keep="none")
     view = memoryview(coded)
@@ -51,7 +52,7 @@ def write_png(
 
 
 def colour_chunks(data: Data) -> ColourChunks:
-    """The chunks of a PNG, other than a profile, that say how its colours are coded."""
+    """The chunks of a PNG, other than the profile, that declare its colour coding."""
     return tuple(
         (kind, bytes(data[span.start : span.end]))
         for kind, span in chunks(data)
@@ -60,7 +61,7 @@ def colour_chunks(data: Data) -> ColourChunks:
 
 
 def metadata_text(data: Data) -> str | None:
-    """The entry `METADATA_KEY` of a PNG of ours; None if it has none, or one longer than ours are."""
+    """The text entry `METADATA_KEY` of a PNG; None if it has none, or one too long to be ours."""
     key = METADATA_KEY.encode()
     for kind, span in chunks(data):
         if kind not in (b"tEXt", b"iTXt") or span.end - span.start > _MOST_TEXT_BYTES:
@@ -95,7 +96,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def vips_image(samples: Samples, profile: bytes | None) -> pyvips.Image:
-    """R, G, B and perhaps A as an image of libvips, tagged with an ICC profile."""
+    """A libvips image of R, G, B and perhaps A, tagged with the ICC profile if there is one."""
     height, width, bands = samples.shape
     deep = samples.dtype == np.uint16
     flat = np.ascontiguousarray(samples).data

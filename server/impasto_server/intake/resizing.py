@@ -1,4 +1,4 @@
-"""Pictures of another size: Lanczos for colours; for alpha what does not ring."""
+"""Resizes pictures: colours with Lanczos, alpha and masks with kernels that do not ring."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Kernel = Literal["lanczos3", "linear", "nearest"]
 
 _SUPPORTS = {"lanczos3": 3.0, "linear": 1.0}
 _ROWS = 64
-# Beyond so many times the wanted size, boxes are averaged first: the eye does not tell, and it takes a
-# fraction of the time.
+# A picture more than this many times larger than wanted is first averaged in boxes: the difference cannot be
+# seen, and it takes a fraction of the time.
 _PURE_FACTOR = 4.0
 
 
 def shrunk(image: pyvips.Image, width: int, height: int, kernel: Kernel) -> pyvips.Image:
-    """An image, still to be read from the top, shrunk to (width, height) where it is larger."""
+    """Shrinks an image to (width, height) where it is larger. The result, too, is read from the top."""
     across, down = min(1.0, width / image.width), min(1.0, height / image.height)
     if across == down == 1.0:
         return image
     deep = image.format == "ushort"
     if deep:
-        # libvips resizes 16 bits with weights whose sum is off by up to a 250th: white would not stay white.
+        # The weights with which libvips resizes 16 bits sum to 1 ± 1/250: white would not stay white.
         image = image.cast("float")
     smaller = image.resize(across, vscale=down, kernel=kernel, gap=_PURE_FACTOR)
     if deep:
@@ -39,11 +39,11 @@ def shrunk(image: pyvips.Image, width: int, height: int, kernel: Kernel) -> pyvi
 
 
 def box_shrunk(strips: Iterable[Samples], size: tuple[int, int], width: int, height: int) -> Samples:
-    """Levels shrunk to (width, height). Each new one is the mean of those that it covers.
+    """Shrinks levels to (width, height). Each new level is the mean of those that it covers.
 
     Args:
         strips: the levels from the top, arrays (rows, width), uint8.
-        size: the (width, height) that they have together, at least that which is wanted.
+        size: (width, height) of all strips together, at least the wanted size.
     """
     columns, rows = _bounds(size[0], width), _bounds(size[1], height)
     result = np.empty((height, width), np.uint8)
@@ -53,7 +53,7 @@ def box_shrunk(strips: Iterable[Samples], size: tuple[int, int], width: int, hei
         begin = 0
         while begin < len(strip):
             end = min(len(strip), int(rows[row + 1]) - top)
-            # Down first: numpy adds up whole rows faster.
+            # Rows first: numpy adds whole rows faster.
             total += np.add.reduceat(strip[begin:end].sum(0, np.uint32), columns[:-1], dtype=np.uint64)
             if top + end == rows[row + 1]:
                 area = np.diff(columns) * (rows[row + 1] - rows[row])
@@ -66,13 +66,13 @@ def box_shrunk(strips: Iterable[Samples], size: tuple[int, int], width: int, hei
 
 
 def _bounds(length: int, wanted: int) -> Samples:
-    """Where along an axis the samples begin that each new one covers, and where the last one ends."""
+    """The first index, along an axis, that each new sample covers, and the end of the last one."""
     bounds: Samples = np.floor(np.arange(wanted + 1) * (length / wanted) + 0.5).astype(np.int64)
     return bounds
 
 
 def box_resized(levels: Samples, width: int, height: int) -> Samples:
-    """Levels (height, width), uint8, of another size: averaged where they are more, repeated where fewer."""
+    """Resizes levels (height, width), uint8: averages them to shrink, repeats them to enlarge."""
     fewer = min(height, levels.shape[0]), min(width, levels.shape[1])
     if fewer != levels.shape:
         levels = box_shrunk([levels], (levels.shape[1], levels.shape[0]), fewer[1], fewer[0])
@@ -85,10 +85,11 @@ def box_resized(levels: Samples, width: int, height: int) -> Samples:
 
 
 def enlarged(samples: Samples, width: int, height: int, kernel: Literal["lanczos3", "linear"]) -> Samples:
-    """
+    """Enlarges samples to (width, height).
+
     Args:
         samples: (height, width) or (height, width, channels), uint8 or uint16.
-        width, height: at least those that it has.
+        width, height: no smaller than those of the samples.
     """
     if samples.shape[:2] == (height, width):
         return samples
@@ -106,7 +107,7 @@ def enlarged(samples: Samples, width: int, height: int, kernel: Literal["lanczos
 
 
 def _taps(length: int, wanted: int, kernel: str) -> tuple[Samples, Samples]:
-    """For each new sample along an axis: which of the old ones it is made of, and their weights (sum 1)."""
+    """The indices of the old samples that make each new one along an axis, and their weights (sum 1)."""
     support = _SUPPORTS[kernel]
     centres = (np.arange(wanted) + 0.5) * (length / wanted) - 0.5
     first = np.ceil(centres - support).astype(np.int64)

@@ -1,4 +1,4 @@
-"""A picture's samples as arrays: as they are coded, of the size that is asked for, not yet turned upright."""
+"""Decodes a picture's samples to arrays: as they are coded, at a given size, not yet turned upright."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from impasto_server.intake.resizing import box_shrunk, enlarged, shrunk
 from impasto_server.intake.strips import Samples, array, strips
 
 _KEPT_BYTES = 64 * 2**20
-"""A picture up to this size is decoded once and kept; a larger one is decoded again for each look at it."""
+"""A picture up to this size is decoded once and kept; a larger one is decoded again for each pass over it."""
 
 _MOST_FINITE = float(np.finfo(np.float32).max)
 
@@ -28,11 +28,11 @@ _T = TypeVar("_T")
 
 @dataclasses.dataclass(frozen=True)
 class Raw:
-    """Bare pixels in a file: rows from the top, each pixel R, G, B, A, straight alpha, sRGB.
+    """Bare pixels in a file: rows from the top, each pixel R, G, B, A; straight alpha, sRGB.
 
     Attributes:
-        offset: where they begin, in bytes.
-        bits: of each sample, 8, or 16 with the lower byte first.
+        offset: where the pixels begin in the file, in bytes.
+        bits: bits of each sample: 8, or 16 with the low byte first.
     """
 
     file: BinaryIO
@@ -47,10 +47,10 @@ class Source:
     """A picture that can be read any number of times.
 
     Attributes:
-        header: what is known of it.
+        header: what is known about it.
         data: the file's bytes.
-        pixels: what the samples are read from; for bare pixels those alone.
-        bare: True for pixels without a file's structure.
+        pixels: the bytes that the samples are read from; of bare pixels, only the pixels.
+        bare: True for bare pixels.
     """
 
     header: Header
@@ -59,7 +59,7 @@ class Source:
     bare: bool
 
     def open(self, scale: tuple[int, int], *, strict: bool) -> pyvips.Image:
-        """Samples, alpha last; see `loading.opened`."""
+        """Opens the samples, alpha last; see `loading.opened`."""
         if not self.bare:
             return opened(self.pixels, self.header, scale=scale, strict=strict)
         size = self.header.width, self.header.height
@@ -69,9 +69,10 @@ class Source:
 
 
 def source(picture: BinaryIO | Raw) -> Source:
-    """
+    """Opens a picture.
+
     Raises:
-        PictureFault: it is not a picture of a kind that is read, or not whole.
+        PictureFault: it is not a supported picture, or is truncated.
     """
     if not isinstance(picture, Raw):
         data = contents(picture)
@@ -89,7 +90,7 @@ def source(picture: BinaryIO | Raw) -> Source:
     length = picture.width * picture.height * 4 * picture.bits // 8
     data = contents(picture.file)
     if picture.width < 1 or picture.height < 1 or picture.offset + length > len(data):
-        raise PictureFault("has fewer pixels than its size says; send width × height of them")
+        raise PictureFault("has fewer pixels than its size says; send width × height pixels")
     pixels = memoryview(data)[picture.offset : picture.offset + length]
     return Source(header, data, pixels, True)
 
@@ -108,12 +109,14 @@ class Coded:
 
 
 def coded_samples(source: Source, size: tuple[int, int], *, fill_hidden: bool) -> Coded:
-    """
+    """Decodes the samples of a picture.
+
     Args:
-        size: (width, height) in pixels, not upright. With its own, samples stay as they are.
-        fill_hidden: give pixels that cannot be seen the mean colour of those that can. What lies under alpha
-            0 is arbitrary, often black, and would show at the edges of what is resized or painted. Pixels
-            that shine through a little keep their colour.
+        size: (width, height) in pixels, as coded, not upright. With the picture's own size, samples stay as
+            they are.
+        fill_hidden: give transparent pixels the mean colour of the visible ones. The colour under alpha 0 is
+            arbitrary, often black, and would show at edges once the picture is resized or painted. Pixels
+            that are at all visible keep their colour.
 
     Raises:
         PictureFault: the pixels cannot be decoded.
@@ -142,7 +145,7 @@ def coded_alpha(source: Source, size: tuple[int, int]) -> Samples:
     """The alpha, (height, width), of a picture that has one.
 
     Args:
-        size: (width, height) in pixels, not upright.
+        size: (width, height) in pixels, as coded, not upright.
 
     Raises:
         PictureFault: the pixels cannot be decoded.
@@ -154,17 +157,17 @@ def coded_alpha(source: Source, size: tuple[int, int]) -> Samples:
 
 def _alpha(look: _Look, size: tuple[int, int]) -> Samples:
     image = look()
-    # Linear, because Lanczos would ring along the edges of what is transparent.
+    # Linear, because Lanczos would ring along the edges of transparent areas.
     alpha = array(shrunk(image[image.bands - 1], *size, "linear"))
     return enlarged(alpha, *size, "linear")[..., 0]
 
 
 def coded_levels(source: Source, size: tuple[int, int], levels: Callable[[Samples], Samples]) -> Samples:
-    """What is made of a picture's samples, averaged down to (width, height), not upright.
+    """Computes levels from a picture's samples and averages them down to (width, height), not upright.
 
     Args:
-        size: in pixels; the picture's own, or smaller in both directions.
-        levels: makes of samples (rows, width, channels), alpha last, levels (rows, width), uint8.
+        size: in pixels; the picture's own size, or smaller in both directions.
+        levels: converts samples (rows, width, channels), alpha last, to levels (rows, width), uint8.
 
     Raises:
         PictureFault: the pixels cannot be decoded.
@@ -190,15 +193,17 @@ def _decoded(read: Callable[[bool], _T]) -> _T:
             return read(False)
     except pyvips.Error as error:
         said = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
-        reason = said[-1] if said else "no reason is known"
-        raise PictureFault(f"is damaged: its pixels cannot be decoded ({reason})") from error
+        reason = said[-1] if said else "unknown reason"
+        raise PictureFault(
+            f"is damaged: its pixels cannot be decoded ({reason}); save it again and resend"
+        ) from error
 
 
 def _looks(source: Source, size: tuple[int, int], strict: bool) -> _Look:
-    """A function that gives the picture to be read from the top, each time it is called."""
+    """A function that opens the picture anew, to be read from the top, each time it is called."""
     first = source.open(size, strict=strict)
     if source.header.interlaced:
-        return lambda: first  # It is decoded as a whole, and stays in memory.
+        return lambda: first  # libvips decodes it as a whole and keeps it in memory.
     if first.width * first.height * first.bands * (4 if first.format == "float" else 2) <= _KEPT_BYTES:
         kept = first.copy_memory()
         return lambda: kept
@@ -206,7 +211,7 @@ def _looks(source: Source, size: tuple[int, int], strict: bool) -> _Look:
 
 
 def _scaled_to_white(look: _Look, header: Header) -> _Look:
-    """Floating point as ushort: it has no agreed white; 1 is usual, and what goes beyond it sets its own.
+    """Converts floating-point samples to ushort. White is 1, or the largest finite colour if that is more.
 
     NaN becomes black, infinity 1. Values are taken as coded like sRGB, unless a profile says otherwise.
     """
@@ -241,7 +246,7 @@ def _filled(look: _Look) -> _Look:
         seen += int(visible.sum())
         if not visible.all():
             strip = strip * visible[..., None]
-        # Down first: numpy adds up whole rows faster.
+        # Rows first: numpy adds whole rows faster.
         across = strip.reshape(len(strip), -1).sum(0, np.uint32).reshape(image.width, -1)
         sums += across.sum(0, np.float64)[:count]
     if seen in (0, image.width * image.height):
@@ -257,7 +262,7 @@ def _filled(look: _Look) -> _Look:
 
 
 def upright(samples: Samples, orientation: int) -> Samples:
-    """An array (height, width, …) turned as an EXIF orientation says."""
+    """Turns an array (height, width, …) upright by its EXIF orientation."""
     match orientation:
         case 2:
             samples = samples[:, ::-1]

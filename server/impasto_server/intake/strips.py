@@ -1,4 +1,4 @@
-"""Between libvips' images and numpy's arrays: whole, or strip by strip where the whole would be too much."""
+"""Converts libvips images to numpy arrays: whole, or strip by strip to save memory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _FORMATS = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
 
 
 def array(image: pyvips.Image) -> Samples:
-    """All of an image, (height, width, bands)."""
+    """A whole image as an array (height, width, bands)."""
     samples = np.frombuffer(image.write_to_memory(), _FORMATS[image.format])
     return samples.reshape(image.height, image.width, image.bands)
 
 
 def strips(image: pyvips.Image) -> Iterator[Samples]:
-    """An image from the top in arrays (rows, width, bands)."""
+    """An image in strips from the top, arrays (rows, width, bands)."""
     dtype = np.dtype(_FORMATS[image.format])
     region = pyvips.Region.new(image)
     most = max(1, _STRIP_BYTES // (image.width * image.bands * dtype.itemsize))

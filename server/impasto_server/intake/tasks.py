@@ -1,4 +1,4 @@
-"""What the intake does: tasks as the gateway tells them, in JSON with open files."""
+"""The tasks of the intake, which the gateway sends as JSON with open files."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _Damaged(Exception):
-    """A file has another SHA-256 than it should have."""
+    """The SHA-256 of a file is not the expected one."""
 
 
 def do(task: Mapping[str, Any], descriptors: Sequence[int]) -> Told:
     """Does a task.
 
     Args:
-        task: "task" says which; "sources" says of each file that is read whether it is "raw" (a serialized
-            `RawPixels`) and which "sha256" it must have, "" for any; the rest is the task's own.
-        descriptors: of the files that are read, and last, where something is written, of the one for that.
+        task: "task" names the task; "sources" says for each input file whether it is "raw" (a serialized
+            `RawPixels`) and which "sha256" it must have ("" for any); the other entries depend on the task.
+        descriptors: those of the input files, followed by that of the output file if the task has one.
 
     Returns:
-        What was done as "done"; or what is wrong with a picture as "fault"; or "damaged" for a file that has
-        another SHA-256; or "unable" where the disk is full.
+        One entry: "done" with the outcome, "fault" with what is wrong with a picture, "damaged" if a file
+        has another SHA-256 than expected, or "unable" with the reason if the disk is full.
     """
     count = len(task["sources"])
     files = [_File(descriptor, "rb") for descriptor in descriptors[:count]]
@@ -62,7 +62,7 @@ def do(task: Mapping[str, Any], descriptors: Sequence[int]) -> Told:
 
 
 class _File(io.FileIO):
-    """An open file that came from elsewhere, from its beginning."""
+    """A file on a descriptor that another process sent, read from its beginning."""
 
     def __init__(self, descriptor: int, mode: str) -> None:
         super().__init__(descriptor, mode)
@@ -146,7 +146,7 @@ def _thumbnail(task: Mapping[str, Any], sources: Sequence[Picture], out: BinaryI
 
 
 def _buffered(out: BinaryIO) -> io.BufferedWriter:
-    """A writer that writes all that it is given. It does not close the file."""
+    """A writer that goes on after partial writes. Closing it leaves the file itself open."""
     return io.BufferedWriter(io.FileIO(os.dup(out.fileno()), "wb"), _PIECE_BYTES)
 
 

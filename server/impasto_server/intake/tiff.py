@@ -1,4 +1,4 @@
-"""The structure of a TIFF (TIFF 6.0; BigTIFF), and which kinds of it are read."""
+"""The structure of a TIFF (TIFF 6.0; BigTIFF), and the kinds that are supported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from impasto_server.intake.faults import PictureFault, check_pixels, truncated, unreadable
+from impasto_server.intake.faults import PictureFault, check_pixels, truncated, unreadable, unsupported
 from impasto_server.intake.header import Data, Header, Model, Span, TiffPicture
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -38,7 +38,7 @@ _TYPES = {
     17: "i8",
     18: "u8",
 }
-"""Numpy's names of the types of whole numbers and bytes; the others are for tags that are not read."""
+"""Numpy's names of the integer and byte types; tags of other types are not read."""
 
 _COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
 _COMPRESSION_NAMES = {
@@ -55,7 +55,7 @@ _COMPRESSION_NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class _Kind:
-    """What a photometric interpretation may be made of."""
+    """Samples that a photometric interpretation may have: their number, and their bits by format."""
 
     model: Model
     samples: int
@@ -76,14 +76,15 @@ _KINDS = {
 _RGB, _PALETTE, _YCBCR = 2, 3, 6
 _GREY, _LAB = (0, 1), (8, 9)
 _RAW_PHOTOMETRICS = (32803, 34892)
-_OTHER_PHOTOMETRICS = {4: "a transparency mask", 10: "ITU L*a*b*", 32844: "LogL", 32845: "LogLuv"}
+_OTHER_PHOTOMETRICS = {4: "transparency mask", 10: "ITU L*a*b*", 32844: "LogL", 32845: "LogLuv"}
 _SAMPLE_FORMATS = {1: "unsigned", 2: "signed", 3: "float", 4: "unsigned", 5: "complex", 6: "complex"}
 
 
 def read_header(data: Data, most_pixels: int) -> Header:
-    """
+    """Reads the header of a TIFF.
+
     Raises:
-        PictureFault: it is not whole, not a TIFF of a kind that is read, or too large.
+        PictureFault: the file is truncated, not a supported kind of TIFF, or too large.
     """
     page, directory = _main_picture(_Reader(data))
     width, height = directory.one(_WIDTH), directory.one(_HEIGHT)
@@ -91,7 +92,7 @@ def read_header(data: Data, most_pixels: int) -> Header:
     orientation = directory.one(_ORIENTATION, 1)
     kind, picture = _kind(directory, page)
     if not 1 <= orientation <= 8:
-        # libvips would refuse the picture for that; viewers show it as it lies.
+        # libvips would refuse the picture; viewers ignore the tag.
         patches = (*picture.patches, directory.patch(_ORIENTATION, 1))
         orientation, picture = 1, dataclasses.replace(picture, patches=patches)
     _check_pieces(directory, width, height, picture.samples)
@@ -114,8 +115,8 @@ class _Directory:
     def __init__(self, reader: _Reader, entries: dict[int, tuple[int, int, int]], following: int) -> None:
         """
         Args:
-            entries: by tag: type, number of values, and where the first one lies.
-            following: where the next directory lies; 0 after the last.
+            entries: type, number of values and offset of the first value, by tag.
+            following: offset of the next directory; 0 after the last.
         """
         self._reader = reader
         self._entries = entries
@@ -125,7 +126,7 @@ class _Directory:
         return tag in self._entries
 
     def all(self, tag: int) -> np.ndarray[Any, Any]:
-        """A tag's values, not copied; none if there is no such tag."""
+        """A tag's values, not copied; empty if there is no such tag."""
         if tag not in self._entries:
             return np.empty(0, np.uint8)
         kind, count, at = self._entries[tag]
@@ -146,11 +147,11 @@ class _Directory:
         return default
 
     def at(self, tag: int) -> int:
-        """Where a tag's first value lies."""
+        """The offset of a tag's first value in the file."""
         return self._entries[tag][2]
 
     def patch(self, tag: int, value: int, index: int = 0) -> tuple[int, bytes]:
-        """Where one of a tag's values lies, and the bytes of another one for it."""
+        """The offset of one of a tag's values, and the bytes of a new value for it."""
         length = np.dtype(_TYPES[self._entries[tag][0]]).itemsize
         order: Literal["little", "big"] = "little" if self._reader.order == "<" else "big"
         return self.at(tag) + index * length, value.to_bytes(length, order)
@@ -163,7 +164,7 @@ class _Directory:
 
 
 class _Reader:
-    """Finds directories in a file."""
+    """Reads the directories of a file."""
 
     def __init__(self, data: Data) -> None:
         self.data = data
@@ -177,7 +178,7 @@ class _Reader:
         count_format, entry_format, value_bytes = ("Q", "HHQ", 8) if self._big else ("H", "HHI", 4)
         (count,) = struct.unpack_from(self.order + count_format, self.data, at)
         if count > _MOST_ENTRIES:
-            raise PictureFault(f"is a TIFF of more than {_MOST_ENTRIES:,} tags; save it again and resend")
+            raise PictureFault(f"is a TIFF with more than {_MOST_ENTRIES:,} tags; save it again and resend")
         position = at + struct.calcsize(self.order + count_format)
         entries: dict[int, tuple[int, int, int]] = {}
         offset_format = self.order + ("Q" if self._big else "I")
@@ -196,12 +197,12 @@ class _Reader:
 
 
 def _main_picture(reader: _Reader) -> tuple[int, _Directory]:
-    """The first picture that is not a thumbnail or a mask of another, and its number.
+    """The first picture that is not a thumbnail or a mask of another picture, and its number.
 
     Raises:
-        PictureFault: it is a camera's raw file, of which this would be a thumbnail.
+        PictureFault: the file is a camera's raw file, and the picture would only be its thumbnail.
     """
-    if reader.first == 16 and reader.data[8:10] == b"CR":  # Canon's own mark.
+    if reader.first == 16 and reader.data[8:10] == b"CR":  # Canon CR2.
         raise _raw()
     first = reader.directory(reader.first)
     _refuse_raw(reader, first)
@@ -229,25 +230,26 @@ def _refuse_raw(reader: _Reader, first: _Directory) -> None:
 
 
 def _raw() -> PictureFault:
-    return PictureFault("is a camera's raw file; develop it and save it as a PNG, JPEG or 16-bit TIFF")
+    return unsupported("a camera raw")
 
 
 def _kind(directory: _Directory, page: int) -> tuple[_Kind, TiffPicture]:
-    """
+    """Finds out which kind of TIFF a picture is.
+
     Raises:
-        PictureFault: pictures of this kind are not read.
+        PictureFault: pictures of this kind are not supported.
     """
     photometric = directory.one(_PHOTOMETRIC)
     kind = _KINDS.get(photometric)
     if kind is None:
-        name = _OTHER_PHOTOMETRICS.get(photometric, f"photometric interpretation {photometric}")
-        raise PictureFault(f"is a TIFF of {name}; save it as RGB or grey")
+        name = _OTHER_PHOTOMETRICS.get(photometric, str(photometric))
+        raise PictureFault(f"is a TIFF with the photometric interpretation {name}; save it as RGB or grey")
     compression = directory.one(_COMPRESSION, 1)
     if compression not in _COMPRESSIONS:
         name = _COMPRESSION_NAMES.get(compression, f"method {compression}")
-        raise PictureFault(f"is a TIFF compressed by {name}; save it with LZW or deflate, or uncompressed")
+        raise PictureFault(f"is a TIFF compressed with {name}; save it with LZW, deflate or no compression")
     if photometric == _YCBCR and compression != _JPEG:
-        raise PictureFault("is a TIFF of YCbCr samples without JPEG compression; save it as RGB")
+        raise PictureFault("is a TIFF with YCbCr samples and no JPEG compression; save it as RGB")
     depths = {int(depth) for depth in directory.all(_BITS)} or {1}
     formats = {_SAMPLE_FORMATS.get(int(f), "unknown") for f in directory.all(_SAMPLE_FORMAT)} or {"unsigned"}
     if len(depths) > 1 or len(formats) > 1:
@@ -256,7 +258,7 @@ def _kind(directory: _Directory, page: int) -> tuple[_Kind, TiffPicture]:
     taken = {"unsigned": kind.unsigned, "float": kind.floating}.get(format, ())
     if depth not in taken:
         raise PictureFault(
-            f"is a TIFF of {depth}-bit {_FORMAT_WORDS[format]}{_model_word(photometric)}; "
+            f"is a TIFF with {depth}-bit {_model_word(photometric)}{_FORMAT_WORDS[format]}; "
             "save it with 8 or 16 bits per channel"
         )
     samples = directory.one(_SAMPLES, 1)
@@ -265,17 +267,17 @@ def _kind(directory: _Directory, page: int) -> tuple[_Kind, TiffPicture]:
         raise unreadable()
     if samples > _MOST_SAMPLES or (extra and photometric == _PALETTE):
         raise PictureFault(
-            f"is a TIFF of {samples} channels{_model_word(photometric)}; save it as RGB or grey"
+            f"is a TIFF with {samples} {_model_word(photometric)}channels; save it as RGB or grey"
         )
     planar = directory.one(_PLANAR, 1) == 2 and samples > 1
     if planar and format == "float" and depth == 16:
         raise PictureFault(
-            "is a TIFF of 16-bit floating-point samples in separate planes; "
+            "is a TIFF with 16-bit floating-point samples in separate planes; "
             "save it with 8 or 16 bits per channel"
         )
     if planar and _TILE_OFFSETS in directory:
         raise PictureFault(
-            "is a TIFF in tiles whose channels lie in separate planes; save it with interleaved channels"
+            "is a tiled TIFF with separate planes for its channels; save it with interleaved channels"
         )
     extras = [int(value) for value in directory.all(_EXTRA_SAMPLES)[:extra]]
     alpha = next((i for i, value in enumerate(extras) if value in (1, 2)), None)
@@ -284,10 +286,10 @@ def _kind(directory: _Directory, page: int) -> tuple[_Kind, TiffPicture]:
     if as_rgb:
         patches.append(directory.patch(_PHOTOMETRIC, _RGB))
     if alpha is not None and extras[alpha] == 1:
-        # libvips would divide by alpha, but not always by as much as it should.
+        # libvips would divide by alpha itself, but not always correctly.
         patches.append(directory.patch(_EXTRA_SAMPLES, 2, alpha))
     if samples == 1 and directory.one(_PLANAR, 1) == 2:
-        # One plane is one however it is called, but not to libvips.
+        # With one channel both layouts are the same, but libvips does not know that.
         patches.append(directory.patch(_PLANAR, 1))
     return kind, TiffPicture(
         page=page,
@@ -312,15 +314,14 @@ _FORMAT_WORDS = {
 
 
 def _model_word(photometric: int) -> str:
-    return {3: " of a palette", 5: " of CMYK", 6: " of YCbCr", 8: " of L*a*b*", 9: " of L*a*b*"}.get(
-        photometric, ""
-    )
+    return {3: "palette ", 5: "CMYK ", 6: "YCbCr ", 8: "L*a*b* ", 9: "L*a*b* "}.get(photometric, "")
 
 
 def _check_pieces(directory: _Directory, width: int, height: int, samples: int) -> None:
-    """
+    """Checks that all strips or tiles are within the file.
+
     Raises:
-        PictureFault: a strip or tile is missing, or lies beyond the end of the file; or there are too many.
+        PictureFault: a strip or tile is missing or beyond the end of the file, or there are too many.
     """
     tiled = _TILE_OFFSETS in directory
     if tiled:
@@ -337,7 +338,7 @@ def _check_pieces(directory: _Directory, width: int, height: int, samples: int) 
         needed *= samples
     offsets = directory.all(_TILE_OFFSETS if tiled else _STRIP_OFFSETS)
     if max(needed, len(offsets)) > _MOST_STRIPS:
-        raise PictureFault(f"is a TIFF of more than {_MOST_STRIPS:,} strips; save it again and resend")
+        raise PictureFault(f"is a TIFF with more than {_MOST_STRIPS:,} strips; save it again and resend")
     counts_tag = _TILE_COUNTS if tiled else _STRIP_COUNTS
     counts = directory.all(counts_tag) if counts_tag in directory else np.ones(len(offsets), np.uint8)
     if len(offsets) < needed or len(counts) < needed:

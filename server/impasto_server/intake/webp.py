@@ -17,9 +17,10 @@ def is_webp(beginning: bytes) -> bool:
 
 
 def read_header(data: Data, most_pixels: int) -> Header:
-    """
+    """Reads the header of a WebP.
+
     Raises:
-        PictureFault: it is not whole, not a WebP that can be read, or too large.
+        PictureFault: the file is truncated, not a WebP that can be read, or too large.
     """
     end: int = 8 + struct.unpack_from("<I", data, 4)[0]
     if end > len(data):
@@ -32,7 +33,7 @@ def read_header(data: Data, most_pixels: int) -> Header:
     while position + 8 <= end:
         count += 1
         if count > _MOST_CHUNKS:
-            raise PictureFault(f"is a WebP of more than {_MOST_CHUNKS:,} chunks; save it again and resend")
+            raise PictureFault(f"is a WebP with more than {_MOST_CHUNKS:,} chunks; save it again and resend")
         kind, length = struct.unpack_from("<4sI", data, position)
         span = Span(position + 8, position + 8 + length)
         if span.end > end:
@@ -63,7 +64,7 @@ def read_header(data: Data, most_pixels: int) -> Header:
 
 
 def _picture(data: Data, kind: bytes, span: Span) -> tuple[int, int, bool]:
-    """Width, height, and whether there is alpha, as a chunk says."""
+    """Width, height and whether there is alpha, according to a chunk."""
     start = span.start
     if span.end - start < (5 if kind == b"VP8L" else 10):
         raise truncated()
