@@ -11,19 +11,20 @@ from simulation.seeds import Outcome, Simulation
 from simulation.world import ALL
 
 TOLD = 40
-"""So many of the last events are told of a seed that fails."""
+"""Number of last events that the report of a failed seed shows."""
 
 
 def main() -> None:
-    """
+    """Runs the seeds and reports those that fail.
+
     Raises:
-        SystemExit: 1 where a seed fails, or none does although a mutation was put in.
+        SystemExit: with 1 if a seed fails, or if none fails despite a mutation.
     """
     parser = argparse.ArgumentParser(prog="python -m simulation", description=__doc__)
-    parser.add_argument("--seeds", default="0-999", help="a seed, or the first and the last: 1000-2000")
-    parser.add_argument("--mutation", choices=sorted(mutations.MUTATIONS), help="a fault to put in first")
-    parser.add_argument("--trace", action="store_true", help="tell all that happened")
-    parser.add_argument("--go-on", action="store_true", help="go on after a seed that fails")
+    parser.add_argument("--seeds", default="0-999", help="one seed, or the first and the last: 1000-2000")
+    parser.add_argument("--mutation", choices=sorted(mutations.MUTATIONS), help="fault to put into the code")
+    parser.add_argument("--trace", action="store_true", help="print all events")
+    parser.add_argument("--go-on", action="store_true", help="continue after a seed that fails")
     options = parser.parse_args()
     first, _, last = options.seeds.partition("-")
     begin, calls, jobs, bad = time.monotonic(), 0, 0, 0
@@ -46,7 +47,7 @@ def main() -> None:
 
 
 def report(outcome: Outcome, mutation: str | None = None, told: int = TOLD) -> str:
-    """What is to be said of a seed that fails."""
+    """The report about a seed that fails."""
     command = f"cd tests && python -m simulation --trace --seeds {outcome.seed}"
     if mutation:
         command += f" --mutation {mutation}"

@@ -1,4 +1,4 @@
-"""Callers: what they ask for, how long they wait, and what they learn from the answers."""
+"""Simulated callers: what they request, how long they wait, and what they learn from the answers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 UNKNOWN = object()
-"""The answer to a call whose caller left before it came."""
+"""Stands for the answer to a call that its caller cancelled."""
 
 STEER_SECONDS, USUAL_SECONDS = 60.0, 1.0
-"""What a call may take beside the store's work, seconds: an update of the recipe, which waits for a worker
-that may be asked for others' updates first; any other."""
+"""Maximum seconds of a call besides the store's work: an update of the recipe (which waits for a worker that
+may have other updates to answer first), and any other call."""
 
 PREVIEW_MILLISECONDS = 3000
-"""For so long a call waits for a preview."""
+"""Seconds that a call waits for a preview."""
 
 _ACTIONS = {
     "create": 3,
@@ -46,22 +46,22 @@ _ACTIONS = {
 
 
 class Client:
-    """One caller, who does one thing after the other."""
+    """A caller that performs one action after the other."""
 
     def __init__(self, world: World, number: int, random: random.Random) -> None:
         self._world = world
         self._random = random
         self._number = number
         self._tenant = f"tenant-{number % 2}"
-        # Requests with an id, to be repeated.
+        # Requests with an id, which may be repeated.
         self._requests: list[pb.CreateJobRequest] = []
         self._made = 0
-        # Whether it waits for every answer.
+        # Whether this caller waits for every answer.
         self._patient = False
         self._watching: list[asyncio.Task[None]] = []
 
     async def live(self, actions: int) -> None:
-        """So many actions, of which some are done twice."""
+        """Performs a number of actions, some of them twice."""
         await self.create()
         for _ in range(actions):
             await asyncio.sleep(self._random.choice((0.0, 0.01, 0.3, 1.0, 3.0)))
@@ -74,7 +74,7 @@ class Client:
     # Calls.
 
     async def call(self, method: str, request: Any, *, write: Any = None) -> Any:
-        """Makes a call and perhaps leaves it half-way. `write` takes what it streams.
+        """Makes a call, and perhaps cancels it half-way. `write` takes the streamed messages.
 
         Returns:
             The answer, `CallEnded`, or `UNKNOWN`.
@@ -104,7 +104,7 @@ class Client:
 
     def _some_job(self) -> KnownJob | None:
         jobs = [job for job in self._world.jobs.values() if job.tenant == self._tenant]
-        # The newest most of all.
+        # Prefers the newest jobs.
         return self._random.choice(jobs[-3:]) if jobs else None
 
     # Actions.
@@ -163,7 +163,7 @@ class Client:
         await self._set_paused("ResumeJob", pb.ResumeJobRequest, False)
 
     async def end(self, job: KnownJob, *, cancel: bool) -> None:
-        """Watches a job to its end, for which it is cancelled or has to go on."""
+        """Watches a job to its end, after cancelling or resuming it."""
         self._tenant, self._patient = job.tenant, True
         self._watch("WatchJob", pb.WatchJobRequest(name=job.name), None)
         await asyncio.sleep(0.1)
@@ -205,7 +205,7 @@ class Client:
                 self._world.observed(job, answer.job, begin)
 
     async def download(self) -> None:
-        """The result of a job that has one."""
+        """Downloads the result of a job that has one."""
         job = self._some_job()
         if job is None or job.final != pb.JOB_STATE_SUCCEEDED or job.deletes:
             return
@@ -229,7 +229,7 @@ class Client:
             await self._update(job, self._random.sample(FIELDS, self._random.choice((1, 1, 2))))
 
     async def update_at_once(self) -> None:
-        """Several fields, each by a call of its own, at once."""
+        """Updates several fields at once, each with its own call."""
         if job := self._some_job():
             fields = self._random.sample(FIELDS, 3)
             await asyncio.gather(*(self._update(job, [field]) for field in fields))
@@ -246,7 +246,7 @@ class Client:
     async def _ask(
         self, job: KnownJob, method: str, request: Any, values: dict[str, Any] | None = None
     ) -> Any:
-        """A call about a job, which may set some of its fields."""
+        """Makes a call about a job, which may set some of its fields."""
         world, begin = self._world, asyncio.get_running_loop().time()
         writes: dict[str, Write] = {
             field: job.registers[field].write(value, begin) for field, value in (values or {}).items()
@@ -316,7 +316,7 @@ class Client:
         if not last or not (last[-1].HasField("resume") or last[-1].job.state in FINAL_STATES):
             world.violation(f"{method} {_of(request)} ended without a final state")
 
-    # What they ask for.
+    # Requests.
 
     def _new_request(self) -> pb.CreateJobRequest:
         self._made += 1
@@ -345,7 +345,7 @@ class Client:
             return self._random.randint(-100, 100)
         if field == "preview.max_side":
             return self._random.randint(16, 2048)
-        # Whole thousandths, so that a float of 32 bits has them.
+        # Multiples of 1/1000, which survive as 32-bit floats.
         return self._random.randint(1, 3000) / 1000
 
 

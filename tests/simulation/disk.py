@@ -1,4 +1,4 @@
-"""The store's work on the simulated loop: it takes a while, may be refused, and the server may die of it."""
+"""The store's work on the simulated loop: it takes time, may be refused, and may be followed by a kill."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ T = TypeVar("T")
 
 
 class Disk:
-    """Does work of the store inline, after a while; a `Runner`.
+    """A `Runner` that does the store's work inline, after a while.
 
     Attributes:
-        calm: whether all goes well from now on.
-        full: whether there is no room.
-        works: pieces of work that were done or refused.
-        under_way: pieces of work now.
-        die_after: the server is killed right after so many pieces of work; None: it is not.
+        calm: whether nothing goes wrong from now on.
+        full: whether the disk is full.
+        works: number of pieces of work done or refused.
+        under_way: number of pieces of work in progress.
+        die_after: number of pieces of work after which the server is killed; None: it is not killed.
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class Disk:
         """
         Args:
             random: decides what happens.
-            note: told of each piece of work.
+            note: called with a line about each piece of work.
             kill: kills the server.
-            trouble: how often work is refused or takes long, 0 to 1.
+            trouble: probability that work is refused or takes long, 0 to 1.
         """
         self.calm = False
         self.full = False
@@ -49,7 +49,7 @@ class Disk:
         self._busy_since = 0.0
 
     def busy_seconds(self) -> float:
-        """For how long there was work under way, in all."""
+        """Total time during which work was in progress."""
         since = asyncio.get_running_loop().time() - self._busy_since if self.under_way else 0.0
         return self._busy + since
 
@@ -72,7 +72,7 @@ class Disk:
             if self.works == self.die_after:
                 self._kill()
             if self._random.random() < 0.3:
-                # Done, and nobody knows it yet.
+                # The work is done, and nobody knows it yet.
                 await asyncio.sleep(self._seconds())
             return result
         finally:
@@ -88,7 +88,7 @@ class Disk:
     def _refuse(self, lane: str, name: str, work: Callable[[], Any]) -> None:
         if self.calm or not isinstance(work, functools.partial):
             return
-        # Reads need no room; what frees room has the reserve.
+        # Reads need no space; changes that free space have the reserve.
         spared = lane == READ or work.keywords.get("with_reserve") or name in ("delete", "abort")
         if self.full and not spared and not name.startswith(("_", "<")):
             self._note(f"store {name}: full")
@@ -101,7 +101,7 @@ class Disk:
 
 
 def _abort(work: functools.partial[Any]) -> None:
-    """A checkpoint that cannot be written is aborted, as `CheckpointWriter` says."""
+    """Aborts a checkpoint that cannot be written, as `CheckpointWriter` does."""
     writer = getattr(work.func, "__self__", None)
     if isinstance(writer, CheckpointWriter):
         writer.abort()

@@ -1,4 +1,4 @@
-"""A reader of pictures that reads none: it takes its time, and sometimes cannot do it."""
+"""A simulated intake that reads no pictures: it takes time, and sometimes fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SimulatedIntake:
     """See `impasto_server.contract.pictures.Intake`. All images of the simulation are stored with their size.
 
     Attributes:
-        calm: whether it does all that it is asked from now on.
+        calm: whether every task succeeds from now on.
     """
 
     def __init__(self, random: random.Random) -> None:
@@ -40,7 +40,7 @@ class SimulatedIntake:
         content: Source | None = None,
         selection: Source | None = None,
     ) -> BinaryIO:
-        """The result is what the worker sent."""
+        """Takes what the worker sent as the result."""
         await self._work()
         samples.file.seek(0)
         return io.BytesIO(samples.file.read())

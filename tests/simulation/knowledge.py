@@ -1,4 +1,4 @@
-"""What the callers of a world know, and whether what they are told goes with it."""
+"""What the callers of a world know, and checks that all answers are consistent with it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Images:
 
     @staticmethod
     def put(store: Store) -> Images:
-        """Stores them for every tenant."""
+        """Stores the images for every tenant."""
         for tenant in TENANTS:
             small = store.images.put(tenant, SMALL, size=(16, 16))
             large = store.images.put(tenant, LARGE, size=(64, 16))
@@ -34,20 +34,20 @@ class Images:
 
 
 class Knowledge:
-    """What outlives the server: the folder, what callers and workers know, and all that happened.
+    """Everything that outlives the server: the folder, what callers and workers know, and the trace.
 
     Attributes:
-        server: the one that lives now.
-        loop: it lives on this one.
-        folder: of the store.
+        server: the current life of the server.
+        loop: the event loop of this life.
+        folder: folder of the store.
         settings: limits of the server.
-        images: every tenant has them.
-        tenants: who calls.
-        jobs: those that callers know, by name.
-        told: what workers told.
-        calls: how many were made.
-        trace: all that happened.
-        violations: what was not as it must be.
+        images: images that every tenant has.
+        tenants: names of the tenants.
+        jobs: jobs that callers know, by name.
+        told: what workers reported.
+        calls: number of calls made.
+        trace: all events.
+        violations: everything that was wrong.
     """
 
     server: Server
@@ -71,7 +71,7 @@ class Knowledge:
             self.trace.append(f"{self.loop.time():.6f} {text}")
 
     def violation(self, text: str) -> None:
-        """Something is not as it must be: the world stops."""
+        """Records that something is wrong, and stops the world."""
         if not self.loop.dead:
             self.note(f"VIOLATION: {text}")
             self.violations.append(text)
@@ -86,7 +86,7 @@ class Knowledge:
         *,
         lingers: bool = False,
     ) -> None:
-        """A caller was told that its job is made."""
+        """Records that a caller learned that its job was created."""
         now = self.loop.time()
         if self.server.drained_at is not None and begin > self.server.drained_at:
             self.violation(f"{message.name} is made although the server drains")
@@ -113,14 +113,14 @@ class Knowledge:
         self.observed(job, message, begin)
 
     def observed(self, job: KnownJob, message: pb.Job, begin: float) -> None:
-        """A caller was shown a job, in answer to a call that began then."""
+        """Records that a caller was shown a job, in answer to a call that began at `begin`."""
         for fault in job.faults(message, begin, self.loop.time()):
             self.violation(f"shown: {fault}")
         job.observe(message, begin, self.loop.time())
         self.check_stored(job)
 
     def shown(self, tenant: str, event: pb.JobEvent, before: pb.JobEvent | None) -> None:
-        """A watcher was told an event."""
+        """Records that a watcher received an event."""
         kind = event.WhichOneof("event")
         if (
             before is not None
@@ -139,13 +139,13 @@ class Knowledge:
             self.check_stored(job)
 
     def deleted(self, job: KnownJob) -> None:
-        """A caller was told that a job is deleted."""
+        """Records that a caller learned that a job was deleted."""
         job.deleted = min(job.deleted, self.loop.time())
         if self.server.store.jobs.get(job.name) is not None:
             self.violation(f"{job.name} was deleted and is on disk")
 
     def check_stored(self, job: KnownJob) -> None:
-        """What was shown or acknowledged of a job is on disk."""
+        """Checks that everything shown or acknowledged of a job is on disk."""
         record = self.server.store.jobs.get(job.name)
         if record is None:
             if not job.deletes:

@@ -1,4 +1,4 @@
-"""An event loop without a clock and without an order of its own: both come from a seed."""
+"""An event loop whose clock and order are simulated, from a seed."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 STEPS_AT_ONE_MOMENT = 20_000
-"""More steps than this without any time going by: something turns in a circle."""
+"""More steps than this without any time passing mean an endless loop."""
 
 
 class Stuck(Exception):
-    """The loop turns without time going by."""
+    """The loop runs on and on, but no time passes."""
 
 
 class NumberedTask(asyncio.Task[Any]):
-    """A task whose place in a set depends on when it was made, not on where it is in memory."""
+    """A task whose hash is its number, so that the order in a set does not depend on addresses in memory."""
 
     def __init__(self, number: int, work: Any, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(work, loop=loop, **options)
         self._number = number
 
     def __hash__(self) -> int:
-        # Before `__init__` has come to its end, asyncio itself enters the task in a set of its own.
+        # asyncio adds the task to a set before `__init__` has ended.
         return getattr(self, "_number", 0)
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """Runs one callback at a time. When none is ready, the time jumps to the next timer.
+    """Runs one callback at a time. If none is ready, the clock jumps to the next timer.
 
     Attributes:
-        steps: callbacks that were run.
+        steps: number of callbacks run.
     """
 
-    # What `asyncio.BaseEventLoop` keeps its callbacks in.
+    # `asyncio.BaseEventLoop` keeps its callbacks in these.
     _ready: collections.deque[asyncio.Handle]
     _scheduled: list[asyncio.TimerHandle]
 
     def __init__(self, random: random.Random, *, now: float, in_order: bool) -> None:
         """
         Args:
-            random: decides which of the ready callbacks is next.
-            now: what the clock shows at first, seconds.
+            random: chooses the next of the ready callbacks.
+            now: initial time in seconds.
             in_order: whether ready callbacks run in their order, as on asyncio's own loops.
         """
         super().__init__()
@@ -66,7 +66,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     @property
     def dead(self) -> bool:
-        """Whether it was abandoned."""
+        """Whether the loop was abandoned."""
         return self._dead
 
     @property
@@ -74,22 +74,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self._halted
 
     def run(self, until: float) -> None:
-        """Runs up to a time, or until `halt`."""
+        """Runs until a time, or until `halt`."""
         self._until = until
         if not self._halted:
             self.run_forever()
 
     def halt(self) -> None:
-        """Stops for good, right after the callback that is being run."""
+        """Stops for good after the current callback."""
         self._halted = True
         self.stop()
 
     def abandon(self) -> None:
-        """Drops every task where it stands, as the death of a process does: none does anything any more."""
+        """Drops every task where it stands, as the death of a process does."""
         self._dead = True
         self._ready.clear()
         self._scheduled.clear()
-        # What coroutines have in their `finally` runs now, in vain: this loop does nothing any more.
+        # The `finally` blocks of coroutines run now, but have no effect, since this loop does nothing any more.
         asyncio.events._set_running_loop(self)
         try:
             for task in sorted(asyncio.all_tasks(self), key=hash):
@@ -133,10 +133,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return NumberedTask(self._made_tasks, work, loop, **options)
 
     def _write_to_self(self) -> None:
-        """There is no selector that would have to be woken."""
+        """Does nothing: there is no selector to wake."""
 
     def _process_events(self, event_list: Any) -> None:
-        """There are no events from outside."""
+        """Does nothing: there are no events from outside."""
 
     def _run_once(self) -> None:
         ready, scheduled = self._ready, self._scheduled
@@ -157,12 +157,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if not ready:
             return
         if not self._in_order and len(ready) > 1:
-            # The chosen one comes first; the others keep their order.
+            # The chosen callback comes first; the others keep their order.
             ready.rotate(-self._random.randrange(len(ready)))
         handle = ready.popleft()
         if not handle.cancelled():
             self.steps += 1
             self._steps_now += 1
             if self._steps_now > STEPS_AT_ONE_MOMENT:
-                raise Stuck(f"{STEPS_AT_ONE_MOMENT} steps without any time going by, the last: {handle!r}")
+                raise Stuck(f"{STEPS_AT_ONE_MOMENT} steps without any time passing, the last: {handle!r}")
             handle._run()

@@ -1,4 +1,4 @@
-"""What callers know of a job from the answers they got: what must be on disk, and what may be."""
+"""What callers know about a job from their answers: what must be on disk, and what may be."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PAUSED = "paused"
 
 @dataclasses.dataclass
 class Write:
-    """A change that a caller asked for.
+    """A change that a caller requested.
 
     Attributes:
-        value: to what.
-        start: when it was asked for.
-        end: until when it may take effect: when it was answered; for ever if the caller has left.
+        value: the new value.
+        start: time of the request.
+        end: latest time at which it may take effect: that of the answer; infinite if the call was cancelled.
         acknowledged: whether it must have taken effect.
     """
 
@@ -34,7 +34,7 @@ class Write:
 
 
 class Register:
-    """A field of a job, and all writes that may be its last."""
+    """A field of a job, with all writes that may be the latest."""
 
     def __init__(self, value: Any, start: float, end: float) -> None:
         self.writes = [Write(value, start, end, acknowledged=True)]
@@ -46,11 +46,11 @@ class Register:
         return write
 
     def refuse(self, write: Write) -> None:
-        """It was answered that the write has no effect."""
+        """Records the answer that the write has no effect."""
         self.writes = [other for other in self.writes if other is not write]
 
     def allowed(self, start: float = math.inf, end: float = math.inf) -> list[Any]:
-        """What a reader may find who reads at some moment between the two."""
+        """The values that a reader may find at some time between `start` and `end`."""
         floor = max((w.start for w in self.writes if w.acknowledged and w.end < start), default=-math.inf)
         earlier = [seen for seen in self._seen if seen.end < start]
         return [
@@ -62,27 +62,27 @@ class Register:
         ]
 
     def observe(self, value: Any, start: float, end: float) -> None:
-        """A reader found this at some moment between the two: no older value may come back."""
+        """Records that a reader found a value between two times; no older value may come back."""
         self._seen.append(Write(value, start, end))
 
     def show(self, value: Any, now: float) -> None:
-        """A watcher was told so: whoever wrote this has had effect by now."""
+        """Records that a watcher was shown a value: the write of it has taken effect by now."""
         for write in self.writes:
             if write.value == value:
                 write.acknowledge(now)
 
     def server_died(self, now: float) -> None:
-        """What had no effect so far will have none."""
+        """Records that pending writes can no longer take effect."""
         for write in self.writes:
             write.end = min(write.end, now)
 
 
 FIELDS = ("title", "priority", "preview.max_side", "recipe.content_weight", "recipe.tv_weight")
-"""What callers change of a job, as paths of the mask."""
+"""Fields of a job that callers change, as paths of the update mask."""
 
 
 def value_of(job: pb.Job, field: str) -> Any:
-    """What a job has in a field; of `PAUSED`, whether it is."""
+    """The value of a job's field; for `PAUSED`, whether the job is paused."""
     if field == PAUSED:
         return job.state == pb.JOB_STATE_PAUSED
     parent, _, name = field.rpartition(".")
@@ -96,16 +96,16 @@ def set_value(job: pb.Job, field: str, value: Any) -> None:
 
 
 class KnownJob:
-    """What callers know of one job.
+    """What callers know about one job.
 
     Attributes:
-        name, tenant: of the job.
-        lingers: whether it is cancelled when nobody watches it.
-        cancels: calls that asked for its being cancelled.
-        deletes: calls that asked for its being deleted, and were not refused.
-        deleted: whether that was acknowledged, and when.
-        final: the state that was shown as its final one; None if none was.
-        result: digest of its picture, once shown.
+        name, tenant: name and tenant of the job.
+        lingers: whether the job is cancelled when nobody watches it.
+        cancels: calls to cancel the job.
+        deletes: calls to delete the job that were not refused.
+        deleted: whether a deletion was acknowledged, and when.
+        final: the final state that was shown; None if none was.
+        result: digest of its result, once shown.
         registers: its fields.
     """
 
@@ -122,7 +122,7 @@ class KnownJob:
         self.registers: dict[str, Register] = {}
 
     def begin(self, asked: pb.Job, start: float, end: float) -> None:
-        """It was made, between the two times, as asked."""
+        """Records that the job was created as requested, between two times."""
         for field in FIELDS:
             self.registers[field] = Register(value_of(asked, field), start, end)
         self.registers[PAUSED] = Register(False, start, end)
@@ -132,7 +132,7 @@ class KnownJob:
             register.server_died(now)
 
     def faults(self, job: pb.Job, start: float = math.inf, end: float = math.inf) -> list[str]:
-        """What of a job, read between the two times, contradicts what is known of it."""
+        """The contradictions between a job, read between two times, and what is known about it."""
         faults = []
         final = job.state in FINAL_STATES
         if self._final_since < start and self.final is not None and job.state != self.final:
@@ -141,7 +141,7 @@ class KnownJob:
         if final and self.result and job.result.sha256 != self.result:
             faults.append(f"{self.name} was shown with another result")
         if job.state == pb.JOB_STATE_CANCELLED and not self.cancels and not self.lingers:
-            faults.append(f"{self.name} is CANCELLED and nobody asked for that")
+            faults.append(f"{self.name} is CANCELLED but nobody cancelled it")
         for field, register in self.registers.items():
             if field == PAUSED and final:
                 continue
@@ -151,17 +151,17 @@ class KnownJob:
         return faults
 
     def observe(self, job: pb.Job, start: float, end: float) -> None:
-        """A reader found it so, at some moment between the two."""
+        """Records that a reader found the job like this, between two times."""
         final = self._see_final(job, end)
         for field, register in self.registers.items():
             if not (final and field == PAUSED):
                 register.observe(value_of(job, field), start, end)
 
     def show(self, job: pb.Job, now: float) -> None:
-        """A watcher was told that it is so."""
+        """Records that a watcher was shown the job like this."""
         self._see_final(job, now)
         for field, register in self.registers.items():
-            # Whether it is PAUSED has two values only: an event may be older than a call for the same one.
+            # PAUSED has only two values, so an event may be older than a call for the same value.
             if field != PAUSED:
                 register.show(value_of(job, field), now)
 

@@ -1,7 +1,7 @@
-"""Faults to put into the code, to see that the simulation finds them: those of the server before jobs owned
-their lives.
+"""Faults to put into the code, to check that the simulation finds them.
 
-Each is put in by replacing methods, and is as short as it can be.
+Most of them are faults that an earlier version of the server had. Each one replaces methods, and is as short
+as possible.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Mutation:
     """A fault.
 
     Attributes:
-        fault: what is wrong with it; the number is that of the report of such faults (issue 10).
-        kind: of worlds in which it shows.
-        replaced: methods by their class and name, each with a function that makes the faulty one of it.
+        fault: what is wrong, with the number of the fault in issue 10.
+        kind: kind of worlds in which the fault shows.
+        replaced: methods by class and name, each with a function that makes the faulty method from it.
     """
 
     fault: str
@@ -55,7 +55,7 @@ def _mutation(
 
 @contextlib.contextmanager
 def put_in(name: str | None) -> Iterator[None]:
-    """Has the code be faulty; with None, as it is."""
+    """Puts a fault into the code; with None, leaves it unchanged."""
     replaced = MUTATIONS[name].replaced if name else ()
     before = [(owner, method, owner.__dict__[method]) for owner, method, _ in replaced]
     try:
@@ -67,7 +67,7 @@ def put_in(name: str | None) -> Iterator[None]:
             setattr(owner, method, original)
 
 
-# 1: a job that was stored, and that nobody knows of.
+# 1: a job is stored, but nobody knows it.
 
 
 def _create(original: Any) -> Any:
@@ -78,11 +78,13 @@ def _create(original: Any) -> Any:
 
 
 _mutation(
-    "create-in-callers-task", "1: a caller who leaves cancels its job's way in", (Registry, "create", _create)
+    "create-in-callers-task",
+    "1: the cancellation of a call stops the creation of its job",
+    (Registry, "create", _create),
 )
 
 
-# 2: a change half made.
+# 2: only half of a change is made.
 
 
 def _cancel(original: Any) -> Any:
@@ -108,7 +110,7 @@ def _stop_painting(original: Any) -> Any:
 
 def _take_from_store(original: Any) -> Any:
     async def take_from_store(self: StoredJob) -> None:
-        """Does not, as no earlier code did: it would mend what the caller who left has broken."""
+        """Does nothing, as in earlier code: it would repair what the cancelled call has broken."""
 
     return take_from_store
 
@@ -116,13 +118,13 @@ def _take_from_store(original: Any) -> Any:
 _UNMENDED = (StoredJob, "_take_from_store", _take_from_store)
 _mutation(
     "cancel-in-callers-task",
-    "2: a caller who leaves breaks off a cancel",
+    "2: the cancellation of a call stops a cancel half-way",
     (Job, "cancel", _cancel),
     _UNMENDED,
 )
 _mutation(
     "delete-in-callers-task",
-    "2: a caller who leaves breaks off a delete",
+    "2: the cancellation of a call stops a delete half-way",
     (Job, "delete", _delete),
     _UNMENDED,
 )
@@ -131,7 +133,7 @@ _mutation(
 )
 
 
-# 3: shown before it is stored.
+# 3: a change is shown before it is stored.
 
 
 def _change(original: Any) -> Any:
@@ -148,7 +150,7 @@ _mutation(
 )
 
 
-# 4: the disk is full, and the job pays for it.
+# 4: a full disk fails the job.
 
 
 def _note(original: Any) -> Any:
@@ -160,10 +162,10 @@ def _note(original: Any) -> Any:
     return note
 
 
-_mutation("store-error-fails-job", "4: what cannot be stored fails the job", (StoredJob, "_note", _note))
+_mutation("store-error-fails-job", "4: a job fails if it cannot be stored", (StoredJob, "_note", _note))
 
 
-# 5: an update from what was there before another one.
+# 5: an update overwrites another one.
 
 
 def _update(original: Any) -> Any:
@@ -178,7 +180,7 @@ def _update(original: Any) -> Any:
 _mutation("merge-before-lock", "5: an update is merged before the lock is taken", (Job, "update", _update))
 
 
-# 7: a worker that does not answer.
+# 7: a worker does not answer.
 
 
 def _update_under_lock(original: Any) -> Any:
@@ -233,7 +235,7 @@ _mutation(
 )
 _mutation(
     "silence-is-not-made-up-for",
-    "7: what a silent worker missed is not told again",
+    "7: updates that a silent worker missed are not sent again",
     (Run, "remind", _remind),
     kind=HANGS,
 )
@@ -245,7 +247,7 @@ _mutation(
 )
 
 
-# 8: a server that is about to end.
+# 8: the server drains.
 
 
 def _keep_placing(original: Any) -> Any:
@@ -282,21 +284,21 @@ def _admit(original: Any) -> Any:
 
 _mutation(
     "placed-in-drain",
-    "8: a job is placed once more while the server drains",
+    "8: a job is placed while the server drains",
     (Placer, "_keep_placing", _keep_placing),
     (Placer, "drain", _drain),
     kind=DRAINS,
 )
 _mutation(
     "admitted-in-drain",
-    "8: jobs are made while the server drains",
+    "8: jobs are created while the server drains",
     (StyleTransfer, "_create", _admit),
     (Registry, "_create", _admit),
     kind=DRAINS,
 )
 
 
-# Of other promises.
+# Other guarantees.
 
 
 def _publish(original: Any) -> Any:
@@ -323,5 +325,5 @@ def _check_room(original: Any) -> Any:
 
 
 _mutation("watchers-not-told", "watchers are not told of a cancel", (StoredJob, "publish", _publish))
-_mutation("request-id-ignored", "a request made twice makes two jobs", (Registry, "_create", _is_known))
-_mutation("no-limit", "there are more jobs than there may be", (Registry, "check_room", _check_room))
+_mutation("request-id-ignored", "a repeated request creates two jobs", (Registry, "_create", _is_known))
+_mutation("no-limit", "there are more jobs than the limit", (Registry, "check_room", _check_room))

@@ -1,4 +1,4 @@
-"""What must hold once nothing goes wrong any more and everything has come to its rest."""
+"""Checks what must be true once nothing goes wrong any more and everything has come to rest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check(world: World, *, all_final: bool = False) -> None:
-    """Everything. If `all_final`, no job may be PAUSED either."""
+    """Makes all checks. With `all_final`, no job may be PAUSED either."""
     check_memory(world)
     _check_course(world, all_final=all_final)
     _check_files(world)
@@ -26,7 +26,7 @@ def check(world: World, *, all_final: bool = False) -> None:
 
 
 def check_memory(world: World) -> None:
-    """The jobs in memory are those on disk that are not final, as they are there."""
+    """Checks that the jobs in memory are the unfinished ones on disk, and equal to them."""
     registry = world.server.registry
     disk = {record.job.name: record for record in world.server.store.jobs.unfinished()}
     memory = {job.name: job for job in registry}
@@ -34,7 +34,7 @@ def check_memory(world: World) -> None:
         world.violation(f"on disk are {sorted(disk)}, in memory {sorted(memory)}")
     for name in disk.keys() & memory.keys():
         job, record = memory[name], disk[name]
-        # Right after a start: what was RUNNING waits again, and that is stored when it is next changed.
+        # Right after a start, a job that was RUNNING waits again; this is stored with its next change.
         if job.behind and record.job.state == pb.JOB_STATE_RUNNING:
             record.job.state = pb.JOB_STATE_QUEUED
         for what in ("job", "spec", "tenant", "deaths", "furthest", "linger"):
@@ -57,7 +57,7 @@ def check_memory(world: World) -> None:
 
 
 def passing(world: World) -> Iterator[str]:
-    """What may be so for a moment, and must not stay so."""
+    """States that are allowed for a moment, but must not last."""
     registry, workers = world.server.registry, world.server.workers
     for worker in workers.all:
         for name, stay in worker.jobs.items():
@@ -65,7 +65,7 @@ def passing(world: World) -> Iterator[str]:
             if job is None:
                 yield f"{worker.key} works for {name}, which is final or deleted"
             elif job.painting is None:
-                yield f"{worker.key} works for {name}, which does not know"
+                yield f"{worker.key} works for {name}, which does not know it"
             elif stay.started and not worker.hangs:
                 yield from _not_heard(worker.key, stay, job.record.job)
     busy = {job.painting.worker.key for job in registry if isinstance(job.painting, Run)}
@@ -87,7 +87,7 @@ def _not_heard(worker: str, stay: Stay, job: pb.Job) -> Iterator[str]:
 
 
 def _check_course(world: World, *, all_final: bool) -> None:
-    """Every job is final, or PAUSED and off its device."""
+    """Checks that every job is final, or PAUSED and off its device."""
     for job in world.server.registry:
         if job.state != pb.JOB_STATE_PAUSED or all_final:
             state = pb.JobState.Name(job.state)
@@ -100,7 +100,7 @@ def _check_course(world: World, *, all_final: bool) -> None:
         name = record.job.name
         failed = name in world.told.failed or world.told.blames[name] >= 3
         if record.job.state == pb.JOB_STATE_FAILED and not failed:
-            world.violation(f"{name} FAILED and no worker said so: {record.job.error.message}")
+            world.violation(f"{name} FAILED but no worker reported a failure: {record.job.error.message}")
         if record.deaths > world.told.blames[name]:
             world.violation(f"{name} is blamed for {record.deaths} deaths of {world.told.blames[name]}")
     for handler in world.server.handlers.values():
@@ -110,7 +110,7 @@ def _check_course(world: World, *, all_final: bool) -> None:
 
 
 def _check_files(world: World) -> None:
-    """Each job that SUCCEEDED has its one picture, and nothing else is there; the quota counts just that."""
+    """Checks that the files are exactly the results of jobs that SUCCEEDED, and that quotas count them."""
     store, folder = world.server.store, world.folder
     records = _records(world)
     used = dict.fromkeys(world.tenants, len(SMALL + LARGE))
@@ -124,9 +124,9 @@ def _check_files(world: World) -> None:
             data = path.read_bytes() if path else b""
             used[record.tenant] += len(data)
             if data not in world.told.results.get(name, ()):
-                world.violation(f"the picture of {name} is none that a worker sent: {data!r}")
+                world.violation(f"the picture of {name} was not sent by a worker: {data!r}")
             if hashlib.sha256(data).hexdigest() != record.job.result.sha256:
-                world.violation(f"the picture of {name} is not what the job says")
+                world.violation(f"the picture of {name} does not match the job")
         if record.job.state in FINAL_STATES and record.checkpoint is not None:
             world.violation(f"{name} is final and has a checkpoint")
     there = {path.name for path in (folder / "results").iterdir()}
@@ -145,7 +145,7 @@ def _check_files(world: World) -> None:
 
 
 def _check_nothing_left(world: World) -> None:
-    """Nobody holds a lock, no task is left, no device has a job."""
+    """Checks that no lock is held, no task is left and no device has a job."""
     registry = world.server.registry
     if len(registry.tasks):
         world.violation(f"{len(registry.tasks)} tasks are left at rest")

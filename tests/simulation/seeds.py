@@ -1,4 +1,4 @@
-"""Worlds made of seeds, one after the other."""
+"""Runs the worlds of seeds, one after the other."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _WORLDS_TO_COLLECT = 50
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a world.
+    """The outcome of a world.
 
     Attributes:
-        seed: that it was made of.
-        violations: what was not as it must be, in the order in which it was seen.
-        trace: all that happened.
-        calls, jobs: how many there were.
+        seed: seed of the world.
+        violations: everything that was wrong, in order.
+        trace: all events.
+        calls, jobs: number of calls and jobs.
     """
 
     seed: int
@@ -47,7 +47,7 @@ class Outcome:
 
 
 class Log(logging.Handler):
-    """What the server logs becomes part of the trace; an unexpected error breaks the world."""
+    """Adds the server's log to the trace; an unexpected error is a violation."""
 
     def __init__(self, world: World) -> None:
         super().__init__(logging.WARNING)
@@ -65,7 +65,7 @@ class Log(logging.Handler):
 
 
 class Names:
-    """Names of jobs that come from a count, in place of `secrets`."""
+    """Replaces `secrets`: the names of jobs are numbered."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -76,10 +76,10 @@ class Names:
 
 
 class Simulation:
-    """Makes worlds, each of its seed. Used as a context manager; removes what it wrote."""
+    """Runs worlds from seeds. A context manager, which removes the files that it wrote."""
 
     def __enter__(self) -> Simulation:
-        # What is left of killed servers is cleared away when nobody minds.
+        # Garbage of killed servers is collected between worlds, where it does not matter.
         gc.disable()
         memory = Path("/dev/shm")
         self._folder = Path(tempfile.mkdtemp("-simulation", dir=memory if memory.is_dir() else None))
@@ -95,11 +95,11 @@ class Simulation:
         shutil.rmtree(self._folder)
 
     def outcome(self, seed: int, kind: Kind = ALL) -> Outcome:
-        """What becomes of the world of a seed.
+        """Runs the world of a seed.
 
         Args:
             seed: decides everything.
-            kind: what it is like.
+            kind: kind of the world.
         """
         with _no_rubbish():
             outcome = self._outcome(seed, kind)
@@ -123,7 +123,7 @@ class Simulation:
 
 @contextlib.contextmanager
 def _small_reserve() -> Iterator[None]:
-    """A full disk is simulated: the room kept for one need not be written for every seed."""
+    """Makes the reserve small: full disks are simulated, so it need not be written for every seed."""
     size, reserve.RESERVE_BYTES = reserve.RESERVE_BYTES, _RESERVE_BYTES
     try:
         yield
@@ -133,7 +133,7 @@ def _small_reserve() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _counted_names() -> Iterator[None]:
-    """Jobs have names by which a seed is known again."""
+    """Gives jobs the same names in each run of a seed."""
     before = vars(states)["secrets"]
     vars(states)["secrets"] = Names()
     try:
@@ -161,7 +161,7 @@ def _logs_to(handler: logging.Handler) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_rubbish() -> Iterator[None]:
-    """What coroutines of killed servers say when they are cleared away is nothing to anybody."""
+    """Hides the warnings and errors of coroutines of killed servers when they are collected."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         with warnings.catch_warnings():

@@ -43,7 +43,7 @@ class CallEnded(Exception):
 
 
 class Context:
-    """What a call sees of its caller."""
+    """The context that a call gets from gRPC."""
 
     def __init__(self, write: Callable[[Any], Awaitable[None]] | None) -> None:
         self._write = write
@@ -59,7 +59,7 @@ class Tenant:
 
 
 class Access:
-    """Says whose call this is: a call is a task, and its context has the name."""
+    """Names the tenant of a call: each call is a task, and its context has the tenant's name."""
 
     def tenant(self) -> Tenant:
         return Tenant(_caller.get())
@@ -74,7 +74,7 @@ class Metrics:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Those that the calls read."""
+    """The settings that the calls read."""
 
     max_jobs: int
     max_jobs_per_tenant: int
@@ -83,7 +83,7 @@ class Settings:
 
 
 class WitnessedPlacer(Placer):
-    """Tells when it places a job."""
+    """A placer that reports each job that it places."""
 
     def __init__(self, *args: Any, placed: Callable[[Job, SimulatedWorker], None], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -99,12 +99,12 @@ class Server:
 
     Attributes:
         store: the open store.
-        disk: how the store's work goes.
-        registry, placer, service: the code that is tested.
-        workers: who paints.
-        intake: reads pictures.
-        accepts: whether calls are taken.
-        drained_at: when it began to drain; None: it did not.
+        disk: runs the store's work.
+        registry, placer, service: the code under test.
+        workers: the simulated workers.
+        intake: the simulated intake.
+        accepts: whether calls are accepted.
+        drained_at: when the drain began; None: it did not.
     """
 
     def __init__(
@@ -123,16 +123,16 @@ class Server:
     ) -> None:
         """
         Args:
-            folder: where the store is.
+            folder: folder of the store.
             settings: limits.
-            told: what workers told of jobs, in this life and earlier ones.
-            streams: random numbers for a purpose.
-            note: is told what happens.
-            violation: is told what must not happen.
+            told: what workers reported about jobs, in this life and earlier ones.
+            streams: makes random numbers for a purpose.
+            note: called with each event.
+            violation: called with each violation.
             kill: kills the server.
-            trouble: of the disk, 0 to 1.
-            workers: how many.
-            slots: jobs on each of them at a time.
+            trouble: probability of trouble with the disk, 0 to 1.
+            workers: number of workers.
+            slots: maximum number of jobs on a worker at a time.
         """
         self.store = Store(folder, quota_bytes=QUOTA_BYTES)
         self.disk = Disk(streams("disk"), note, kill, trouble=trouble)
@@ -188,7 +188,7 @@ class Server:
         took = asyncio.get_running_loop().time() - begin
         busy = self.disk.busy_seconds() - busy
         self._note("drained")
-        # What was to run right now, has.
+        # All callbacks that were ready have run by now.
         await asyncio.sleep(0.001)
         if took - busy > DRAIN_SECONDS + GRACE_SECONDS + 5.0:
             self._violation(f"the drain took {took:.1f} s")
@@ -201,8 +201,7 @@ class Server:
     def begin(
         self, name: str, request: Any, tenant: str, write: Callable[[Any], Awaitable[None]] | None = None
     ) -> asyncio.Task[Any]:
-        """Has a call answered. The task ends with the answer or `CallEnded`; its cancellation is the caller's
-        leaving."""
+        """Starts a call. Its task ends with the answer or `CallEnded`; cancel it to cancel the call."""
         method = getattr(self.service, name)
 
         async def answer() -> Any:

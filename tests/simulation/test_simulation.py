@@ -1,4 +1,4 @@
-"""Thousands of small worlds, and faults that must not go unseen."""
+"""Runs thousands of small worlds, and checks that faults in the code are found."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from simulation.__main__ import report
 from simulation.seeds import Simulation
 
 SEEDS = int(os.environ.get("IMPASTO_SIMULATION_SEEDS", "2000"))
-"""How many worlds are tried: about a minute of one core."""
+"""Number of worlds; they take about a minute on one core."""
 
 BLOCKS = 10
 
 TRIES = 800
-"""A fault shows in one of so many worlds, as a rule in one of the first hundred."""
+"""Number of worlds in which a fault must show; usually one of the first hundred shows it."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def simulation() -> Iterator[Simulation]:
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))
-def test_what_is_promised_holds_in_every_world(simulation: Simulation, block: int) -> None:
+def test_every_world_keeps_the_guarantees(simulation: Simulation, block: int) -> None:
     for seed in range(block * SEEDS // BLOCKS, (block + 1) * SEEDS // BLOCKS):
         outcome = simulation.outcome(seed)
         assert not outcome.violations, report(outcome)
@@ -63,7 +63,7 @@ HAPPENINGS = (
 )
 
 
-def test_everything_that_may_happen_does(simulation: Simulation) -> None:
+def test_every_kind_of_event_occurs(simulation: Simulation) -> None:
     seen: set[str] = set()
     for seed in range(TRIES):
         trace = "\n".join(simulation.outcome(seed).trace)
@@ -75,21 +75,21 @@ def test_everything_that_may_happen_does(simulation: Simulation) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 17, 20])
-def test_a_seed_gives_the_same_world_each_time(simulation: Simulation, seed: int) -> None:
+def test_a_seed_always_gives_the_same_world(simulation: Simulation, seed: int) -> None:
     first, second = (simulation.outcome(seed) for _ in range(2))
     assert first.trace == second.trace
     assert first.digest == second.digest != simulation.outcome(seed + 1).digest
 
 
 @pytest.mark.parametrize("name", mutations.MUTATIONS)
-def test_a_fault_in_the_code_is_found(simulation: Simulation, name: str) -> None:
+def test_each_fault_in_the_code_is_found(simulation: Simulation, name: str) -> None:
     kind = mutations.MUTATIONS[name].kind
     with mutations.put_in(name):
         found = any(simulation.outcome(seed, kind).violations for seed in range(TRIES))
     assert found, f"{mutations.MUTATIONS[name].fault}: not seen in {TRIES} worlds"
 
 
-def test_a_fault_is_found_again_by_its_seed(simulation: Simulation) -> None:
+def test_a_seed_reproduces_its_fault(simulation: Simulation) -> None:
     with mutations.put_in("merge-before-lock"):
         outcomes = (simulation.outcome(seed) for seed in range(TRIES))
         found = next(outcome for outcome in outcomes if outcome.violations)

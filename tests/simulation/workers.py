@@ -1,4 +1,4 @@
-"""Workers that paint nothing: they count evaluations, and die, hang and refuse by a seed."""
+"""Simulated workers that paint nothing: they count evaluations, and die, hang and refuse at random."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from impasto_server.jobs.states import copied
 from impasto_server.v1 import worker_pb2
 
 ANSWER_SECONDS = 3.0
-"""A worker that has not answered an update after so long is busy."""
+"""A worker that has not answered an update after this many seconds is busy."""
 
 SILENT_SECONDS = 12.0
-"""A worker that hangs for so long is killed."""
+"""A worker that hangs for this many seconds is killed."""
 
 BIG_SIDE = 64
-"""A job as wide as this fits only on a large device."""
+"""A job of this width or more fits only on a large device."""
 
 
 @dataclasses.dataclass
 class Stay:
-    """A job on a worker: what it was told."""
+    """A job on a worker, with what the worker was told."""
 
     recipe: pb.Recipe
     watched: bool
@@ -42,12 +42,12 @@ class Stay:
 
 @dataclasses.dataclass
 class Told:
-    """What workers told of jobs, by name.
+    """What workers reported about jobs, by name.
 
     Attributes:
-        failed: jobs that they told to have failed.
-        blames: deaths that a job may be blamed for.
-        results: pictures that were sent.
+        failed: jobs that workers reported as failed.
+        blames: number of deaths that a job may be blamed for.
+        results: results that were sent.
     """
 
     failed: set[str] = dataclasses.field(default_factory=set)
@@ -59,8 +59,8 @@ class SimulatedWorker:
     """See `impasto_server.fleet.workers.Worker`.
 
     Attributes:
-        jobs: those that are on the device.
-        ready: whether it takes jobs.
+        jobs: jobs on the device.
+        ready: whether it accepts jobs.
     """
 
     def __init__(self, number: int, *, memory_bytes: int, workers: SimulatedWorkers) -> None:
@@ -77,7 +77,7 @@ class SimulatedWorker:
         self._goes_on = asyncio.Event()
         self._goes_on.set()
         self._death: WorkerDied | None = None
-        # What came while it hung, and is read although nobody waits for an answer any more.
+        # Requests that came while it hung; it reads them even if nobody waits for an answer any more.
         self._unread: list[worker_pb2.UpdateRunRequest] = []
 
     @property
@@ -121,7 +121,7 @@ class SimulatedWorker:
                 self._unread.append(request)
             raise CallError(unavailable("WORKER_BUSY", "the job's device is busy; try again", 2.0))
         answer = self._take_up(request)
-        # Two answers may come in another order than that in which the changes were made.
+        # Two answers may arrive in another order than their changes.
         await asyncio.sleep(self._random.choice((0.0, 0.0, 0.01, 0.3)))
         return answer
 
@@ -148,14 +148,14 @@ class SimulatedWorker:
             stay.suspended = True
 
     async def _answer(self) -> None:
-        """Lets pass the time until it answers, or nobody waits any longer."""
+        """Waits until it answers, or until nobody waits any longer."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._goes_on.wait(), ANSWER_SECONDS)
 
-    # What happens to it.
+    # Faults.
 
     def hang(self) -> None:
-        """Answers nothing until `go_on`, or until it is killed for that."""
+        """Stops answering until `go_on`, or until it is killed."""
         if self.hangs or not self.ready:
             return
         self._workers.note(f"{self.key} hangs")
@@ -176,7 +176,7 @@ class SimulatedWorker:
             self.die(blames=False)
 
     def die(self, *, blames: bool) -> None:
-        """Every stay ends by `WorkerDied`; it comes back after a while."""
+        """Ends every stay with `WorkerDied`; the worker comes back after a while."""
         if not self.ready:
             return
         turn_of = self._random.choice([*self.jobs, ""]) if blames else ""
@@ -198,10 +198,10 @@ class SimulatedWorker:
         self._workers.note(f"{self.key} is back")
         self._workers.changed()
 
-    # Its course.
+    # Painting.
 
     async def _pause(self, seconds: float, death: asyncio.Event) -> None:
-        """Lets time pass while the device is at it, and all the time that it hangs."""
+        """Waits while the device computes, and as long as it hangs."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(death.wait(), seconds)
         if self.hangs and not death.is_set():
@@ -267,11 +267,11 @@ class SimulatedWorkers:
 
     Attributes:
         all: every worker, ready or not.
-        told: what they told of jobs.
-        change: see there.
-        calm: whether they work well from now on.
+        told: what they reported about jobs.
+        change: see `Workers`.
+        calm: whether nothing goes wrong from now on.
         random: decides what happens.
-        note: is told what happens.
+        note: called with each event.
     """
 
     def __init__(
@@ -314,7 +314,7 @@ class SimulatedWorkers:
 
 
 def refuses(recipe: pb.Recipe) -> bool:
-    """Whether no worker goes on with this recipe."""
+    """Whether workers refuse to continue with this recipe."""
     return round(recipe.content_weight * 1000) % 7 == 0
 
 
@@ -345,11 +345,11 @@ def _checkpoint(name: str, made: int) -> Iterator[worker_pb2.RunResponse]:
 
 
 def _evaluation_of(name: str, checkpoint: Path | None) -> int:
-    """Evaluations that a job has behind it."""
+    """Number of evaluations in a job's checkpoint; 0 without one."""
     if checkpoint is None:
         return 0
     data = checkpoint.read_bytes()
     owner, made = data.decode().rstrip(".").split(" ")
-    assert owner == name, f"{name} goes on from the checkpoint of {owner}"
-    assert len(data) == 90, f"{name} goes on from a part of a checkpoint"
+    assert owner == name, f"{name} continues from the checkpoint of {owner}"
+    assert len(data) == 90, f"{name} continues from part of a checkpoint"
     return int(made)

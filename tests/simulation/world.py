@@ -1,4 +1,4 @@
-"""One simulated world: a folder, the lives of a server on it, its callers, and what must hold."""
+"""A simulated world: a folder, the lives of a server in it, and its callers."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from simulation.loop import Stuck, VirtualLoop
 from simulation.server import Server, Settings
 
 LIVE_SECONDS = 120.0
-"""A life of the server with callers takes so long at most."""
+"""Maximum duration of a life of the server with callers, in seconds."""
 
 REST_SECONDS = 240.0
-"""Once nothing goes wrong any more, everything has come to rest after so long."""
+"""Seconds after which everything must have come to rest once nothing goes wrong any more."""
 
 LOOK_SECONDS = 5.0
-"""What may be wrong for a moment is right after so long."""
+"""Maximum seconds for states that are allowed only for a moment."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What worlds are like.
+    """A kind of worlds.
 
     Attributes:
         endings: how lives of the server with callers may end.
-        moods: what may happen to the workers and the disk of one life.
+        moods: what may happen to the workers and the disk in one life.
     """
 
     endings: Sequence[str] = ("kill", "kill", "kill after work", "drain", "rest", "rest")
@@ -50,19 +50,19 @@ ALL = Kind()
 
 
 class Broken(Exception):
-    """Something is not as it must be; the world has been told."""
+    """Something is wrong, and the world has recorded it."""
 
 
 class World(Knowledge):
-    """A folder, and the lives of a server on it."""
+    """A folder, and the lives of a server in it."""
 
     def __init__(self, seed: int, folder: Path, images: Images, kind: Kind) -> None:
         """
         Args:
             seed: decides everything.
-            folder: of the store, with the images.
-            images: their digests.
-            kind: what it is like.
+            folder: folder of the store, with the images.
+            images: digests of the images.
+            kind: kind of the world.
         """
         self._random = random.Random(f"{seed}")
         settings = Settings(
@@ -81,18 +81,18 @@ class World(Knowledge):
         ]
 
     def streams(self, purpose: str) -> random.Random:
-        """Random numbers for a purpose, others in each life."""
+        """Random numbers for a purpose, different in each life."""
         return random.Random(f"{self._seed}/{self._life}/{purpose}")
 
     def run(self) -> None:
-        """Lives all lives. Afterwards `violations` tells what was wrong."""
+        """Runs all lives. Afterwards, `violations` lists everything that was wrong."""
         with contextlib.suppress(Broken):
             for _ in range(self._random.choice((1, 1, 2))):
                 self._live()
             self._live_quietly()
 
     def _live(self) -> None:
-        """A life with callers and faults, which may end at any moment."""
+        """Runs a life with callers and faults, which may end at any moment."""
         plan = self._random
         ending = plan.choice(self._kind.endings)
         self._open(trouble=self._trouble)
@@ -108,7 +108,7 @@ class World(Knowledge):
             drain = self.loop.create_task(self.server.drain())
             self._run_until(drain.done, self.loop.time() + LIVE_SECONDS)
             if not drain.done():
-                self.violation("the drain does not come to its end")
+                self.violation("the drain does not end")
             drain.result()
         self.raise_if_broken()
         if ending == "rest":
@@ -118,7 +118,7 @@ class World(Knowledge):
         self._end()
 
     def _live_quietly(self) -> None:
-        """The last life: nothing goes wrong, and every job comes to its end."""
+        """Runs the last life: nothing goes wrong, and every job becomes final."""
         self._open(trouble=0.0)
         self._be_calm()
         rest.check_memory(self)
@@ -152,7 +152,7 @@ class World(Knowledge):
         self.server.disk.calm = calm
 
     def _end(self) -> None:
-        """The server is dead. What was under way and not done will not be done."""
+        """Records the server's death: unfinished work will not be done."""
         self.note("dead")
         self.raise_if_broken()
         self._now = self.loop.time() + 1.0
@@ -162,7 +162,7 @@ class World(Knowledge):
             job.server_died(self._now)
 
     def close(self) -> None:
-        """Leaves nothing behind, however it ended."""
+        """Cleans up, however the world ended."""
         self.loop.abandon()
         self.server.store.close()
 
@@ -187,13 +187,13 @@ class World(Knowledge):
         await asyncio.gather(*lives)
 
     async def _end_all(self) -> None:
-        """Every job is watched, and resumed or cancelled."""
+        """Watches every job, and resumes or cancels it."""
         for job in list(self.jobs.values()):
             if self.server.registry.find(job.name) is not None:
                 await self._clients[0].end(job, cancel=self._random.random() < 0.3)
 
     async def _mischief(self) -> None:
-        """Workers die and hang, the disk fills up and is emptied."""
+        """Makes workers die and hang, and fills and empties the disk."""
         faults = self.streams("mischief")
         mood = faults.choice(self._kind.moods)
         while True:
@@ -211,12 +211,12 @@ class World(Knowledge):
                 self.server.disk.full = what == "full" and self._trouble > 0
 
     async def _look(self) -> None:
-        """Sees to it that what is wrong for a moment does not stay wrong."""
+        """Checks that momentary states do not last."""
         seen: dict[str, float] = {}
         while True:
             await asyncio.sleep(1.0)
             now = self.loop.time()
-            # What the store still is at cannot be right yet.
+            # Changes that the store is still working on cannot be complete yet.
             if self.server.disk.under_way or self.server.drained_at is not None:
                 continue
             seen = {fault: seen.get(fault, now) for fault in rest.passing(self)}
@@ -232,7 +232,7 @@ class World(Knowledge):
         self.server.intake.calm = True
 
     def _settle(self) -> None:
-        """Lets everything come to its rest, with nothing going wrong any more."""
+        """Lets everything come to rest, with nothing going wrong any more."""
         self._be_calm()
         self.note("calm")
         self._run_until(self._is_quiet, self.loop.time() + REST_SECONDS)
@@ -254,7 +254,7 @@ class World(Knowledge):
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         if loop is self.loop:
-            self.violation(f"the loop was told: {context}")
+            self.violation(f"error in the loop: {context}")
 
 
 def _rests(job: Job) -> bool:

@@ -1,4 +1,4 @@
-"""A disk that fails once a change is stored: the change is acknowledged, and cleared up later."""
+"""A disk that fails after a change is stored: the change is acknowledged, and cleaned up later."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from support.stored_jobs import (
 
 @contextlib.contextmanager
 def nothing_can_be_removed(number: int = errno.EIO) -> Iterator[None]:
-    """Removing files and folders, and listing folders, fail."""
+    """Makes it fail to remove files and folders, and to list folders."""
 
     def fail(*_: object, **__: object) -> Any:
         raise OSError(number, os.strerror(number))
@@ -40,7 +40,7 @@ def nothing_can_be_removed(number: int = errno.EIO) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS])
-def test_what_cannot_be_removed_makes_no_change_look_refused(folder: Path, number: int) -> None:
+def test_a_change_succeeds_even_if_files_cannot_be_removed(folder: Path, number: int) -> None:
     store = Store(folder)
     failed, cancelled, done, deleted, begun, dropped = (make_job(store) for _ in range(6))
     for record in (failed, cancelled, done, begun, dropped):
@@ -82,7 +82,7 @@ def test_what_cannot_be_removed_makes_no_change_look_refused(folder: Path, numbe
     store.close()
 
 
-def test_a_database_that_fails_after_a_change_does_not_make_it_look_refused(
+def test_a_change_succeeds_even_if_the_database_fails_after_it(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     cancelled, done, deleted, dropped = (make_job(store) for _ in range(4))
@@ -95,14 +95,12 @@ def test_a_database_that_fails_after_a_change_does_not_make_it_look_refused(
     assert succeed(store, done, b"result")
     store.jobs.delete(deleted.job.name)
     store.checkpoints.drop(dropped.job.name)
-    assert len([record for record in caplog.records if "not cleared up" in record.message]) == 4
+    assert len([record for record in caplog.records if "cleanup failed" in record.message]) == 4
     states = {record.job.state for record in store.jobs.list("anna", page_size=9)[0]}
     assert states == {pb.JOB_STATE_CANCELLED, pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_QUEUED}
 
 
-def test_a_database_removed_within_a_change_is_noticed_before_it_is_stored(
-    store: Store, folder: Path
-) -> None:
+def test_a_change_notices_that_the_database_was_removed_before_it_commits(store: Store, folder: Path) -> None:
     assert store._database is not None
     database = store._database
     record = store.jobs.create(new_record())
@@ -120,7 +118,7 @@ def test_a_database_removed_within_a_change_is_noticed_before_it_is_stored(
     assert found.deaths == 0
 
 
-def test_no_error_of_the_disk_leaves_the_store_unnamed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_disk_error_becomes_a_store_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     record = make_job(store)
     succeed(store, record, b"result")
     sha256 = record.spec.content.sha256
@@ -148,7 +146,7 @@ def test_a_new_file_is_discarded_without_an_error(tmp_path: Path) -> None:
     with nothing_can_be_removed():
         file.discard()
         file.discard()
-    with pytest.raises(StoreError, match="begin it anew"):
+    with pytest.raises(StoreError, match="write it again"):
         file.write(b"more")
     file.discard()
     assert not list(tmp_path.iterdir())

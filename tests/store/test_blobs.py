@@ -17,7 +17,7 @@ def temporary(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_new_file_is_at_its_place_only_once_it_is_published(temporary: Path, tmp_path: Path) -> None:
+def test_a_new_file_has_its_name_only_once_it_is_published(temporary: Path, tmp_path: Path) -> None:
     place = tmp_path / "place"
     with NewFile(temporary) as file:
         file.write(b"one")
@@ -40,14 +40,14 @@ def test_a_new_file_replaces_the_old_one(temporary: Path, tmp_path: Path) -> Non
     assert place.read_bytes() == b"new"
 
 
-def test_a_file_that_is_not_published_leaves_nothing(temporary: Path) -> None:
+def test_a_file_that_is_not_published_leaves_nothing_behind(temporary: Path) -> None:
     with NewFile(temporary) as file:
         file.write(b"one")
         assert list(temporary.iterdir())
     assert not list(temporary.iterdir())
 
 
-def test_after_an_error_of_writing_nothing_is_left_and_nothing_goes_on(
+def test_a_write_error_discards_the_file_and_refuses_more_data(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = NewFile(temporary)
@@ -61,11 +61,11 @@ def test_after_an_error_of_writing_nothing_is_left_and_nothing_goes_on(
             file.write(b"one")
     assert not list(temporary.iterdir())
     for goes_on in (lambda: file.write(b"two"), file.flush):
-        with pytest.raises(StoreError, match="begin it anew"):
+        with pytest.raises(StoreError, match="write it again"):
             goes_on()
 
 
-def test_the_users_of_this_machine_cannot_read_each_others_files(temporary: Path, tmp_path: Path) -> None:
+def test_other_users_of_the_machine_cannot_read_the_files(temporary: Path, tmp_path: Path) -> None:
     assert temporary.stat().st_mode & 0o777 == 0o700
     with NewFile(temporary) as file:
         file.flush()
@@ -87,7 +87,7 @@ def test_blobs_are_named_by_their_content(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StoreError, match=r"file.*give a folder"):
+    with pytest.raises(StoreError, match=r"file.*choose a folder"):
         make_folder(tmp_path / "file")
-    with pytest.raises(StoreError, match="give a folder"):
+    with pytest.raises(StoreError, match="choose a folder"):
         make_folder(tmp_path / "file" / "below")

@@ -45,7 +45,7 @@ def test_the_newest_whole_checkpoint_is_kept(folder: Path) -> None:
     store.close()
 
 
-def test_a_checkpoint_that_is_not_committed_leaves_the_one_before(store: Store, folder: Path) -> None:
+def test_an_uncommitted_checkpoint_keeps_the_previous_one(store: Store, folder: Path) -> None:
     name = store.jobs.create(new_record()).job.name
     write_checkpoint(store, name, 5, b"first")
     writer = store.checkpoints.writer(name, 6)
@@ -59,7 +59,7 @@ def test_a_checkpoint_that_is_not_committed_leaves_the_one_before(store: Store, 
     assert len(files_in(folder)) == 1
 
 
-def test_a_checkpoint_of_a_job_deleted_meanwhile_leaves_nothing(store: Store, folder: Path) -> None:
+def test_a_checkpoint_of_a_job_deleted_meanwhile_is_removed(store: Store, folder: Path) -> None:
     name = store.jobs.create(new_record()).job.name
     write_checkpoint(store, name, 5, b"first")
     writer = store.checkpoints.writer(name, 6)
@@ -70,7 +70,7 @@ def test_a_checkpoint_of_a_job_deleted_meanwhile_leaves_nothing(store: Store, fo
     assert not list((folder / "checkpoints").iterdir())
 
 
-def test_a_job_has_one_result(folder: Path) -> None:
+def test_a_job_has_only_one_result(folder: Path) -> None:
     store = Store(folder)
     record = store.jobs.create(new_record())
     name = record.job.name

@@ -1,4 +1,4 @@
-"""Files whose bytes are no longer those that were stored."""
+"""Stored files whose bytes have changed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ PICTURE = b"a picture of some length"
 
 
 def flip(path: Path) -> None:
-    """Changes a byte, and nothing else that one sees of a file but its times."""
+    """Changes one byte of a file; of its metadata, only the times change."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0x55
     path.write_bytes(data)
 
 
-def test_a_damaged_image_is_not_there(store: Store, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_image_counts_as_missing(
+    store: Store, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     sha256 = store.images.put("anna", PICTURE)
     assert image_bytes(store, "anna", sha256) == PICTURE
     flip(folder / "images" / sha256)
@@ -36,7 +38,7 @@ def test_a_damaged_image_is_not_there(store: Store, folder: Path, caplog: pytest
 
 
 @pytest.mark.parametrize("way", ["put", "upload"])
-def test_a_damaged_image_is_mended_by_sending_it_again(folder: Path, way: str) -> None:
+def test_sending_a_damaged_image_again_repairs_it(folder: Path, way: str) -> None:
     store = Store(folder, quota_bytes=len(PICTURE) if way == "put" else None)
     sha256 = store.images.put("anna", PICTURE)
     flip(folder / "images" / sha256)
@@ -51,7 +53,7 @@ def test_a_damaged_image_is_mended_by_sending_it_again(folder: Path, way: str) -
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "empty", "missing"])
-def test_a_damaged_result_is_not_given_out(store: Store, folder: Path, damage: str) -> None:
+def test_a_damaged_result_is_not_returned(store: Store, folder: Path, damage: str) -> None:
     record, other = make_job(store), make_job(store)
     assert store.results.path(record.job.name) is None
     succeed(store, record, b"the result")
@@ -73,7 +75,7 @@ def test_a_damaged_result_is_not_given_out(store: Store, folder: Path, damage: s
     assert store.results.path(record.job.name) is None
 
 
-def test_an_unchanged_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_file_is_hashed_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_bytes(PICTURE)
     hashed = []
@@ -85,7 +87,7 @@ def test_an_unchanged_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.Mo
 
     verifier, digest = Verifier(), sha256_of(PICTURE)
     monkeypatch.setattr(hashlib, "sha256", counted)
-    # Just written, it might be written again without that showing in its times.
+    # The file was written so recently that another change might not show in its times.
     assert verifier.holds(path, digest)
     assert verifier.holds(path, digest)
     assert len(hashed) == 2
@@ -99,7 +101,7 @@ def test_an_unchanged_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.Mo
     assert not verifier.holds(tmp_path / "none", digest)
 
 
-def test_an_image_whose_size_is_known_need_not_be_opened_again(store: Store, folder: Path) -> None:
+def test_an_image_whose_size_is_known_is_not_opened_again(store: Store, folder: Path) -> None:
     unknown, known = store.images.put("anna", b"first"), store.images.put("anna", b"second", size=(3, 2))
     images = [store.images.get("anna", sha256) for sha256 in (unknown, known)]
     assert [(image.width, image.height) for image in images if image] == [(None, None), (3, 2)]

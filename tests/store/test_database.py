@@ -1,4 +1,4 @@
-"""The database when another process has it, and when it is taken away."""
+"""The database while another process locks it, and after it was removed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.stored_jobs import ended, make_job, new_record, succeed, write_chec
 
 @contextlib.contextmanager
 def held_by_another(folder: Path) -> Iterator[None]:
-    """The database is being written to through a connection of another program."""
+    """Another program holds the database's write lock."""
     with contextlib.closing(sqlite3.connect(folder / DATABASE, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -37,7 +37,7 @@ def test_reads_do_not_wait_for_another_process(store: Store, folder: Path) -> No
         assert time.monotonic() - begin < 1
 
 
-def test_a_change_of_a_locked_database_is_refused_after_a_while(
+def test_a_change_to_a_locked_database_fails_after_a_timeout(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert database.BUSY_SECONDS <= 5
@@ -49,7 +49,7 @@ def test_a_change_of_a_locked_database_is_refused_after_a_while(
             store.jobs.save(ended(record, pb.JOB_STATE_CANCELLED))
         first = time.monotonic() - begin
         assert first > 0.4
-        # Those that come after it do not all wait as long.
+        # Later changes do not each wait for the whole timeout.
         begin = time.monotonic()
         for _ in range(2):
             with pytest.raises(StoreBusy):
@@ -76,7 +76,7 @@ def test_a_read_does_not_wait_for_a_transaction_of_another_thread(store: Store) 
     thread.start()
     assert inside.wait(20)
     try:
-        # And does not see what is not committed.
+        # Uncommitted changes are not visible.
         assert store.jobs.get(record.job.name) == record
     finally:
         done.set()

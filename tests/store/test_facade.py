@@ -1,4 +1,4 @@
-"""The store from an event loop: what waits for what, and what a caller that leaves changes."""
+"""The store for an event loop: which calls wait for which, and what happens if a caller is cancelled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Gate:
-    """A method that waits in its thread until it is let go."""
+    """A method that blocks its thread until it is released."""
 
     def __init__(self) -> None:
         self.entered, self.opened = threading.Event(), threading.Event()
@@ -55,7 +55,7 @@ def test_changes_are_made_one_after_the_other_in_their_order(store: Store) -> No
     assert asyncio.run(run()) == list(range(50))
 
 
-def test_a_change_is_made_though_its_caller_leaves(store: Store) -> None:
+def test_a_change_is_made_even_if_its_caller_is_cancelled(store: Store) -> None:
     async def run() -> None:
         facade, gate = AsyncStore(store), Gate()
         record = new_record()
@@ -74,7 +74,7 @@ def test_a_change_is_made_though_its_caller_leaves(store: Store) -> None:
     asyncio.run(run())
 
 
-def test_errors_come_to_the_caller_and_do_not_stop_later_changes(store: Store) -> None:
+def test_errors_reach_the_caller_and_do_not_stop_later_changes(store: Store) -> None:
     def fail() -> None:
         raise DiskFull("no room")
 
@@ -119,7 +119,7 @@ def test_reads_do_not_wait_for_a_change_that_waits_for_another_process(
     store.close()
 
 
-def test_files_are_read_while_many_that_write_wait_for_another_process(
+def test_files_are_read_while_many_writes_wait_for_another_process(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_SECONDS", 1.0)
@@ -144,7 +144,7 @@ def test_files_are_read_while_many_that_write_wait_for_another_process(
     store.close()
 
 
-def test_a_change_does_not_wait_until_large_files_are_flushed(
+def test_a_change_does_not_wait_for_the_flush_of_large_files(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate, fsync = Gate(), os.fsync
@@ -174,7 +174,7 @@ def test_a_change_does_not_wait_until_large_files_are_flushed(
     asyncio.run(run())
 
 
-def test_closing_waits_for_what_was_begun_and_refuses_what_comes_after(store: Store) -> None:
+def test_closing_waits_for_calls_in_progress_and_refuses_later_ones(store: Store) -> None:
     async def run() -> None:
         facade, gates = AsyncStore(store), [Gate() for _ in range(4)]
         lanes = facade.change, facade.read, facade.files, facade.load
@@ -198,7 +198,7 @@ def test_closing_waits_for_what_was_begun_and_refuses_what_comes_after(store: St
 
 
 class Shuffled:
-    """A runner that does work in the loop's own thread, each after some turns of the loop."""
+    """A runner that does the work in the event loop's thread, after a random number of loop iterations."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -211,7 +211,7 @@ class Shuffled:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_another_runner_does_the_work_and_keeps_the_order_of_changes(store: Store, seed: int) -> None:
+def test_another_runner_keeps_the_order_of_changes(store: Store, seed: int) -> None:
     async def run() -> None:
         facade = AsyncStore(store, Shuffled(seed))
         threads = []
@@ -222,7 +222,7 @@ def test_another_runner_does_the_work_and_keeps_the_order_of_changes(store: Stor
         threads.append(await facade.files(threading.get_ident))
         threads.append(await facade.load(threading.get_ident))
         threads.append(await facade.change(threading.get_ident))
-        # A caller that left before its call was begun asked for nothing.
+        # The call of a caller that was cancelled before it began is not made.
         assert made == [number for number in range(20) if number != 3]
         assert set(threads) == {threading.get_ident()}
         record = await facade.change(make_job, store)
@@ -233,7 +233,7 @@ def test_another_runner_does_the_work_and_keeps_the_order_of_changes(store: Stor
 
 
 @pytest.mark.parametrize("lane", ["load", "files"])
-def test_the_large_files_of_one_tenant_do_not_keep_another_waiting(store: Store, lane: str) -> None:
+def test_one_tenants_large_files_do_not_make_another_tenant_wait(store: Store, lane: str) -> None:
     async def run() -> None:
         facade, gates = AsyncStore(store), [Gate() for _ in range(50)]
         do: Callable[[Callable[[], str]], Any] = getattr(facade, lane)
@@ -255,7 +255,7 @@ def test_the_large_files_of_one_tenant_do_not_keep_another_waiting(store: Store,
     asyncio.run(run())
 
 
-def test_a_caller_that_leaves_before_its_turn_loads_nothing(store: Store) -> None:
+def test_a_caller_cancelled_before_its_turn_loads_nothing(store: Store) -> None:
     async def run() -> None:
         facade, gates = AsyncStore(store), [Gate() for _ in range(3)]
         calls = [asyncio.create_task(facade.load(gate)) for gate in gates]
@@ -266,7 +266,7 @@ def test_a_caller_that_leaves_before_its_turn_loads_nothing(store: Store) -> Non
         for gate in gates:
             gate.opened.set()
         assert await calls[0] == "through"
-        # What was begun is done, and gives its turn back.
+        # A call that has begun is finished, and releases its turn.
         assert [await facade.load(lambda: "on") for _ in range(5)] == ["on"] * 5
         await facade.close()
         assert not gates[2].entered.is_set()

@@ -20,7 +20,7 @@ from support.stored_jobs import (
 DAY = 86_400.0
 
 
-def test_an_image_is_its_tenants_alone(store: Store) -> None:
+def test_an_image_belongs_only_to_its_tenant(store: Store) -> None:
     sha256 = store.images.put("anna", b"picture")
     assert sha256 == sha256_of(b"picture")
     image = store.images.get("anna", sha256)
@@ -30,7 +30,7 @@ def test_an_image_is_its_tenants_alone(store: Store) -> None:
     assert store.images.get("anna", "../jobs.sqlite3") is None
 
 
-def test_tenants_share_the_file_of_an_image_but_not_its_keeping(store: Store, folder: Path) -> None:
+def test_tenants_share_the_file_of_an_image_but_not_its_retention(store: Store, folder: Path) -> None:
     sha256 = store.images.put("anna", b"picture", raw=True)
     store.jobs.create(new_record([sha256]))
     store.images.put("bela", b"picture", raw=True)
@@ -44,7 +44,7 @@ def test_tenants_share_the_file_of_an_image_but_not_its_keeping(store: Store, fo
     assert image.raw
 
 
-def test_a_quota_counts_what_is_stored_once(folder: Path) -> None:
+def test_a_quota_counts_an_image_only_once(folder: Path) -> None:
     store = Store(folder, quota_bytes=6)
     store.images.put("anna", b"1234")
     store.images.put("anna", b"1234")
@@ -56,7 +56,7 @@ def test_a_quota_counts_what_is_stored_once(folder: Path) -> None:
     store.close()
 
 
-def test_an_image_whose_file_was_lost_is_missing_until_it_is_sent_again(store: Store) -> None:
+def test_an_image_whose_file_is_lost_is_missing_until_it_is_sent_again(store: Store) -> None:
     sha256 = store.images.put("anna", b"picture")
     image = store.images.get("anna", sha256)
     assert image is not None

@@ -20,7 +20,7 @@ from support.stored_jobs import ended, files_in, new_record, succeed, write_chec
 DAY = 86_400.0
 
 
-def test_a_job_comes_back_as_it_was_stored(folder: Path) -> None:
+def test_a_job_is_read_as_it_was_stored(folder: Path) -> None:
     store = Store(folder)
     record = new_record([store.images.put("anna", b"a"), store.images.put("anna", b"b")], request_id="r")
     record.request_digest, record.linger, record.deaths, record.furthest = b"\0\xff", 2.5, 2, 17
@@ -40,7 +40,7 @@ def test_a_job_comes_back_as_it_was_stored(folder: Path) -> None:
     store.close()
 
 
-def test_an_equal_request_gives_the_job_there_is(store: Store) -> None:
+def test_an_equal_request_returns_the_existing_job(store: Store) -> None:
     first = store.jobs.create(new_record(request_id="r", request_digest=b"1"))
     again = store.jobs.create(new_record(request_id="r", request_digest=b"1"))
     assert again == first
@@ -52,8 +52,8 @@ def test_an_equal_request_gives_the_job_there_is(store: Store) -> None:
     assert store.jobs.create(new_record(request_id="r", request_digest=b"2")).request_digest == b"2"
 
 
-def test_calls_are_as_cheap_with_many_jobs(store: Store) -> None:
-    """Counted in steps of SQLite's machine, which no busy machine makes more of."""
+def test_calls_take_no_longer_with_many_jobs(store: Store) -> None:
+    """Counts steps of SQLite's virtual machine, which do not depend on the load of the machine."""
     steps = 0
 
     def count() -> int:
@@ -95,7 +95,7 @@ def test_calls_are_as_cheap_with_many_jobs(store: Store) -> None:
     assert all(after <= 2 * before + 100 for before, after in zip(few, many, strict=True)), (few, many)
 
 
-def test_a_job_of_an_image_that_is_not_the_tenants_is_refused(store: Store) -> None:
+def test_a_job_with_another_tenants_image_is_refused(store: Store) -> None:
     sha256 = store.images.put("anna", b"a")
     record = new_record([sha256], tenant="bela")
     with pytest.raises(MissingImage) as missing:
@@ -124,10 +124,10 @@ def test_every_image_of_an_unfinished_job_is_kept(store: Store, image: str) -> N
 @pytest.mark.parametrize(
     "name", ["jobs/../x", "jobs/", "jobs/a/b", "x", "jobs/a.b", "jobs/" + "a" * 129, "jobs/a\n"]
 )
-def test_a_name_that_could_be_a_path_is_no_name(store: Store, folder: Path, name: str) -> None:
+def test_a_name_that_could_be_a_path_is_refused(store: Store, folder: Path, name: str) -> None:
     record = new_record()
     record.job.name = name
-    with pytest.raises(ValueError, match="no name of a job"):
+    with pytest.raises(ValueError, match="not a valid name of a job"):
         store.jobs.create(record)
     assert not store.jobs.save(record)
     assert not write_checkpoint(store, name, 1, b"checkpoint")
@@ -138,14 +138,14 @@ def test_a_name_that_could_be_a_path_is_no_name(store: Store, folder: Path, name
     assert not files_in(folder)
 
 
-def test_what_may_not_be_stored_is_refused(store: Store) -> None:
+def test_invalid_records_are_refused(store: Store) -> None:
     with_bytes = new_record()
     with_bytes.spec.content.encoded = b"png"
     twice = store.jobs.create(new_record())
     for record in (with_bytes, ended(new_record(), pb.JOB_STATE_FAILED), twice):
-        with pytest.raises(ValueError, match=r"names its images|not final|there is a job"):
+        with pytest.raises(ValueError, match=r"name its images|not be final|there is already a job"):
             store.jobs.create(record)
-    with pytest.raises(ValueError, match="call `finish`"):
+    with pytest.raises(ValueError, match="call `Results"):
         store.jobs.save(ended(twice, pb.JOB_STATE_SUCCEEDED))
     with pytest.raises(ValueError, match="SUCCEEDED"):
         store.results.finish(new_record(), io.BytesIO(b"result"))
@@ -167,7 +167,7 @@ def test_saving_changes_message_deaths_and_furthest(folder: Path, durable: bool)
     store.close()
 
 
-def test_a_final_state_stays(store: Store, folder: Path) -> None:
+def test_a_final_state_never_changes(store: Store, folder: Path) -> None:
     record = store.jobs.create(new_record())
     write_checkpoint(store, record.job.name, 3, b"checkpoint")
     store.jobs.save(ended(record, pb.JOB_STATE_CANCELLED))
@@ -184,7 +184,7 @@ def test_a_final_state_stays(store: Store, folder: Path) -> None:
     assert stored.job.state == pb.JOB_STATE_CANCELLED
 
 
-def test_unfinished_jobs_come_the_oldest_first(store: Store) -> None:
+def test_unfinished_jobs_are_listed_oldest_first(store: Store) -> None:
     records = [store.jobs.create(new_record(tenant=tenant)) for tenant in ("anna", "bela", "anna", "bela")]
     store.jobs.save(ended(records[1], pb.JOB_STATE_FAILED))
     records[2].job.state = pb.JOB_STATE_PAUSED
@@ -224,7 +224,7 @@ def test_jobs_made_in_the_same_moment_are_all_listed(store: Store) -> None:
     assert sorted(listed) == sorted(made)
 
 
-def test_a_list_of_some_states(store: Store) -> None:
+def test_jobs_are_listed_by_state(store: Store) -> None:
     records = [store.jobs.create(new_record()) for _ in range(6)]
     for record in records[::2]:
         record.job.state = pb.JOB_STATE_PAUSED
@@ -239,7 +239,7 @@ def test_a_list_of_some_states(store: Store) -> None:
             store.jobs.list("anna", states=wrong, page_size=2, page_token=token)
 
 
-def test_a_token_that_is_none_of_this_list_is_refused(folder: Path) -> None:
+def test_a_page_token_of_another_list_is_refused(folder: Path) -> None:
     store = Store(folder)
     for _ in range(3):
         store.jobs.create(new_record())
@@ -268,7 +268,7 @@ def test_a_token_that_is_none_of_this_list_is_refused(folder: Path) -> None:
     store.close()
 
 
-def test_the_newest_job_is_listed_first_though_the_clock_was_set_back(store: Store) -> None:
+def test_the_newest_job_is_listed_first_even_if_the_clock_was_set_back(store: Store) -> None:
     records = [new_record() for _ in range(4)]
     records[3].job.create_time.FromSeconds(1_000_000_000)
     made = [store.jobs.create(record) for record in records]
@@ -280,7 +280,7 @@ def test_the_newest_job_is_listed_first_though_the_clock_was_set_back(store: Sto
     assert [(record.number, record.job.name) for record in store.jobs.unfinished()] == [*enumerate(names, 1)]
 
 
-def test_a_job_keeps_its_number_and_no_other_ever_has_it(folder: Path) -> None:
+def test_a_jobs_number_never_changes_and_is_never_reused(folder: Path) -> None:
     store = Store(folder)
     first, last = (store.jobs.create(new_record(request_id=id)) for id in ("r", "s"))
     assert store.jobs.create(new_record(request_id="r")).number == first.number == 1
@@ -295,7 +295,7 @@ def test_a_job_keeps_its_number_and_no_other_ever_has_it(folder: Path) -> None:
     store.close()
 
 
-def test_a_list_of_very_many_states(store: Store) -> None:
+def test_jobs_are_listed_by_very_many_states(store: Store) -> None:
     record = store.jobs.create(new_record())
     many = [pb.JOB_STATE_QUEUED, pb.JOB_STATE_PAUSED] * 150_000
     assert store.jobs.list("anna", states=many, page_size=5) == ([record], "")

@@ -1,4 +1,4 @@
-"""Logs of the database that were damaged or cut off: what they held is missed, and no file is deleted."""
+"""Logs of the database that were damaged or truncated: the loss is noticed, and no file is deleted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def frames(log: Path) -> int:
 
 @pytest.fixture
 def crashed(tmp_path: Path) -> Path:
-    """A folder as it is after a crash of a server that was started twice and made jobs each time."""
+    """The folder of a server that was started twice, created jobs each time, and then crashed."""
     store = Store(tmp_path / "running")
     make_job(store, b"kept")
     store.close()
@@ -52,7 +52,7 @@ def crashed(tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> set[tuple[str, bytes]]:
-    """The files of images, results and checkpoints by their names, wherever they are in a folder."""
+    """Names and contents of all files of images, results and checkpoints, wherever they are in a folder."""
     paths = (folder / name for name in files_in(folder))
     return {(path.name, path.read_bytes()) for path in paths if not path.name.startswith(DATABASE)}
 
@@ -75,7 +75,7 @@ def damage(log: Path, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["middle", "last commit", "head", "page size", "cut", "cut within a frame"])
-def test_a_damaged_log_is_told_of_and_no_file_is_deleted(
+def test_a_damaged_log_is_reported_and_no_file_is_deleted(
     crashed: Path, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = crashed / f"{DATABASE}-wal"
@@ -92,7 +92,7 @@ def test_a_damaged_log_is_told_of_and_no_file_is_deleted(
     assert store.missing == ()
     make_job(store, b"after")
 
-    # The next time, however this one ends, nothing is amiss.
+    # The next opening finds nothing wrong, however this one ends.
     again = crashed.with_name("again")
     shutil.copytree(crashed, again)
     store.close()
@@ -104,7 +104,7 @@ def test_a_damaged_log_is_told_of_and_no_file_is_deleted(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_a_damaged_log_that_cannot_be_copied_is_left_as_it_is(crashed: Path, tmp_path: Path) -> None:
+def test_a_damaged_log_that_cannot_be_copied_is_not_changed(crashed: Path, tmp_path: Path) -> None:
     damage(crashed / f"{DATABASE}-wal", "middle")
     with small_disk(tmp_path / "disk", 6) as disk:
         folder = disk / "store"
@@ -122,7 +122,7 @@ def test_a_damaged_log_that_cannot_be_copied_is_left_as_it_is(crashed: Path, tmp
         assert (folder / "unclaimed" / "1" / DATABASE).read_bytes() == before[DATABASE]
 
 
-def test_a_log_that_is_whole_is_not_suspected(crashed: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_intact_log_is_not_reported(crashed: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = files_in(crashed)
     store = Store(crashed)
     assert len(store.jobs.unfinished()) == 14
@@ -131,7 +131,7 @@ def test_a_log_that_is_whole_is_not_suspected(crashed: Path, caplog: pytest.LogC
     store.close()
 
 
-def test_files_of_jobs_whose_log_was_removed_are_set_aside(crashed: Path) -> None:
+def test_files_of_jobs_are_set_aside_if_the_log_was_removed(crashed: Path) -> None:
     (crashed / f"{DATABASE}-wal").unlink()
     before = contents(crashed)
     store = Store(crashed)
@@ -140,7 +140,7 @@ def test_files_of_jobs_whose_log_was_removed_are_set_aside(crashed: Path) -> Non
     store.close()
 
 
-def test_a_job_that_was_deleted_is_not_missed(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_deleted_job_is_not_reported_as_lost(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = Store(folder)
     store.jobs.delete(store.jobs.create(new_record()).job.name)
     store.close()
@@ -150,7 +150,7 @@ def test_a_job_that_was_deleted_is_not_missed(folder: Path, caplog: pytest.LogCa
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """The log of a database of small pages, with 6 commits of a row each, after frames of an earlier log."""
+    """The log of a database with small pages: 6 commits of a row each, then frames of an earlier log."""
     path, copy = tmp_path / "made.sqlite3", tmp_path / "database.sqlite3"
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -167,7 +167,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def rows(log: Path) -> int:
-    """How many rows SQLite finds: in a copy, since it changes what it opens."""
+    """Number of rows that SQLite finds, in a copy, since it changes what it opens."""
     copy = log.with_name("copy.sqlite3")
     shutil.copy(log.with_name("database.sqlite3"), copy)
     shutil.copy(log, f"{copy}-wal")
@@ -182,7 +182,7 @@ def used_frames(log: Path) -> int:
     return sum(data[start + 8 : start + 16] == data[16:24] for start in starts)
 
 
-def test_each_flipped_byte_by_which_sqlite_loses_rows_is_found(log: Path) -> None:
+def test_every_flipped_byte_that_makes_sqlite_lose_rows_is_found(log: Path) -> None:
     assert log_damage(log) is None
     whole, used = log.read_bytes(), used_frames(log)
     assert rows(log) == 26
@@ -192,7 +192,7 @@ def test_each_flipped_byte_by_which_sqlite_loses_rows_is_found(log: Path) -> Non
     version = range(4, 8)
     for place in [*range(32), *range(32, len(whole), 67), *range(last, last + 24)]:
         if place in version:
-            # SQLite refuses another version.
+            # SQLite refuses another version of the format.
             continue
         log.write_bytes(whole)
         flip(log, place)
@@ -200,12 +200,12 @@ def test_each_flipped_byte_by_which_sqlite_loses_rows_is_found(log: Path) -> Non
         if has_lost and damage is None:
             missed.append(place)
         assert has_lost or damage is None, place
-    # A last commit that does not look like one is taken for what an earlier log left.
+    # A last commit that cannot be recognized is taken for a frame of an earlier log.
     assert set(missed) <= set(range(last, last + 16))
 
 
 @pytest.mark.parametrize("cut", [0, 20, 32, 50, 56, 300])
-def test_a_frame_that_was_not_written_whole_is_no_damage(log: Path, cut: int) -> None:
+def test_an_incomplete_frame_is_not_damage(log: Path, cut: int) -> None:
     used = used_frames(log)
     length = cut if cut <= 32 else 32 + (used - 1) * FRAME_BYTES + cut - 32
     os.truncate(log, length)
@@ -213,7 +213,7 @@ def test_a_frame_that_was_not_written_whole_is_no_damage(log: Path, cut: int) ->
     assert log_damage(log.with_name("none")) is None
 
 
-def test_what_damage_hides_is_counted(log: Path) -> None:
+def test_the_commits_that_damage_hides_are_counted(log: Path) -> None:
     used = used_frames(log)
     flip(log, 32 + 24 + 5)
     found = log_damage(log)

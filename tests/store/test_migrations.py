@@ -16,7 +16,7 @@ from support.stored_jobs import RESERVED_BYTES, ended, new_record, sha256_of
 
 
 def make_version_1(folder: Path, records: list[Record], images: list[bytes]) -> None:
-    """A data folder as version 1 of the database left it: jobs of the images, a final one with a result."""
+    """Makes a data folder as version 1 of the database left it, with jobs; final jobs have a result."""
     for name in ("images", "results", "checkpoints", "uploads", "temporary"):
         (folder / name).mkdir(parents=True)
     with contextlib.closing(sqlite3.connect(folder / DATABASE)) as database, database:
@@ -58,7 +58,7 @@ def make_version_1(folder: Path, records: list[Record], images: list[bytes]) -> 
     database.close()
 
 
-def test_a_folder_of_version_1_is_taken_over(tmp_path: Path) -> None:
+def test_a_folder_of_version_1_is_migrated(tmp_path: Path) -> None:
     running = new_record([sha256_of(b"image")])
     running.job.state = pb.JOB_STATE_RUNNING
     done = ended(new_record([sha256_of(b"image")]), pb.JOB_STATE_SUCCEEDED)
@@ -77,7 +77,7 @@ def test_a_folder_of_version_1_is_taken_over(tmp_path: Path) -> None:
         assert path.read_bytes() == b"result"
         listed = store.jobs.list("anna", page_size=5)[0]
         assert [record.job.name for record in listed] == [done.job.name, running.job.name]
-        # Jobs from before are reserved for too, and nobody has looked at the images.
+        # Older jobs get reservations too, and the sizes of the images are not known yet.
         assert store.stored_bytes("anna") == 5 + 6 + RESERVED_BYTES
         image = store.images.get("anna", sha256_of(b"image"))
         assert image is not None
@@ -85,7 +85,9 @@ def test_a_folder_of_version_1_is_taken_over(tmp_path: Path) -> None:
         store.close()
 
 
-def test_a_later_version_adds_to_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_later_migrations_are_applied_and_an_older_program_refuses_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(tmp_path)
     record = store.jobs.create(new_record([store.images.put("anna", b"content")]))
     store.close()

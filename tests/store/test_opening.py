@@ -17,7 +17,7 @@ from support.stored_jobs import RESERVED_BYTES, files_in, make_job, new_record, 
 DAY = 86_400.0
 
 
-def test_what_a_crash_left_is_removed_at_the_opening(folder: Path) -> None:
+def test_opening_removes_what_a_crash_left(folder: Path) -> None:
     store = Store(folder)
     record = make_job(store)
     write_checkpoint(store, record.job.name, 5, b"checkpoint")
@@ -40,7 +40,7 @@ def test_what_a_crash_left_is_removed_at_the_opening(folder: Path) -> None:
     store.close()
 
 
-def test_files_that_are_missing_are_reported(folder: Path) -> None:
+def test_missing_files_are_reported(folder: Path) -> None:
     store = Store(folder)
     running, done = make_job(store), make_job(store)
     write_checkpoint(store, running.job.name, 5, b"checkpoint")
@@ -86,7 +86,7 @@ def test_many_threads_at_once(store: Store) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    # Between an image and its job a sweep may come that finds it unused for long: that much is allowed.
+    # A sweep between the upload of an image and its job may find the image unused: this is allowed.
     assert all(isinstance(error, MissingImage) for error in errors), errors
     for i in range(6):
         for record in store.jobs.list(f"tenant {i}", page_size=50)[0]:
@@ -97,7 +97,7 @@ def test_many_threads_at_once(store: Store) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a data folder; not the lock, which says who opened it last, nor what readers leave."""
+    """Every file of a data folder, except the lock, which names its last process, and files of readers."""
     files = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
@@ -110,7 +110,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("files", ["image", "result", "checkpoint", "none"])
 @pytest.mark.parametrize("loss", ["empty", "missing", "other log", "no tables"])
-def test_a_database_without_its_jobs_is_refused_and_nothing_is_changed(
+def test_a_folder_whose_database_lacks_the_jobs_is_refused_and_not_changed(
     folder: Path, loss: str, files: str
 ) -> None:
     store = Store(folder)
@@ -128,7 +128,7 @@ def test_a_database_without_its_jobs_is_refused_and_nothing_is_changed(
     if loss == "no tables":
         database.unlink()
         with contextlib.closing(sqlite3.connect(database)) as other:
-            # As this program makes it first, and then stores something in it.
+            # This is the state in which this program creates it before it stores anything.
             other.execute("PRAGMA journal_mode = WAL")
     elif loss == "missing":
         database.unlink()
@@ -138,12 +138,12 @@ def test_a_database_without_its_jobs_is_refused_and_nothing_is_changed(
         (folder / f"{DATABASE}-wal").write_bytes(log)
     before = contents(folder)
     for _ in range(2):
-        with pytest.raises(StoreError, match=rf"Nothing was changed\. Put a copy of {DATABASE} back"):
+        with pytest.raises(StoreError, match=rf"Nothing was changed\. Restore a copy of {DATABASE}"):
             Store(folder)
         assert contents(folder) == before
 
 
-def test_a_database_that_lacks_a_table_is_damaged(folder: Path) -> None:
+def test_a_database_without_one_of_its_tables_is_refused_as_damaged(folder: Path) -> None:
     store = Store(folder)
     store.images.put("anna", b"image")
     store.close()
@@ -155,7 +155,7 @@ def test_a_database_that_lacks_a_table_is_damaged(folder: Path) -> None:
     assert contents(folder) == before
 
 
-def test_files_that_an_older_database_does_not_name_are_set_aside(
+def test_files_that_an_older_copy_of_the_database_does_not_name_are_set_aside(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store(folder)
@@ -175,14 +175,14 @@ def test_files_that_an_older_database_does_not_name_are_set_aside(
     assert "set aside" in caplog.text
     aside = {name: data for name, data in contents(folder).items() if name.startswith("unclaimed/")}
     assert sorted(aside.values()) == [b"checkpoint", b"new", b"result"]
-    # The numbers of events grow all the same, and it is taken for the right one from now on.
+    # The generation, and so event numbers, still grow; from now on, this copy counts as the right database.
     store = Store(folder)
     assert store.generation == generation + 2
     assert len(store.jobs.unfinished()) == 1
     assert store.stored_bytes("anna") == 3 + RESERVED_BYTES
     store.close()
 
-    # With the right database, and the files where they were, everything is there.
+    # With the right database and the files restored, nothing is missing.
     (folder / DATABASE).write_bytes(newer)
     for name in aside:
         place = folder / Path(*Path(name).parts[2:])
@@ -198,7 +198,7 @@ def test_files_that_an_older_database_does_not_name_are_set_aside(
     store.close()
 
 
-def test_more_files_than_a_crash_leaves_are_set_aside(folder: Path) -> None:
+def test_more_unnamed_files_than_a_crash_leaves_are_set_aside(folder: Path) -> None:
     Store(folder).close()
     for number in range(FEW + 1):
         (folder / "results" / f"job{number}.png").write_bytes(b"result")

@@ -1,4 +1,4 @@
-"""What one tenant may have stored, when it asks for much at once."""
+"""The quota of a tenant that makes many requests at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONG = quota.SPARED_SECONDS + 60
 
 
 def at_once(calls: list[Callable[[], object]]) -> int:
-    """Makes calls in threads of their own, and returns how many the quota refused."""
+    """Makes each call in its own thread. Returns how many the quota refused."""
     refused: list[QuotaExceeded] = []
     errors: list[BaseException] = []
     start = threading.Barrier(len(calls))
@@ -44,7 +44,7 @@ def at_once(calls: list[Callable[[], object]]) -> int:
     return len(refused)
 
 
-def test_jobs_of_the_same_images_hold_the_quota_by_their_results(folder: Path) -> None:
+def test_jobs_created_at_once_from_the_same_images_respect_the_quota(folder: Path) -> None:
     store = Store(folder, quota_bytes=QUOTA)
     image = store.images.put("anna", b"image")
     records = [new_record([image]) for _ in range(13)]
@@ -61,7 +61,7 @@ def test_jobs_of_the_same_images_hold_the_quota_by_their_results(folder: Path) -
     store.close()
 
 
-def test_uploads_side_by_side_hold_the_quota(folder: Path) -> None:
+def test_parallel_uploads_respect_the_quota(folder: Path) -> None:
     store = Store(folder, quota_bytes=QUOTA)
     pictures = [bytes([number]) * 25_000 for number in range(16)]
 
@@ -72,12 +72,12 @@ def test_uploads_side_by_side_hold_the_quota(folder: Path) -> None:
 
     assert at_once([lambda data=data: upload(data) for data in pictures]) == 4
     assert store.stored_bytes("anna") == QUOTA
-    # Another tenant has its own.
+    # Another tenant has its own quota.
     store.images.put("bela", bytes(QUOTA))
     store.close()
 
 
-def test_images_jobs_and_uploads_at_once_hold_the_quota(folder: Path) -> None:
+def test_images_jobs_and_uploads_at_once_respect_the_quota(folder: Path) -> None:
     store = Store(folder, quota_bytes=QUOTA)
     at_once(
         [
@@ -91,7 +91,7 @@ def test_images_jobs_and_uploads_at_once_hold_the_quota(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("state", [pb.JOB_STATE_CANCELLED, pb.JOB_STATE_FAILED])
-def test_a_job_without_a_result_gives_its_reservation_back(store: Store, state: pb.JobState) -> None:
+def test_a_job_that_ends_without_a_result_releases_its_reservation(store: Store, state: pb.JobState) -> None:
     record = store.jobs.create(new_record())
     assert store.stored_bytes("anna") == RESERVED_BYTES
     record.job.width = 8
@@ -101,7 +101,7 @@ def test_a_job_without_a_result_gives_its_reservation_back(store: Store, state: 
     assert store.stored_bytes("anna") == 0
 
 
-def test_no_quota_refuses_the_result_of_an_admitted_job(folder: Path) -> None:
+def test_the_quota_never_refuses_the_result_of_an_accepted_job(folder: Path) -> None:
     store = Store(folder, quota_bytes=RESERVED_BYTES)
     record = store.jobs.create(new_record())
     assert succeed(store, record, bytes(2 * RESERVED_BYTES))
@@ -114,7 +114,7 @@ def test_no_quota_refuses_the_result_of_an_admitted_job(folder: Path) -> None:
     store.close()
 
 
-def test_an_equal_request_is_answered_though_the_quota_is_used_up(folder: Path) -> None:
+def test_an_equal_request_is_answered_even_if_the_quota_is_used_up(folder: Path) -> None:
     store = Store(folder, quota_bytes=RESERVED_BYTES)
     record = store.jobs.create(new_record(request_id="r"))
     assert store.jobs.create(new_record(request_id="r")) == record
@@ -125,7 +125,7 @@ def test_an_equal_request_is_answered_though_the_quota_is_used_up(folder: Path) 
 
 @pytest.fixture
 def ago(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Sets the clock so many seconds back from the true time."""
+    """A function that sets the clock back from the true time, by seconds."""
     true = time.time
     return lambda seconds: monkeypatch.setattr(time, "time", lambda: true() - seconds)
 
@@ -139,7 +139,7 @@ def picture(number: int, size_bytes: int = 50_000) -> bytes:
 
 
 @pytest.mark.parametrize("change", ["image", "upload", "job"])
-def test_images_that_no_job_uses_make_room_the_oldest_first(
+def test_unused_images_make_room_the_least_recently_used_first(
     folder: Path, ago: Callable[[float], None], change: str
 ) -> None:
     pictures = [picture(number) for number in range(6)]
@@ -147,7 +147,7 @@ def test_images_that_no_job_uses_make_room_the_oldest_first(
     for seconds, number in enumerate((3, 0, 5, 1, 4, 2)):
         ago(LONG + 100 - seconds)
         store.images.put("anna", pictures[number])
-    # The oldest is used, and the one after that was used again.
+    # The oldest image is used by a job, and the next one was used again.
     store.jobs.create(new_record([sha256_of(pictures[3])]))
     ago(LONG)
     store.images.put("anna", pictures[0])
@@ -158,7 +158,7 @@ def test_images_that_no_job_uses_make_room_the_oldest_first(
         store.uploads.append("anna", "7" * 64, 60_000, 0, b"begin")
     else:
         store.jobs.create(new_record([sha256_of(pictures[5])]))
-    # A job's images are not given up for its own result.
+    # A job's own images are not given up for its result.
     gone = (1, 4) if change == "job" else (5, 1)
     assert has(store, *pictures) == [number not in gone for number in range(6)]
     assert store.stored_bytes("anna") <= QUOTA + RESERVED_BYTES
@@ -167,7 +167,7 @@ def test_images_that_no_job_uses_make_room_the_oldest_first(
     assert Store(folder).missing == ()
 
 
-def test_what_was_used_lately_or_belongs_to_others_makes_no_room(
+def test_recently_used_images_and_those_of_other_tenants_are_kept(
     folder: Path, ago: Callable[[float], None]
 ) -> None:
     store = Store(folder, quota_bytes=QUOTA)
@@ -179,7 +179,7 @@ def test_what_was_used_lately_or_belongs_to_others_makes_no_room(
     store.images.put("anna", picture(2, 100_000))
     store.uploads.append("anna", "2" * 64, 100_000, 0, b"begin")
     ago(0)
-    # What would not be enough is not given up either.
+    # Nothing is given up if it would not be enough.
     with pytest.raises(QuotaExceeded) as refused:
         store.images.put("anna", picture(3, 100_001))
     assert refused.value.needed_bytes == QUOTA + 100_001
@@ -192,7 +192,7 @@ def test_what_was_used_lately_or_belongs_to_others_makes_no_room(
     store.close()
 
 
-def test_an_upload_that_goes_on_is_not_given_up_for_its_own_room(
+def test_an_upload_in_progress_is_not_given_up_for_its_own_data(
     folder: Path, ago: Callable[[float], None]
 ) -> None:
     store = Store(folder, quota_bytes=8)
@@ -200,7 +200,7 @@ def test_an_upload_that_goes_on_is_not_given_up_for_its_own_room(
     store.uploads.append("anna", sha256_of(b"12345678"), 8, 0, b"1234")
     store.close()
     [path] = (folder / "uploads").glob("*/*.part")
-    # Of an older version, which does not tell its size, and so old.
+    # An old upload of an older version, whose file name does not give its size.
     path = path.rename(path.with_name(path.name.replace(".8.part", ".part")))
     os.utime(path, (time.time(), time.time()))
     ago(0)
@@ -211,7 +211,9 @@ def test_an_upload_that_goes_on_is_not_given_up_for_its_own_room(
     store.close()
 
 
-def test_many_at_once_that_need_room_hold_the_quota(folder: Path, ago: Callable[[float], None]) -> None:
+def test_many_calls_at_once_that_need_room_respect_the_quota(
+    folder: Path, ago: Callable[[float], None]
+) -> None:
     store = Store(folder, quota_bytes=QUOTA)
     ago(LONG)
     for number in range(20):

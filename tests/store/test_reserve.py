@@ -1,4 +1,4 @@
-"""A full disk: jobs are cancelled and deleted by the room held for that, and nothing else takes it."""
+"""A full disk: jobs can be cancelled and deleted thanks to the reserve, which nothing else may use."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def is_held(folder: Path) -> bool:
 
 
 class Hammer:
-    """Writes checkpoints of a job again and again, without a pause."""
+    """Writes checkpoints of a job all the time, without a pause."""
 
     def __init__(self, store: Store, record: Record) -> None:
         self.written = self.refused = 0
@@ -48,7 +48,7 @@ class Hammer:
         self._thread.join()
 
     def await_refusal(self) -> None:
-        """Waits until it has met the full disk once more."""
+        """Waits until another checkpoint fails because the disk is full."""
         self._refused_again.clear()
         assert self._refused_again.wait(20)
 
@@ -68,7 +68,7 @@ def test_jobs_are_cancelled_and_deleted_on_a_full_disk_while_checkpoints_are_wri
     running = store.jobs.create(new_record())
     records = [store.jobs.create(new_record()) for _ in range(60)]
     for record in records:
-        # Large ones, that need room for themselves.
+        # Large jobs, whose own changes need space.
         record.job.title = "x" * 20_000
         store.jobs.save(record)
     with Hammer(store, running) as hammer:
@@ -101,12 +101,12 @@ def test_the_reserve_is_restored_as_soon_as_there_is_room(disk: Path) -> None:
     store = Store(folder)
     records = [store.jobs.create(new_record()) for _ in range(20)]
     for record in records[:10]:
-        # More than the log of the database has room for.
+        # More data than fits in the log of the database.
         record.job.title = "x" * 300_000
     done = store.jobs.create(new_record())
     succeed(store, done, bytes(3 << 20))
     store.close()
-    # Opened anew, the database has no log whose room it could use again.
+    # After it is opened again, the database has no log whose space it could reuse.
     store = Store(folder)
     fill(disk)
     for record in records[:4]:
@@ -124,7 +124,7 @@ def test_the_reserve_is_restored_as_soon_as_there_is_room(disk: Path) -> None:
         with pytest.raises(DiskFull, match="make room"):
             write()
     assert not is_held(folder)
-    # What is refused can be asked for: reading needs no room.
+    # Reading still works, because it needs no space.
     assert store.uploads.offset("anna", "0" * 64, 5) == (0, False)
     assert store.jobs.get(records[-1].job.name) == records[-1]
     store.jobs.delete(done.job.name)
@@ -132,7 +132,7 @@ def test_the_reserve_is_restored_as_soon_as_there_is_room(disk: Path) -> None:
     store.close()
 
 
-def test_a_server_starts_on_a_full_disk_and_can_cancel(disk: Path) -> None:
+def test_a_server_starts_on_a_full_disk_and_can_cancel_jobs(disk: Path) -> None:
     store = Store(disk / "store")
     record = store.jobs.create(new_record([store.images.put("anna", b"image")]))
     store.close()
@@ -150,7 +150,7 @@ def test_a_server_starts_on_a_full_disk_and_can_cancel(disk: Path) -> None:
     store.close()
 
 
-def test_a_reserve_that_was_removed_is_made_anew(tmp_path: Path) -> None:
+def test_a_removed_reserve_is_created_again(tmp_path: Path) -> None:
     assert Reserve(tmp_path / "reserve").restore()
     assert is_held(tmp_path)
     (tmp_path / "reserve").unlink()

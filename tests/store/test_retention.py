@@ -16,7 +16,7 @@ from support.stored_jobs import ended, files_in, make_job, new_record, sha256_of
 DAY = 86_400.0
 
 
-def test_final_jobs_are_deleted_by_age_and_unfinished_ones_never(store: Store) -> None:
+def test_old_final_jobs_are_deleted_but_never_unfinished_ones(store: Store) -> None:
     now = time.time()
     old, new, running = (make_job(store) for _ in range(3))
     succeed(store, old, b"old", now - 100)
@@ -39,7 +39,7 @@ def test_many_old_jobs_are_deleted_in_one_sweep(store: Store, folder: Path) -> N
     assert not files_in(folder)
 
 
-def test_the_oldest_final_jobs_make_room(store: Store) -> None:
+def test_the_oldest_final_jobs_are_deleted_to_make_room(store: Store) -> None:
     now = time.time()
     records = [make_job(store, b"%d" % i * 10) for i in range(4)]
     for i in (2, 0, 1):
@@ -56,7 +56,7 @@ def test_the_oldest_final_jobs_make_room(store: Store) -> None:
     assert store.checkpoints.path(records[3].job.name) is not None
 
 
-def test_images_and_uploads_that_nobody_uses_are_forgotten(store: Store, folder: Path) -> None:
+def test_unused_images_and_idle_uploads_are_deleted(store: Store, folder: Path) -> None:
     now = time.time()
     unused = store.images.put("anna", b"unused")
     used = make_job(store, b"used").spec.content.sha256
@@ -70,7 +70,7 @@ def test_images_and_uploads_that_nobody_uses_are_forgotten(store: Store, folder:
     assert store.uploads.offset("anna", sha256_of(b"never"), 5) == (0, False)
 
 
-def test_an_image_that_was_named_again_is_kept(store: Store) -> None:
+def test_an_image_that_a_call_names_again_is_kept(store: Store) -> None:
     first, second = store.images.put("anna", b"first"), store.images.put("anna", b"second")
     before = time.time()
     store.images.put("anna", b"first")
@@ -80,7 +80,7 @@ def test_an_image_that_was_named_again_is_kept(store: Store) -> None:
     assert store.images.get("anna", second) is not None
 
 
-def test_a_clock_that_was_ahead_keeps_no_job_for_ever(store: Store) -> None:
+def test_jobs_from_when_the_clock_was_ahead_are_deleted_in_time(store: Store) -> None:
     now = time.time()
     ahead, after = make_job(store), make_job(store)
     succeed(store, ahead, b"ahead", now + 1e9)
@@ -91,7 +91,7 @@ def test_a_clock_that_was_ahead_keeps_no_job_for_ever(store: Store) -> None:
 
 
 @pytest.mark.parametrize("opened_again", [False, True])
-def test_a_clock_that_was_ahead_keeps_no_image_and_no_upload_for_ever(
+def test_images_and_uploads_from_when_the_clock_was_ahead_are_deleted_in_time(
     folder: Path, opened_again: bool
 ) -> None:
     store, now = Store(folder), time.time()
@@ -101,7 +101,7 @@ def test_a_clock_that_was_ahead_keeps_no_image_and_no_upload_for_ever(
         store.uploads.append("anna", sha256_of(b"never"), 5, 0, b"nev")
     if opened_again:
         store.close()
-        # Where the time of an upload is its file's.
+        # After a restart, the time of an upload is that of its file.
         [path] = folder.glob("uploads/*/*.part")
         os.utime(path, (now + 1e6, now + 1e6))
         store = Store(folder)
@@ -111,11 +111,11 @@ def test_a_clock_that_was_ahead_keeps_no_image_and_no_upload_for_ever(
     store.close()
 
 
-def test_a_clock_that_was_set_back_deletes_no_job_early(store: Store) -> None:
+def test_no_job_is_deleted_early_after_the_clock_was_set_back(store: Store) -> None:
     now = time.time()
     first, second, third = (make_job(store) for _ in range(3))
     succeed(store, first, bytes(100), now - 1_000)
-    # It is 2001 for a while.
+    # The clock shows 2001 for a while.
     succeed(store, second, bytes(100), 1e9)
     succeed(store, third, bytes(100), now)
     assert store.retention.sweep(now, max_age=1_100, max_bytes=None) == []
@@ -125,7 +125,7 @@ def test_a_clock_that_was_set_back_deletes_no_job_early(store: Store) -> None:
     assert store.results.path(third.job.name) is not None
 
 
-def test_saving_a_final_job_again_does_not_make_it_younger(store: Store) -> None:
+def test_saving_a_final_job_again_does_not_reset_its_age(store: Store) -> None:
     now = time.time()
     old, new = make_job(store), make_job(store)
     succeed(store, old, b"old", now - 100)

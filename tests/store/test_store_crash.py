@@ -1,4 +1,4 @@
-"""The store's process is killed: at random moments, and at every step that it takes on the disk."""
+"""The process of the store is killed at random moments, and at every step that it takes on the disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROUNDS = 8
 
 
 @pytest.mark.timeout(120)
-def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+def test_acknowledged_changes_survive_kill_9(tmp_path: Path) -> None:
     told = []
     checked = 0
     for _ in range(ROUNDS):
@@ -28,7 +28,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         told.append(json.loads(process.stdout.readline()))
         killer = threading.Timer(random.uniform(0, 0.4), process.kill)
         killer.start()
-        # The last line may be half a one.
+        # The last line may be incomplete.
         told += [json.loads(line) for line in process.stdout if line.endswith(b"\n")]
         process.wait()
         killer.join()
@@ -38,7 +38,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(280)
-def test_it_may_die_at_every_step(tmp_path: Path) -> None:
+def test_the_store_survives_a_kill_at_every_step(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, storing_program.__file__, tmp_path, "every-step"],
         capture_output=True,

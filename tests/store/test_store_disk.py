@@ -1,4 +1,4 @@
-"""The store on disks that are full, broken, read-only or someone else's."""
+"""The store on disks that are full, broken or read-only, or in a folder that another program uses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def create_until_full(store: Store) -> list[str]:
-    """Creates large jobs until there is no room; their names."""
+    """Creates large jobs until the disk is full. Returns their names."""
     created: list[str] = []
     while len(created) < 1000:
         record = new_record()
@@ -42,7 +42,7 @@ def create_until_full(store: Store) -> list[str]:
 
 
 def fail_all_writing(store: Store, record: Record) -> None:
-    """Every call that needs room for what it stores."""
+    """Checks that every call that needs space is refused."""
     calls = (
         lambda: store.images.put("anna", os.urandom(100_000)),
         lambda: store.uploads.append("anna", "0" * 64, 100_000, 0, bytes(100_000)),
@@ -55,7 +55,7 @@ def fail_all_writing(store: Store, record: Record) -> None:
     record.job.state = pb.JOB_STATE_RUNNING
 
 
-def test_a_full_disk_fails_the_call_and_nothing_else(disk: Path) -> None:
+def test_a_full_disk_fails_only_the_call(disk: Path) -> None:
     store = Store(disk / "store")
     record = store.jobs.create(new_record([store.images.put("anna", b"content")]))
     write_checkpoint(store, record.job.name, 1, b"checkpoint")
@@ -80,15 +80,15 @@ def test_a_full_disk_fails_the_call_and_nothing_else(disk: Path) -> None:
     store.close()
 
 
-def test_a_full_disk_is_swept(disk: Path) -> None:
-    """Even where SQLite has no room to write down what is deleted."""
+def test_retention_works_on_a_full_disk(disk: Path) -> None:
+    """Retention works even if SQLite has no space to record the deletions."""
     folder = disk / "store"
     store = Store(folder)
     records = [store.jobs.create(new_record()) for _ in range(40)]
     for record in records:
         store.results.finish(ended(record, pb.JOB_STATE_SUCCEEDED), io.BytesIO(bytes(20_000)))
     store.close()
-    # Opened anew, the database has no log whose room it could use again.
+    # After it is opened again, the database has no log whose space it could reuse.
     store = Store(folder)
     fill(disk)
     create_until_full(store)
@@ -99,7 +99,7 @@ def test_a_full_disk_is_swept(disk: Path) -> None:
     store.close()
 
 
-def test_a_disk_that_is_full_from_the_beginning_is_refused(disk: Path) -> None:
+def test_a_new_store_on_a_full_disk_is_refused(disk: Path) -> None:
     (disk / "store").mkdir()
     filler = fill(disk)
     with pytest.raises(DiskFull, match="make room"):
@@ -110,7 +110,7 @@ def test_a_disk_that_is_full_from_the_beginning_is_refused(disk: Path) -> None:
     store.close()
 
 
-def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path: Path) -> None:
+def test_reaching_the_file_size_limit_counts_as_a_full_disk(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     record = store.jobs.create(new_record([store.images.put("anna", b"content")]))
     before = files_in(tmp_path / "store")
@@ -133,7 +133,7 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_file_whose_row_cannot_be_written_is_taken_away(tmp_path: Path) -> None:
+def test_a_file_whose_row_cannot_be_written_is_removed(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     kept = {f"images/{store.images.put('anna', b'content')}"}
     assert store._database is not None
@@ -151,13 +151,13 @@ def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
     Store(tmp_path / "store").close()
     with mounted(tmp_path / "view", "--bind", str(tmp_path / "store")):
         subprocess.run(["mount", "-o", "remount,ro,bind", tmp_path / "view"], check=True)
-        with pytest.raises(StoreError, match=r"view.*give a folder that this user can write to"):
+        with pytest.raises(StoreError, match=r"view.*choose a folder that this user can write to"):
             Store(tmp_path / "view")
-        with pytest.raises(StoreError, match="give a folder"):
+        with pytest.raises(StoreError, match="choose a folder"):
             Store(tmp_path / "view" / "new")
 
 
-def test_one_folder_serves_one_server(tmp_path: Path) -> None:
+def test_only_one_server_can_use_a_folder(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     with pytest.raises(StoreError, match=rf"in use by another server \(process {os.getpid()}\); stop it"):
         Store(tmp_path / "store")
@@ -181,7 +181,7 @@ except StoreError as error:
 
 
 @pytest.mark.parametrize("damage", ["header", "pages", "cut"])
-def test_a_damaged_database_is_refused_and_left_as_it_is(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_database_is_refused_and_not_changed(tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "store"
     store = Store(folder)
     image = store.images.put("anna", b"content")
@@ -198,18 +198,18 @@ def test_a_damaged_database_is_refused_and_left_as_it_is(tmp_path: Path, damage:
         del whole[len(whole) // 2 :]
     database.write_bytes(whole)
     for _ in range(2):
-        with pytest.raises(StoreError, match=rf"{DATABASE} is damaged .*left as it is.*another folder"):
+        with pytest.raises(StoreError, match=rf"{DATABASE} is damaged .*not changed.*another folder"):
             Store(folder)
         assert database.read_bytes() == whole
         assert (folder / "images" / image).is_file()
 
 
-def test_files_without_their_database_are_not_taken_for_leftovers(tmp_path: Path) -> None:
+def test_files_without_a_database_are_not_deleted(tmp_path: Path) -> None:
     store = Store(tmp_path)
     image = store.images.put("anna", b"content")
     store.close()
     (tmp_path / DATABASE).unlink()
-    with pytest.raises(StoreError, match=rf"Put a copy of {DATABASE} back"):
+    with pytest.raises(StoreError, match=rf"Restore a copy of {DATABASE}"):
         Store(tmp_path)
     assert (tmp_path / "images" / image).is_file()
 

@@ -1,4 +1,4 @@
-"""The store against a model of it in plain dictionaries, through any order of calls, openings included."""
+"""The store compared with a model in plain dictionaries, for any order of calls, openings included."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from support.stored_jobs import RESERVED_BYTES, ended, files_in, new_record, wri
 TENANTS = ("anna", "bela")
 UNFINISHED = (pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING, pb.JOB_STATE_PAUSED)
 FAR = 1e9
-"""Seconds after which everything is old."""
+"""Age in seconds at which everything is old."""
 
 tenants = st.sampled_from(TENANTS)
 pictures = st.sampled_from([b"a", b"bb", b"cccc"])
@@ -39,7 +39,7 @@ states = st.sets(st.sampled_from([*UNFINISHED, *FINAL_STATES]))
 
 @dataclasses.dataclass
 class Kept:
-    """What the model knows of a job."""
+    """What the model knows about a job."""
 
     record: Record
     checkpoint: bytes | None = None
@@ -71,7 +71,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.images: dict[tuple[str, str], bytes] = {}
         self.uploads: dict[tuple[str, bytes], bytes] = {}
         self.jobs: dict[str, Kept] = {}
-        # Later than any job is made.
+        # Later than the creation of any job.
         self.clock = 1_800_000_000.0
 
     def teardown(self) -> None:
@@ -212,7 +212,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert stored == (not kept.final or kept.record.job.state == state)
             if stored:
                 record.checkpoint = None
-                # It became final once.
+                # A job becomes final only once.
                 kept.end_time = kept.end_time if kept.final else self.clock
                 kept.record, kept.checkpoint = record, None
 
@@ -251,7 +251,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(age=st.none() | st.integers(0, 5), max_bytes=st.none() | st.integers(0, 60), old=st.booleans())
     def sweep(self, age: int | None, max_bytes: int | None, old: bool) -> None:
-        # Images are used at the true time, jobs end at the model's.
+        # Images are used at the real time; jobs end at the model's time.
         deleted = self.store.retention.sweep(
             self.clock,
             max_age=age,

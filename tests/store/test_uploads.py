@@ -21,7 +21,7 @@ from support.stored_jobs import files_in, new_record, sha256_of
 DAY = 86_400.0
 
 
-def test_an_upload_goes_on_where_it_broke_off(folder: Path) -> None:
+def test_an_upload_continues_where_it_stopped(folder: Path) -> None:
     sha256 = sha256_of(b"12345678")
     store = Store(folder)
     assert store.uploads.offset("anna", sha256, 8) == (0, False)
@@ -52,7 +52,7 @@ def test_an_upload_goes_on_where_it_broke_off(folder: Path) -> None:
     store.close()
 
 
-def test_an_upload_of_other_data_than_announced_is_forgotten(store: Store, folder: Path) -> None:
+def test_an_upload_that_does_not_match_its_digest_is_discarded(store: Store, folder: Path) -> None:
     sha256 = sha256_of(b"1234")
     store.uploads.append("anna", sha256, 4, 0, b"4321")
     with pytest.raises(DigestMismatch):
@@ -65,7 +65,7 @@ def test_an_upload_of_other_data_than_announced_is_forgotten(store: Store, folde
     assert not files_in(folder)
 
 
-def test_an_upload_that_is_refused_can_be_forgotten(store: Store, folder: Path) -> None:
+def test_a_refused_upload_can_be_discarded(store: Store, folder: Path) -> None:
     sha256 = sha256_of(b"1234")
     store.uploads.append("anna", sha256, 4, 0, b"1234")
     assert store.uploads.whole("anna", sha256, 4) is not None
@@ -75,7 +75,7 @@ def test_an_upload_that_is_refused_can_be_forgotten(store: Store, folder: Path) 
     assert not files_in(folder)
 
 
-def test_an_upload_counts_towards_the_quota_as_announced_and_once(folder: Path) -> None:
+def test_the_quota_counts_the_announced_size_of_an_upload_once(folder: Path) -> None:
     store = Store(folder, quota_bytes=8)
     with pytest.raises(QuotaExceeded) as refused:
         store.uploads.append("anna", sha256_of(b"123456789"), 9, 0, b"1")
@@ -91,7 +91,7 @@ def test_an_upload_counts_towards_the_quota_as_announced_and_once(folder: Path) 
         with pytest.raises(QuotaExceeded):
             more()
     store.close()
-    # The announced size is known after a restart too, and a quota that is less by now does not hinder it.
+    # The announced size is known even after a restart, and a quota that was reduced does not stop the upload.
     store = Store(folder, quota_bytes=7)
     assert store.stored_bytes("anna") == 8
     assert store.uploads.append("anna", sha256, 8, 1, b"2345678") == 8
@@ -100,7 +100,7 @@ def test_an_upload_counts_towards_the_quota_as_announced_and_once(folder: Path) 
     store.close()
 
 
-def test_of_many_that_append_at_once_one_does(store: Store) -> None:
+def test_only_one_of_many_simultaneous_appends_succeeds(store: Store) -> None:
     data = bytes(100_000)
     outcomes: list[str] = []
 
@@ -126,18 +126,18 @@ def begin_uploads(store: Store, number: int, tenant: str = "anna") -> None:
 
 
 def set_idle(folder: Path, seconds: float) -> None:
-    """Nothing has come for the uploads since so long: known at the next opening."""
+    """Makes the uploads look idle for some time; the next opening notices this."""
     for path in (folder / "uploads").glob("*/*.part"):
         os.utime(path, (time.time() - seconds, time.time() - seconds))
 
 
-def test_a_tenant_has_so_many_unfinished_uploads(store: Store, folder: Path) -> None:
+def test_the_number_of_unfinished_uploads_is_limited(store: Store, folder: Path) -> None:
     begin_uploads(store, MAX_UPLOADS)
     with pytest.raises(TooManyUploads, match=rf"{MAX_UPLOADS} unfinished uploads.*finish one") as refused:
         store.uploads.append("anna", "f" * 64, 5, 0, b"12")
     assert refused.value.limit == MAX_UPLOADS
     assert store.uploads.offset("anna", "f" * 64, 5) == (0, False)
-    # Those that are begun go on; other tenants have their own; one that is finished makes place.
+    # Existing uploads continue, other tenants have their own limit, and a finished upload makes room.
     assert store.uploads.append("anna", f"{7:064}", 5, 2, b"345") == 5
     begin_uploads(store, 1, "bela")
     with pytest.raises(DigestMismatch):
@@ -146,7 +146,7 @@ def test_a_tenant_has_so_many_unfinished_uploads(store: Store, folder: Path) -> 
     assert len(files_in(folder)) == MAX_UPLOADS + 1
 
 
-def test_an_upload_that_was_left_makes_place_for_a_new_one(folder: Path) -> None:
+def test_an_idle_upload_makes_room_for_a_new_one(folder: Path) -> None:
     store = Store(folder)
     begin_uploads(store, MAX_UPLOADS)
     store.close()
@@ -163,7 +163,7 @@ def test_an_upload_that_was_left_makes_place_for_a_new_one(folder: Path) -> None
     store.close()
 
 
-def test_uploads_that_were_left_for_long_are_forgotten_after_a_restart_too(folder: Path) -> None:
+def test_idle_uploads_are_discarded_even_after_a_restart(folder: Path) -> None:
     store = Store(folder)
     begin_uploads(store, 3)
     store.close()
@@ -177,7 +177,9 @@ def test_uploads_that_were_left_for_long_are_forgotten_after_a_restart_too(folde
     store.close()
 
 
-def test_no_message_of_an_upload_lists_folders(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_receiving_a_piece_of_an_upload_lists_no_folders(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begin_uploads(store, 20)
 
     def listing(*_: object) -> None:
@@ -193,14 +195,14 @@ def test_no_message_of_an_upload_lists_folders(store: Store, monkeypatch: pytest
     assert store.stored_bytes("anna") == 20 * 5 + 100
 
 
-def test_an_upload_of_an_older_version_goes_on(folder: Path) -> None:
+def test_an_upload_of_an_older_version_continues(folder: Path) -> None:
     data = b"12345678"
     sha256 = sha256_of(data)
     store = Store(folder)
     store.uploads.append("anna", sha256, 8, 0, b"123")
     store.close()
     [path] = (folder / "uploads").glob("*/*.part")
-    # Its name did not tell its size.
+    # The name of its file did not give its size.
     path.rename(path.with_name(path.name.replace(".8.part", ".part")))
     store = Store(folder, quota_bytes=8)
     assert store.stored_bytes("anna") == 3
@@ -223,7 +225,7 @@ def test_an_upload_that_becomes_an_image_is_never_counted_twice(
     store.uploads.append("anna", sha256_of(data), 8, 0, data)
 
     def removed(path: Path) -> None:
-        # The image is stored, the upload not yet removed.
+        # The image is stored, but the upload is not removed yet.
         counted.append(store.stored_bytes("anna"))
         path.unlink()
 

@@ -1,4 +1,4 @@
 """Durable state: the database of jobs, and the files of images, uploads, checkpoints and results.
 
-Uses only itself and the generated code of the contract. Any thread may call it; `facade` is for event loops.
+It depends only on the generated code of the contract. Any thread may call it; event loops use `facade`.
 """

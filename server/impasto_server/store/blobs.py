@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and images addressed by their content."""
+"""Files that exist whole or not at all, and images addressed by their content."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _log = logging.getLogger(__name__)
 
 
 class NewFile:
-    """A file being written under a temporary name; it appears at its place once it is whole.
+    """A file that is written under a temporary name and gets its final name once it is whole.
 
-    Used as a context manager it is discarded at the end unless it was published. After an error of
-    writing it is discarded already.
+    As a context manager, it is discarded at the end unless it was published. An error while writing discards
+    it at once.
     """
 
     def __init__(
         self, temporary: Path, writing: Callable[[], AbstractContextManager[None]] = nullcontext
     ) -> None:
-        """Begins a file in the folder for temporary ones, on the file system of its later place.
+        """Creates the temporary file.
 
         Args:
-            temporary: the folder.
-            writing: entered for each piece that is written; may refuse it by a `StoreError`.
+            temporary: the folder for temporary files, on the file system of the file's final place.
+            writing: entered for each piece that is written; may refuse it with a `StoreError`.
 
         Raises:
-            StoreError: it cannot be made.
+            StoreError: the file cannot be created.
         """
         self._writing = writing
         with writing(), storage_errors(temporary):
@@ -44,13 +44,13 @@ class NewFile:
         self.size_bytes = 0
 
     def write(self, data: bytes) -> None:
-        """Appends.
+        """Appends data.
 
         Raises:
             StoreError: it cannot be written; `DiskFull` if there is no room.
         """
         if self._descriptor < 0:
-            raise StoreError("the file is not being written any more; begin it anew")
+            raise StoreError("the file was closed after an error or a flush; write it again from the start")
         try:
             for piece in pieces(data):
                 with self._writing(), storage_errors(self._path):
@@ -61,7 +61,7 @@ class NewFile:
         self.size_bytes += len(data)
 
     def copy(self, source: BinaryIO) -> None:
-        """Appends all of another file, from its beginning.
+        """Appends the whole of another file.
 
         Raises:
             StoreError: it cannot be written; `DiskFull` if there is no room.
@@ -71,13 +71,13 @@ class NewFile:
             self.write(piece)
 
     def flush(self) -> None:
-        """Makes what was written durable; nothing can be written any more.
+        """Flushes the file to the disk; nothing can be written afterwards.
 
         Raises:
-            StoreError: it cannot be made so.
+            StoreError: it cannot be flushed.
         """
         if self._descriptor < 0:
-            raise StoreError("the file is not being written any more; begin it anew")
+            raise StoreError("the file was closed after an error or a flush; write it again from the start")
         try:
             with storage_errors(self._path):
                 os.fsync(self._descriptor)
@@ -87,18 +87,18 @@ class NewFile:
         self._close()
 
     def publish(self, path: Path) -> None:
-        """Puts the flushed file in its place, durably; replaces what is there.
+        """Moves the flushed file to its final place, durably, in place of any file there.
 
         Raises:
-            StoreError: it cannot be put there.
+            StoreError: it cannot be moved.
         """
-        assert self._descriptor < 0, "to be flushed first"
+        assert self._descriptor < 0, "flush the file first"
         with storage_errors(path):
             os.replace(self._path, path)
             sync_folder(path.parent)
 
     def discard(self) -> None:
-        """Forgets it; harmless once it is published. What cannot be removed, the next opening removes."""
+        """Removes the temporary file, or leaves it for the next opening. Does nothing after `publish`."""
         self._close()
         remove_file(self._path)
 
@@ -111,7 +111,7 @@ class NewFile:
     def _close(self) -> None:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            # What was to be durable is flushed by now.
+            # Everything that must be durable was flushed before.
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
@@ -123,25 +123,25 @@ class Blobs:
         self._folder = folder
 
     def path(self, sha256: str) -> Path:
-        """Where the file of a digest is, if it is there. Only for digests that are known to be ones."""
+        """The path of a digest's file, which may not exist. The digest must be a valid one."""
         return self._folder / sha256
 
     def has(self, sha256: str) -> bool:
-        """Whether there is the file of a digest.
+        """Whether the file of a digest exists.
 
         Raises:
-            StoreError: it cannot be looked for.
+            StoreError: the disk cannot be read.
         """
         return file_size(self.path(sha256)) is not None
 
 
 def digest(data: bytes) -> str:
-    """SHA-256, 64 lower-case hexadecimal digits."""
+    """SHA-256 of data, 64 lower-case hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def file_digest(file: BinaryIO) -> str:
-    """SHA-256 of a file from where it stands, 64 lower-case hexadecimal digits."""
+    """SHA-256 of a file from its current position, 64 lower-case hexadecimal digits."""
     found = hashlib.sha256()
     while piece := file.read(_PIECE_BYTES):
         found.update(piece)
@@ -149,10 +149,10 @@ def file_digest(file: BinaryIO) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder for this user alone, durably, if it is not there.
+    """Creates a folder that only this user can read, durably, if it does not exist.
 
     Raises:
-        StoreError: it cannot be made.
+        StoreError: it cannot be created.
     """
     with storage_errors(path):
         if not path.is_dir():
@@ -161,7 +161,7 @@ def make_folder(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Makes the names in a folder durable."""
+    """Flushes the names in a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -170,17 +170,17 @@ def sync_folder(path: Path) -> None:
 
 
 def pieces(data: bytes) -> Iterator[memoryview]:
-    """The data in pieces that are written in no time."""
+    """The data in pieces that are small enough to write quickly."""
     view = memoryview(data)
     for offset in range(0, len(view), _PIECE_BYTES):
         yield view[offset : offset + _PIECE_BYTES]
 
 
 def file_size(path: Path) -> int | None:
-    """Length of a file in bytes; None if there is none.
+    """Length of a file in bytes; None if there is no file.
 
     Raises:
-        StoreError: it cannot be looked for.
+        StoreError: the disk cannot be read.
     """
     with storage_errors(path):
         try:
@@ -190,7 +190,7 @@ def file_size(path: Path) -> int | None:
 
 
 def remove_file(path: Path) -> None:
-    """Removes a file that no row names, if it is there. What cannot be removed, the next opening removes."""
+    """Removes a file that no row names, if it exists. If that fails, the next opening removes it."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

@@ -16,14 +16,14 @@ from impasto_server.store.reserve import Reserve
 
 
 class CheckpointWriter:
-    """A checkpoint on its way to the disk. As a context manager it is aborted unless it was committed."""
+    """A checkpoint that is being written. As a context manager, it is aborted unless it was committed."""
 
     def __init__(self, file: NewFile, commit: Callable[[], bool]) -> None:
         self._file = file
         self._commit = commit
 
     def write(self, data: bytes) -> None:
-        """Appends. After an error the checkpoint is aborted.
+        """Appends data. An error aborts the checkpoint.
 
         Raises:
             StoreError: it cannot be written; `DiskFull` if there is no room.
@@ -31,13 +31,13 @@ class CheckpointWriter:
         self._file.write(data)
 
     def commit(self) -> bool:
-        """Makes it the job's newest checkpoint, durably, in place of the one before.
+        """Makes this the job's newest checkpoint, durably, and removes the previous one.
 
         Returns:
-            False if the job is deleted or final by now: then nothing is left of it.
+            False if the job was deleted or is final by now; the checkpoint is then removed.
 
         Raises:
-            StoreError: it cannot be written; the one before stays.
+            StoreError: it cannot be written; the previous checkpoint stays.
         """
         try:
             return self._commit()
@@ -45,7 +45,7 @@ class CheckpointWriter:
             self._file.discard()
 
     def abort(self) -> None:
-        """Forgets it; harmless once it is committed."""
+        """Discards the checkpoint. Does nothing after `commit`."""
         self._file.discard()
 
     def __enter__(self) -> CheckpointWriter:
@@ -56,7 +56,7 @@ class CheckpointWriter:
 
 
 class Checkpoints:
-    """A folder for each job, with a file named after the evaluation that the checkpoint was taken after.
+    """The checkpoints: a folder for each job, with a file named after the checkpoint's evaluation.
 
     Any thread may call it. Every call may raise `StoreError`, `DiskFull` if there is no room.
     """
@@ -71,7 +71,7 @@ class Checkpoints:
         self._locks = locks
 
     def writer(self, name: str, evaluation: int) -> CheckpointWriter:
-        """Begins a checkpoint of a job, taken after an evaluation."""
+        """Begins to write a checkpoint of a job, taken after an evaluation."""
         self._database.check_in_place()
         file = NewFile(self._temporary, self._reserve.writing)
         return CheckpointWriter(file, lambda: self._commit(name, evaluation, file))
@@ -82,11 +82,11 @@ class Checkpoints:
         return None if row is None or row["checkpoint"] is None else self.path_of(row)
 
     def path_of(self, row: sqlite3.Row) -> Path:
-        """The file that the row of a job with a checkpoint names."""
+        """The checkpoint file that a job's row names; the job must have a checkpoint."""
         return self._path(row["name"], row["checkpoint"])
 
     def drop(self, name: str) -> None:
-        """Forgets a job's checkpoints: it would begin anew."""
+        """Deletes a job's checkpoints, so that it starts from the beginning."""
 
         def drop() -> bool:
             with self._database.transaction() as database:
@@ -101,9 +101,9 @@ class Checkpoints:
             self._reserve.restore()
 
     def remove_files(self, name: str) -> None:
-        """Removes the files of a job, unless a newer checkpoint has come meanwhile.
+        """Removes the checkpoint files of a job, unless it got a newer checkpoint meanwhile.
 
-        What cannot be removed, the next opening removes.
+        The next opening removes files that cannot be removed now.
         """
         with self._locks.of(name):
             if self.path(name) is None:

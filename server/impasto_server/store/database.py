@@ -1,4 +1,4 @@
-"""The connections to the database: one that writes, a transaction at a time, and as many readers as read."""
+"""The connections to the database: one writer, with one transaction at a time, and a pool of readers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Database:
     """The database of a folder. Any thread may use it."""
 
     def __init__(self, folder: Path) -> None:
-        """Opens it, or makes it.
+        """Opens the database, or creates it.
 
         Raises:
             StoreError: it cannot be opened.
@@ -40,12 +40,12 @@ class Database:
         self._inode = _inode(self.path)
 
     def close(self) -> None:
-        """Closes all connections, after the transaction that is under way; harmless if they are closed."""
+        """Closes all connections once the current transaction has ended. May be called again."""
         with self._lock, self._readers_lock:
             self._closed = True
             while self._readers:
                 self._readers.pop().close()
-            # Last, so that it moves all of the log to the database.
+            # The last connection to close moves the whole log to the database.
             self._writer.close()
 
     @contextlib.contextmanager
@@ -64,15 +64,15 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """All that is done within, or nothing. `rows` called within sees what was done so far.
+        """A transaction: commits all changes made within, or none. `rows` within it sees its changes.
 
         Args:
-            durable: false: a cut of the power may undo it, nothing else.
+            durable: if false, a power failure (but nothing else) may undo the transaction.
 
         Raises:
-            StoreBusy: another process has the database locked.
-            StoreError: it cannot be written; or it was removed from its place, so that whatever would be
-                written would be lost.
+            StoreBusy: another process has locked the database.
+            StoreError: the database cannot be written, or its file was removed, so that all changes would be
+                lost.
         """
         deadline = time.monotonic() + BUSY_SECONDS
         with self.exclusive(), storage_errors(self.path):
@@ -82,11 +82,11 @@ class Database:
             self._owner = threading.get_ident()
             try:
                 yield self._writer
-                # Before, since nothing may make look refused what is stored.
+                # Before the commit: after it, no error may make the change look refused.
                 self.check_in_place()
                 self._writer.execute("COMMIT")
             except BaseException:
-                # Some errors have rolled it back already.
+                # After some errors, SQLite has rolled it back already.
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
@@ -94,7 +94,7 @@ class Database:
                 self._owner = 0
 
     def rows(self, query: str, values: Any = ()) -> list[sqlite3.Row]:
-        """What a query gives. Waits for no writer, in this process or another.
+        """The rows of a query. Waits for no writer, in this process or another.
 
         Raises:
             StoreError: the database cannot be read.
@@ -106,37 +106,37 @@ class Database:
                 return reader.execute(query, values).fetchall()
 
     def row(self, query: str, values: Any = ()) -> sqlite3.Row | None:
-        """The first row of a query; None if there is none."""
+        """The first row of a query; None if there is no row."""
         rows = self.rows(query, values)
         return rows[0] if rows else None
 
     def generation(self) -> int:
-        """How often it has been opened, before this time."""
+        """How many times the database was opened before this time."""
         row = self.row("SELECT value FROM settings WHERE name = 'generation'")
         assert row is not None
         return int(row["value"])
 
     def set_generation(self, generation: int) -> None:
-        """Notes how often it has been opened, durably."""
+        """Stores how many times the database has been opened, durably."""
         with self.transaction() as database:
             database.execute("UPDATE settings SET value = ? WHERE name = 'generation'", (generation,))
 
     def recycle_log(self) -> None:
-        """Makes the room of the write-ahead log usable again, as far as that can be done at once."""
+        """Makes the space of the write-ahead log reusable, as far as is possible without waiting."""
         with self.exclusive(), contextlib.suppress(sqlite3.Error):
             self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def empty_log(self) -> None:
-        """Moves all of the write-ahead log to the database and cuts it off, as far as that can be done."""
+        """Moves the write-ahead log to the database and truncates it, as far as possible."""
         with self.exclusive(), contextlib.suppress(sqlite3.Error):
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def check_in_place(self) -> None:
-        """Checks that the open database is the one that is in the folder.
+        """Checks that the open database is still the file in the folder.
 
         Raises:
-            StoreClosed: it was closed.
-            StoreError: it was removed or replaced.
+            StoreClosed: the database was closed.
+            StoreError: its file was removed or replaced.
         """
         if self._closed:
             raise closed(self.path.parent)
@@ -144,7 +144,7 @@ class Database:
             raise removed(self.path)
 
     def _begin(self, durable: bool, deadline: float) -> None:
-        # Those that wait behind the first would else wait as long again, one after the other.
+        # Without a common deadline, waiting callers would each time out in turn, one after the other.
         seconds = _BUSY_AGAIN_SECONDS if self._found_locked else max(0.0, deadline - time.monotonic())
         self._writer.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
         self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")

@@ -1,6 +1,6 @@
-"""The store from an event loop: what waits for the disk is done on other threads, each kind on its own.
+"""The store for an event loop: calls that wait for the disk run on other threads, by kind.
 
-What may take long, with large files, is done in turns by tenant: `shares.acting_for`.
+Calls with large files, which may take long, take turns between tenants (see `shares.acting_for`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from impasto_server.store.errors import StoreClosed
 from impasto_server.store.store import Store
 
 CHANGE, READ, FILES, LOAD = "change", "read", "files", "load"
-"""Lanes: short durable changes of rows; reads; large files that are written; large files that are read."""
+"""Lanes: short durable changes of rows; reads; writes of large files; reads of large files."""
 
 _THREADS = {CHANGE: 1, READ: 4, FILES: 4, LOAD: 4}
 
@@ -29,12 +29,12 @@ class Runner(Protocol):
     """Does work of the store for an event loop."""
 
     async def run(self, lane: str, work: Callable[[], T]) -> T:
-        """Does the work and gives its result. Work of one lane never waits for work of another."""
+        """Does the work and returns its result. Work in one lane never waits for work in another."""
         ...
 
 
 class ThreadRunner:
-    """Threads for each lane."""
+    """Runs the work of each lane in its own threads."""
 
     def __init__(self) -> None:
         self._lanes = {
@@ -52,18 +52,18 @@ class ThreadRunner:
 
 
 class AsyncStore:
-    """Calls methods of a store off the event loop.
+    """Calls methods of a store outside of the event loop.
 
-    A caller that is cancelled stops waiting; what it asked for is done all the same.
+    A cancelled caller stops waiting, but its call is still carried out.
 
     Attributes:
-        store: the store itself, for calls that are made elsewhere, and to be closed after this.
+        store: the store itself, for calls from other threads; close it after this object.
     """
 
     def __init__(self, store: Store, runner: Runner | None = None) -> None:
         """
         Args:
-            store: whose methods are called.
+            store: the store whose methods are called.
             runner: does the work; None: threads, which `close` ends.
         """
         self.store = store
@@ -71,18 +71,18 @@ class AsyncStore:
         if runner is None:
             runner = self._threads = ThreadRunner()
         self._runner = runner
-        # Half of the threads for one tenant.
+        # One tenant may use half of the threads.
         self._turns = {lane: Shares(_THREADS[lane] // 2, _THREADS[lane]) for lane in (FILES, LOAD)}
         self._begun: set[asyncio.Task[Any]] = set()
         self._last_change: asyncio.Task[Any] | None = None
         self._closed = False
 
     async def change(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Makes a short durable change of rows; changes are made one after the other, in their order.
+        """Makes a short durable change of rows. Changes are made one at a time, in the order of the calls.
 
         Raises:
-            StoreClosed: the store was closed: the change is not made.
-            Exception: whatever the method raises.
+            StoreClosed: the store was closed; the change is not made.
+            Exception: any that the method raises.
         """
         before = self._last_change
         work = functools.partial(method, *args, **kwargs)
@@ -99,21 +99,21 @@ class AsyncStore:
         return await asyncio.shield(task)
 
     async def read(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Reads rows or small files: waits for no change.
+        """Reads rows or small files. Waits for no change.
 
         Raises:
             StoreClosed: the store was closed.
-            Exception: whatever the method raises.
+            Exception: any that the method raises.
         """
         work = functools.partial(method, *args, **kwargs)
         return await asyncio.shield(self._begin(lambda: self._runner.run(READ, work)))
 
     async def files(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Writes large files, and the rows that name them. No change waits for that.
+        """Writes large files and the rows that name them. No change waits for this.
 
         Raises:
-            StoreClosed: the store was closed: nothing is done.
-            Exception: whatever the method raises.
+            StoreClosed: the store was closed; nothing is done.
+            Exception: any that the method raises.
         """
         work = functools.partial(method, *args, **kwargs)
 
@@ -124,12 +124,13 @@ class AsyncStore:
         return await asyncio.shield(self._begin(in_turn))
 
     async def load(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Reads or hashes large files: waits for nobody who writes. The method must change no row. A caller
-        that is cancelled before its turn gets nothing done.
+        """Reads or hashes large files. Waits for no writer.
+
+        The method must change no row. The call of a caller that is cancelled before its turn is not made.
 
         Raises:
             StoreClosed: the store was closed.
-            Exception: whatever the method raises.
+            Exception: any that the method raises.
         """
         work = functools.partial(method, *args, **kwargs)
         turns, tenant = self._turns[LOAD], acting_for.get()
@@ -140,7 +141,7 @@ class AsyncStore:
             finally:
                 turns.give_back(tenant, 1)
 
-        # Whoever leaves before it begins is not waited for.
+        # A caller that is cancelled before its turn leaves no work behind.
         await turns.take(tenant, 1, math.inf)
         try:
             task = self._begin(in_turn)
@@ -150,7 +151,7 @@ class AsyncStore:
         return await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Waits for what was begun. Afterwards every call raises `StoreClosed`. The store stays open."""
+        """Waits for calls in progress. Later calls raise `StoreClosed`. The store itself stays open."""
         self._closed = True
         while self._begun:
             await asyncio.wait(self._begun)
@@ -159,7 +160,7 @@ class AsyncStore:
 
     def _begin(self, run: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
         if self._closed:
-            raise StoreClosed("the store is closed: the server is shutting down; try again later")
+            raise StoreClosed("the server is shutting down; try again later")
         task = asyncio.ensure_future(run())
         self._begun.add(task)
         task.add_done_callback(self._end)
@@ -169,6 +170,6 @@ class AsyncStore:
         self._begun.discard(task)
         if task is self._last_change:
             self._last_change = None
-        # A caller that was cancelled does not ask for the error.
+        # Retrieves the error, since a cancelled caller does not.
         if not task.cancelled():
             task.exception()

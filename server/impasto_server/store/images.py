@@ -1,4 +1,4 @@
-"""Images by their content: one file for each, whoever owns it, and rows that say who may name it."""
+"""Images by their content: one file per image, shared by its owners, and a row for each owner."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _UNUSED_OF_TENANT = f"{_UNUSED} AND tenant = :tenant AND sha256 NOT IN (SELECT v
 
 @dataclasses.dataclass(frozen=True)
 class StoredImage:
-    """An image of a tenant: an image file, or if `raw` a serialized `RawPixels`.
+    """An image of a tenant.
 
     Attributes:
         path: its file, which is never changed, only removed.
-        size_bytes: its length.
-        raw: which of these.
-        width, height: of the picture in pixels; None if nobody has looked yet.
+        size_bytes: length of the file.
+        raw: True for a serialized `RawPixels`, false for an image file.
+        width, height: size of the picture in pixels; None if it is not known yet.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class StoredImage:
 
 @dataclasses.dataclass(frozen=True)
 class _New:
-    """An image to be stored: see `Images.add`. `counted`: whether the quota counts it already."""
+    """An image to be stored: see `Images.add`. `counted`: True if the quota already counts it."""
 
     sha256: str
     size_bytes: int
@@ -79,20 +79,20 @@ class Images:
         self._quota = quota
         self._reserve = reserve
         self._verifier = verifier
-        # Nobody may store an image again between its row's deletion and its file's.
+        # An image must not be stored again between the deletion of its row and that of its file.
         self._files_lock = threading.Lock()
 
     def put(self, tenant: str, data: bytes, *, raw: bool = False, size: tuple[int, int] | None = None) -> str:
-        """Stores an image of a tenant durably and counts it as used now; returns its digest.
+        """Stores an image of a tenant durably, marks it as used now and returns its digest.
 
         Args:
-            tenant: whose it is.
-            data: an image file, or if `raw` a deterministically serialized `RawPixels`.
-            raw: which of these.
+            tenant: owner of the image.
+            data: an image file, or with `raw` a deterministically serialized `RawPixels`.
+            raw: whether `data` is a `RawPixels`.
             size: width and height of the picture in pixels, if known.
 
         Raises:
-            QuotaExceeded: the tenant would have more stored than it may.
+            QuotaExceeded: the tenant's quota is too small.
         """
         sha256 = digest(data)
         if self.use(tenant, sha256) is None:
@@ -102,9 +102,9 @@ class Images:
         return sha256
 
     def get(self, tenant: str, sha256: str) -> StoredImage | None:
-        """An image that this tenant has; None if it has none of this digest.
+        """The image of a tenant with a digest; None if the tenant has no such image.
 
-        A damaged one counts as not there: sending it again mends it.
+        A damaged image counts as missing; storing it again repairs it.
         """
         row = self._database.row(
             """SELECT size_bytes, raw, width, height FROM images JOIN blobs USING (sha256)
@@ -118,7 +118,7 @@ class Images:
         )
 
     def use(self, tenant: str, sha256: str) -> StoredImage | None:
-        """The same as `get`; the image counts as used now."""
+        """As `get`, and marks the image as used now."""
         image = self.get(tenant, sha256)
         if image is None:
             return None
@@ -131,7 +131,7 @@ class Images:
         return image if used else None
 
     def remember_size(self, sha256: str, width: int, height: int) -> None:
-        """Notes how large a picture is, in pixels; harmless if there is no such image."""
+        """Stores the size of a picture in pixels. Does nothing if there is no such image."""
         new = "SELECT 1 FROM blobs WHERE sha256 = ? AND (width IS NOT ? OR height IS NOT ?)"
         if self._database.row(new, (sha256, width, height)):
             self._reserve.require()
@@ -152,14 +152,14 @@ class Images:
         """Stores an image that the tenant does not have, or whose file is damaged.
 
         Args:
-            tenant: whose it is.
-            sha256: of the data.
+            tenant: owner of the image.
+            sha256: digest of the data.
             data: as for `put`.
             raw: as for `put`.
             size: as for `put`.
 
         Raises:
-            QuotaExceeded: the tenant would have more stored than it may.
+            QuotaExceeded: the tenant's quota is too small.
         """
         new = _New(sha256, len(data), raw, size, counted=False)
         self._making_room(tenant, new, io.BytesIO(data), None)
@@ -173,17 +173,17 @@ class Images:
         size: tuple[int, int] | None,
         stored: Callable[[], None],
     ) -> None:
-        """The same for an image file that the quota counts already, as an upload.
+        """As `add`, for an uploaded image file, which the quota already counts as an upload.
 
         Args:
-            tenant: whose it is.
-            sha256: of the file.
-            path: where it is. It is copied.
+            tenant: owner of the image.
+            sha256: digest of the file.
+            path: the file, which is copied.
             size: as for `put`.
-            stored: called when it is stored, before anyone else can look at the quota.
+            stored: called once the image is stored, before any other check of the quota.
 
         Raises:
-            QuotaExceeded: the tenant would have more stored than it may.
+            QuotaExceeded: the tenant's quota is too small.
         """
         with storage_errors(path), path.open("rb") as file:
             new = _New(sha256, os.fstat(file.fileno()).st_size, raw=False, size=size, counted=True)
@@ -193,13 +193,13 @@ class Images:
         self._quota.making_room(tenant, lambda: self._add(tenant, new, data, stored), keep=(new.sha256,))
 
     def forget_unused(self, before: float) -> None:
-        """Forgets images that no job uses and nobody has named since a time, seconds since the epoch."""
+        """Deletes images that no job uses and no call has named since a time (seconds since the epoch)."""
         forgotten = _BATCH
         while forgotten == _BATCH:
             forgotten, _ = self._forget_some(_UNUSED, {"before": before}, math.inf)
 
     def spare_bytes(self, tenant: str, before: float, keep: Collection[str]) -> int:
-        """As `quota.Spare` says: images that no job uses."""
+        """See `quota.Spare`; the spare items are images that no job uses."""
         row = self._database.row(
             f"SELECT coalesce(sum(size_bytes), 0) {_UNUSED_OF_TENANT}", _values(tenant, before, keep)
         )
@@ -207,7 +207,7 @@ class Images:
         return int(row[0])
 
     def give_up(self, tenant: str, before: float, keep: Collection[str], needed_bytes: int) -> int:
-        """As `quota.Spare` says: images that no job uses."""
+        """See `quota.Spare`; the spare items are images that no job uses."""
         query, values = f"{_UNUSED_OF_TENANT} ORDER BY used_time", _values(tenant, before, keep)
         given_up, forgotten = 0, _BATCH
         while given_up < needed_bytes and forgotten == _BATCH:
@@ -216,9 +216,9 @@ class Images:
         return given_up
 
     def _add(self, tenant: str, new: _New, data: BinaryIO, stored: Callable[[], None] | None) -> None:
-        # Before all the writing, and again when it is decided.
+        # Checked before the file is written, and again in the transaction.
         self._check_quota(tenant, new)
-        # Written also where another tenant has it: how long this takes tells nobody what others have.
+        # Written even if another tenant has it, so that the time that this takes reveals nothing.
         with NewFile(self._temporary, self._reserve.writing) as file:
             file.copy(data)
             file.flush()
@@ -258,15 +258,15 @@ class Images:
             )
 
     def _forget_some(self, query: str, values: dict[str, Any], enough_bytes: float) -> tuple[int, int]:
-        """Forgets a few, so that a crash leaves a few files at most.
+        """Deletes one batch of images, small enough that a crash leaves only a few files.
 
         Args:
-            query: what is unused, by these values.
-            values: of the query.
-            enough_bytes: nothing is forgotten once this much is.
+            query: selects the unused images.
+            values: parameters of the query.
+            enough_bytes: stops once images of this size in total are deleted.
 
         Returns:
-            How many were forgotten, and their bytes.
+            Number of deleted images, and their bytes.
         """
 
         def forget() -> tuple[list[sqlite3.Row], list[str]]:

@@ -1,4 +1,4 @@
-"""The files of one job are changed by one thread at a time."""
+"""Locks, so that only one thread at a time changes the files of a job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _LOCKS = 64
 
 
 class JobLocks:
-    """A lock for the files of each job. Taken before the database is changed, never after."""
+    """A lock for the files of each job. Take it before a transaction, never within one."""
 
     def __init__(self) -> None:
         self._locks = [threading.Lock() for _ in range(_LOCKS)]

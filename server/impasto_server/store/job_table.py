@@ -1,4 +1,4 @@
-"""The jobs: a row for each, with what the contract shows of it and what it was asked for."""
+"""The jobs: a row for each, with its message of the contract and its spec."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from impasto_server.store.results import Results
 
 _STATES = frozenset(pb.JobState.values())
 
-# `JobTable.list` hides the type within the class.
+# Within the class, `JobTable.list` hides the type.
 _Records = list[Record]
 _Names = list[str]
 
@@ -65,22 +65,22 @@ class JobTable:
         self._page_key = bytes(key["value"])
 
     def create(self, record: Record) -> Record:
-        """Stores a new job; durable once this returns. Its result's place in the quota is reserved.
+        """Stores a new job durably, and reserves space for its result in the tenant's quota.
 
         Returns:
-            The job; the one that there is if it was made by an equal request of the same id.
+            The job; the existing one if an equal request with the same id has made one.
 
         Raises:
-            RequestIdTaken: the tenant made another request of this id.
-            MissingImage: the tenant has no such image any more.
-            QuotaExceeded: the tenant would have more stored than it may.
-            ValueError: the record cannot be stored: its name is not "jobs/" and url-safe base64, it is
-                taken, it has no time of creation, is final, or its spec has an image's bytes.
+            RequestIdTaken: the tenant has used this request id for another request.
+            MissingImage: the tenant does not have the image any more.
+            QuotaExceeded: the tenant's quota is too small.
+            ValueError: the record cannot be stored: its name is taken or is not "jobs/" and url-safe base64,
+                it has no creation time, it is final, or its spec has an image's bytes.
         """
         if not is_name(record.job.name):
-            raise ValueError(f"{record.job.name!r} is no name of a job")
+            raise ValueError(f"{record.job.name!r} is not a valid name of a job")
         if not record.job.HasField("create_time") or record.job.state in FINAL_STATES:
-            raise ValueError("a new job has a time of creation and is not final")
+            raise ValueError("a new job must have a creation time and must not be final")
         digests = image_digests(record.spec)
         earlier = self._by_equal_request(record)
         if earlier is not None:
@@ -89,20 +89,21 @@ class JobTable:
         return self._quota.making_room(record.tenant, lambda: self._create(record, digests), keep=digests)
 
     def save(self, record: Record, *, durable: bool = True, with_reserve: bool = False) -> bool:
-        """Stores a job's message, deaths and furthest; a job that is final now loses its checkpoints.
+        """Stores a job's message, deaths and furthest. A job that becomes final loses its checkpoints.
 
         Args:
             record: the job.
-            durable: false: a cut of the power may undo it, nothing else. A final state is always durable.
-            with_reserve: whether it may use the reserve of a full disk: for a job that becomes CANCELLED or
-                FAILED, which frees what the job has.
+            durable: if false, a power failure (but nothing else) may undo the change. A final state is always
+                durable.
+            with_reserve: use the reserve if the disk is full: for a job that becomes CANCELLED or FAILED,
+                which frees space.
 
         Returns:
-            False if the job is deleted, or is in a final state and `record` is in another one: then it stays
-            as it is.
+            False if nothing was changed, because the job is deleted, or is in a final state other than that
+            of `record`.
 
         Raises:
-            ValueError: it has SUCCEEDED without a result; `Results.finish` does that.
+            ValueError: the record has newly SUCCEEDED; use `Results.finish`.
         """
         final = record.job.state in FINAL_STATES
 
@@ -112,7 +113,7 @@ class JobTable:
                 if row is None or (row["final"] and row["state"] != record.job.state):
                     return False, False
                 if record.job.state == pb.JOB_STATE_SUCCEEDED and not row["final"]:
-                    raise ValueError("a job succeeds by its result: call `finish`")
+                    raise ValueError("a job succeeds with its result: call `Results.finish`")
                 write_job(database, record, row, result_bytes=row["result_bytes"])
             return True, final and not row["final"]
 
@@ -128,22 +129,22 @@ class JobTable:
         return saved
 
     def get(self, name: str, tenant: str | None = None) -> Record | None:
-        """A job by its name; None if there is none, or it is another tenant's."""
+        """A job by its name; None if it does not exist, or belongs to another tenant than `tenant`."""
         row = job_row(self._database.rows, name)
         return None if row is None or tenant not in (None, row["tenant"]) else record_of(row)
 
     def list(
         self, tenant: str, *, states: Collection[int] = (), page_size: int, page_token: str = ""
     ) -> tuple[_Records, str]:
-        """A page of a tenant's jobs, the newest first, and the token of the next; "" after the last.
+        """A page of a tenant's jobs, newest first, and the token of the next page ("" on the last page).
 
-        Jobs that come and go meanwhile make no other job appear twice or be left out.
+        Jobs that are created or deleted between pages do not make other jobs appear twice or not at all.
 
         Args:
-            tenant: whose jobs.
-            states: only jobs in one of these; empty: all.
-            page_size: jobs on the page at most.
-            page_token: of the page before, with the same states; "": the first page.
+            tenant: owner of the jobs.
+            states: only jobs in one of these states; empty: all jobs.
+            page_size: maximum number of jobs on the page.
+            page_token: token that the previous page came with, for the same states; "": the first page.
 
         Raises:
             BadPageToken: the token does not belong to this list.
@@ -164,20 +165,20 @@ class JobTable:
         return [record_of(row) for row in page], token
 
     def by_request(self, tenant: str, request_id: str) -> Record | None:
-        """The job that a request made; None if there was no such request."""
-        # The last condition is the index's: without it, it is not used.
+        """The job that a request created; None if there was no such request."""
+        # SQLite uses the index only if the query repeats the condition of the index.
         query = "SELECT * FROM jobs WHERE tenant = ? AND request_id = ? AND request_id != ''"
         row = self._database.row(query, (tenant, request_id))
         return None if row is None else record_of(row)
 
     def unfinished(self) -> _Records:
-        """All jobs that are not final, in the order of their numbers."""
+        """All jobs that are not final, in order of their numbers."""
         return [
             record_of(row) for row in self._database.rows("SELECT * FROM jobs WHERE final = 0 ORDER BY id")
         ]
 
     def count_unfinished(self, tenant: str | None = None) -> int:
-        """How many jobs are not final: of one tenant, or of all."""
+        """Number of jobs that are not final, of one tenant or of all tenants."""
         query = "SELECT count(*) FROM jobs WHERE final = 0"
         if tenant is None:
             row = self._database.row(query)
@@ -187,14 +188,14 @@ class JobTable:
         return int(row[0])
 
     def delete(self, name: str) -> None:
-        """Deletes a job, its result and its checkpoints; harmless if there is none. Its images stay on.
+        """Deletes a job with its result and its checkpoints, if it exists. Its images stay.
 
-        On a full disk it uses the reserve.
+        Uses the reserve if the disk is full.
         """
         self.delete_all([name])
 
     def delete_all(self, names: _Names) -> _Names:
-        """Deletes several jobs at once, as `delete` does; returns those that there were."""
+        """Deletes several jobs at once, as `delete` does. Returns the names of those that existed."""
 
         def delete() -> _Names:
             with self._database.transaction() as database:
@@ -217,7 +218,7 @@ class JobTable:
                 return earlier
             self._check_images(record.tenant, digests)
             if job_row(self._database.rows, record.job.name) is not None:
-                raise ValueError(f"there is a job {record.job.name}")
+                raise ValueError(f"there is already a job {record.job.name}")
             self._quota.check(record.tenant, reserved_bytes(record.job))
             job = shown(record.job)
             values: dict[str, Any] = {
@@ -249,7 +250,7 @@ class JobTable:
     def _by_equal_request(self, record: Record) -> Record | None:
         earlier = self.by_request(record.tenant, record.request_id) if record.request_id else None
         if earlier is not None and earlier.request_digest != record.request_digest:
-            raise RequestIdTaken("was used for another request; give each request an id of its own")
+            raise RequestIdTaken("was used for another request; give each request its own id")
         return earlier
 
     def _check_images(self, tenant: str, digests: _Names) -> None:

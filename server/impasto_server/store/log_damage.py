@@ -1,4 +1,4 @@
-"""Whether the database's write-ahead log was damaged: SQLite drops what follows damage, and tells nobody.
+"""Detects damage to the database's write-ahead log: SQLite silently drops all commits after it.
 
 The format is that of https://sqlite.org/fileformat2.html#walformat.
 """
@@ -28,11 +28,11 @@ _Checksum = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class LogDamage:
-    """What cannot be read of a log.
+    """The part of a log that cannot be read.
 
     Attributes:
-        frame: where that begins, counted from 0.
-        commits: the commits from there on, as far as the damage lets them be seen.
+        frame: number of the first damaged frame, from 0.
+        commits: number of commits from there on, as far as they can still be recognized.
     """
 
     frame: int
@@ -40,10 +40,10 @@ class LogDamage:
 
 
 def log_damage(log: Path) -> LogDamage | None:
-    """Looks for commits that SQLite will not read. None: there are none, or there is no log. Writes nothing.
+    """Looks for commits that SQLite will not read. Returns None if there are none. Writes nothing.
 
-    A cut of the power may tear the end of a log that was not durable yet, and looks the same. A log that was
-    cut off looks like a shorter one: that is not seen here. Takes about 0.1 seconds for 4 MB.
+    A power failure that tears the end of a log before it is durable looks like damage. A truncated log looks
+    like a shorter one, and is not noticed here.
 
     Raises:
         StoreError: the log cannot be read.
@@ -69,10 +69,10 @@ def _look_for_damage(file: BinaryIO) -> LogDamage | None:
         is_good, page_bytes = False, 4096
     first_bad = None if is_good else 0
     commits = number = 0
-    # A frame that is not whole at the end of the file was being written, or met a full disk.
+    # An incomplete frame at the end was just being written, or did not fit on a full disk.
     while len(frame := file.read(_FRAME.size + page_bytes)) == _FRAME.size + page_bytes:
         page, database_pages, frame_salts, *stored = _FRAME.unpack_from(frame)
-        # Frames with other salts are left from before the log was begun anew.
+        # Frames with other salts are left over from before the log was restarted.
         is_of_log = page != 0 and (frame_salts == salts or not is_good)
         if first_bad is None:
             total = _checksum(total, frame[:8], little_endian)
@@ -86,7 +86,7 @@ def _look_for_damage(file: BinaryIO) -> LogDamage | None:
 
 
 def _checksum(before: _Checksum, data: bytes | memoryview, little_endian: bool) -> _Checksum:
-    """SQLite's checksum of data after other data; its length must be a multiple of 8."""
+    """Continues SQLite's checksum `before` with data, whose length must be a multiple of 8."""
     words = array("I")
     words.frombytes(data)
     if little_endian != (sys.byteorder == "little"):

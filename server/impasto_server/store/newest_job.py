@@ -14,13 +14,13 @@ _log = logging.getLogger(__name__)
 
 
 class NewestJob:
-    """A file with a number that only grows: a database without that job has lost it. Any thread may use it.
+    """A file with a number that only grows. A database without that job has lost it. For any thread.
 
-    It is not flushed for each job: a cut of the power may leave it behind the database, never ahead of it.
+    The file is not flushed for each job: a power failure may leave it behind the database, but never ahead.
     """
 
     def __init__(self, path: Path) -> None:
-        """Reads it, and writes nothing."""
+        """Reads the file; writes nothing."""
         self._path = path
         self._lock = threading.Lock()
         try:
@@ -29,7 +29,7 @@ class NewestJob:
             self.number = 0
 
     def begin(self, number: int, temporary: Path) -> None:
-        """Sets it to what the database has, durably.
+        """Sets the number to that of the database, durably.
 
         Raises:
             StoreError: it cannot be written.
@@ -41,13 +41,13 @@ class NewestJob:
         self.number = number
 
     def note(self, number: int) -> None:
-        """Notes the number of a job that is stored; failing that, its loss would not be noticed."""
+        """Writes the number of a stored job. If that fails, the loss of the job would not be noticed."""
         with self._lock:
             if number <= self.number:
                 return
             self.number = number
             try:
-                # In place, which needs no room on a full disk.
+                # In place, which needs no space on a full disk.
                 descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
                 try:
                     write_all(descriptor, _text(number))
@@ -55,7 +55,7 @@ class NewestJob:
                     os.close(descriptor)
             except OSError as error:
                 _log.warning(
-                    "number of the newest job not noted path=%s reason=%s", self._path, error.strerror
+                    "number of the newest job not written path=%s reason=%s", self._path, error.strerror
                 )
 
 

@@ -1,4 +1,4 @@
-"""How a data folder is opened: locked, compared with its database, and rid of what a crash left."""
+"""Opens a data folder: locks it, compares it with its database and removes what a crash left."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from impasto_server.store.schema import is_new, newest_job
 from impasto_server.store.unclaimed import Unclaimed
 
 FEW = 32
-"""Files that no row names: a crash leaves fewer."""
+"""Number of files without a row; a crash leaves fewer."""
 
 _GENERATION = "generation"
 _log = logging.getLogger(__name__)
 
 
 class Folder:
-    """The places in a data folder, made if they are not there, and locked for this process.
+    """A data folder and its subfolders, created if they do not exist, and locked for this process.
 
     Attributes:
         path: the folder itself.
@@ -35,7 +35,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         """
         Raises:
-            StoreError: it cannot be written to, or another server has it.
+            StoreError: the folder cannot be written to, or another server uses it.
         """
         self.path = path
         make_folder(path)
@@ -69,14 +69,14 @@ class Folder:
 
     @property
     def generation(self) -> int:
-        """How often the folder had been opened when it was last opened; 0 if that was never noted."""
+        """The generation that `note_generation` last wrote; 0 if there is none."""
         try:
             return int((self.path / _GENERATION).read_text())
         except (OSError, ValueError):
             return 0
 
     def note_generation(self, generation: int) -> None:
-        """Notes how often the folder has been opened, so that an older copy of its database is known as one.
+        """Writes how many times the folder has been opened, to recognize an older copy of its database.
 
         Raises:
             StoreError: it cannot be written.
@@ -87,16 +87,16 @@ class Folder:
             file.publish(self.path / _GENERATION)
 
     def close(self) -> None:
-        """Gives up the lock; harmless if it is given up."""
+        """Releases the lock. May be called again."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
     def check_database(self) -> bool:
-        """Whether there is a database, and not only a new folder. Changes nothing.
+        """Whether the folder has a database, so that it is not new. Changes nothing.
 
         Raises:
-            StoreError: the database is damaged, or missing although there are files of jobs.
+            StoreError: the database is damaged, or is missing although there are files of jobs.
         """
         path = self.path / DATABASE
         if not is_new(path):
@@ -108,30 +108,30 @@ class Folder:
                 for file in place.rglob("*")
             )
         if used:
-            fault = "has no jobs in it" if path.exists() else "is missing"
+            fault = "contains no jobs" if path.exists() else "is missing"
             raise StoreError(
-                f"{self.path} has been used, but its {DATABASE} {fault}. Nothing was changed. Put a copy of "
-                f"{DATABASE} back, or give another folder to begin with no jobs"
+                f"{self.path} has files of jobs, but its {DATABASE} {fault}. Nothing was changed. Restore a "
+                f"copy of {DATABASE}, or choose another folder to start without jobs"
             )
         return False
 
 
 def keep_what_is_lost(folder: Folder, newest: NewestJob, unclaimed: Unclaimed) -> bool:
-    """Looks for acknowledged changes that a database has lost because its log was damaged or cut off.
+    """Looks for acknowledged changes that a database lost because its log was damaged or truncated.
 
-    If there are any, it is copied as it is, since SQLite writes over what it cannot read. To be called before
-    the database is opened for writing. Of a log that was cut off, only the loss of whole jobs is noticed.
+    If there are any, the database is copied unchanged, since SQLite overwrites what it cannot read. Call this
+    before the database is opened for writing. If a log was truncated, only the loss of whole jobs is noticed.
 
     Args:
-        folder: where the database is.
+        folder: the folder of the database.
         newest: the newest job that was acknowledged.
-        unclaimed: where the copy goes.
+        unclaimed: the place for the copy.
 
     Returns:
-        Whether something may be lost: then no file that no row names is to be deleted.
+        Whether changes may be lost; if so, files without a row must not be deleted.
 
     Raises:
-        StoreError: it cannot be read, or not be copied; `DiskFull` if there is no room for the copy.
+        StoreError: the database cannot be read or copied; `DiskFull` if there is no space for the copy.
     """
     database = folder.path / DATABASE
     log = database.with_name(f"{DATABASE}-wal")
@@ -139,18 +139,18 @@ def keep_what_is_lost(folder: Folder, newest: NewestJob, unclaimed: Unclaimed) -
     generation, number = newest_job(database)
     if damage is not None:
         finding = (
-            f"{damage.commits} changes after frame {damage.frame} of its log cannot be read (after a cut of "
-            "the power these may be changes that were not acknowledged yet)"
+            f"{damage.commits} changes after frame {damage.frame} of its log cannot be read (after a power "
+            "failure, these may be changes that were not acknowledged yet)"
         )
     elif generation >= folder.generation and number < newest.number:
-        finding = f"its newest job has number {number}, and number {newest.number} was stored"
+        finding = f"its newest job has number {number}, but number {newest.number} was stored"
     else:
         return False
     unclaimed.copy((database, log))
     _log.error(
-        "the database %s has lost what was stored in it: %s. Nothing was deleted: the database and its log "
-        "as they were, and the files that no job names any more, are in %s. See what `sqlite3 %s .recover` "
-        "finds in them, have jobs that are missing sent again, and delete that folder",
+        "the database %s has lost changes: %s. Nothing was deleted: an unchanged copy of the database and "
+        "its log, and the files that no job names any more, are in %s. See what `sqlite3 %s .recover` finds "
+        "there, have the missing jobs sent again, and then delete that folder",
         database,
         finding,
         unclaimed.path,
@@ -168,22 +168,22 @@ def tidy(
     unclaimed: Unclaimed,
     older: bool,
 ) -> list[Path]:
-    """Compares files and rows when nobody else uses the folder yet.
+    """Compares files and rows before anything else uses the folder.
 
-    Of the files that no row names, a crash leaves a few: these are removed. If there are more, or the
-    database is an older copy or has lost something, they may be good, and are set aside.
+    A crash leaves a few files that no row names: these are removed. If there are more, or the database is an
+    older copy or has lost changes, the files may be needed, and are set aside instead.
 
     Args:
-        folder: what is compared.
-        database: of the folder.
-        blobs: of the folder.
-        checkpoints: of the folder; a job whose checkpoint is missing is noted as having none.
-        results: of the folder.
-        unclaimed: where files are set aside.
-        older: whether the database is older than what was last used with this folder.
+        folder: the folder to compare.
+        database: database of the folder.
+        blobs: images of the folder.
+        checkpoints: checkpoints of the folder; the row of a job whose checkpoint is missing is corrected.
+        results: results of the folder.
+        unclaimed: the place for files that are set aside.
+        older: whether the database is older than the one last used with this folder.
 
     Returns:
-        The files that rows name and that are not there.
+        The files that rows name and that do not exist.
 
     Raises:
         StoreError: the folder cannot be read or written.
@@ -218,7 +218,7 @@ def tidy(
 def _named(
     database: Database, blobs: Blobs, checkpoints: Checkpoints, results: Results
 ) -> tuple[set[Path], list[str]]:
-    """The files that rows name, and the names of jobs whose checkpoint is not there."""
+    """The files that rows name, and the names of jobs whose checkpoint is missing."""
     named = {blobs.path(row["sha256"]) for row in database.rows("SELECT sha256 FROM blobs")}
     lost = []
     for row in database.rows("SELECT * FROM jobs WHERE checkpoint IS NOT NULL OR result_bytes IS NOT NULL"):
@@ -237,14 +237,14 @@ def _set_aside(files: list[Path], unclaimed: Unclaimed) -> None:
         unclaimed.move(files)
         _log.warning(
             "%d files that the database does not name were set aside; if the database was replaced by an "
-            "older copy, put the right one and these files back, else delete them folder=%s",
+            "older copy, restore the right one and these files, otherwise delete them folder=%s",
             len(files),
             unclaimed.path,
         )
 
 
 def _lock_folder(folder: Path) -> int:
-    """A descriptor that holds the folder for this process; the lock ends with it, however it ends."""
+    """Locks a folder for this process. Closing the returned descriptor, or a crash, releases the lock."""
     path = folder / "lock"
     with storage_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -255,7 +255,7 @@ def _lock_folder(folder: Path) -> int:
             os.close(descriptor)
             raise StoreError(
                 f"the folder {folder} is in use by another server (process {holder or 'unknown'}); stop it, "
-                "or give another folder"
+                "or choose another folder"
             ) from None
         except BaseException:
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Tokens that say where a list of jobs goes on: opaque, and refused if they do not belong to the list."""
+"""Opaque tokens for the next page of a list of jobs. A token of another list is refused."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _SIGNATURE_BYTES = 16
 
 
 def token_after(key: bytes, tenant: str, states: Collection[int], row: int) -> str:
-    """The token of the page after the job in a row of the table, for this tenant and these states alone."""
+    """The token of the page after the job in a row, valid only for this tenant and these states."""
     packed = _ROW.pack(row)
     signed = packed + _signature(key, tenant, states, packed)
     return base64.urlsafe_b64encode(signed).rstrip(b"=").decode()
 
 
 def row_of(key: bytes, tenant: str, states: Collection[int], token: str) -> int:
-    """The row that a token was made of.
+    """The row that a token was made from.
 
     Raises:
-        BadPageToken: it was not made here, or for another tenant or other states.
+        BadPageToken: the token was not made here, or was made for another tenant or other states.
     """
     try:
         signed = base64.urlsafe_b64decode(token.encode() + b"=" * (-len(token) % 4))
@@ -35,12 +35,10 @@ def row_of(key: bytes, tenant: str, states: Collection[int], token: str) -> int:
     packed = signed[: _ROW.size]
     if len(packed) == _ROW.size:
         row = int(_ROW.unpack(packed)[0])
-        # The whole token is compared, since the decoder skips characters that are not of its alphabet.
+        # Compares the whole token, since the decoder skips characters outside of its alphabet.
         if hmac.compare_digest(token_after(key, tenant, states, row).encode(), token.encode()):
             return row
-    raise BadPageToken(
-        "does not belong to this list; give `next_page_token` as it came, with the same states"
-    )
+    raise BadPageToken("does not belong to this list; send `next_page_token` unchanged, with the same states")
 
 
 def _signature(key: bytes, tenant: str, states: Collection[int], packed: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What one tenant may have stored."""
+"""Quotas: how much each tenant may store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from impasto_server.store.errors import QuotaExceeded
 from impasto_server.store.upload_index import UploadIndex
 
 SPARED_SECONDS = 600.0
-"""What was used or sent so short a time ago is not given up: someone may be about to name it."""
+"""Items used more recently than this are not given up: a caller may be about to name them."""
 
 T = TypeVar("T")
 
@@ -20,39 +20,39 @@ _log = logging.getLogger(__name__)
 
 
 class Spare(Protocol):
-    """Something of which a tenant may have more than it needs."""
+    """A kind of items that can be given up to make room in a quota."""
 
     def spare_bytes(self, tenant: str, before: float, keep: Collection[str]) -> int:
-        """How much of it a tenant does not need.
+        """Bytes of the items that a tenant does not need.
 
         Args:
-            tenant: whose it is.
-            before: only what was last used before this time, seconds since the epoch.
-            keep: digests of what is not to be given up.
+            tenant: owner of the items.
+            before: only items last used before this time, seconds since the epoch.
+            keep: digests of items to keep.
         """
         ...
 
     def give_up(self, tenant: str, before: float, keep: Collection[str], needed_bytes: int) -> int:
-        """Forgets so much of it, that which was last used the longest ago first; returns how much."""
+        """Deletes such items, least recently used first, until `needed_bytes` are free; returns the bytes."""
         ...
 
 
 class Quota:
-    """Counts what a tenant has: images, unfinished uploads as large as they were announced, results, and for
-    each unfinished job a reservation for its result (`records.reserved_bytes`).
+    """Counts the bytes of a tenant: images, unfinished uploads at their announced size, results, and a
+    reservation for the result of each unfinished job (`records.reserved_bytes`).
 
-    Checkpoints are the server's own working files and do not count.
+    Checkpoints do not count: they are the server's own working files.
 
     Attributes:
-        spares: what is given up before anything is refused, in this order.
+        spares: kinds of items to give up before a request is refused, in this order.
     """
 
     def __init__(self, database: Database, uploads: UploadIndex, quota_bytes: int | None) -> None:
         """
         Args:
-            database: of jobs and images.
-            uploads: those that are unfinished.
-            quota_bytes: what one tenant may have; None: any amount.
+            database: database of jobs and images.
+            uploads: the unfinished uploads.
+            quota_bytes: quota of each tenant in bytes; None: unlimited.
         """
         self._database = database
         self._uploads = uploads
@@ -60,7 +60,7 @@ class Quota:
         self.spares: tuple[Spare, ...] = ()
 
     def stored_bytes(self, tenant: str) -> int:
-        """What a tenant has, in bytes."""
+        """Bytes of its quota that a tenant uses."""
         row = self._database.row(
             """SELECT
                 (SELECT coalesce(sum(size_bytes), 0) FROM images JOIN blobs USING (sha256)
@@ -73,10 +73,10 @@ class Quota:
         return int(row[0]) + self._uploads.announced_bytes(tenant)
 
     def check(self, tenant: str, more_bytes: int) -> None:
-        """Checks that a tenant may have so much more, in a transaction or `Database.exclusive`.
+        """Checks that a tenant may store more. Call it in a transaction or `Database.exclusive`.
 
         Raises:
-            QuotaExceeded: it would have more than it may.
+            QuotaExceeded: the tenant's quota is too small.
         """
         if self._quota_bytes is not None:
             needed = self.stored_bytes(tenant) + more_bytes
@@ -84,17 +84,17 @@ class Quota:
                 raise QuotaExceeded(tenant, self._quota_bytes, needed)
 
     def making_room(self, tenant: str, change: Callable[[], T], keep: Collection[str] = ()) -> T:
-        """Makes a change; where the quota refuses it, gives up what the tenant does not need, if that helps.
+        """Makes a change. If the quota refuses it, first gives up items that the tenant does not need.
 
-        To be called without the locks of images and of the database.
+        Call this without holding the locks of images and of the database.
 
         Args:
-            tenant: whose quota it is.
-            change: may be called several times; does nothing where it raises `QuotaExceeded`.
-            keep: digests of the images that it needs.
+            tenant: owner of the quota.
+            change: may be called several times; must do nothing if it raises `QuotaExceeded`.
+            keep: digests of the images that the change needs.
 
         Raises:
-            QuotaExceeded: there was no room even so.
+            QuotaExceeded: there is no room even so.
         """
         while True:
             try:
@@ -104,7 +104,7 @@ class Quota:
                     raise
 
     def _give_up(self, tenant: str, missing_bytes: int, keep: Collection[str]) -> bool:
-        """Whether there may be room now."""
+        """Gives up items. Returns whether there may be room now."""
         before = time.time() - SPARED_SECONDS
         if sum(spare.spare_bytes(tenant, before, keep) for spare in self.spares) < missing_bytes:
             return False

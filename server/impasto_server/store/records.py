@@ -24,18 +24,18 @@ class Record:
     """A job as it is stored.
 
     Attributes:
-        job: as the contract shows it, without `spec` and `queue_position`.
-        spec: every image by its `sha256` or as a `style`, the recipe unset.
-        tenant: whose it is.
-        request_id: that it was made with; "" if none.
-        request_digest: of the request, to tell an equal repeat from another request.
-        linger: seconds that it outlives its last watcher; None: for ever.
-        deaths: workers that died at its turn without its having got any further.
-        furthest: evaluations that it has ever got to.
-        checkpoint: evaluation of its newest whole checkpoint; None if there is none. The store alone
-            changes it.
-        number: tells jobs in the order in which they were made, from 1, whatever the clock said; 0 until it
-            is stored. The store alone gives it.
+        job: the job's message of the contract, without `spec` and `queue_position`.
+        spec: the job's spec; names every image by its `sha256` or as a `style`, and has no recipe.
+        tenant: owner of the job.
+        request_id: id of the request that created the job; "" if it had none.
+        request_digest: digest of the request, to distinguish a repeated request from another one.
+        linger: seconds that the job outlives its last watcher; None: for ever.
+        deaths: number of workers that died while they painted the job, since it last made progress.
+        furthest: largest number of evaluations that the job has ever reached.
+        checkpoint: evaluation of the newest whole checkpoint; None if there is none. Only the store changes
+            it.
+        number: number of the job in order of creation, from 1, independent of the clock; 0 until the job is
+            stored. Only the store sets it.
     """
 
     job: pb.Job
@@ -47,12 +47,12 @@ class Record:
     deaths: int = 0
     furthest: int = 0
     checkpoint: int | None = None
-    # A record is the same job before and after it has been stored.
+    # Not compared, so that a record equals itself after it has been stored.
     number: int = dataclasses.field(default=0, compare=False)
 
 
 def record_of(row: sqlite3.Row) -> Record:
-    """The record of a row of the table `jobs`."""
+    """The record in a row of the table `jobs`."""
     return Record(
         job=pb.Job.FromString(row["message"]),
         spec=pb.JobSpec.FromString(row["spec"]),
@@ -68,7 +68,7 @@ def record_of(row: sqlite3.Row) -> Record:
 
 
 def shown(job: pb.Job) -> pb.Job:
-    """The job without what is told apart from it."""
+    """The job without the fields that are stored or computed separately."""
     shown = copy.copy(job)
     shown.ClearField("spec")
     shown.ClearField("queue_position")
@@ -76,9 +76,9 @@ def shown(job: pb.Job) -> pb.Job:
 
 
 def reserved_bytes(job: pb.Job) -> int:
-    """Bytes of its tenant's quota that an unfinished job holds for its result; 0 for a final job.
+    """Bytes of its tenant's quota that an unfinished job reserves for its result; 0 for a final job.
 
-    A PNG of RGBA pixels that cannot be compressed, and room for what is written with it.
+    The size of a PNG with incompressible RGBA pixels and its metadata.
     """
     if job.state in FINAL_STATES:
         return 0
@@ -86,12 +86,12 @@ def reserved_bytes(job: pb.Job) -> int:
 
 
 def message_columns(job: pb.Job) -> dict[str, Any]:
-    """The columns of a job's row that its message decides."""
+    """The columns of a job's row that are derived from its message."""
     final = job.state in FINAL_STATES
     end_ns = 0
     if final:
         end_ns = job.end_time.ToNanoseconds() if job.HasField("end_time") else time.time_ns()
-        # The clock may have been set back meanwhile.
+        # The clock may have been set back since the creation.
         end_ns = max(end_ns, job.create_time.ToNanoseconds())
     return {
         "message": job.SerializeToString(),
@@ -103,7 +103,7 @@ def message_columns(job: pb.Job) -> dict[str, Any]:
 
 
 def job_row(rows: Callable[[str, Any], list[sqlite3.Row]], name: str) -> sqlite3.Row | None:
-    """The row of a job; None if there is none. `rows` answers a query."""
+    """The row of a job; None if there is none. `rows` runs a query."""
     found = rows("SELECT * FROM jobs WHERE name = ?", (name,))
     return found[0] if found else None
 
@@ -111,7 +111,7 @@ def job_row(rows: Callable[[str, Any], list[sqlite3.Row]], name: str) -> sqlite3
 def write_job(
     database: sqlite3.Connection, record: Record, row: sqlite3.Row, *, result_bytes: int | None
 ) -> None:
-    """Changes a job's row, within a transaction. A final job has no checkpoint."""
+    """Changes a job's row, within a transaction. Removes the checkpoint of a final job."""
     values = {
         **message_columns(shown(record.job)),
         "deaths": record.deaths,
@@ -123,7 +123,7 @@ def write_job(
         if row["final"]:
             values["end_ns"] = row["end_ns"]
         else:
-            # Jobs become final in the order of `end_ns` also where the clock was set back.
+            # Keeps the order of `end_ns` the order in which jobs end, even if the clock was set back.
             latest = database.execute("SELECT max(end_ns) FROM jobs WHERE final = 1").fetchone()[0]
             values["end_ns"] = max(values["end_ns"], latest or 0)
     changes = ", ".join(f"{column} = :{column}" for column in values)
@@ -131,22 +131,22 @@ def write_job(
 
 
 def is_name(name: str) -> bool:
-    """Whether a job may have this name: "jobs/" and 1 to 128 characters of url-safe base64."""
+    """Whether this is a valid name of a job: "jobs/" and 1 to 128 characters of url-safe base64."""
     return _NAME.fullmatch(name) is not None
 
 
 def identifier(name: str) -> str:
-    """What the files of a stored job are named after."""
+    """The identifier in a job's name, which its files are named after."""
     match = _NAME.fullmatch(name)
-    assert match, "only such names are ever stored"
+    assert match, "only valid names are stored"
     return match[1]
 
 
 def image_digests(spec: pb.JobSpec) -> list[str]:
-    """The digests of the images that a spec names, each once.
+    """The digests of the images that a spec names, without duplicates.
 
     Raises:
-        ValueError: it has the bytes of an image.
+        ValueError: the spec has the bytes of an image.
     """
     images: Iterable[pb.Image] = (
         spec.content,
@@ -159,7 +159,7 @@ def image_digests(spec: pb.JobSpec) -> list[str]:
     for image in images:
         source = image.WhichOneof("source")
         if source in ("encoded", "raw"):
-            raise ValueError("a stored spec names its images; store them first")
+            raise ValueError("a stored spec must name its images by digest; store them first")
         if source == "sha256":
             digests.add(image.sha256)
     return sorted(digests)

@@ -1,4 +1,4 @@
-"""Room held ready on the disk, so that on a full one jobs can still be cancelled and deleted."""
+"""Space reserved on the disk, so that jobs can still be cancelled and deleted when the disk is full."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 class Reserve:
-    """A file that is given up a slice at a time, for changes that free room.
+    """A file that is given up slice by slice, for changes that free space.
 
-    Until it is whole again, no other change is made: else whatever is written all the time, checkpoints above
-    all, would take the room that was given up.
+    No other change is made until the file is whole again: otherwise frequent writes, above all checkpoints,
+    would take the space that was given up.
     """
 
     def __init__(self, path: Path) -> None:
-        """Takes what there is; `restore` makes it whole."""
+        """Uses the existing file, if any; `restore` makes it whole."""
         self._path = path
         self._lock = threading.Lock()
         self._size = 0
@@ -36,40 +36,41 @@ class Reserve:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Keeps the reserve as it is while a piece of a file is written.
+        """Keeps the reserve unchanged while a piece of a file is written.
 
         Raises:
-            DiskFull: the reserve is not whole, and cannot be made so.
+            DiskFull: the reserve is not whole, and cannot be restored.
         """
         with self._lock:
             self._require()
             yield
 
     def require(self) -> None:
-        """
+        """Makes sure that the reserve is whole.
+
         Raises:
-            DiskFull: the reserve is not whole, and cannot be made so.
+            DiskFull: the reserve is not whole, and cannot be restored.
         """
         if self._size < RESERVE_BYTES:
             with self._lock:
                 self._require()
 
     def restore(self) -> bool:
-        """Makes the reserve whole if there is room; tells whether it is."""
+        """Makes the reserve whole if there is space. Returns whether it is whole."""
         if self._size >= RESERVE_BYTES:
             return True
         with self._lock:
             return self._size >= RESERVE_BYTES or self._fill()
 
     def freeing(self, change: Callable[[], T], recycle: Callable[[], None] | None = None) -> T:
-        """Makes a change that frees room, or frees a device; on a full disk with the room of the reserve.
+        """Makes a change that frees space or a device, with the space of the reserve if the disk is full.
 
         Args:
-            change: may be called several times; does nothing where it raises `DiskFull`.
-            recycle: may make room without giving anything up.
+            change: may be called several times; must do nothing if it raises `DiskFull`.
+            recycle: called first; may make space without using the reserve.
 
         Raises:
-            DiskFull: there was no room even so.
+            DiskFull: there is no space even so.
         """
         try:
             return change()
@@ -112,7 +113,7 @@ class Reserve:
             return False
         try:
             os.ftruncate(descriptor, self._size)
-            # Random, so that no file system stores it in less room.
+            # Random bytes, so that no file system can compress them.
             write_all(descriptor, os.urandom(missing))
             os.fsync(descriptor)
         except OSError:

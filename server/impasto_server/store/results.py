@@ -42,12 +42,13 @@ class Results:
         self._verifier = verifier
 
     def finish(self, record: Record, result: BinaryIO) -> bool:
-        """Stores a job that has SUCCEEDED with its result, a PNG, durably; drops its checkpoints.
+        """Stores a job that has SUCCEEDED with its result, a PNG, durably, and deletes its checkpoints.
 
-        A repeat changes nothing: a job has one result. No quota refuses it: it was reserved.
+        A repeated call changes nothing, because a job has only one result. The quota never refuses a result,
+        because its space was reserved.
 
         Returns:
-            False if the job is deleted, or has FAILED or was CANCELLED: then it stays as it is.
+            False if nothing was changed, because the job is deleted, FAILED or CANCELLED.
 
         Raises:
             ValueError: `record.job` has not SUCCEEDED.
@@ -75,10 +76,10 @@ class Results:
         return stored
 
     def path(self, name: str) -> Path | None:
-        """The file of a job's result, with the bytes that were stored; None if the job has no result.
+        """The file of a job's result, after a check that it is intact; None if the job has no result.
 
         Raises:
-            Damaged: the file is not there, or has other bytes.
+            Damaged: the file is missing, or its bytes have changed.
         """
         row = job_row(self._database.rows, name)
         if row is None or row["result_bytes"] is None:
@@ -87,16 +88,16 @@ class Results:
         if file_size(path) == row["result_bytes"] and (not sha256 or self._verifier.holds(path, sha256)):
             return path
         if job_row(self._database.rows, name) is None:
-            # Deleted meanwhile.
+            # The job was deleted meanwhile.
             return None
         raise Damaged(name)
 
     def path_of(self, row: sqlite3.Row) -> Path:
-        """Where the result of a job belongs."""
+        """The path of a job's result."""
         return self._folder / f"{identifier(row['name'])}.png"
 
     def remove_file(self, name: str) -> None:
-        """Removes the file of a job that was deleted."""
+        """Removes the result of a deleted job."""
         with self._locks.of(name):
             remove_file(self._folder / f"{identifier(name)}.png")
 

@@ -1,4 +1,4 @@
-"""What is deleted in the course of time."""
+"""Deletes final jobs, uploads and images after their time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from impasto_server.store.reserve import Reserve
 from impasto_server.store.upload_index import UploadIndex
 from impasto_server.store.uploads import Uploads
 
-# A crash in between leaves the files of so many jobs at most.
+# A crash leaves the files of at most this many jobs.
 _BATCH = 8
 
 
 class Retention:
-    """Deletes what need not be kept."""
+    """Deletes everything that need not be kept any longer."""
 
     def __init__(
         self,
@@ -38,23 +38,23 @@ class Retention:
     def sweep(
         self, now: float, *, max_age: float | None, max_bytes: int | None, upload_age: float = 86400
     ) -> list[str]:
-        """Deletes what need not be kept; never anything that an unfinished job needs.
+        """Deletes everything that need not be kept, but nothing that an unfinished job needs.
 
-        First final jobs older than `max_age`, uploads left for `upload_age`, and images that no job uses and
-        nobody has named for as long. Then, while everything stored is more than `max_bytes`, the oldest final
-        job with those of its images.
+        First it deletes final jobs older than `max_age`, uploads idle for `upload_age`, and images that no
+        job uses and no call has named for `upload_age`. Then, while all tenants together store more than
+        `max_bytes`, it deletes the oldest final job and the images that only this job used.
 
         Args:
-            now: seconds since the epoch.
-            max_age: how long a final job is kept, seconds; None: for ever.
-            max_bytes: what all tenants together may have stored; None: any amount.
-            upload_age: how long an upload or image is kept for a job to come, seconds.
+            now: current time, seconds since the epoch.
+            max_age: how long a final job is kept, in seconds; None: for ever.
+            max_bytes: maximum bytes that all tenants together may store; None: unlimited.
+            upload_age: how long an unused upload or image is kept, in seconds.
 
         Returns:
             The names of the deleted jobs.
 
         Raises:
-            StoreError: it cannot go on; what was deleted is deleted.
+            StoreError: the sweep cannot go on; earlier deletions stay.
         """
         deleted: list[str] = []
         self._bring_back_from_the_future(now)
@@ -71,7 +71,7 @@ class Retention:
         return deleted
 
     def stored_bytes(self) -> int:
-        """What all tenants together have stored: images, uploads, checkpoints and results."""
+        """Bytes that all tenants together store: images, uploads, checkpoints and results."""
         row = self._database.row(
             """SELECT (SELECT coalesce(sum(size_bytes), 0) FROM blobs)
                 + (SELECT coalesce(sum(checkpoint_bytes + coalesce(result_bytes, 0)), 0) FROM jobs)"""
@@ -80,7 +80,7 @@ class Retention:
         return int(row[0]) + self._index.committed_bytes()
 
     def _bring_back_from_the_future(self, now: float) -> None:
-        """What became final or was used before the clock was set back is as old as if that had just been."""
+        """Sets times after `now` to `now`: the clock was set back since."""
         self._index.bring_back(now)
         values = {"ns": int(now * 1e9), "now": now}
         jobs, images = "final = 1 AND end_ns > :ns", "used_time > :now"
@@ -88,7 +88,7 @@ class Retention:
             "SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs WHERE {}) OR EXISTS (SELECT 1 FROM images WHERE {})"
         )
         if self._database.row(query.format(jobs, images), values):
-            # On a full disk this waits for the next time.
+            # If the disk is full, the next sweep tries again.
             with contextlib.suppress(DiskFull), self._database.transaction() as database:
                 database.execute(f"UPDATE jobs SET end_ns = :ns WHERE {jobs}", values)
                 database.execute(f"UPDATE images SET used_time = :now WHERE {images}", values)

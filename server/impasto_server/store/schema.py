@@ -1,6 +1,6 @@
-"""The database of jobs: its tables, how older ones become the present ones, and how it is opened.
+"""The database of jobs: its tables, their migrations, and how it is opened.
 
-Files are the truth about images, results and checkpoints only where a row names them.
+A file of an image, result or checkpoint counts only if a row names it.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ _TABLES = frozenset({"settings", "blobs", "images", "jobs", "job_images"})
 
 Migration = Sequence[str]
 
-# In tables without row ids the key's columns come first, in its order: else SQLite 3.40 calls them damaged.
+# In tables without row ids, the columns of the key must come first, in the order of the key: otherwise the
+# integrity check of SQLite 3.40 reports damage.
 MIGRATIONS: Sequence[Migration] = (
     (
         "CREATE TABLE settings (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
         "INSERT INTO settings VALUES ('generation', 0), ('page_key', randomblob(32))",
-        # One row for each file, whoever owns it.
+        # One row for each image file, which several tenants may own.
         """CREATE TABLE blobs (
             sha256 TEXT PRIMARY KEY,
             size_bytes INTEGER NOT NULL
         ) WITHOUT ROWID""",
-        # Who may name which image.
+        # The tenants' images.
         """CREATE TABLE images (
             tenant TEXT NOT NULL,
             sha256 TEXT NOT NULL REFERENCES blobs,
@@ -81,13 +82,13 @@ MIGRATIONS: Sequence[Migration] = (
         "CREATE INDEX job_images_by_image ON job_images (tenant, sha256)",
     ),
     (
-        # Of the picture, in pixels; NULL where nobody has looked yet.
+        # Size of the picture in pixels; NULL if it is not known yet.
         "ALTER TABLE blobs ADD COLUMN width INTEGER",
         "ALTER TABLE blobs ADD COLUMN height INTEGER",
-        # What an unfinished job holds of its tenant's quota for its result.
+        # Bytes of its tenant's quota that an unfinished job reserves for its result.
         "ALTER TABLE jobs ADD COLUMN reserved_bytes INTEGER NOT NULL DEFAULT 0",
         "UPDATE jobs SET reserved_bytes = reserved_bytes_of(message) WHERE final = 0",
-        # Jobs are listed by their row: the clock may be set back.
+        # Jobs are listed in order of their row ids, since the clock may be set back.
         "DROP INDEX jobs_by_age",
         "CREATE INDEX jobs_by_row ON jobs (tenant, id, state)",
         "DROP INDEX jobs_unfinished",
@@ -96,16 +97,16 @@ MIGRATIONS: Sequence[Migration] = (
         "CREATE INDEX jobs_by_bytes ON jobs (tenant, reserved_bytes, result_bytes, checkpoint_bytes)",
     ),
 )
-"""Number n makes version n + 1 of version n, of nothing at first. Released ones are never changed."""
+"""Migration n makes version n + 1 from version n; version 0 is empty. Never change a released one."""
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """A connection that writes to the database in its present version; made if it is not there.
+    """Opens a connection for writing. Creates the database, or migrates it, if necessary.
 
-    Every commit is durable. Only the process that has the folder's lock may open it, after `is_new`.
+    Every commit is durable. Only the process that has locked the folder may call this, after `is_new`.
 
     Raises:
-        StoreError: it cannot be opened; then it is as it was.
+        StoreError: the database cannot be opened; it is unchanged.
     """
     with storage_errors(path):
         if not path.exists():
@@ -125,8 +126,8 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """A connection that only reads: it waits neither for a commit nor for another process that writes."""
-    # SQLite locks readers out only for moments, such as the recovery after a crash.
+    """Opens a read-only connection. It waits neither for a commit nor for another process that writes."""
+    # SQLite locks readers out only briefly, for example during recovery after a crash.
     database = sqlite3.connect(
         f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1, isolation_level=None, check_same_thread=False
     )
@@ -135,7 +136,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
 
 def migrate(database: sqlite3.Connection) -> None:
-    """Brings the tables to the present version, a version at a time, each whole or not at all."""
+    """Migrates the tables to the current version, each step in its own transaction."""
     database.create_function(
         "reserved_bytes_of", 1, lambda message: reserved_bytes(pb.Job.FromString(message))
     )
@@ -154,23 +155,23 @@ def migrate(database: sqlite3.Connection) -> None:
 
 
 def is_new(path: Path) -> bool:
-    """Whether there is no database yet: no file, or one in which nothing was ever stored. Writes nothing.
+    """Whether the database is new: there is no file, or nothing was ever stored in it. Writes nothing.
 
     Raises:
-        StoreError: there is one, and it is damaged, another program's, or of a newer version of this one.
+        StoreError: the database is damaged, belongs to another program or was written by a newer version.
     """
     with storage_errors(path):
-        # SQLite would delete the write-ahead log of an empty file, and all that is only there.
+        # SQLite would delete the write-ahead log of an empty file, with all changes in it.
         if not path.exists() or path.stat().st_size == 0:
             return True
-        # By a connection that cannot write: even opening for writing would change a damaged file further.
+        # On a read-only connection: even opening for writing would change a damaged file.
         with closing(open_reader(path)) as database:
             database.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
             return _is_new(path, database)
 
 
 def newest_job(path: Path) -> tuple[int, int]:
-    """How often a database was opened, and the number of the newest job that it ever had. Writes nothing.
+    """How many times a database was opened, and the number of the newest job it ever had. Writes nothing.
 
     Raises:
         StoreError: it cannot be read.
@@ -188,11 +189,11 @@ def _is_new(path: Path, database: sqlite3.Connection) -> bool:
     version = _number(database, "user_version")
     tables = {row["name"] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if tables and _number(database, "application_id") != APPLICATION_ID:
-        raise StoreError(f"{path} is another program's database; give another folder")
+        raise StoreError(f"{path} is another program's database; choose another folder")
     if version > len(MIGRATIONS):
         raise StoreError(
             f"{path} was written by a newer version of this program (its version is {version}, this "
-            f"program knows up to {len(MIGRATIONS)}); run the newer version, or give another folder"
+            f"program knows up to {len(MIGRATIONS)}); run the newer version, or choose another folder"
         )
     if tables and not tables >= _TABLES:
         raise damaged(path, f"it has no table {min(_TABLES - tables)}")

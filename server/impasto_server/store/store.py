@@ -1,9 +1,9 @@
-"""The store of jobs: what it has acknowledged outlives every process, and a cut of the power.
+"""The store of jobs. Whatever it has acknowledged survives the end of any process, and power failures.
 
-A folder with a SQLite database (`schema`) and files: images by their content, uploads not whole yet,
-the newest checkpoint of each job, results. A file is written whole and flushed before the row that names
-it; a row is deleted before its file. So a crash leaves at most a few files that no row names, and the next
-opening removes them. Where the database is an older copy, or lost something because its log was damaged, more
+It is a folder with a SQLite database (`schema`) and files: images by their content, unfinished uploads, the
+newest checkpoint of each job, and results. A file is written whole and flushed before the row that names it;
+a row is deleted before its file. So a crash leaves at most a few files that no row names, and the next
+opening removes them. If the database is an older copy, or lost changes because its log was damaged, more
 files have no row: these are set aside, and nothing is removed.
 """
 
@@ -77,25 +77,25 @@ class Store:
 
     Attributes:
         images: images of tenants.
-        uploads: images on their way in pieces.
+        uploads: unfinished uploads of images.
         jobs: the jobs themselves.
         checkpoints: the newest checkpoint of each job.
         results: the results of jobs that have SUCCEEDED.
-        retention: deletes what need not be kept.
-        generation: how often the folder has been opened, from 1.
-        missing: the files that rows name and that were not there at the opening.
+        retention: deletes everything that need not be kept.
+        generation: how many times the folder has been opened, this time included.
+        missing: the files that rows name but that were missing at the opening.
     """
 
     def __init__(self, folder: Path, *, quota_bytes: int | None = None) -> None:
-        """Opens the store in a folder, makes it if it is not there, and removes what a crash left.
+        """Opens the store in a folder, creates it if necessary, and removes what a crash left.
 
         Args:
-            folder: where it is. Locked against other servers until `close`.
-            quota_bytes: what one tenant may have stored; None: any amount.
+            folder: the folder, which is locked against other servers until `close`.
+            quota_bytes: maximum bytes that one tenant may store; None: unlimited.
 
         Raises:
-            StoreError: it cannot be written to, another server has it, its database is missing, damaged or of
-                a newer program. The message says what to do, and nothing was changed.
+            StoreError: the folder cannot be written to, another server uses it, or its database is missing,
+                damaged or from a newer version. The message says what to do; nothing was changed.
         """
         self._folder = Folder(folder)
         self._database: Database | None = None
@@ -106,26 +106,26 @@ class Store:
             raise
 
     def close(self) -> None:
-        """Ends the use of the folder; harmless if it is ended. Afterwards every call raises `StoreClosed`."""
+        """Closes the store and unlocks the folder. Later calls raise `StoreClosed`. May be called again."""
         if self._database is not None:
             self._database.close()
         self._folder.close()
 
     def stored_bytes(self, tenant: str) -> int:
-        """What a tenant has of its quota, in bytes: stored, announced and reserved."""
+        """Bytes of its quota that a tenant uses: stored, announced and reserved."""
         return self._quota.stored_bytes(tenant)
 
     def unnamed_file(self) -> BinaryIO:
-        """A new file on the store's disk that goes with its last descriptor.
+        """Creates a file without a name on the store's disk; it exists as long as it is open.
 
         Raises:
-            StoreError: it cannot be made.
+            StoreError: it cannot be created.
         """
         with storage_errors(self._folder.temporary):
             return cast(BinaryIO, tempfile.TemporaryFile(dir=self._folder.temporary, buffering=0))
 
     def _open(self, folder: Folder, quota_bytes: int | None) -> None:
-        # A server starts on a full disk too: else nobody could delete anything.
+        # A server must start on a full disk too, so that jobs can be deleted.
         reserve = Reserve(folder.path / "reserve")
         is_used = reserve.freeing(folder.check_database)
         newest, unclaimed = NewestJob(folder.path / "newest_job"), Unclaimed(folder.path)
@@ -145,17 +145,17 @@ class Store:
         self.jobs = JobTable(database, blobs, quota, reserve, self.checkpoints, self.results, newest)
         self.retention = Retention(database, self.jobs, self.images, self.uploads, index, reserve)
         noted, opened = folder.generation, database.generation()
-        # What was last used with this folder had been opened `noted` times.
+        # `noted` is the generation of the database that was last used with this folder.
         older = has_lost or opened < noted
         self.missing = tuple(tidy(folder, database, blobs, self.checkpoints, self.results, unclaimed, older))
         if has_lost:
-            # Else what is left of it is found again at the next opening.
+            # Otherwise the next opening would find the same damage again.
             database.empty_log()
-        # Also of an older copy it grows: the numbers of events are made of it.
+        # It must grow even with an older copy of the database: event numbers are derived from it.
         self.generation = max(opened, noted) + 1
         set_generation = functools.partial(database.set_generation, self.generation)
         reserve.freeing(set_generation, database.recycle_log)
-        # Not noted, it is taken for what it was before.
+        # If it cannot be written, the previous generation stays noted.
         with contextlib.suppress(DiskFull):
             folder.note_generation(self.generation)
             newest.begin(newest_job(database.path)[1], folder.temporary)

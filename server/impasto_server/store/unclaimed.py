@@ -1,4 +1,4 @@
-"""What is set aside instead of being deleted: files that no row names although they may be good."""
+"""Sets files aside that no row names but that may still be needed, instead of deleting them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNCLAIMED = "unclaimed"
 
 
 class Unclaimed:
-    """A numbered folder in a data folder, made when the first file comes.
+    """A numbered folder in a data folder, created when the first file is set aside.
 
     Attributes:
         path: the folder.
@@ -36,10 +36,10 @@ class Unclaimed:
         self.path = place / str(max(numbers, default=0) + 1)
 
     def copy(self, files: Iterable[Path]) -> None:
-        """Copies those files of the data folder that are there, durably.
+        """Copies files of the data folder, as far as they exist, durably.
 
         Raises:
-            StoreError: they cannot be copied; `DiskFull` if there is no room. Nothing is left of the copy.
+            StoreError: they cannot be copied; `DiskFull` if there is no room. The incomplete copy is removed.
         """
         try:
             for file in files:
@@ -53,7 +53,7 @@ class Unclaimed:
         """Moves files out of the data folder.
 
         Raises:
-            StoreError: one cannot be moved; it and those after it stay where they are.
+            StoreError: a file cannot be moved; it and all later files stay where they are.
         """
         for file in files:
             place = self._place(file)

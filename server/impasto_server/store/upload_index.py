@@ -1,4 +1,4 @@
-"""Which uploads are unfinished: read from their folder once, then kept in memory."""
+"""An index of the unfinished uploads: read from their folder once, then kept in memory."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ class Upload:
 
     Attributes:
         path: its file.
-        announced_bytes: size of the whole. Of a file of an older version, which does not tell: what is there.
-        committed_bytes: how much of it is there.
-        used_time: when something last came for it, seconds since the epoch.
+        announced_bytes: size of the whole file. For a file of an older version, whose name does not give the
+            size, the bytes that are stored.
+        committed_bytes: bytes that are stored.
+        used_time: when data last arrived, seconds since the epoch.
     """
 
     path: Path
@@ -30,18 +31,19 @@ class Upload:
 
     @property
     def is_announced(self) -> bool:
-        """Whether the name of its file tells its announced size."""
+        """Whether the name of the file gives the announced size."""
         return "." in self.path.name.removesuffix(SUFFIX)
 
 
 class UploadIndex:
     """The unfinished uploads by their tenant, each in a file `KEY.SIZE.part`. Any thread may use it.
 
-    A key is the digest of the announced digest and size. The folder of a tenant is named after its digest.
+    A key is the digest of the announced digest and size. A tenant's folder is named after the digest of the
+    tenant's name.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Reads what is in the folder."""
+        """Reads the folder."""
         self._folder = folder
         self._lock = threading.Lock()
         self._uploads: dict[str, dict[str, Upload]] = {}
@@ -53,7 +55,7 @@ class UploadIndex:
             self._uploads.setdefault(path.parent.name, {})[key] = upload
 
     def path(self, tenant: str, key: str, size_bytes: int) -> Path:
-        """Where an upload's file belongs."""
+        """The path of an upload's file."""
         return self._folder / digest(tenant.encode()) / f"{key}.{size_bytes}{SUFFIX}"
 
     def get(self, tenant: str, key: str) -> Upload | None:
@@ -65,7 +67,7 @@ class UploadIndex:
             self._uploads.setdefault(digest(tenant.encode()), {})[key] = upload
 
     def drop(self, upload: Upload) -> None:
-        """Forgets an upload; harmless if it is forgotten."""
+        """Removes an upload from the index, if it is there."""
         with self._lock:
             folder = upload.path.parent.name
             uploads = self._uploads.get(folder, {})
@@ -79,22 +81,22 @@ class UploadIndex:
             return len(self._of(tenant))
 
     def oldest(self, tenant: str) -> tuple[str, Upload]:
-        """The upload of a tenant that nothing came for the longest, with its key. There must be one."""
+        """The least recently used upload of a tenant, with its key. There must be one."""
         with self._lock:
             return min(self._of(tenant).items(), key=lambda item: item[1].used_time)
 
     def announced_bytes(self, tenant: str) -> int:
-        """What a tenant's uploads will have when they are whole."""
+        """Total announced bytes of a tenant's uploads."""
         with self._lock:
             return sum(upload.announced_bytes for upload in self._of(tenant).values())
 
     def committed_bytes(self) -> int:
-        """What there is of all tenants' uploads."""
+        """Total bytes stored for the uploads of all tenants."""
         with self._lock:
             return sum(upload.committed_bytes for upload in self._all())
 
     def older(self, time: float, tenant: str | None = None) -> list[tuple[str, Upload]]:
-        """The uploads that nothing came for since a time, with their keys: a tenant's, or all."""
+        """The uploads, of a tenant or of all, for which no data has arrived since a time, with their keys."""
         with self._lock:
             return [
                 (key, upload)
@@ -104,7 +106,7 @@ class UploadIndex:
             ]
 
     def bring_back(self, now: float) -> None:
-        """Takes uploads that were used later than now, before the clock was set back, for used now."""
+        """Sets times of use after `now` to `now`: the clock was set back since."""
         with self._lock:
             for upload in self._all():
                 upload.used_time = min(upload.used_time, now)

@@ -1,4 +1,4 @@
-"""Uploads that are not whole yet: one file for each, which may be gone on with after any break."""
+"""Unfinished uploads: one file for each, which can be continued after any interruption."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from impasto_server.store.reserve import Reserve
 from impasto_server.store.upload_index import Upload, UploadIndex
 
 MAX_UPLOADS = 256
-"""Unfinished uploads that a tenant may have."""
+"""Maximum number of unfinished uploads of a tenant."""
 
 IDLE_SECONDS = 3600.0
-"""After so long without data, the oldest upload makes room for a new one."""
+"""An upload that got no data for this time may be discarded to make room for a new one."""
 
 _LOCKS = 64
 
 
 class Uploads:
-    """Images on their way in pieces. A file is not flushed: its digest tells in the end whether it is whole.
+    """Images that arrive in pieces. Their files are not flushed: the digest shows whether one is whole.
 
-    Uploads of the same digest and another size are other uploads. Any thread may call it.
+    An upload is identified by its digest and its size. Any thread may call it.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class Uploads:
         self._images = images
         self._quota = quota
         self._reserve = reserve
-        # Of a thread that has one already, since it may have to forget another upload of the same lock.
+        # Reentrant, since a thread may have to discard another upload that shares the lock.
         self._locks = [threading.RLock() for _ in range(_LOCKS)]
 
     def offset(self, tenant: str, sha256: str, size_bytes: int) -> tuple[int, bool]:
-        """How many bytes of an upload are there, and whether it is whole: an image of the tenant.
+        """How many bytes of an upload are stored, and whether it is already an image of the tenant.
 
-        A whole one counts as used now.
+        Marks such an image as used now.
         """
         key = _key(sha256, size_bytes)
         with self._lock(key):
@@ -55,15 +55,15 @@ class Uploads:
             return (upload.committed_bytes if upload else 0), False
 
     def append(self, tenant: str, sha256: str, size_bytes: int, offset: int, data: bytes) -> int:
-        """Goes on with an upload; returns how many bytes of it are there now.
+        """Appends data to an upload. Returns how many bytes of it are stored now.
 
-        Its first data reserves the announced size in the tenant's quota.
+        The first data reserves the announced size in the tenant's quota.
 
         Raises:
-            WrongOffset: `offset` is not where the upload stands.
-            DigestMismatch: the data goes beyond `size_bytes`; the upload is forgotten.
-            QuotaExceeded: the tenant would have more stored than it may.
-            TooManyUploads: the tenant has `MAX_UPLOADS` unfinished ones, all of them used not long ago.
+            WrongOffset: `offset` is not the number of bytes stored.
+            DigestMismatch: the data goes beyond `size_bytes`; the upload is discarded.
+            QuotaExceeded: the tenant's quota is too small.
+            TooManyUploads: the tenant has `MAX_UPLOADS` unfinished uploads, all used recently.
         """
         key = _key(sha256, size_bytes)
         with self._lock(key):
@@ -77,7 +77,7 @@ class Uploads:
             if committed + len(data) > size_bytes:
                 self._forget(upload)
                 raise DigestMismatch(
-                    f"is longer than the {size_bytes} bytes that were announced; begin again"
+                    f"is longer than the {size_bytes} bytes announced; send it again from the beginning"
                 )
             if not data:
                 return committed
@@ -85,7 +85,7 @@ class Uploads:
                 upload = self._quota.making_room(tenant, lambda: self._begin(tenant, key, size_bytes))
             elif not upload.is_announced:
                 unannounced = upload
-                # Used now, it is not given up to make room for itself.
+                # Marked as used now, so that it is not given up to make room for itself.
                 upload.used_time = time.time()
                 self._quota.making_room(tenant, lambda: self._announce(tenant, key, size_bytes, unannounced))
             try:
@@ -99,11 +99,11 @@ class Uploads:
             return upload.committed_bytes
 
     def whole(self, tenant: str, sha256: str, size_bytes: int) -> Path | None:
-        """The file of an upload that has all its bytes; None if the tenant has the image already.
+        """The file of an upload whose bytes have all arrived; None if it is already an image of the tenant.
 
         Raises:
-            WrongOffset: it has not.
-            DigestMismatch: they have another digest; the upload is forgotten.
+            WrongOffset: some bytes have not arrived.
+            DigestMismatch: the bytes have another digest; the upload is discarded.
         """
         key = _key(sha256, size_bytes)
         with self._lock(key):
@@ -117,17 +117,17 @@ class Uploads:
             return upload.path
 
     def finish(self, tenant: str, sha256: str, size_bytes: int, picture_size: tuple[int, int] | None) -> None:
-        """Makes a whole upload an image of the tenant, durably; harmless if it is one already.
+        """Makes a whole upload an image of the tenant, durably. Does nothing if it is one already.
 
         Args:
-            tenant: whose it is.
-            sha256: that it was announced with.
-            size_bytes: that it was announced with.
-            picture_size: width and height of the picture in pixels, to be remembered, or None.
+            tenant: owner of the upload.
+            sha256: announced digest.
+            size_bytes: announced size.
+            picture_size: width and height of the picture in pixels; None if not known.
 
         Raises:
-            WrongOffset: it is not whole.
-            DigestMismatch: its data has another digest; the upload is forgotten.
+            WrongOffset: some bytes have not arrived.
+            DigestMismatch: the bytes have another digest; the upload is discarded.
         """
         key = _key(sha256, size_bytes)
         with self._lock(key):
@@ -145,7 +145,7 @@ class Uploads:
             self._forget(upload)
 
     def forget(self, tenant: str, sha256: str, size_bytes: int) -> None:
-        """Forgets an upload; harmless if there is none."""
+        """Discards an upload, if it exists."""
         key = _key(sha256, size_bytes)
         with self._lock(key):
             self._forget(self._index.get(tenant, key))
@@ -155,26 +155,26 @@ class Uploads:
             found = file_digest(file)
         if found != sha256:
             self._forget(upload)
-            raise DigestMismatch("is not what its digest announced; send it again from the beginning")
+            raise DigestMismatch("does not have the announced digest; send it again from the beginning")
 
     def forget_older(self, time: float) -> None:
-        """Forgets uploads that nothing came for since a time, seconds since the epoch."""
+        """Discards uploads that got no data since a time (seconds since the epoch)."""
         for key, upload in self._index.older(time):
             with self._lock(key):
                 if upload.used_time < time:
                     self._forget(upload)
 
     def spare_bytes(self, tenant: str, before: float, keep: Collection[str]) -> int:
-        """As `quota.Spare` says: uploads that were left."""
+        """See `quota.Spare`; the spare items are idle uploads."""
         return sum(upload.announced_bytes for _, upload in self._index.older(before, tenant))
 
     def give_up(self, tenant: str, before: float, keep: Collection[str], needed_bytes: int) -> int:
-        """As `quota.Spare` says: uploads that were left."""
+        """See `quota.Spare`; the spare items are idle uploads."""
         given_up = 0
         left = sorted(self._index.older(before, tenant), key=lambda item: item[1].used_time)
         for key, upload in left:
             lock = self._lock(key)
-            # Someone who holds it is using it. And a thread that has one lock must not wait for another.
+            # If it is locked, it is in use. And a thread that holds one lock must not wait for another.
             if given_up < needed_bytes and lock.acquire(blocking=False):
                 try:
                     if upload.used_time < before and self._index.get(tenant, key) is upload:
@@ -188,7 +188,7 @@ class Uploads:
         path = self._index.path(tenant, key, size_bytes)
         make_folder(path.parent)
         upload = Upload(path, size_bytes, 0, time.time())
-        # Until the quota's next check, the index has it.
+        # The index must have it before the quota is checked again.
         with self._database.exclusive():
             self._make_place(tenant)
             self._quota.check(tenant, size_bytes)
@@ -200,7 +200,7 @@ class Uploads:
             return
         key, oldest = self._index.oldest(tenant)
         lock = self._lock(key)
-        # Someone who holds it is using it.
+        # If it is locked, it is in use.
         if time.time() - oldest.used_time > IDLE_SECONDS and lock.acquire(blocking=False):
             try:
                 self._forget(oldest)
@@ -210,7 +210,7 @@ class Uploads:
             raise TooManyUploads(tenant, MAX_UPLOADS)
 
     def _announce(self, tenant: str, key: str, size_bytes: int, upload: Upload) -> None:
-        """Reserves the size of an upload of an older version, whose file does not tell it."""
+        """Reserves the size of an upload of an older version, whose file name does not give it."""
         path = self._index.path(tenant, key, size_bytes)
         with self._database.exclusive(), storage_errors(path):
             self._quota.check(tenant, size_bytes - upload.announced_bytes)

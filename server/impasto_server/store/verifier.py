@@ -1,4 +1,4 @@
-"""Whether a stored file still has the bytes that it was stored with."""
+"""Checks that stored files still have the bytes that they were stored with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from impasto_server.store.errors import storage_errors
 
-# A file written to within this time may be written to again without another time of change.
+# Within this time, a file may be changed again and still have the same time of change.
 _CLOCK_TICK_SECONDS = 0.1
 
 _REMEMBERED = 100_000
@@ -20,18 +20,18 @@ _CHUNK_BYTES = 1 << 20
 _log = logging.getLogger(__name__)
 
 _Look = tuple[int, int, int, int]
-"""What changes with a file's content: inode, size, times of the last changes in nanoseconds."""
+"""Values that change with a file's content: inode, size, and times of the last changes in nanoseconds."""
 
 
 class Verifier:
-    """Compares files with their digests, and reads a file only once unless it was changed. For any thread."""
+    """Compares files with their digests. Reads a file again only if it has changed. For any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: OrderedDict[Path, tuple[_Look, str, bool]] = OrderedDict()
 
     def holds(self, path: Path, sha256: str) -> bool:
-        """Whether a file is there and has this digest. A damaged one is logged, once.
+        """Whether a file exists and has this digest. Logs a damaged file, once.
 
         Raises:
             StoreError: it cannot be read.
@@ -59,7 +59,7 @@ class Verifier:
         return good
 
     def _hash(self, path: Path) -> str | None:
-        """The digest of a file; None if it is not there any more."""
+        """The digest of a file; None if it no longer exists."""
         found = hashlib.sha256()
         with storage_errors(path):
             try:
