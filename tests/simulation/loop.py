@@ -89,7 +89,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._dead = True
         self._ready.clear()
         self._scheduled.clear()
-        # The `finally` blocks of coroutines run now, but have no effect, since this loop does nothing any more.
+        # The `finally` blocks of coroutines run now, in vain, since this loop does nothing any more.
         asyncio.events._set_running_loop(self)
         try:
             for task in sorted(asyncio.all_tasks(self), key=hash):

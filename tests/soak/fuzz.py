@@ -1,8 +1,8 @@
-"""Sends a server requests and images that are wrong in every way, over a real socket.
+"""Sends a server malformed requests and images of all kinds, over a real socket.
 
     python tests/soak/fuzz.py --inputs 20000
 
-No call may end with INTERNAL or UNKNOWN, no process may die, and the server must still paint afterwards.
+No call may end with INTERNAL or UNKNOWN, no process may die, and the server must still work afterwards.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ ALLOWED = {
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
-    # Ours: a stream that is watched is left after a moment.
+    # This program itself cancels a watched stream after a moment.
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.CANCELLED,
 }
 
 
 def requests(job: str) -> dict[str, Message]:
-    """A good request of each call."""
+    """A valid request of each call."""
     paint = stylize_request(recipe=pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=1))
     paint.spec.regions.add(content_mask=pb.Image(encoded=coded(mask())), style=0)
     paint.preview.max_side = 64
@@ -70,13 +70,13 @@ def requests(job: str) -> dict[str, Message]:
 
 
 class Mutator:
-    """Makes good bytes bad."""
+    """Makes valid data invalid."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
 
     def bytes(self, data: bytes) -> bytes:
-        """A few changes of the kinds that break parsers."""
+        """Makes a few changes of the kinds that break parsers."""
         changed = bytearray(data)
         for _ in range(self._random.choice([1, 1, 2, 5])):
             at = self._random.randrange(len(changed) + 1)
@@ -96,7 +96,7 @@ class Mutator:
         return bytes(changed)
 
     def message(self, good: Message) -> Message:
-        """A message that can be read, and makes no sense."""
+        """A message that can be parsed but makes no sense."""
         while True:
             try:
                 bad = type(good).FromString(self.bytes(good.SerializeToString()))
@@ -115,7 +115,7 @@ class Mutator:
 
 
 def fuzz(server: ServerProcess, inputs: int, seed: int, say: Callable[[str], None]) -> dict[str, int]:
-    """Sends so many inputs; returns how many calls ended with which code."""
+    """Sends a number of inputs. Returns how many calls ended with each status code."""
     mutator = Mutator(seed)
     server.ready()
     good = requests(server.stub.CreateJob(requests("")["CreateJob"], timeout=60).name)
@@ -144,7 +144,7 @@ def fuzz(server: ServerProcess, inputs: int, seed: int, say: Callable[[str], Non
     until(server.info, lambda info: info.unfinished_jobs == 0)
     *_, last = server.stub.Stylize(stylize_request(), timeout=60)
     assert last.HasField("result")
-    assert "call failed" not in server.log, "an error of the server's own"
+    assert "call failed" not in server.log, "the server had an internal error"
     assert "Traceback" not in server.log
     return counts
 

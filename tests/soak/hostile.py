@@ -1,9 +1,10 @@
-"""What a server's processes weigh, and how long another tenant waits, while one caller does its worst.
+"""Measures a server's memory, and how long another tenant waits, while one caller attacks it.
 
     python tests/soak/hostile.py [ATTACK ...]
 
-For each attack (by default all): resident memory of the gateway and of its children, in MiB, before the
-attack and at its peak; and the other tenant's GetJob, median and 99 %, in milliseconds.
+Prints for each attack (by default all): resident memory of the gateway and of its child processes before the
+attack and at the peak, in MiB; and the median and 99th percentile of the other tenant's GetJob, in
+milliseconds.
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ CPU = ("--port", "0", "--device", "cpu", "--weights", "builtin", "--memory", "51
 
 
 class Scene:
-    """A server, the other tenant's and the attacker's token, and a job of each.
+    """A server, the tokens of the attacker and of another tenant, and a job of each.
 
     Attributes:
-        job: the attacker's.
+        job: the attacker's job.
     """
 
     def __init__(self, server: ServerProcess, victim: Metadata, attacker: Metadata) -> None:
@@ -63,7 +64,7 @@ class Scene:
         self._stack = contextlib.ExitStack()
 
     def stub(self) -> pb_grpc.StyleTransferStub:
-        """A stub on a connection of its own."""
+        """A stub on a new connection."""
         return pb_grpc.StyleTransferStub(self.channel())
 
     def channel(self) -> grpc.Channel:
@@ -93,7 +94,7 @@ def attack(function: Attack) -> Attack:
 
 
 def at_once(*works: Callable[[], object]) -> None:
-    """Runs them all at the same time, whatever comes of them."""
+    """Runs all works at the same time, and ignores their errors."""
 
     def run(work: Callable[[], object]) -> None:
         with contextlib.suppress(grpc.RpcError):
@@ -134,7 +135,7 @@ def strangers(scene: Scene) -> None:
 
 @attack
 def strangers_at_health(scene: Scene) -> None:
-    """The same to the call that needs no token."""
+    """12 requests of 60 MiB without a token, to the call that needs none."""
     _large_messages(scene, "/grpc.health.v1.Health/Check", ())
 
 
@@ -146,7 +147,7 @@ def large_for_small(scene: Scene) -> None:
 
 @attack
 def large_contents(scene: Scene) -> None:
-    """12 requests of 60 MiB with a token; the content is no image."""
+    """12 requests of 60 MiB with a token, whose content is not an image."""
     _large_messages(scene, "/impasto.v1.StyleTransfer/CreateJob", scene.attacker)
 
 
@@ -164,7 +165,7 @@ def large_jobs(scene: Scene) -> None:
 
 @attack
 def half_sent(scene: Scene) -> None:
-    """150 requests on 3 connections that come to 4 MiB of 60 and no further."""
+    """150 requests on 3 connections that stop after 4 of 60 MiB."""
     for _ in range(3):
         caller = scene.raw()
         for _ in range(50):
@@ -175,7 +176,7 @@ def half_sent(scene: Scene) -> None:
 
 @attack
 def many_fields(scene: Scene) -> None:
-    """Four requests of 60 MiB that are 30 million empty styles, and the same of wrong paths."""
+    """Four requests of 60 MiB with 30 million empty styles, and four with invalid paths."""
     length = LARGE // 2 * 2
     spec = b"\x12\x00" * (length // 2)
     size = pb.UploadImageRequest(offset=length).SerializeToString()[1:]
@@ -195,8 +196,7 @@ def many_fields(scene: Scene) -> None:
 
 @attack
 def costly_small_calls(scene: Scene) -> None:
-    """For three seconds, small calls that have the server do as much as a message can: as large as is taken,
-    and of a megabyte."""
+    """Three seconds of the costliest small calls: messages of the maximum size, and of one megabyte."""
     end = time.monotonic() + 3
 
     def calls(size: int) -> Iterator[Callable[[pb_grpc.StyleTransferStub], object]]:
@@ -224,7 +224,7 @@ def costly_small_calls(scene: Scene) -> None:
 
 @attack
 def gzip_bombs(scene: Scene) -> None:
-    """40 requests of 60 KB that are 60 MiB once they are decompressed."""
+    """40 requests of 60 KB that decompress to 60 MiB."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     packed = packer.compress(raw_request(bytes(LARGE))) + packer.flush()
     message = framed(packed, compressed=True)
@@ -239,7 +239,7 @@ def gzip_bombs(scene: Scene) -> None:
 
 @attack
 def broken_names(scene: Scene) -> None:
-    """Methods and metadata that are no UTF-8, without a token; unknown methods."""
+    """Methods and metadata that are not UTF-8, without a token; unknown methods."""
     for path in (b"/\xff\xfe/x", b"/impasto.v1.StyleTransfer/\xc3\x28", b"", b"x", b"/a.B/C"):
         with contextlib.closing(scene.raw()) as caller:
             stream = caller.open(path, [(b"authorization", b"Bearer \xff\xfe")])
@@ -251,7 +251,7 @@ def broken_names(scene: Scene) -> None:
 
 @attack
 def no_messages(scene: Scene) -> None:
-    """1,000 messages that are no protobuf."""
+    """1,000 messages that are not protobuf."""
     call = scene.channel().unary_unary("/impasto.v1.StyleTransfer/GetJob")
     for _ in range(1000):
         with contextlib.suppress(grpc.RpcError):
@@ -260,7 +260,7 @@ def no_messages(scene: Scene) -> None:
 
 @attack
 def silent_calls(scene: Scene) -> None:
-    """600 calls on 3 connections whose messages never come."""
+    """600 calls on 3 connections that never send their messages."""
     for _ in range(3):
         caller = scene.raw()
         for _ in range(200):
@@ -301,7 +301,7 @@ def paused_and_resumed(scene: Scene) -> None:
 
 @attack
 def downloads(scene: Scene) -> None:
-    """16 downloads of 24 MiB that nobody reads."""
+    """16 downloads of 24 MiB that are not read."""
     data = noise_image()
     sha256 = hashlib.sha256(data).hexdigest()
     pieces = (
@@ -332,13 +332,13 @@ def health_watchers(scene: Scene) -> None:
 
 @attack
 def idle_connections(scene: Scene) -> None:
-    """1,100 connections that say nothing, to a process that may have 1,024 files."""
+    """1,100 idle connections to a process that may open 1,024 files."""
     _connect(scene, 1100)
 
 
 @attack
 def too_many_connections(scene: Scene) -> None:
-    """The same, where the process has no files left whatever it does."""
+    """More idle connections than the process can open files, whatever its limit."""
     resource.prlimit(scene.server.process.pid, resource.RLIMIT_NOFILE, (400, 400))
     _connect(scene, 1100)
 
@@ -378,13 +378,12 @@ def create(server: ServerProcess, metadata: Metadata) -> str:
 
 
 class Observer:
-    """Weighs the server's processes and has another process time the other tenant's calls, until the end of
-    the block.
+    """Measures memory of the server's processes and times the other tenant's calls, until the block ends.
 
     Attributes:
-        before, peak: MiB of resident memory, by process.
-        times: milliseconds of the other tenant's GetJob.
-        errors: how its calls failed.
+        before, peak: resident memory by process, in MiB.
+        times: durations of the other tenant's GetJob, in milliseconds.
+        errors: errors of these calls.
     """
 
     def __init__(self, server: ServerProcess, metadata: Metadata, job: str) -> None:
@@ -395,7 +394,7 @@ class Observer:
         self.errors: list[str] = []
         self._over = threading.Event()
         self._weighing = threading.Thread(target=self._keep_weighing)
-        # One of its own, since what the attack costs here is nothing to it.
+        # In another process, which the attack's own work in this process does not slow down.
         command = [sys.executable, __file__, "--call", server.address, metadata[0][1], job]
         self._caller = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -419,7 +418,7 @@ class Observer:
                 self.peak[name] = max(size, self.peak.get(name, 0))
 
     def _weigh(self) -> dict[str, int]:
-        # Files in memory are no process's own.
+        # Mapped files do not count as memory of a process.
         lines = Path("/proc/meminfo").read_text().splitlines()
         found = {"shared": next(int(line.split()[1]) for line in lines if line.startswith("Shmem:")) // 1024}
         for pid in family(self._pid):
@@ -432,7 +431,7 @@ class Observer:
 
 
 def keep_calling(address: str, bearer: str, job: str) -> None:
-    """The other tenant's process: calls until its stdin ends, and prints how long each call took."""
+    """The other tenant's process: makes calls until its stdin ends, and prints how long each took."""
     times: list[float] = []
     errors: list[str] = []
     over = threading.Event()
@@ -451,7 +450,7 @@ def keep_calling(address: str, bearer: str, job: str) -> None:
 
 
 def family(pid: int) -> Iterator[int]:
-    """A process and all that it started, and they."""
+    """A process and all its descendants."""
     yield pid
     with contextlib.suppress(OSError):
         for child in children(pid):
@@ -466,7 +465,7 @@ def program(pid: int) -> str:
 
 @contextlib.contextmanager
 def few_files() -> Iterator[None]:
-    """What is started here may have 1,024 files, or as many as it asks for itself."""
+    """Processes started within may open 1,024 files, unless they raise their own limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
     try:
@@ -496,7 +495,7 @@ def run(name: str) -> None:
             time.sleep(1)
         taken = time.monotonic() - begin
         weights = "  ".join(f"{who} {seen.before.get(who, 0)} → {most}" for who, most in seen.peak.items())
-        waits = "none was answered"
+        waits = "no call was answered"
         if len(seen.times) > 1:
             percents = statistics.quantiles(seen.times, n=100)
             waits = f"median {percents[49]:.1f} 99 % {percents[98]:.0f} max {max(seen.times):.0f}"

@@ -1,4 +1,4 @@
-"""What pictures can be made to do to those who read them: further attacks of `hostile`."""
+"""Further attacks of `hostile`, with pictures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STILL = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=1, learning_rate=1e
 
 
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-"""The passes of an interlaced PNG: first column and row, and the steps to the next."""
+"""The passes of an interlaced PNG: first column and row, and steps to the next ones."""
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
@@ -31,7 +31,7 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 
 @functools.lru_cache
 def black_png(width: int, height: int, *, deep: bool, interlaced: bool) -> bytes:
-    """A PNG of black pixels, a thousandth of their size."""
+    """A PNG of black pixels; the file has a thousandth of their size."""
     header = struct.pack(">IIBBBBB", width, height, 16 if deep else 8, 2, 0, 0, interlaced)
     packer = zlib.compressobj(9)
     packed = b""
@@ -52,7 +52,7 @@ def with_chunks(*chunks: bytes) -> bytes:
 
 
 def tiff_of_strips(count: int) -> bytes:
-    """A TIFF of one row whose pixels are in so many strips."""
+    """A TIFF of one row with a given number of strips."""
     offsets = 8 + 1
     tags = [
         (256, 4, 1, 1),
@@ -80,7 +80,7 @@ def tiff_of_strips(count: int) -> bytes:
 
 
 def tiny_jpeg(side: int) -> bytes:
-    """A progressive JPEG that says it has side × side pixels, and has next to nothing of them."""
+    """A progressive JPEG that declares side × side pixels but has almost no data."""
     small = io.BytesIO()
     PIL.Image.new("L", (64, 64), 90).save(small, "JPEG", progressive=True)
     data = bytearray(small.getvalue())
@@ -111,7 +111,7 @@ def at_once(scene: Scene, requests: list[pb.StylizeRequest]) -> None:
 
 
 def backtracking_jpeg(scene: Scene) -> None:
-    """JPEGs of 40 KB and of 20 MB that are markers without end."""
+    """JPEGs of 40 KB and of 20 MB that consist of markers."""
     for length in (40_000, 20_000_000):
         at_once(scene, 2 * [stylize_request(b"\xff\xd8" + length * b"\xff" + b"\0")])
 
@@ -140,13 +140,13 @@ def many_strips(scene: Scene) -> None:
 
 
 def large_profiles(scene: Scene) -> None:
-    """4 PNGs whose profile is 50 MB, in 50 KB."""
+    """4 PNGs of 50 KB, each with a profile of 50 MB."""
     profile = png_chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(50_000_000), 9))
     at_once(scene, 4 * [stylize_request(with_chunks(profile))])
 
 
 def interlaced(scene: Scene) -> None:
-    """6 PNGs of 100 megapixels, 16 bits, interlaced; meanwhile another tenant paints a small picture."""
+    """6 interlaced 16-bit PNGs of 100 megapixels, while another tenant paints a small picture."""
     data = black_png(10_000, 10_000, deep=True, interlaced=True)
     at_once(scene, 6 * [stylize_request(data, recipe=STILL)])
     begin = time.monotonic()
@@ -172,7 +172,7 @@ def large_styles(scene: Scene) -> None:
 
 
 def small_jpeg(scene: Scene) -> None:
-    """A JPEG of some hundred bytes that says it has 100 megapixels."""
+    """A JPEG of some hundred bytes that declares 100 megapixels."""
     at_once(scene, [stylize_request(tiny_jpeg(10_000), recipe=STILL)])
     time.sleep(10)
 
@@ -205,7 +205,7 @@ def raw_downloads(scene: Scene) -> None:
 
 
 def large_pictures(scene: Scene) -> None:
-    """3 requests of 3 MB that are 16 styles of 67 megapixels each, wanted as large as they are."""
+    """3 requests of 3 MB, each with 16 styles of 67 megapixels that are used at full size."""
     request = stylize_request(recipe=pb.Recipe(evaluations=2, longest_side=8192))
     del request.spec.styles[:]
     for number in range(16):

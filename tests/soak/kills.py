@@ -1,10 +1,10 @@
-"""Kills workers and gateways at random moments under load, and looks what is left.
+"""Kills workers and gateways at random moments under load, and checks that nothing is lost.
 
     python tests/soak/kills.py --kills 200
 
-Several clients submit, watch, steer, pause, cancel, upload and fetch meanwhile. Afterwards every acknowledged
-job must be in its right state, every finished one must have the bytes of an undisturbed run, and no temporary
-file and no process may be left.
+Meanwhile several clients submit, watch, steer, pause and cancel jobs, upload images and download results.
+Afterwards every acknowledged job must be in the right state, every result must have the bytes of an
+undisturbed run, and no temporary file and no process may be left.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from support.server_process import children, is_alive
 T = TypeVar("T")
 
 CALM_SECONDS = 300.0
-"""For each job that is left when the killing is over."""
+"""Seconds for each job that is left after the last kill."""
 
 
 def variant(number: int) -> pb.JobSpec:
-    """One of a few small jobs, each of which always gives the same picture."""
+    """The spec of one of a few small jobs; each always gives the same picture."""
     recipe = pb.Recipe(
         objective=pb.OBJECTIVE_REPORT,
         optimizer=pb.OPTIMIZER_LBFGS if number % 2 else pb.OPTIMIZER_ADAM,
@@ -64,7 +64,7 @@ VARIANTS = 4
 
 
 class Server:
-    """A server that is started again, at the same address with the same data, whenever it is gone."""
+    """A server that is started again with the same address and data whenever it was killed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -95,7 +95,7 @@ class Server:
         return process
 
     def kill(self, what: str) -> None:
-        """Kills "worker", "gateway" or "both" and sees to it that there is a gateway again."""
+        """Kills "worker", "gateway" or "both", and starts a gateway again if it was killed."""
         workers = children(self.process.pid)
         if what in ("gateway", "both"):
             self.process.kill()
@@ -119,7 +119,7 @@ class Server:
 
 @dataclasses.dataclass
 class Acknowledged:
-    """A job that a call has acknowledged, and what is to become of it."""
+    """An acknowledged job, and its expected outcome."""
 
     name: str
     variant: int
@@ -128,7 +128,7 @@ class Acknowledged:
 
 
 class Caller(threading.Thread):
-    """Makes jobs and does things to them, until told to stop."""
+    """Creates jobs and changes them, until told to stop."""
 
     def __init__(self, address: str, seed: int, stop: threading.Event) -> None:
         super().__init__(daemon=True)
@@ -182,7 +182,7 @@ class Caller(threading.Thread):
             self._watch(job, most=20)
             with contextlib.suppress(grpc.RpcError):
                 list(self._stub.DownloadImage(pb.DownloadImageRequest(result_of=name), timeout=10))
-        # Not more than the machine can paint between two kills.
+        # Creates no more jobs than the machine can paint between two kills.
         time.sleep(self._random.uniform(0, 6))
 
     def _watch(self, job: Acknowledged, most: float) -> None:
@@ -226,7 +226,7 @@ class Caller(threading.Thread):
             raise
 
     def _again(self, call: Callable[[], T]) -> T:
-        """Until there is an answer: a call that was lost may or may not have been heard."""
+        """Repeats a call until it is answered; a lost call may or may not have had its effect."""
         while True:
             try:
                 return call()
@@ -235,9 +235,9 @@ class Caller(threading.Thread):
                 lost = code in (
                     grpc.StatusCode.UNAVAILABLE,
                     grpc.StatusCode.DEADLINE_EXCEEDED,
-                    # What grpc makes of a server that is killed while it answers.
+                    # gRPC reports this if the server is killed while it answers.
                     grpc.StatusCode.CANCELLED,
-                    # As many jobs as one may have: the worker is dead too often to keep up.
+                    # The limit of jobs is reached: the worker is killed too often to keep up.
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
                 )
                 if not lost and not (code == grpc.StatusCode.UNKNOWN and "Stream removed" in str(error)):
@@ -265,7 +265,8 @@ def undisturbed(stub: style_transfer_pb2_grpc.StyleTransferStub) -> list[bytes]:
 
 
 def check(server: Server, jobs: list[Acknowledged], expected: list[bytes], folder: Path) -> dict[str, int]:
-    """
+    """Checks the outcome of all jobs. Returns the number of jobs in each state.
+
     Raises:
         AssertionError: something was lost, or is left over.
     """
@@ -274,7 +275,7 @@ def check(server: Server, jobs: list[Acknowledged], expected: list[bytes], folde
         stub = style_transfer_pb2_grpc.StyleTransferStub(channel)
         for job in jobs:
             with contextlib.suppress(grpc.RpcError):
-                # A resume that was not asked for again after a call that was lost.
+                # The call to resume it was lost, and was not repeated.
                 stub.ResumeJob(pb.ResumeJobRequest(name=job.name), timeout=60)
             watch = pb.WatchJobRequest(name=job.name, omit_previews=True)
             *_, last = stub.WatchJob(watch, timeout=CALM_SECONDS)
@@ -283,7 +284,7 @@ def check(server: Server, jobs: list[Acknowledged], expected: list[bytes], folde
             if job.cancelled:
                 assert state == "cancelled", (job, state)
                 continue
-            # A cancel whose answer was lost may have been heard.
+            # A cancel whose answer was lost may have taken effect.
             assert state == "succeeded", (job, last)
             picture = download(stub, job.name)
             assert hashlib.sha256(picture).hexdigest() == last.job.result.sha256
@@ -310,7 +311,7 @@ def pages(stub: style_transfer_pb2_grpc.StyleTransferStub) -> Iterator[pb.ListJo
 
 
 def soak(kills: int, callers: int, seed: int, say: Callable[[str], None]) -> dict[str, int]:
-    """The whole of it; returns counts of what was done and of the states that the jobs ended in."""
+    """Runs the test. Returns counts of the actions, and of the final states of the jobs."""
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="impasto-kills-") as name:
         folder = Path(name)
@@ -339,12 +340,12 @@ def soak(kills: int, callers: int, seed: int, say: Callable[[str], None]) -> dic
                 for action, count in thread.counts.items():
                     done[action] = done.get(action, 0) + count
             jobs = [job for thread in threads for job in thread.jobs]
-            say(f"the killing is over; waiting for {len(jobs)} jobs")
+            say(f"no more kills; waiting for {len(jobs)} jobs")
             done |= check(server, jobs, expected, folder)
             workers = children(server.process.pid)
             server.end()
             assert not any(is_alive(worker) for worker in workers)
-            # torch leaves a folder of its own.
+            # PyTorch leaves a folder behind.
             left = list((folder / "tmp").glob("impasto*"))
             assert not left, left
             return done

@@ -1,9 +1,9 @@
-"""How long one tenant's small calls take while another does what costs most, or the worker stands still.
+"""Measures one tenant's small calls while another makes the costliest calls, or the worker is stopped.
 
     python tests/soak/latency.py [SECONDS] [SCENARIO ...]
 
-For each scenario (quiet, uploads, downloads, updates, creates, stopped): median and maximum milliseconds of
-GetJob, UpdateJob (title) and CancelJob.
+Prints for each scenario (quiet, uploads, downloads, updates, creates, stopped) the median and maximum
+milliseconds of GetJob, UpdateJob (title) and CancelJob.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def create(server: ServerProcess, metadata: Metadata) -> str:
 
 
 def large_image(seed: int) -> bytes:
-    """A PNG of noise, about 12 MB, another for each seed."""
+    """A PNG of noise, about 12 MB, different for each seed."""
     noise = PIL.Image.effect_noise((2000, 2000), 80).convert("RGB")
     noise.putpixel((0, 0), (seed % 256, seed // 256 % 256, 7))
     noise = PIL.Image.frombytes("RGB", noise.size, os.urandom(2000 * 2000 * 3))
@@ -53,7 +53,7 @@ def large_image(seed: int) -> bytes:
 
 
 class Noise:
-    """What the other tenant does, on threads of its own, until the end of the block."""
+    """The other tenant, whose calls run on their own threads until the block ends."""
 
     def __init__(self, server: ServerProcess, metadata: Metadata, scenario: str) -> None:
         self._server, self._metadata = server, metadata
@@ -89,7 +89,7 @@ class Noise:
 
         def upload() -> None:
             data = images[next(turns) % len(images)]
-            # New each time, and still a PNG: what follows its end is passed over.
+            # Different data each time, and still a PNG: bytes after its end are ignored.
             data += os.urandom(16)
             sha256 = hashlib.sha256(data).hexdigest()
 
@@ -142,7 +142,7 @@ class Noise:
 
 
 def measure(server: ServerProcess, metadata: Metadata, seconds: float) -> dict[str, list[float]]:
-    """Milliseconds of each small call, made one after the other for so many seconds."""
+    """Makes small calls, one after the other, for some seconds. Returns the milliseconds of each."""
     taken: defaultdict[str, list[float]] = defaultdict(list)
 
     def timed(name: str, call: Callable[..., object], request: object) -> None:

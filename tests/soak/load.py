@@ -1,4 +1,4 @@
-"""How a server bears many callers, in figures: watchers that stall, many of them, many tenants, many rounds.
+"""Measures a server under load: a stalled watcher, many watchers and tenants, many jobs one after another.
 
 python tests/soak/load.py stalled|crowd|rounds [N]
 """
@@ -30,7 +30,7 @@ MIB = 1 << 20
 
 
 def resident_bytes(pid: int) -> int:
-    """A process's resident memory."""
+    """Resident memory of a process, in bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
@@ -48,7 +48,7 @@ def create(
 
 
 def stalled(seconds: float = 30.0) -> dict[str, float]:
-    """A watcher reads nothing for a while, though previews flow."""
+    """Measures a watcher that reads nothing for a while although previews are sent."""
     with running_server(*CPU) as server:
         server.ready()
         name = create(server, ENDLESS, side=200)
@@ -75,7 +75,7 @@ def stalled(seconds: float = 30.0) -> dict[str, float]:
             grown = resident_bytes(server.process.pid) - before
             now = server.stub.GetJob(pb.GetJobRequest(name=name), timeout=60).progress.evaluation
             rate_with = (now - progress) / (time.monotonic() - begin)
-            # What had been sent before it stalled, and then the newest.
+            # Reads the events sent before it stalled, and then the newest.
             newest = 0
             deadline = time.monotonic() + 1.0
             skipped = 0
@@ -102,7 +102,7 @@ def stalled(seconds: float = 30.0) -> dict[str, float]:
 
 
 def crowd(watchers: int = 200, tenants: int = 50, jobs_each: int = 10) -> dict[str, float]:
-    """Many watchers on one job, many tenants with queued jobs, and how quick small calls are meanwhile."""
+    """Measures small calls while one job has many watchers and many tenants have queued jobs."""
     with tempfile.TemporaryDirectory() as folder:
         tokens = Tokens(Path(folder) / "tokens.json")
         bearers = [(("authorization", f"Bearer {tokens.add(f't{i}')}"),) for i in range(tenants)]
@@ -164,7 +164,7 @@ def _ready(server: ServerProcess, metadata: tuple[tuple[str, str], ...]) -> Iter
 
 
 def rounds(number: int = 2000) -> dict[str, float]:
-    """Submits, runs and deletes jobs, and how much memory that leaves."""
+    """Submits, runs and deletes jobs, and measures how much memory the server keeps."""
     with running_server(*CPU) as server:
         server.ready()
         (worker,) = server.worker_pids()

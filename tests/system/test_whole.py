@@ -31,19 +31,19 @@ def run(folder, *command):
 
 def test_the_readmes_main_command_paints(tmp_path):
     command = re.search(r"\.venv/bin/impasto (demo.*)$", README.read_text("utf-8"), re.M)
-    assert command, "the README's first command does not end in the demo any more"
+    assert command, "the README's first command no longer ends in `impasto demo`"
     done = run(tmp_path, *command[1].split(), "--effort", "draft", "--weights", "builtin")
     result = Image.open(tmp_path / "impasto-demo.png")
     assert result.size == (512, 512)
     assert "impasto" in result.text
     assert "512 × 512" in done.stdout + done.stderr
     pixels = np.asarray(result.convert("RGB")).astype(int)
-    # The Starry Night is blue, and the photograph is not; strokes are everywhere.
+    # The Starry Night is blue and the photograph is not; there are strokes everywhere.
     assert pixels[..., 2].mean() > pixels[..., 0].mean() + 20
     assert np.abs(np.diff(pixels, axis=1)).mean() > 5
 
 
-def test_the_report_through_the_service_is_the_reports_program(tmp_path):
+def test_the_report_recipe_paints_the_same_picture_as_the_reports_program(tmp_path):
     features = vgg19_features()
     weights = {f"features.{name}": tensor for name, tensor in features.state_dict().items()}
     torch.save(weights, tmp_path / "vgg19.pth")
