@@ -68,7 +68,7 @@ def test_a_damaged_result_is_not_returned(store: Store, folder: Path, damage: st
     else:
         os.truncate(path, 5 if damage == "truncated" else 0)
     for _ in range(2):
-        with pytest.raises(Damaged, match=f"result of {record.job.name} is damaged; paint it again"):
+        with pytest.raises(Damaged, match=f"result of {record.job.name} is damaged; paint the picture again"):
             store.results.path(record.job.name)
     assert store.results.path(other.job.name) is not None
     store.jobs.delete(record.job.name)

@@ -59,7 +59,7 @@ def test_missing_files_are_reported(folder: Path) -> None:
     record = store.jobs.get(running.job.name)
     assert record is not None
     assert record.checkpoint is None
-    with pytest.raises(Damaged, match="paint it again"):
+    with pytest.raises(Damaged, match="paint the picture again"):
         store.results.path(done.job.name)
     store.close()
 

@@ -1,1 +1,1 @@
-"""What the tests share: servers and hosts that they start, sample pictures, and programs that they run."""
+"""Helpers that the tests share: servers and hosts to start, sample pictures, and programs to run."""

@@ -1,4 +1,4 @@
-"""The client for asyncio behind the looks of the one that blocks, so that the same tests are for both."""
+"""The asyncio client with the interface of the blocking one, so that the same tests apply to both."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ T = TypeVar("T")
 
 @functools.cache
 def _loop() -> asyncio.AbstractEventLoop:
-    """The loop of all clients, in its own thread: what was closed can still be asked."""
+    """The loop of all clients, in its own thread, so that closed clients can still be inspected."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
     return loop
 
 
 class Client:
-    """An `impasto.aio.Client`."""
+    """An `impasto.aio.Client` whose methods block."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         async def make() -> impasto.aio.Client:
@@ -64,7 +64,7 @@ class Client:
 
 
 class Painting:
-    """An `impasto.aio.Painting`, to be waited for."""
+    """An `impasto.aio.Painting` whose methods block."""
 
     def __init__(self, client: Client, painting: impasto.aio.Painting) -> None:
         self._client = client

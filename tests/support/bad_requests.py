@@ -1,4 +1,4 @@
-"""Requests that cannot be painted, each with the field that is at fault."""
+"""Requests that cannot be painted, each with the name of the invalid field."""
 
 from __future__ import annotations
 

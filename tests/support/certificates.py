@@ -1,4 +1,4 @@
-"""Certificates made on the spot."""
+"""Certificates made for a test."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from cryptography.x509.oid import NameOID
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Files (PEM) of a certificate and its key."""
+    """PEM files of a certificate and its key."""
 
     cert: Path
     key: Path
 
     def for_server(self, callers: Path | None = None) -> grpc.ServerCredentials:
-        """For a server of grpcio.
+        """Credentials for a grpcio server.
 
         Args:
-            callers: certificates (PEM) that sign those of the callers, which are then asked for.
+            callers: PEM file of the authority of the callers' certificates; if given, callers need one.
         """
         return grpc.ssl_server_credentials(
             [(self.key.read_bytes(), self.cert.read_bytes())],
@@ -38,7 +38,7 @@ class Authority:
     """Signs certificates.
 
     Attributes:
-        cert: file (PEM) of its own certificate.
+        cert: PEM file of its own certificate.
     """
 
     def __init__(self, folder: Path, name: str = "Test authority") -> None:
@@ -53,9 +53,9 @@ class Authority:
     def issue(
         self, name: str, *, days: tuple[float, float] = (-1, 30), common_name: str | None = None
     ) -> Pair:
-        """A certificate for this machine's loopback, valid from and to so many days from now.
+        """Makes a certificate for the loopback addresses, valid between two times in days from now.
 
-        Its common name is that of its files, or another one; none if that is empty.
+        Its common name is the name of its files, or another one; it has none if that is empty.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         common = name if common_name is None else common_name

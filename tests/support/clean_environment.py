@@ -1,8 +1,8 @@
-"""The environment that every test runs in, whatever the caller's is.
+"""The environment that every test runs in, whatever environment pytest was started in.
 
-A test, and all that it starts, sees only what `clean` lets through: no settings of Impasto's, no locale, no
-terminal, no proxy, no activated environment, and a home folder of its own. The interpreter's own folder comes
-first in PATH, so that `python`, `impasto` or `buf` are those that were installed beside pytest.
+A test and the programs that it starts see only the variables that `clean` keeps: no settings of Impasto, no
+locale, no terminal, no proxy, no activated environment, and a separate home folder. The interpreter's folder
+comes first in PATH, so that `python`, `impasto` and `buf` are those installed beside pytest.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ CALLERS: Mapping[str, str] = dict(os.environ)
 """The environment that pytest was started in."""
 
 _LET_THROUGH = re.compile(
-    # How the interpreter and PyTorch find libraries and devices, and how many threads they take.
+    # How the interpreter and PyTorch find libraries and devices, and how many threads they use.
     "LD_LIBRARY_PATH|DYLD_.*|(CUDA|NVIDIA|ROCR|HIP|HSA|PYTORCH)_.*|(OMP|MKL)_NUM_THREADS"
-    # How pip reaches its index, for the tests of what it fetches. Others than pip are told of no proxy.
+    # How pip reaches its index, for the tests that install packages. Other programs see no proxy.
     "|PIP_.*|REQUESTS_CA_BUNDLE"
-    # What is said to pytest and its plugins.
+    # Options of pytest and its plugins.
     "|CI|BUILD_NUMBER|(PYTEST|HYPOTHESIS|COV|COVERAGE)_.*"
-    # What is said to the tests themselves.
+    # Options of the tests themselves.
     "|IMPASTO_REQUIRE_(EXAMPLES|HOSTS)|IMPASTO_KEEP_PICTURES"
 )
 
 
 def clean(callers: Mapping[str, str], home: Path) -> dict[str, str]:
-    """What of an environment tests may see.
+    """The variables of an environment that tests may see.
 
     Args:
         home: the home folder of the tests.
@@ -55,7 +55,7 @@ def clean(callers: Mapping[str, str], home: Path) -> dict[str, str]:
 
 
 def enter() -> None:
-    """Makes the process's environment a clean one, until the process ends."""
+    """Cleans the environment of this process, until the process ends."""
     home = Path(tempfile.mkdtemp(prefix="impasto-home-"))
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     environment = clean(CALLERS, home)
@@ -63,11 +63,11 @@ def enter() -> None:
         del os.environ[name]
     os.environ.update(environment)
     time.tzset()
-    # For tests that look at who may read a file.
+    # For tests that check who may read a file.
     os.umask(0o022)
 
 
 def _config_of_pip(callers: Mapping[str, str]) -> Path:
-    """The user's own configuration of pip, which is in the home folder that tests do not see."""
+    """The user's pip configuration, which is in the home folder that tests do not see."""
     home = Path(callers.get("HOME") or "/")
     return Path(callers.get("XDG_CONFIG_HOME") or home / ".config") / "pip" / "pip.conf"

@@ -1,4 +1,4 @@
-"""The command line, run within the test's own process."""
+"""The command line, run within the process of the test."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ Impasto = Callable[..., Outcome]
 
 @pytest.fixture
 def impasto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Impasto:
-    """The command line, run in a folder of its own that has a content.png and a style.png."""
+    """The command line, run in a new folder with a content.png and a style.png."""
     monkeypatch.chdir(tmp_path)
-    # Where capturing is off, the terminal that the tests were started in has a width of its own.
+    # Without capturing, the width would be that of the terminal that the tests were started in.
     monkeypatch.setenv("COLUMNS", "80")
     for name in ("content.png", "style.png"):
         Path(name).write_bytes(png())
@@ -44,7 +44,7 @@ def impasto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         code = ended.value.code
         assert isinstance(code, int)
         out, err = capfd.readouterr()
-        # The command keeps gRPC from logging, but only in a process that has not imported it yet.
+        # The command silences gRPC's log, but only in a process that has not imported gRPC yet.
         return Outcome(code, out, re.sub(r"^[IWE]\d{4} .*\.cc:\d+\] .*\n", "", err, flags=re.MULTILINE))
 
     return run
@@ -52,13 +52,13 @@ def impasto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 
 @pytest.fixture
 def at_fake(impasto: Impasto, fake: FakeServer) -> Impasto:
-    """The command line on the fake server."""
+    """The command line, connected to the fake server."""
     return lambda *arguments: impasto(*arguments, "--server", fake.address)
 
 
 @pytest.fixture
 def stylize(impasto: Impasto, fake: FakeServer) -> Impasto:
-    """`impasto stylize content.png style.png -o out.png` and more, on the fake server."""
+    """`impasto stylize content.png style.png -o out.png` with further arguments, on the fake server."""
 
     def run(*arguments: object) -> Outcome:
         images = ["content.png", "style.png", "-o", "out.png"]

@@ -1,7 +1,7 @@
 """A host without widgets, and a service without a network, for tests of the controller.
 
-The host's main thread is the test's: what is posted waits until the test looks (`FakeHost.until`), and time
-passes only when it is told to.
+The host's main thread is that of the test: posted calls wait until the test runs them (`FakeHost.until`), and
+time passes only when the test says so.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PATIENCE = 10.0
 
 
 class FakeHost:
-    """The host: a queue, a clock that the test moves, and what was placed."""
+    """A host: a queue of posted calls, a clock that the test moves, and the pictures that were placed."""
 
     def __init__(self) -> None:
         self.main = threading.get_ident()
@@ -71,11 +71,11 @@ class FakeHost:
 
     @property
     def waits(self) -> list[float]:
-        """How long the timers have left, in seconds."""
+        """Remaining seconds of the timers."""
         return sorted(at - self.now for at, _, _ in self._timers)
 
     def run(self) -> None:
-        """Makes the calls that were posted."""
+        """Makes the posted calls."""
         while True:
             try:
                 call = self._posted.get_nowait()
@@ -92,10 +92,10 @@ class FakeHost:
             self.run()
 
     def until(self, is_so: Callable[[], Any]) -> None:
-        """Runs the main thread until something is so; time does not pass."""
+        """Runs the main thread until a condition is true; time does not pass."""
         deadline = time.monotonic() + PATIENCE
         while not is_so():
-            assert time.monotonic() < deadline, "it does not come about"
+            assert time.monotonic() < deadline, "the condition did not become true"
             try:
                 call = self._posted.get(timeout=0.005)
             except queue.Empty:
@@ -103,7 +103,7 @@ class FakeHost:
             call()
 
     def settle(self, seconds: float = 0.05) -> None:
-        """Runs the main thread for a moment of real time, for what must not come about."""
+        """Runs the main thread for a moment of real time, for something that must not happen."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self.run()
@@ -114,7 +114,7 @@ class FakeHost:
 
 
 class FakeStorage:
-    """Bytes in a dictionary."""
+    """A storage in a dictionary."""
 
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
@@ -130,7 +130,7 @@ class FakeStorage:
 
 
 class FakeJob:
-    """A job, who watches it, and what it was asked."""
+    """A job, its watchers, and the calls about it."""
 
     def __init__(self, job: Job, request: dict[str, Any]) -> None:
         self.job = job
@@ -165,12 +165,12 @@ class FakeJob:
 
 
 class FakeService:
-    """A service whose clients are objects: up or down, its calls recorded, held up or failing as told.
+    """A service without a network. It records its calls, and blocks or fails them as the test says.
 
     Attributes:
         calls: names of the calls made, in order.
-        up: whether it is there; taking it down breaks what is under way.
-        errors: what the next calls of a name raise, in order.
+        up: whether it can be reached; taking it down breaks calls in progress.
+        errors: errors that the next calls of a name raise, in order.
         gates: calls of these names wait until their event is set.
     """
 
@@ -196,7 +196,7 @@ class FakeService:
         self.errors.setdefault(call, []).extend(errors)
 
     def gate(self, call: str) -> threading.Event:
-        """Calls of this name wait from now on, until the event is set."""
+        """Makes calls of this name wait until the returned event is set."""
         self.gates[call] = threading.Event()
         return self.gates[call]
 
@@ -210,12 +210,12 @@ class FakeService:
         self.up = True
 
     def only(self) -> FakeJob:
-        """The only job there is."""
+        """The only job."""
         (fake,) = self.jobs.values()
         return fake
 
     def become(self, state: str, **changes: Any) -> None:
-        """The only job changes its state."""
+        """Changes the state of the only job."""
         fake = self.only()
         fake.job = dataclasses.replace(fake.job, state=state, **changes)
         fake.emit(JobChanged(fake.job))
@@ -237,7 +237,7 @@ class FakeService:
 
 
 class FakeClient:
-    """What of `impasto.Client` the controller uses."""
+    """The part of `impasto.Client` that the controller uses."""
 
     def __init__(self, service: FakeService, server: Server) -> None:
         self._service = service
@@ -252,7 +252,7 @@ class FakeClient:
         waiting = self._service.errors.get(name)
         if waiting:
             raise waiting.pop(0)
-        # What had arrived when the client was closed is done all the same.
+        # A call that had arrived when the client was closed is still carried out.
         if self.closed and gate is None:
             raise JobCancelled("the channel was closed")
         if not self._service.up:

@@ -1,4 +1,4 @@
-"""An Impasto server that paints nothing: what it answers is up to the test."""
+"""An Impasto server that paints nothing: the test decides its answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ METADATA = {"recipe": {"objective": "balanced"}, "weights": "builtin"}
 
 
 def png(width: int = 48, height: int = 32, *, metadata: dict[str, Any] = METADATA, turn: float = 0) -> bytes:
-    """A picture as a server makes it; turned by some degrees to tell it from others."""
+    """A result like a server's; `turn` (degrees) distinguishes it from others."""
     text = PngImagePlugin.PngInfo()
     text.add_itxt("impasto", json.dumps(metadata))
     file = io.BytesIO()
@@ -42,7 +42,7 @@ def png(width: int = 48, height: int = 32, *, metadata: dict[str, Any] = METADAT
 
 
 def metadata_of(request: pb.StylizeRequest) -> dict[str, Any]:
-    """What a server's picture says about its making."""
+    """The metadata in a server's result."""
     spec = request.spec
     told: dict[str, Any] = {
         "impasto": "9.9",
@@ -89,14 +89,14 @@ def digest(image: pb.Image) -> str:
 
 
 def jpeg(width: int, height: int, turn: float = 0) -> bytes:
-    """A preview as a server makes it; turned by some degrees to tell it from others."""
+    """A preview like a server's; `turn` (degrees) distinguishes it from others."""
     file = io.BytesIO()
     Image.linear_gradient("L").rotate(turn).resize((width, height)).convert("RGB").save(file, "JPEG")
     return file.getvalue()
 
 
 def job(state: pb.JobState.ValueType, **fields: object) -> pb.StylizeResponse:
-    """The event that a job is now in this state."""
+    """The event of a job's new state."""
     told = pb.Job(name="jobs/fake", state=state, width=48, height=32, **fields)  # type: ignore[arg-type]
     return pb.StylizeResponse(event=pb.JobEvent(job=told))
 
@@ -104,7 +104,7 @@ def job(state: pb.JobState.ValueType, **fields: object) -> pb.StylizeResponse:
 def numbers(
     evaluation: int, evaluations: int = 4, *, scale: int = 1, preparing: float | None = None
 ) -> pb.Progress:
-    """The numbers of an evaluation; those before the first of a scale, if it is being prepared."""
+    """The progress of an evaluation, or that before a scale's first one, while the scale is prepared."""
     told = pb.Progress(
         evaluation=evaluation,
         evaluations=evaluations,
@@ -138,7 +138,7 @@ def preview(evaluation: int, *, scale: int = 1) -> pb.StylizeResponse:
 
 
 def begin() -> Iterator[pb.StylizeResponse]:
-    """A job's events up to its end: two scales, with numbers and previews."""
+    """A job's events except the last: two scales, with progress and previews."""
     yield job(pb.JOB_STATE_QUEUED)
     yield job(pb.JOB_STATE_RUNNING, network=NETWORK, device="cpu")
     for evaluation in range(1, 5):
@@ -148,7 +148,7 @@ def begin() -> Iterator[pb.StylizeResponse]:
 
 
 def begin_with_targets() -> Iterator[pb.StylizeResponse]:
-    """As `begin`, of a job whose targets take a while to be found, at both scales."""
+    """As `begin`, for a job whose targets take a while to compute at both scales."""
     scales = set()
     for response in begin():
         scale = response.event.progress.scale
@@ -162,7 +162,7 @@ def begin_with_targets() -> Iterator[pb.StylizeResponse]:
 
 
 def succeeded(**fields: object) -> pb.StylizeResponse:
-    """The event that the job is done."""
+    """The event of a job that succeeded."""
     return job(
         pb.JOB_STATE_SUCCEEDED,
         network=NETWORK,
@@ -203,7 +203,7 @@ def paint(
 def paint_with_targets(
     request: pb.StylizeRequest, context: grpc.ServicerContext
 ) -> Iterator[pb.StylizeResponse]:
-    """As `paint`, of a job whose targets take a while to be found."""
+    """As `paint`, for a job whose targets take a while to compute."""
     yield from begin_with_targets()
     yield succeeded()
     for chunk in chunks(png()):
@@ -223,7 +223,7 @@ def paint_as(
 def paint_recorded(
     request: pb.StylizeRequest, context: grpc.ServicerContext, *, turn: float = 0, width: int = 48
 ) -> Iterator[pb.StylizeResponse]:
-    """As `paint`, with a picture that says how it was made."""
+    """As `paint`, with a result that says how it was made."""
     yield from begin()
     yield succeeded()
     for chunk in chunks(png(width, metadata=metadata_of(request), turn=turn)):
@@ -231,7 +231,7 @@ def paint_recorded(
 
 
 def paint_forever(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
-    """A job that goes on until its caller leaves."""
+    """A job that goes on until its call is cancelled."""
     yield from begin()
     while context.is_active():
         yield preview(4, scale=2)
@@ -276,7 +276,7 @@ def events(*responses: pb.StylizeResponse) -> list[pb.JobEvent]:
 
 
 def course() -> list[pb.JobEvent]:
-    """All that happens to a job that succeeds, numbered."""
+    """All events of a job that succeeds, numbered."""
     return events(*begin(), succeeded())
 
 
@@ -285,35 +285,35 @@ def heartbeat(sequence: int) -> pb.JobEvent:
 
 
 def resume(sequence: int, milliseconds: int = 0) -> pb.JobEvent:
-    """The event that the server ends the stream and wants to be called again."""
+    """The event with which the server ends a stream and asks the client to call again."""
     told = pb.JobEvent(sequence=sequence)
     told.resume.retry_delay.FromMilliseconds(milliseconds)
     return told
 
 
 def snapshot(log: list[pb.JobEvent]) -> pb.JobEvent:
-    """What a stream begins with after these events: the job as it is."""
+    """The event that a stream begins with after these events: the current job."""
     newest = next(event for event in reversed(log) if event.HasField("job"))
     return pb.JobEvent(sequence=log[-1].sequence, job=newest.job)
 
 
 class FakeServer(pb_grpc.StyleTransferServicer):
-    """Answers as its script says.
+    """A server that answers as its scripts say.
 
     Attributes:
-        address: where it listens.
+        address: HOST:PORT.
         script: makes the answers of the next `Stylize`; events without a sequence are numbered.
-        watch_script: makes the answers of the next `WatchJob`; by default what `log` has.
-        log: what happens to the job.
-        requests: what was asked of `Stylize`.
-        calls: every call: its name, its request (for an upload the list of them) and its metadata.
-        faults: for calls by their name, how the next ones end instead of being answered.
-        token: what callers must show, if anything.
-        jobs: what there is, by name, the oldest first.
-        images: what was uploaded whole, by digest; `parts`: what was not.
-        result: the picture that is downloaded.
-        breaks: after how many bytes the next uploads or downloads break off.
-        left: set when a caller has left a `Stylize` before its end, or it has ended.
+        watch_script: makes the answers of the next `WatchJob`; by default the events in `log`.
+        log: events of the job.
+        requests: requests of `Stylize`.
+        calls: every call: its name, its request (for an upload, the list of requests) and its metadata.
+        faults: errors with which the next calls of a name end.
+        token: token that callers must send; None: they need none.
+        jobs: the jobs by name, oldest first.
+        images: whole uploads by digest; `parts`: unfinished uploads.
+        result: the picture to download.
+        breaks: numbers of bytes after which the next uploads or downloads are interrupted.
+        left: set when a `Stylize` has ended, or its caller cancelled it.
         cancelled: set when a job was cancelled by name.
     """
 
@@ -382,7 +382,7 @@ class FakeServer(pb_grpc.StyleTransferServicer):
         jobs = [
             job for job in reversed(self.jobs.values()) if not request.states or job.state in request.states
         ]
-        # Two to a page, whatever is asked for: there may be fewer.
+        # Always two jobs on a page: a page may have fewer than requested.
         start = int(request.page_token or 0)
         return pb.ListJobsResponse(
             jobs=jobs[start : start + 2], next_page_token=str(start + 2) if start + 2 < len(jobs) else ""
@@ -524,7 +524,7 @@ class FakeServer(pb_grpc.StyleTransferServicer):
         metadata = dict(context.invocation_metadata())
         self.calls.append((name, request, metadata))
         if self.token is not None and metadata.get("authorization") != f"Bearer {self.token}":
-            self._abort(context, status(grpc.StatusCode.UNAUTHENTICATED, "no token, or none that is known"))
+            self._abort(context, status(grpc.StatusCode.UNAUTHENTICATED, "the token is missing or unknown"))
         if self.faults.get(name):
             self._abort(context, self.faults[name].pop(0))
 
@@ -548,10 +548,10 @@ class FakeServer(pb_grpc.StyleTransferServicer):
 
 
 class Running:
-    """A server on a port that it keeps, to be stopped and started again.
+    """A server that can be stopped and started again on the same port.
 
     Args:
-        credentials: of TLS; None for plaintext.
+        credentials: TLS credentials; None: plaintext.
     """
 
     def __init__(
@@ -578,7 +578,7 @@ class Running:
         self._server.start()
 
     def stop(self) -> None:
-        """Cuts off whoever is calling."""
+        """Stops the server and breaks all calls."""
         self._server.stop(None).wait()
 
 
@@ -605,10 +605,10 @@ def serving(
 
 
 class Line:
-    """A line between callers and a server that can be cut, or fall silent.
+    """A connection between callers and a server that can be broken, or go silent.
 
     Attributes:
-        address: for callers.
+        address: HOST:PORT for callers.
     """
 
     def __init__(self, server: str) -> None:
@@ -645,7 +645,7 @@ class Line:
                 end.shutdown(socket.SHUT_RDWR)
 
     def cut(self) -> None:
-        """Breaks every connection there is, with no more said on either side."""
+        """Breaks every connection, without any last data on either side."""
         sockets, self._sockets = self._sockets, []
         for end in sockets:
             with contextlib.suppress(OSError):
@@ -654,7 +654,7 @@ class Line:
                 end.close()
 
     def silence(self) -> None:
-        """Carries nothing any more, and breaks nothing."""
+        """Stops passing data on, but keeps the connections open."""
         self._flows.clear()
 
     def flow(self) -> None:
@@ -676,7 +676,7 @@ def fake() -> Iterator[FakeServer]:
 
 @pytest.fixture
 def line(fake: FakeServer) -> Iterator[Line]:
-    """A line to the fake server."""
+    """A connection to the fake server that can be broken."""
     laid = Line(fake.address)
     yield laid
     laid.close()

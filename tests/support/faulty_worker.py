@@ -1,6 +1,6 @@
 """A worker whose device fails: `python faulty_worker.py EVALUATION MESSAGE ARGUMENTS...`
 
-At an evaluation, counted from 1, computing raises a RuntimeError with a message; all else is the real worker.
+At the given evaluation, from 1, it raises a RuntimeError with the message; the rest is the real worker.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The real GIMP 3, in a chroot of its own, with the plug-in in a fresh profile."""
+"""The real GIMP 3, in a chroot, with the plug-in in a new profile."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from support.clean_environment import CALLERS
 
 PROGRAMS = Path(__file__).parents[1] / "plugins" / "gimp"
 CHROOT = PROGRAMS / "chroot"
-"""Kept in the caller's own cache, since it takes minutes to make; what runs in it sees no environment."""
+"""The chroot is in the user's cache, since it takes minutes to make; programs in it see no environment."""
 CANNOT = 77
 PYTHON = ("--batch-interpreter=python-fu-eval", "-b")
 SETTING_UP = 900.0
-"""Seconds for making the chroot; done once on a machine."""
+"""Maximum seconds to make the chroot, once per machine."""
 PATIENCE = 400.0
-"""Seconds for one run of GIMP; far more than any takes."""
+"""Maximum seconds for one run of GIMP; far more than any run takes."""
 
 
 def set_up() -> None:
-    """Makes the chroot if it is not there, and fetches what the plug-in needs; skips the test where that
-    cannot be."""
+    """Makes the chroot if necessary, and fetches what the plug-in needs. Skips the test if that fails."""
     made = subprocess.run([CHROOT, "make"], env=CALLERS, capture_output=True, text=True, timeout=SETTING_UP)
     if made.returncode == CANNOT:
         pytest.skip(made.stderr.strip())
@@ -38,10 +37,10 @@ def set_up() -> None:
 
 
 class Gimp:
-    """A profile of GIMP's with the plug-in in it.
+    """A GIMP profile with the plug-in.
 
     Attributes:
-        folder: seen by GIMP as /share.
+        folder: folder that GIMP sees as /share.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,18 +48,18 @@ class Gimp:
         plugins.install("gimp", folders=[folder / "home" / ".config" / "GIMP" / "3.0" / "plug-ins"])
 
     def console(self, program: str, **given: Any) -> dict[str, Any]:
-        """Runs a program of `tests/plugins/gimp` in GIMP's own Python, without a window.
+        """Runs a program of `tests/plugins/gimp` in GIMP's Python, without a window.
 
         Args:
-            given: what it finds as `exchange.GIVEN`.
+            given: value of `exchange.GIVEN` in the program.
 
         Returns:
-            What it left in `exchange.TOLD`.
+            The value of `exchange.TOLD` at the end.
         """
         return self._run(program, given, ["gimp-console", "-idf", "--quit", *PYTHON])
 
     def window(self, program: str, image: str, **given: Any) -> dict[str, Any]:
-        """As `console`, beside GIMP's window with an image of the folder opened, on a screen of its own."""
+        """As `console`, with GIMP's window on a virtual screen, and an image of the folder open in it."""
         return self._run(
             program,
             given,
@@ -73,7 +72,7 @@ class Gimp:
         (self.folder / "given.json").write_text(json.dumps(given))
         for name in (program, "exchange.py", "screen"):
             shutil.copy(PROGRAMS / name, self.folder / name)
-        # GIMP's own exit status says nothing: what counts is what the program left.
+        # GIMP's exit status says nothing about the program; `exchange.TOLD` does.
         done = subprocess.run(
             [CHROOT, "run", "env", "HOME=/share/home", *command, _WRAPPED.format(program=program)],
             env={**CALLERS, "GIMP_SHARE": str(self.folder)},

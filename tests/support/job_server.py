@@ -1,6 +1,6 @@
-"""A server of jobs that paints nothing: it counts evaluations, and fails as the test says.
+"""A job server that paints nothing: it counts evaluations, and fails as the test says.
 
-Its jobs outlive it, as the real one's do: `serving` may be entered again on the same port with the same jobs.
+As with the real server, jobs outlive it: `serving` may be entered again on the same port with the same jobs.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ FINAL = (pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED)
 
 @dataclasses.dataclass
 class Jobs:
-    """The jobs of a server, and what it does wrong.
+    """The jobs of a server, and its faults.
 
     Attributes:
-        pace: seconds of an evaluation.
-        error: why a job fails at its end; None: it succeeds.
-        token: what callers have to show; empty: nothing.
-        lose_answers: calls of `CreateJob` whose answer is lost after the job was made.
-        cut_watches: `WatchJob` streams that break off after their third event.
-        cut_downloads: `DownloadImage` streams that break off after their first piece.
+        pace: seconds per evaluation.
+        error: error with which a job fails at its end; None: it succeeds.
+        token: token that callers must send; empty: none.
+        lose_answers: number of next `CreateJob` calls whose answer is lost after the job was created.
+        cut_watches: number of next `WatchJob` streams that break off after their third event.
+        cut_downloads: number of next `DownloadImage` streams that break off after their first piece.
         drain: whether the next `WatchJob` ends with a `resume` event.
-        damage: whether the picture is damaged on its way.
-        picture: what every job becomes.
+        damage: whether the result is damaged on its way.
+        picture: the result of every job.
         made: the jobs by their `request_id`.
-        watches, downloads: the requests that came.
+        watches, downloads: requests received.
     """
 
     pace: float = 0.02
@@ -58,13 +58,13 @@ class Jobs:
     downloads: list[pb.DownloadImageRequest] = dataclasses.field(default_factory=list)
 
     def only(self) -> pb.Job:
-        """The one job there is."""
+        """The only job."""
         (job,) = self.made.values()
         return job
 
 
 class JobServer(pb_grpc.StyleTransferServicer):
-    """Answers the calls of a client that makes a job, watches it and fetches its picture."""
+    """Answers a client that creates a job, watches it and downloads its result."""
 
     def __init__(self, jobs: Jobs) -> None:
         self.jobs = jobs
@@ -121,7 +121,7 @@ class JobServer(pb_grpc.StyleTransferServicer):
     def _events(self, job: pb.Job, request: pb.WatchJobRequest) -> Iterator[pb.JobEvent]:
         sequences = itertools.count(max(request.after_sequence, 2 * job.progress.evaluation) + 1)
         yield pb.JobEvent(sequence=next(sequences), job=job)
-        yield pb.JobEvent(sequence=1)  # an event of a kind that this client does not know
+        yield pb.JobEvent(sequence=1)  # an event of a kind that the client does not know
         while job.state not in FINAL:
             self.stopping.wait(self.jobs.pace)
             if self.stopping.is_set():
@@ -212,7 +212,7 @@ def _preview(job: pb.Job) -> pb.Preview:
 def serving(
     jobs: Jobs, *, port: int = 0, credentials: grpc.ServerCredentials | None = None
 ) -> Iterator[JobServer]:
-    """A server of these jobs on this machine; left, it breaks off whatever is under way."""
+    """A server of these jobs on this machine; at the end it breaks all calls in progress."""
     served = JobServer(jobs)
     server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
     pb_grpc.add_StyleTransferServicer_to_server(served, server)

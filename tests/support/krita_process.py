@@ -1,4 +1,4 @@
-"""The real Krita as a process, with a profile of its own."""
+"""The real Krita as a process, with a new profile."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "client" / "plugins" / "krita"
 CLIENT = ROOT / "client"
 INSIDE = ROOT / "tests" / "plugins" / "krita"
-"""What runs inside Krita."""
+"""The script that runs inside Krita."""
 IMPORTER = Path("/usr/share/krita/pykrita/plugin_importer")
 DATA = CLIENT / "impasto" / "data"
 LIMIT = 500.0
-"""Seconds after which Krita is ended, whatever it does."""
+"""Seconds after which Krita is killed, whatever it does."""
 
 
 def require(*programs: str) -> None:
@@ -36,14 +36,14 @@ def require(*programs: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Ran:
-    """What a run of Krita left: its results, and pictures in a folder."""
+    """The outcome of a run of Krita: its results, and pictures in a folder."""
 
     results: dict[str, Any]
     folder: Path
 
 
 def plugin_zip(path: Path) -> Path:
-    """The plug-in as a zip that Krita's importer takes, with the client in it."""
+    """The plug-in as a zip for Krita's importer, with the client in it."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.write(PLUGIN / "impasto_krita.desktop", "impasto_krita.desktop")
         for folder, source in (
@@ -53,13 +53,13 @@ def plugin_zip(path: Path) -> Path:
             for file in sorted(source.rglob("*")):
                 if "__pycache__" not in file.parts and "_vendor" not in file.parts:
                     archive.write(file, f"{folder}/{file.relative_to(source)}")
-            # The importer looks for the folder itself, too.
+            # The importer also looks for an entry of the folder itself.
             archive.mkdir(folder) if hasattr(archive, "mkdir") else archive.writestr(f"{folder}/", "")
     return path
 
 
 def imported(archive: Path, resources: Path) -> None:
-    """Puts a plug-in into a profile, by Krita's own importer."""
+    """Puts a plug-in into a profile with Krita's own importer."""
     resources.mkdir(parents=True)
     program = (
         f"import sys; sys.path.insert(0, {str(IMPORTER)!r}); from plugin_importer import PluginImporter\n"
@@ -69,7 +69,7 @@ def imported(archive: Path, resources: Path) -> None:
 
 
 def environment(home: Path, settings: dict[str, Any], python_path: list[str]) -> dict[str, str]:
-    """Of a Krita with a profile of its own, and nothing of the environment that the tests run in."""
+    """The environment of a Krita with a new profile, with nothing from that of the tests."""
     return {
         "PATH": "/usr/bin:/bin",
         "LANG": "C.UTF-8",

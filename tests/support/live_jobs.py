@@ -17,10 +17,10 @@ from support.stored_jobs import new_record
 
 
 class Ends:
-    """What the registry counts.
+    """The metrics that the registry reports to.
 
     Attributes:
-        states: the final states that jobs came to, in order.
+        states: the final states of jobs, in order.
     """
 
     def __init__(self) -> None:
@@ -31,12 +31,12 @@ class Ends:
 
 
 class Stay:
-    """A stay on a device that does as it is told and writes that down.
+    """A stay on a device that does as it is told, and records it.
 
     Attributes:
-        said: what the job said to it.
-        answers: what it says to recipes, the last again and again; None: it does not paint the job.
-        asked: set whenever it is asked about a recipe.
+        said: names of the calls that the job made.
+        answers: answers to recipes, the last one repeatedly; None: it does not paint the job.
+        asked: set whenever it gets a recipe.
         may_answer: it answers once this is set.
     """
 
@@ -73,7 +73,7 @@ class Stay:
         self.off_device.set()
 
     async def told(self, word: str) -> None:
-        """Waits until the job has said this last."""
+        """Waits until this is the last call that the job made."""
         while self.said[-1:] != [word]:
             self._heard.clear()
             await self._heard.wait()
@@ -87,7 +87,7 @@ class Stay:
 async def registry_in(
     folder: Path, *, max_jobs: int = 1000, max_jobs_of_tenant: int = 200, ends: Ends | None = None
 ) -> AsyncIterator[Registry]:
-    """A registry of the jobs in a folder, until its server ends in good order."""
+    """A registry of the jobs in a folder, until its server shuts down properly."""
     store = Store(folder)
     registry = Registry(
         AsyncStore(store),
@@ -115,7 +115,7 @@ def on_disk(registry: Registry, job: Job) -> pb.Job | None:
 
 
 async def read(watcher: Watcher) -> list[pb.JobEvent]:
-    """Every event until the last."""
+    """All events of a watcher until the last."""
     events = []
     try:
         while True:

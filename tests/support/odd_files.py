@@ -1,4 +1,4 @@
-"""Files that no library here writes, put together by hand: PNGs chunk by chunk, TIFFs tag by tag."""
+"""Unusual files that no library writes: PNGs made chunk by chunk, TIFFs tag by tag."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def chunk(kind: bytes, data: bytes, *, crc: int | None = None) -> bytes:
-    """A chunk of a PNG; its check sum is right unless another is given."""
+    """A chunk of a PNG; its CRC is right unless another one is given."""
     crc = zlib.crc32(kind + data) if crc is None else crc
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
 
@@ -31,7 +31,7 @@ def png(
 
     Args:
         before, after: chunks before and after the pixels.
-        depth, width: in bits and pixels, where several pixels share a byte.
+        depth, width: bits per sample and pixels per row, if several pixels share a byte.
     """
     depth = depth or 8 * samples.itemsize
     rows = samples.astype(f">u{samples.itemsize}").reshape(len(samples), -1)
@@ -46,7 +46,7 @@ _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
 def tiff_directory(entries: Sequence[Entry], at: int, following: int = 0, order: str = "<") -> bytes:
-    """A directory of tags (number, type, values) that will lie at so many bytes."""
+    """A directory of tags (number, type, values) for an offset in the file."""
     out, extra = struct.pack(order + "H", len(entries)), b""
     tail = at + 2 + 12 * len(entries) + 4
     for tag, kind, values in sorted(entries):
@@ -71,14 +71,14 @@ def tiff(
     extra: Sequence[int] | None = None,
     more: Sequence[Entry] = (),
 ) -> bytes:
-    """An uncompressed TIFF of samples (height, width) or (height, width, channels), one strip a plane.
+    """An uncompressed TIFF of samples (height, width) or (height, width, channels), one strip per plane.
 
     Args:
-        bits, width: where several pixels share a byte.
+        bits, width: bits per sample and pixels per row, if several pixels share a byte.
         format: the tag SampleFormat: 1 unsigned, 2 signed, 3 floating point.
-        separate: a plane for each channel.
+        separate: whether each channel has its own plane.
         extra: the tag ExtraSamples.
-        more: tags besides, or instead of, those that follow from the rest.
+        more: tags that are added, or replace those that follow from the other arguments.
     """
     samples = samples.reshape(*samples.shape[:2], -1)
     channels = samples.shape[2]

@@ -16,7 +16,7 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 def random_weights(architecture: Architecture, seed: int = 0) -> Weights:
-    """A VGG's convolutions up to conv5_1, initialised as torchvision does."""
+    """Weights of a VGG's convolutions up to conv5_1, initialised as in torchvision."""
     generator = torch.Generator().manual_seed(seed)
     convolutions, channels = {}, 3
     for name in convolution_names(architecture):

@@ -1,4 +1,4 @@
-"""A caller that does with HTTP/2 what no gRPC library does: for tests of what a server bears."""
+"""A caller that uses HTTP/2 as no gRPC library does, for tests of what a server withstands."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def framed(message: bytes, *, claimed: int | None = None, compressed: bool = False) -> bytes:
-    """A message as gRPC sends it, with another length than its own if one is claimed."""
+    """A message with gRPC's prefix, which gives the length `claimed` instead of the real one."""
     return struct.pack(">BI", compressed, len(message) if claimed is None else claimed) + message
 
 
 class Caller:
-    """One connection.
+    """A connection.
 
     Attributes:
-        events: what came from the server.
+        events: HTTP/2 events from the server.
         closed: whether the server has closed the connection.
     """
 
@@ -35,13 +35,13 @@ class Caller:
         """
         Args:
             address: HOST:PORT.
-            window: bytes that the server may send before this caller has taken any.
+            window: bytes that the server may send before this caller acknowledges any.
         """
         host, _, port = address.rpartition(":")
         self.events: list[h2.events.Event] = []
         self.closed = False
         self._socket = socket.create_connection((host, int(port)))
-        # Little room for what is not read, so that the server feels it.
+        # A small buffer for unread data, so that the server is blocked soon.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         config = h2.config.H2Configuration(
             client_side=True,
@@ -58,7 +58,7 @@ class Caller:
         self.listen(lambda: any(isinstance(e, h2.events.RemoteSettingsChanged) for e in self.events))
 
     def open(self, path: bytes, headers: Headers | None = None) -> int:
-        """Begins a call and returns the number of its stream."""
+        """Begins a call. Returns the number of its stream."""
         stream = int(self._http.get_next_available_stream_id())
         start = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x")]
         rest = [(b"te", b"trailers"), (b"content-type", b"application/grpc")]
@@ -67,7 +67,7 @@ class Caller:
         return stream
 
     def send(self, stream: int, data: bytes, *, patience: float = PATIENCE, end: bool = False) -> int:
-        """Sends as much of the data as the server takes, and returns how many bytes that was."""
+        """Sends as much of the data as the server accepts. Returns the number of bytes sent."""
         sent = 0
         with contextlib.suppress(h2.exceptions.StreamClosedError, OSError):
             while sent < len(data):
@@ -89,7 +89,7 @@ class Caller:
         return sent
 
     def listen(self, is_so, patience: float = PATIENCE) -> bool:  # type: ignore[no-untyped-def]
-        """Takes what the server sends until something is so; tells whether it came to be."""
+        """Receives data until a condition is true. Returns whether it became true in time."""
         deadline = time.monotonic() + patience
         while not is_so():
             left = deadline - time.monotonic()
@@ -108,7 +108,7 @@ class Caller:
             try:
                 self.events += self._http.receive_data(data)
             except h2.exceptions.ProtocolError:
-                # It has ended the connection, and had more under way.
+                # The server has closed the connection, and more data was in transit.
                 self.closed = True
             with contextlib.suppress(OSError):
                 self._flush()
@@ -141,7 +141,7 @@ class Caller:
 
 @contextlib.contextmanager
 def calling(address: str, **options: int) -> Iterator[Caller]:
-    """A connection for as long as the block."""
+    """A connection that is open until the block ends."""
     caller = Caller(address, **options)
     try:
         yield caller

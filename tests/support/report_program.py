@@ -13,7 +13,7 @@ STD = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).view(1, 3, 1, 1)
 
 
 def vgg19_features() -> nn.Sequential:
-    """torchvision's VGG-19 `features` as it ships them, ReLUs in place, with random weights."""
+    """torchvision's VGG-19 `features`, with in-place ReLUs and random weights."""
     torch.manual_seed(7)
     features = make_layers(cfgs["E"], batch_norm=False)
     for module in features:

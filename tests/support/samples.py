@@ -26,7 +26,7 @@ def mask(width: int = 32, height: int = 24) -> PIL.Image.Image:
 
 
 def coded(image: PIL.Image.Image, format: str = "PNG", **options: Any) -> bytes:
-    """An image as a file's bytes."""
+    """An image encoded as a file."""
     stream = io.BytesIO()
     image.save(stream, format, **options)
     return stream.getvalue()
@@ -44,7 +44,7 @@ def stylize_request(
     recipe: pb.Recipe | None = None,
     **fields: Any,
 ) -> pb.StylizeRequest:
-    """A request to paint a small photo, six evaluations unless the recipe says otherwise."""
+    """A request to paint a small photo, with six evaluations unless the recipe says otherwise."""
     spec = pb.JobSpec(
         content=pb.Image(encoded=coded(photo()) if content is None else content),
         styles=[pb.Style(image=pb.Image(encoded=coded(photo(20, 28)) if style is None else style))],

@@ -1,4 +1,4 @@
-"""A real server for tests: the command `impasto-server` in a process of its own, on a free port."""
+"""A real server for tests: the command `impasto-server` in its own process, on a free port."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ServerProcess:
         address: HOST:PORT.
         process: the gateway's process; its stdin is a pipe.
         channel, stub: a connection to it.
-        folder: where it puts temporary files.
+        folder: folder for temporary files.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], folder: Path, log: Path) -> None:
@@ -57,12 +57,12 @@ class ServerProcess:
         return until(self.info, lambda info: all(d.state == pb.DEVICE_STATE_READY for d in info.devices))
 
     def worker_pids(self) -> list[int]:
-        """Process ids of the workers there are."""
+        """Process ids of the running workers."""
         return [pid for pid in children(self.process.pid) if b"impasto_server.worker" in _command(pid)]
 
 
 def until(look: Callable[[], T], is_so: Callable[[T], bool]) -> T:
-    """Looks again and again until it is so."""
+    """Calls `look` repeatedly until its value satisfies a condition, and returns the value."""
     deadline = time.monotonic() + PATIENCE
     while not is_so(seen := look()):
         assert time.monotonic() < deadline, f"still {seen!r}"
@@ -80,12 +80,12 @@ def _command(pid: int) -> bytes:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        # It has ended meanwhile.
+        # The process has ended meanwhile.
         return b""
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
+    """Whether a process is running; a zombie is not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -96,12 +96,12 @@ def is_alive(pid: int) -> bool:
 def running_server(
     *arguments: str, within: Sequence[str] = (), cwd: Path | None = None
 ) -> Iterator[ServerProcess]:
-    """Starts a server with a data folder of its own; ends it by its stdin and SIGTERM, or by force.
+    """Starts a server with a new data folder. Ends it with its stdin and SIGTERM, or kills it.
 
     Args:
-        arguments: of `impasto-server serve`.
-        within: a command that runs the one that follows it in its own process.
-        cwd: the folder to start it in.
+        arguments: arguments of `impasto-server serve`.
+        within: a command that runs another command, which follows it, in the same process.
+        cwd: working folder of the server.
     """
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -13,7 +13,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store.store import Record, Store
 
 RESERVED_BYTES = 4 * 3 * 4 + (64 << 10)
-"""What an unfinished `new_record` holds of its tenant's quota for its result."""
+"""Bytes of its tenant's quota that an unfinished `new_record` reserves for its result."""
 
 _clock = itertools.count(1_700_000_000_000_000_000, 1_000_000)
 
@@ -21,7 +21,7 @@ _clock = itertools.count(1_700_000_000_000_000_000, 1_000_000)
 def new_record(
     images: Sequence[str] = (), *, tenant: str = "anna", request_id: str = "", request_digest: bytes = b""
 ) -> Record:
-    """A job just made, each a millisecond later than the one before; its images: content, then styles."""
+    """A new job, created a millisecond after the previous one. Its images: the content, then the styles."""
     job = pb.Job(name=f"jobs/{secrets.token_urlsafe(16)}", state=pb.JOB_STATE_QUEUED, width=4, height=3)
     job.create_time.FromNanoseconds(next(_clock))
     spec = pb.JobSpec(styles=[pb.Style(image=pb.Image(sha256=sha256)) for sha256 in images[1:]])
@@ -52,7 +52,7 @@ def sha256_of(data: bytes) -> str:
 
 
 def image_bytes(store: Store, tenant: str, sha256: str) -> bytes | None:
-    """The bytes of a tenant's image; None if it has none of this digest."""
+    """The bytes of a tenant's image; None if there is no such image."""
     image = store.images.get(tenant, sha256)
     return None if image is None else image.path.read_bytes()
 
@@ -65,6 +65,6 @@ def write_checkpoint(store: Store, name: str, evaluation: int, data: bytes) -> b
 
 
 def files_in(folder: Path) -> set[str]:
-    """Every file there is in a store's folder, but for its database, lock and reserve."""
+    """All files in a store's folder, except its database, lock and reserve."""
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return {name for name in names if "/" in name}

@@ -1,8 +1,8 @@
-"""A process that stores jobs without end and tells of what was acknowledged: to be killed.
+"""A process that stores jobs until it is killed, and reports what was acknowledged.
 
 `storing_program.py FOLDER` prints a line of JSON for each acknowledged change. `storing_program.py FOLDER
-every-step` does a few changes in a child process that dies just before, and in another that dies just after,
-each step that makes something durable or removes something, and checks after each what is there.
+every-step` makes a few changes in child processes that die just before or just after each step that makes
+something durable or removes something, and checks the store after each.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from typing import Any
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store.store import Record, Store
-from support.stored_jobs import ended, files_in, new_record, write_checkpoint
+
+# Python puts the folder of this program on its path, not the one that `support` is in.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from support.stored_jobs import ended, files_in, new_record, write_checkpoint  # noqa: E402
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -31,7 +35,7 @@ def sha256_of(data: bytes) -> str:
 
 
 def whole_life(store: Store, chance: random.Random, tell: Tell) -> None:
-    """A job from its image to its result, and perhaps its deletion."""
+    """Stores a job from its image to its result, and perhaps deletes it."""
     image = chance.randbytes(chance.randrange(1, 50_000))
     if chance.random() < 0.5:
         sha256 = store.images.put("anna", image)
@@ -48,7 +52,7 @@ def whole_life(store: Store, chance: random.Random, tell: Tell) -> None:
     tell({"job": name, "image": sha256})
     for evaluation in range(chance.randrange(4)):
         checkpoint = chance.randbytes(chance.randrange(1, 100_000))
-        # Told before too: killed between the two, either may be there.
+        # Reported before the change too: after a kill between the two, either outcome is right.
         tell({"job": name, "checkpoint": sha256_of(checkpoint), "evaluation": evaluation, "sure": False})
         write_checkpoint(store, name, evaluation, checkpoint)
         tell({"job": name, "checkpoint": sha256_of(checkpoint), "evaluation": evaluation, "sure": True})
@@ -66,7 +70,7 @@ def whole_life(store: Store, chance: random.Random, tell: Tell) -> None:
 
 
 def check(folder: Path, told: list[dict[str, Any]]) -> int:
-    """Opens the store and compares it with what was told of it; returns how many jobs were checked."""
+    """Opens the store and compares it with the reports. Returns the number of jobs checked."""
     jobs: dict[str, list[dict[str, Any]]] = {}
     for line in told:
         if "job" in line:
@@ -122,7 +126,7 @@ def check_job(store: Store, record: Record, lines: list[dict[str, Any]]) -> None
 
 
 def die_at(step: int, after: bool) -> None:
-    """Kills this process at its n-th step of these kinds, from 0."""
+    """Kills this process just before or after a step, counted from 0."""
     steps = itertools.count()
 
     def fatal(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -143,7 +147,7 @@ def die_at(step: int, after: bool) -> None:
 
 
 def teller(descriptor: int) -> Tell:
-    write = os.write  # as it is before `die_at`
+    write = os.write  # the original, before `die_at` replaces it
 
     def tell(line: dict[str, Any]) -> None:
         write(descriptor, json.dumps(line).encode() + b"\n")
@@ -152,7 +156,7 @@ def teller(descriptor: int) -> Tell:
 
 
 def every_step(folder: Path) -> int:
-    """Kills a child at each of its steps; returns how many there are."""
+    """Kills a child at each of its steps. Returns the number of steps."""
     for step in itertools.count():
         for after in (False, True):
             place, log = folder / f"{step}-{after}", folder / f"{step}-{after}.log"

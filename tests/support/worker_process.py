@@ -1,4 +1,4 @@
-"""A real worker for tests: `python -m impasto_server.worker` in a process of its own, on a Unix socket."""
+"""A real worker for tests: `python -m impasto_server.worker` in its own process, on a Unix socket."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class WorkerProcess:
     Attributes:
         process: its process; its stdin is a pipe.
         stub: a connection to it.
-        turn_file: whose turn it is.
+        turn_file: file that names the job whose turn it is.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], channel: grpc.Channel, folder: Path) -> None:
@@ -58,7 +58,7 @@ class WorkerProcess:
         *,
         timeout: float = PATIENCE,
     ) -> Any:
-        """The call; iterate it for its responses."""
+        """Starts a Run call; iterate over it for its responses."""
         return self.stub.Run(iter(run_requests(begin, images, checkpoint)), timeout=timeout)
 
     def update(self, name: str, **fields: Any) -> worker_pb2.UpdateRunResponse:
@@ -72,14 +72,14 @@ class WorkerProcess:
 
 
 class Outcome:
-    """What a call of Run told, taken together.
+    """The responses of a Run call, collected.
 
     Attributes:
-        kinds: the payloads, in order, each once where several follow one another.
-        progress: all numbers.
+        kinds: kinds of the payloads in order, without immediate repetitions.
+        progress: all progress.
         previews: all previews.
-        checkpoints: all whole ones.
-        result: the picture's samples.
+        checkpoints: all whole checkpoints.
+        result: samples of the result.
     """
 
     def __init__(self) -> None:
@@ -121,7 +121,7 @@ class Outcome:
         return kind
 
     def read(self, call: RunCall, until: str | None = None) -> Outcome:
-        """Reads up to a payload of a kind, or to the end."""
+        """Reads up to the first payload of a kind, or to the end."""
         for response in call:
             if self.take(response) == until:
                 break
@@ -142,7 +142,7 @@ class Outcome:
 
 
 def named(image: bytes) -> pb.Image:
-    """An image named by its digest."""
+    """An image that is named by its digest."""
     return pb.Image(sha256=hashlib.sha256(image).hexdigest())
 
 
@@ -168,7 +168,7 @@ def run_requests(
     *,
     chunk_bytes: int = 256 << 10,
 ) -> Iterator[worker_pb2.RunRequest]:
-    """The requests of a Run, with the pictures decoded."""
+    """The requests of a Run, with decoded pictures."""
     message, pictures = with_pictures(begin, images)
     message.resumes = checkpoint is not None
     yield worker_pb2.RunRequest(begin=message)
@@ -182,7 +182,7 @@ def run_requests(
 
 
 def with_pictures(begin: worker_pb2.Begin, images: Iterable[bytes]) -> tuple[worker_pb2.Begin, list[bytes]]:
-    """A job with the decoded pictures that its images are, and their samples."""
+    """A job with descriptions of its decoded pictures, and their samples."""
     message = worker_pb2.Begin()
     message.CopyFrom(begin)
     message.result_bits = message.result_bits or 8
@@ -205,7 +205,7 @@ def with_pictures(begin: worker_pb2.Begin, images: Iterable[bytes]) -> tuple[wor
 
 
 async def samples_of(begin: worker_pb2.Begin, pictures: Iterable[bytes]) -> AsyncIterator[Samples]:
-    """The pictures of a job as the fleet has them."""
+    """The pictures of a job in the form that the fleet uses."""
     for about, data in zip(begin.pictures, pictures, strict=True):
         file = anonymous_file()
         file.write(data)
@@ -219,9 +219,9 @@ def running_worker(
     """Starts a worker on the CPU with the built-in weights, and ends it by closing its stdin.
 
     Args:
-        arguments: further arguments of the worker.
-        max_resident: jobs on the device at a time.
-        program: what Python is to run.
+        arguments: additional arguments of the worker.
+        max_resident: maximum jobs on the device at a time.
+        program: arguments of Python that name the program to run.
     """
     with tempfile.TemporaryDirectory() as name, (Path(name) / "log").open("wb") as log:
         folder = Path(name)
