@@ -25,7 +25,7 @@ from impasto_server.store.store import Record, Store
 # Python puts the folder of this program on its path, not the one that `support` is in.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.stored_jobs import ended, files_in, new_record, write_checkpoint  # noqa: E402
+from support.stored_jobs import ended, files_in, new_record, write_checkpoint
 
 Tell = Callable[[dict[str, Any]], None]
 
