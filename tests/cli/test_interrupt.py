@@ -46,8 +46,8 @@ def test_ctrl_c_while_painting(endless: FakeServer, tmp_path: Path, output: list
         stderr=subprocess.PIPE,
         text=True,
     )
-    until(lambda: endless.requests)
-    time.sleep(0.3)
+    # The events up to the last preview, and some more of these.
+    until(lambda: endless.sent >= 16)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130
@@ -87,19 +87,22 @@ def test_ctrl_c_before_the_job_is_accepted(endless: FakeServer, tmp_path: Path) 
     "arguments", [["watch", "jobs/fake"], ["stylize", "a.png", "a.png", "-o", "out.png", "--keep-running"]]
 )
 def test_ctrl_c_where_the_job_goes_on(endless: FakeServer, tmp_path: Path, arguments: list[str]) -> None:
+    heartbeats = 0
+
     def forever(request: pb.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
+        nonlocal heartbeats
         yield fake_server.course()[0]
         while context.is_active():
             time.sleep(0.05)
             yield fake_server.heartbeat(1)
+            heartbeats += 1
 
     endless.watch_script = forever
     (tmp_path / "a.png").write_bytes(fake_server.png())
     process = subprocess.Popen(
         [*COMMAND, *arguments, "--server", endless.address], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
-    until(lambda: endless.calls)
-    time.sleep(0.5)
+    until(lambda: endless.sent >= 16 or heartbeats >= 6)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130

@@ -95,8 +95,14 @@ def test_cancelling_the_task_cancels_the_job(fake: FakeServer, stack: Stack) -> 
 
     async def errand(client: impasto.aio.Client) -> None:
         painting = await client.stylize(png(), png())
-        task = asyncio.ensure_future(painting.result())
-        await asyncio.sleep(0.2)
+        waiting = asyncio.Event()
+
+        async def wait() -> None:
+            waiting.set()
+            await painting.result()
+
+        task = asyncio.ensure_future(wait())
+        await waiting.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -120,16 +126,20 @@ def test_a_time_limit_around_it_does_too(fake: FakeServer, stack: Stack) -> None
 
 
 def test_cancelling_before_the_job_is_accepted(fake: FakeServer, stack: Stack) -> None:
+    asked, cancelled = threading.Event(), threading.Event()
+
     def slow(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
-        time.sleep(0.4)
+        asked.set()
+        cancelled.wait(10)
         yield from fake_server.paint()
 
     fake.script = slow
 
     async def errand(client: impasto.aio.Client) -> None:
         task = asyncio.ensure_future(client.stylize(png(), png()))
-        await asyncio.sleep(0.2)
+        assert await asyncio.to_thread(asked.wait, 10)
         task.cancel()
+        cancelled.set()
         with pytest.raises(asyncio.CancelledError):
             await task
 

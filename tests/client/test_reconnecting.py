@@ -34,7 +34,7 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def stylize_first(count: int, then: Callable[[], None], *, pieces: int = 0) -> fake_server.Script:
+def stylize_first(count: int, then: Callable[[], object], *, pieces: int = 0) -> fake_server.Script:
     """A stream of so many events of the course, and pieces of the picture, after which something happens."""
 
     def script(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
@@ -77,30 +77,41 @@ def test_the_line_is_cut_after_each_event(fake: FakeServer, line: Line, count: i
 
 
 def test_cut_again_and_again(fake: FakeServer, line: Line) -> None:
+    seen: list[str] = []
+
     def one_event_each(request: pb.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
+        before = len(seen)
         events = fake._watch(request, context)
         yield next(events)
         yield next(events)
-        time.sleep(0.05)
+        until(lambda: len(seen) > before)
         line.cut()
-        time.sleep(0.05)
 
     fake.script = stylize_first(1, line.cut)
     fake.watch_script = one_event_each
     with impasto.Client(line.address) as client:
-        painting = client.stylize(png(), png())
-        assert kinds(painting) == KINDS
+        for event in client.stylize(png(), png()):
+            seen.append(type(event).__name__)
+        assert seen == KINDS
     assert len(fake.called("WatchJob")) >= len(KINDS) - 1
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
 def test_the_rest_of_the_picture_is_fetched(fake: FakeServer, line: Line, pieces: int) -> None:
+    received: list[pb.ImageChunk] = []
+    add = calls.Pieces.add
+
+    def receive(self: calls.Pieces, piece: pb.ImageChunk) -> bool:
+        received.append(piece)
+        return add(self, piece)
+
     def cut() -> None:
-        time.sleep(0.2)
+        until(lambda: len(received) == pieces)
         line.cut()
 
     fake.script = stylize_first(len(course()), cut, pieces=pieces)
-    with impasto.Client(line.address) as client:
+    with pytest.MonkeyPatch.context() as patch, impasto.Client(line.address) as client:
+        patch.setattr(calls.Pieces, "add", receive)
         assert client.stylize(png(), png()).result().data == png()
     (request,) = fake.called("DownloadImage")
     assert request.offset == PIECE * pieces
@@ -108,26 +119,23 @@ def test_the_rest_of_the_picture_is_fetched(fake: FakeServer, line: Line, pieces
 
 def test_a_server_that_is_started_anew_on_its_port() -> None:
     with fake_server.running() as (fake, server), impasto.Client(fake.address) as client:
-        begun, gone = threading.Event(), threading.Event()
-
-        def wait() -> None:
-            begun.set()
-            gone.wait(10)
-
-        fake.script = stylize_first(3, wait)
+        seen: list[str] = []
+        gone = threading.Event()
+        fake.script = stylize_first(3, lambda: gone.wait(10))
 
         def restart() -> None:
-            begun.wait(10)
-            time.sleep(0.2)
+            until(lambda: len(seen) == 3)
             gone.set()
             server.stop()
-            time.sleep(1)
+            time.sleep(1)  # The server is down for a while.
             server.start()
 
         restarter = threading.Thread(target=restart)
         restarter.start()
         painting = client.stylize(png(), png())
-        assert kinds(painting) == KINDS
+        for event in painting:
+            seen.append(type(event).__name__)
+        assert seen == KINDS
         assert painting.result().data == png()
         restarter.join()
         assert [request.after_sequence for request in fake.called("WatchJob")][-1] == 3
@@ -282,10 +290,7 @@ def test_one_that_keeps_running(client: impasto.Client, fake: FakeServer) -> Non
 
 
 def test_cancelling_while_the_stream_is_down(fake: FakeServer, line: Line) -> None:
-    down = threading.Event()
-
     def refuse_to_watch(request: pb.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
-        down.set()
         context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
         yield
 
@@ -296,8 +301,7 @@ def test_cancelling_while_the_stream_is_down(fake: FakeServer, line: Line) -> No
         ends: list[float] = []
 
         def cancel() -> None:
-            down.wait(10)
-            time.sleep(0.5)
+            until(lambda: len(fake.called("WatchJob")) >= 2)
             painting.cancel()
             ends.append(time.monotonic())
 

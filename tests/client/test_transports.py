@@ -53,8 +53,12 @@ def test_a_reader_that_stalls_is_not_sent_more(transport: Transport, fake: FakeS
     fake.script = flood
     stream = begun(transport)
     assert stream.receive(10) is not None
-    time.sleep(1)
-    ahead = sent
+    ahead, since, deadline = sent, time.monotonic(), time.monotonic() + 20
+    while time.monotonic() - since < 0.5:
+        assert time.monotonic() < deadline
+        if sent != ahead:
+            ahead, since = sent, time.monotonic()
+        time.sleep(0.01)
     assert ahead * LARGE < 2**20
     for _ in range(2 * ahead):
         assert stream.receive(10) is not None
@@ -165,15 +169,18 @@ def test_nobody_is_reached(stack: Stack) -> None:
 
 
 def test_a_line_that_breaks_is_no_other_code(stack: Stack, fake: FakeServer, line: Line) -> None:
+    received = threading.Event()
+
     def cut(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
         yield pb.StylizeResponse(event=course()[0])
-        time.sleep(0.1)
+        received.wait(10)
         line.cut()
 
     fake.script = cut
     transport = transports.of(stack)(Endpoint(line.address))
     stream = begun(transport)
     assert stream.receive(10) is not None
+    received.set()
     with pytest.raises(TransportError) as caught:
         stream.receive(10)
     assert (caught.value.code, caught.value.unreached) == ("UNAVAILABLE", False)

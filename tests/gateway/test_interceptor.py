@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from impasto_server.contract.errors import CallError, not_found
@@ -26,11 +26,23 @@ from impasto_server.gateway.tokens import Tokens
 from impasto_server.store.errors import StoreError
 
 
+class WatchedAccess(Access):
+    """Records the tokens whose open calls it has checked."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.checked: list[str] = []
+        super().__init__(settings, metrics)
+
+    def _lost_access(self, token: str) -> status_pb2.Status | None:
+        self.checked.append(token)
+        return super()._lost_access(token)
+
+
 class Echo:
     """Answers with the tenant's name; streams do it for ever, and count those that have not been left."""
 
     def __init__(self) -> None:
-        self.access: Access
+        self.access: WatchedAccess
         self.open = 0
         self.put_away = False
         self.error: Exception = ValueError()
@@ -88,7 +100,7 @@ class Echo:
 @contextlib.asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[tuple[Echo, Metrics, grpc.aio.Channel]]:
     echo, metrics = Echo(), Metrics()
-    echo.access = Access(settings, metrics)
+    echo.access = WatchedAccess(settings, metrics)
     handlers = {
         "Unary": grpc.unary_unary_rpc_method_handler(echo.unary),
         "Failing": grpc.unary_unary_rpc_method_handler(echo.failing),
@@ -237,8 +249,7 @@ def test_the_calls_of_a_removed_token_end_within_a_second(method: str, tmp_path:
     async def run() -> None:
         async with serving(Settings(tokens_file=tokens.path)) as (echo, metrics, channel):
             calls = [begun(channel, method, metadata=bearer(token)) for token in (gone, stays)]
-            await until_so(lambda: echo.open == 2)
-            await asyncio.sleep(0.6)
+            await until_so(lambda: echo.open == 2 and {gone, stays} <= {*echo.access.checked})
             assert echo.open == 2
             begin = time.monotonic()
             # By another process, as `impasto-server token remove` does it.
@@ -309,11 +320,15 @@ def test_a_token_file_that_breaks_ends_no_stream(tmp_path: Path) -> None:
             call = begun(channel, "Writer", metadata=bearer(token))
             await until_so(lambda: echo.open == 1)
             tokens.path.write_text("{")
-            await asyncio.sleep(0.7)
+            while await begun(channel, "Unary", metadata=bearer(token)).code() == grpc.StatusCode.OK:
+                pass
             assert (await error_of(begun(channel, "Unary", metadata=bearer(token))))[1] == "INTERNAL"
+            echo.access.checked.clear()
+            await until_so(lambda: len(echo.access.checked) == 2)
             assert echo.open == 1
             tokens.path.write_bytes(good)
-            await asyncio.sleep(0.4)
+            while await begun(channel, "Unary", metadata=bearer(token)).code() != grpc.StatusCode.OK:
+                pass
             assert await begun(channel, "Unary", metadata=bearer(token)) == b"a:1"
             assert echo.open == 1
             call.cancel()

@@ -169,8 +169,9 @@ def test_leaving_a_watch_leaves_the_job_alone(server: ServerProcess, endless: pb
     stream = watch(server, endless.name)
     next(stream)
     stream.cancel()  # type: ignore[attr-defined]
-    time.sleep(0.3)
-    assert get(server, endless.name).state == pb.JOB_STATE_RUNNING
+    goal = get(server, endless.name).progress.evaluation + 20
+    job = until(lambda: get(server, endless.name), lambda job: job.progress.evaluation >= goal)
+    assert job.state == pb.JOB_STATE_RUNNING
 
 
 def test_a_paused_job_leaves_the_device_and_goes_on_as_if_nothing_had_been(server: ServerProcess) -> None:
@@ -188,7 +189,8 @@ def test_a_paused_job_leaves_the_device_and_goes_on_as_if_nothing_had_been(serve
         assert paused.state == pb.JOB_STATE_PAUSED
     assert 20 <= paused.progress.evaluation < 400
     until(lambda: server.info().devices[0].resident_jobs, lambda jobs: jobs == 0)
-    time.sleep(0.3)
+    # The server has placed another job in the meantime.
+    assert ended(server, create(server).name).state == pb.JOB_STATE_SUCCEEDED
     assert get(server, job.name).state == pb.JOB_STATE_PAUSED
     for _ in range(2):
         resumed = server.stub.ResumeJob(pb.ResumeJobRequest(name=job.name), timeout=PATIENCE)
@@ -503,8 +505,15 @@ def test_whoever_watches_keeps_a_lingering_job(server: ServerProcess) -> None:
     name = next(call).event.job.name
     stream = watch(server, name)
     next(stream)
+    # A job that nobody watches any more ends as soon as its time is over; this one's time began earlier.
+    unwatched = server.stub.Stylize(
+        stylize_request(recipe=ENDLESS, linger=Duration(nanos=500_000_000)), timeout=PATIENCE
+    )
+    other = next(unwatched).event.job.name
+    until(lambda: get(server, name).state, lambda state: state == pb.JOB_STATE_RUNNING)
     call.cancel()
-    time.sleep(1.0)
+    unwatched.cancel()
+    until(lambda: get(server, other).state, lambda state: state == pb.JOB_STATE_CANCELLED)
     assert get(server, name).state == pb.JOB_STATE_RUNNING
     stream.cancel()  # type: ignore[attr-defined]
     until(lambda: get(server, name).state, lambda state: state == pb.JOB_STATE_CANCELLED)

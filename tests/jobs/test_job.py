@@ -348,12 +348,23 @@ def test_a_job_whose_last_watcher_left_is_cancelled_unless_another_comes(tmp_pat
             record.linger = 0.0
             job = await registry.create(record)
             first, second = job.watch(), job.watch()
+
+            async def another_is_cancelled() -> None:
+                record = new_record()
+                record.linger = 0.0
+                other = await registry.create(record)
+                watcher = other.watch()
+                stay = other.painting = Stay()
+                other.audience.leave(watcher)
+                await stay.told("stop")
+                assert other.state == CANCELLED
+
             job.audience.leave(first)
-            await asyncio.sleep(0.05)
+            await another_is_cancelled()
             assert job.state == QUEUED
             job.audience.leave(second)
             later = job.watch()
-            await asyncio.sleep(0.05)
+            await another_is_cancelled()
             assert job.state == QUEUED
             stay = job.painting = Stay()
             job.audience.leave(later)

@@ -313,6 +313,7 @@ class FakeServer(pb_grpc.StyleTransferServicer):
         images: whole uploads by digest; `parts`: unfinished uploads.
         result: the picture to download.
         breaks: numbers of bytes after which the next uploads or downloads are interrupted.
+        sent: number of responses that streams of `Stylize` have sent.
         left: set when a `Stylize` has ended, or its caller cancelled it.
         cancelled: set when a job was cancelled by name.
     """
@@ -331,6 +332,7 @@ class FakeServer(pb_grpc.StyleTransferServicer):
         self.parts: dict[str, bytearray] = {}
         self.result = png()
         self.breaks: list[int] = []
+        self.sent = 0
         self.left = threading.Event()
         self.cancelled = threading.Event()
 
@@ -349,6 +351,7 @@ class FakeServer(pb_grpc.StyleTransferServicer):
             if response.WhichOneof("payload") == "event":
                 sequence = response.event.sequence = response.event.sequence or sequence + 1
             yield response
+            self.sent += 1
 
     def WatchJob(self, request: pb.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
         self._enter("WatchJob", request, context)

@@ -305,12 +305,17 @@ def test_a_dropped_painting_makes_no_more_evaluations_and_frees_its_memory(paint
                 break
         session.may_go_on.clear()
         await asyncio.to_thread(session.held_up.wait)
-        dropping = asyncio.create_task(asyncio.to_thread(painter.drop, painting))
-        await asyncio.sleep(0.05)
-        assert not dropping.done()
         made = session.made
+
+        def drop() -> bool:
+            painter.drop(painting)
+            return session.may_go_on.is_set()
+
+        dropping = asyncio.create_task(asyncio.to_thread(drop))
+        # It has taken the painting from the scheduler, and now waits for the evaluation.
+        await until(lambda: painting not in painter._scheduler)
         session.may_go_on.set()
-        await dropping
+        assert await dropping
         assert session.made <= made + 1
         assert painter.resident == 0
         return weakref.ref(session)
@@ -340,15 +345,12 @@ def test_paintings_wait_in_line_for_memory(painter: Painter) -> None:
         paintings = [painting_of(session) for session in (first, large, small)]
         for painting in paintings:
             painter.admit(painting)
-        await asyncio.sleep(0.1)
-        assert first.made > 0
+        await until(lambda: first.made > 20)
         # The small painting would fit, but it came after the large one.
         assert large.made == small.made == 0
         assert painter.resident == 1
         await asyncio.to_thread(painter.drop, paintings[0])
-        await asyncio.sleep(0.1)
-        assert large.made > 0
-        assert small.made > 0
+        await until(lambda: large.made > 0 and small.made > 0)
         assert painter.resident == 2
         for painting in paintings:
             await asyncio.to_thread(painter.drop, painting)
@@ -364,8 +366,7 @@ def test_a_painting_that_leaves_the_line_lets_the_next_one_in(painter: Painter) 
         for painting in paintings:
             painter.admit(painting)
         await asyncio.to_thread(painter.drop, paintings[1])
-        await asyncio.sleep(0.1)
-        assert small.made > 0
+        await until(lambda: small.made > 0)
         for painting in paintings:
             await asyncio.to_thread(painter.drop, painting)
 
@@ -639,7 +640,8 @@ def test_a_suspended_painting_saves_a_checkpoint_and_frees_its_memory(painter: P
         assert saved.evaluation == session.made
         await until(lambda: painter.resident == 0)
         made = session.made
-        await asyncio.sleep(0.05)
+        # Another painting has had the device in the meantime.
+        await events_of(painter, painting_of(FakeSession(3)))
         assert session.made == made
         with pytest.raises(NotHere):
             await asyncio.wrap_future(painter.suspend(painting))

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -328,7 +327,8 @@ def test_a_job_waits_until_an_earlier_run_of_it_has_ended(worker: WorkerProcess)
     first = worker.run(job(recipe=LONG), IMAGES)
     Outcome().read(first, "progress")
     second = worker.run(job(recipe=RECIPE), IMAGES)
-    time.sleep(0.1)
+    # Answered after the second call has arrived.
+    worker.ping()
     first.cancel()
     assert Outcome().read(second).kinds[-1] == "result"
 

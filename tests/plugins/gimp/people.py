@@ -183,11 +183,14 @@ window = x("search", "--onlyvisible", "--name", "GIMP$")[0]
 
 
 def press(keys):
+    """Presses keys that change the layers."""
+    before = names(image)
     x("windowactivate", "--sync", window)
-    # Escape: the keys are for the canvas.
-    for name in ("Escape", keys):
-        x("key", "--clearmodifiers", name)
-        time.sleep(1)
+    # Escape gives the canvas the keyboard; nothing tells when it has it.
+    x("key", "--clearmodifiers", "Escape")
+    time.sleep(1)
+    x("key", "--clearmodifiers", keys)
+    until(lambda: names(image) != before, f"{keys} changes the layers")
 
 
 press("ctrl+z")
