@@ -281,8 +281,7 @@ def test_pictures_come_faster_than_the_host_takes_them(
     watcher = service.only().watchers[0]
     while not watcher.empty():
         pass
-    host.settle()
-    assert run.preview == "decoded 49"
+    host.until(lambda: run.preview == "decoded 49")
     assert told.count("preview") <= 2
 
 

@@ -200,7 +200,7 @@ def _decoded(read: Callable[[bool], _T]) -> _T:
 
 
 def _looks(source: Source, size: tuple[int, int], strict: bool) -> _Look:
-    """A function that opens the picture anew, to be read from the top, each time it is called."""
+    """A function that opens the picture again, to be read from the top, each time it is called."""
     first = source.open(size, strict=strict)
     if source.header.interlaced:
         return lambda: first  # libvips decodes it as a whole and keeps it in memory.

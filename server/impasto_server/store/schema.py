@@ -21,7 +21,7 @@ APPLICATION_ID = 0x1A9A570
 """Marks a SQLite file as ours."""
 
 BUSY_SECONDS = 5.0
-"""How long to wait for another process that has locked the database."""
+"""Seconds to wait for another process that has locked the database."""
 
 _TABLES = frozenset({"settings", "blobs", "images", "jobs", "job_images"})
 
