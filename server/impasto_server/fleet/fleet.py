@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.fleet.worker_life import WORKER_MODULE
 from impasto_server.fleet.worker_process import ConfigurationError, WorkerProcess
 from impasto_server.temporary import TemporaryFolder
 
@@ -30,6 +31,7 @@ class Fleet:
         *,
         worker_timeout: float,
         turn_timeout: float,
+        worker_module: str = WORKER_MODULE,
     ) -> None:
         """
         Args:
@@ -39,6 +41,7 @@ class Fleet:
             worker_timeout: seconds without an answer after which a worker is killed and started again; after
                 a quarter of them it gets no jobs. Above 0.
             turn_timeout: seconds that one turn on a device may last before the same is done. Above 0.
+            worker_module: the program that each worker runs.
 
         Raises:
             ConfigurationError: the devices make no sense.
@@ -51,6 +54,7 @@ class Fleet:
         self._worker_timeout = worker_timeout
         self._turn_timeout = turn_timeout
         self._arguments = list(worker_arguments)
+        self._worker_module = worker_module
         self._folder: TemporaryFolder | None = None
         self._workers: list[WorkerProcess] = []
         self._keepers: list[asyncio.Task[None]] = []
@@ -115,6 +119,7 @@ class Fleet:
             changed=self._on_change,
             timeout=self._worker_timeout,
             turn_timeout=self._turn_timeout,
+            module=self._worker_module,
         )
         self._workers.append(worker)
         keeper = asyncio.create_task(worker.keep_alive())

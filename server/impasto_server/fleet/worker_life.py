@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
+WORKER_MODULE = "impasto_server.worker"
+"""The program that paints."""
 _END_SECONDS = 1.0
 """For so long a process may take to end by itself; then it is killed."""
 _NOTICE_SECONDS = 3.0
@@ -109,6 +111,7 @@ class WorkerLife:
         turn_timeout: float,
         start_timeout: float,
         changed: Callable[[], None],
+        module: str = WORKER_MODULE,
     ) -> None:
         """
         Args:
@@ -120,6 +123,7 @@ class WorkerLife:
             start_timeout: seconds without a sign of life, before it is ready, after which it is killed; more
                 than one.
             changed: called when the worker becomes ready, silent, ready again, and when it has ended.
+            module: the program that it runs.
         """
         self.info: worker_pb2.GetWorkerInfoResponse | None = None
         self.stub: WorkerServiceAsyncStub | None = None
@@ -134,6 +138,7 @@ class WorkerLife:
         self._timeout = timeout
         self._turn_timeout = turn_timeout
         self._changed = changed
+        self._module = module
         self._start = StartWatch(socket.with_suffix(".start"), start_timeout)
         self._process: asyncio.subprocess.Process | None = None
         # Why it was killed from here, and whose turn had not ended; None if it was not.
@@ -159,7 +164,7 @@ class WorkerLife:
         self._turn_file.write_bytes(bytes(_TURN_BYTES))
         self._start.prepare()
         process = self._process = await asyncio.create_subprocess_exec(
-            *module_command("impasto_server.worker"),
+            *module_command(self._module),
             *("--socket", str(self._socket), "--device", device),
             *("--turn-file", str(self._turn_file), "--heartbeat-file", str(self._start.path)),
             *arguments,

@@ -20,7 +20,7 @@ from impasto_server.contract.errors import CallError, unavailable
 from impasto_server.contract.pictures import Samples
 from impasto_server.fleet.start_watch import START_SECONDS
 from impasto_server.fleet.worker_inputs import WorkerInputs
-from impasto_server.fleet.worker_life import Death, Gone, NoAnswer, WorkerLife
+from impasto_server.fleet.worker_life import WORKER_MODULE, Death, Gone, NoAnswer, WorkerLife
 from impasto_server.v1 import worker_pb2
 
 _log = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ class WorkerProcess:
         timeout: float,
         turn_timeout: float,
         start_timeout: float = START_SECONDS,
+        module: str = WORKER_MODULE,
     ) -> None:
         """
         Args:
@@ -86,6 +87,7 @@ class WorkerProcess:
             turn_timeout: seconds that one turn on the device may last before the same is done.
             start_timeout: seconds without a sign of life of a worker that starts before the same is done;
                 `timeout` if that is more.
+            module: the program that the worker runs.
         """
         self.restarts = 0
         self._wanted_device = device
@@ -98,6 +100,7 @@ class WorkerProcess:
         self._timeout = timeout
         self._turn_timeout = turn_timeout
         self._start_timeout = max(timeout, start_timeout)
+        self._module = module
         self._life: WorkerLife | None = None
         self._network = pb.FeatureNetwork()
 
@@ -276,6 +279,7 @@ class WorkerProcess:
             timeout=self._timeout,
             turn_timeout=self._turn_timeout,
             start_timeout=self._start_timeout,
+            module=self._module,
             changed=self._on_change,
         )
         # Once "auto" has been told, it is that device, also for the next process.

@@ -193,7 +193,7 @@ class Access(grpc.aio.ServerInterceptor):
 
 def _open_tokens(settings: Settings) -> Tokens | None:
     """The tokens, if callers need any."""
-    if settings.private:
+    if settings.private or (settings.keeps_nothing and settings.tokens_file is None):
         return None
     try:
         if settings.tokens_file is None and not settings.tokens_path.exists():

@@ -22,6 +22,7 @@ from impasto_server.contract.errors import shutting_down
 from impasto_server.fleet.fleet import Fleet
 from impasto_server.fleet.intake import IntakeProcess
 from impasto_server.fleet.placer import Placer
+from impasto_server.fleet.worker_life import WORKER_MODULE
 from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.access import Access
 from impasto_server.gateway.connections import raise_descriptor_limit, server_options
@@ -42,6 +43,8 @@ from impasto_server.temporary import TemporaryFolder
 
 _log = logging.getLogger(__name__)
 
+MOCK_MODULE = "impasto_server.mock"
+
 SERVICE = style_transfer_pb2.DESCRIPTOR.services_by_name["StyleTransfer"].full_name
 
 # With the 25 seconds of a drain, the 2 that stopped jobs and their last changes have, and what a worker takes
@@ -55,7 +58,8 @@ async def serve(settings: Settings) -> None:
     Raises:
         ConfigurationError: it cannot be run like this.
     """
-    check_devices(settings.devices)
+    if not settings.mock:
+        check_devices(settings.devices)
     tolerate_broken_names()
     give_memory_back()
     metrics = Metrics()
@@ -63,10 +67,11 @@ async def serve(settings: Settings) -> None:
     await check_protection(settings, uses_tokens=access.uses_tokens)
     with _store(settings) as store, _metrics_port(settings, metrics):
         fleet = Fleet(
-            settings.devices,
+            ["auto"] if settings.mock else settings.devices,
             _worker_arguments(settings),
             worker_timeout=settings.worker_timeout,
             turn_timeout=settings.turn_timeout,
+            worker_module=MOCK_MODULE if settings.mock else WORKER_MODULE,
         )
         intake = IntakeProcess(log_level=settings.log_level, log_format=settings.log_format)
         async with intake, fleet:
@@ -140,8 +145,8 @@ async def _serve(
 
 @contextlib.contextmanager
 def _store(settings: Settings) -> Iterator[Store]:
-    """The store, in the data folder; that of a private server goes with it."""
-    temporary = TemporaryFolder("impasto-data-") if settings.private else None
+    """The store, in the data folder; a temporary one goes with the server."""
+    temporary = TemporaryFolder("impasto-data-") if settings.keeps_nothing else None
     try:
         try:
             store = Store(
@@ -179,6 +184,7 @@ def _worker_arguments(settings: Settings) -> list[str]:
     arguments += [] if settings.memory is None else ["--memory", str(max(1, settings.memory >> 20))]
     arguments += [] if settings.weights is None else ["--weights", settings.weights]
     arguments += [] if settings.private else ["--download"]
+    arguments += ["--evaluation-time", str(settings.mock_evaluation_time)] if settings.mock else []
     return arguments
 
 

@@ -56,7 +56,8 @@ def _setting(
     Args:
         shown: the default in words, where its value does not speak for itself.
         example: a value for the example file, where the default is none that could be written.
-        public: says how others reach the server: on a private one it counts as a flag only.
+        public: says how others reach the server, or where it keeps things: on a private one and on a mock it
+            counts as a flag only.
         hidden: for the command line alone: not in files, the environment and the table.
     """
     metadata = {
@@ -106,6 +107,7 @@ class Settings:
         "Folder for jobs, images and results.",
         shown="the user's data folder",
         example="/var/lib/impasto",
+        public=True,
     )
     styles_dir: Path | None = _setting(
         None,
@@ -229,11 +231,29 @@ class Settings:
         "For one caller that started this server: ends when stdin closes, downloads nothing, keeps nothing.",
         hidden=True,
     )
+    mock: bool = _setting(
+        False,
+        YES,
+        "Only pretend to paint, without PyTorch: for tests of clients. The server deletes its data when it "
+        "ends, unless --data-dir is given.",
+        hidden=True,
+    )
+    mock_evaluation_time: float = _setting(
+        0.02,
+        bounded(DURATION, 0.0, 60.0),
+        "Duration of an evaluation with --mock.",
+        hidden=True,
+    )
 
     @property
     def devices(self) -> list[str]:
         """Names of devices, or "auto" alone."""
         return self.device.split(",")
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether the data are in a temporary folder."""
+        return self.private or (self.mock and self.data_dir is None)
 
     @property
     def listening_port(self) -> int:
@@ -282,7 +302,7 @@ def shown_default(field: dataclasses.Field[Any]) -> str:
 def gather(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Settings:
     """The settings from everywhere; a flag counts before a variable, and that before the file.
 
-    What is said there of how others reach a server is not meant for a private one, and left aside.
+    What is said there of how others reach a server is not meant for a private one or a mock, and left aside.
 
     Args:
         flags: by field; None is not given.
@@ -294,9 +314,10 @@ def gather(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path 
     """
     from_file = _read_file(file) if file is not None else {}
     values: dict[str, Any] = {}
+    apart = flags.get("private") or flags.get("mock")
     for field in fields():
         name = field.name
-        flag_only = field.metadata["hidden"] or (flags.get("private") and field.metadata["public"])
+        flag_only = field.metadata["hidden"] or (apart and field.metadata["public"])
         if flags.get(name) is not None:
             values[name] = _read(field, flags[name], flag(field))
         elif not flag_only and environment.get(variable(field)):

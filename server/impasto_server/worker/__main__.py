@@ -25,10 +25,10 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Loads the network, then paints on this thread and answers calls on another until stdin closes."""
-    arguments = _parse_arguments()
+    arguments = argument_parser().parse_args()
     log_to_stderr("worker", arguments.log_level, arguments.log_format)
-    _end_with_stdin(arguments.socket)
-    _be_continued_when_the_fleet_dies()
+    end_with_stdin(arguments.socket)
+    be_continued_when_the_fleet_dies()
     heartbeat = None
     if arguments.heartbeat_file is not None:
         heartbeat = Heartbeat(arguments.heartbeat_file, "importing torch")
@@ -51,7 +51,8 @@ def main() -> None:
         os._exit(DEVICE_LOST)
 
 
-def _parse_arguments() -> argparse.Namespace:
+def argument_parser() -> argparse.ArgumentParser:
+    """The arguments that the fleet gives a worker."""
     parser = argparse.ArgumentParser(prog="python -m impasto_server.worker", description=__doc__)
     parser.add_argument("--socket", type=Path, required=True, help="path of the Unix socket to listen on")
     parser.add_argument("--device", required=True, help='name of a device, or "auto" for the best one')
@@ -74,10 +75,10 @@ def _parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--log-level", choices=LEVELS, default="info", help="minimum level of log lines")
     parser.add_argument("--log-format", choices=FORMATS, default="text", help="format of log lines")
-    return parser.parse_args()
+    return parser
 
 
-def _end_with_stdin(socket: Path) -> None:
+def end_with_stdin(socket: Path) -> None:
     """Ends this process when the fleet's end of the pipe closes, even if the fleet was killed."""
 
     def wait() -> None:
@@ -92,7 +93,7 @@ def _end_with_stdin(socket: Path) -> None:
     threading.Thread(target=wait, name="stdin", daemon=True).start()
 
 
-def _be_continued_when_the_fleet_dies() -> None:
+def be_continued_when_the_fleet_dies() -> None:
     """Makes Linux send SIGCONT to this process when its parent dies.
 
     A stopped process cannot notice the end of stdin. The signal is not SIGKILL, because the process has to

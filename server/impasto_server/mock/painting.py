@@ -1,0 +1,165 @@
+"""A mock painting: counts evaluations through the scales that a real painting of the recipe would have."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+
+from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.contract.recipes import recipe_from_proto
+from impasto_server.engine.recipe import Recipe, RecipeError, result_size, updated
+from impasto_server.engine.scales import Scale, least_left, plan_scales, replanned
+from impasto_server.mock.picture import MockPicture
+from impasto_server.worker.handover import Raster
+
+
+class MockPainting:
+    """A job on the mock's device.
+
+    Attributes:
+        recipe: as it is run, every field set.
+        size: (width, height) of the result in pixels.
+        picture: what it looks like.
+        scales: coarse to fine.
+        at: index of the scale at work.
+        evaluation: evaluations made.
+        done: whether the result is there.
+    """
+
+    def __init__(self, spec: pb.JobSpec, pictures: Mapping[str, Raster]) -> None:
+        """
+        Args:
+            spec: what to paint.
+            pictures: by the fields of the spec that name them.
+
+        Raises:
+            RecipeError: the recipe does not suit the content, or a mask is black.
+        """
+        self._texture = spec.HasField("texture")
+        if self._texture:
+            self.size = spec.texture.width, spec.texture.height
+        else:
+            height, width = pictures["content"].samples.shape[:2]
+            self.size = width, height
+        recipe = recipe_from_proto(spec.recipe).resolve(*self.size, texture=self._texture)
+        self.recipe = _in_float32(recipe)
+        for field, raster in pictures.items():
+            if (field == "selection" or field.endswith("_mask")) and not raster.samples.any():
+                raise RecipeError(field, "is black everywhere; paint white what it is for")
+        self.picture = MockPicture(spec, pictures, recipe.seed)
+        self.scales = plan_scales(recipe, self.size)
+        self.at = 0
+        self.evaluation = 0
+        self.done = False
+        self._made_here = 0
+        self._prepared = False
+        self._seconds = 0.0
+
+    @property
+    def scale(self) -> Scale:
+        """The scale at work."""
+        return self.scales[self.at]
+
+    @property
+    def share(self) -> float:
+        """How much of the work is done, 0 to 1."""
+        assert self.recipe.evaluations is not None
+        return self.evaluation / self.recipe.evaluations
+
+    def preview_size(self, max_side: int) -> tuple[int, int]:
+        """(width, height) of a preview: at most that of the scale at work."""
+        return result_size(*self.size, min(max_side, max(self.scale.size)))
+
+    def step(self, seconds: float) -> pb.Progress:
+        """Make one evaluation, or pretend to find a scale's targets before its first one.
+
+        Args:
+            seconds: that it took.
+        """
+        assert not self.done
+        self._seconds += seconds
+        preparing, self._prepared = not self._prepared, True
+        if not preparing:
+            self._made_here += 1
+            self.evaluation += 1
+        progress = self._progress(seconds)
+        if preparing:
+            progress.preparing = 0.5
+        elif self._made_here == self.scale.evaluations:
+            self.done = self.at + 1 == len(self.scales)
+            if not self.done:
+                self.at += 1
+                self._made_here, self._prepared = 0, False
+        return progress
+
+    def update(self, recipe: Recipe) -> None:
+        """Go on with another recipe.
+
+        Raises:
+            RecipeError: it cannot be taken up; nothing has changed.
+        """
+        recipe = _in_float32(updated(self.recipe, recipe, self.size, texture=self._texture))
+        assert recipe.evaluations is not None
+        least = self.evaluation + least_left(self.scales, self.at)
+        self.recipe = dataclasses.replace(recipe, evaluations=max(recipe.evaluations, least))
+        self._replan()
+
+    def checkpoint(self) -> bytes:
+        """What `resume` takes to go on from here."""
+        return json.dumps(
+            {
+                "scales": [dataclasses.asdict(scale) for scale in self.scales],
+                "at": self.at,
+                "made_here": self._made_here,
+                "evaluation": self.evaluation,
+                "seconds": self._seconds,
+            }
+        ).encode()
+
+    def resume(self, checkpoint: bytes) -> None:
+        """Go on from a checkpoint; one of a real worker is ignored."""
+        try:
+            saved = json.loads(checkpoint)
+            scales = [Scale(**scale) for scale in saved["scales"]]
+            at, made_here, evaluation = saved["at"], saved["made_here"], saved["evaluation"]
+            seconds = saved["seconds"]
+        except (ValueError, KeyError, TypeError):
+            return
+        self.scales, self.at, self._made_here, self.evaluation = scales, at, made_here, evaluation
+        self._seconds = seconds
+        # It may have been steered since.
+        self._replan()
+
+    def _replan(self) -> None:
+        if sum(scale.evaluations for scale in self.scales) != self.recipe.evaluations:
+            self.scales = replanned(self.recipe, self.scales, self.at, self._made_here, self.evaluation)
+
+    def _progress(self, seconds: float) -> pb.Progress:
+        recipe = self.recipe
+        assert recipe.evaluations is not None
+        # Any numbers that fall within a scale.
+        loss = 0.0 if not self.evaluation else 1 / (1 + self._made_here)
+        content_loss = 0.5 * loss if recipe.definition.content_layers else 0.0
+        style_loss, tv_loss = loss, 0.1 * loss
+        terms = (content_loss, style_loss, tv_loss)
+        weights = (recipe.content_weight, recipe.style_weight, recipe.tv_weight)
+        progress = pb.Progress(
+            evaluation=self.evaluation,
+            evaluations=recipe.evaluations,
+            scale=self.at + 1,
+            scales=len(self.scales),
+            width=self.scale.width,
+            height=self.scale.height,
+            loss=sum((weight or 0.0) * term for weight, term in zip(weights, terms, strict=True)),
+            content_loss=content_loss,
+            style_loss=style_loss,
+            tv_loss=tv_loss,
+        )
+        progress.device_time.FromNanoseconds(round(self._seconds * 1e9))
+        progress.time_left.FromNanoseconds(round((recipe.evaluations - self.evaluation) * seconds * 1e9))
+        return progress
+
+
+def _in_float32(recipe: Recipe) -> Recipe:
+    return dataclasses.replace(recipe, precision="float32") if recipe.precision == "auto" else recipe
