@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import os
 import re
 import subprocess
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from impasto_server import cli
 from impasto_server.fleet.intake import IntakeProcess
 from impasto_server.gateway.settings import fields, flag, gather
 from impasto_server.gateway.styles import StyleLibrary
@@ -124,32 +122,41 @@ def test_help_shows_every_name_whole(columns: str) -> None:
     assert max(map(len, shown.splitlines())) <= int(columns)
 
 
-def test_without_the_server_it_says_what_to_install(tmp_path: Path) -> None:
-    # What a plain `pip install impasto` leaves: its own packages and what those need.
-    program = (
-        "import importlib.metadata as metadata, sys\n"
-        "real = metadata.version\n"
-        "def version(name):\n"
-        "    if name in ('torch', 'platformdirs'):\n"
-        "        raise metadata.PackageNotFoundError(name)\n"
-        "    return real(name)\n"
-        "metadata.version = version\n"
-        "sys.modules['platformdirs'] = sys.modules['torch'] = None\n"
-        "from impasto_server.cli import main\n"
-        "main()\n"
+def without(*missing: str) -> str:
+    """A program that runs `impasto-server` where some libraries are not installed."""
+    return (
+        f"import sys; sys.modules.update(dict.fromkeys({missing!r})); "
+        "from impasto_server.cli import main; main()"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["serve"],
+        ["weights"],
+        ["weights", "fetch"],
+        ["bench", "--quick"],
+        ["contact-sheet", "-o", "x.png"],
+    ],
+)
+def test_without_pytorch_it_says_what_to_install(tmp_path: Path, command: list[str]) -> None:
+    program = without("torch", "torchvision", "safetensors")
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        "impasto-server: the server is not installed here (without platformdirs, torch); "
-        "give: pip install 'impasto[server]'\n"
-    )
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("impasto-server: PyTorch is not installed (")
+    assert "Run: pip install 'impasto-server[torch]'" in line
+    assert ("or give --mock" in line) == (command == ["serve"])
 
 
-def test_nothing_is_missing_here() -> None:
-    required = importlib.metadata.requires("impasto") or []
-    assert sum("server" in requirement for requirement in required) > 5
-    assert cli._missing() == []
+def test_without_another_library_it_says_what_to_install() -> None:
+    command = [sys.executable, "-c", without("platformdirs"), "serve"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == ("impasto-server: platformdirs is not installed. Run: pip install impasto-server\n")
 
 
 def test_hidden_files_are_no_styles(tmp_path: Path) -> None:

@@ -62,8 +62,8 @@ class PrivateServer:
         missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
         if missing:
             raise PrivateServerError(
-                f"no server on this machine to paint with ({', '.join(missing)} not installed): "
-                "pip install 'impasto[server]', or name a server with --server HOST:PORT"
+                f"the server is not installed on this machine (missing: {', '.join(missing)}). "
+                "Run: pip install 'impasto-server[torch]'; or name a server with --server HOST:PORT"
             )
         self._process = subprocess.Popen(
             self._command,

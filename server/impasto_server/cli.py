@@ -1,47 +1,34 @@
-"""The command `impasto-server`, as far as it runs where the server is not installed."""
+"""The command `impasto-server`, also where PyTorch or another library is not installed."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import re
+import importlib.util
 import sys
+
+INSTALL_PYTORCH = "PyTorch is not installed ({}). Run: pip install 'impasto-server[torch]'"
+"""What to tell where some of `PYTORCH` are missing."""
+PYTORCH = ("torch", "torchvision", "safetensors")
+"""What painting needs, and a mock server does not."""
 
 
 def main() -> None:
-    """Runs the command line; where the server's packages are not installed, says so and ends with code 2."""
-    missing = _missing()
-    if missing:
-        print(
-            f"impasto-server: the server is not installed here (without {', '.join(missing)}); "
-            "give: pip install 'impasto[server]'",
-            file=sys.stderr,
-        )
+    """Run the command line; where a library is not installed, say how to install it and end with code 2."""
+    try:
+        from impasto_server.commands import app
+
+        app()
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("", "impasto_server"):
+            raise
+        if missing in PYTORCH:
+            message = INSTALL_PYTORCH.format(missing)
+        else:
+            message = f"{missing} is not installed. Run: pip install impasto-server"
+        print(f"impasto-server: {message}", file=sys.stderr)
         sys.exit(2)
-    from impasto_server.commands import app
-
-    app()
 
 
-def _missing() -> list[str]:
-    """The distributions of the extra "server" that are not here."""
-    try:
-        required = importlib.metadata.requires("impasto") or []
-    except importlib.metadata.PackageNotFoundError:
-        return []  # Not installed at all, but run from its sources: whoever does that knows what it needs.
-    missing = []
-    for requirement in required:
-        wanted, _, marker = requirement.partition(";")
-        # Those with more conditions are for older versions of Python, and never all that is missing.
-        if re.fullmatch(r"\s*extra\s*==\s*['\"]server['\"]\s*", marker):
-            name = re.match(r"[A-Za-z0-9._-]+", wanted.strip())
-            if name is not None and not _is_here(name[0]):
-                missing.append(name[0])
-    return missing
-
-
-def _is_here(distribution: str) -> bool:
-    try:
-        importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+def missing_pytorch() -> list[str]:
+    """Those of `PYTORCH` that are not installed."""
+    return [name for name in PYTORCH if importlib.util.find_spec(name) is None]

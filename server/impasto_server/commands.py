@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 import typer
 
 from impasto_server.bench.commands import bench, contact_sheet
+from impasto_server.cli import INSTALL_PYTORCH, missing_pytorch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +44,9 @@ def _serve(context: typer.Context, config: Path | None, **flags: object) -> None
     from impasto_server.logs import log_to_stderr
 
     settings = _settings(config, flags)
+    if not settings.mock and (missing := missing_pytorch()):
+        message = INSTALL_PYTORCH.format(", ".join(missing))
+        _exit_with(ValueError(f"{message}; or give --mock for a server that only pretends to paint"))
     if settings.styles_dir is not None:
         try:
             os.listdir(settings.styles_dir)

@@ -370,7 +370,7 @@ def test_no_server_installed(impasto: Impasto, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(private_server, "_NEEDED", ("no_such_package",))
     outcome = impasto("demo")
     assert outcome.code == 3
-    assert "pip install 'impasto[server]'" in outcome.err
+    assert "Run: pip install 'impasto-server[torch]'; or name a server with --server" in outcome.err
 
 
 def test_an_option_that_sets_two_fields_is_at_fault_once(impasto: Impasto, fake: FakeServer) -> None:

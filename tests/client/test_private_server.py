@@ -91,7 +91,7 @@ def test_too_slow_to_start(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -
 def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_server, "_NEEDED", ("no_such_package",))
     with (
-        pytest.raises(impasto.PrivateServerError, match=r"impasto\[server\].*--server"),
+        pytest.raises(impasto.PrivateServerError, match=r"impasto-server\[torch\].*--server"),
         impasto.PrivateServer(),
     ):
         pass
