@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
@@ -32,6 +32,8 @@ from impasto_server.worker.handover import BadHandover, receive_begin, receive_r
 from impasto_server.worker.previews import code_preview
 from impasto_server.worker.scheduler import Claim, Scheduler
 from impasto_server.worker.turn_file import TurnFile
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 MEMORY_BYTES = 8 << 30
 NETWORK = pb.FeatureNetwork(
@@ -77,9 +79,8 @@ class _Run:
         self._unsaved_seconds = 0.0
         self._next_preview = 0.0
         self._previewed: tuple[int, int] | None = None
-        self._coding: asyncio.Task[None] | None = None
 
-    def turn(self, spent: float) -> None:
+    async def turn(self, spent: float) -> None:
         """Make an evaluation, which took `spent` seconds, and tell what there is to tell."""
         painting = self.painting
         progress = painting.step(spent)
@@ -89,7 +90,11 @@ class _Run:
         self._unsaved_seconds += spent
         if 0 < self._checkpoint_seconds <= self._unsaved_seconds and not painting.done:
             self.save()
-        self.preview_if_due()
+        at = progress.evaluation, progress.scale
+        now = time.monotonic()
+        if self.watched and not self.wish.disabled and now >= self._next_preview and at != self._previewed:
+            self._next_preview, self._previewed = now + self.wish.min_interval, at
+            await self._send_preview(*at)
 
     def save(self) -> None:
         self._unsaved_seconds = 0.0
@@ -107,15 +112,6 @@ class _Run:
     def end(self, last: worker_pb2.RunResponse) -> None:
         self.responses.put(last)
         self.responses.close()
-
-    def preview_if_due(self) -> None:
-        at = self.painting.evaluation, self.painting.at + 1
-        now = time.monotonic()
-        if self.wish.disabled or not self.watched or now < self._next_preview or at == self._previewed:
-            return
-        if self._coding is None or self._coding.done():
-            self._next_preview, self._previewed = now + self.wish.min_interval, at
-            self._coding = asyncio.create_task(self._send_preview(*at))
 
     async def _send_preview(self, evaluation: int, scale: int) -> None:
         painting, wish = self.painting, self.wish
@@ -187,10 +183,11 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
             spent = self._evaluation_seconds * slow
             await asyncio.sleep(spent)
             self._at_work = None
+            # Else it was cancelled or suspended meanwhile.
             if run in self._scheduler:
                 # Turns that cost nothing would leave the order of the jobs as it is.
                 self._scheduler.charge(run, max(spent, _LEAST_SECONDS))
-                run.turn(spent)
+                await run.turn(spent)
                 self._provoke(run)
                 if run.painting.done:
                     self._leave(run)
@@ -220,7 +217,7 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
     async def GetWorkerInfo(
         self,
         request: worker_pb2.GetWorkerInfoRequest,
-        context: grpc.aio.ServicerContext[worker_pb2.GetWorkerInfoRequest, worker_pb2.GetWorkerInfoResponse],
+        context: Context,
     ) -> worker_pb2.GetWorkerInfoResponse:
         device = pb.Device(
             name="mock",
@@ -234,7 +231,7 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
     async def Ping(
         self,
         request: worker_pb2.PingRequest,
-        context: grpc.aio.ServicerContext[worker_pb2.PingRequest, worker_pb2.PingResponse],
+        context: Context,
     ) -> worker_pb2.PingResponse:
         response = worker_pb2.PingResponse()
         if self._at_work is not None:
@@ -246,7 +243,7 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
     async def Run(  # type: ignore[override]
         self,
         request_iterator: AsyncIterator[worker_pb2.RunRequest],
-        context: grpc.aio.ServicerContext[worker_pb2.RunRequest, worker_pb2.RunResponse],
+        context: Context,
     ) -> None:
         try:
             begin = await receive_begin(request_iterator)
@@ -284,7 +281,7 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
     async def UpdateRun(
         self,
         request: worker_pb2.UpdateRunRequest,
-        context: grpc.aio.ServicerContext[worker_pb2.UpdateRunRequest, worker_pb2.UpdateRunResponse],
+        context: Context,
     ) -> worker_pb2.UpdateRunResponse:
         run = await self._run_of(request.job_name, context)
         if request.HasField("recipe"):
@@ -299,20 +296,19 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
         self._scheduler.change(run, priority=priority, watched=watched)
         if watched is not None:
             run.watched = watched
-            run.preview_if_due()
         return worker_pb2.UpdateRunResponse(recipe=recipe_to_proto(run.painting.recipe))
 
     async def SuspendRun(
         self,
         request: worker_pb2.SuspendRunRequest,
-        context: grpc.aio.ServicerContext[worker_pb2.SuspendRunRequest, worker_pb2.SuspendRunResponse],
+        context: Context,
     ) -> worker_pb2.SuspendRunResponse:
         run = await self._run_of(request.job_name, context)
         self._leave(run)
         run.suspend()
         return worker_pb2.SuspendRunResponse()
 
-    async def _run_of(self, job_name: str, context: grpc.aio.ServicerContext[Any, Any]) -> _Run:
+    async def _run_of(self, job_name: str, context: Context) -> _Run:
         run = self._runs.get(job_name)
         if run is None or run not in self._scheduler:
             message = f"{job_name} does not run here"
@@ -320,7 +316,7 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
         return run
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: status_pb2.Status) -> NoReturn:
+async def _abort(context: Context, error: status_pb2.Status) -> NoReturn:
     ending = rpc_status.to_status(error)
     await context.abort(ending.code, ending.details, ending.trailing_metadata)
 
@@ -331,6 +327,7 @@ def _started(painting: MockPainting) -> worker_pb2.RunResponse:
         recipe=recipe_to_proto(painting.recipe),
         width=width,
         height=height,
+        bfloat16=painting.recipe.precision == "bfloat16",
         memory_plan=_PLAN,
         evaluation=painting.evaluation,
     )
