@@ -56,6 +56,20 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "impasto_server.contract",
         "impasto",
     ),
+    # Of the engine what is plain data, and of the worker what does without PyTorch.
+    "mock": (
+        "impasto_server.mock",
+        "impasto_server.worker.__main__",
+        "impasto_server.worker.handover",
+        "impasto_server.worker.heartbeat",
+        "impasto_server.worker.previews",
+        "impasto_server.worker.scheduler",
+        "impasto_server.worker.turn_file",
+        "impasto_server.contract",
+        RECIPE,
+        "impasto_server.engine.scales",
+        "impasto",
+    ),
 }
 
 
@@ -93,7 +107,9 @@ def test_the_client_imports_nothing_of_the_server() -> None:
             assert not any(is_within(module, "impasto_server") for module in imports(file)), file
 
 
-@pytest.mark.parametrize("room", ["contract", "store", "jobs", "fleet", "gateway", "worker", "engine"])
+@pytest.mark.parametrize(
+    "room", ["contract", "store", "jobs", "fleet", "gateway", "worker", "mock", "engine"]
+)
 def test_only_the_intake_opens_pictures(room: str) -> None:
     for file in (SERVER / room).rglob("*.py"):
         tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -127,4 +143,9 @@ def test_the_front_end_has_nothing_that_reads_pictures(module: str) -> None:
 )
 def test_importing_it_imports_no_torch(module: str) -> None:
     program = f"import sys, {module}; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_mock_imports_no_torch() -> None:
+    program = "import sys, impasto_server.mock.__main__; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
