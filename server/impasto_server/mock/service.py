@@ -215,9 +215,7 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
             run.responses.close()
 
     async def GetWorkerInfo(
-        self,
-        request: worker_pb2.GetWorkerInfoRequest,
-        context: Context,
+        self, request: worker_pb2.GetWorkerInfoRequest, context: Context
     ) -> worker_pb2.GetWorkerInfoResponse:
         device = pb.Device(
             name="mock",
@@ -228,11 +226,7 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
         )
         return worker_pb2.GetWorkerInfoResponse(device=device, network=NETWORK, process_id=os.getpid())
 
-    async def Ping(
-        self,
-        request: worker_pb2.PingRequest,
-        context: Context,
-    ) -> worker_pb2.PingResponse:
+    async def Ping(self, request: worker_pb2.PingRequest, context: Context) -> worker_pb2.PingResponse:
         response = worker_pb2.PingResponse()
         if self._at_work is not None:
             response.job_name, since = self._at_work
@@ -263,7 +257,7 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
             painting.resume(handover.checkpoint)
         run = self._runs[begin.job_name] = _Run(begin, painting)
         try:
-            await context.write(_started(painting))
+            run.responses.put(_started(painting))
             self._scheduler.add(run, _claim(begin, painting.recipe))
             self._scheduler.admit(run, _PLAN.estimated_bytes)
             self._changed.set()
@@ -279,9 +273,7 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
                 del self._runs[begin.job_name]
 
     async def UpdateRun(
-        self,
-        request: worker_pb2.UpdateRunRequest,
-        context: Context,
+        self, request: worker_pb2.UpdateRunRequest, context: Context
     ) -> worker_pb2.UpdateRunResponse:
         run = await self._run_of(request.job_name, context)
         if request.HasField("recipe"):
@@ -299,9 +291,7 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
         return worker_pb2.UpdateRunResponse(recipe=recipe_to_proto(run.painting.recipe))
 
     async def SuspendRun(
-        self,
-        request: worker_pb2.SuspendRunRequest,
-        context: Context,
+        self, request: worker_pb2.SuspendRunRequest, context: Context
     ) -> worker_pb2.SuspendRunResponse:
         run = await self._run_of(request.job_name, context)
         self._leave(run)
@@ -310,7 +300,7 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
 
     async def _run_of(self, job_name: str, context: Context) -> _Run:
         run = self._runs.get(job_name)
-        if run is None or run not in self._scheduler:
+        if run is None or run.painting.done or run not in self._scheduler:
             message = f"{job_name} does not run here"
             await _abort(context, status(grpc.StatusCode.NOT_FOUND, "NO_SUCH_RUN", message))
         return run
@@ -349,9 +339,8 @@ def _claim(begin: worker_pb2.Begin, recipe: Recipe) -> Claim:
 def _refusal(error: RecipeError) -> status_pb2.Status:
     """The status of a recipe or a mask that cannot be painted."""
     beside = error.field.startswith(("regions", "selection"))
-    return invalid_argument(
-        [(f"spec.{error.field}" if beside else f"spec.recipe.{error.field}", error.remedy)]
-    )
+    path = f"spec.{error.field}" if beside else f"spec.recipe.{error.field}"
+    return invalid_argument([(path, error.remedy)])
 
 
 def _failed(error: status_pb2.Status) -> worker_pb2.RunResponse:
