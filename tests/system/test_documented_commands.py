@@ -40,6 +40,7 @@ LEFT_OUT = {
     ".venv/bin/pip install -e '.[dev]' -e './server[torch]' && .venv/bin/python -m pytest": _INSTALLING,
     "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' -e './server[torch]'": _INSTALLING,
     "pip install . './server[torch]'": _INSTALLING,
+    "pip install . ./server": _INSTALLING,
     "source .venv/bin/activate": "the tests run in an environment already",
     "pre-commit install": "it would change the hooks of this checkout; .ci/run runs the hooks",
     "PYTHONPATH=tests python -m judging.picture_set FOLDER ../shared/images": "it needs package servers",
@@ -95,12 +96,14 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(folder: Path) -> dict[str, str]:
-    """The environment of the commands: the programs of this installation, and a free port for each server."""
+    """The commands' environment: servers take a free port, the CPU and the built-in weights."""
     return {
         **os.environ,
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "IMPASTO_DATA_DIR": str(folder / "data"),
         "IMPASTO_PORT": "0",
+        "IMPASTO_DEVICE": "cpu",
+        "IMPASTO_WEIGHTS": "builtin",
     }
 
 
@@ -156,7 +159,8 @@ def runnable(command: str, address: str) -> str:
     """A command in a form that ends: a server is stopped as soon as it has printed its address."""
     command = command.replace("gpu-machine:50051", address)
     if command.startswith("impasto-server serve"):
-        serve = command.replace("serve", "serve --mock", 1).replace("9090", "0")
+        # A mock server takes its port from nowhere else; a free one for the metrics.
+        serve = command.replace("--mock", "--mock --port 0").replace("9090", "0")
         return f"coproc S {{ exec {serve}; }}; read -t 60 -r line <&${{S[0]}}; kill $S_PID; wait $S_PID"
     if command == "impasto-server health":
         # Of the server that the settings describe.
