@@ -383,7 +383,7 @@ def test_a_painting_that_can_never_fit_is_refused_at_once(painter: Painter) -> N
 
     end = asyncio.run(paint())
     assert isinstance(end, Broken)
-    assert str(end.error) == "longest_side: needs 1001, there are 1000"
+    assert str(end.error) == "longest_side needs 1001, there are 1000"
 
 
 def test_previews_are_taken_only_while_somebody_watches_and_at_once_for_a_new_watcher(
