@@ -1,4 +1,4 @@
-"""The command `impasto-server`: what it refuses before it starts, and how it shows itself."""
+"""The command `impasto-server`: what it refuses before it starts, its messages and its help."""
 
 from __future__ import annotations
 
@@ -37,13 +37,23 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
         (["--styles-dir", "/nonexistent"], "--styles-dir /nonexistent cannot be read (No such file"),
         (["--styles-dir", __file__], "cannot be read (Not a directory); give a folder"),
         (["--styles-dir", "/" + "x" * 300], "cannot be read (File name too long); give a folder"),
-        (["--device", "gpu"], "--device is 'gpu'; give auto, or of cpu, mps, cuda and cuda:N"),
+        (["--styles-dir", ""], "--styles-dir is empty; give a path"),
+        (["--weights", "."], "--weights . is a folder; give vgg19, builtin or a file"),
+        (
+            ["--weights", "/nonexistent"],
+            "--weights /nonexistent does not exist; give vgg19, builtin or a file",
+        ),
+        (["--host", ""], "--host is empty; give an address"),
+        (
+            ["--device", "gpu"],
+            "--device is 'gpu'; give auto, or a comma-separated list of cpu, mps, cuda and cuda:N",
+        ),
         (["--device", "cuda:0,gpu"], "--device is 'cuda:0,gpu'"),
         (["--keep-results-for", "abc"], "give a time with its unit"),
     ],
 )
 @pytest.mark.parametrize("optimized", ["", "1", "2"])
-def test_a_setting_that_makes_no_sense_is_refused_before_anything_is_begun(
+def test_an_invalid_setting_is_refused_before_anything_is_started(
     tmp_path: Path, arguments: list[str], words: str, optimized: str
 ) -> None:
     data = tmp_path / "data"
@@ -56,22 +66,42 @@ def test_a_setting_that_makes_no_sense_is_refused_before_anything_is_begun(
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "1e10", "0", "-1"])
-def test_health_is_not_asked_for_ever(seconds: str) -> None:
+def test_a_timeout_of_health_that_is_out_of_range_is_refused(seconds: str) -> None:
     done = run("health", "127.0.0.1:9", "--timeout", seconds)
     assert (done.returncode, done.stdout) == (2, "")
     assert "--timeout" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["token", "add", "x", "--weight", "heavy"], "Invalid value for '--weight': give a number\n"),
+        (["health", "--timeout", "soon"], "Invalid value for '--timeout': give a number\n"),
+        (["health", "--timeout", "0"], "Invalid value for '--timeout': give 0.1 or more\n"),
+        (["health", "--timeout", "1e9"], "Invalid value for '--timeout': give 3600 or less\n"),
+    ],
+)
+def test_an_invalid_option_is_refused_in_plain_words(arguments: list[str], words: str) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+
+
+def test_health_says_in_plain_words_why_it_got_no_answer() -> None:
+    done = run("health", "127.0.0.1:9")
+    assert (done.returncode, done.stdout) == (1, "UNAVAILABLE: no server listens there\n")
+
+
 @pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:0,cuda:12", "cpu,cpu"])
-def test_the_names_of_devices(device: str) -> None:
+def test_valid_names_of_devices_are_accepted(device: str) -> None:
     assert gather({"device": device}, {}).device == device
 
 
 @pytest.mark.parametrize(
     "device", ["gpu", "CPU", "cuda:", "cuda:x", "auto,cpu", "cpu, mps", "cpu,", "cpu:0", " "]
 )
-def test_what_is_no_name_of_a_device(device: str) -> None:
-    with pytest.raises(Exception, match="give auto, or of cpu"):
+def test_invalid_names_of_devices_are_refused(device: str) -> None:
+    with pytest.raises(Exception, match="give auto, or a comma-separated list"):
         gather({"device": device}, {})
 
 
@@ -84,7 +114,7 @@ ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_a_file_of_settings_as_windows_saves_it(tmp_path: Path, encoding: str) -> None:
+def test_a_file_of_settings_can_have_any_encoding_of_windows(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "impasto.toml"
     file.write_bytes(encoded('port = 7\r\ndevice = "cpu"\r\nstyles_dir = "/für/später"\r\n', encoding))
     settings = gather({}, {}, file)
@@ -92,7 +122,7 @@ def test_a_file_of_settings_as_windows_saves_it(tmp_path: Path, encoding: str) -
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_a_file_of_tokens_as_windows_saves_it(tmp_path: Path, encoding: str) -> None:
+def test_a_file_of_tokens_can_have_any_encoding_of_windows(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "tokens.json"
     token = Tokens(path).add("studio")
     path.write_bytes(encoded(path.read_text(), encoding))
@@ -102,21 +132,21 @@ def test_a_file_of_tokens_as_windows_saves_it(tmp_path: Path, encoding: str) -> 
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\xff", b"[" * 100_000, b"", b"{}"])
-def test_a_file_that_holds_no_tokens_is_told_in_a_sentence(tmp_path: Path, content: bytes) -> None:
+def test_a_file_without_tokens_is_refused_in_a_sentence(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "tokens.json"
     path.write_bytes(content)
     done = run("token", "list", "--tokens-file", path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "is no file of tokens; write it with `impasto-server token`" in done.stderr
+    assert "is not a file of tokens; use a file that `impasto-server token` has written" in done.stderr
 
 
 @pytest.mark.parametrize("columns", ["60", "80", "200"])
-def test_help_shows_every_name_whole(columns: str) -> None:
+def test_help_never_cuts_off_the_name_of_an_option(columns: str) -> None:
     shown = run("serve", "--help", COLUMNS=columns).stdout
     for field in fields():
         if not field.metadata["hidden"]:
             assert re.search(rf"{flag(field)}\b", shown), field.name
-            # What is wider than its column goes on in the next line.
+            # Text that is wider than its column goes on in the next line.
             assert f"IMPASTO_{field.name.upper()}]" in re.sub(r"\s", "", shown)
     assert "…" not in shown
     assert max(map(len, shown.splitlines())) <= int(columns)
@@ -159,7 +189,7 @@ def test_without_another_library_it_says_what_to_install() -> None:
     assert done.stderr == ("impasto-server: platformdirs is not installed. Run: pip install impasto-server\n")
 
 
-def test_hidden_files_are_no_styles(tmp_path: Path) -> None:
+def test_hidden_files_are_not_listed_as_styles(tmp_path: Path) -> None:
     for name in ("x.png", "._x.png", ".hidden.jpg"):
         (tmp_path / name).write_bytes(coded(photo(20, 20)))
 
@@ -188,7 +218,7 @@ READ_FILES = [
 
 @pytest.mark.parametrize(("command", "option"), READ_FILES)
 @pytest.mark.parametrize("what", ["pipe", "device", "folder", "huge"])
-def test_what_would_never_be_read_to_its_end_is_refused(
+def test_a_file_that_cannot_be_read_to_its_end_is_refused(
     tmp_path: Path, command: str, option: str, what: str
 ) -> None:
     pair = Authority(tmp_path).issue("server")
@@ -215,5 +245,5 @@ def test_what_would_never_be_read_to_its_end_is_refused(
         "pipe": "it is a pipe, not a regular file",
         "device": "it is a device or a socket, not a regular file",
         "folder": "directory",
-        "huge": "it has more than 16 MiB",
+        "huge": "it is larger than 16 MiB",
     }[what] in done.stderr

@@ -7,12 +7,14 @@ import contextlib
 import datetime
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 
 import typer
+from typer.core import TyperGroup
 
 from impasto_server.bench.commands import bench, contact_sheet
 from impasto_server.cli import INSTALL_PYTORCH, missing_pytorch
@@ -20,23 +22,51 @@ from impasto_server.cli import INSTALL_PYTORCH, missing_pytorch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import grpc
+
     from impasto_server.gateway.settings import Settings
     from impasto_server.gateway.tokens import Tokens
 
+
+class _PlainErrors(TyperGroup):
+    """Says what is wrong with an option's value in our words, not in those of typer's libraries."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = _plain(error.message)
+            raise
+
+
+def _plain(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    for found, plain in (
+        (r"Input should be a valid number.*", "give a number"),
+        (r"Input should be a valid integer.*", "give a whole number"),
+        (r"Input should be a finite number.*", "give a finite number"),
+        (r"Input should be greater than or equal to (\S+)", r"give \1 or more"),
+        (r"Input should be less than or equal to (\S+)", r"give \1 or less"),
+    ):
+        message = re.sub(found, plain, message)
+    return message
+
+
 app = typer.Typer(
-    help="Paints photographs in the style of paintings, for callers over gRPC.",
+    cls=_PlainErrors,
+    help="Paint photographs in the style of paintings, for callers over gRPC.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    # In a table as wide as a terminal, long names of options are cut off.
+    # In a table, rich cuts off long names of options.
     rich_markup_mode=None,
 )
 weights_app = typer.Typer(
-    help="Lists the weights of the feature network and verifies them, or fetches them.",
+    help="List, verify and download weights of the feature network.",
     invoke_without_command=True,
 )
 app.add_typer(weights_app, name="weights")
-tokens_app = typer.Typer(help="Makes, lists and removes the callers' tokens.", no_args_is_help=True)
+tokens_app = typer.Typer(help="Make, list and remove the callers' tokens.", no_args_is_help=True)
 app.add_typer(tokens_app, name="token")
 
 
@@ -47,13 +77,8 @@ def _serve(context: typer.Context, config: Path | None, **flags: object) -> None
     if not settings.mock and (missing := missing_pytorch()):
         message = INSTALL_PYTORCH.format(", ".join(missing))
         _exit_with(ValueError(f"{message}; or give --mock for a server that only pretends to paint"))
-    if settings.styles_dir is not None:
-        try:
-            os.listdir(settings.styles_dir)
-        except OSError as error:
-            folder = settings.styles_dir
-            _exit_with(ValueError(f"--styles-dir {folder} cannot be read ({error.strerror}); give a folder"))
-    # Before gRPC is imported, by the other two.
+    _check_given_paths(settings)
+    # Before gRPC is imported, which the next two modules do.
     log_to_stderr("gateway", settings.log_level, settings.log_format)
     from impasto_server.fleet.worker_process import ConfigurationError
     from impasto_server.gateway.server import serve as serve_until_stopped
@@ -64,20 +89,36 @@ def _serve(context: typer.Context, config: Path | None, **flags: object) -> None
         _exit_with(error)
 
 
+def _check_given_paths(settings: Settings) -> None:
+    """Ends the command if the styles or weights cannot be there, before anything is started."""
+    if settings.styles_dir is not None:
+        try:
+            os.listdir(settings.styles_dir)
+        except OSError as error:
+            folder = settings.styles_dir
+            _exit_with(ValueError(f"--styles-dir {folder} cannot be read ({error.strerror}); give a folder"))
+    if settings.weights not in (None, "vgg19", "builtin"):
+        file = Path(settings.weights).expanduser()
+        if not file.is_file():
+            fault = "is a folder" if file.is_dir() else "does not exist"
+            _exit_with(ValueError(f"--weights {file} {fault}; give vgg19, builtin or a file"))
+
+
 _CONFIG = typer.Option(
     "--config",
     envvar="IMPASTO_CONFIG",
     metavar="FILE",
-    help="Settings in TOML; flags and variables go before.",
+    help="File of settings in TOML. Options and environment variables take precedence. Default: none.",
+    show_default=False,
 )
 
 
 def _pem(help: str) -> Any:
-    return typer.Option(help=f"{help} (PEM)", exists=True, dir_okay=False, readable=True)
+    return typer.Option(help=help, metavar="FILE", exists=True, dir_okay=False, readable=True)
 
 
 def _with_settings(command: Callable[..., None], name: str, help: str) -> None:
-    """Adds a command that takes every setting as a flag."""
+    """Adds a command that takes every setting as an option."""
     from impasto_server.gateway.settings import fields, flag, shown_default, variable
 
     keyword = inspect.Parameter.KEYWORD_ONLY
@@ -111,19 +152,21 @@ def _with_settings(command: Callable[..., None], name: str, help: str) -> None:
 _with_settings(
     _serve,
     "serve",
-    """Runs a server until Ctrl-C or SIGTERM.
+    """Run a server until Ctrl-C or SIGTERM.
 
-    Prints {"address": "HOST:PORT"} on stdout as soon as it listens; logs to stderr. Each setting is also a
-    variable, and a key of the file that --config names.
+    Prints {"address": "HOST:PORT"} to stdout as soon as it listens, and logs to stderr. Each setting can also
+    be given as an environment variable (shown in brackets), or in the file of --config.
     """,
 )
 
 
 @app.command("settings")
 def list_settings(
-    toml: Annotated[bool, typer.Option("--toml", help="As a file for --config.")] = False,
+    toml: Annotated[
+        bool, typer.Option("--toml", help="Print an example file for --config instead of a table.")
+    ] = False,
 ) -> None:
-    """Lists every setting of a server, as the table in server/README.md."""
+    """List all settings of a server."""
     from impasto_server.gateway.settings import example_file, table
 
     typer.echo(example_file() if toml else table(), nl=False)
@@ -135,19 +178,26 @@ def tell_health(
         str | None,
         typer.Argument(
             metavar="HOST:PORT",
-            help="Default: this machine's server, as the settings say.",
+            help="Address of the server. Default: the server on this machine that the settings describe.",
             show_default=False,
         ),
     ] = None,
-    ca: Annotated[Path | None, _pem("Certificates to trust: calls with TLS.")] = None,
-    cert: Annotated[Path | None, _pem("Certificate of one's own, for a server that wants one.")] = None,
-    key: Annotated[Path | None, _pem("Its private key.")] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds to wait at most.")] = 5.0,
+    ca: Annotated[
+        Path | None, _pem("Certificates to trust (PEM). With them the call uses TLS. Default: no TLS.")
+    ] = None,
+    cert: Annotated[
+        Path | None, _pem("Client certificate (PEM), for a server that requires one. Default: none.")
+    ] = None,
+    key: Annotated[Path | None, _pem("Private key of the client certificate (PEM). Default: none.")] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=3600, metavar="SECONDS", help="Maximum time to wait, in seconds.")
+    ] = 5.0,
     config: Annotated[Path | None, _CONFIG] = None,
 ) -> None:
-    """Says whether a server takes jobs: exit code 0 if it does, 1 if not, 2 if that cannot be asked.
+    """Tell whether a server takes jobs.
 
-    Without an address it asks the server that the variables and --config describe, TLS included.
+    The exit code is 0 if it does, 1 if not, and 2 for wrong usage. Without HOST:PORT the command asks the
+    server that the environment variables and --config describe, with TLS if they say so.
     """
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -157,10 +207,12 @@ def tell_health(
     from impasto_server.given_files import read_pem
 
     if (cert is None) != (key is None) or (cert is not None and ca is None):
-        _exit_with(ValueError("--cert and --key go together, and with --ca; give all three"))
+        _exit_with(ValueError("--cert, --key and --ca belong together; give all three"))
     if address is None:
         if ca is not None:
-            _exit_with(ValueError("--ca needs HOST:PORT; without it the server's settings say what to trust"))
+            _exit_with(
+                ValueError("--ca needs HOST:PORT; without an address, the settings name the certificates")
+            )
         try:
             channel = own_channel(_settings(config, {}))
         except ConfigurationError as error:
@@ -179,39 +231,66 @@ def tell_health(
             answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)
             said = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
         except grpc.RpcError as error:
-            said = f"{error.code().name}: {error.details()}"
+            said = _unanswered(error, timeout)
     typer.echo(said)
     raise typer.Exit(0 if said == "SERVING" else 1)
 
 
+def _unanswered(error: grpc.RpcError, timeout: float) -> str:
+    """What to say of a health call that failed: gRPC's name for it, and the cause in our words if known."""
+    code, details = error.code().name, error.details() or ""
+    if code == "DEADLINE_EXCEEDED":
+        return f"{code}: no answer within {timeout:g} s"
+    for found, plain in (
+        ("Connection refused", "no server listens there"),
+        ("Domain name not found", "there is no such host"),
+        ("Ssl handshake failed", "the TLS handshake failed"),
+        ("Handshake read failed", "the server expects TLS or has closed the connection"),
+    ):
+        if found.lower() in details.lower():
+            return f"{code}: {plain}"
+    return f"{code}: {details}"
+
+
 _TOKENS_FILE: TypeAlias = Annotated[
-    Path | None, typer.Option(help="File of the tokens. Default: as the server's settings say.")
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="File of the tokens. Default: the file that the server's settings name.",
+        show_default=False,
+    ),
 ]
 _CONFIG_OPTION: TypeAlias = Annotated[Path | None, _CONFIG]
 
 
 @tokens_app.command("add")
 def add_token(
-    name: Annotated[str, typer.Argument(help="Whose it is: the tenant.")],
-    weight: Annotated[float, typer.Option(help="Share of the devices beside other tenants'.")] = 1.0,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the tenant who gets the token.")],
+    weight: Annotated[
+        float,
+        typer.Option(
+            metavar="NUMBER",
+            help="Share of device time relative to other tenants; 2 gets twice as much as 1.",
+        ),
+    ] = 1.0,
     tokens_file: _TOKENS_FILE = None,
     config: _CONFIG_OPTION = None,
 ) -> None:
-    """Makes a token and prints it, once. A running server knows it within a second."""
+    """Make a token and print it. It is shown only once. A running server accepts it within a second."""
     tokens = _tokens(tokens_file, config)
     with _telling_token_errors():
         is_first = not tokens.tenants()
         typer.echo(tokens.add(name, weight))
     if is_first:
         typer.echo(
-            f"the first token, in {tokens.path}: servers that were started without tokens need a restart",
+            f"this is the first token in {tokens.path}; restart servers that were started without tokens",
             err=True,
         )
 
 
 @tokens_app.command("list")
 def list_tokens(tokens_file: _TOKENS_FILE = None, config: _CONFIG_OPTION = None) -> None:
-    """Lists whose tokens there are; the tokens themselves are not kept."""
+    """List the tenants who have a token. The tokens themselves are not stored."""
     with _telling_token_errors():
         for tenant, created in _tokens(tokens_file, config).tenants():
             made = datetime.datetime.fromtimestamp(created)
@@ -219,8 +298,15 @@ def list_tokens(tokens_file: _TOKENS_FILE = None, config: _CONFIG_OPTION = None)
 
 
 @tokens_app.command("remove")
-def remove_token(name: str, tokens_file: _TOKENS_FILE = None, config: _CONFIG_OPTION = None) -> None:
-    """Ends a token's access, within a second also to a running server. Its jobs go on: cancel them before."""
+def remove_token(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the tenant.")],
+    tokens_file: _TOKENS_FILE = None,
+    config: _CONFIG_OPTION = None,
+) -> None:
+    """Remove a tenant's token. A running server refuses it within a second.
+
+    The tenant's jobs go on. To end them, cancel them before you remove the token.
+    """
     with _telling_token_errors():
         _tokens(tokens_file, config).remove(name)
 
@@ -231,7 +317,7 @@ app.command("contact-sheet")(contact_sheet)
 
 @weights_app.callback()
 def list_weights(context: typer.Context) -> None:
-    """Lists the weights of the feature network and verifies them."""
+    """List, verify and download weights of the feature network."""
     if context.invoked_subcommand is not None:
         return
     from impasto_server.engine.weights import builtin_path, vgg19_cache_path
@@ -239,13 +325,15 @@ def list_weights(context: typer.Context) -> None:
     if vgg19_cache_path().exists():
         _describe("vgg19", vgg19_cache_path())
     else:
-        typer.echo(f"vgg19    not here; `impasto-server weights fetch` puts it at {vgg19_cache_path()}")
+        typer.echo(
+            f"vgg19    not downloaded; `impasto-server weights fetch` downloads it to {vgg19_cache_path()}"
+        )
     _describe("builtin", builtin_path())
 
 
 @weights_app.command()
 def fetch() -> None:
-    """Downloads VGG-19 (550 MB) into torchvision's cache."""
+    """Download VGG-19 (550 MB) to torchvision's cache."""
     from impasto_server.engine.weights import WeightsError, fetch_vgg19
 
     try:
@@ -253,7 +341,7 @@ def fetch() -> None:
     except WeightsError as error:
         _exit_with(error)
     except KeyboardInterrupt:
-        typer.echo("stopped; nothing was kept", err=True)
+        typer.echo("stopped; the partial download was deleted", err=True)
         raise typer.Exit(130) from None
 
 

@@ -1,4 +1,4 @@
-"""Files that whoever runs the server names: settings, tokens, certificates."""
+"""Reads the files that the administrator names: settings, tokens, certificates."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import stat
 from pathlib import Path
 
 MAX_BYTES = 16 << 20
-"""Size of a text or a certificate at most, in bytes."""
+"""Maximum size of a file, in bytes."""
 
 
 def read_whole(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
-    """Reads a regular file. A pipe is refused: reading it could wait for ever, and could be done only once.
+    """Reads a regular file. A pipe is refused: it could block for ever, and can be read only once.
 
     Raises:
-        OSError: it cannot be read; `strerror` says why, as a clause or as the system does.
+        OSError: the file cannot be read; `strerror` says why.
     """
     # Without O_NONBLOCK, opening a pipe waits for its writer.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
@@ -26,12 +26,12 @@ def read_whole(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
             raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", os.fspath(path))
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
-        raise OSError(errno.EFBIG, f"it has more than {max_bytes >> 20} MiB", os.fspath(path))
+        raise OSError(errno.EFBIG, f"it is larger than {max_bytes >> 20} MiB", os.fspath(path))
     return data
 
 
 def read_pem(path: Path) -> bytes:
-    """Reads certificates or a key as gRPC takes them: without the mark that some editors begin a file with.
+    """Reads certificates or a key for gRPC, without the byte order mark that some editors write.
 
     Raises:
         OSError: as `read_whole`.
@@ -40,11 +40,11 @@ def read_pem(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """Reads a text in UTF-8, or in UTF-16 with a byte order mark, as Windows saves it.
+    """Reads text in UTF-8, or in UTF-16 with a byte order mark, as Windows saves it.
 
     Raises:
         OSError: as `read_whole`.
-        UnicodeDecodeError: it is no text.
+        UnicodeDecodeError: the file is not text in one of these encodings.
     """
     data = read_whole(path)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

@@ -1,11 +1,11 @@
-"""How the server's processes log: one line per event on stderr, as key=value or as JSON.
+"""Logging of the server's processes: one line per event on stderr, as key=value or as JSON.
 
-Where events are objects, everything on stderr is: what libraries and the interpreter write there themselves
-is logged line by line.
+With JSON every line on stderr is an object: lines that libraries or the interpreter write there are logged as
+events.
 
-An event is logged as what happened and what is to be known of it, with a template that says which is which:
-`log.info("job ended job=%s state=%s", name, state)`. The pairs are taken from the template, never from the
-values, so that no value can pass for another pair, whatever is in it.
+An event is logged with a template that names what happened and its values:
+`log.info("job ended job=%s state=%s", name, state)`. The keys are taken from the template, never from the
+values, so that no value can pass for another key, whatever it contains.
 """
 
 from __future__ import annotations
@@ -31,15 +31,20 @@ _PLACE = re.compile(r"%[-#0 +]*\d*(?:\.\d+)?[a-zA-Z]")
 
 _log = logging.getLogger(__name__)
 
-# Where events go, if that is not where everything else goes that is written to stderr.
+# The descriptor that events are written to, if it is not stderr.
 _events: int | None = None
 
 
 def log_to_stderr(process: str, level: str, format: str = "text") -> None:
-    """Logs this process's events, named after it, from a level of `LEVELS` up, in one of `FORMATS`.
+    """Logs the events of this process to stderr. Call it before gRPC is imported.
 
-    gRPC's core writes lines of its own, some for every call that somebody gets wrong: there are none unless
-    the environment has GRPC_VERBOSITY. To be called before gRPC is imported.
+    Also silences the lines of gRPC's core, which writes some for every invalid call, unless GRPC_VERBOSITY is
+    set in the environment.
+
+    Args:
+        process: its name in the log.
+        level: the lowest level that is logged, one of `LEVELS`.
+        format: one of `FORMATS`.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     stream = sys.stderr if format != "json" else _take_over_stderr()
@@ -50,12 +55,12 @@ def log_to_stderr(process: str, level: str, format: str = "text") -> None:
 
 
 def events_descriptor() -> int | None:
-    """What a child process that logs in the same form is given as its stderr; None: this process's own."""
+    """The stderr for a child process that logs in the same format; None for this process's own stderr."""
     return _events
 
 
 def _take_over_stderr() -> TextIO:
-    """Has whatever is written to stderr logged, and returns the stream that leads to where it led."""
+    """Has everything logged that is written to stderr, and returns a stream to the original stderr."""
     global _events
     sys.stderr.flush()
     _events = os.dup(sys.stderr.fileno())
@@ -76,15 +81,15 @@ def _log_lines(source: int) -> None:
 
 
 def _give_stderr_back(events: int, reader: threading.Thread) -> None:
-    """The last lines are logged before the process ends."""
+    """Restores stderr, and waits until the last lines are logged."""
     sys.stderr.flush()
     os.dup2(events, sys.stderr.fileno())
-    # Children may hold the pipe open.
+    # Child processes may keep the pipe open.
     reader.join(1.0)
 
 
 class _Text(logging.Formatter):
-    """Events as key=value; what has blanks in it, as Python writes it."""
+    """Writes events as key=value; a value with blanks is quoted as in Python."""
 
     def __init__(self, process: str) -> None:
         super().__init__(
@@ -99,7 +104,7 @@ class _Text(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """Events as objects."""
+    """Writes events as JSON objects."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -117,12 +122,12 @@ class _Json(logging.Formatter):
         event = {**event, **pairs, **event}
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
-        # A terminal that shows the log obeys these, which JSON lets stand.
+        # JSON leaves these characters as they are, and a terminal that shows the log would obey them.
         return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(event, ensure_ascii=False))
 
 
 def _read(record: logging.LogRecord) -> tuple[str, dict[str, object]]:
-    """What happened, and what is to be known of it."""
+    """Splits a record into what happened and its values by key."""
     template = str(record.msg)
     event = _EVENT.fullmatch(template)
     if event is None or (record.args and not isinstance(record.args, tuple)):
@@ -135,7 +140,7 @@ def _read(record: logging.LogRecord) -> tuple[str, dict[str, object]]:
         count = len(_PLACE.findall(part))
         own = values[:count]
         del values[:count]
-        # As it is, so that JSON has numbers as numbers and texts without quotes.
+        # Not formatted, so that JSON has numbers as numbers and text without extra quotes.
         if part in ("%s", "%r", "%d") and isinstance(own[0], str | int):
             return own[0]
         return part % tuple(own)

@@ -1,4 +1,4 @@
-"""A mailbox for one slow reader: what matters is kept, what is stale is replaced."""
+"""A mailbox for one slow reader: it keeps what matters and replaces what is stale."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """Items for one reader of the same event loop, read by `async for` or `next`.
+    """Items for one reader in the same event loop, read with `async for` or `next`.
 
-    An item of a kind replaces an unread item of the same kind and takes its place at the end; an
-    item without a kind is never dropped. So a stalled reader costs one item for each kind, and what
-    it reads next is the newest.
+    A new item of a kind replaces an unread item of the same kind and is put at the end. An item without a
+    kind is never dropped. A stalled reader therefore costs one item per kind, and next reads the newest.
     """
 
     def __init__(self) -> None:
@@ -23,7 +22,7 @@ class Mailbox(Generic[T]):
         self._error: Exception | None = None
 
     def put(self, item: T, *, kind: str | None = None) -> bool:
-        """Puts an item in and tells whether it replaced an unread one. Nothing comes in after `close`."""
+        """Adds an item, and tells whether it replaced an unread one. After `close` it does nothing."""
         if self._closed:
             return False
         key = object() if kind is None else kind
@@ -33,15 +32,15 @@ class Mailbox(Generic[T]):
         return replaced
 
     def __len__(self) -> int:
-        """How many items are unread."""
+        """The number of unread items."""
         return len(self._items)
 
     def clear(self) -> None:
-        """Drops what is unread."""
+        """Drops all unread items."""
         self._items.clear()
 
     def close(self, error: Exception | None = None) -> None:
-        """Ends the reading: after the items that are there, or at once by raising `error`."""
+        """Ends the reading: after the unread items, or at once by raising `error`."""
         self._closed = True
         self._error = self._error or error
         self._changed.set()
@@ -53,14 +52,14 @@ class Mailbox(Generic[T]):
         return await self.next()
 
     async def next(self, timeout: float | None = None) -> T:
-        """The next item.
+        """Waits for the next item.
 
         Args:
-            timeout: seconds to wait for it at most; None for no limit.
+            timeout: maximum wait in seconds; None for no limit.
 
         Raises:
-            asyncio.TimeoutError: none came in time.
-            StopAsyncIteration: the mailbox is closed and read to its end.
+            asyncio.TimeoutError: no item came in time.
+            StopAsyncIteration: the mailbox is closed and all its items are read.
         """
         while self._error is None:
             if self._items:
@@ -68,6 +67,6 @@ class Mailbox(Generic[T]):
             if self._closed:
                 raise StopAsyncIteration
             self._changed.clear()
-            # Only the waiting may be cut short: an item that was taken out could get lost.
+            # The timeout is for the waiting only. If it ended the taking of an item, the item could get lost.
             await asyncio.wait_for(self._changed.wait(), timeout)
         raise self._error

@@ -1,4 +1,4 @@
-"""Something of which there is only so much, shared by tenants: who waits is served in turn."""
+"""A limited resource that tenants share fairly."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ import math
 from collections.abc import AsyncIterator
 
 acting_for: contextvars.ContextVar[str] = contextvars.ContextVar("acting_for", default="")
-"""The tenant whose work the current task does; empty for the server's own."""
+"""The tenant for whom the current task works; empty for the server's own work."""
 
 
 class Shares:
-    """An amount that tenants take from and give back.
+    """A limited amount of something, from which tenants take and to which they give back.
 
-    A tenant that has its share waits for its own; the tenant that has least goes first. So one tenant never
-    takes what another needs, as long as the shares of those who are at work fit into the whole.
+    A tenant that has its full share waits until it gives something back. Of the tenants that wait, the one
+    that has the least goes first. As long as the shares of the active tenants fit into the total, no tenant
+    takes what another needs.
     """
 
     def __init__(self, each: int, total: float = math.inf) -> None:
         """
         Args:
-            each: what one tenant may have at a time, at most.
-            total: what all may have together.
+            each: maximum amount for one tenant.
+            total: maximum amount for all tenants together.
         """
         self._each = each
         self._total = total
@@ -34,23 +35,23 @@ class Shares:
 
     @property
     def taken(self) -> int:
-        """What all tenants have together."""
+        """The amount that all tenants have together."""
         return self._taken
 
     def of(self, tenant: str) -> int:
-        """What a tenant has."""
+        """The amount that a tenant has."""
         return self._had[tenant]
 
     async def take(self, tenant: str, amount: int, seconds: float) -> None:
-        """Takes an amount (at most `each`), once there is so much.
+        """Waits until an amount is free, and takes it.
 
         Args:
             tenant: who takes it.
-            amount: how much.
-            seconds: to wait at most; `math.inf` for ever.
+            amount: at most `each`.
+            seconds: maximum wait; `math.inf` for no limit.
 
         Raises:
-            asyncio.TimeoutError: there was not so much in time.
+            asyncio.TimeoutError: the amount did not become free in time.
         """
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         wait = amount, granted
@@ -71,7 +72,7 @@ class Shares:
 
     @contextlib.asynccontextmanager
     async def held(self, tenant: str, amount: int) -> AsyncIterator[None]:
-        """Takes an amount, once there is so much, and gives it back at the end of the block."""
+        """Waits until an amount is free, takes it, and gives it back at the end of the block."""
         await self.take(tenant, amount, math.inf)
         try:
             yield
@@ -79,7 +80,7 @@ class Shares:
             self.give_back(tenant, amount)
 
     def give_back(self, tenant: str, amount: int) -> None:
-        """Gives back what was taken, or a part of it."""
+        """Gives back an amount that was taken, or a part of it."""
         self._had[tenant] -= amount
         if not self._had[tenant]:
             del self._had[tenant]
@@ -95,10 +96,10 @@ class Shares:
             ]
             if not able:
                 return
-            # Of those that have as much, the one whose wait began first: a dict keeps that order.
+            # Among tenants that have the same amount, the first in the dict: the one that waits longest.
             tenant = min(able, key=self._had.__getitem__)
             amount, granted = wait = self._waiting[tenant][0]
-            # Nobody who needs less is let by, or a large request would wait for ever.
+            # Smaller requests may not overtake, or a large one would wait for ever.
             if self._taken + amount > self._total:
                 return
             self._forget(tenant, wait)
@@ -112,7 +113,7 @@ class Shares:
             return
         with contextlib.suppress(ValueError):
             queue.remove(wait)
-        # At the end of the line again, if more of it wait.
+        # A tenant with more requests goes to the end of the line.
         del self._waiting[tenant]
         if queue:
             self._waiting[tenant] = queue

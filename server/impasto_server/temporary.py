@@ -1,4 +1,4 @@
-"""Folders that go with the process that made them, even if it is killed: the next one sees to that."""
+"""Temporary folders and files. A folder whose process was killed is removed by the next such process."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _OWNER = "owner"
 
 
 class TemporaryFolder:
-    """A new folder for this user alone, until `remove`.
+    """A new folder that only this user can enter, until `remove`.
 
     Attributes:
-        path: where it is.
+        path: the folder.
     """
 
     def __init__(self, prefix: str, parent: str | None = None) -> None:
         """
         Args:
-            prefix: of its name. Folders of the same prefix whose processes were killed are removed.
-            parent: where to make it; None for the usual place.
+            prefix: how its name begins. Folders with the same prefix whose processes were killed are removed.
+            parent: the folder to make it in; None for the system's folder for temporary files.
         """
         where = Path(parent or tempfile.gettempdir())
         for old in where.glob(f"{prefix}*"):
@@ -36,25 +36,25 @@ class TemporaryFolder:
         fcntl.flock(self._owner, fcntl.LOCK_EX)
 
     def remove(self) -> None:
-        """Removes it with all that is in it. Harmless when it is gone."""
+        """Removes the folder and everything in it. Does nothing if it is gone already."""
         shutil.rmtree(self.path, ignore_errors=True)
         self._owner.close()
 
 
 def anonymous_file() -> BinaryIO:
-    """A new file without a name, in memory where the system has that. It goes with its last descriptor."""
+    """A new file without a name, in memory if the system can do that. It ends with its last descriptor."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("impasto", os.MFD_CLOEXEC), "w+b", buffering=0)
     return tempfile.TemporaryFile(buffering=0)
 
 
 def _remove_left(folder: Path) -> None:
-    """Removes a folder that this user made, unless the process that made it lives.
+    """Removes a folder that this user made, unless the process that made it is still alive.
 
-    Everybody may put things of such names beside ours: a pipe that nobody writes to, a link to elsewhere.
+    Other users can put things with such names beside ours, such as a link or a pipe without a writer.
 
     Raises:
-        OSError: it is somebody else's, in use, or no such folder.
+        OSError: the folder belongs to another user, is in use, or is not such a folder.
     """
     if not _is_own(folder.lstat(), stat.S_IFDIR):
         return

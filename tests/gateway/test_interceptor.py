@@ -348,7 +348,7 @@ def test_without_tokens_there_is_one_tenant(tmp_path: Path) -> None:
 def test_a_file_that_has_no_tokens_is_refused_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "tokens.json").write_text("[]")
     for settings in (Settings(data_dir=tmp_path), Settings(tokens_file=tmp_path / "tokens.json")):
-        with pytest.raises(ConfigurationError, match="no file of tokens"):
+        with pytest.raises(ConfigurationError, match="is not a file of tokens"):
             Access(settings, Metrics())
     # A private server has nothing to do with the tokens of one for others.
     assert not Access(Settings(data_dir=tmp_path, private=True), Metrics()).uses_tokens

@@ -26,7 +26,7 @@ from impasto_server.gateway.settings import (
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_flag_counts_before_a_variable_and_that_before_the_file(tmp_path: Path) -> None:
+def test_an_option_takes_precedence_over_a_variable_and_a_variable_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "impasto.toml"
     file.write_text('host = "a"\ndevice = "cpu"\nmax-jobs = 5\nkeep_results_for = "2h"\n')
     settings = gather(
@@ -41,12 +41,16 @@ def test_a_flag_counts_before_a_variable_and_that_before_the_file(tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("colour = 1", "colour is no setting"),
-        ("private = true", "private is no setting"),
-        ("max_jobs = 0", "from 1 up"),
+        ("colour = 1", "colour is not a setting"),
+        ("color = 1\ncolour = 1", "color, colour are not settings"),
+        ("private = true", "private is not a setting"),
+        ("max_jobs = 0", "of at least 1"),
         ("max_jobs = true", "whole number"),
         ('max_jobs = "many"', "whole number"),
-        ("host = 3", "give a text"),
+        ("host = 3", "give an address"),
+        ('host = ""', "host is empty; give an address"),
+        ('data_dir = ""', "data_dir is empty; give a path"),
+        ("weights = false", "give vgg19, builtin or a file"),
         ('log_level = "loud"', "debug, info, warning, error"),
         ('drain = "soon"', "give a time with its unit, such as 7d or 30s"),
         ("drain = 30", "drain is 30; give a time with its unit, such as 7d or 30s"),
@@ -60,12 +64,14 @@ def test_a_flag_counts_before_a_variable_and_that_before_the_file(tmp_path: Path
         (f'memory = "{"9" * 400}GiB"', "give a size with its unit"),
         ('memory = "4096KiB"', "give 64MiB or more"),
         ('keep_results_for = "0s"', "give 1s to"),
-        ("max_jobs = 3\nmax-jobs = 4", "max-jobs is there twice"),
+        ("max_jobs = 3\nmax-jobs = 4", "max-jobs is set twice"),
         ('insecure = "perhaps"', "true or false"),
-        ("host = ", "is not TOML"),
+        ("host = ", "is not valid TOML: invalid value (at"),
+        ("host = " + 100_000 * "[", "is not valid TOML"),
     ],
+    ids=lambda value: value[:40],
 )
-def test_what_makes_no_sense_is_refused_where_it_stands(tmp_path: Path, text: str, sentence: str) -> None:
+def test_an_invalid_setting_is_refused_with_its_place(tmp_path: Path, text: str, sentence: str) -> None:
     file = tmp_path / "impasto.toml"
     file.write_text(text)
     with pytest.raises(SettingsError) as caught:
@@ -74,9 +80,20 @@ def test_what_makes_no_sense_is_refused_where_it_stands(tmp_path: Path, text: st
     assert str(file) in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_file_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         gather({}, {}, tmp_path / "none.toml")
+
+
+def test_a_file_that_is_not_utf_8_is_refused_in_plain_words(tmp_path: Path) -> None:
+    file = tmp_path / "latin.toml"
+    file.write_bytes('styles_dir = "/für"'.encode("latin-1"))
+    with pytest.raises(SettingsError) as caught:
+        gather({}, {}, file)
+    assert str(caught.value) == f"{file} is not UTF-8 text; save it as UTF-8"
+
+
+def test_an_invalid_variable_is_refused_with_its_name() -> None:
     with pytest.raises(SettingsError, match="IMPASTO_PORT is '99999'; give a whole number from 0 to 65535"):
         gather({}, {"IMPASTO_PORT": "99999"})
 
@@ -86,7 +103,7 @@ TIMES_AND_SIZES = [f for f in fields() if f.metadata["kind"].metavar in ("TIME",
 
 @pytest.mark.parametrize("field", TIMES_AND_SIZES, ids=lambda field: field.name)
 @pytest.mark.parametrize("number", ["7", "0.5", "1000000000"])
-def test_a_bare_number_is_no_time_and_no_size_wherever_it_is_given(
+def test_a_time_or_size_without_a_unit_is_refused(
     tmp_path: Path, field: dataclasses.Field[Any], number: str
 ) -> None:
     file = tmp_path / "impasto.toml"
@@ -104,7 +121,7 @@ def test_a_bare_number_is_no_time_and_no_size_wherever_it_is_given(
         assert str(caught.value).startswith(f"{where} is '{number}'; give a {unit} with its unit, such as ")
 
 
-def test_all_times_and_sizes_are_meant() -> None:
+def test_the_previous_test_covers_all_times_and_sizes() -> None:
     amounts = {"memory", "max_stored_bytes_per_tenant", "keep_results_for", "keep_bytes"}
     amounts |= {"checkpoint_interval", "heartbeat_interval", "max_deadline", "drain"}
     assert amounts <= {field.name for field in TIMES_AND_SIZES}
@@ -112,7 +129,7 @@ def test_all_times_and_sizes_are_meant() -> None:
 
 @pytest.mark.parametrize("text", ["0", '"0"', "0.0", '" 0 "'])
 @pytest.mark.parametrize("name", ["drain", "max_stored_bytes_per_tenant"])
-def test_none_at_all_needs_no_unit(tmp_path: Path, name: str, text: str) -> None:
+def test_zero_needs_no_unit(tmp_path: Path, name: str, text: str) -> None:
     file = tmp_path / "impasto.toml"
     file.write_text(f"{name} = {text}")
     assert getattr(gather({}, {}, file), name) == 0
@@ -121,11 +138,11 @@ def test_none_at_all_needs_no_unit(tmp_path: Path, name: str, text: str) -> None
 @pytest.mark.parametrize(
     ("text", "bytes_"), [("1B", 1), ("5 kB", 5000), ("1.5KiB", 1536), ("300000b", 300_000), ("2TiB", 2 << 40)]
 )
-def test_a_size_may_be_in_bytes(text: str, bytes_: int) -> None:
+def test_sizes_can_be_given_in_each_unit(text: str, bytes_: int) -> None:
     assert SIZE.read(text) == bytes_
 
 
-def test_the_command_refuses_a_bare_number_and_says_what_to_write() -> None:
+def test_the_command_refuses_a_time_without_a_unit_and_says_what_to_write() -> None:
     command = [sys.executable, "-m", "impasto_server", "serve", "--keep-results-for", "7"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
@@ -142,11 +159,11 @@ def test_sizes_are_read_as_they_are_shown(size: int) -> None:
     assert SIZE.read(SIZE.show(size)) == size
 
 
-def test_the_readme_has_the_table() -> None:
+def test_the_readme_has_the_current_table_of_settings() -> None:
     assert table() in (ROOT / "server" / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_example_is_what_the_settings_make_and_each_of_its_lines_will_do(tmp_path: Path) -> None:
+def test_the_example_file_is_current_and_each_of_its_lines_is_valid(tmp_path: Path) -> None:
     text = (ROOT / "server" / "impasto.toml").read_text(encoding="utf-8")
     assert text == example_file()
     lines = [line.removeprefix("# ") for line in text.splitlines() if re.match(r"# \w+ = ", line)]
@@ -159,7 +176,7 @@ def test_the_example_is_what_the_settings_make_and_each_of_its_lines_will_do(tmp
             assert getattr(settings, field.name) == field.default, field.name
 
 
-def test_a_private_server_is_reached_as_its_flags_say_alone(tmp_path: Path) -> None:
+def test_a_private_server_takes_public_settings_from_options_only(tmp_path: Path) -> None:
     file = tmp_path / "impasto.toml"
     file.write_text('tls_cert = "/c.pem"\nmetrics_port = 9464\nmax_resident = 2\n')
     environment = {"IMPASTO_HOST": "0.0.0.0", "IMPASTO_TLS_KEY": "/k.pem", "IMPASTO_DEVICE": "cpu"}
@@ -170,6 +187,6 @@ def test_a_private_server_is_reached_as_its_flags_say_alone(tmp_path: Path) -> N
     assert (other.host, other.tls_cert, other.metrics_port) == ("0.0.0.0", Path("/c.pem"), 9464)
 
 
-def test_the_command_lists_them() -> None:
+def test_the_command_lists_the_settings() -> None:
     command = [sys.executable, "-m", "impasto_server", "settings"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == table()

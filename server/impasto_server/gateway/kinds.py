@@ -1,4 +1,4 @@
-"""What the values of settings are: how each kind is read from text or TOML, and shown."""
+"""The kinds of values that settings have: how each is read from text or TOML, and shown."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What a setting's values are.
+    """A kind of values.
 
     Attributes:
-        metavar: how help shows one.
-        read: a value from a flag's or a variable's text, or from TOML; raises ValueError with a sentence.
-        show: a value as one would write it.
+        metavar: the placeholder for a value in help texts.
+        read: makes a value from the text of an option or variable, or from TOML. Raises a ValueError that
+            says what to give.
+        show: writes a value as text that `read` accepts.
     """
 
     metavar: str
@@ -31,13 +32,12 @@ _SIZES |= {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 
 
 def _with_unit(value: Any, units: Mapping[str, float]) -> float:
-    """A number and its unit as so many of the unit that is 1.
+    """Reads a number with its unit, and converts it to the unit whose factor is 1.
 
-    A bare number is refused, since nobody can know what its reader takes it for; but for 0, which is the same
-    in every unit.
+    A number without a unit is refused because it is ambiguous, except 0, which is the same in every unit.
 
     Raises:
-        ValueError: it is nothing of the kind; without a sentence.
+        ValueError: the value is not a number with a known unit. The error has no message.
     """
     found = re.fullmatch(r"\s*([\d.]+)\s*([a-z]*)\s*", str(value).lower())
     if found is None or found[2] not in ("", *units):
@@ -77,10 +77,11 @@ def _show_size(size: int) -> str:
 
 
 def whole(least: int, most: float = math.inf) -> Kind:
-    """Whole numbers, both ends included."""
+    """Whole numbers from `least` to `most`, both included."""
 
     def read(value: Any) -> int:
-        wanted = f"give a whole number from {least}" + (f" to {most:g}" if most < math.inf else " up")
+        upward = f"from {least} to {most:g}" if most < math.inf else f"of at least {least}"
+        wanted = f"give a whole number {upward}"
         try:
             number = int(str(value))
         except ValueError:
@@ -92,10 +93,25 @@ def whole(least: int, most: float = math.inf) -> Kind:
     return Kind("N", read)
 
 
-def _text(value: Any) -> str:
+def text(what: str) -> Kind:
+    """Text that is not empty.
+
+    Args:
+        what: what the text stands for, with its article, such as "an address".
+    """
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"give {what}")
+        return value
+
+    return Kind("TEXT", read)
+
+
+def _path(value: Any) -> Path:
     if not isinstance(value, str) or not value:
-        raise ValueError("give a text")
-    return value
+        raise ValueError("give a path")
+    return Path(value).expanduser()
 
 
 _DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]{1,4})?")
@@ -104,7 +120,7 @@ _DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]{1,4})?")
 def _devices(value: Any) -> str:
     names = value.split(",") if isinstance(value, str) else []
     if value != "auto" and not (names and all(_DEVICE.fullmatch(name) for name in names)):
-        raise ValueError("give auto, or of cpu, mps, cuda and cuda:N one or several with commas")
+        raise ValueError("give auto, or a comma-separated list of cpu, mps, cuda and cuda:N")
     return str(value)
 
 
@@ -118,7 +134,7 @@ def _yes(value: Any) -> bool:
 
 
 def one_of(*words: str) -> Kind:
-    """Some words and no other."""
+    """One of several words."""
 
     def read(value: Any) -> str:
         if value not in words:
@@ -129,7 +145,7 @@ def one_of(*words: str) -> Kind:
 
 
 def bounded(kind: Kind, least: float, most: float = math.inf) -> Kind:
-    """Times or sizes from `least` to `most`, both included; in seconds or bytes."""
+    """Times or sizes from `least` to `most`, both included, in seconds or bytes."""
 
     def read(value: Any) -> Any:
         amount = kind.read(value)
@@ -141,12 +157,11 @@ def bounded(kind: Kind, least: float, most: float = math.inf) -> Kind:
     return dataclasses.replace(kind, read=read)
 
 
-TEXT = Kind("TEXT", _text)
 DEVICES = Kind("DEVICES", _devices)
-"""What to paint on: the form of the names; which there are, only a worker knows."""
-PATH = Kind("PATH", lambda value: Path(_text(value)).expanduser())
+"""Devices to paint on. Only the form of the names is checked: only a worker knows which devices exist."""
+PATH = Kind("PATH", _path)
 DURATION = Kind("TIME", _duration, _show_duration)
-"""Seconds."""
+"""Times in seconds."""
 SIZE = Kind("SIZE", _size, _show_size)
-"""Bytes."""
+"""Sizes in bytes."""
 YES = Kind("", _yes, lambda value: "yes" if value else "no")

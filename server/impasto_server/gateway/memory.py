@@ -1,4 +1,4 @@
-"""How this process deals with memory that it needs no more."""
+"""Returns memory that this process no longer needs to the system."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX = -3, -1, -8
 
 
 def give_memory_back() -> None:
-    """From now on, large pieces of memory go back to the system as soon as they are free.
+    """Has glibc return large blocks of memory to the system as soon as they are freed.
 
-    Left alone, glibc learns from the first large piece that is freed to keep such pieces, up to 32 MiB each
-    and for each of its arenas. Does nothing where there is no glibc.
+    By default, glibc keeps large blocks once the first has been freed: up to 32 MiB for each of its arenas.
+    Does nothing without glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -1,8 +1,8 @@
-"""Every setting of a server: its default, its help, and the ways to give it.
+"""Every setting of a server: its default, its help text, and where it can be given.
 
-A setting is given as a flag of `impasto-server serve`, as an environment variable, or in a TOML file; the
-first of these that gives it counts. All three, and the table in server/README.md, are made from the fields
-of `Settings`.
+A setting can be given as an option of `impasto-server serve`, as an environment variable, or in a TOML file,
+in this order of precedence. All three, and the table in server/README.md, are made from the fields of
+`Settings`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from impasto_server.gateway.kinds import (
     DURATION,
     PATH,
     SIZE,
-    TEXT,
     YES,
     Kind,
     bounded,
     one_of,
+    text,
     whole,
 )
 from impasto_server.given_files import read_text
@@ -39,7 +39,7 @@ DEFAULT_PORT = 50051
 
 
 class SettingsError(Exception):
-    """A setting that makes no sense. The message names it and says what to do."""
+    """A setting is invalid. The message names it and says what to do."""
 
 
 def _setting(
@@ -54,11 +54,11 @@ def _setting(
 ) -> Any:
     """
     Args:
-        shown: the default in words, where its value does not speak for itself.
-        example: a value for the example file, where the default is none that could be written.
-        public: says how others reach the server, or where it keeps things: on a private one and on a mock it
-            counts as a flag only.
-        hidden: for the command line alone: not in files, the environment and the table.
+        shown: the default in words, where its value is not clear enough.
+        example: a value for the example file, where the default cannot be written as a value.
+        public: whether it concerns access from other machines or the place of the data. A private server and
+            a mock take such a setting from the command line only.
+        hidden: whether it exists on the command line only: not in files, the environment or the table.
     """
     metadata = {
         "kind": kind,
@@ -73,18 +73,18 @@ def _setting(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a server is run."""
+    """The settings of a server."""
 
     host: str = _setting(
         "127.0.0.1",
-        TEXT,
-        "Address to listen on. One that other machines can reach needs TLS and tokens, or --insecure.",
+        text("an address"),
+        "Address to listen on. If other machines can reach it, it needs TLS and tokens, or --insecure.",
         public=True,
     )
     port: int | None = _setting(
         None,
         whole(0, 65535),
-        "Port to listen on; 0 takes a free one.",
+        "Port to listen on; 0 takes any free port.",
         shown=f"{DEFAULT_PORT}",
         example=f"{DEFAULT_PORT}",
         public=True,
@@ -92,13 +92,14 @@ class Settings:
     device: str = _setting(
         "auto",
         DEVICES,
-        "What to paint on: auto (every GPU, else the CPU), or names with commas: cuda:0,cuda:1; mps; cpu.",
+        "Devices to paint on: auto (every GPU, or the CPU if there is none), or a comma-separated list of "
+        "cpu, mps, cuda and cuda:N.",
     )
     weights: str | None = _setting(
         None,
-        TEXT,
+        text("vgg19, builtin or a file"),
         "Weights of the feature network: vgg19, builtin or a file.",
-        shown="VGG-19, downloaded if need be; the built-in VGG-16 where it cannot be had",
+        shown="vgg19, downloaded if necessary; builtin if the download fails",
         example="vgg19",
     )
     data_dir: Path | None = _setting(
@@ -112,75 +113,79 @@ class Settings:
     styles_dir: Path | None = _setting(
         None,
         PATH,
-        "Folder of paintings that callers may name as styles.",
-        shown="none",
+        "Folder of paintings that callers can name as styles.",
+        shown="none, only the built-in style",
         example="/srv/impasto/styles",
     )
-    max_jobs: int = _setting(1000, whole(1), "Jobs accepted and not yet final, of all tenants.")
-    max_jobs_per_tenant: int = _setting(200, whole(1), "The same for one tenant.")
+    max_jobs: int = _setting(1000, whole(1), "Maximum unfinished jobs, all tenants.")
+    max_jobs_per_tenant: int = _setting(200, whole(1), "Maximum unfinished jobs per tenant.")
     max_resident: int = _setting(
-        8, whole(1), "Jobs that share a device at a time; the others wait or take turns with them."
+        8,
+        whole(1),
+        "Maximum jobs that share a device at the same time. Other jobs wait, or take turns with them.",
     )
     memory: int | None = _setting(
         None,
         bounded(SIZE, 64 << 20),
-        "Memory that jobs may use on each device.",
-        shown="all that is free at the start",
+        "Maximum memory for jobs on each device.",
+        shown="all memory that is free when the worker starts",
         example="20GiB",
     )
     max_stored_bytes_per_tenant: int = _setting(
-        0, SIZE, "Size of the images, uploads and results kept for one tenant, at most; 0 for no limit."
+        0, SIZE, "Maximum size of the stored images, uploads and results per tenant; 0 means no limit."
     )
     max_streams_per_tenant: int = _setting(
-        200, whole(1), "Streams and waiting calls open at a time for one tenant."
+        200, whole(1), "Maximum open streams and waiting calls per tenant."
     )
     max_request_memory: int = _setting(
         256 << 20,
         bounded(SIZE, 128 << 20),
-        "Memory for requests with images that are being taken in; half of it for one tenant. Others wait.",
+        "Maximum memory for requests with images while they arrive. One tenant gets at most half of it; "
+        "requests that do not fit wait.",
     )
     keep_results_for: float = _setting(
         7 * 86400.0,
         bounded(DURATION, 1.0, 36500 * 86400.0),
-        "How long a job is kept once it is final.",
+        "Time for which a final job and its result are kept.",
     )
     keep_bytes: int | None = _setting(
         None,
         bounded(SIZE, 1 << 20),
-        "Everything kept, at most: beyond it, the jobs that became final first are deleted.",
+        "Maximum size of everything stored. Beyond it, the jobs that became final first are deleted.",
         shown="no limit",
         example="500GiB",
     )
     checkpoint_interval: float = _setting(
         5.0,
         bounded(DURATION, 0.05, 3600.0),
-        "Device time between two checkpoints of a job, at least: what a crash may cost.",
+        "Minimum device time between two checkpoints of a job. After a crash, this work is done again.",
     )
     heartbeat_interval: float = _setting(
-        15.0, bounded(DURATION, 0.1, 15.0), "Watchers are told that nothing happened so often."
+        15.0, bounded(DURATION, 0.1, 15.0), "How often to send a heartbeat when nothing else happens."
     )
     max_deadline: float = _setting(
-        86400.0, bounded(DURATION, 60.0, 30 * 86400.0), "After so long a stream is ended."
+        86400.0, bounded(DURATION, 60.0, 30 * 86400.0), "Maximum duration of a stream."
     )
     drain: float = _setting(
         25.0,
         bounded(DURATION, 0.0, 600.0),
-        "Time that jobs have at SIGTERM to write their checkpoints.",
+        "Maximum time for jobs to write their checkpoints after SIGTERM.",
     )
     worker_timeout: float = _setting(
         20.0,
         bounded(DURATION, 1.0, 3600.0),
-        "Time after which a worker process that does not answer is killed and replaced; its jobs go on.",
+        "Time without an answer after which a worker process is killed and replaced. Its jobs go on.",
     )
     turn_timeout: float = _setting(
         1800.0,
         bounded(DURATION, 10.0, 7 * 86400.0),
-        "Time after which a device counts as hung that is still at one evaluation; its worker is replaced.",
+        "Maximum time for one evaluation. A device that takes longer counts as hung, and its worker is "
+        "replaced.",
     )
     tls_cert: Path | None = _setting(
         None,
         PATH,
-        "Certificate chain (PEM) of the server.",
+        "Certificate chain of the server (PEM).",
         shown="none",
         example="/etc/impasto/server.pem",
         public=True,
@@ -188,7 +193,7 @@ class Settings:
     tls_key: Path | None = _setting(
         None,
         PATH,
-        "Its private key (PEM).",
+        "Private key of the server's certificate (PEM).",
         shown="none",
         example="/etc/impasto/server.key",
         public=True,
@@ -196,7 +201,8 @@ class Settings:
     tls_client_ca: Path | None = _setting(
         None,
         PATH,
-        "Certificates (PEM) that sign callers' certificates: only such callers get in (mTLS).",
+        "Certificates of the authorities that sign callers' certificates (PEM). Only callers with such a "
+        "certificate get in (mTLS).",
         shown="none",
         example="/etc/impasto/callers.pem",
         public=True,
@@ -205,30 +211,33 @@ class Settings:
         None,
         PATH,
         "File of the callers' tokens, written by `impasto-server token`.",
-        shown="tokens.json in the data folder, if it is there",
+        shown="tokens.json in the data folder, if it exists",
         example="/var/lib/impasto/tokens.json",
         public=True,
     )
     insecure: bool = _setting(
-        False, YES, "Allow an address that other machines can reach without TLS and tokens.", public=True
+        False,
+        YES,
+        "Listen without TLS and tokens even if other machines can reach the address.",
+        public=True,
     )
     metrics_host: str = _setting(
-        "127.0.0.1", TEXT, "Address for Prometheus to read metrics from.", public=True
+        "127.0.0.1", text("an address"), "Address from which Prometheus reads metrics.", public=True
     )
     metrics_port: int | None = _setting(
         None,
         whole(0, 65535),
-        "Port for Prometheus to read metrics from.",
+        "Port from which Prometheus reads metrics.",
         shown="no metrics",
         example="9464",
         public=True,
     )
-    log_level: str = _setting("info", one_of(*LEVELS), "From which level up events are logged.")
-    log_format: str = _setting("text", one_of(*FORMATS), "How events are logged, one a line.")
+    log_level: str = _setting("info", one_of(*LEVELS), "Lowest level of events to log.")
+    log_format: str = _setting("text", one_of(*FORMATS), "Format of the log, one event per line.")
     private: bool = _setting(
         False,
         YES,
-        "For one caller that started this server: ends when stdin closes, downloads nothing, keeps nothing.",
+        "Serve only the program that started this server: end when stdin closes, download and keep nothing.",
         hidden=True,
     )
     mock: bool = _setting(
@@ -257,19 +266,19 @@ class Settings:
 
     @property
     def listening_port(self) -> int:
-        """What to listen on; 0 for any free one."""
+        """The port to listen on; 0 for any free port."""
         if self.port is not None:
             return self.port
         return 0 if self.private else DEFAULT_PORT
 
     @property
     def data_folder(self) -> Path:
-        """Where to keep things. A private server has another one, which goes with it."""
+        """The folder for jobs, images and results. A private server uses a temporary folder instead."""
         return self.data_dir or default_data_dir()
 
     @property
     def tokens_path(self) -> Path:
-        """Where the tokens are, if there are any."""
+        """The file of tokens, which need not exist."""
         return self.tokens_file or self.data_folder / "tokens.json"
 
 
@@ -279,38 +288,38 @@ def default_data_dir() -> Path:
 
 
 def fields() -> list[dataclasses.Field[Any]]:
-    """The settings, in the order of their table."""
+    """The settings, in the order of the table."""
     return list(dataclasses.fields(Settings))
 
 
 def flag(field: dataclasses.Field[Any]) -> str:
-    """How it is given on the command line."""
+    """A setting's option on the command line."""
     return "--" + field.name.replace("_", "-")
 
 
 def variable(field: dataclasses.Field[Any]) -> str:
-    """How it is given in the environment."""
+    """A setting's environment variable."""
     return "IMPASTO_" + field.name.upper()
 
 
 def shown_default(field: dataclasses.Field[Any]) -> str:
-    """The default in words."""
+    """A setting's default in words."""
     kind: Kind = field.metadata["kind"]
     return field.metadata["shown"] or kind.show(field.default)
 
 
 def gather(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Settings:
-    """The settings from everywhere; a flag counts before a variable, and that before the file.
+    """Reads the settings: an option takes precedence over a variable, and a variable over the file.
 
-    What is said there of how others reach a server is not meant for a private one or a mock, and left aside.
+    A private server and a mock ignore the variables and keys of settings that are `public`.
 
     Args:
-        flags: by field; None is not given.
+        flags: options by field; None means not given.
         environment: variables by name.
-        file: TOML with the fields' names as keys, "-" or "_" alike.
+        file: TOML with the fields' names as keys; "-" and "_" are the same.
 
     Raises:
-        SettingsError: something is unknown or makes no sense; says where it stands.
+        SettingsError: a setting is unknown or invalid; the message says where it was given.
     """
     from_file = _read_file(file) if file is not None else {}
     values: dict[str, Any] = {}
@@ -329,7 +338,7 @@ def gather(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path 
 
 def table() -> str:
     """The settings as a table in Markdown."""
-    rows = ["| flag | default | what |", "| --- | --- | --- |"]
+    rows = ["| option | default | meaning |", "| --- | --- | --- |"]
     rows += [
         f"| `{flag(field)}` | {shown_default(field)} | {field.metadata['help']} |"
         for field in fields()
@@ -339,11 +348,11 @@ def table() -> str:
 
 
 def example_file() -> str:
-    """A file of settings (TOML) that has every one of them, as a comment with its default."""
+    """An example file (TOML) with every setting in a comment that shows its default."""
     lines = [
         "# Settings of impasto-server: `impasto-server serve --config impasto.toml`.",
-        "# Each line shows a default, or an example where there is none; take away the # to set it.",
-        "# Flags and variables go before.",
+        "# Each line shows the default, or an example if there is none. Remove the # to set a value.",
+        "# Options and environment variables take precedence over this file.",
     ]
     for field in fields():
         about = field.metadata
@@ -351,12 +360,12 @@ def example_file() -> str:
             continue
         kind: Kind = about["kind"]
         default = f" Default: {shown_default(field)}." if about["example"] else ""
-        text = about["example"] or kind.show(field.default)
+        value = about["example"] or kind.show(field.default)
         if kind is YES:
-            text = str(field.default).lower()
+            value = str(field.default).lower()
         elif kind.metavar != "N":
-            text = f'"{text}"'
-        lines += ["", f"# {about['help']}{default}", f"# {field.name} = {text}"]
+            value = f'"{value}"'
+        lines += ["", f"# {about['help']}{default}", f"# {field.name} = {value}"]
     return "\n".join(lines) + "\n"
 
 
@@ -365,7 +374,8 @@ def _read(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
     try:
         return kind.read(value)
     except ValueError as error:
-        raise SettingsError(f"{where} is {value!r}; {error}") from None
+        found = "empty" if value == "" else repr(value)
+        raise SettingsError(f"{where} is {found}; {error}") from None
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -373,15 +383,21 @@ def _read_file(path: Path) -> dict[str, Any]:
         read = tomllib.loads(read_text(path))
     except OSError as error:
         raise SettingsError(f"{path} cannot be read ({error.strerror}); give another file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not TOML: {error}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        reason = str(error)
+        raise SettingsError(f"{path} is not valid TOML: {reason[:1].lower()}{reason[1:]}") from None
+    except RecursionError:
+        raise SettingsError(f"{path} is not valid TOML: it is nested too deeply") from None
     known = {field.name for field in fields() if not field.metadata["hidden"]}
     values = {key.replace("-", "_"): value for key, value in read.items()}
     if len(values) < len(read):
         twice = next(key for key in read if "-" in key and key.replace("-", "_") in read)
-        raise SettingsError(f"{path}: {twice} is there twice, with - and with _; take one away")
+        raise SettingsError(f"{path}: {twice} is set twice, with - and with _; remove one of them")
     if unknown := sorted(values.keys() - known):
+        are = "is not a setting" if len(unknown) == 1 else "are not settings"
         raise SettingsError(
-            f"{path}: {', '.join(unknown)} is no setting; `impasto-server settings` lists them"
+            f"{path}: {', '.join(unknown)} {are}; `impasto-server settings` lists all settings"
         )
     return values

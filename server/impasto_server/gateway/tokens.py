@@ -1,4 +1,4 @@
-"""The callers' tokens: who they belong to, kept in a file so that none can be read back from it."""
+"""The callers' tokens and their tenants, kept in a file that contains only hashes of the tokens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from impasto_server.store.errors import StoreError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 CHECK_SECONDS = 0.25
-"""Seconds after which a change of the file is known at the latest."""
+"""Maximum time in seconds until a change of the file takes effect."""
 
 
 class TokensError(Exception):
@@ -33,11 +33,11 @@ class TokensError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Tenant:
-    """Who calls.
+    """The owner of jobs and images.
 
     Attributes:
-        name: of the token; empty on a server without tokens.
-        weight: share of the devices beside other tenants', above 0.
+        name: the name of the token or certificate; empty on a server without access control.
+        weight: share of device time relative to other tenants, above 0.
     """
 
     name: str
@@ -52,12 +52,12 @@ class _Entry:
 
 
 class Tokens:
-    """The tokens of a file, read again whenever it changes."""
+    """The tokens in a file, which is read again when it changes."""
 
     def __init__(self, path: Path) -> None:
         """
         Args:
-            path: need not exist: there are no tokens then.
+            path: the file. If it does not exist, there are no tokens.
         """
         self._path = path
         self._entries: list[_Entry] = []
@@ -70,7 +70,7 @@ class Tokens:
         return self._path
 
     def tenant_of(self, token: str) -> Tenant | None:
-        """Whose token it is; None if it is none.
+        """Returns the tenant of a token; None if the token is not known.
 
         Raises:
             TokensError: the file cannot be read.
@@ -78,17 +78,17 @@ class Tokens:
         digest = _digest(token)
         found = None
         for entry in self._current():
-            # Each is compared, and in constant time: how long it takes tells nothing of any.
+            # Every entry is compared, in constant time, so that the time tells nothing about any of them.
             if hmac.compare_digest(entry.sha256, digest):
                 found = entry.tenant
         return found
 
     def weight_of(self, name: str) -> float:
-        """A tenant's weight; 1 if it has no token any more."""
+        """Returns a tenant's weight; 1 if the tenant no longer has a token."""
         return next((e.tenant.weight for e in self._entries if e.tenant.name == name), 1.0)
 
     def tenants(self) -> list[tuple[Tenant, float]]:
-        """The tenants of the tokens, with the time (seconds since the epoch) when each was made.
+        """Returns each tenant with the time when its token was made, in seconds since the epoch.
 
         Raises:
             TokensError: the file cannot be read.
@@ -96,23 +96,26 @@ class Tokens:
         return [(entry.tenant, entry.created) for entry in self._current(at_once=True)]
 
     def add(self, name: str, weight: float = 1.0) -> str:
-        """Makes a token and returns it. It is told here and never again.
+        """Makes a token and returns it. It cannot be read back later.
 
         Raises:
-            TokensError: the name or the weight will not do, the name has a token already, or the file cannot
+            TokensError: the name or the weight is invalid, the name already has a token, or the file cannot
                 be written.
         """
         if not _NAME.fullmatch(name):
             raise TokensError(
-                f"{name!r} will not do as a name; give up to 64 letters, digits, dots, hyphens, _ or @"
+                f"{name!r} is not a valid name; give 1 to 64 characters of a-z, A-Z, 0-9, dot, hyphen, _ and "
+                "@, with a letter or digit first"
             )
         if not 0 < weight < math.inf:
             raise TokensError(f"the weight is {weight:g}; give a number above 0")
-        # 256 random bits cannot be guessed, so that a slow hash, which passwords need, would add nothing.
+        # 256 random bits cannot be guessed. The slow hash that passwords need would add nothing.
         token = secrets.token_urlsafe(32)
         with self._changing() as entries:
             if any(entry.tenant.name == name for entry in entries):
-                raise TokensError(f"{name} has a token already; remove that one first")
+                raise TokensError(
+                    f"{name} already has a token; remove it first (`impasto-server token remove {name}`)"
+                )
             self._write([*entries, _Entry(_digest(token), Tenant(name, weight), time.time())])
         return token
 
@@ -120,19 +123,19 @@ class Tokens:
         """Ends a token's access.
 
         Raises:
-            TokensError: there is none of that name, or the file cannot be written.
+            TokensError: there is no token with that name, or the file cannot be written.
         """
         with self._changing() as entries:
             left = [entry for entry in entries if entry.tenant.name != name]
             if len(left) == len(entries):
                 raise TokensError(
-                    f"there is no token of the name {name}; `impasto-server token list` lists them"
+                    f"{name!r} has no token; `impasto-server token list` lists the names that have one"
                 )
             self._write(left)
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[list[_Entry]]:
-        """The entries, which nobody else changes in the meantime: two changes at once would lose one."""
+        """Gives the entries under a lock: of two changes at the same time, one would be lost."""
         try:
             make_folder(self._path.parent)
             lock = os.open(self._path.parent, os.O_RDONLY)
@@ -153,7 +156,7 @@ class Tokens:
             if stamp != self._stamp:
                 self._entries = self._read()
                 self._stamp = stamp
-            # Not before: as long as the file cannot be read, nobody is known by what it once said.
+            # Only after reading: while the file cannot be read, its old entries let nobody in.
             self._next_check = now + CHECK_SECONDS
         return self._entries
 
@@ -177,24 +180,26 @@ class Tokens:
             for e in entries
         ]
         try:
-            # For this user alone, which is how a new file is made.
+            # A new file can be read by this user only.
             with NewFile(self._path.parent) as file:
                 file.write(json.dumps({"tokens": items}, indent=1).encode())
                 file.flush()
                 file.publish(self._path)
             if os.geteuid() == 0:
-                # The administrator's change of a file that the server's own user has to read.
+                # Root changes a file that the server's own user must be able to read.
                 folder = self._path.parent.stat()
                 os.chown(self._path, folder.st_uid, folder.st_gid)
         except StoreError as error:
             raise TokensError(str(error)) from error
         except OSError as error:
-            raise TokensError(f"{self._path} cannot be given to its user ({error.strerror})") from error
+            raise TokensError(
+                f"{self._path} cannot be given to the owner of its folder ({error.strerror}); run chown"
+            ) from error
         self._entries, self._stamp = entries, _stamp(self._path)
 
 
 def _not_tokens(path: Path) -> str:
-    return f"{path} is no file of tokens; write it with `impasto-server token`"
+    return f"{path} is not a file of tokens; use a file that `impasto-server token` has written"
 
 
 def _entry(item: dict[str, Any]) -> _Entry:
@@ -202,7 +207,7 @@ def _entry(item: dict[str, Any]) -> _Entry:
     entry = _Entry(str(item["sha256"]), tenant, float(item["created"]))
     is_digest = re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
     if not is_digest or not _NAME.fullmatch(tenant.name) or not 0 < tenant.weight < math.inf:
-        raise ValueError(f"{tenant} will not do")
+        raise ValueError(f"{tenant} is invalid")
     return entry
 
 
