@@ -111,7 +111,7 @@ def test_a_picture_that_takes_too_much_is_refused_and_harms_no_other(
             changed.setattr(
                 module, "_BYTES_PER_PIXEL" if limit == "_FIXED_BYTES" else f"{limit}_PER_MEGAPIXEL", 0
             )
-            with pytest.raises(PictureFault, match="takes more memory or time"):
+            with pytest.raises(PictureFault, match="needs more memory or time"):
                 await intake.decode("anna", noise, (9000, 9000), 16)
         assert (await intake.describe("bela", source(coded(photo())))).size == (32, 24)
         assert intake.restarts == 0

@@ -1,4 +1,4 @@
-"""Who gets in, and what they see of each other: real servers, real TLS."""
+"""Access control and the separation of tenants, with real servers and real TLS."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def ending(call: object, *arguments: object, **options: object) -> tuple[grpc.St
 
 
 def calls(stub: style_transfer_pb2_grpc.StyleTransferStub, job: str) -> dict[str, tuple[object, object]]:
-    """Every call of the service, about a job where it is about one."""
+    """Every call of the service; calls about a job get the job's name."""
     return {
         "Stylize": (stub.Stylize, stylize_request()),
         "CreateJob": (stub.CreateJob, pb.CreateJobRequest(spec=stylize_request().spec)),
@@ -92,7 +92,7 @@ def calls(stub: style_transfer_pb2_grpc.StyleTransferStub, job: str) -> dict[str
     }
 
 
-def test_these_are_all_the_calls() -> None:
+def test_the_table_has_every_call_of_the_service() -> None:
     service = pb.DESCRIPTOR.services_by_name["StyleTransfer"]
     with grpc.insecure_channel("localhost:1") as channel:
         stub = style_transfer_pb2_grpc.StyleTransferStub(channel)
@@ -107,7 +107,7 @@ def test_no_call_is_answered_without_a_token(
         assert ending(call, request, metadata=metadata) == (grpc.StatusCode.UNAUTHENTICATED, "NO_TOKEN")
 
 
-def test_reflection_wants_a_token_and_health_does_not(tenanted: Tenanted) -> None:
+def test_reflection_requires_a_token_and_health_does_not(tenanted: Tenanted) -> None:
     reflection = reflection_pb2_grpc.ServerReflectionStub(tenanted.server.channel)
     requests = [reflection_pb2.ServerReflectionRequest(list_services="")]
     with pytest.raises(grpc.RpcError) as caught:
@@ -121,7 +121,7 @@ def test_reflection_wants_a_token_and_health_does_not(tenanted: Tenanted) -> Non
     assert health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE).status
 
 
-def test_to_another_tenant_a_job_does_not_exist(tenanted: Tenanted) -> None:
+def test_a_tenant_cannot_see_the_jobs_of_another(tenanted: Tenanted) -> None:
     job = tenanted.create(tenanted.alice, ENDLESS).name
     stub = tenanted.server.stub
     about_jobs = set(calls(stub, job)) - {
@@ -136,7 +136,7 @@ def test_to_another_tenant_a_job_does_not_exist(tenanted: Tenanted) -> None:
     mine = stub.GetJob(pb.GetJobRequest(name=job), timeout=PATIENCE, metadata=bearer(tenanted.alice))
     assert mine.state in (pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING)
 
-    # An image too is its tenant's alone, whoever else knows its digest.
+    # An image also belongs to its tenant only, even if others know its digest.
     digest = mine.spec.content.sha256
     download = pb.DownloadImageRequest(sha256=digest)
     assert ending(stub.DownloadImage, download, metadata=bearer(tenanted.bob))[0] == grpc.StatusCode.NOT_FOUND
@@ -158,7 +158,7 @@ def test_each_tenant_has_a_quota_of_jobs(tenanted: Tenanted) -> None:
         stub.DeleteJob(pb.DeleteJobRequest(name=name), timeout=PATIENCE, metadata=bearer(token))
 
 
-def test_the_server_says_whose_token_it_is(tenanted: Tenanted) -> None:
+def test_the_server_tells_the_name_of_the_tenant(tenanted: Tenanted) -> None:
     for token, name in ((tenanted.alice, "alice"), (tenanted.bob, "bob")):
         info = tenanted.server.stub.GetServerInfo(
             pb.GetServerInfoRequest(), timeout=PATIENCE, metadata=bearer(token)
@@ -167,7 +167,7 @@ def test_the_server_says_whose_token_it_is(tenanted: Tenanted) -> None:
 
 
 def is_in(tenanted: Tenanted, token: str) -> bool:
-    """Whether the server answers to a token."""
+    """Whether the server accepts a token."""
     stub = tenanted.server.stub
     try:
         stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=PATIENCE, metadata=bearer(token))
@@ -178,13 +178,13 @@ def is_in(tenanted: Tenanted, token: str) -> bool:
 
 
 def known(tenanted: Tenanted, name: str) -> str:
-    """A new token that the server knows already."""
+    """A new token that the server accepts already."""
     token = tenanted.tokens.add(name)
     until(lambda: is_in(tenanted, token), bool)
     return token
 
 
-def test_tokens_come_and_go_without_a_restart(tenanted: Tenanted) -> None:
+def test_tokens_are_added_and_removed_without_a_restart(tenanted: Tenanted) -> None:
     token = known(tenanted, "carol")
     tenanted.tokens.remove("carol")
     begin = time.monotonic()
@@ -207,7 +207,7 @@ def info_over(channel: grpc.Channel, **options: object) -> pb.GetServerInfoRespo
     return stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=10, **options)  # type: ignore[arg-type]
 
 
-def test_tls_and_a_renewed_certificate(tmp_path: Path) -> None:
+def test_a_renewed_certificate_is_used_without_a_restart(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     pair = authority.issue("server")
     tls = ("--tls-cert", str(pair.cert), "--tls-key", str(pair.key))
@@ -226,7 +226,7 @@ def test_tls_and_a_renewed_certificate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
-def test_with_mtls_the_certificate_says_who_calls(tmp_path: Path, mark: bytes) -> None:
+def test_with_mtls_the_certificate_names_the_tenant(tmp_path: Path, mark: bytes) -> None:
     authority, stranger = Authority(tmp_path), Authority(tmp_path, "Somebody else")
     pair, dora = authority.issue("server"), authority.issue("dora")
     for file in (pair.cert, pair.key):
@@ -243,7 +243,7 @@ def test_with_mtls_the_certificate_says_who_calls(tmp_path: Path, mark: bytes) -
                 info_over(channel)
 
 
-def test_with_mtls_the_nameless_are_refused(tmp_path: Path) -> None:
+def test_with_mtls_a_certificate_without_a_usable_name_is_refused(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     pair, nameless = authority.issue("server"), authority.issue("nameless", common_name="")
     ugly = authority.issue("ugly", common_name="a\nlevel=ERROR")
@@ -256,7 +256,7 @@ def test_with_mtls_the_nameless_are_refused(tmp_path: Path) -> None:
                 assert ended == (grpc.StatusCode.UNAUTHENTICATED, "NO_COMMON_NAME")
 
 
-def test_a_watcher_whose_token_is_removed_is_gone_and_the_job_is_not(tenanted: Tenanted) -> None:
+def test_removing_a_token_ends_its_streams_but_not_its_jobs(tenanted: Tenanted) -> None:
     stub = tenanted.server.stub
     token = known(tenanted, "eve")
     job = tenanted.create(token, ENDLESS).name
@@ -294,7 +294,7 @@ def test_an_unprotected_public_address_is_refused(tmp_path: Path) -> None:
     assert "encryption" not in said
 
 
-def test_certificates_that_will_not_do_are_refused(tmp_path: Path) -> None:
+def test_invalid_certificates_are_refused(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     good, other = authority.issue("server"), authority.issue("other")
     old = authority.issue("old", days=(-10, -1))
@@ -314,9 +314,9 @@ def test_certificates_that_will_not_do_are_refused(tmp_path: Path) -> None:
     subprocess.run(command, check=True)
     data = ("--data-dir", str(tmp_path / "data"))
     for arguments, sentence in (
-        (("--tls-cert", str(good.cert)), "--tls-key is missing"),
+        (("--tls-cert", str(good.cert)), "--tls-cert needs --tls-key"),
         (("--tls-cert", "/nowhere.pem", "--tls-key", str(good.key)), "cannot be read"),
-        (("--tls-cert", str(good.cert), "--tls-key", str(other.key)), "no certificate and its key"),
+        (("--tls-cert", str(good.cert), "--tls-key", str(other.key)), "are not a certificate and its key"),
         (("--tls-cert", str(old.cert), "--tls-key", str(old.key)), "expired"),
         (("--tls-cert", str(early.cert), "--tls-key", str(early.key)), "is not valid before"),
         (("--tls-client-ca", str(good.cert)), "needs --tls-cert"),

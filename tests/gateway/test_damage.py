@@ -1,4 +1,4 @@
-"""Files of a real server that were damaged: it notices, never hands them out, and takes them again."""
+"""Damaged files of a real server: it notices them, never sends them, and accepts them again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def upload(server: ServerProcess, data: bytes, sha256: str) -> pb.UploadImageRes
 
 
 @pytest.mark.parametrize("again", ["uploaded", "sent with a job"])
-def test_a_damaged_image_counts_as_not_there_until_it_is_sent_again(
+def test_a_damaged_image_counts_as_missing_until_it_is_uploaded_again(
     server: ServerProcess, folder: Path, again: str
 ) -> None:
     data = coded(photo(40, 30 if again == "uploaded" else 31))
@@ -84,7 +84,7 @@ def test_a_damaged_image_counts_as_not_there_until_it_is_sent_again(
 
 @pytest.mark.parametrize("format", [pb.IMAGE_FORMAT_PNG, pb.IMAGE_FORMAT_JPEG])
 @pytest.mark.parametrize("how", ["flipped", "cut off", "removed"])
-def test_a_damaged_result_is_not_handed_out(
+def test_a_damaged_result_is_not_sent(
     server: ServerProcess, folder: Path, format: pb.ImageFormat, how: str
 ) -> None:
     request = pb.CreateJobRequest(spec=stylize_request(recipe=ONE).spec)
@@ -106,7 +106,7 @@ def test_a_damaged_result_is_not_handed_out(
     assert download(server, result_of=name) == whole
 
 
-def test_requests_as_long_as_they_may_be_are_answered_and_longer_ones_refused(
+def test_requests_up_to_the_size_limit_are_answered_and_longer_ones_refused(
     server: ServerProcess,
 ) -> None:
     states = list(pb.JobState.values())[1:] * 450

@@ -1,8 +1,9 @@
-"""What downloads hold while they are open."""
+"""The disk space that open downloads take."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import types
@@ -16,6 +17,7 @@ from impasto_server.contract.errors import CallError, reason_of
 from impasto_server.contract.pictures import IntakeUnable, Source
 from impasto_server.gateway import downloads
 from impasto_server.gateway.downloads import Download, Downloads
+from impasto_server.store.errors import DiskFull
 from impasto_server.store.facade import AsyncStore
 from impasto_server.store.store import Store
 
@@ -24,21 +26,21 @@ CONVERTED = b"converted" * 1000
 
 
 class Converter:
-    """Writes the same whatever it is given.
+    """Writes the same data whatever it is asked to convert.
 
     Attributes:
         data: what it writes.
-        fails: whether it cannot write all of it now.
+        fault: raised after a part of the data is written.
     """
 
     def __init__(self) -> None:
         self.data = CONVERTED
-        self.fails = False
+        self.fault: Exception | None = None
 
     async def convert(self, tenant: str, source: Source, format: int, out: BinaryIO) -> None:
-        out.write(self.data[:100] if self.fails else self.data)
-        if self.fails:
-            raise IntakeUnable("the disk is full")
+        out.write(self.data[:100] if self.fault else self.data)
+        if self.fault:
+            raise self.fault
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def converter() -> Converter:
 
 @pytest.fixture
 def offered(store: Store, converter: Converter, monkeypatch: pytest.MonkeyPatch) -> Downloads:
-    """Downloads of which a tenant may have 5 MiB open that are converted."""
+    """Downloads with a limit of 5 MiB of converted files per tenant."""
     monkeypatch.setattr(downloads, "_CONVERTED_BYTES", 5 * MIB)
     monkeypatch.setattr(downloads, "_WAIT_SECONDS", 0.2)
     return Downloads(cast(Any, types.SimpleNamespace(store=AsyncStore(store))), cast(Any, converter))
@@ -66,7 +68,7 @@ async def converted(offered: Downloads, tenant: str = "anna", side: int = 1000) 
     return await offered._converted(tenant, source, pb.IMAGE_FORMAT_RGBA8, side, side)
 
 
-def test_converted_files_lie_on_the_stores_disk_and_go_when_they_are_closed(
+def test_converted_files_are_on_the_disk_of_the_store_until_they_are_closed(
     offered: Downloads, store: Store, tmp_path: Path
 ) -> None:
     async def run() -> None:
@@ -83,7 +85,7 @@ def test_converted_files_lie_on_the_stores_disk_and_go_when_they_are_closed(
     asyncio.run(run())
 
 
-def test_a_tenant_with_as_many_converted_bytes_as_it_may_waits_and_others_do_not(
+def test_a_tenant_at_its_limit_of_converted_bytes_waits_and_others_do_not(
     offered: Downloads, converter: Converter
 ) -> None:
     converter.data = bytes(4 * MIB)
@@ -93,23 +95,33 @@ def test_a_tenant_with_as_many_converted_bytes_as_it_may_waits_and_others_do_not
         with pytest.raises(CallError) as refused:
             await converted(offered)
         assert reason_of(refused.value.status) == "TOO_MANY_DOWNLOADS"
-        assert "read them to their end" in refused.value.status.message
+        assert "finish or cancel some of them" in refused.value.status.message
         (await converted(offered, "bela")).close()
         waiting = asyncio.create_task(converted(offered))
         await asyncio.sleep(0)
         first.close()
         (await waiting).close()
-        # Whatever it might take, one fits.
+        # A single file always fits, however large it could become.
         (await converted(offered, side=8192)).close()
         assert offered._converted_bytes.taken == 0
 
     asyncio.run(run())
 
 
-def test_what_cannot_be_converted_holds_nothing(offered: Downloads, converter: Converter) -> None:
+def test_a_conversion_that_fails_takes_no_space(offered: Downloads, converter: Converter) -> None:
     async def run() -> None:
-        converter.fails = True
+        converter.fault = IntakeUnable("the intake did not answer")
         with pytest.raises(IntakeUnable):
+            await converted(offered)
+        assert offered._converted_bytes.taken == 0
+
+    asyncio.run(run())
+
+
+def test_a_full_disk_is_named_as_the_cause(offered: Downloads, converter: Converter) -> None:
+    async def run() -> None:
+        converter.fault = IntakeUnable(errno.ENOSPC, "No space left on device")
+        with pytest.raises(DiskFull, match="the disk of the server's data folder is full"):
             await converted(offered)
         assert offered._converted_bytes.taken == 0
 

@@ -21,7 +21,7 @@ from support.server_process import PATIENCE, ServerProcess, running_server, unti
 
 
 def paint(server: ServerProcess, request: pb.StylizeRequest) -> tuple[pb.Job, PIL.Image.Image | None]:
-    """The job at its end, and the result if there is one."""
+    """The final job, and its result if it has one."""
     responses = list(server.stub.Stylize(request, timeout=PATIENCE))
     job = [response.event.job for response in responses if response.event.HasField("job")][-1]
     data = b"".join(response.result.data for response in responses)
@@ -29,7 +29,7 @@ def paint(server: ServerProcess, request: pb.StylizeRequest) -> tuple[pb.Job, PI
 
 
 def painted(server: ServerProcess, request: pb.StylizeRequest) -> tuple[np.ndarray, dict[str, Any]]:
-    """The result's levels (height, width, channels), and what it says about its making."""
+    """The result's levels (height, width, channels), and its metadata."""
     job, picture = paint(server, request)
     assert job.state == pb.JOB_STATE_SUCCEEDED, job.error
     assert picture is not None
@@ -79,7 +79,7 @@ def test_each_region_has_its_own_style(server: ServerProcess) -> None:
     ]
 
 
-def test_what_is_not_selected_stays_as_it_is(server: ServerProcess) -> None:
+def test_pixels_outside_the_selection_do_not_change(server: ServerProcess) -> None:
     content = photo(64, 48).convert("RGBA")
     alpha = PIL.Image.linear_gradient("L").resize(content.size).point(lambda level: max(1, level))
     content.putalpha(alpha)
@@ -94,7 +94,7 @@ def test_what_is_not_selected_stays_as_it_is(server: ServerProcess) -> None:
     assert made["selection_sha256"] == sha256(selection)
 
 
-def test_a_black_mask_is_refused_by_name(server: ServerProcess) -> None:
+def test_a_black_mask_is_refused_with_its_field(server: ServerProcess) -> None:
     black = coded(PIL.Image.new("L", (8, 8), 0))
     request = stylize_request()
     request.spec.selection.encoded = black
@@ -105,7 +105,7 @@ def test_a_black_mask_is_refused_by_name(server: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("color", [pb.COLOR_LUMINANCE, pb.COLOR_MATCHED])
-def test_the_contents_colours_can_be_kept(server: ServerProcess, color: pb.Color) -> None:
+def test_the_colours_of_the_content_can_be_kept(server: ServerProcess, color: pb.Color) -> None:
     grey = photo(40, 32).convert("L")
     content = PIL.ImageOps.colorize(grey, black=(20, 60, 120), white=(100, 140, 200))
 
@@ -119,7 +119,7 @@ def test_the_contents_colours_can_be_kept(server: ServerProcess, color: pb.Color
     assert blueness(pb.Recipe(evaluations=4, color=color)) > 50
 
 
-def test_other_statistics_and_layers(server: ServerProcess) -> None:
+def test_other_objectives_and_layers_can_be_chosen(server: ServerProcess) -> None:
     layers = [pb.LayerWeight(layer="relu1_1", weight=1), pb.LayerWeight(layer="relu2_1", weight=2)]
     recipe = pb.Recipe(
         objective=pb.OBJECTIVE_WASSERSTEIN,
@@ -140,8 +140,8 @@ def test_other_statistics_and_layers(server: ServerProcess) -> None:
     assert made["averaging"] == 0.5
 
 
-def test_a_plateau_ends_the_work_and_is_said(server: ServerProcess) -> None:
-    # Nothing is left to gain where the content is the style.
+def test_a_plateau_ends_the_painting_and_is_reported(server: ServerProcess) -> None:
+    # If the content is the style, there is nothing to improve.
     same = one_colour(100, 100, 100)
     recipe = pb.Recipe(evaluations=300, tv_weight=0, optimizer=pb.OPTIMIZER_ADAM, learning_rate=1e-6)
     job, _ = paint(server, stylize_request(same, style=same, recipe=recipe))
@@ -150,7 +150,7 @@ def test_a_plateau_ends_the_work_and_is_said(server: ServerProcess) -> None:
     assert "hardly" in job.stop_message
 
 
-def test_the_same_request_gives_the_same_bytes(server: ServerProcess) -> None:
+def test_equal_requests_give_the_same_bytes(server: ServerProcess) -> None:
     request = stylize_request(coded(photo(48, 32)))
     request.spec.selection.encoded = coded(mask(48, 32))
     request.spec.regions.add().content_mask.encoded = coded(mask(48, 32))
@@ -176,7 +176,7 @@ def test_a_style_is_computed_once_for_many_contents() -> None:
 
 
 def fault_of(server: ServerProcess, request: pb.StylizeRequest) -> Any:
-    """The field violation of a job that fails for one."""
+    """The field violation of a job that fails."""
     job, picture = paint(server, request)
     assert picture is None
     assert job.state == pb.JOB_STATE_FAILED
@@ -186,7 +186,7 @@ def fault_of(server: ServerProcess, request: pb.StylizeRequest) -> Any:
     return violation
 
 
-def test_the_plan_for_memory_is_told(server: ServerProcess) -> None:
+def test_the_memory_plan_is_reported(server: ServerProcess) -> None:
     job, picture = paint(server, stylize_request())
     assert job.memory_plan.method == pb.MEMORY_METHOD_PLAIN
     (device,) = server.info().devices
@@ -195,7 +195,7 @@ def test_the_plan_for_memory_is_told(server: ServerProcess) -> None:
     assert json.loads(picture.info["impasto"])["memory_plan"] == {"method": "plain", "tile_side": None}
 
 
-def test_jobs_wait_until_there_is_memory_for_them(server: ServerProcess) -> None:
+def test_jobs_wait_for_free_memory(server: ServerProcess) -> None:
     needed = paint(server, stylize_request())[0].memory_plan.estimated_bytes >> 20
     arguments = ("--private", "--device", "cpu", "--weights", "builtin", "--memory", f"{needed * 3 // 2}MiB")
     with running_server(*arguments) as small:
@@ -210,7 +210,7 @@ def test_jobs_wait_until_there_is_memory_for_them(server: ServerProcess) -> None
         assert states == [pb.JOB_STATE_RUNNING, pb.JOB_STATE_SUCCEEDED]
 
 
-def test_a_job_larger_than_the_memory_is_refused_with_what_it_would_need() -> None:
+def test_a_job_larger_than_the_memory_is_refused_with_the_memory_that_it_needs() -> None:
     arguments = ("--private", "--device", "cpu", "--weights", "builtin", "--memory", "300MiB")
     with running_server(*arguments) as server:
         (device,) = server.ready().devices
@@ -226,7 +226,7 @@ def test_a_job_larger_than_the_memory_is_refused_with_what_it_would_need() -> No
         needed = re.search(r"needs about (\d+) MiB", violation.description)
         assert needed is not None
         assert int(needed[1]) > 300
-        # What fits is painted all the same.
+        # A job that fits is still painted.
         assert paint(server, stylize_request())[0].state == pb.JOB_STATE_SUCCEEDED
 
 
@@ -237,7 +237,7 @@ def test_pictures_beyond_the_devices_memory_are_refused_before_they_are_decoded(
         small.ready()
         request = stylize_request(recipe=pb.Recipe(evaluations=2, longest_side=8192))
         for _ in range(2):
-            # Of one colour, they take a few kilobytes.
+            # Files of one colour have only a few kilobytes.
             image = coded(PIL.Image.new("RGB", (8192, 8192)), compress_level=9)
             request.spec.styles.add().image.encoded = image
         job = paint(small, request)[0]

@@ -1,4 +1,4 @@
-"""What nobody may do to a server, whoever they are: real servers, real connections."""
+"""What no caller can do to a server, with real servers and real connections."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 def resident(pid: int) -> int:
-    """MiB."""
+    """Resident memory of a process in MiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) // 1024
 
 
 @contextlib.contextmanager
 def weighed(server: ServerProcess) -> Iterator[list[int]]:
-    """By how many MiB the gateway grows at most during the block: one number, in the end."""
+    """Measures the maximum growth of the gateway's memory during the block, in MiB: a list of one number."""
     grown: list[int] = []
     before, most, over = resident(server.process.pid), 0, threading.Event()
 
@@ -102,11 +102,11 @@ def refusal(call: object, *arguments: object, **options: object) -> tuple[grpc.S
 
 
 def complaints(server: ServerProcess) -> list[str]:
-    """What the log has beside what is as it should be."""
+    """The lines of the log that report something unusual."""
     return [line for line in server.log.splitlines() if json.loads(line)["level"] not in ("INFO", "DEBUG")]
 
 
-def test_a_stranger_is_refused_before_a_byte_of_the_request_has_come(guarded: Guarded) -> None:
+def test_a_caller_without_a_token_is_refused_before_its_request_is_read(guarded: Guarded) -> None:
     names = [method.name for method in pb.DESCRIPTOR.services_by_name["StyleTransfer"].methods]
     paths = [SERVICE + name.encode() for name in (*names, "Nothing")]
     paths.append(b"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
@@ -118,7 +118,7 @@ def test_a_stranger_is_refused_before_a_byte_of_the_request_has_come(guarded: Gu
 
 
 def large_messages(address: str, method: str, metadata: Metadata) -> list[grpc.StatusCode]:
-    """How 12 calls at once with 60 MiB each end."""
+    """The endings of 12 simultaneous calls with 60 MiB each."""
     message = stylize_request(bytes(60 << 20)).SerializeToString()
     codes: list[grpc.StatusCode] = []
 
@@ -139,24 +139,26 @@ def large_messages(address: str, method: str, metadata: Metadata) -> list[grpc.S
     return codes
 
 
-def test_large_messages_of_strangers_cost_nothing(guarded: Guarded) -> None:
+def test_large_messages_without_a_token_take_no_memory(guarded: Guarded) -> None:
     with weighed(guarded.server) as grown:
         codes = large_messages(guarded.address, "/impasto.v1.StyleTransfer/CreateJob", ())
-    # A refusal may overtake the message, of which the rest then has nowhere to go.
+    # The refusal can arrive while the message is still being sent.
     assert grpc.StatusCode.OK not in codes
     assert grpc.StatusCode.UNAUTHENTICATED in codes
     assert grown[0] < 60
 
 
 @pytest.mark.parametrize("method", ["GetJob", "CreateJob"])
-def test_large_messages_of_a_tenant_are_taken_in_a_few_at_a_time(guarded: Guarded, method: str) -> None:
+def test_only_a_few_large_messages_of_a_tenant_are_read_at_the_same_time(
+    guarded: Guarded, method: str
+) -> None:
     with weighed(guarded.server) as grown:
         codes = large_messages(guarded.address, f"/impasto.v1.StyleTransfer/{method}", guarded.alice)
     assert set(codes) == {grpc.StatusCode.INVALID_ARGUMENT}
     assert grown[0] < 8 * 60
 
 
-def test_a_job_that_lives_on_keeps_nothing_of_its_request(guarded: Guarded) -> None:
+def test_a_job_does_not_keep_its_request_in_memory(guarded: Guarded) -> None:
     noise = PIL.Image.effect_noise((2000, 2000), 80).convert("RGB")
     image = coded(noise, compress_level=0)
     request = stylize_request(recipe=ENDLESS)
@@ -183,7 +185,7 @@ def test_a_message_of_a_million_fields_is_refused_before_it_is_parsed(guarded: G
     assert refused == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
 
 
-def test_what_is_no_message_is_an_invalid_argument_and_not_worth_a_line(guarded: Guarded) -> None:
+def test_a_malformed_message_is_an_invalid_argument_and_is_not_logged(guarded: Guarded) -> None:
     for method in ("GetJob", "CreateJob", "UpdateJob"):
         call = guarded.server.channel.unary_unary(f"/impasto.v1.StyleTransfer/{method}")
         refused = refusal(call, b"\xff\xff\xff", metadata=guarded.alice)
@@ -210,7 +212,7 @@ def test_a_call_without_its_message_is_an_invalid_argument(guarded: Guarded) -> 
 @pytest.mark.parametrize(
     "path", ["/impasto.v1.StyleTransfer/Nothing", "/a.B/C", "/x", "/grpc.health.v2.Health/Check"]
 )
-def test_an_unknown_method_is_unimplemented_with_details(guarded: Guarded, path: str) -> None:
+def test_a_call_of_an_unknown_method_is_unimplemented(guarded: Guarded, path: str) -> None:
     call = guarded.server.channel.unary_unary(path)
     refused = refusal(call, b"anything", metadata=guarded.alice)
     assert refused == (grpc.StatusCode.UNIMPLEMENTED, "UNKNOWN_METHOD")
@@ -218,7 +220,7 @@ def test_an_unknown_method_is_unimplemented_with_details(guarded: Guarded, path:
 
 
 @pytest.mark.parametrize("path", [b"/\xff\xfe/x", SERVICE + b"\xc3\x28", b"\x80", b"", b"/", b"no/slash"])
-def test_a_name_that_is_no_text_ends_its_call_and_not_the_server(guarded: Guarded, path: bytes) -> None:
+def test_a_method_name_that_is_not_utf_8_does_not_end_the_server(guarded: Guarded, path: bytes) -> None:
     with calling(guarded.address) as caller:
         assert caller.status(caller.open(path)) == UNAUTHENTICATED
         assert caller.status(caller.open(path, guarded.headers(guarded.alice))) == UNIMPLEMENTED
@@ -226,7 +228,7 @@ def test_a_name_that_is_no_text_ends_its_call_and_not_the_server(guarded: Guarde
     assert complaints(guarded.server) == []
 
 
-def test_compressed_requests_are_refused_before_they_are_unpacked(guarded: Guarded) -> None:
+def test_compressed_requests_are_refused_before_they_are_decompressed(guarded: Guarded) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         guarded.server.stub.GetJob(
             pb.GetJobRequest(name="jobs/" + "x" * 2000),
@@ -237,7 +239,7 @@ def test_compressed_requests_are_refused_before_they_are_unpacked(guarded: Guard
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_health_can_be_asked_whatever_strangers_do(guarded: Guarded) -> None:
+def test_health_checks_are_answered_whatever_other_callers_do(guarded: Guarded) -> None:
     with calling(guarded.address) as caller:
         silent = [caller.open(b"/grpc.health.v1.Health/Check") for _ in range(50)]
         stub = health_pb2_grpc.HealthStub(guarded.server.channel)
@@ -245,34 +247,34 @@ def test_health_can_be_asked_whatever_strangers_do(guarded: Guarded) -> None:
             lambda: stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE).status,
             lambda status: status == health_pb2.HealthCheckResponse.SERVING,
         )
-        # Those that never say what they ask about are told of the server as a whole.
+        # A health check whose request never arrives gets the health of the whole server.
         assert {caller.status(stream) for stream in silent} == {OK}
     with pytest.raises(grpc.RpcError) as caught:
         stub.Check(health_pb2.HealthCheckRequest(service="another"), timeout=PATIENCE)
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-def test_a_tenant_s_unfinished_requests_keep_nobody_else_waiting(guarded: Guarded) -> None:
+def test_unfinished_requests_of_a_tenant_do_not_delay_others(guarded: Guarded) -> None:
     job = guarded.create(guarded.bob)
     with contextlib.ExitStack() as stack:
         for method in (b"GetJob", b"CreateJob", b"UploadImage") * 5:
             caller = stack.enter_context(calling(guarded.address))
             stream = caller.open(SERVICE + method, guarded.headers(guarded.alice))
             caller.send(stream, framed(b"", claimed=60 << 20))
-        # Half a minute or more if they waited for the others' slots.
+        # It would take half a minute or more if they had to wait for the others' slots.
         for _ in range(20):
             guarded.server.stub.GetJob(pb.GetJobRequest(name=job), timeout=4, metadata=guarded.bob)
         request = pb.CreateJobRequest(spec=stylize_request(recipe=ENDLESS).spec)
         guarded.server.stub.CreateJob(request, timeout=4, metadata=guarded.bob)
 
 
-def test_a_message_that_never_comes_ends_its_call(guarded: Guarded) -> None:
+def test_a_call_ends_if_its_message_never_arrives(guarded: Guarded) -> None:
     with calling(guarded.address) as caller:
         stream = caller.open(SERVICE + b"GetJob", guarded.headers(guarded.bob))
         assert caller.status(stream, 30) == "4"
 
 
-def test_a_tenant_has_so_many_streams_and_can_still_do_everything_else(guarded: Guarded) -> None:
+def test_a_tenant_at_its_limit_of_streams_can_make_all_other_calls(guarded: Guarded) -> None:
     job = guarded.create(guarded.alice)
     stub, request = guarded.server.stub, pb.WatchJobRequest(name=job)
     streams = [stub.WatchJob(request, timeout=PATIENCE, metadata=guarded.alice) for _ in range(5)]
@@ -300,7 +302,7 @@ def test_a_tenant_has_so_many_streams_and_can_still_do_everything_else(guarded: 
     until(again, bool)
 
 
-def test_who_waits_for_a_preview_hears_of_a_removed_token(guarded: Guarded) -> None:
+def test_removing_a_token_ends_a_call_that_waits_for_a_preview(guarded: Guarded) -> None:
     metadata = (("authorization", f"Bearer {guarded.tokens.add('gone')}"),)
     job = until(
         lambda: _created(guarded, metadata),
@@ -311,7 +313,7 @@ def test_who_waits_for_a_preview_hears_of_a_removed_token(guarded: Guarded) -> N
     request = pb.GetPreviewRequest(name=job, after_sequence=1 << 60)
     request.wait.FromSeconds(55)
     waiting = stub.GetPreview.future(request, timeout=50, metadata=metadata)
-    # Later calls of the same connection come later; test_interceptor.py has it to the point.
+    # On one connection a later call can arrive later; test_interceptor.py checks the exact time.
     stub.GetJob(pb.GetJobRequest(name=job), timeout=PATIENCE, metadata=metadata)
     guarded.tokens.remove("gone")
     with pytest.raises(grpc.RpcError):
@@ -320,7 +322,7 @@ def test_who_waits_for_a_preview_hears_of_a_removed_token(guarded: Guarded) -> N
 
 
 def _created(guarded: Guarded, metadata: Metadata) -> str:
-    """The name of a new job; empty as long as the server does not know the token."""
+    """The name of a new job; empty while the server does not accept the token."""
     with contextlib.suppress(grpc.RpcError):
         return guarded.create(metadata)
     return ""
@@ -335,7 +337,7 @@ def test_every_line_of_a_json_log_is_json(guarded: Guarded) -> None:
     assert processes == {"gateway", "worker"}
 
 
-def test_a_process_that_may_have_few_files_keeps_some_for_those_inside() -> None:
+def test_a_process_with_a_low_limit_of_open_files_keeps_a_reserve() -> None:
     limit = ("sh", "-c", 'ulimit -S -n 300; ulimit -H -n 400; exec "$@"', "sh")
     with running_server(*CPU, within=limit) as server:
         limits = Path(f"/proc/{server.process.pid}/limits").read_text()
@@ -359,7 +361,7 @@ def test_a_process_that_may_have_few_files_keeps_some_for_those_inside() -> None
             stub.GetJob(pb.GetJobRequest(name=job.name), timeout=PATIENCE, wait_for_ready=True)
 
 
-def test_reflection_may_be_asked_one_thing_after_another(guarded: Guarded) -> None:
+def test_reflection_answers_one_question_after_another(guarded: Guarded) -> None:
     ask = reflection_pb2.ServerReflectionRequest(list_services="")
     stub = reflection_pb2_grpc.ServerReflectionStub(guarded.server.channel)
     questions: queue.Queue[reflection_pb2.ServerReflectionRequest | None] = queue.Queue()
@@ -368,21 +370,21 @@ def test_reflection_may_be_asked_one_thing_after_another(guarded: Guarded) -> No
         questions.put(ask)
         names = [service.name for service in next(answers).list_services_response.service]
         assert "impasto.v1.StyleTransfer" in names
-        # Meanwhile there is a turn for everything else.
+        # Meanwhile other calls are answered.
         guarded.server.stub.ListJobs(pb.ListJobsRequest(), timeout=4, metadata=guarded.alice)
     questions.put(None)
 
 
-def test_a_connection_that_says_nothing_is_closed(guarded: Guarded) -> None:
+def test_a_silent_connection_is_closed(guarded: Guarded) -> None:
     host, _, port = guarded.address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=30) as silent:
-        # What the server says first, and then the end.
+        # The server's first bytes, then the end.
         while silent.recv(1 << 16):
             pass
 
 
 @pytest.mark.parametrize("title", ["\x1b]0;gone\x07", "a\nb", "\x9b2J", "a\u202eb", "\u2028", "\x7f"])
-def test_a_title_that_would_steer_a_terminal_is_refused(guarded: Guarded, title: str) -> None:
+def test_a_title_with_control_characters_is_refused(guarded: Guarded, title: str) -> None:
     stub = guarded.server.stub
     for field in ("title", "request_id"):
         request = pb.CreateJobRequest(spec=stylize_request().spec, **{field: title})
@@ -398,13 +400,13 @@ def test_a_title_that_would_steer_a_terminal_is_refused(guarded: Guarded, title:
 
 
 @pytest.mark.parametrize("title", ["Sørine 🎨", "كلب\u200f", "👩\u200d🎨"])
-def test_a_title_in_any_language_is_taken(guarded: Guarded, title: str) -> None:
+def test_a_title_can_have_any_language(guarded: Guarded, title: str) -> None:
     request = pb.CreateJobRequest(spec=stylize_request().spec, title=title)
     job = guarded.server.stub.CreateJob(request, timeout=PATIENCE, metadata=guarded.alice)
     assert job.title == title
 
 
-def test_errors_repeat_what_was_sent_without_its_control_characters(guarded: Guarded) -> None:
+def test_errors_quote_text_without_its_control_characters(guarded: Guarded) -> None:
     request = pb.GetJobRequest(name="jobs/\x1b[2J")
     with pytest.raises(grpc.RpcError) as caught:
         guarded.server.stub.GetJob(request, timeout=PATIENCE, metadata=guarded.alice)

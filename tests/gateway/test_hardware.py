@@ -1,4 +1,4 @@
-"""Devices that are not there are refused before the server listens."""
+"""Devices that do not exist are refused before the server listens."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def card(root: Path, name: str, vendor: str, kind: str) -> None:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
-    """A machine without a GPU for computing: only another maker's, for its screen."""
+    """A machine without a GPU for computing, with another maker's GPU for its screen."""
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/nvidiactl").touch()
     card(tmp_path, "0000:00:02.0", "0x8086", "0x030000")
-    card(tmp_path, "0000:00:03.0", "0x10de", "0x040300")  # Nvidia's, for sound.
+    card(tmp_path, "0000:00:03.0", "0x10de", "0x040300")  # A sound device of Nvidia.
     return tmp_path
 
 
@@ -38,7 +38,7 @@ def refusal(root: Path, *devices: str, platform: str = "linux") -> str:
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:9", "mps"])
-def test_a_machine_without_a_gpu(bare: Path, device: str) -> None:
+def test_a_machine_without_a_gpu_has_only_the_cpu(bare: Path, device: str) -> None:
     assert refusal(bare, device) == f"there is no device {device!r} here; there is cpu"
     assert refusal(bare, "cpu", device) == f"there is no device {device!r} here; there is cpu"
     check_devices(["cpu", "cpu"], bare, "linux")
@@ -46,7 +46,7 @@ def test_a_machine_without_a_gpu(bare: Path, device: str) -> None:
 
 
 @pytest.mark.parametrize("sign", ["dev", "proc", "sys"])
-def test_as_many_gpus_as_any_sign_tells_of(bare: Path, sign: str) -> None:
+def test_gpus_are_counted_by_whichever_source_shows_most(bare: Path, sign: str) -> None:
     for number in range(2):
         if sign == "dev":
             (bare / f"dev/nvidia{number}").touch()
@@ -67,14 +67,14 @@ def test_gpus_that_cannot_be_counted_are_left_to_the_worker(bare: Path, file: st
     assert "there is cpu" in refusal(bare, "mps")
 
 
-def test_apples_gpu(bare: Path) -> None:
+def test_mps_exists_only_on_macos(bare: Path) -> None:
     check_devices(["mps"], bare, "darwin")
     assert refusal(bare, "cuda", platform="darwin").endswith("there is mps, cpu")
 
 
 @pytest.mark.parametrize("private", [[], ["--private"]])
 @pytest.mark.parametrize("device", ["cuda:9999", "cpu,cuda:9999"])
-def test_a_server_for_a_device_that_is_not_there_tells_no_address(
+def test_a_server_for_a_missing_device_ends_before_it_listens(
     tmp_path: Path, device: str, private: list[str]
 ) -> None:
     if any(os.path.exists(path) for path in ("/dev/kfd", "/dev/dxg")):

@@ -1,4 +1,4 @@
-"""What `Access` does to every kind of handler, on a small server of its own."""
+"""`Access` with every kind of handler, on a small server."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class WatchedAccess(Access):
 
 
 class Echo:
-    """Answers with the tenant's name; streams do it for ever, and count those that have not been left."""
+    """Answers with the tenant's name. Streams repeat it for ever, and `open` counts those that run."""
 
     def __init__(self) -> None:
         self.access: WatchedAccess
@@ -137,7 +137,7 @@ def begun(channel: grpc.aio.Channel, method: str, **options: Any) -> Any:
 
 
 async def error_of(call: Any) -> tuple[grpc.StatusCode, str]:
-    """Code and reason of the error that a call ends with."""
+    """Code and reason of the error with which a call ends."""
 
     async def taken() -> None:
         if not hasattr(call, "read"):
@@ -174,7 +174,7 @@ STREAMS = KINDS[1:]
 
 
 @pytest.mark.parametrize("method", ["Unary", "Generator", "Writer", "Both"])
-def test_each_kind_of_handler_knows_who_calls(method: str, tmp_path: Path) -> None:
+def test_each_kind_of_handler_knows_its_caller(method: str, tmp_path: Path) -> None:
     tokens = Tokens(tmp_path / "tokens.json")
     callers = {f"tenant{n}:{n + 1}": tokens.add(f"tenant{n}", n + 1) for n in range(4)}
 
@@ -190,7 +190,7 @@ def test_each_kind_of_handler_knows_who_calls(method: str, tmp_path: Path) -> No
                 return seen
 
             for _ in range(3):
-                # All at once: none may see another's name.
+                # All at the same time: none may see another's name.
                 answers = await asyncio.gather(*(asked(token) for token in callers.values()))
                 assert answers == [{name.encode()} for name in callers]
 
@@ -205,7 +205,7 @@ def test_each_kind_of_handler_knows_who_calls(method: str, tmp_path: Path) -> No
         (ValueError("a bug"), "INTERNAL", "INTERNAL"),
     ],
 )
-def test_a_failed_call_is_counted_before_its_caller_is_told(
+def test_a_failed_call_is_counted_before_its_caller_is_answered(
     error: Exception, code: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[float | None] = []
@@ -227,7 +227,7 @@ def test_a_failed_call_is_counted_before_its_caller_is_told(
 
 
 @pytest.mark.parametrize("method", KINDS)
-def test_a_stranger_gets_nowhere(method: str, tmp_path: Path) -> None:
+def test_a_caller_without_a_valid_token_is_refused_by_every_handler(method: str, tmp_path: Path) -> None:
     tokens = Tokens(tmp_path / "tokens.json")
     tokens.add("a")
 
@@ -252,7 +252,7 @@ def test_the_calls_of_a_removed_token_end_within_a_second(method: str, tmp_path:
             await until_so(lambda: echo.open == 2 and {gone, stays} <= {*echo.access.checked})
             assert echo.open == 2
             begin = time.monotonic()
-            # By another process, as `impasto-server token remove` does it.
+            # Removed by another process, as `impasto-server token remove` does.
             Tokens(tokens.path).remove("gone")
             assert await error_of(calls[0]) == (grpc.StatusCode.UNAUTHENTICATED, "NO_TOKEN")
             assert time.monotonic() - begin < 1
@@ -268,7 +268,7 @@ def test_the_calls_of_a_removed_token_end_within_a_second(method: str, tmp_path:
 
 @pytest.mark.parametrize("with_tokens", [False, True])
 @pytest.mark.parametrize("method", STREAMS)
-def test_a_stream_ends_at_the_longest_deadline(method: str, with_tokens: bool, tmp_path: Path) -> None:
+def test_a_stream_ends_at_the_maximum_duration(method: str, with_tokens: bool, tmp_path: Path) -> None:
     tokens = Tokens(tmp_path / "tokens.json")
     metadata = bearer(tokens.add("a")) if with_tokens else ()
     settings = Settings(max_deadline=0.3, **({"tokens_file": tokens.path} if with_tokens else {}))
@@ -278,7 +278,7 @@ def test_a_stream_ends_at_the_longest_deadline(method: str, with_tokens: bool, t
             begin = time.monotonic()
             call = begun(channel, method, metadata=metadata, timeout=3600)
             code, reason = await error_of(call)
-            # Of an answer that comes while messages are being sent, gRPC may lose the trailers.
+            # gRPC can lose the trailers of an answer that comes while messages are being sent.
             if reason or method != "Upload":
                 assert (code, reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "MAX_DEADLINE")
             assert 0.25 < time.monotonic() - begin < 2
@@ -288,7 +288,7 @@ def test_a_stream_ends_at_the_longest_deadline(method: str, with_tokens: bool, t
 
 
 @pytest.mark.parametrize("method", STREAMS)
-def test_nothing_is_left_of_a_caller_that_leaves(method: str, tmp_path: Path) -> None:
+def test_the_handler_ends_when_its_caller_leaves(method: str, tmp_path: Path) -> None:
     tokens = Tokens(tmp_path / "tokens.json")
     metadata = bearer(tokens.add("a"))
 
@@ -310,7 +310,7 @@ def test_nothing_is_left_of_a_caller_that_leaves(method: str, tmp_path: Path) ->
     asyncio.run(run())
 
 
-def test_a_token_file_that_breaks_ends_no_stream(tmp_path: Path) -> None:
+def test_a_damaged_file_of_tokens_does_not_end_streams(tmp_path: Path) -> None:
     tokens = Tokens(tmp_path / "tokens.json")
     token = tokens.add("a")
     good = tokens.path.read_bytes()
@@ -345,12 +345,12 @@ def test_without_tokens_there_is_one_tenant(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_file_that_has_no_tokens_is_refused_at_the_start(tmp_path: Path) -> None:
+def test_an_invalid_file_of_tokens_is_refused_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "tokens.json").write_text("[]")
     for settings in (Settings(data_dir=tmp_path), Settings(tokens_file=tmp_path / "tokens.json")):
         with pytest.raises(ConfigurationError, match="is not a file of tokens"):
             Access(settings, Metrics())
-    # A private server has nothing to do with the tokens of one for others.
+    # A private server does not use tokens.
     assert not Access(Settings(data_dir=tmp_path, private=True), Metrics()).uses_tokens
 
 
@@ -358,18 +358,18 @@ SLOW = "/test.Echo/Unary"
 
 
 def short_patience(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
-    """Messages of `Unary` may come one at a time, and have a moment for it."""
+    """Limits for `Unary`: one message at a time, with a short timeout."""
     kind = reading.Kind(**{"most_bytes": 100, "seconds": 0.5, "at_once": 1, **fields})
     monkeypatch.setitem(reading._KINDS, SLOW, kind)
     monkeypatch.setattr(reading, "SMALL", kind)
 
 
 def silent(channel: grpc.aio.Channel, metadata: Any) -> Any:
-    """A call whose message does not come."""
+    """A call whose message never arrives."""
     return channel.stream_unary(SLOW)(metadata=metadata)
 
 
-def test_a_message_that_does_not_come_ends_its_call_and_the_next_has_its_turn(
+def test_a_call_whose_message_never_arrives_ends_and_lets_the_next_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short_patience(monkeypatch)
@@ -387,7 +387,9 @@ def test_a_message_that_does_not_come_ends_its_call_and_the_next_has_its_turn(
     asyncio.run(run())
 
 
-def test_one_tenant_s_turns_are_nothing_to_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tenants_do_not_wait_for_messages_of_other_tenants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     short_patience(monkeypatch, seconds=60.0)
     tokens = Tokens(tmp_path / "tokens.json")
     a, b = bearer(tokens.add("a")), bearer(tokens.add("b"))
@@ -404,7 +406,7 @@ def test_one_tenant_s_turns_are_nothing_to_another(tmp_path: Path, monkeypatch: 
     asyncio.run(run())
 
 
-def test_who_waits_too_long_for_a_turn_is_told_when_to_try_again(
+def test_a_call_that_waits_too_long_is_told_when_to_try_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short_patience(monkeypatch, seconds=60.0)
@@ -444,7 +446,7 @@ def test_a_message_that_is_too_large_names_the_limit(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("how", ["answered", "put away", "left", "refused"])
-def test_room_for_a_large_request_is_given_back(
+def test_memory_for_a_large_request_is_given_back(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(reading._KINDS, SLOW, reading.WITH_IMAGES)

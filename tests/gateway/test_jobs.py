@@ -1,4 +1,4 @@
-"""The calls about jobs, on a real server."""
+"""The calls that concern jobs, on a real server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from support.samples import coded, photo, stylize_request
 from support.server_process import PATIENCE, ServerProcess, until
 
-# Without a margin: small evaluations.
+# Without a margin, so that evaluations are fast.
 ENDLESS = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=100_000)
 
 
@@ -46,7 +46,7 @@ def watch(server: ServerProcess, name: str, **fields: object) -> Iterator[pb.Job
 
 
 def ended(server: ServerProcess, name: str) -> pb.Job:
-    """The job once it is over."""
+    """The job once it is final."""
     *_, last = watch(server, name, omit_previews=True)
     return last.job
 
@@ -58,7 +58,7 @@ def download(server: ServerProcess, **fields: object) -> tuple[pb.ImageInfo, byt
 
 
 def refusal(call: object) -> tuple[grpc.StatusCode, str, set[str]]:
-    """Code, reason and fields (or subjects) of the error that a call ends with."""
+    """Code, reason and fields (or subjects) of the error with which a call ends."""
     with pytest.raises(grpc.RpcError) as caught:
         call() if callable(call) else list(call)  # type: ignore[call-overload]
     status = rpc_status.from_call(caught.value)
@@ -80,14 +80,14 @@ def refusal(call: object) -> tuple[grpc.StatusCode, str, set[str]]:
 
 @pytest.fixture
 def endless(server: ServerProcess) -> Iterator[pb.Job]:
-    """A job that does not end by itself, on its device."""
+    """A job that never ends by itself, on its device."""
     job = create(server, recipe=ENDLESS)
     assert any(event.HasField("progress") for event in watch(server, job.name))
     yield job
     server.stub.DeleteJob(pb.DeleteJobRequest(name=job.name), timeout=PATIENCE)
 
 
-def test_a_job_runs_with_nobody_watching(server: ServerProcess) -> None:
+def test_a_job_is_painted_without_watchers(server: ServerProcess) -> None:
     job = create(server, title="A bird", priority=3)
     assert job.state == pb.JOB_STATE_QUEUED
     assert (job.title, job.priority) == ("A bird", 3)
@@ -117,7 +117,7 @@ def test_the_same_request_id_gives_the_same_job(server: ServerProcess) -> None:
     assert fields == {"request_id"}
 
 
-def test_jobs_are_listed_the_newest_first_page_by_page(server: ServerProcess) -> None:
+def test_jobs_are_listed_in_pages_with_the_newest_first(server: ServerProcess) -> None:
     names = [create(server).name for _ in range(5)]
     listed, token = [], ""
     while len(listed) < 5:
@@ -144,7 +144,7 @@ def test_jobs_are_listed_the_newest_first_page_by_page(server: ServerProcess) ->
         assert (code, fields) == (grpc.StatusCode.INVALID_ARGUMENT, {field})
 
 
-def test_any_number_watch_and_a_lost_stream_is_taken_up(server: ServerProcess, endless: pb.Job) -> None:
+def test_several_can_watch_and_a_lost_stream_can_be_continued(server: ServerProcess, endless: pb.Job) -> None:
     first = watch(server, endless.name)
     seen = []
     for event in first:
@@ -165,7 +165,7 @@ def test_any_number_watch_and_a_lost_stream_is_taken_up(server: ServerProcess, e
         assert last.job.state == pb.JOB_STATE_CANCELLED
 
 
-def test_leaving_a_watch_leaves_the_job_alone(server: ServerProcess, endless: pb.Job) -> None:
+def test_a_job_goes_on_when_a_watcher_leaves(server: ServerProcess, endless: pb.Job) -> None:
     stream = watch(server, endless.name)
     next(stream)
     stream.cancel()  # type: ignore[attr-defined]
@@ -174,7 +174,7 @@ def test_leaving_a_watch_leaves_the_job_alone(server: ServerProcess, endless: pb
     assert job.state == pb.JOB_STATE_RUNNING
 
 
-def test_a_paused_job_leaves_the_device_and_goes_on_as_if_nothing_had_been(server: ServerProcess) -> None:
+def test_a_paused_job_leaves_the_device_and_continues_unchanged(server: ServerProcess) -> None:
     recipe = pb.Recipe(objective=pb.OBJECTIVE_REPORT, optimizer=pb.OPTIMIZER_LBFGS, evaluations=400)
     undisturbed = create(server, recipe=recipe)
     assert ended(server, undisturbed.name).state == pb.JOB_STATE_SUCCEEDED
@@ -202,7 +202,7 @@ def test_a_paused_job_leaves_the_device_and_goes_on_as_if_nothing_had_been(serve
     assert download(server, result_of=job.name)[1] == expected
 
 
-def test_a_running_job_is_steered(server: ServerProcess, endless: pb.Job) -> None:
+def test_a_running_job_can_be_steered(server: ServerProcess, endless: pb.Job) -> None:
     stream = watch(server, endless.name)
     next(stream)
     change = pb.UpdateJobRequest(
@@ -240,7 +240,7 @@ def test_a_running_job_is_steered(server: ServerProcess, endless: pb.Job) -> Non
     assert made["recipe"]["optimizer"] == "lbfgs"
 
 
-def test_a_paused_job_is_steered_too(server: ServerProcess, endless: pb.Job) -> None:
+def test_a_paused_job_can_be_steered(server: ServerProcess, endless: pb.Job) -> None:
     server.stub.PauseJob(pb.PauseJobRequest(name=endless.name), timeout=PATIENCE)
     change = pb.UpdateJobRequest(
         job=pb.Job(name=endless.name, recipe=pb.Recipe(content_weight=0.9, evaluations=50)),
@@ -264,7 +264,7 @@ def test_a_paused_job_is_steered_too(server: ServerProcess, endless: pb.Job) -> 
         ({"optimizer": 77}, ["recipe.optimizer"], "job.recipe.optimizer"),
     ],
 )
-def test_what_cannot_be_changed_is_refused_by_name(
+def test_an_update_of_an_unchangeable_field_is_refused_with_its_name(
     server: ServerProcess, endless: pb.Job, recipe: dict[str, object], paths: list[str], field: str
 ) -> None:
     request = pb.UpdateJobRequest(
@@ -276,7 +276,9 @@ def test_what_cannot_be_changed_is_refused_by_name(
     assert get(server, endless.name).state == pb.JOB_STATE_RUNNING
 
 
-def test_a_field_that_is_named_and_not_set_takes_its_default(server: ServerProcess, endless: pb.Job) -> None:
+def test_an_update_of_a_field_without_a_value_sets_its_default(
+    server: ServerProcess, endless: pb.Job
+) -> None:
     def update(recipe: pb.Recipe) -> pb.Job:
         request = pb.UpdateJobRequest(
             job=pb.Job(name=endless.name, recipe=recipe),
@@ -289,7 +291,7 @@ def test_a_field_that_is_named_and_not_set_takes_its_default(server: ServerProce
     assert update(pb.Recipe()).recipe.content_weight == pytest.approx(default)
 
 
-def test_what_is_over_is_not_changed_any_more(server: ServerProcess) -> None:
+def test_a_final_job_cannot_be_changed(server: ServerProcess) -> None:
     name = create(server).name
     ended(server, name)
     update = pb.UpdateJobRequest(job=pb.Job(name=name), update_mask=FieldMask(paths=["title"]))
@@ -326,7 +328,7 @@ def test_deleting_a_running_job_ends_its_watchers(server: ServerProcess) -> None
     stream = watch(server, job.name)
     assert any(event.HasField("progress") for event in stream)
     server.stub.DeleteJob(pb.DeleteJobRequest(name=job.name), timeout=PATIENCE)
-    # It ends either with the job cancelled or with its being gone, whichever the watcher gets to hear first.
+    # The stream ends with a cancelled job or with NOT_FOUND, whichever reaches the watcher first.
     try:
         *_, last = stream
     except grpc.RpcError as error:
@@ -335,7 +337,7 @@ def test_deleting_a_running_job_ends_its_watchers(server: ServerProcess) -> None
         assert last.job.state == pb.JOB_STATE_CANCELLED
 
 
-def test_previews_are_had_without_a_stream(server: ServerProcess, endless: pb.Job) -> None:
+def test_previews_can_be_fetched_without_a_stream(server: ServerProcess, endless: pb.Job) -> None:
     first = server.stub.GetPreview(
         pb.GetPreviewRequest(name=endless.name, wait=Duration(seconds=30)), timeout=PATIENCE
     )
@@ -365,7 +367,9 @@ def test_previews_are_had_without_a_stream(server: ServerProcess, endless: pb.Jo
     assert (code, fields) == (grpc.StatusCode.INVALID_ARGUMENT, {"wait"})
 
 
-def test_a_waiting_poll_ends_with_the_job(server: ServerProcess, endless: pb.Job) -> None:
+def test_a_call_that_waits_for_a_preview_ends_when_the_job_is_final(
+    server: ServerProcess, endless: pb.Job
+) -> None:
     def cancel() -> None:
         server.stub.CancelJob(pb.CancelJobRequest(name=endless.name), timeout=PATIENCE)
 
@@ -378,7 +382,7 @@ def test_a_waiting_poll_ends_with_the_job(server: ServerProcess, endless: pb.Job
 
 
 @pytest.mark.parametrize("format", [pb.IMAGE_FORMAT_JPEG, pb.IMAGE_FORMAT_WEBP, pb.IMAGE_FORMAT_RGBA8])
-def test_a_result_is_had_in_other_codings_from_any_byte(
+def test_a_result_can_be_downloaded_in_other_formats_and_from_any_offset(
     server: ServerProcess, format: pb.ImageFormat
 ) -> None:
     rgba = photo(40, 30).convert("RGBA")
@@ -404,7 +408,7 @@ def test_a_result_is_had_in_other_codings_from_any_byte(
     assert (code, fields) == (grpc.StatusCode.INVALID_ARGUMENT, {"offset"})
 
 
-def test_what_cannot_be_downloaded_is_said(server: ServerProcess, endless: pb.Job) -> None:
+def test_an_impossible_download_is_refused_with_its_reason(server: ServerProcess, endless: pb.Job) -> None:
     for request, expected in (
         ({}, (grpc.StatusCode.INVALID_ARGUMENT, {"result_of"})),
         ({"result_of": endless.name}, (grpc.StatusCode.FAILED_PRECONDITION, {endless.name})),
@@ -425,7 +429,7 @@ def pieces(data: bytes, *, start: int = 0, stop: int | None = None, size: int = 
         yield pb.UploadImageRequest(offset=offset, data=piece)
 
 
-def test_an_image_is_uploaded_in_pieces_and_used(server: ServerProcess) -> None:
+def test_an_image_can_be_uploaded_in_pieces_and_used(server: ServerProcess) -> None:
     data = coded(photo(50, 34 + int(time.time()) % 100))
     sha256 = hashlib.sha256(data).hexdigest()
     request = create_request()
@@ -450,7 +454,7 @@ def test_an_image_is_uploaded_in_pieces_and_used(server: ServerProcess) -> None:
     assert made["content_sha256"] == sha256
 
 
-def test_bad_uploads_are_refused(server: ServerProcess) -> None:
+def test_invalid_uploads_are_refused(server: ServerProcess) -> None:
     def upload(*messages: pb.UploadImageRequest) -> tuple[grpc.StatusCode, str, set[str]]:
         return refusal(lambda: server.stub.UploadImage(iter(messages), timeout=PATIENCE))
 
@@ -463,11 +467,11 @@ def test_bad_uploads_are_refused(server: ServerProcess) -> None:
     assert upload(header(sha256="a" * 64, size_bytes=1 << 60))[0::2] == (invalid, {"size_bytes"})
     assert upload(header(sha256="b" * 64, size_bytes=3, data=b"abc"))[0::2] == (invalid, {"sha256"})
     assert upload(header(sha256=digest, size_bytes=8, data=b"no image"))[0::2] == (invalid, {"data"})
-    # More than was announced.
+    # More bytes than announced.
     assert upload(header(sha256="c" * 64, size_bytes=3, data=b"abcd"))[0::2] == (invalid, {"data"})
 
 
-def test_a_named_style_paints(server: ServerProcess) -> None:
+def test_a_job_can_use_a_named_style(server: ServerProcess) -> None:
     styles = server.stub.ListStyles(pb.ListStylesRequest(), timeout=PATIENCE).styles
     names = [style.name for style in styles]
     assert "styles/starry-night" in names
@@ -483,7 +487,7 @@ def test_a_named_style_paints(server: ServerProcess) -> None:
     assert refusal(lambda: server.stub.CreateJob(request, timeout=PATIENCE))[0] == grpc.StatusCode.NOT_FOUND
 
 
-def test_stylize_may_leave_its_job_running(server: ServerProcess) -> None:
+def test_stylize_can_leave_its_job_running(server: ServerProcess) -> None:
     keeping = stylize_request(recipe=ENDLESS, keep_running=True)
     lingering = stylize_request(recipe=ENDLESS, linger=Duration(seconds=1))
     names = []
@@ -498,7 +502,7 @@ def test_stylize_may_leave_its_job_running(server: ServerProcess) -> None:
     server.stub.DeleteJob(pb.DeleteJobRequest(name=names[0]), timeout=PATIENCE)
 
 
-def test_whoever_watches_keeps_a_lingering_job(server: ServerProcess) -> None:
+def test_a_watcher_keeps_a_lingering_job_alive(server: ServerProcess) -> None:
     call = server.stub.Stylize(
         stylize_request(recipe=ENDLESS, linger=Duration(nanos=500_000_000)), timeout=PATIENCE
     )
@@ -529,7 +533,7 @@ def test_whoever_watches_keeps_a_lingering_job(server: ServerProcess) -> None:
         ({"linger": Duration(seconds=-1)}, "linger"),
     ],
 )
-def test_bad_fields_of_a_request_are_named(
+def test_invalid_fields_of_a_request_are_named(
     server: ServerProcess, fields: dict[str, object], field: str
 ) -> None:
     request = stylize_request(**fields)

@@ -1,4 +1,4 @@
-"""Calls that their callers leave half-way, on a real server: each is done whole, or was not begun."""
+"""Calls that are cancelled half-way, on a real server: each is completed, or never started."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Watch:
         self._states += [event.job.state for event in self._events if event.HasField("job")]
 
     def last_state(self) -> pb.JobState:
-        """The last state that the watcher was told of, once its stream has ended."""
+        """The last state that the watcher received, once its stream has ended."""
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
         return self._states[-1]
 
 
-def test_a_job_whose_maker_left_runs_and_a_retry_gets_it(server: ServerProcess) -> None:
+def test_a_job_whose_caller_left_runs_and_a_retry_returns_it(server: ServerProcess) -> None:
     begin = time.monotonic()
     create(server, ONE)
     usual = time.monotonic() - begin
@@ -74,7 +74,7 @@ def test_a_job_whose_maker_left_runs_and_a_retry_gets_it(server: ServerProcess) 
     assert {job.state for job in page.jobs} == {pb.JOB_STATE_SUCCEEDED}
 
 
-def test_a_cancel_that_is_left_and_made_again_ends_job_watch_and_painting(server: ServerProcess) -> None:
+def test_a_repeated_cancel_ends_the_job_its_watchers_and_its_painting(server: ServerProcess) -> None:
     chance = random.Random(2)
     for _ in range(8):
         job = create(server)
@@ -89,7 +89,7 @@ def test_a_cancel_that_is_left_and_made_again_ends_job_watch_and_painting(server
         until(lambda: server.info().devices[0].resident_jobs, lambda number: number == 0)
 
 
-def test_updates_of_different_fields_at_once_all_hold(server: ServerProcess) -> None:
+def test_simultaneous_updates_of_different_fields_are_all_applied(server: ServerProcess) -> None:
     job = create(server)
     until(lambda: get(server, job.name).state, lambda state: state == pb.JOB_STATE_RUNNING)
     for number in range(1, 6):
@@ -109,7 +109,7 @@ def test_updates_of_different_fields_at_once_all_hold(server: ServerProcess) -> 
     server.stub.CancelJob(pb.CancelJobRequest(name=job.name), timeout=PATIENCE)
 
 
-def test_a_job_that_is_paused_and_left_is_off_its_device(server: ServerProcess) -> None:
+def test_a_pause_is_completed_even_if_its_caller_leaves(server: ServerProcess) -> None:
     job = create(server)
     until(lambda: get(server, job.name).state, lambda state: state == pb.JOB_STATE_RUNNING)
     server.stub.PauseJob.future(pb.PauseJobRequest(name=job.name)).cancel()
@@ -120,6 +120,6 @@ def test_a_job_that_is_paused_and_left_is_off_its_device(server: ServerProcess) 
     try:
         server.stub.DeleteJob(pb.DeleteJobRequest(name=job.name), timeout=PATIENCE)
     except grpc.RpcError as error:
-        # The call that was left has been begun, and so it was completed.
+        # The cancelled call had started, so it was completed.
         assert error.code() == grpc.StatusCode.NOT_FOUND
     assert server.info().unfinished_jobs == 0

@@ -1,4 +1,4 @@
-"""Whatever way a stream ends, nothing of it is left: no watcher, job, thread or open file."""
+"""However a stream ends, nothing of it remains: no watcher, job, thread or open file."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def streams(server: ServerProcess, image: str, job: str) -> dict[str, Callable[.
     def upload() -> Iterator[pb.UploadImageRequest]:
         yield pb.UploadImageRequest(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
         yield pb.UploadImageRequest(offset=0, data=data[:1000])
-        # Then nothing more, until the call is over.
+        # Then nothing more until the call has ended.
         threading.Event().wait(2)
 
     stub = server.stub
@@ -78,7 +78,7 @@ def streams(server: ServerProcess, image: str, job: str) -> dict[str, Callable[.
 
 @pytest.mark.parametrize("how", ["cancel", "deadline", "disconnect", "error"])
 @pytest.mark.parametrize("call", ["Stylize", "WatchJob", "DownloadImage", "UploadImage"])
-def test_nothing_is_left_of_a_stream(counted: ServerProcess, call: str, how: str) -> None:
+def test_nothing_remains_of_a_stream(counted: ServerProcess, call: str, how: str) -> None:
     data = large_image()
     image = hashlib.sha256(data).hexdigest()
     header = pb.UploadImageRequest(sha256=image, size_bytes=len(data), data=data)
@@ -132,7 +132,7 @@ def _end(server: ServerProcess, call: str, how: str, image: str, job: str) -> No
 
 
 @pytest.mark.parametrize("call", ["Stylize", "WatchJob", "DownloadImage", "UploadImage"])
-def test_a_shutdown_ends_a_stream_and_leaves_no_file(call: str) -> None:
+def test_a_shutdown_ends_a_stream_and_leaves_no_open_file(call: str) -> None:
     with running_server("--port", "0", "--device", "cpu", "--weights", "builtin") as server:
         data = large_image()
         image = hashlib.sha256(data).hexdigest()

@@ -1,4 +1,4 @@
-"""What those who run a server see of it: its service manager, `impasto-server health`, its last seconds."""
+"""What administrators see of a server: systemd's notifications, `impasto-server health`, shutdown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ENDLESS = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=100_000)
 
 @pytest.fixture
 def notified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """The service manager's end of the socket that it is told through."""
+    """systemd's end of the notification socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(PATIENCE)
@@ -37,7 +37,7 @@ def notified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket
         yield manager
 
 
-def test_the_service_manager_is_told(notified: socket.socket) -> None:
+def test_systemd_is_notified(notified: socket.socket) -> None:
     with running_server(*CPU) as server:
         assert notified.recv(100) == b"READY=1"
         assert server.info().version
@@ -60,11 +60,11 @@ def as_variables(server: ServerProcess, **more: Path) -> dict[str, str]:
     return {"IMPASTO_PORT": port} | {f"IMPASTO_{name.upper()}": str(path) for name, path in more.items()}
 
 
-def test_health_says_whether_jobs_are_taken() -> None:
+def test_health_tells_whether_the_server_takes_jobs() -> None:
     with running_server(*CPU) as server:
         server.ready()
         assert health(server.address) == (0, "SERVING")
-        # As in a container: the server's own variables say where it is.
+        # As in a container, the server's environment variables give the address.
         assert health(**as_variables(server), IMPASTO_HOST="0.0.0.0") == (0, "SERVING")
         (worker,) = server.worker_pids()
         os.kill(worker, signal.SIGKILL)
@@ -74,7 +74,7 @@ def test_health_says_whether_jobs_are_taken() -> None:
     assert said.startswith(("UNAVAILABLE", "DEADLINE_EXCEEDED"))
 
 
-def test_health_over_tls(tmp_path: Path) -> None:
+def test_health_can_use_tls(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     pair = authority.issue("server")
     flags = ("--tls-cert", str(pair.cert), "--tls-key", str(pair.key))
@@ -83,7 +83,7 @@ def test_health_over_tls(tmp_path: Path) -> None:
         until(lambda: health(**variables), lambda said: said == (0, "SERVING"))
         assert health(server.address, "--ca", str(authority.cert)) == (0, "SERVING")
         assert health(server.address, "--timeout", "2")[0] == 1
-        # Another server in its place is not taken for it.
+        # Another server at the same address is not mistaken for it.
         other = Authority(tmp_path, "Other").issue("other")
         assert health(**as_variables(server, tls_cert=other.cert, tls_key=other.key))[0] == 1
     more = (*flags, "--tls-client-ca", str(authority.cert))
@@ -99,18 +99,18 @@ def test_health_over_tls(tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         (("localhost:1", "--ca", "/nowhere.pem"), "does not exist"),
-        (("localhost:1", "--cert", __file__), "go together"),
+        (("localhost:1", "--cert", __file__), "belong together"),
         (("--ca", __file__), "needs HOST:PORT"),
     ],
 )
-def test_what_health_cannot_ask_is_said(arguments: tuple[str, ...], sentence: str) -> None:
+def test_health_refuses_incomplete_tls_options(arguments: tuple[str, ...], sentence: str) -> None:
     code, said = health(*arguments)
     assert code == 2
     assert sentence in said
 
 
 def stopped_while_painting(server: ServerProcess) -> int:
-    """The process id of a worker that does not answer any more."""
+    """Stops a worker with SIGSTOP and returns its process ID."""
     server.ready()
     request = pb.CreateJobRequest(spec=stylize_request(recipe=ENDLESS).spec)
     job = server.stub.CreateJob(request, timeout=PATIENCE)
@@ -121,18 +121,18 @@ def stopped_while_painting(server: ServerProcess) -> int:
     return worker
 
 
-def test_a_drain_ends_in_time_though_a_worker_does_not_answer() -> None:
+def test_a_drain_ends_in_time_even_if_a_worker_does_not_answer() -> None:
     with running_server(*CPU, "--drain", "1s") as server:
         worker = stopped_while_painting(server)
         begin = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(PATIENCE) == 0
-        # Of 30 seconds, 25 are for the drain by default.
+        # By default the drain may take 25 of the 30 seconds.
         assert time.monotonic() - begin < 1 + 5
         until(lambda: is_alive(worker), lambda alive: not alive)
 
 
-def test_calls_that_the_end_interrupts_are_told_to_come_back(tmp_path: Path) -> None:
+def test_calls_interrupted_by_a_shutdown_are_told_to_come_back(tmp_path: Path) -> None:
     sent = threading.Event()
 
     def half_an_upload() -> Iterator[pb.UploadImageRequest]:
@@ -154,7 +154,7 @@ def test_calls_that_the_end_interrupts_are_told_to_come_back(tmp_path: Path) -> 
     assert any(detail.Unpack(retry) for detail in status.details)
 
 
-def test_a_second_signal_ends_it_at_once() -> None:
+def test_a_second_signal_ends_the_server_at_once() -> None:
     with running_server(*CPU) as server:
         worker = stopped_while_painting(server)
         server.process.send_signal(signal.SIGTERM)

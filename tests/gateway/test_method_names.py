@@ -1,4 +1,4 @@
-"""Names that are no text: what is made of them, and that nothing else is."""
+"""Method names that are not UTF-8 are tolerated, and other decoding errors are not affected."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ asyncio.run(main())
 """
 
 
-def test_everything_else_that_cannot_be_decoded_is_the_error_that_it_was() -> None:
+def test_all_other_decoding_errors_are_raised_as_usual() -> None:
     ended = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["UnicodeDecodeError", "UnicodeEncodeError", "UnicodeDecodeError"]
 
 
-def test_this_process_is_left_alone() -> None:
+def test_without_the_call_a_process_is_not_changed() -> None:
     async def run() -> None:
         with pytest.raises(UnicodeDecodeError):
             b"\xff".decode()

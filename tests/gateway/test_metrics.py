@@ -14,7 +14,7 @@ from support.server_process import PATIENCE, running_server, until
 CPU = ("--private", "--device", "cpu", "--weights", "builtin", "--metrics-port", "0")
 
 
-def test_metrics_tell_what_happened() -> None:
+def test_the_metrics_count_jobs_and_calls() -> None:
     with running_server(*CPU) as server:
         address = until(lambda: re.search(r"event=metrics address=(\S+)", server.log), bool)
         assert address is not None
@@ -41,7 +41,7 @@ def test_metrics_tell_what_happened() -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /metrics HT"])
-def test_a_connection_that_asks_nothing_is_closed_without_a_word(
+def test_a_silent_connection_for_metrics_is_closed_without_a_log_line(
     said: bytes, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(metrics, "_PATIENCE", 0.2)

@@ -1,4 +1,4 @@
-"""How messages are taken in, whatever their senders do."""
+"""Messages are read fairly, whatever their senders do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from impasto_server.gateway.reading import MAX_REQUEST_BYTES, WITH_IMAGES, Readi
 
 
 class Sender:
-    """What a call sees of a caller whose message comes when it is told to."""
+    """The context of a call whose message arrives when the test says so."""
 
     def __init__(self, message: bytes | None = None) -> None:
         self.asked = asyncio.Event()
@@ -44,7 +44,7 @@ def refusal(call: asyncio.Task[Any]) -> tuple[int, str, str]:
     return error.status.code, reason_of(error.status), error.status.message
 
 
-def test_half_sent_requests_make_way_for_a_tenant_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_sent_requests_make_room_for_a_tenant_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "FAIR_SECONDS", 0.3)
     monkeypatch.setattr(reading, "_PRESS_SECONDS", 0.02)
 
@@ -57,7 +57,7 @@ def test_half_sent_requests_make_way_for_a_tenant_that_has_none(monkeypatch: pyt
             await sender.asked.wait()
         assert await asyncio.wait_for(begun(taking, "bob", Sender(b"small")), 20) == b"small"
         ended = [call for call in slow if call.done()]
-        # The one that had waited for longest.
+        # The request that had waited longest.
         assert ended == slow[:1]
         code, reason, message = refusal(ended[0])
         assert (code, reason) == (grpc.StatusCode.DEADLINE_EXCEEDED.value[0], "SLOW_REQUEST")
@@ -70,7 +70,7 @@ def test_half_sent_requests_make_way_for_a_tenant_that_has_none(monkeypatch: pyt
     asyncio.run(run())
 
 
-def test_nobody_is_hurried_while_others_have_what_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_requests_may_go_on_while_no_other_tenant_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "FAIR_SECONDS", 0.0)
     monkeypatch.setattr(reading, "_PRESS_SECONDS", 0.01)
     monkeypatch.setattr(reading, "_WAIT_SECONDS", 0.3)
@@ -83,8 +83,8 @@ def test_nobody_is_hurried_while_others_have_what_they_may(monkeypatch: pytest.M
         await asyncio.wait({third})
         code, reason, message = refusal(third)
         assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], "TOO_MANY_REQUESTS")
-        assert "your requests" in message
-        # Another tenant has room, and sends as slowly.
+        assert "requests of yours" in message
+        # Another tenant has memory, and sends just as slowly.
         other = Sender()
         late = begun(taking, "bob", other)
         await other.asked.wait()
@@ -95,12 +95,12 @@ def test_nobody_is_hurried_while_others_have_what_they_may(monkeypatch: pytest.M
     asyncio.run(run())
 
 
-def test_a_message_that_does_not_come_is_not_awaited_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_is_not_awaited_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         kind = reading.Kind(1000, 0.05, 1)
         taking = Reading(4 * MAX_REQUEST_BYTES)
         taking._turns[kind] = reading.Shares(1)
-        with taking.of("alice"), pytest.raises(CallError, match=r"did not come within 0\.05 s; send"):
+        with taking.of("alice"), pytest.raises(CallError, match=r"did not arrive within 0\.05 s; send"):
             await taking.message(Sender(), kind, None)
 
     asyncio.run(run())

@@ -18,7 +18,7 @@ from support.samples import coded, mask, photo, stylize_request, texture_request
 
 
 def checked(request: pb.StylizeRequest) -> CheckedRequest:
-    """The request checked, with its images looked at as the intake would."""
+    """The checked request, with its images described as the intake would do it."""
     found: dict[str, tuple[int, int] | PictureFault] = {}
     for path, image in images_of(request.spec):
         try:
@@ -29,7 +29,7 @@ def checked(request: pb.StylizeRequest) -> CheckedRequest:
 
 
 def faults(request: pb.StylizeRequest) -> dict[str, str]:
-    """The fields that a request is refused for, and what is said of each."""
+    """The fields for which a request is refused, with the message of each."""
     with pytest.raises(CallError) as caught:
         checked(request)
     bad_request = error_details_pb2.BadRequest()
@@ -37,14 +37,14 @@ def faults(request: pb.StylizeRequest) -> dict[str, str]:
     return {violation.field: violation.description for violation in bad_request.field_violations}
 
 
-def test_a_good_request_tells_recipe_and_size() -> None:
+def test_a_valid_request_gives_recipe_and_size() -> None:
     good = checked(stylize_request(coded(photo(64, 48)), recipe=pb.Recipe(longest_side=32)))
     assert (good.width, good.height) == (32, 24)
     assert good.recipe.longest_side == 32
     assert good.recipe.evaluations == evaluations_of(DEFAULT_OBJECTIVE, "standard")
 
 
-def test_everything_wrong_is_told_at_once() -> None:
+def test_all_faults_of_a_request_are_reported_together() -> None:
     request = stylize_request(b"no image", style=b"neither", recipe=pb.Recipe(tv_weight=-1, optimizer=9))
     request.spec.styles[0].weight = -2
     request.preview.max_bytes = 1
@@ -60,11 +60,11 @@ def test_everything_wrong_is_told_at_once() -> None:
     assert all(len(remedy) > 10 for remedy in found.values())
 
 
-def test_an_empty_request_lacks_content_and_styles() -> None:
+def test_an_empty_request_is_refused_for_content_and_styles() -> None:
     assert set(faults(pb.StylizeRequest())) == {"spec.content", "spec.styles"}
 
 
-def test_there_may_be_only_so_many_styles() -> None:
+def test_too_many_styles_are_refused() -> None:
     request = stylize_request()
     request.spec.styles.extend(pb.Style(image=request.spec.styles[0].image) for _ in range(16))
     assert set(faults(request)) == {"spec.styles"}
@@ -87,7 +87,7 @@ def test_a_result_too_narrow_to_see_is_refused() -> None:
     assert "give at least 800" in faults(request)["spec.recipe.longest_side"]
 
 
-def test_the_start_image_goes_with_its_recipe() -> None:
+def test_a_start_image_needs_a_recipe_that_starts_from_it() -> None:
     assert set(faults(stylize_request(recipe=pb.Recipe(start=pb.START_IMAGE)))) == {"spec.start_image"}
     request = stylize_request()
     request.spec.start_image.encoded = coded(photo())
@@ -96,7 +96,7 @@ def test_the_start_image_goes_with_its_recipe() -> None:
     checked(request)
 
 
-def test_a_texture_tells_its_size() -> None:
+def test_a_texture_gives_the_size_of_the_result() -> None:
     texture = checked(texture_request(48, 32))
     assert (texture.width, texture.height) == (48, 32)
     assert texture.recipe.longest_side == 48
@@ -110,7 +110,7 @@ def test_a_textures_sides_have_a_range(width: int, height: int) -> None:
     assert set(faults(texture_request(height, width))) == {"spec.texture.height"}
 
 
-def test_a_texture_or_a_content() -> None:
+def test_a_texture_and_a_content_exclude_each_other() -> None:
     both = texture_request(32, 32)
     both.spec.content.encoded = coded(photo())
     assert set(faults(both)) == {"spec.texture"}
@@ -129,11 +129,11 @@ def test_a_texture_or_a_content() -> None:
         (pb.Recipe(objective=pb.OBJECTIVE_REPORT), "objective"),
     ],
 )
-def test_what_needs_a_content_is_refused_for_a_texture(recipe: pb.Recipe, field: str) -> None:
+def test_a_recipe_that_needs_a_content_is_refused_for_a_texture(recipe: pb.Recipe, field: str) -> None:
     assert set(faults(texture_request(48, 32, recipe=recipe))) == {f"spec.recipe.{field}"}
 
 
-def test_regions_are_checked_each() -> None:
+def test_each_region_is_checked() -> None:
     request = stylize_request()
     whole = pb.Image(encoded=coded(mask()))
     request.spec.regions.extend(
@@ -154,7 +154,7 @@ def test_regions_are_checked_each() -> None:
     checked(request)
 
 
-def test_there_may_be_only_so_many_regions() -> None:
+def test_too_many_regions_are_refused() -> None:
     request = stylize_request()
     region = pb.Region(content_mask=pb.Image(encoded=coded(mask())))
     request.spec.regions.extend([region] * 16)
@@ -171,7 +171,7 @@ def test_the_selection_is_checked() -> None:
     checked(request)
 
 
-def test_the_field_of_an_image_that_is_at_fault_is_named() -> None:
+def test_the_field_of_an_invalid_image_is_named() -> None:
     request = stylize_request()
     found = {"content": (32, 24), "styles[0].image": PictureFault("is 0; give 1", "raw.width")}
     with pytest.raises(CallError, match=r"raw\.width"):

@@ -1,4 +1,4 @@
-"""What comes back for contents of every kind, through the real server, by a recipe that changes nothing."""
+"""Results for contents of every kind, from the real server, with a recipe that changes nothing."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ def assert_shows(picture: PIL.Image.Image, expected: PIL.Image.Image, *, within:
     assert np.abs(np.asarray(picture).astype(int) - np.asarray(expected).astype(int)).max() <= within
 
 
-def test_an_untagged_picture_comes_back_untagged(server: ServerProcess) -> None:
+def test_a_picture_without_a_profile_gives_a_result_without_one(server: ServerProcess) -> None:
     picture = result_for(server, coded(photo()))
     assert_shows(picture, photo(), within=1)
     assert "icc_profile" not in picture.info
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK"])
-def test_other_modes_come_back_as_rgb(server: ServerProcess, mode: str) -> None:
+def test_pictures_of_other_modes_give_rgb(server: ServerProcess, mode: str) -> None:
     image = photo().convert(mode)
     assert_shows(result_for(server, coded(image, "TIFF")), image.convert("RGB"), within=2)
 
 
-def test_sixteen_bit_grey_comes_back(server: ServerProcess) -> None:
+def test_sixteen_bit_grey_pictures_are_painted(server: ServerProcess) -> None:
     grey = photo().convert("L")
     image = PIL.Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     assert_shows(result_for(server, coded(image)), grey.convert("RGB"), within=1)
 
 
-def test_alpha_comes_back(server: ServerProcess) -> None:
+def test_the_result_has_the_alpha_of_the_content(server: ServerProcess) -> None:
     image = photo().convert("RGBA")
     alpha = PIL.Image.linear_gradient("L").resize(image.size)
     image.putalpha(alpha)
@@ -73,7 +73,7 @@ def test_alpha_is_resized_with_the_picture(server: ServerProcess) -> None:
     assert picture.getchannel("A").getextrema() == (77, 77)
 
 
-def test_the_picture_is_upright(server: ServerProcess) -> None:
+def test_the_exif_orientation_is_applied(server: ServerProcess) -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
     picture = result_for(server, coded(photo(), exif=exif))
@@ -81,9 +81,9 @@ def test_the_picture_is_upright(server: ServerProcess) -> None:
     assert picture.getexif().get(0x0112, 1) == 1
 
 
-def test_a_colour_profile_comes_back_and_so_do_its_colours(server: ServerProcess) -> None:
+def test_the_result_has_the_colour_profile_and_colours_of_the_content(server: ServerProcess) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    # Red and blue trade places, so that colours taken for sRGB would be unmistakably wrong.
+    # Red and blue are swapped, so that colours mistaken for sRGB would be clearly wrong.
     profile = srgb.replace(b"rXYZ", b"temp").replace(b"bXYZ", b"rXYZ").replace(b"temp", b"bXYZ")
     picture = result_for(server, coded(photo(), icc_profile=profile))
     assert picture.info["icc_profile"] == profile
@@ -108,7 +108,7 @@ def test_non_square_pictures_keep_their_proportions(server: ServerProcess) -> No
         ((33, 47), (1, 300), None, (33, 47)),
     ],
 )
-def test_any_size_and_shape_is_painted(
+def test_pictures_of_any_size_and_shape_are_painted(
     server: ServerProcess,
     objective: pb.Objective,
     content: tuple[int, int],
@@ -122,7 +122,7 @@ def test_any_size_and_shape_is_painted(
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "1", "CMYK", "I;16"])
-def test_styles_of_every_kind_are_learnt_from(server: ServerProcess, mode: str) -> None:
+def test_styles_of_every_kind_are_accepted(server: ServerProcess, mode: str) -> None:
     if mode == "I;16":
         style = PIL.Image.fromarray(np.asarray(photo().convert("L")).astype(np.uint16) * 257)
     else:
@@ -130,14 +130,14 @@ def test_styles_of_every_kind_are_learnt_from(server: ServerProcess, mode: str) 
     result_of(server, stylize_request(style=coded(style, "TIFF"), recipe=pb.Recipe(evaluations=1)))
 
 
-def test_grey_with_alpha_comes_back_as_rgb_with_alpha(server: ServerProcess) -> None:
+def test_grey_with_alpha_gives_rgb_with_alpha(server: ServerProcess) -> None:
     image = PIL.Image.merge("LA", (photo().convert("L"), PIL.Image.new("L", (32, 24), 90)))
     picture = result_for(server, coded(image))
     assert picture.mode == "RGBA"
     assert picture.getchannel("A").getextrema() == (90, 90)
 
 
-def test_a_selection_keeps_profile_and_alpha(server: ServerProcess) -> None:
+def test_a_result_with_a_selection_keeps_profile_and_alpha(server: ServerProcess) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = photo(48, 32).convert("RGBA")
     image.putalpha(60)

@@ -1,4 +1,4 @@
-"""Results of 16 bits per channel, and what a selection leaves as it is, through the real server."""
+"""Results of 16 bits per channel, and pixels outside a selection, from the real server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Samples = np.ndarray[Any, Any]
 
 
 def gradient() -> Samples:
-    """(32, 48, 3) of 16 bits: nearly every sample has a level of its own."""
+    """An array (32, 48, 3) of 16 bits in which nearly every sample has a different level."""
     rng = np.random.default_rng(3)
     smooth = np.add.outer(np.arange(32) * 700, np.arange(48) * 900)[..., None] + np.arange(3) * 40
     return (smooth + rng.integers(0, 97, (32, 48, 3))).astype(np.uint16)
@@ -58,7 +58,7 @@ def raw16(samples: Samples) -> pb.RawPixels:
 
 
 @pytest.mark.parametrize("kind", ["png", "tiff", "float tiff", "raw"])
-def test_a_deep_content_gives_a_deep_result_when_that_is_asked_for(server: ServerProcess, kind: str) -> None:
+def test_a_16_bit_content_gives_a_16_bit_result_if_requested(server: ServerProcess, kind: str) -> None:
     samples = gradient()
     request = stylize_request(recipe=still_recipe())
     request.spec.result_format = pb.IMAGE_FORMAT_PNG_16
@@ -73,7 +73,7 @@ def test_a_deep_content_gives_a_deep_result_when_that_is_asked_for(server: Serve
     assert job.result.format == pb.IMAGE_FORMAT_PNG_16
     found = samples_of(data)
     assert found.dtype == np.uint16
-    # A learning rate of 1e-9 changes nothing but by rounding.
+    # With a learning rate of 1e-9, only rounding changes the picture.
     found = found[..., :3]
     assert np.abs(found.astype(int) - samples).max() <= 1
     info, raw = download(server, result_of=job.name, format=pb.IMAGE_FORMAT_RGBA16)
@@ -86,7 +86,7 @@ def test_a_deep_content_gives_a_deep_result_when_that_is_asked_for(server: Serve
     assert samples_of(png).dtype == np.uint8
 
 
-def test_a_deep_content_may_be_its_own_style_and_start(server: ServerProcess) -> None:
+def test_a_16_bit_content_can_also_be_the_style_and_the_start_image(server: ServerProcess) -> None:
     data = saved(gradient(), ".png")
     request = stylize_request(data, style=data, recipe=pb.Recipe(evaluations=1, start=pb.START_IMAGE))
     request.spec.start_image.encoded = data
@@ -96,13 +96,13 @@ def test_a_deep_content_may_be_its_own_style_and_start(server: ServerProcess) ->
     assert job.result.format == pb.IMAGE_FORMAT_PNG_16
 
 
-def test_a_deep_content_gives_8_bits_unless_more_is_asked_for(server: ServerProcess) -> None:
+def test_a_16_bit_content_gives_an_8_bit_result_by_default(server: ServerProcess) -> None:
     job, data = result_of(server, stylize_request(saved(gradient(), ".png"), recipe=still_recipe()))
     assert job.result.format == pb.IMAGE_FORMAT_PNG
     assert np.abs(samples_of(data).astype(int) - gradient() / 257).max() <= 1
 
 
-def test_a_result_is_not_stored_as_anything_else(server: ServerProcess) -> None:
+def test_other_formats_for_stored_results_are_refused(server: ServerProcess) -> None:
     request = stylize_request()
     request.spec.result_format = pb.IMAGE_FORMAT_JPEG
     with pytest.raises(grpc.RpcError) as caught:
@@ -129,7 +129,7 @@ def with_left_half(content: bytes) -> pb.StylizeRequest:
 RIGHT = slice(SIZE[0] // 2 + 1, None)
 
 
-def test_outside_a_selection_16_bits_stay_as_they_are(server: ServerProcess) -> None:
+def test_16_bit_pixels_outside_a_selection_do_not_change(server: ServerProcess) -> None:
     samples = gradient()
     job, data = result_of(server, with_left_half(saved(samples, ".png")))
     assert job.result.format == pb.IMAGE_FORMAT_PNG_16
@@ -138,7 +138,7 @@ def test_outside_a_selection_16_bits_stay_as_they_are(server: ServerProcess) -> 
     assert (found[:, :20] != samples[:, :20]).mean() > 0.9
 
 
-def test_outside_a_selection_16_bit_grey_stays_as_it_is(server: ServerProcess) -> None:
+def test_16_bit_grey_pixels_outside_a_selection_do_not_change(server: ServerProcess) -> None:
     grey = gradient()[..., :1]
     _, data = result_of(server, with_left_half(saved(grey, ".png")))
     found = samples_of(data)
@@ -146,7 +146,7 @@ def test_outside_a_selection_16_bit_grey_stays_as_it_is(server: ServerProcess) -
     assert (found[:, RIGHT] == grey[:, RIGHT]).all()
 
 
-def test_outside_a_selection_what_is_transparent_stays_as_it_is(server: ServerProcess) -> None:
+def test_transparent_pixels_outside_a_selection_do_not_change(server: ServerProcess) -> None:
     image = photo(*SIZE).convert("RGBA")
     alpha = np.zeros((32, 48), np.uint8)
     alpha[::2] = 255
@@ -157,7 +157,7 @@ def test_outside_a_selection_what_is_transparent_stays_as_it_is(server: ServerPr
     assert (found[..., 3] == alpha).all()
 
 
-def test_outside_a_selection_the_samples_of_another_profile_stay_as_they_are(server: ServerProcess) -> None:
+def test_pixels_of_another_profile_outside_a_selection_do_not_change(server: ServerProcess) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     profile = srgb.replace(b"rXYZ", b"temp").replace(b"bXYZ", b"rXYZ").replace(b"temp", b"bXYZ")
     image = photo(*SIZE)

@@ -1,4 +1,4 @@
-"""What an update makes of a job."""
+"""The changes that an update makes to a job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from impasto_server.gateway.steering import changed_job
 
 
 def job(*, made: int = 0, **recipe: Any) -> pb.Job:
-    """A job with so many evaluations made."""
+    """A job after a number of evaluations."""
     resolved = Recipe(**recipe).resolve(64, 48)
     found = pb.Job(name="jobs/a", width=64, height=48, recipe=recipe_to_proto(resolved))
     if made:
@@ -26,14 +26,14 @@ def job(*, made: int = 0, **recipe: Any) -> pb.Job:
 
 
 def steered(before: pb.Job, *paths: str, **recipe: Any) -> pb.Job:
-    """The job with fields of its recipe changed; `paths` besides those of `recipe`."""
+    """The job with changed fields of its recipe; `paths` are further paths of the mask."""
     request = pb.UpdateJobRequest(job=pb.Job(name=before.name, recipe=pb.Recipe(**recipe)))
     request.update_mask.paths.extend([f"recipe.{field}" for field in (*recipe, *paths)])
     return changed_job(before, request)
 
 
 @pytest.mark.parametrize("name", [field.name for field in FIELDS])
-def test_what_the_table_says_may_be_steered(name: str) -> None:
+def test_exactly_the_steerable_fields_of_the_table_can_be_changed(name: str) -> None:
     before = job()
     if name in STEERABLE:
         assert steered(before, name).recipe == before.recipe
@@ -50,11 +50,11 @@ def test_what_the_table_says_may_be_steered(name: str) -> None:
 
 
 @pytest.mark.parametrize(("made", "wanted", "shown"), [(18, 1, 18), (18, 18, 18), (18, 19, 19), (0, 1, 1)])
-def test_an_update_never_asks_for_fewer_evaluations_than_are_made(made: int, wanted: int, shown: int) -> None:
+def test_an_update_never_sets_fewer_evaluations_than_were_made(made: int, wanted: int, shown: int) -> None:
     assert steered(job(made=made), evaluations=wanted).recipe.evaluations == shown
 
 
-def test_an_effort_of_less_than_is_made_is_what_is_made() -> None:
+def test_an_effort_below_the_evaluations_made_sets_the_number_made() -> None:
     before = job(made=50, effort="fine")
     assert steered(before, effort=pb.EFFORT_DRAFT).recipe.evaluations == 50
     assert steered(before, effort=pb.EFFORT_STANDARD).recipe.evaluations == evaluations_of(
@@ -62,14 +62,14 @@ def test_an_effort_of_less_than_is_made_is_what_is_made() -> None:
     )
 
 
-def test_another_change_leaves_the_evaluations() -> None:
+def test_a_change_of_another_field_keeps_the_evaluations() -> None:
     before = job(made=18, evaluations=40)
     changed = steered(before, content_weight=2)
     assert changed.recipe.evaluations == 40
     assert changed.recipe.content_weight == 2
 
 
-def test_the_defaults_that_an_optimiser_decides_follow_it() -> None:
+def test_defaults_that_depend_on_the_optimiser_change_with_it() -> None:
     before = job(optimizer="lbfgs")
     changed = steered(before, optimizer=pb.OPTIMIZER_ADAM)
     assert (changed.recipe.learning_rate, changed.recipe.averaging) == (0.05, 0.99)
@@ -77,11 +77,11 @@ def test_the_defaults_that_an_optimiser_decides_follow_it() -> None:
     assert (changed.recipe.learning_rate, changed.recipe.averaging) == (0.5, 0.99)
     changed = steered(changed, optimizer=pb.OPTIMIZER_LBFGS)
     assert (changed.recipe.learning_rate, changed.recipe.averaging) == (1, 0)
-    # The job that was given is left as it was.
+    # The given job is not changed.
     assert before.recipe.optimizer == pb.OPTIMIZER_LBFGS
 
 
-def test_a_value_out_of_range_is_refused_by_its_path() -> None:
+def test_a_value_out_of_range_is_refused_with_its_path() -> None:
     with pytest.raises(CallError) as refused:
         steered(job(), tv_weight=-1, averaging=2)
     bad_request = error_details_pb2.BadRequest()
@@ -92,7 +92,7 @@ def test_a_value_out_of_range_is_refused_by_its_path() -> None:
     }
 
 
-def test_an_update_takes_what_it_names_and_its_default_where_that_is_not_set() -> None:
+def test_an_update_changes_only_the_paths_of_its_mask() -> None:
     before = job(objective="balanced")
     before.title = "before"
     before.preview.max_side = 300
@@ -110,7 +110,7 @@ def test_an_update_takes_what_it_names_and_its_default_where_that_is_not_set() -
     assert (after.title, after.stop_message, after.width) == ("after", "", 64)
 
 
-def test_an_update_that_names_a_field_a_thousand_times_takes_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_update_applies_a_repeated_path_once(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[str] = []
     take = steering._take
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""Disks that are full, or cannot be written, or have damaged files, under a real server."""
+"""A real server on a full disk, on a folder that cannot be written, and with damaged files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CPU = ("--port", "0", "--device", "cpu", "--weights", "builtin")
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of a few MiB."""
+    """A separate file system of a few MiB."""
     command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("a small file system cannot be mounted here: that needs root and CAP_SYS_ADMIN")
@@ -32,7 +32,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def _fill(path: Path) -> None:
-    """Writes to a file until there is no room left."""
+    """Fills the disk with a file."""
     with path.open("wb", buffering=0) as file:
         try:
             while True:
@@ -41,7 +41,7 @@ def _fill(path: Path) -> None:
             assert error.errno == errno.ENOSPC
 
 
-def test_a_full_disk_is_an_error_of_the_call_and_loses_nothing(small_disk: Path) -> None:
+def test_a_full_disk_refuses_the_call_and_loses_nothing(small_disk: Path) -> None:
     with running_server(*CPU, "--data-dir", str(small_disk / "data")) as server:
         server.ready()
         steady = pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=200)
@@ -77,7 +77,7 @@ def refused(*arguments: str) -> str:
     return ended.stderr.splitlines()[-1]
 
 
-def test_a_damaged_database_ends_the_server_with_a_sentence_and_is_left_alone(tmp_path: Path) -> None:
+def test_a_damaged_database_ends_the_server_with_a_message_and_is_not_changed(tmp_path: Path) -> None:
     with running_server(*CPU, "--data-dir", str(tmp_path)) as server:
         server.stub.CreateJob(pb.CreateJobRequest(spec=stylize_request().spec), timeout=PATIENCE)
     (database,) = tmp_path.glob("*.sqlite*")
@@ -90,13 +90,13 @@ def test_a_damaged_database_ends_the_server_with_a_sentence_and_is_left_alone(tm
     assert database.read_bytes() == data
 
 
-def test_a_folder_that_cannot_be_written_ends_the_server_with_a_sentence(tmp_path: Path) -> None:
+def test_a_data_folder_that_cannot_be_made_ends_the_server_with_a_message(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
     assert str(file) in refused("--data-dir", str(file / "data"))
 
 
-def test_an_upload_beyond_the_quota_is_refused_before_it_is_whole(tmp_path: Path) -> None:
+def test_an_upload_beyond_the_quota_is_refused_before_it_is_complete(tmp_path: Path) -> None:
     with running_server(*CPU, "--data-dir", str(tmp_path), "--max-stored-bytes-per-tenant", "1MiB") as server:
 
         def pieces() -> Iterator[pb.UploadImageRequest]:

@@ -26,7 +26,7 @@ async def names(library: StyleLibrary, page_size: int = 50, token: str = "") -> 
     return [style.name for style in styles], token
 
 
-def test_one_style_comes_with_the_program() -> None:
+def test_one_style_is_built_in() -> None:
     async def look() -> None:
         async with library(None) as styles:
             assert await names(styles) == (["styles/starry-night"], "")
@@ -39,7 +39,7 @@ def test_one_style_comes_with_the_program() -> None:
     asyncio.run(look())
 
 
-def test_a_folder_of_images_is_a_library(tmp_path: Path) -> None:
+def test_the_images_of_a_folder_are_listed_as_styles(tmp_path: Path) -> None:
     (tmp_path / "The Wave (Hokusai).png").write_bytes(coded(photo(300, 200)))
     (tmp_path / "Ünder_wäter.JPG").write_bytes(coded(photo(50, 90), "JPEG"))
     (tmp_path / "a b.webp").write_bytes(coded(photo(20, 20), "WEBP"))
@@ -79,7 +79,7 @@ def test_a_folder_of_images_is_a_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("token", ["x", "ä", "AAAA"])
-def test_a_token_of_nobodys_is_refused(token: str) -> None:
+def test_an_unknown_page_token_is_refused(token: str) -> None:
     async def look() -> None:
         async with library(None) as styles:
             with pytest.raises(BadPageToken):
@@ -88,7 +88,7 @@ def test_a_token_of_nobodys_is_refused(token: str) -> None:
     asyncio.run(look())
 
 
-def test_a_16_bit_picture_is_shown_as_it_is(tmp_path: Path) -> None:
+def test_the_thumbnail_of_a_16_bit_picture_has_its_levels(tmp_path: Path) -> None:
     PIL.Image.new("I;16", (64, 48), 20_000).save(tmp_path / "grey.png")
 
     async def look() -> bytes:
@@ -99,7 +99,7 @@ def test_a_16_bit_picture_is_shown_as_it_is(tmp_path: Path) -> None:
     assert 76 <= low <= high <= 80
 
 
-def test_control_characters_of_a_file_name_are_not_shown(tmp_path: Path) -> None:
+def test_control_characters_in_a_file_name_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "a\x1b[2Jb.png").write_bytes(coded(photo()))
 
     async def look() -> str:
@@ -109,7 +109,7 @@ def test_control_characters_of_a_file_name_are_not_shown(tmp_path: Path) -> None
     assert asyncio.run(look()) == "a\N{REPLACEMENT CHARACTER}[2Jb"
 
 
-def test_a_file_name_that_is_no_text_is_shown_as_far_as_it_is_one(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf_8_is_shown_with_replacement_characters(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(coded(photo()))
     (tmp_path / os.fsdecode(b"\xff\xfe.png")).write_bytes(coded(photo()))
 
@@ -124,7 +124,7 @@ def test_a_file_name_that_is_no_text_is_shown_as_far_as_it_is_one(tmp_path: Path
     ]
 
 
-def test_a_folder_that_goes_away_is_no_harm(tmp_path: Path) -> None:
+def test_a_folder_that_is_removed_does_no_harm(tmp_path: Path) -> None:
     async def look() -> None:
         async with library(tmp_path / "none") as styles:
             assert await names(styles) == (["styles/starry-night"], "")

@@ -122,7 +122,7 @@ def test_large_results_come_in_chunks_without_gaps(server: ServerProcess) -> Non
 
 
 @pytest.mark.parametrize("format", [pb.IMAGE_FORMAT_PNG, pb.IMAGE_FORMAT_JPEG, pb.IMAGE_FORMAT_WEBP])
-def test_previews_are_as_wished(server: ServerProcess, format: pb.ImageFormat) -> None:
+def test_previews_follow_the_options(server: ServerProcess, format: pb.ImageFormat) -> None:
     options = pb.PreviewOptions(
         format=format, max_side=40, max_bytes=4096, min_interval=Duration(nanos=100_000_000)
     )
@@ -138,13 +138,13 @@ def test_previews_are_as_wished(server: ServerProcess, format: pb.ImageFormat) -
         assert len(preview.data) <= 4096
 
 
-def test_previews_can_be_left_out(server: ServerProcess) -> None:
+def test_previews_can_be_disabled(server: ServerProcess) -> None:
     events, chunks = paint(server, stylize_request(preview=pb.PreviewOptions(disabled=True)))
     assert not any(event.HasField("preview") for event in events)
     assert chunks
 
 
-def test_raw_pixels_give_a_picture_with_their_alpha(server: ServerProcess) -> None:
+def test_raw_pixels_give_a_result_with_their_alpha(server: ServerProcess) -> None:
     rgba = photo(40, 30).convert("RGBA")
     rgba.putalpha(128)
     request = stylize_request()
@@ -169,7 +169,7 @@ def test_the_same_request_gives_the_same_picture(server: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("name", BAD_REQUESTS)
-def test_bad_requests_name_the_field_and_do_no_harm(server: ServerProcess, name: str) -> None:
+def test_an_invalid_request_is_refused_with_its_field(server: ServerProcess, name: str) -> None:
     request, field = BAD_REQUESTS[name]
     with pytest.raises(grpc.RpcError) as caught:
         paint(server, request)
@@ -180,7 +180,7 @@ def test_bad_requests_name_the_field_and_do_no_harm(server: ServerProcess, name:
     assert info.reason == "INVALID_FIELD"
 
 
-def test_the_server_still_paints_after_bad_requests(server: ServerProcess) -> None:
+def test_the_server_still_paints_after_invalid_requests(server: ServerProcess) -> None:
     for request, _ in BAD_REQUESTS.values():
         with pytest.raises(grpc.RpcError):
             paint(server, request)
@@ -189,9 +189,9 @@ def test_the_server_still_paints_after_bad_requests(server: ServerProcess) -> No
     assert server.info().devices[0].restarts == 0
 
 
-def test_pixels_that_turn_out_damaged_fail_the_job_and_name_the_field(server: ServerProcess) -> None:
+def test_an_image_with_damaged_pixels_fails_the_job_with_its_field(server: ServerProcess) -> None:
     png = bytearray(coded(PIL.Image.effect_noise((64, 64), 90), compress_level=0))
-    # The pixels' zlib stream is rubbish, but the chunk around it is whole and its check sum right.
+    # The zlib stream of the pixels is invalid, but its PNG chunk is complete and has a valid checksum.
     start = png.index(b"IDAT")
     end = start + 4 + int.from_bytes(png[start - 4 : start], "big")
     png[start + 7 : start + 200] = b"\xee" * 193
@@ -206,7 +206,7 @@ def test_pixels_that_turn_out_damaged_fail_the_job_and_name_the_field(server: Se
     assert not chunks
 
 
-def test_two_callers_both_progress(server: ServerProcess) -> None:
+def test_the_jobs_of_two_callers_both_progress(server: ServerProcess) -> None:
     request = stylize_request(coded(photo(64, 64)), recipe=pb.Recipe(evaluations=40))
     calls = [server.stub.Stylize(request, timeout=PATIENCE) for _ in range(2)]
 
@@ -241,7 +241,7 @@ def test_a_deadline_frees_the_device(server: ServerProcess) -> None:
     until(server.info, lambda info: info.unfinished_jobs == 0 and info.devices[0].resident_jobs == 0)
 
 
-def test_the_server_tells_what_it_is(server: ServerProcess) -> None:
+def test_the_server_describes_itself(server: ServerProcess) -> None:
     info = server.info()
     assert info.version
     assert info.network.origin
@@ -252,13 +252,13 @@ def test_the_server_tells_what_it_is(server: ServerProcess) -> None:
     assert device.state == pb.DEVICE_STATE_READY
     assert device.auto_precision in (pb.PRECISION_FLOAT32, pb.PRECISION_BFLOAT16)
     assert set(info.accepted_formats) == {1, 2, 3, 4}
-    # Of stored bytes there is no limit by default.
+    # By default there is no limit for stored bytes.
     said = {field.name for field, _ in info.limits.ListFields()} | {"max_stored_bytes_of_tenant"}
     assert said == {field.name for field in pb.Limits.DESCRIPTOR.fields}
 
 
 @pytest.mark.parametrize("service", ["", "impasto.v1.StyleTransfer"])
-def test_health_says_serving(server: ServerProcess, service: str) -> None:
+def test_health_is_serving(server: ServerProcess, service: str) -> None:
     health = health_pb2_grpc.HealthStub(server.channel)
     answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
@@ -271,7 +271,7 @@ def test_reflection_shows_the_contract(server: ServerProcess) -> None:
     assert {method.name for method in file.service[0].method} >= {"Stylize", "CreateJob", "GetServerInfo"}
 
 
-def test_a_request_beyond_the_limit_is_refused(server: ServerProcess) -> None:
+def test_a_request_above_the_size_limit_is_refused(server: ServerProcess) -> None:
     limit = server.info().limits.max_request_bytes
     with pytest.raises(grpc.RpcError) as caught:
         paint(server, stylize_request(bytes(limit + 1)))
@@ -279,10 +279,10 @@ def test_a_request_beyond_the_limit_is_refused(server: ServerProcess) -> None:
     assert server.info().version
 
 
-def test_a_full_queue_refuses_and_says_when_to_retry() -> None:
+def test_a_full_queue_refuses_jobs_and_says_when_to_retry() -> None:
     arguments = ("--private", "--device", "cpu", "--weights", "builtin", "--max-jobs", "1")
     with running_server(*arguments) as server:
-        # The worker is still starting: the call waits for it.
+        # The worker is still starting; the call waits for it.
         first = server.stub.Stylize(stylize_request(), timeout=PATIENCE)
         assert next(first).event.job.state == pb.JOB_STATE_QUEUED
         with pytest.raises(grpc.RpcError) as caught:
@@ -299,7 +299,7 @@ def test_a_full_queue_refuses_and_says_when_to_retry() -> None:
         assert paint(server, stylize_request())[1]
 
 
-def test_jobs_beyond_the_residents_wait_their_turn() -> None:
+def test_jobs_beyond_max_resident_wait_for_their_turn() -> None:
     arguments = ("--private", "--device", "cpu", "--weights", "builtin", "--max-resident", "1")
     with running_server(*arguments) as server:
         server.ready()

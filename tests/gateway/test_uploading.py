@@ -1,4 +1,4 @@
-"""An upload that was left when all its bytes were there, and before the image was made of them."""
+"""An upload that was interrupted after its last byte, before it became an image."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def request(data: bytes = b"", offset: int = 0, sha256: str = DIGEST) -> pb.Uplo
     ],
     ids=["asked for", "sent again", "sent again in pieces", "gone on with"],
 )
-def test_the_next_call_completes_it(tmp_path: Path, again: list[pb.UploadImageRequest]) -> None:
+def test_the_next_call_completes_the_upload(tmp_path: Path, again: list[pb.UploadImageRequest]) -> None:
     async def run() -> None:
         store = Store(tmp_path)
         try:
@@ -58,7 +58,7 @@ def test_the_next_call_completes_it(tmp_path: Path, again: list[pb.UploadImageRe
     asyncio.run(run())
 
 
-def test_one_of_other_bytes_is_refused_and_can_be_sent_anew(tmp_path: Path) -> None:
+def test_an_upload_with_wrong_bytes_is_refused_and_can_be_sent_again(tmp_path: Path) -> None:
     async def run() -> None:
         store = Store(tmp_path)
         try:

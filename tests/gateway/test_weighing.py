@@ -1,4 +1,4 @@
-"""What a message has beside its images."""
+"""The measured size of messages without their images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def weigh_request(message: Message, most: int = MOST) -> None:
     weigh(message.SerializeToString(), message.DESCRIPTOR, most)
 
 
-def test_images_weigh_nothing() -> None:
+def test_images_do_not_count() -> None:
     request = stylize_request(bytes(100_000))
     request.spec.styles.add(image=pb.Image(raw=pb.RawPixels(width=9, height=9, rgba=bytes(100_000))))
     weigh_request(request)
@@ -39,13 +39,13 @@ def test_images_weigh_nothing() -> None:
         pb.UpdateJobRequest(update_mask=FieldMask(paths=["title"] * 150)),
     ],
 )
-def test_everything_else_does(message: Message) -> None:
+def test_everything_but_images_counts(message: Message) -> None:
     with pytest.raises(Overweight, match="1,000 bytes"):
         weigh_request(message)
     weigh_request(message, 10_000)
 
 
-def test_fields_count_however_small_they_are() -> None:
+def test_small_fields_count() -> None:
     for number, fits in ((MAX_FIELDS - 1, True), (MAX_FIELDS, False)):
         message = pb.CreateJobRequest(spec=pb.JobSpec(styles=[pb.Style()] * number))
         if fits:
@@ -55,17 +55,17 @@ def test_fields_count_however_small_they_are() -> None:
                 weigh_request(message, 1 << 20)
 
 
-def test_each_number_of_a_list_is_a_field() -> None:
+def test_each_number_of_a_list_counts_as_a_field() -> None:
     weigh_request(pb.ListJobsRequest(states=[pb.JOB_STATE_RUNNING] * (MAX_FIELDS - 1)), 1 << 20)
     with pytest.raises(Overweight, match="4096 fields"):
         weigh_request(pb.ListJobsRequest(states=[pb.JOB_STATE_RUNNING] * MAX_FIELDS), 1 << 20)
 
 
-def test_unknown_fields_weigh_what_they_have() -> None:
+def test_unknown_fields_count() -> None:
     unknown = b"\x82\x7d\xe9\x07" + bytes(1001)
     with pytest.raises(Overweight):
         weigh(unknown, pb.GetJobRequest.DESCRIPTOR, MOST)
-    # Images are so only where they belong.
+    # Bytes count as an image only in a field for images.
     weigh(unknown, pb.GetJobRequest.DESCRIPTOR, 2000)
 
 
@@ -81,13 +81,13 @@ def test_weighing_takes_no_memory() -> None:
 @pytest.mark.parametrize(
     "data", [b"\xff\xff\xff", b"\x0a", b"\x0a\x05ab", b"\x07", b"\x0d\x00", b"\x80" * 20]
 )
-def test_what_is_no_message_is_malformed(data: bytes) -> None:
+def test_bytes_that_are_not_a_message_are_malformed(data: bytes) -> None:
     with pytest.raises(Malformed):
         weigh(data, pb.GetJobRequest.DESCRIPTOR, MOST)
 
 
 @hypothesis.given(strategies.binary(max_size=60), strategies.integers(0, 2**32))
-def test_whatever_can_be_parsed_can_be_weighed(noise: bytes, seed: int) -> None:
+def test_every_message_that_can_be_parsed_can_be_weighed(noise: bytes, seed: int) -> None:
     good = bytearray(stylize_request(b"content", title="a", request_id="b").SerializeToString())
     chance = random.Random(seed)
     for data in (noise, bytes(good[: chance.randrange(len(good))]) + noise):
@@ -95,7 +95,7 @@ def test_whatever_can_be_parsed_can_be_weighed(noise: bytes, seed: int) -> None:
             parsed = pb.StylizeRequest.FromString(data)
         except DecodeError:
             continue
-        # A parser may be more generous than this with what nobody sends, never less.
+        # The parser may accept odd messages that the check refuses, but never the other way round.
         try:
             weigh(data, parsed.DESCRIPTOR, 1 << 20)
         except Malformed:

@@ -114,9 +114,7 @@ def gpu_machine(folder: Path, environment: dict[str, str], *, protected: bool) -
     Its authority is `ca.pem` in the folder. A protected one speaks TLS and asks for the token in `token.txt`.
     """
     authority = Authority(folder, "ca")
-    pair = authority.issue("server")
-    shutil.copy(pair.cert, folder / "server.pem")
-    shutil.copy(pair.key, folder / "server.key")
+    pair = authority.issue("server")  # server.pem and server.key
     arguments: list[str] = []
     if protected:
         tokens = folder / "mock-tokens.json"

@@ -1,4 +1,4 @@
-"""Conversions between messages of the wire and our types: errors, recipes, previews, formats, images.
+"""Conversions between wire messages and our types: errors, recipes, previews, formats, images.
 
-Uses the generated code and the table of the recipe's fields alone, so that gateway and worker can share it.
+Imports only the generated code and the table of recipe fields, so that gateway and worker can share it.
 """

@@ -1,10 +1,10 @@
-"""Writes what the client knows of the recipe's fields: `client/impasto/recipe_table.py`.
+"""Writes the client's table of recipe fields, `client/impasto/recipe_table.py`.
 
-    python -m impasto_server.contract.client_table           writes it
-    python -m impasto_server.contract.client_table --check   fails if it is not what would be written
+    python -m impasto_server.contract.client_table           writes the file
+    python -m impasto_server.contract.client_table --check   fails if the file is not up to date
 
-The client must not need the server, so what it has of the table in `engine.recipe` is a copy, made here.
-Imports nothing of the client, which cannot be imported without the file.
+The client must not need the server, so it has a copy of the table in `engine.recipe`, made here. This module
+does not import the client, which cannot be imported without the file.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from impasto.recipe_fields import LayerWeights, RecipeField, pairs_of_layers
 
 
 def text() -> str:
-    """What the file has to say."""
+    """The text of the file."""
     aliases = [
         f"{_alias(field.name)} = Literal[{', '.join(_quoted(word) for word in field.words)}]"
         for field in FIELDS
@@ -103,7 +103,7 @@ def _table() -> Iterator[str]:
 
 
 def _row(field: RecipeField) -> dict[str, Any]:
-    """A row of the client's table: what of `impasto.recipe_fields.RecipeField` is not its default."""
+    """A row of the client's table: the attributes of `impasto.recipe_fields.RecipeField` without defaults."""
     default = field.default.value({"objective": DEFAULT_OBJECTIVE})
     given = {
         "name": field.name,
@@ -111,7 +111,7 @@ def _row(field: RecipeField) -> dict[str, Any]:
         "help": field.help,
         "range": field.range,
         "default": field.shown_default,
-        # Where other fields than the objective decide, there are only words.
+        # Where fields other than the objective decide, the default is given in words only.
         "default_value": default if field.default.decided_by <= {"objective"} else None,
     }
     for name in (
@@ -129,7 +129,7 @@ def _argument(name: str, value: Any) -> Iterator[str]:
     if len(line) <= WIDTH:
         yield line
     elif isinstance(value, str):
-        # As ruff would have it.
+        # Formatted as ruff does it.
         yield f"        {name}=("
         pieces = textwrap.wrap(value, WIDTH - 16, drop_whitespace=False, break_on_hyphens=False)
         yield from (f"            {_quoted(piece)}" for piece in pieces)
@@ -160,17 +160,17 @@ def _type(field: RecipeField) -> str:
 
 
 def _alias(name: str) -> str:
-    """A choice as a type: "Color", as the contract calls its enum."""
+    """The name of a choice's type, which is that of the contract's enum, such as "Color"."""
     return name.title().replace("_", "")
 
 
 def main() -> None:
-    """Writes the file, or says whether it is as it should be."""
+    """Writes the file, or checks that it is up to date."""
     if sys.argv[1:] == ["--check"]:
         if FILE.read_text(encoding="utf-8") != text():
-            sys.exit(f"{FILE} is not what `python -m {__spec__.name}` writes; run it")
+            sys.exit(f"{FILE} is not up to date; run `python -m {__spec__.name}`")
     elif sys.argv[1:]:
-        sys.exit("give --check, or nothing")
+        sys.exit("unknown arguments; give --check or none")
     else:
         FILE.write_text(text(), encoding="utf-8")
 

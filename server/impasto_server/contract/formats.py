@@ -1,4 +1,4 @@
-"""How images may be coded, as the contract and as Pillow name it."""
+"""Image formats: the contract's values and Pillow's names for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ACCEPTED = {
     pb.IMAGE_FORMAT_WEBP: "WEBP",
     pb.IMAGE_FORMAT_TIFF: "TIFF",
 }
-"""Codings of the images that callers send."""
+"""Formats of the images that callers send."""
 
 PREVIEWS = {format: name for format, name in ACCEPTED.items() if name != "TIFF"}
-"""Codings of previews."""
+"""Formats of previews."""

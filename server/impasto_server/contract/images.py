@@ -1,4 +1,4 @@
-"""Where a specification names images."""
+"""Finds the images in a specification."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 
 
 def images_of(spec: pb.JobSpec) -> Iterator[tuple[str, pb.Image]]:
-    """Every image of a specification, with its path in it: "content", "styles[0].image"."""
+    """Yields every image of a specification with its path, such as "content" or "styles[0].image"."""
     for field in ("content", "start_image", "selection"):
         if spec.HasField(field):
             yield field, getattr(spec, field)

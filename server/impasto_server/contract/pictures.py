@@ -1,4 +1,4 @@
-"""What is known of a picture that nobody but the intake reads."""
+"""Descriptions of pictures. Only the intake reads the pictures themselves."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from impasto.v1 import style_transfer_pb2 as pb
 
 
 class PictureFault(Exception):
-    """A picture that cannot be accepted. The message is a sentence without its subject that says what to do.
+    """A picture that cannot be accepted.
+
+    The message is a sentence without its subject, which is the field's name, and says what to do: "is empty;
+    give the bytes of a PNG file".
 
     Attributes:
-        field: the path of the field at fault within `Image`; "" is the image itself.
+        field: the path within `Image` of the field at fault; "" means the image itself.
     """
 
     def __init__(self, remedy: str, field: str = "") -> None:
@@ -24,22 +27,22 @@ class PictureFault(Exception):
 
 
 class PictureDamaged(PictureFault):
-    """The bytes of a picture do not have the SHA-256 that they should have."""
+    """The bytes of a picture do not have the expected SHA-256."""
 
 
 class IntakeUnable(OSError):
-    """Pictures cannot be read just now, whatever they are."""
+    """No picture can be read at the moment, because of a fault of the server or its machine."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What a picture is.
+    """Format and size of a picture.
 
     Attributes:
-        format: how it is coded; IMAGE_FORMAT_UNSPECIFIED for raw pixels.
-        width, height: in pixels, once it is turned upright.
-        coded_width, coded_height: in pixels, as it is coded.
-        bits: per channel: 8, or 16 for all that has more than 8.
+        format: of the file; IMAGE_FORMAT_UNSPECIFIED for raw pixels.
+        width, height: in pixels, after its EXIF orientation is applied.
+        coded_width, coded_height: in pixels, as stored in the file.
+        bits: per channel: 8, or 16 for everything above 8.
     """
 
     format: pb.ImageFormat
@@ -51,19 +54,20 @@ class Description:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels, upright."""
+        """Width and height in pixels, after the EXIF orientation is applied."""
         return self.width, self.height
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where a picture is.
+    """The file of a picture.
 
     Attributes:
         file: its path, or an open file.
         raw: whether it is a serialized `RawPixels` instead of an image file.
-        pixels: how many it has, once it was described: they decide what memory and time a task may take.
-        sha256: that its bytes must have, 64 hexadecimal digits; "" leaves that unchecked.
+        pixels: number of pixels, if the picture was described. It decides how much memory and time a task
+            may take.
+        sha256: expected digest, 64 hexadecimal digits; "" means not checked.
     """
 
     file: Path | BinaryIO
@@ -72,7 +76,7 @@ class Source:
     sha256: str = ""
 
     def open(self) -> BinaryIO:
-        """The file, to be closed by the caller.
+        """Opens the file, which the caller closes.
 
         Raises:
             OSError: it cannot be opened.
@@ -87,10 +91,10 @@ class Samples:
     """A decoded picture or mask.
 
     Attributes:
-        file: rows from the top, pixel by pixel; closed by whoever has asked for them.
+        file: rows from top to bottom, interleaved samples. Whoever asked for the picture closes it.
         width, height: in pixels.
-        channels: 3 for R, G, B in sRGB, 1 for the levels of a mask.
-        bits: of each sample: 8, or 16 with the lower byte first.
+        channels: 3 for R, G, B in sRGB, or 1 for the levels of a mask.
+        bits: per sample: 8, or 16 in little-endian order.
     """
 
     file: BinaryIO
@@ -101,27 +105,28 @@ class Samples:
 
 
 class Intake(Protocol):
-    """Reads pictures, in turns shared fairly among tenants.
+    """Reads pictures in turns that tenants share fairly.
 
-    Every call raises `PictureFault` for a picture that cannot be read, `PictureDamaged` if it is not the one
-    that is meant, `OSError` if its file cannot be opened, and `IntakeUnable` if no process can read it now.
+    Every method raises `PictureFault` for a picture that cannot be read, `PictureDamaged` if the file does
+    not have the expected SHA-256, `OSError` if the file cannot be opened, and `IntakeUnable` if no process
+    can read it at the moment.
     """
 
     async def describe(self, tenant: str, source: Source) -> Description:
-        """Looks at a picture without decoding its pixels."""
+        """Describes a picture without decoding its pixels."""
 
     async def decode(self, tenant: str, source: Source, size: tuple[int, int], bits: int) -> Samples:
-        """A picture in sRGB, upright.
+        """Decodes a picture to sRGB, with its EXIF orientation applied.
 
         Args:
             tenant: whose turn it takes.
             source: the picture.
-            size: (width, height) in pixels that it is to have.
-            bits: of each sample, 8 or 16.
+            size: wanted (width, height) in pixels.
+            bits: per sample, 8 or 16.
         """
 
     async def decode_mask(self, tenant: str, source: Source, size: tuple[int, int]) -> Samples:
-        """The levels of a mask: its luminance over black, no larger than a size (width, height)."""
+        """Decodes a mask: its luminance over black, at most of the size (width, height)."""
 
     async def encode(
         self,
@@ -131,18 +136,19 @@ class Intake(Protocol):
         content: Source | None = None,
         selection: Source | None = None,
     ) -> BinaryIO:
-        """A painting as the PNG that is its job's result.
+        """Encodes a painting as the PNG of the job's result.
 
         Args:
             tenant: whose turn it takes.
-            samples: the painting, of the whole result's size.
-            metadata: how it was made, in JSON.
-            content: gives alpha, colour profile, and what is outside the selection.
-            selection: the mask of what was painted; None for all.
+            samples: the painting, of the result's size.
+            metadata: JSON that describes how the picture was made.
+            content: the photograph, which gives transparency, colour profile, and the pixels outside the
+                selection.
+            selection: the mask of the painted area; None if everything was painted.
         """
 
     async def convert(self, tenant: str, source: Source, format: pb.ImageFormat, out: BinaryIO) -> None:
-        """Writes a picture in another format to an empty file."""
+        """Writes a picture in another format to the empty file `out`."""
 
     async def thumbnail(self, source: Source, side: int, max_bytes: int) -> tuple[bytes, Description]:
-        """A small JPEG of a picture, and what the picture is."""
+        """Makes a small JPEG of a picture, and describes the picture."""

@@ -1,4 +1,4 @@
-"""Which previews a caller wants."""
+"""Preview options: their defaults and ranges."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from impasto_server.engine.recipe import RecipeError
 
 @dataclasses.dataclass(frozen=True)
 class PreviewWish:
-    """Which previews a caller wants.
+    """The previews that a caller wants.
 
     Attributes:
-        disabled: none.
+        disabled: whether the caller wants none.
         format: an `ImageFormat` of `formats.PREVIEWS`.
-        max_side: longer side at most, pixels, 16 to 2048.
-        max_bytes: coded size at most, 4096 to 524,288.
-        min_interval: shortest time between two, seconds, 0.1 to 60.
+        max_side: maximum longer side in pixels, 16 to 2048.
+        max_bytes: maximum file size in bytes, 4096 to 524,288.
+        min_interval: minimum time between two previews in seconds, 0.1 to 60.
     """
 
     disabled: bool = False
@@ -31,7 +31,7 @@ class PreviewWish:
 
 
 def preview_wish(options: pb.PreviewOptions) -> PreviewWish:
-    """The wish that checked options of the contract stand for."""
+    """Converts the contract's options, which must have been checked."""
     wish = PreviewWish(disabled=options.disabled)
     if options.format:
         wish = dataclasses.replace(wish, format=options.format)
@@ -45,14 +45,14 @@ def preview_wish(options: pb.PreviewOptions) -> PreviewWish:
 
 
 def preview_faults(options: pb.PreviewOptions) -> list[RecipeError]:
-    """Everything that is wrong with preview options, a fault for each field."""
+    """Returns one fault for each field that is invalid."""
     faults = []
     if options.format and options.format not in PREVIEWS:
-        faults.append(RecipeError("format", "cannot be a preview's coding; give PNG, JPEG or WEBP"))
+        faults.append(RecipeError("format", "is not a format of previews; give PNG, JPEG or WEBP"))
     if options.HasField("max_side") and not 16 <= options.max_side <= 2048:
         faults.append(RecipeError("max_side", f"is {options.max_side} px; give 16 to 2048"))
     if options.HasField("max_bytes") and not 4096 <= options.max_bytes <= 524_288:
-        faults.append(RecipeError("max_bytes", f"is {options.max_bytes}; give 4096 to 524288"))
+        faults.append(RecipeError("max_bytes", f"is {options.max_bytes} bytes; give 4096 to 524288"))
     if options.HasField("min_interval") and not 0.1 <= seconds(options.min_interval) <= 60:
         faults.append(
             RecipeError("min_interval", f"is {seconds(options.min_interval):g} s; give 0.1 s to 60 s")
@@ -61,5 +61,5 @@ def preview_faults(options: pb.PreviewOptions) -> list[RecipeError]:
 
 
 def seconds(duration: Duration) -> float:
-    """A duration of the contract in seconds."""
+    """Converts a duration to seconds."""
     return duration.seconds + duration.nanos / 1e9

@@ -1,8 +1,8 @@
-"""Recipes between the contract and the engine.
+"""Converts recipes between the contract and the engine.
 
-In the contract a field that is not set means its default; in the engine it is None, or the dataclass's own
-default where that depends on nothing. Which fields there are and what they may be is the table's to say; the
-words of a choice are those of the contract's enum: "lbfgs" for OPTIMIZER_LBFGS.
+In the contract, a field that is not set means the default. In the engine, such a field is None, or has the
+dataclass's default if that does not depend on other fields. The table `engine.recipe` defines the fields and
+their ranges. The words of a choice are those of the contract's enum: "lbfgs" for OPTIMIZER_LBFGS.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from impasto_server.engine.recipe import FIELD, FIELDS, LAYER_FIELDS, Recipe, Re
 
 
 def words(field: Any) -> dict[int, str]:
-    """What the numbers of an enum field are in words; without 0, which is "not set".
+    """Maps the numbers of an enum field to words, without 0, which means "not set".
 
     Args:
-        field: the descriptor of a message's field.
+        field: the descriptor of the field.
     """
     unset, *values = field.enum_type.values
     prefix = unset.name.removesuffix("UNSPECIFIED")
@@ -32,10 +32,10 @@ _NUMBERS = {field: {word: number for number, word in known.items()} for field, k
 
 
 def recipe_from_proto(message: pb.Recipe) -> Recipe:
-    """The engine's recipe for a recipe of the contract.
+    """Converts a recipe of the contract to the engine's.
 
     Raises:
-        RecipeError: a field is out of its range or an enum value is unknown; the first if several are.
+        RecipeError: a field is out of range or an enum value is unknown; the first of several such fields.
     """
     faults = recipe_faults(message)
     if faults:
@@ -45,7 +45,7 @@ def recipe_from_proto(message: pb.Recipe) -> Recipe:
 
 
 def recipe_faults(message: pb.Recipe) -> list[RecipeError]:
-    """Everything that is wrong with a recipe of the contract, a fault for each field."""
+    """Returns one fault for each field of a recipe that is invalid."""
     values, faults = _values(message)
     for name, value in values.items():
         if fault := FIELD[name].fault(value):
@@ -60,7 +60,7 @@ def recipe_faults(message: pb.Recipe) -> list[RecipeError]:
 
 
 def recipe_to_proto(recipe: Recipe) -> pb.Recipe:
-    """The contract's recipe for one of the engine's; a field that is None stays unset."""
+    """Converts a recipe of the engine to the contract's; a field that is None is not set."""
     message = pb.Recipe()
     for field in FIELDS:
         value = getattr(recipe, field.name)
@@ -73,7 +73,7 @@ def recipe_to_proto(recipe: Recipe) -> pb.Recipe:
 
 
 def is_draft(job: pb.Job) -> bool:
-    """Whether a job is a quick look: no more work than the effort "draft" of its objective."""
+    """Whether a job has no more evaluations than the effort "draft" of its objective."""
     objective = _WORDS["objective"].get(job.recipe.objective)
     return objective is not None and job.recipe.evaluations <= evaluations_of(objective, "draft")
 
@@ -92,5 +92,5 @@ def _values(message: pb.Recipe) -> tuple[dict[str, Any], list[RecipeError]]:
         elif value != 0:
             enum: Any = field.enum_type
             choice = ", ".join(word.name for word in enum.values if word.number != 0)
-            faults.append(RecipeError(field.name, f"has the unknown value {value}; give one of {choice}"))
+            faults.append(RecipeError(field.name, f"is {value}, an unknown value; give one of {choice}"))
     return values, faults

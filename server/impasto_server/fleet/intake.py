@@ -1,4 +1,4 @@
-"""The process that reads pictures, and the tasks that it is given."""
+"""Runs the intake, the process that reads pictures, and gives it tasks."""
 
 from __future__ import annotations
 
@@ -34,32 +34,32 @@ _log = logging.getLogger(__name__)
 _MIB = 1 << 20
 
 LARGE_PIXELS = 16_000_000
-"""Pictures with more pixels are worked at one at a time, so that memory is bounded and small ones get by."""
+"""Pictures with more pixels are read one at a time: that bounds memory, and small pictures can overtake."""
 
 _SMALL_PLACES = 4
 
-# What a task may take. Addresses count, not pages: the libraries' own are 160 MiB.
+# The limits of a task. The memory limit counts addresses, not pages: the libraries alone take 160 MiB.
 _FIXED_BYTES = 512 * _MIB
 _BYTES_PER_PIXEL = 24
 _CPU_SECONDS, _SECONDS = 10, 60
 _CPU_SECONDS_PER_MEGAPIXEL = 1.0
-# Of pictures of our own: WebP takes a second on a quick machine.
+# For encoding our own pictures: WebP takes a second per megapixel on a fast machine.
 _CODING_SECONDS_PER_MEGAPIXEL = 4.0
-# Of the clock for each second of work: other processes want the cores, too.
+# Seconds of the clock per second of processor time: other processes need the cores too.
 _CLOCK_FACTOR = 4.0
 
 _ATTEMPTS = 3
 _OWN_LIMITS = ("SIGXCPU", "SIGALRM", "SIGXFSZ", "out of memory")
-"""How a task ends that took more than it may."""
+"""How a task ends that exceeds its own limits."""
 
 _PING = b"ping"
 _PING_SECONDS = 5.0
-"""How often, and for how long, the process is asked whether it is there."""
+"""Interval of the pings that check whether the process answers, and the timeout of each."""
 
 _PATIENCE_SECONDS = 10.0
-"""What is waited for an answer beyond the time that a task may take."""
+"""How long to wait for an answer beyond the time limit of the task."""
 
-# A message of a Unix socket holds no more, with the usual settings of Linux.
+# The largest message of a Unix socket with the usual settings of Linux.
 _MAX_TASK_BYTES = 128 * 1024
 
 _FORMATS = {
@@ -76,18 +76,18 @@ _NAMES = {format: name for name, format in _FORMATS.items()}
 
 
 class IntakeProcess:
-    """The intake's process and its restarts; see `contract.pictures.Intake` for the tasks.
+    """The intake process, which is replaced when it ends or hangs. See `contract.pictures.Intake`.
 
     Used as `async with intake:`.
 
     Attributes:
-        restarts: how often it had to be started again.
+        restarts: number of times that the process was replaced.
     """
 
     def __init__(self, *, log_level: str = "info", log_format: str = "text") -> None:
         """
         Args:
-            log_level, log_format: of the process, as for `logs.log_to_stderr`.
+            log_level, log_format: of the process; see `logs.log_to_stderr`.
         """
         self.restarts = 0
         self._arguments = ["--log-level", log_level, "--log-format", log_format]
@@ -95,7 +95,7 @@ class IntakeProcess:
         self._tasks: socket.socket | None = None
         self._waiting = 0
         self._asking: asyncio.Task[None] | None = None
-        # One tenant never has all the places, so that another's small picture waits for nothing.
+        # One tenant never has all the places, so that another tenant's small picture need not wait.
         self._small = Shares(_SMALL_PLACES - 1, _SMALL_PLACES)
         self._large = Shares(1, 1)
 
@@ -112,11 +112,11 @@ class IntakeProcess:
 
     @property
     def process_id(self) -> int | None:
-        """Of the process; None while there is none."""
+        """The PID of the process; None while there is no process."""
         return None if self._process is None else self._process.pid
 
     def kill(self) -> None:
-        """Ends the process at once, and the tasks that it is at."""
+        """Kills the process and its tasks."""
         if self._tasks is not None:
             self._tasks.close()
             self._tasks = None
@@ -179,10 +179,10 @@ class IntakeProcess:
     async def _written(
         self, tenant: str, task: dict[str, Any], sources: Sequence[Source], *, pixels: int
     ) -> tuple[BinaryIO, dict[str, Any]]:
-        """Has a task done that reads from sources and writes to a new file.
+        """Does a task that reads from sources and writes to a new file.
 
         Returns:
-            The file, and what was told.
+            The file and the intake's answer.
         """
         out = anonymous_file()
         try:
@@ -194,7 +194,7 @@ class IntakeProcess:
     async def _write(
         self, tenant: str, task: dict[str, Any], sources: Sequence[Source], out: BinaryIO, *, pixels: int
     ) -> dict[str, Any]:
-        """Has a task done that reads from sources and writes to a file; returns what was told."""
+        """Does a task that reads from sources and writes to a file; returns the intake's answer."""
         task["sources"] = [_told(source) for source in sources]
         with contextlib.ExitStack() as opened:
             files = [opened.enter_context(source.open()) for source in sources]
@@ -203,17 +203,17 @@ class IntakeProcess:
     async def _do(
         self, tenant: str, task: dict[str, Any], files: Sequence[BinaryIO], *, pixels: int
     ) -> dict[str, Any]:
-        """Has a task done, and gives what was told of it.
+        """Does a task and returns the intake's answer.
 
         Args:
             tenant: whose turn it takes.
-            task: what the intake's `tasks.do` takes.
-            files: what is read, and what is written to.
-            pixels: of the largest picture of the task.
+            task: as `intake.tasks.do` takes it.
+            files: the files to read and, last, the file to write.
+            pixels: number of pixels of the task's largest picture.
 
         Raises:
-            PictureFault: a picture is at fault, or takes more memory or time than a picture may.
-            OSError: there is no process to do it.
+            PictureFault: a picture has a fault, or needs more memory or time than allowed.
+            OSError: there is no process to do the task.
         """
         is_large = pixels > LARGE_PIXELS
         size = sum(os.fstat(file.fileno()).st_size for file in files)
@@ -230,21 +230,25 @@ class IntakeProcess:
         async with places.held(tenant, 1):
             answer = await self._answer_of_several(task, files)
         if "unable" in answer:
-            raise IntakeUnable(f"the process that reads pictures cannot do so now ({answer['unable']})")
+            message = f"the intake process could not do the task ({answer['unable']})"
+            raise IntakeUnable(answer["errno"], message) if "errno" in answer else IntakeUnable(message)
         if "damaged" in answer:
             raise PictureDamaged(answer["damaged"])
         if "fault" in answer:
             raise PictureFault(answer["fault"], answer.get("field", ""))
         if "died" in answer:
             raise PictureFault(
-                "takes more memory or time to read than a picture of its size may; save it again as a plain "
+                "needs more memory or time to read than is allowed for its size; save it again as a plain "
                 "PNG or JPEG"
             )
         return cast(dict[str, Any], answer["done"])
 
     async def _answer_of_several(self, task: dict[str, Any], files: Sequence[BinaryIO]) -> dict[str, Any]:
-        """The first answer that says something of the pictures. A process that was killed by somebody else,
-        as by a system that is short of memory, says nothing of them unless it happens again and again."""
+        """Repeats a task until an answer says something about the pictures, `_ATTEMPTS` times at most.
+
+        If the task's process was killed from outside, for example because the machine ran out of memory, the
+        pictures are not to blame, unless it happens every time.
+        """
         answer: dict[str, Any] = {}
         for _ in range(_ATTEMPTS):
             self._waiting += 1
@@ -257,21 +261,23 @@ class IntakeProcess:
             _log.warning("picture not read task=%s answer=%r", task["task"], answer)
             if answer.get("died") in _OWN_LIMITS:
                 break
-            # What was written is not the beginning of what will be.
+            # The next attempt must begin with an empty file.
             for file in files[len(task["sources"]) :]:
                 os.ftruncate(file.fileno(), 0)
         return answer
 
     async def _answer(self, task: dict[str, Any], files: Sequence[BinaryIO]) -> dict[str, Any]:
-        """What the process answers. One that has ended, or does not answer, is replaced."""
+        """Sends a task to the process and returns its answer."""
         message = json.dumps(task).encode()
         if len(message) > _MAX_TASK_BYTES:
-            raise OSError(f"a task for the intake has {len(message)} bytes, more than {_MAX_TASK_BYTES}")
+            raise OSError(f"the task for the intake has {len(message)} bytes, more than {_MAX_TASK_BYTES}")
         return await self._told(message, files, task["limits"]["seconds"] + _PATIENCE_SECONDS)
 
     async def _told(self, message: bytes, files: Sequence[BinaryIO], seconds: float) -> dict[str, Any]:
-        """What the process answers a message within so many seconds. One that does not, or has ended, is
-        replaced."""
+        """Sends a message to the process and returns its answer.
+
+        A process that does not answer within `seconds`, or has ended, is replaced.
+        """
         if self._tasks is None:
             try:
                 self._start()
@@ -291,37 +297,37 @@ class IntakeProcess:
                         await asyncio.sleep(0.01)
             finally:
                 os.close(writing)
-            # A task ends itself in time, unless it, or the process that began it, was stopped.
+            # A task's process ends itself in time, unless it or its parent was stopped (SIGSTOP).
             answer = await asyncio.wait_for(_read_all(reading), seconds)
         except (asyncio.TimeoutError, TimeoutError):
             self._replace(process, "does not answer")
             return {"unable": "it did not answer"}
         except OSError as error:
-            self._replace(process, "cannot be told anything")
+            self._replace(process, "cannot be reached")
             return {"unable": str(error)}
         finally:
             os.close(reading)
-        # A child that has answered may still be killed, which is told after its answer.
+        # A task's process can be killed after it has answered; the second line says so.
         line, end, _ = answer.partition(b"\n")
         if not end:
-            # No picture can end the process itself.
+            # No picture can end the intake itself, so it was killed.
             self._replace(process, "has ended")
             return {"unable": "it had ended"}
         return cast(dict[str, Any], json.loads(line))
 
     async def _keep_asking(self) -> None:
-        """Replaces a process that does not answer, while somebody waits for it."""
+        """Pings the process while a task waits, and replaces it if it does not answer."""
         while True:
             await asyncio.sleep(_PING_SECONDS)
             if self._waiting:
-                # Without a descriptor left, it cannot be asked.
+                # A ping fails if this process has no descriptor left.
                 with contextlib.suppress(OSError):
                     await self._told(_PING, [], _PING_SECONDS)
 
     def _replace(self, process: subprocess.Popen[bytes] | None, why: str) -> None:
-        """Ends a process that is of no use; the next task starts another."""
+        """Kills a process that is of no use; the next task starts another."""
         if process is not None and self._process is process:
-            _log.error("intake %s, starting it again", why)
+            _log.error("intake %s and is replaced", why)
             self.restarts += 1
             self.kill()
 
@@ -333,7 +339,7 @@ class IntakeProcess:
         kind = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_DGRAM
         own, its = socket.socketpair(socket.AF_UNIX, kind)
         own.setblocking(False)
-        # Threads would not outlive the fork that a task begins with, and their stacks count as its memory.
+        # Each task begins with a fork, which threads do not survive, and their stacks count as its memory.
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
         command = [*module_command("impasto_server.intake"), "--socket", str(its.fileno())]
         try:
@@ -353,7 +359,7 @@ class IntakeProcess:
 
 
 async def _read_all(descriptor: int) -> bytes:
-    """What comes out of a pipe until its other end closes."""
+    """Reads a pipe until its other end closes."""
     os.set_blocking(descriptor, False)
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()

@@ -1,4 +1,4 @@
-"""The gRPC front end: calls, access, limits, settings, and the process that runs it.
+"""The gRPC front end: calls, access control, limits, settings, and the process that runs the server.
 
-Puts `fleet`, `jobs`, `store` and `contract` together; imports no torch.
+Combines `fleet`, `jobs`, `store` and `contract`. Does not import torch.
 """

@@ -1,4 +1,4 @@
-"""Who may call, and who calls: found for every call before anything else is done."""
+"""Access control: identifies the caller of every call before the call is answered."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ from impasto_server.shares import acting_for
 _log = logging.getLogger(__name__)
 
 UNARY_DEADLINE = 120.0
-"""Seconds after which a call without a stream is ended, whatever its caller says."""
+"""Maximum duration in seconds of a call without a stream, whatever deadline its caller sets."""
 
 _OPEN = "/grpc.health.v1.Health/"
 _WAITING = ("/impasto.v1.StyleTransfer/GetPreview",)
 _BEARER = "bearer "
 _MAX_COMMON_NAME = 64
 
-# Whose the calls are that anybody may make. No tenant has such a name: it is not printable.
+# The owner of calls that need no access. No tenant can have this name, because it is not printable.
 _ANYBODY = "\0anybody"
 
 Metadata = Sequence[tuple[str, "str | bytes"]]
 
 
 class Access(grpc.aio.ServerInterceptor):
-    """Lets in who may call, says who it is, and ends what takes too long.
+    """Lets known callers in, identifies their tenant, and ends calls that take too long.
 
-    Every handler is made one that reads its messages itself, so that nothing of a call is taken in before its
-    caller is known, and as much at a time as `Reading` allows.
+    Every handler is replaced by one that reads its messages itself. No part of a request is therefore read
+    before the caller is known, and `Reading` limits how much is read at the same time.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         """
         Args:
-            settings: how the server is run.
+            settings: of the server.
             metrics: counts the calls.
 
         Raises:
@@ -71,19 +71,24 @@ class Access(grpc.aio.ServerInterceptor):
 
     @property
     def reading(self) -> Reading:
-        """How callers' messages are read."""
+        """Reads the callers' messages."""
         return self._reading
 
     def tenant(self) -> Tenant:
-        """Who made the call that is being answered."""
+        """Returns the tenant of the current call."""
         return self._tenant.get()
 
     def weight(self, tenant: str) -> float:
-        """A tenant's share of the devices beside the others'."""
+        """Returns a tenant's share of device time relative to other tenants."""
         return self._tokens.weight_of(tenant) if self._tokens is not None else 1.0
 
     async def end_calls(self, ending: status_pb2.Status, *, grace: float) -> None:
-        """Waits until no call is open; ends those that still are after `grace` seconds with a status."""
+        """Waits until no call is open, and ends calls that are still open after `grace` seconds.
+
+        Args:
+            ending: the status with which they end.
+            grace: in seconds.
+        """
         await self._calls.end_all(ending, grace=grace)
 
     async def intercept_service(
@@ -103,7 +108,7 @@ class Access(grpc.aio.ServerInterceptor):
         return make(answer, response_serializer=handler.response_serializer)
 
     def _guarded(self, method: str, handler: Any, metadata: Metadata) -> Any:
-        """What answers a call of a method, known or not."""
+        """Returns the function that answers calls of a method, known or not."""
         known = handler is not None
         streams = known and (handler.request_streaming or handler.response_streaming)
         seconds = self._settings.max_deadline if streams else UNARY_DEADLINE
@@ -123,11 +128,11 @@ class Access(grpc.aio.ServerInterceptor):
                 code = grpc.StatusCode.OK
                 return answer
             except grpc.aio.InternalError:
-                # What could not be written: the caller is gone, and its cancellation on the way.
+                # The answer cannot be written: the caller is gone, and the cancellation will follow.
                 code = grpc.StatusCode.CANCELLED
                 raise asyncio.CancelledError from None
             except grpc.aio.AbortError:
-                # A library's own handler has told the caller.
+                # The handler of a library has already answered the caller.
                 code = _code(context)
                 raise
             except asyncio.CancelledError:
@@ -141,7 +146,7 @@ class Access(grpc.aio.ServerInterceptor):
                 ending = status_of(error, method.rpartition("/")[2])
                 code = _code_of(ending)
             finally:
-                # Before the caller is told, who may look at once.
+                # Before the caller is answered: it may read the metrics at once.
                 self._metrics.call(method if known else "unknown", code.name, time.monotonic() - begin)
             return await abort(context, ending)
 
@@ -160,10 +165,10 @@ class Access(grpc.aio.ServerInterceptor):
             return await _answer(inner, [await self._reading.message(context, kind, parse)], context)
 
     def _find_tenant(self, method: str, metadata: Metadata, context: Any) -> tuple[Tenant, str]:
-        """Who calls, and the token that they got in by, if it was one.
+        """Returns the caller's tenant, and the caller's token if it has one.
 
         Raises:
-            CallError: they do not get in.
+            CallError: the caller has no access.
         """
         if method.startswith(_OPEN):
             return Tenant(""), ""
@@ -175,12 +180,12 @@ class Access(grpc.aio.ServerInterceptor):
                 _log.error("tokens cannot be read error=%r", str(error))
                 raise CallError(internal()) from None
             if tenant is None:
-                raise CallError(_stranger())
+                raise CallError(_invalid_token() if token else _no_token())
             return tenant, token
         if self._settings.tls_client_ca is not None:
             names = context.auth_context().get("x509_common_name", ())
             name = names[0].decode(errors="replace").strip() if names else ""
-            # Those without a name would all be one tenant, and see each other's pictures.
+            # All callers without a name would be one tenant, and see each other's pictures.
             if not name or not name.isprintable() or len(name) > _MAX_COMMON_NAME:
                 raise CallError(_nameless())
             return Tenant(name), ""
@@ -188,11 +193,11 @@ class Access(grpc.aio.ServerInterceptor):
 
     def _lost_access(self, token: str) -> status_pb2.Status | None:
         assert self._tokens is not None
-        return _stranger() if self._tokens.tenant_of(token) is None else None
+        return _invalid_token() if self._tokens.tenant_of(token) is None else None
 
 
 def _open_tokens(settings: Settings) -> Tokens | None:
-    """The tokens, if callers need any."""
+    """Opens the file of tokens; None if callers need no token."""
     if settings.private or (settings.keeps_nothing and settings.tokens_file is None):
         return None
     try:
@@ -200,19 +205,24 @@ def _open_tokens(settings: Settings) -> Tokens | None:
             return None
         tokens = Tokens(settings.tokens_path)
         if not tokens.tenants():
-            _log.warning("no tokens yet, so that nobody gets in path=%s", settings.tokens_path)
+            _log.warning("the file has no tokens, so nobody gets in path=%s", settings.tokens_path)
     except TokensError as error:
         raise ConfigurationError(str(error)) from error
     except OSError as error:
-        raise ConfigurationError(f"{settings.tokens_path} cannot be read ({error.strerror})") from error
+        raise ConfigurationError(
+            f"the tokens in {settings.tokens_path} cannot be read ({error.strerror})"
+        ) from error
     return tokens
 
 
 async def _answer(inner: Callable[[Any, Any], Any], request: list[Any], context: Any) -> Any:
-    """The answer of a handler of any kind.
+    """Runs a handler of any kind and returns its answer.
 
     Args:
-        request: emptied, so that nothing here keeps a large request in memory as long as its stream lasts.
+        inner: the handler.
+        request: a list with the request. It is emptied, so that a large request does not stay in memory while
+            its stream lasts.
+        context: of the call.
     """
     if inspect.isasyncgenfunction(inner):
         async with contextlib.aclosing(inner(request.pop(), context)) as responses:
@@ -231,22 +241,27 @@ def _token(metadata: Metadata) -> str:
 
 
 def _no_method(method: str) -> status_pb2.Status:
-    message = f"there is no call {quoted(method)} here; make the client from the server's own .proto files"
+    message = f"this server has no call {quoted(method)}; generate the client from the server's .proto files"
     return status(grpc.StatusCode.UNIMPLEMENTED, "UNKNOWN_METHOD", message)
 
 
-def _stranger() -> status_pb2.Status:
+def _no_token() -> status_pb2.Status:
     message = (
-        "this server wants a token, and the call has none that it knows; ask whoever runs it for one, and "
-        "send it as the metadata authorization: Bearer TOKEN"
+        "this server requires a token; ask the server's administrator for one, and send it as the metadata "
+        "authorization: Bearer TOKEN"
     )
+    return status(grpc.StatusCode.UNAUTHENTICATED, "NO_TOKEN", message)
+
+
+def _invalid_token() -> status_pb2.Status:
+    message = "the token is not valid; ask the server's administrator for a new one"
     return status(grpc.StatusCode.UNAUTHENTICATED, "NO_TOKEN", message)
 
 
 def _nameless() -> status_pb2.Status:
     message = (
-        "the caller's certificate has no common name that would do as a tenant's: up to "
-        f"{_MAX_COMMON_NAME} printable characters; ask whoever runs the server for another one"
+        "the common name of the caller's certificate cannot be the name of a tenant; it must have 1 to "
+        f"{_MAX_COMMON_NAME} printable characters. Ask the server's administrator for another certificate"
     )
     return status(grpc.StatusCode.UNAUTHENTICATED, "NO_COMMON_NAME", message)
 

@@ -1,4 +1,4 @@
-"""How a call ends that fails: with a status that its caller can use."""
+"""Ends a failed call with a status that says what to do."""
 
 from __future__ import annotations
 
@@ -36,24 +36,27 @@ from impasto_server.store.errors import (
 
 _log = logging.getLogger(__name__)
 
-_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of the system's errors that mean a full disk."""
+
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _STORE_RETRY_SECONDS = 10.0
 _BUSY_RETRY_SECONDS = 2.0
 
 
 async def abort(context: Any, error: status_pb2.Status) -> NoReturn:
-    """Ends a call with an error. Not to be called while an exception is handled, which would be kept."""
+    """Ends a call with an error. Call it outside of `except` blocks: the handled exception would be kept."""
     told = rpc_status.to_status(error)
     task = asyncio.current_task()
     assert task is not None
     try:
         await context.abort(told.code, told.details, told.trailing_metadata)
     except grpc.aio.InternalError:
-        # What could not be sent: the caller is gone, and its cancellation on the way.
+        # The error cannot be sent: the caller is gone, and the cancellation will follow.
         raise asyncio.CancelledError from None
     except grpc.aio.AbortError as aborted:
-        # gRPC keeps the error with the call, and its traceback keeps the call: megabytes that had come for it
-        # would wait for the garbage collector.
+        # gRPC keeps the error with the call, and the traceback refers to the call: the request, which can
+        # have megabytes, would stay in memory until the garbage collector runs.
         task.add_done_callback(functools.partial(_forget_traceback, aborted))
         raise
     raise AssertionError("abort raises")
@@ -64,11 +67,11 @@ def _forget_traceback(error: BaseException, _: object) -> None:
 
 
 def status_of(error: Exception, method: str) -> status_pb2.Status:
-    """What a caller of a method is told of an error."""
+    """Returns the status with which a call of a method ends after an error."""
     if isinstance(error, CallError):
         return error.status
     if isinstance(error, RequestIdTaken):
-        remedy = "was used for another request; give one that was never used"
+        remedy = "was used for another request; give a new one"
         return invalid_argument([("request_id", remedy)])
     if isinstance(error, BadPageToken):
         return bad_page_token()
@@ -76,16 +79,20 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
         return image_missing(error.sha256)
     if isinstance(error, QuotaExceeded):
         message = (
-            f"your images and results would take {error.needed_bytes:,} bytes, more than the "
-            f"{error.quota_bytes:,} kept for you; delete some jobs (their images make room 10 minutes after "
-            "their last use), or give smaller images"
+            f"your images and results would need {error.needed_bytes:,} bytes, and your quota is "
+            f"{error.quota_bytes:,}; delete jobs (their images are deleted 10 minutes after their last use), "
+            "or send smaller images"
         )
         return exhausted("TOO_MANY_BYTES", f"tenant:{error.tenant}", message)
     if isinstance(error, TooManyUploads):
         return exhausted("TOO_MANY_UPLOADS", f"tenant:{error.tenant}", str(error))
+    if isinstance(error, OSError) and error.errno in FULL:
+        _log.error("no room for a temporary file method=%s error=%r", method, str(error))
+        message = "the server has no room for temporary files; try again when its disk has room"
+        return exhausted("STORAGE", "server", message, _STORE_RETRY_SECONDS)
     if isinstance(error, IntakeUnable) or (isinstance(error, OSError) and error.errno in _SHORTAGES):
         _log.error("picture not read method=%s error=%r", method, str(error))
-        message = "the server cannot read pictures just now; try again"
+        message = "the server cannot read pictures at the moment; try again"
         return unavailable("INTAKE", message, _BUSY_RETRY_SECONDS)
     if isinstance(error, StoreClosed):
         return shutting_down()
@@ -101,12 +108,12 @@ def status_of(error: Exception, method: str) -> status_pb2.Status:
 
 
 def bad_page_token() -> status_pb2.Status:
-    """INVALID_ARGUMENT: a page token that this server did not give for this list."""
+    """INVALID_ARGUMENT: the page token does not belong to this list."""
     remedy = "was not issued for this request; leave it out to start over"
     return invalid_argument([("page_token", remedy)])
 
 
 def image_missing(sha256: str) -> status_pb2.Status:
-    """FAILED_PRECONDITION: an image that was named is not there."""
+    """FAILED_PRECONDITION: an image that the request names by its SHA-256 is not stored."""
     message = f"the image {quoted(sha256)} is not on the server; upload it first"
     return failed_precondition("IMAGE_MISSING", sha256, message)

@@ -1,4 +1,4 @@
-"""A request, checked at the edge: before any pixel is decoded, all faults told at once."""
+"""Checks a request before any pixel is decoded, and reports all its faults together."""
 
 from __future__ import annotations
 
@@ -27,14 +27,17 @@ MAX_REQUEST_ID = 128
 MAX_PRIORITY = 100
 MAX_LINGER = 600.0
 
+NO_SOURCE = "is missing; give the bytes of a file (encoded), pixels (raw), a stored image (sha256) or a style"
+"""The fault of an image without a source."""
+
 
 @dataclasses.dataclass(frozen=True)
 class CheckedRequest:
-    """What a good request asks for.
+    """The recipe and result size of a valid request.
 
     Attributes:
-        recipe: resolved for the content or the texture; its precision may still be "auto".
-        width, height: size of the result, pixels.
+        recipe: resolved for the content or the texture; its precision can still be "auto".
+        width, height: size of the result in pixels.
     """
 
     recipe: Recipe
@@ -46,15 +49,15 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 Images = Mapping[str, Size | PictureFault]
-"""What was found of each image of a specification, by its path in it: its upright size, or its fault."""
+"""For each image of a specification, by its path: its size after the EXIF orientation, or its fault."""
 
 
 def check_request(request: pb.StylizeRequest | pb.CreateJobRequest, images: Images) -> CheckedRequest:
-    """Checks a request as a whole.
+    """Checks a whole request.
 
     Args:
-        request: what a caller sent.
-        images: what was found of its images.
+        request: from a caller.
+        images: sizes or faults of its images.
 
     Raises:
         CallError: INVALID_ARGUMENT with each fault and its field.
@@ -76,12 +79,15 @@ def check_request(request: pb.StylizeRequest | pb.CreateJobRequest, images: Imag
             _check_image("start_image", faults, images)
         elif spec.HasField("start_image"):
             faults.append(
-                ("spec.start_image", "is given but recipe.start is not START_IMAGE; set that or leave it out")
+                (
+                    "spec.start_image",
+                    "is given but recipe.start is not START_IMAGE; set recipe.start, or leave the image out",
+                )
             )
     if is_texture:
         given = {"selection": spec.HasField("selection"), "regions": bool(spec.regions)}
         faults.extend(
-            (f"spec.{field}", "needs a content, which a texture does not have; leave it out")
+            (f"spec.{field}", "needs a content image, which a texture does not have; leave it out")
             for field, is_given in given.items()
             if is_given
         )
@@ -90,9 +96,7 @@ def check_request(request: pb.StylizeRequest | pb.CreateJobRequest, images: Imag
         if spec.HasField("selection"):
             _check_image("selection", faults, images)
     if spec.result_format not in (pb.IMAGE_FORMAT_UNSPECIFIED, pb.IMAGE_FORMAT_PNG, pb.IMAGE_FORMAT_PNG_16):
-        remedy = (
-            "is not what a result can be stored as; give PNG or PNG_16, and have DownloadImage convert it"
-        )
+        remedy = "is not a format of stored results; give PNG or PNG_16. DownloadImage converts to others"
         faults.append(("spec.result_format", remedy))
     faults.extend((f"preview.{fault.field}", fault.remedy) for fault in preview_faults(request.preview))
 
@@ -104,30 +108,30 @@ def check_request(request: pb.StylizeRequest | pb.CreateJobRequest, images: Imag
 
 
 def check_title(title: str, path: str) -> list[tuple[str, str]]:
-    """What is wrong with a title."""
+    """Returns the faults of a title."""
     return _check_text(title, path, MAX_TITLE)
 
 
 def _check_text(text: str, path: str, most: int) -> list[tuple[str, str]]:
-    """What is wrong with a text that other people see: in their terminals, lists and logs."""
+    """Returns the faults of a text that other people see in their terminals, lists and logs."""
     if len(text) > most:
         return [(path, f"has {len(text)} characters; give at most {most}")]
     found = controls(text)
     if not found:
         return []
-    return [(path, f"has the control character {found[0]}; leave out such characters, and line breaks")]
+    return [(path, f"contains the control character {found[0]}; remove control characters and line breaks")]
 
 
 def check_priority(priority: int, path: str) -> list[tuple[str, str]]:
-    """What is wrong with a priority."""
+    """Returns the faults of a priority."""
     if -MAX_PRIORITY <= priority <= MAX_PRIORITY:
         return []
     return [(path, f"is {priority}; give {-MAX_PRIORITY} to {MAX_PRIORITY}")]
 
 
 def _check_image(path: str, faults: list[tuple[str, str]], images: Images) -> Size | None:
-    """The size of the image at a path of the specification; None if it is at fault."""
-    found = images.get(path) or PictureFault("is missing; give `encoded` bytes of a file or `raw` pixels")
+    """Returns the size of the image at a path of the specification; None if it has a fault."""
+    found = images.get(path) or PictureFault(NO_SOURCE)
     if isinstance(found, PictureFault):
         faults.append((f"spec.{path}.{found.field}" if found.field else f"spec.{path}", str(found)))
         return None
@@ -136,14 +140,14 @@ def _check_image(path: str, faults: list[tuple[str, str]], images: Images) -> Si
 
 def _check_content(spec: pb.JobSpec, faults: list[tuple[str, str]], images: Images) -> tuple[int, int] | None:
     if not spec.HasField("content"):
-        faults.append(("spec.content", "is missing; give a photograph, or a texture in place of one"))
+        faults.append(("spec.content", "is missing; give a photograph, or set spec.texture"))
         return None
     return _check_image("content", faults, images)
 
 
 def _check_texture(spec: pb.JobSpec, faults: list[tuple[str, str]]) -> tuple[int, int] | None:
     if spec.HasField("content"):
-        faults.append(("spec.texture", "is given and content too; give one of them"))
+        faults.append(("spec.texture", "is given together with spec.content; give one of them"))
     sides = {"width": spec.texture.width, "height": spec.texture.height}
     wrong = [
         (f"spec.texture.{name}", f"is {side} px; give {MIN_SIDE} to {MAX_LONGEST_SIDE}")
@@ -162,10 +166,11 @@ def _region_faults(spec: pb.JobSpec, images: Images) -> list[tuple[str, str]]:
         _check_image(f"regions[{i}].content_mask", faults, images)
         if region.HasField("style_mask"):
             _check_image(f"regions[{i}].style_mask", faults, images)
-        # Without styles, that is the fault.
+        # If there are no styles at all, `_style_faults` reports that.
         if spec.styles and region.style >= len(spec.styles):
-            remedy = f"is {region.style}; give 0 to {len(spec.styles) - 1}, the place of one of the styles"
-            faults.append((f"spec.regions[{i}].style", remedy))
+            last = len(spec.styles) - 1
+            choice = f"0 to {last}, the index of a style" if last else "0, the index of the only style"
+            faults.append((f"spec.regions[{i}].style", f"is {region.style}; give {choice}"))
     return faults
 
 
@@ -183,7 +188,7 @@ def _style_faults(spec: pb.JobSpec, images: Images) -> list[tuple[str, str]]:
 def _check_recipe(
     spec: pb.JobSpec, canvas_size: tuple[int, int] | None, faults: list[tuple[str, str]]
 ) -> Recipe | None:
-    """The recipe, resolved if the content's or texture's size is known; None if it has faults."""
+    """Returns the recipe, resolved if the size of the content or texture is known; None if it has faults."""
     found = recipe_faults(spec.recipe)
     if not found:
         recipe = recipe_from_proto(spec.recipe)

@@ -1,4 +1,4 @@
-"""How many connections and streams there may be, and how long one that says nothing is kept."""
+"""Limits for connections and streams, and for how long a silent connection is kept."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import grpc
 from impasto_server.gateway.reading import MAX_REQUEST_BYTES
 
 STREAMS_OF_CONNECTION = 200
-"""Calls at a time on one connection; a client's further ones wait there."""
+"""Maximum calls at the same time on one connection. gRPC clients hold further calls back."""
 
 _MAX_DESCRIPTORS = 1 << 20
 _RESERVE = 512
 
 
 def raise_descriptor_limit() -> int:
-    """Lets this process have as many open files and connections as it may, and returns how many those are.
+    """Raises this process's limit of open files and connections as far as allowed, and returns it.
 
-    Many systems start a process with a limit of 1,024 that it may raise itself.
+    Many systems start a process with a limit of 1,024 that the process itself can raise.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
@@ -31,35 +31,35 @@ def raise_descriptor_limit() -> int:
 
 
 def server_options(descriptors: int) -> list[tuple[str, int]]:
-    """The options of the gRPC server.
+    """Returns the options of the gRPC server.
 
     Args:
-        descriptors: what the process may have. Connections leave so many of them that the store can always
-            open its files.
+        descriptors: maximum open files of the process. Connections get all but a reserve, with which the
+            store can always open its files.
     """
     return [
-        # With it, a second server on the same port is not refused but gets a random half of the calls.
+        # With this option, a second server on the same port would get a random half of the calls.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
         ("grpc.max_send_message_length", 1024 * 1024),
-        # Pictures are compressed as they are. 60 KB that unpack to the largest message take a second of the
-        # process, for whatever call they are sent.
+        # Picture files are compressed already. And 60 KB that decompress to the largest message take a second
+        # of processor time, whichever call they are sent to.
         ("grpc.compression_enabled_algorithms_bitset", 1 << grpc.Compression.NoCompression.value),
         ("grpc.max_concurrent_streams", STREAMS_OF_CONNECTION),
-        # Finds callers that vanished without a word, and bears with those who look after us as often.
+        # Pings find callers that vanished without closing the connection; callers may ping us as often.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        # gRPC cannot count the connections of one peer. Beyond this number it closes new ones at once, so
-        # that those inside go on.
+        # gRPC cannot count the connections of one peer. Beyond this number it closes new connections at once,
+        # so that existing ones go on.
         ("grpc.max_allowed_incoming_connections", descriptors - min(_RESERVE, descriptors // 2)),
-        # One that does not speak HTTP/2 by then is closed, and one that makes no call for so long. A client
-        # connects again by itself when it has something to say.
+        # Close a connection that does not speak HTTP/2 after 5 seconds, or makes no call for 5 minutes.
+        # Clients connect again by themselves for their next call.
         ("grpc.server_handshake_timeout_ms", 5_000),
         ("grpc.max_connection_idle_ms", 300_000),
-        # How much of a request that nobody reads yet is taken in.
+        # Limits how much of a request gRPC receives before it is read.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", 256 * 1024),
     ]

@@ -1,4 +1,4 @@
-"""What `DownloadImage` sends: results, previews and images, in chunks."""
+"""Sends results, previews and images in chunks, for `DownloadImage`."""
 
 from __future__ import annotations
 
@@ -18,26 +18,32 @@ from impasto_server.contract.errors import (
     not_found,
 )
 from impasto_server.contract.pictures import Intake, Source
+from impasto_server.gateway.answering import FULL
 from impasto_server.gateway.submission import DIGEST
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.registry import Registry
 from impasto_server.jobs.states import state_word
 from impasto_server.shares import Shares
 from impasto_server.store.blobs import file_digest
-from impasto_server.store.errors import Damaged
+from impasto_server.store.errors import Damaged, DiskFull
 from impasto_server.store.facade import AsyncStore
 
 CHUNK_BYTES = 256 * 1024
 
 _CONVERTED_BYTES = 640 * 1024 * 1024
-"""What the converted files of one tenant's open downloads may take on the disk. A result of 8192 × 8192
-pixels of 8 bytes fits."""
+"""Maximum disk space for the converted files of a tenant's open downloads. A result of 8192 × 8192 pixels
+with 8 bytes each fits."""
 
 _DEEP = (pb.IMAGE_FORMAT_PNG_16, pb.IMAGE_FORMAT_TIFF, pb.IMAGE_FORMAT_RGBA16)
 _FIXED_BYTES = 2**20
 
 _WAIT_SECONDS = 60.0
 _RETRY_SECONDS = 10.0
+
+_NO_ROOM = (
+    "the disk of the server's data folder is full, so the image cannot be converted; try again when the disk "
+    "has room"
+)
 
 RESULT_FORMATS = (
     pb.IMAGE_FORMAT_PNG,
@@ -48,14 +54,14 @@ RESULT_FORMATS = (
     pb.IMAGE_FORMAT_RGBA8,
     pb.IMAGE_FORMAT_RGBA16,
 )
-"""What a result may be had as."""
+"""Formats in which a result can be downloaded."""
 
 
 class Download:
-    """Something to be sent. Close it in the end.
+    """A file to send. It must be closed.
 
     Attributes:
-        info: what it is.
+        info: describes the image.
     """
 
     def __init__(
@@ -63,28 +69,28 @@ class Download:
     ) -> None:
         """
         Args:
-            info: what it is.
-            file: its bytes; this closes it.
-            on_close: called then.
+            info: describes the image.
+            file: its bytes. `close` closes the file.
+            on_close: called by `close`.
         """
         self.info = info
         self._file = file
         self._on_close = on_close
 
     def close(self) -> None:
-        """Lets go of the file. Not to be repeated."""
+        """Closes the file. Must be called only once."""
         self._file.close()
         self._on_close()
 
     async def chunks(self, store: AsyncStore, offset: int = 0) -> AsyncGenerator[pb.ImageChunk, None]:
-        """The bytes from an offset on, read as they are sent; the first chunk has `info`.
+        """Yields the bytes from an offset on, each read just before it is sent. The first chunk has `info`.
 
         Raises:
             CallError: INVALID_ARGUMENT: `offset` is beyond the end.
         """
         size = self.info.size_bytes
         if offset > size:
-            remedy = f"is {offset}, beyond the end of the {size} bytes; give less"
+            remedy = f"is {offset}, beyond the end of the image; give 0 to {size}"
             raise CallError(invalid_argument([("offset", remedy)]))
         first = True
         while first or offset < size:
@@ -94,7 +100,7 @@ class Download:
 
 
 class Downloads:
-    """Finds what is to be sent. Nothing that is damaged is."""
+    """Finds the files to send. Damaged files are never sent."""
 
     def __init__(self, registry: Registry, intake: Intake) -> None:
         """
@@ -108,44 +114,49 @@ class Downloads:
         self._converted_bytes = Shares(_CONVERTED_BYTES)
 
     async def find(self, request: pb.DownloadImageRequest, tenant: str) -> Download:
-        """
+        """Finds what a request asks for.
+
         Raises:
-            CallError: there is no such thing, or not in that format, or it is damaged.
+            CallError: it does not exist, is not available in that format, or is damaged.
         """
         source = request.WhichOneof("source")
         if source is None:
-            raise CallError(invalid_argument([("result_of", "is missing; name a job or an image")]))
+            remedy = "is missing; give result_of, preview_of or sha256"
+            raise CallError(invalid_argument([("result_of", remedy)]))
         if source == "result_of":
             return await self.result(await self._registry.get(request.result_of, tenant), request.format)
         if request.format:
-            remedy = "is given, but this image comes as it is; leave it out"
+            remedy = "is only for results; previews and images are sent as they are, so leave it out"
             raise CallError(invalid_argument([("format", remedy)]))
         if source == "preview_of":
             return _preview(await self._registry.get(request.preview_of, tenant))
         return await self._image(request.sha256, tenant)
 
     async def result(self, job: Job, format: pb.ImageFormat = pb.IMAGE_FORMAT_UNSPECIFIED) -> Download:
-        """The result of a job; by default as it is stored.
+        """Finds the result of a job; by default in the format in which it is stored.
 
         Raises:
             CallError: as `find`.
         """
         if job.state != pb.JOB_STATE_SUCCEEDED:
-            message = f"{job.name} has no result; it is {state_word(job.record.job)}"
+            word = state_word(job.record.job)
+            message = f"{job.name} {'has failed' if word == 'failed' else f'is {word}'}; it has no result"
+            if not job.final:
+                message += " yet"
             raise CallError(failed_precondition("NO_RESULT", job.name, message))
         stored = job.record.job.result
-        # Earlier versions did not write it down.
+        # Earlier versions did not store the format.
         format = format or stored.format or pb.IMAGE_FORMAT_PNG
         if format not in RESULT_FORMATS:
             names = ", ".join(
                 pb.ImageFormat.Name(each).removeprefix("IMAGE_FORMAT_") for each in RESULT_FORMATS
             )
-            raise CallError(invalid_argument([("format", f"cannot be had; give one of {names}")]))
+            raise CallError(invalid_argument([("format", f"is not a result's format; give one of {names}")]))
         file = await self._store.load(self._result, job.name)
         if format == (stored.format or pb.IMAGE_FORMAT_PNG):
             return Download(stored, file)
         with file:
-            # It stays open if the job is deleted meanwhile.
+            # The open file can be read even if the job is deleted meanwhile.
             source = Source(file, pixels=stored.width * stored.height)
             return await self._converted(job.tenant, source, format, stored.width, stored.height)
 
@@ -155,11 +166,11 @@ class Downloads:
             if path is not None:
                 return path.open("rb")
         except Damaged:
-            message = "has a result that is damaged on the server's disk; paint the picture again"
+            message = "has a result that is damaged on the server's disk; create the job again"
             raise CallError(damaged(name, message)) from None
         except FileNotFoundError:
             pass
-        # Deleted meanwhile, by its owner or by the retention.
+        # Deleted meanwhile by its owner or by the retention.
         raise CallError(not_found(name))
 
     async def _image(self, sha256: str, tenant: str) -> Download:
@@ -188,7 +199,7 @@ class Downloads:
             try:
                 return stored.path.open("rb"), stored.raw
             except FileNotFoundError:
-                # Forgotten meanwhile.
+                # Deleted meanwhile.
                 pass
         raise CallError(not_found(f"image {sha256}"))
 
@@ -199,7 +210,7 @@ class Downloads:
         try:
             await self._converted_bytes.take(tenant, held, _WAIT_SECONDS)
         except asyncio.TimeoutError:
-            message = "your open downloads take as much room as they may; read them to their end, or end them"
+            message = "your open downloads use all disk space allowed for them; finish or cancel some of them"
             raise CallError(
                 exhausted("TOO_MANY_DOWNLOADS", f"tenant:{tenant}", message, _RETRY_SECONDS)
             ) from None
@@ -208,12 +219,14 @@ class Downloads:
             file = await self._store.load(self._store.store.unnamed_file)
             await self._intake.convert(tenant, source, format, file)
             info = await self._store.load(_info, file, format, width, height)
-        except BaseException:
+        except BaseException as error:
             if file is not None:
                 file.close()
             self._converted_bytes.give_back(tenant, held)
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise DiskFull(_NO_ROOM) from None
             raise
-        # It is smaller than it might have been.
+        # The file is usually smaller than the space taken for it.
         less = max(0, held - info.size_bytes)
         self._converted_bytes.give_back(tenant, less)
         return Download(info, file, lambda: self._converted_bytes.give_back(tenant, held - less))
@@ -223,11 +236,11 @@ def _preview(job: Job) -> Download:
     event = job.audience.preview
     if event is None:
         if job.final:
-            message = f"{job.name} {state_word(job.record.job)}: a final job has no previews"
+            message = f"{job.name} is final, and a final job has no previews"
             if job.state == pb.JOB_STATE_SUCCEEDED:
                 message += "; download its result"
         else:
-            message = f"{job.name} has no preview yet; watch it, and one will be made"
+            message = f"{job.name} has no preview yet; previews are made while somebody watches the job"
         raise CallError(failed_precondition("NO_PREVIEW", job.name, message))
     preview = event.preview
     file = io.BytesIO(preview.data)

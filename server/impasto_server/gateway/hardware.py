@@ -1,4 +1,4 @@
-"""Which devices this machine may have, as far as that shows without torch, whose import takes seconds."""
+"""Finds out without torch, whose import takes seconds, which devices this machine cannot have."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 from impasto_server.fleet.worker_process import ConfigurationError
 
 _NVIDIA, _DISPLAY = "0x10de", "0x03"
-# AMD's, which torch calls "cuda" too, and that of Windows below WSL.
+# Device files of AMD's GPUs, which torch also calls "cuda", and of WSL on Windows.
 _UNCOUNTED = ("dev/kfd", "dev/dxg")
 
 
 def check_devices(devices: Sequence[str], root: Path = Path("/"), platform: str = sys.platform) -> None:
-    """Refuses devices that this machine certainly has not. What passes, its worker may refuse still.
+    """Refuses devices that this machine certainly does not have. A worker can still refuse the others.
 
     Args:
         devices: names, or "auto".
-        root: folder of `dev`, `proc` and `sys`.
+        root: folder that contains `dev`, `proc` and `sys`.
         platform: as `sys.platform`.
 
     Raises:
-        ConfigurationError: there is no such device.
+        ConfigurationError: a device does not exist.
     """
     gpus = _gpus(root)
     for device in devices:
@@ -37,11 +37,11 @@ def check_devices(devices: Sequence[str], root: Path = Path("/"), platform: str 
 
 
 def _gpus(root: Path) -> int | None:
-    """How many GPUs "cuda" may mean at most; None if that does not show."""
+    """Returns the maximum number of GPUs that "cuda" can mean; None if it is not known."""
     if any((root / path).exists() for path in _UNCOUNTED):
         return None
-    # Each of the three may lack some: a container is given device files alone, and a machine makes those, or
-    # even loads the driver, only when a GPU is first used.
+    # Each of the three can be incomplete: a container has only device files, and some machines make those, or
+    # load the driver, only when a GPU is first used.
     files = [path for path in (root / "dev").glob("nvidia*") if re.fullmatch(r"nvidia[0-9]+", path.name)]
     driver = list((root / "proc/driver/nvidia/gpus").glob("*"))
     cards = [path for path in (root / "sys/bus/pci/devices").glob("*") if _is_nvidia_gpu(path)]

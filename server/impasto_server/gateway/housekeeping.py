@@ -1,4 +1,4 @@
-"""Deletes what need not be kept any longer, again and again."""
+"""Deletes jobs regularly that need not be kept any longer."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SWEEP_SECONDS = 60.0
 
 
 async def keep_sweeping(store: AsyncStore, *, max_age: float, max_bytes: int | None) -> None:
-    """Sweeps until it is cancelled.
+    """Deletes expired jobs every minute until cancelled.
 
     Args:
-        store: where jobs are kept.
-        max_age: how long a final job is kept, seconds.
-        max_bytes: what everything stored may take; None: any amount.
+        store: where the jobs are kept.
+        max_age: time in seconds for which a final job is kept.
+        max_bytes: maximum size of everything stored; None for no limit.
     """
     while True:
         try:
@@ -30,7 +30,7 @@ async def keep_sweeping(store: AsyncStore, *, max_age: float, max_bytes: int | N
         except StoreError as error:
             _log.error("old jobs cannot be deleted error=%r", str(error))
         except Exception:
-            # Else nothing would ever be deleted again.
+            # An error that ended this loop would mean that nothing is ever deleted again.
             _log.exception("old jobs cannot be deleted")
         else:
             for name in deleted:

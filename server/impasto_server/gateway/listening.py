@@ -1,9 +1,10 @@
-"""Where a server listens, and how it is protected there."""
+"""Listens on the server's address, and protects it with TLS."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime
+import errno
 import ipaddress
 import logging
 import socket
@@ -22,9 +23,10 @@ _log = logging.getLogger(__name__)
 
 
 async def check_protection(settings: Settings, *, uses_tokens: bool) -> None:
-    """
+    """Checks that a server that other machines can reach has encryption and access control.
+
     Raises:
-        ConfigurationError: others could reach the server without its knowing who they are, or could listen.
+        ConfigurationError: one of them is missing, and the settings do not allow that.
     """
     if settings.insecure or await _is_loopback(settings.host):
         return
@@ -35,17 +37,16 @@ async def check_protection(settings: Settings, *, uses_tokens: bool) -> None:
         missing.append("access control (`impasto-server token add NAME`, or --tls-client-ca)")
     if missing:
         raise ConfigurationError(
-            f"{settings.host} can be reached from other machines, and there is no "
-            f"{' and no '.join(missing)}; listen on 127.0.0.1, add what is missing, or add --insecure if the "
-            "network is trusted"
+            f"other machines can reach {settings.host}, and there is no {' and no '.join(missing)}; listen "
+            "on 127.0.0.1, add what is missing, or add --insecure if you trust the network"
         )
 
 
 def listen(server: grpc.aio.Server, settings: Settings) -> str:
-    """Binds a server to its address, and returns that with the port as it is.
+    """Binds a server to its address, and returns the address with the actual port.
 
     Raises:
-        ConfigurationError: it is in use, or the certificates will not do.
+        ConfigurationError: the address cannot be used, or a certificate is invalid.
     """
     authority = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"{authority}:{settings.listening_port}"
@@ -56,19 +57,38 @@ def listen(server: grpc.aio.Server, settings: Settings) -> str:
         else:
             port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
-        raise ConfigurationError(
-            f"cannot listen on {address} ({error}); is another server running there?"
-        ) from error
+        # gRPC does not say why.
+        raise ConfigurationError(_why_not(settings.host, settings.listening_port)) from error
     return f"{authority}:{port}"
 
 
-def own_channel(settings: Settings) -> grpc.Channel:
-    """A channel to the server that these settings run, from its own machine.
+def _why_not(host: str, port: int) -> str:
+    """Says why nothing can listen on an address, and what to do."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            # Linux refuses a port in use only here if the other socket allows its address to be reused.
+            probe.listen()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return f"port {port} of {host} is in use; choose another --port, or stop the server that uses it"
+        if error.errno == errno.EADDRNOTAVAIL:
+            return f"--host {host} is not an address of this machine; give one that is"
+        if error.errno == errno.EACCES:
+            return f"this user cannot listen on port {port}; choose another --port"
+        return f"cannot listen on port {port} of {host} ({error.strerror}); choose another --host or --port"
+    return f"cannot listen on port {port} of {host}; choose another --host or --port"
 
-    With TLS the server has to show the certificate of the settings; with mTLS the same is shown to it.
+
+def own_channel(settings: Settings) -> grpc.Channel:
+    """Opens a channel from this machine to the server that these settings describe.
+
+    With TLS the server must show the certificate of the settings; with mTLS the channel shows the same one.
 
     Raises:
-        ConfigurationError: the certificates will not do.
+        ConfigurationError: a certificate cannot be read.
     """
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     address = f"[{host}]:{settings.listening_port}" if ":" in host else f"{host}:{settings.listening_port}"
@@ -82,7 +102,7 @@ def own_channel(settings: Settings) -> grpc.Channel:
 
 
 def _a_name(chain: bytes) -> str:
-    """One that a certificate is for."""
+    """Returns one of the names for which a certificate is valid."""
     certificate = x509.load_pem_x509_certificates(chain)[0]
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -97,7 +117,9 @@ async def _is_loopback(host: str) -> bool:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None)
     except socket.gaierror as error:
-        raise ConfigurationError(f"there is no host {host} ({error.strerror}); give an address") from error
+        raise ConfigurationError(
+            f"--host {host} cannot be resolved ({error.strerror}); give an address of this machine"
+        ) from error
     return all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
@@ -108,13 +130,13 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
             raise ConfigurationError("--tls-client-ca needs --tls-cert and --tls-key; give them too")
         return None
     if cert is None or key is None:
-        missing = "--tls-cert" if cert is None else "--tls-key"
-        raise ConfigurationError(f"{missing} is missing; a certificate and its key go together")
+        given, missing = ("--tls-key", "--tls-cert") if cert is None else ("--tls-cert", "--tls-key")
+        raise ConfigurationError(f"{given} needs {missing}; give it too")
     configuration = _configuration(cert, key, client_ca)
     latest = _stamps(cert, key, client_ca)
 
     def renewed() -> grpc.ServerCertificateConfiguration | None:
-        """Asked at every handshake: a renewed certificate needs no restart."""
+        """Called at every handshake, so that a renewed certificate needs no restart."""
         nonlocal latest
         now = _stamps(cert, key, client_ca)
         if now == latest:
@@ -123,7 +145,7 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
         try:
             configuration = _configuration(cert, key, client_ca)
         except ConfigurationError as error:
-            # Perhaps half of a renewal; the rest changes the files again. Until then the old one serves.
+            # Perhaps only one of the files is renewed yet. The old certificate is used until both are.
             _log.warning("certificate not renewed error=%r", str(error))
             return None
         _log.info("certificate renewed path=%s", cert)
@@ -140,16 +162,17 @@ def _configuration(cert: Path, key: Path, client_ca: Path | None) -> grpc.Server
     chain, private = _read(cert, "--tls-cert"), _read(key, "--tls-key")
     authorities = None if client_ca is None else _read(client_ca, "--tls-client-ca")
     if b"ENCRYPTED" in private:
-        # OpenSSL would ask for its password at the terminal.
+        # OpenSSL would ask for the password at the terminal.
         raise ConfigurationError(
-            f"--tls-key {key} is encrypted, and nobody is there to give its password at each start; give it "
-            f"without: openssl pkey -in {key} -out NEW.key"
+            f"--tls-key {key} is encrypted, and the server cannot ask for a password; decrypt the key: "
+            f"openssl pkey -in {key} -out NEW.key"
         )
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
     except (ssl.SSLError, OSError) as error:
+        reason = getattr(error, "reason", None) or error.strerror or error
         raise ConfigurationError(
-            f"{cert} and {key} are no certificate and its key ({error}); both are wanted in PEM"
+            f"{cert} and {key} are not a certificate and its key ({reason}); give both in PEM"
         ) from error
     _check_dates(chain, cert)
     if authorities is not None:
@@ -161,7 +184,7 @@ def _check_dates(pem: bytes, path: Path) -> None:
     try:
         certificate = x509.load_pem_x509_certificates(pem)[0]
     except ValueError as error:
-        raise ConfigurationError(f"{path} is no certificate in PEM ({error}); give another file") from error
+        raise ConfigurationError(f"{path} is not a certificate in PEM; give another file") from error
     now = datetime.datetime.now(datetime.timezone.utc)
     if now > certificate.not_valid_after_utc:
         raise ConfigurationError(
@@ -169,8 +192,8 @@ def _check_dates(pem: bytes, path: Path) -> None:
         )
     if now < certificate.not_valid_before_utc:
         raise ConfigurationError(
-            f"{path} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC; look at this "
-            "machine's clock"
+            f"{path} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC; check the "
+            "clock of this machine"
         )
 
 
@@ -178,7 +201,9 @@ def _read(path: Path, flag: str) -> bytes:
     try:
         return read_pem(path)
     except OSError as error:
-        raise ConfigurationError(f"{flag} {path} cannot be read ({error.strerror})") from error
+        raise ConfigurationError(
+            f"{flag} {path} cannot be read ({error.strerror}); give a PEM file"
+        ) from error
 
 
 def _stamps(*paths: Path | None) -> object:

@@ -1,4 +1,4 @@
-"""What is counted, for Prometheus to read."""
+"""The server's metrics, which Prometheus reads."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ _PATIENCE = 5.0
 
 
 class Metrics:
-    """The counts of one server, in a registry of their own.
+    """The metrics of one server, in a registry of their own.
 
-    Tenants are told apart only where the device's time is: other labels would multiply.
+    Only device time has the tenant as a label: with further labels the number of series would multiply.
     """
 
     def __init__(self) -> None:
         self.registry = registry = prometheus.CollectorRegistry()
         self._jobs = prometheus.Gauge(
-            "impasto_jobs", "Jobs that are not over, by state", ["state"], registry=registry
+            "impasto_jobs", "Unfinished jobs, by state", ["state"], registry=registry
         )
         self._ended = prometheus.Counter(
-            "impasto_jobs_ended", "Jobs that ended, by state and reason", ["state", "reason"],
-            registry=registry,
+            "impasto_jobs_ended", "Jobs that became final, by state and reason of the error",
+            ["state", "reason"], registry=registry,
         )  # fmt: skip
         self._queue = prometheus.Gauge(
             "impasto_queue_length", "Jobs that wait for a device", registry=registry
         )
-        self._waited = self._histogram("impasto_queue_seconds", "Time until a job got a device first")
+        self._waited = self._histogram(
+            "impasto_queue_seconds", "Time until a job first got a device, in seconds"
+        )
         self._preview = self._histogram(
-            "impasto_first_preview_seconds", "Time from there to its first preview"
+            "impasto_first_preview_seconds", "Time from getting a device to the first preview, in seconds"
         )
         self._evaluation = prometheus.Histogram(
-            "impasto_evaluation_seconds", "Time of an evaluation, by device", ["device"],
+            "impasto_evaluation_seconds", "Time of one evaluation in seconds, by device", ["device"],
             buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self._device_seconds = prometheus.Counter(
-            "impasto_device_seconds", "Time of the devices, by tenant", ["tenant"], registry=registry
+            "impasto_device_seconds", "Device time in seconds, by tenant", ["tenant"], registry=registry
         )
         self._previews = prometheus.Counter(
-            "impasto_previews", "Previews sent to watchers, and skipped", ["what"], registry=registry
+            "impasto_previews", "Previews for watchers, sent or skipped", ["what"], registry=registry
         )
         self._watchers = prometheus.Gauge("impasto_watchers", "Streams that watch a job", registry=registry)
-        self._restarts = prometheus.Gauge(
-            "impasto_worker_restarts", "Times that a worker had to be started again", registry=registry
-        )
+        self._restarts = prometheus.Gauge("impasto_worker_restarts", "Restarts of workers", registry=registry)
         self._calls = prometheus.Histogram(
-            "impasto_call_seconds", "Calls by method and code", ["method", "code"],
+            "impasto_call_seconds", "Duration of calls in seconds, by method and code", ["method", "code"],
             buckets=_SECONDS, registry=registry,
         )  # fmt: skip
 
@@ -60,12 +60,12 @@ class Metrics:
         return prometheus.Histogram(name, help, buckets=_SECONDS, registry=self.registry)
 
     def job_states(self, count: Callable[[str], int], states: tuple[str, ...]) -> None:
-        """Counts the jobs that are not over whenever it is read: `count` of each state."""
+        """Sets the function that counts the unfinished jobs of a state, called when metrics are read."""
         for state in states:
             self._jobs.labels(state).set_function(lambda state=state: count(state))  # type: ignore[misc]
 
     def worker_restarts(self, count: Callable[[], int]) -> None:
-        """Counts the restarts of workers whenever it is read."""
+        """Sets the function that counts restarts of workers, called when metrics are read."""
         self._restarts.set_function(count)
 
     def job_ended(self, state: str, reason: str) -> None:
@@ -99,16 +99,20 @@ class Metrics:
         self._calls.labels(method.rpartition("/")[2], code).observe(seconds)
 
     def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
-        """Lets them be read at http://HOST:PORT/metrics; returns the port and what ends it.
+        """Serves the metrics at http://HOST:PORT/metrics.
+
+        Returns:
+            The actual port, and a function that ends the serving.
 
         Raises:
-            ConfigurationError: the address cannot be listened on.
+            ConfigurationError: the address cannot be used.
         """
         try:
             server, thread = prometheus.start_http_server(port, addr=host, registry=self.registry)
         except OSError as error:
             raise ConfigurationError(
-                f"metrics cannot be served at {host}:{port} ({error.strerror}); give another --metrics-port"
+                f"metrics cannot be served at {host}:{port} ({error.strerror}); give another --metrics-host "
+                "or --metrics-port"
             ) from error
 
         server.RequestHandlerClass = _impatient(server.RequestHandlerClass)
@@ -122,7 +126,7 @@ class Metrics:
 
 
 def _impatient(handler: Any) -> Any:
-    """A handler of requests that ends connections that ask nothing: each keeps a thread and an open file."""
+    """Returns a request handler that closes silent connections: each occupies a thread and an open file."""
 
     class Handler(handler):  # type: ignore[misc]
         timeout = _PATIENCE

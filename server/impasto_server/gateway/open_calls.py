@@ -1,4 +1,4 @@
-"""The calls that are being answered: how many a tenant may have, and what ends them before their time."""
+"""Open calls: limits their number per tenant, and ends those that take too long or lose their access."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from impasto_server.contract.errors import CallError, exhausted, status
 from impasto_server.gateway.tokens import CHECK_SECONDS, TokensError
 
 MAX_SHORT_CALLS = 256
-"""Calls of a tenant that are answered at a time and neither stream nor wait."""
+"""Maximum open calls of a tenant that neither stream nor wait."""
 
 _RETRY_SECONDS = 5.0
 _AGAIN_SECONDS = 0.05
@@ -24,14 +24,14 @@ _AGAIN_SECONDS = 0.05
 
 @dataclasses.dataclass(eq=False)
 class OpenCall:
-    """A call that is being answered.
+    """An open call.
 
     Attributes:
-        task: what answers it.
-        token: what its caller got in by; empty if nothing can take its access away.
-        seconds: how long it may take.
-        until: time of the event loop at which that is over.
-        ending: what it ends with, once that is decided from outside.
+        task: answers it.
+        token: its caller's token; empty if its caller cannot lose access.
+        seconds: maximum duration.
+        until: event-loop time at which the maximum is reached.
+        ending: the status with which it was told to end; None before.
     """
 
     task: asyncio.Task[object]
@@ -41,26 +41,26 @@ class OpenCall:
     ending: status_pb2.Status | None = None
 
     def end(self, ending: status_pb2.Status) -> None:
-        """Has the call end with an error. To be repeated until it has: a cancellation may get lost."""
+        """Ends the call with an error. Repeat it until the call has ended: a cancellation can get lost."""
         self.ending = self.ending or ending
         self.task.cancel()
 
     def take_back_cancellation(self) -> None:
-        """The task goes on, to tell how the call ended."""
+        """Undoes the cancellation, so that the task can send the status."""
         if sys.version_info >= (3, 11):
             while self.task.cancelling():
                 self.task.uncancel()
 
 
 class OpenCalls:
-    """All calls that are being answered."""
+    """All open calls."""
 
     def __init__(self, most_streams: int, lost_access: Callable[[str], status_pb2.Status | None]) -> None:
         """
         Args:
-            most_streams: calls of a tenant that stream or wait.
-            lost_access: what the calls of a token end with; None as long as it lets in. May raise
-                `TokensError`.
+            most_streams: maximum calls of a tenant that stream or wait.
+            lost_access: for a token, returns the status with which its calls end; None while it is valid. May
+                raise `TokensError`.
         """
         self._most = {True: most_streams, False: MAX_SHORT_CALLS}
         self._lost_access = lost_access
@@ -70,15 +70,23 @@ class OpenCalls:
 
     @contextlib.contextmanager
     def entered(self, tenant: str, *, token: str, seconds: float, long: bool) -> Iterator[OpenCall]:
-        """The current task answers a call, which ends after so many seconds at the latest.
+        """Registers a call, answered by the current task, for the duration of the block.
+
+        Args:
+            tenant: the caller.
+            token: as in `OpenCall`.
+            seconds: maximum duration.
+            long: whether the call streams or waits.
 
         Raises:
-            CallError: RESOURCE_EXHAUSTED: the tenant has as many as it may.
+            CallError: RESOURCE_EXHAUSTED: the tenant has the maximum of such calls.
         """
         key = tenant, long
         if self._counts[key] >= self._most[long]:
-            what = "streams and waiting calls" if long else "calls"
-            message = f"you have {self._most[long]} {what} open, as many as you may; end some of them"
+            what = "open stream or waiting call" if long else "open call"
+            if self._most[long] != 1:
+                what = "open streams and waiting calls" if long else "open calls"
+            message = f"you have {self._most[long]} {what}, the maximum; end one of them first"
             raise CallError(exhausted("TOO_MANY_CALLS", f"tenant:{tenant}", message, _RETRY_SECONDS))
         task = asyncio.current_task()
         assert task is not None
@@ -99,8 +107,8 @@ class OpenCalls:
         """Waits until no call is open.
 
         Args:
-            ending: what those end with that still are.
-            grace: seconds after which they are ended, and, if that does not help, given up.
+            ending: the status for calls that are still open after the grace period.
+            grace: in seconds. After twice this time the remaining calls are given up.
         """
         loop = asyncio.get_running_loop()
         begin = loop.time()
@@ -111,7 +119,7 @@ class OpenCalls:
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _look_after_them(self) -> None:
-        """Ends those that have lost their access or are over time, until there are none."""
+        """Ends calls that have lost their access or exceed their time, until no call is open."""
         loop = asyncio.get_running_loop()
         try:
             while self._calls:
@@ -127,12 +135,12 @@ class OpenCalls:
             self._looking = None
 
     def _lost(self, token: str) -> status_pb2.Status | None:
-        # A file that cannot be read just now has not removed anyone.
+        # A file of tokens that cannot be read at the moment does not remove any token.
         with contextlib.suppress(TokensError):
             return self._lost_access(token) if token else None
         return None
 
 
 def _over_time(seconds: float) -> status_pb2.Status:
-    message = f"a call may take {seconds:g} s at most; take up what it was about with another one"
+    message = f"the call has reached its maximum duration of {seconds:g} s; call again to go on"
     return status(grpc.StatusCode.DEADLINE_EXCEEDED, "MAX_DEADLINE", message)

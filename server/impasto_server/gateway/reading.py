@@ -1,7 +1,8 @@
-"""Takes in callers' messages: how large they may be, how long they may take, and how many at a time.
+"""Reads callers' messages within limits of size, time and number.
 
-gRPC holds a whole message, of up to `MAX_REQUEST_BYTES`, before it gives it away, whichever call it is for.
-So what is bounded is how many are awaited at a time; until one is, flow control holds its sender back.
+gRPC keeps a whole message, of up to `MAX_REQUEST_BYTES`, in memory before it hands it over, whichever call it
+is for. The number of messages that are read at the same time is therefore limited. Flow control holds a
+sender back until its message is read.
 """
 
 from __future__ import annotations
@@ -25,27 +26,27 @@ from impasto_server.gateway.weighing import Malformed, Overweight, weigh
 from impasto_server.shares import Shares
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
-"""Length of the largest message."""
+"""Maximum size of a message."""
 
 FAIR_SECONDS = 10.0
-"""What a request with images has at least to come in, while others wait that have nothing."""
+"""Minimum time in seconds that a request with images gets to arrive while other tenants wait for memory."""
 
 _WAIT_SECONDS = 60.0
 _PRESS_SECONDS = 0.5
 _RETRY_SECONDS = 5.0
-# Also what one message can have the event loop do: all that is done with a text or a list takes time.
+# This also limits how long one message can occupy the event loop: all work on texts and lists takes time.
 _BESIDE_IMAGES = 64 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What the messages of a call are.
+    """The limits for the messages of a call.
 
     Attributes:
-        most_bytes: length of one, at most.
-        seconds: time that one may take to come, and a caller to send it.
-        at_once: how many of one tenant are awaited at a time.
-        stand_in: what is taken for a message that does not come soon; None: the call ends with an error.
+        most_bytes: maximum size of a message.
+        seconds: maximum time until a message has arrived.
+        at_once: maximum messages of one tenant that are read at the same time.
+        stand_in: used in place of a message that does not arrive in time; None: the call ends with an error.
     """
 
     most_bytes: int
@@ -57,14 +58,14 @@ class Kind:
 SMALL = Kind(_BESIDE_IMAGES, 5.0, 2)
 PIECE = Kind(4 * 1024 * 1024 + 4096, 120.0, 4)
 DIALOGUE = Kind(_BESIDE_IMAGES, 120.0, 4)
-"""Of a stream that asks one thing after another, as people or tools come to it."""
+"""For a stream of questions, with pauses between them."""
 
 WITH_IMAGES = Kind(MAX_REQUEST_BYTES, 120.0, 2)
 HEALTH = Kind(4096, 0.02, 1, stand_in=b"")
-"""Anybody may ask. Who does not get to be heard asks for the server as a whole."""
+"""Health checks need no access. A request that does not arrive in time counts as one for the whole server."""
 
 Parse = Callable[[bytes], Any]
-"""Makes a message of its bytes."""
+"""Parses a message."""
 
 _SERVICE = "/impasto.v1.StyleTransfer/"
 _KINDS = {
@@ -78,20 +79,20 @@ _KINDS = {
 
 
 def kind_of(method: str) -> Kind:
-    """What the messages of a method are, named as in "/package.Service/Method"."""
+    """Returns the limits for a method, named as in "/package.Service/Method"."""
     return _KINDS.get(method, SMALL)
 
 
 @dataclasses.dataclass(eq=False)
 class _Hold:
-    """What a call has of the memory for requests.
+    """A call's share of the memory for requests.
 
     Attributes:
-        tenant: whose call it is.
-        memory: what it has it from.
-        size: bytes.
-        since: time of the event loop since when its message is awaited.
-        too_slow: told when others have waited for it for long enough.
+        tenant: the caller.
+        memory: the memory for requests.
+        size: in bytes.
+        since: event-loop time since which its message is awaited.
+        too_slow: set when other tenants have waited long enough for this memory.
     """
 
     tenant: str
@@ -101,7 +102,7 @@ class _Hold:
     too_slow: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
 
     def shrink(self, size: int) -> None:
-        """Gives back what there is beyond a size."""
+        """Gives back all but `size` bytes."""
         less = self.size - size
         if less > 0:
             self.size = size
@@ -112,9 +113,9 @@ _hold: contextvars.ContextVar[_Hold] = contextvars.ContextVar("hold")
 
 
 def put_away() -> None:
-    """The images of the current call's request are not in memory any more: gives their room back.
+    """Gives back the current call's share of the memory for requests, once its images are stored.
 
-    Harmless when repeated, and where there is no call.
+    Does nothing if it was called before, or outside of a call.
     """
     hold = _hold.get(None)
     if hold is not None:
@@ -127,22 +128,22 @@ class Reading:
     def __init__(self, memory: int) -> None:
         """
         Args:
-            memory: what requests with images may take together, bytes, from when they begin to come until
-                their images are put away; one tenant gets half of it. At least two of the largest.
+            memory: maximum bytes for all requests with images, from when they begin to arrive until their
+                images are stored. One tenant gets half of it. At least twice the largest request.
         """
         self._turns = {kind: Shares(kind.at_once) for kind in (SMALL, PIECE, DIALOGUE, HEALTH)}
         self._memory = Shares(memory // 2, memory)
-        # Those with images that are coming in.
+        # The calls whose requests with images are arriving.
         self._coming: set[_Hold] = set()
 
     @property
     def held_bytes(self) -> int:
-        """What requests with images take now."""
+        """The memory that requests with images use now."""
         return self._memory.taken
 
     @contextlib.contextmanager
     def of(self, tenant: str) -> Iterator[None]:
-        """The reading of one call of a tenant. At its end nothing is held for it any more."""
+        """Reads for one call of a tenant. At the end of the block all its memory is given back."""
         _hold.set(_Hold(tenant, self._memory))
         try:
             yield
@@ -150,11 +151,11 @@ class Reading:
             put_away()
 
     async def message(self, context: Any, kind: Kind, parse: Parse | None) -> Any:
-        """The only message of a call.
+        """Reads the only message of a call.
 
         Raises:
-            CallError: INVALID_ARGUMENT: there is none, it is too large or it is none of this call's.
-                DEADLINE_EXCEEDED: it does not come. RESOURCE_EXHAUSTED: too many others are awaited.
+            CallError: INVALID_ARGUMENT: the message is missing, too large or malformed. DEADLINE_EXCEEDED: it
+                does not arrive in time. RESOURCE_EXHAUSTED: too many other messages are awaited.
         """
         try:
             async with self._turn(kind):
@@ -164,15 +165,16 @@ class Reading:
                 raise
             data = kind.stand_in
         if data is None:
-            raise CallError(invalid_argument([("request", "is missing; send one message")]))
+            raise CallError(invalid_argument([("request", "is missing; send a message")]))
         return _parsed(data, kind, parse)
 
     async def messages(self, context: Any, kind: Kind, parse: Parse | None) -> AsyncGenerator[Any, None]:
-        """The messages of a call that streams them. Each counts as awaited until the next is asked for, since
-        what is done with it takes time, too. Has to be closed.
+        """Yields the messages of a call that streams them. The generator must be closed.
+
+        A message counts towards `at_once` until the next is asked for, because its handling takes time too.
 
         Raises:
-            CallError: as `message`; that there is none is no error.
+            CallError: as `message`, except that there need not be any message.
         """
         while True:
             async with self._turn(kind):
@@ -182,7 +184,7 @@ class Reading:
                 yield _parsed(data, kind, parse)
 
     async def _next(self, context: Any, kind: Kind) -> bytes | None:
-        """The next message of a call; None after the last."""
+        """Reads the next message of a call; None after the last."""
         too_slow = asyncio.ensure_future(_hold.get().too_slow.wait())
         reading = asyncio.ensure_future(context.read())
         try:
@@ -201,7 +203,7 @@ class Reading:
 
     @contextlib.asynccontextmanager
     async def _turn(self, kind: Kind) -> AsyncIterator[None]:
-        """The right to await a message. For one with images that is room in memory, which the call keeps."""
+        """Waits for the right to read a message. For one with images this is memory, which the call keeps."""
         hold = _hold.get()
         turns = self._turns.get(kind)
         wait = _WAIT_SECONDS if kind.stand_in is None else kind.seconds / 2
@@ -223,7 +225,7 @@ class Reading:
 
     @contextlib.asynccontextmanager
     async def _pressing(self, tenant: str) -> AsyncIterator[None]:
-        """As long as a tenant waits that has nothing, those do not have all the time who have something."""
+        """While a tenant without any memory waits, ends slow requests of tenants that have some."""
         pressing = asyncio.create_task(self._press(tenant))
         try:
             yield
@@ -236,7 +238,7 @@ class Reading:
             await asyncio.sleep(_PRESS_SECONDS)
             slow = [hold for hold in self._coming if loop.time() - hold.since >= FAIR_SECONDS]
             if slow and not self._memory.of(tenant):
-                # Of the tenant that has most, the one that takes longest.
+                # The slowest request of the tenant that has the most memory.
                 first = max(slow, key=lambda hold: (self._memory.of(hold.tenant), -hold.since))
                 first.too_slow.set()
 
@@ -245,14 +247,18 @@ async def _take(shares: Shares, tenant: str, amount: int, wait: float) -> None:
     try:
         await shares.take(tenant, amount, wait)
     except asyncio.TimeoutError:
-        subject, which = (f"tenant:{tenant}", " of your") if shares.of(tenant) else ("server", "")
-        message = f"the server takes in as many{which} requests as it can; try again"
+        subject, whose = (f"tenant:{tenant}", " of yours") if shares.of(tenant) else ("server", "")
+        message = f"the server is receiving too many requests{whose} at the same time; try again"
         raise CallError(exhausted("TOO_MANY_REQUESTS", subject, message, _RETRY_SECONDS)) from None
 
 
 def _slow(kind: Kind, *, others_wait: bool) -> status_pb2.Status:
     seconds, why = (FAIR_SECONDS, " while others waited") if others_wait else (kind.seconds, "")
-    message = f"the request did not come within {seconds:g} s{why}; send it sooner, or in smaller parts"
+    message = (
+        f"the request did not arrive within {seconds:g} s{why}; send smaller images, or upload them first"
+        if kind is WITH_IMAGES
+        else f"the request did not arrive within {seconds:g} s{why}; send it sooner, or in smaller parts"
+    )
     return status(grpc.StatusCode.DEADLINE_EXCEEDED, "SLOW_REQUEST", message)
 
 
@@ -270,12 +276,12 @@ def _parsed(data: bytes, kind: Kind, parse: Parse | None) -> Any:
     except Overweight as error:
         raise CallError(invalid_argument([("request", str(error))])) from None
     except (Malformed, DecodeError):
-        fault = "is no message that this call takes; make it with code from the server's .proto files"
+        fault = "is not a message for this call; use code generated from the server's .proto files"
         raise CallError(invalid_argument([("request", fault)])) from None
 
 
 @functools.lru_cache
 def _type_of(parse: Parse) -> Descriptor | None:
-    """What a deserializer makes, if that is messages."""
+    """Returns the type of message that a deserializer makes; None if it does not make messages."""
     empty = parse(b"")
     return cast(Descriptor, empty.DESCRIPTOR) if isinstance(empty, Message) else None

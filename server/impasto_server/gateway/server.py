@@ -1,4 +1,4 @@
-"""The gateway's process: listens, and ends in good order."""
+"""The gateway's process: starts the server, and shuts it down in good order."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ from impasto_server.gateway.service import StyleTransfer
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.styles import StyleLibrary
 from impasto_server.jobs.registry import Registry
+from impasto_server.store.blobs import make_folder
 from impasto_server.store.errors import StoreError
 from impasto_server.store.facade import AsyncStore
 from impasto_server.store.store import Store
@@ -47,16 +48,16 @@ MOCK_MODULE = "impasto_server.mock"
 
 SERVICE = style_transfer_pb2.DESCRIPTOR.services_by_name["StyleTransfer"].full_name
 
-# With the 25 seconds of a drain, the 2 that stopped jobs and their last changes have, and what a worker takes
-# to end, less than 30.
+# Together with the 25 seconds of a drain, 2 seconds each for stopped jobs and their last changes, and the end
+# of the workers, this is less than 30 seconds.
 _GRACE_SECONDS = 1.0
 
 
 async def serve(settings: Settings) -> None:
-    """Serves until SIGTERM, SIGINT or, if private, the end of stdin; prints its address on stdout as JSON.
+    """Serves until SIGTERM, SIGINT or, if private, the end of stdin. Prints its address to stdout as JSON.
 
     Raises:
-        ConfigurationError: it cannot be run like this.
+        ConfigurationError: the server cannot run with these settings.
     """
     if not settings.mock:
         check_devices(settings.devices)
@@ -136,7 +137,7 @@ async def _serve(
         await servicer.enter_graceful_shutdown()
         registry.begin_drain()
         await placer.drain(settings.drain)
-        # No new calls from here on. gRPC would end the others without a word on what to do.
+        # From here on there are no new calls. gRPC would end the open ones without saying what to do.
         stopping = asyncio.create_task(server.stop(2 * _GRACE_SECONDS + 0.5))
         await access.end_calls(shutting_down(), grace=_GRACE_SECONDS)
         await stopping
@@ -145,14 +146,20 @@ async def _serve(
 
 @contextlib.contextmanager
 def _store(settings: Settings) -> Iterator[Store]:
-    """The store, in the data folder; a temporary one goes with the server."""
+    """Opens the store in the data folder; a server that keeps nothing has a temporary data folder."""
     temporary = TemporaryFolder("impasto-data-") if settings.keeps_nothing else None
+    folder = settings.data_folder if temporary is None else temporary.path
     try:
         try:
-            store = Store(
-                settings.data_folder if temporary is None else temporary.path,
-                quota_bytes=settings.max_stored_bytes_per_tenant or None,
-            )
+            make_folder(folder)
+        except StoreError as error:
+            cause = error.__cause__
+            reason = cause.strerror if isinstance(cause, OSError) else str(error)
+            raise ConfigurationError(
+                f"the data folder {folder} cannot be made ({reason}); give another one with --data-dir"
+            ) from error
+        try:
+            store = Store(folder, quota_bytes=settings.max_stored_bytes_per_tenant or None)
         except StoreError as error:
             raise ConfigurationError(str(error)) from error
         try:
@@ -189,7 +196,7 @@ def _worker_arguments(settings: Settings) -> list[str]:
 
 
 def tell_systemd(state: str) -> None:
-    """Tells the service manager, if there is one that wants to know (sd_notify)."""
+    """Notifies systemd of the server's state, if it runs the server (sd_notify)."""
     path = os.environ.get("NOTIFY_SOCKET")
     if path:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
@@ -197,7 +204,7 @@ def tell_systemd(state: str) -> None:
 
 
 def _stop_event(fleet: Fleet) -> asyncio.Event:
-    """Set by SIGTERM or SIGINT; a second signal ends the process at once."""
+    """Returns an event that SIGTERM and SIGINT set. A second signal ends the process at once."""
     stop = asyncio.Event()
 
     def on_signal(number: signal.Signals) -> None:
@@ -215,7 +222,7 @@ def _on_stdin_end(callback: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
 
     def wait() -> None:
-        # Not sys.stdin: a thread blocked in it would hold its lock when the interpreter ends.
+        # Not sys.stdin: a thread that waits in it would keep its lock when the interpreter ends.
         with contextlib.suppress(OSError):
             while os.read(sys.stdin.fileno(), 4096):
                 pass
@@ -230,8 +237,8 @@ async def _follow_fleet(servicer: health.aio.HealthServicer, fleet: Fleet) -> No
             async for ready in fleet.readiness():
                 await _tell_health(servicer, serving=ready)
         except Exception:
-            # Else health would stay as it is for ever.
-            _log.exception("health cannot be told")
+            # An error that ended this loop would leave the health status as it is for ever.
+            _log.exception("health status cannot be set")
             await asyncio.sleep(1)
 
 

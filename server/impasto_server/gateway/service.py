@@ -52,10 +52,10 @@ _STATES = frozenset(pb.JobState.values()) - {pb.JOB_STATE_UNSPECIFIED}
 
 
 class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
-    """Answers the calls: what a call does to a job is the job's, what it reads and stores the store's.
+    """Answers the calls. Changes of a job are the job's methods; images and results are the store's.
 
     Calls that stream are coroutines that write, not async generators: a generator whose caller is gone may
-    never resume past its `yield`, so that its clean-up would wait for the garbage collector.
+    never resume after its `yield`, and its clean-up would wait for the garbage collector.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
     ) -> None:
         """
         Args:
-            settings: how the server is run.
-            fleet: the workers, which it describes to callers.
+            settings: of the server.
+            fleet: the workers, described to callers.
             registry: the jobs.
-            access: tells who calls.
+            access: identifies the callers.
             metrics: counts watchers and previews.
             styles: the named styles.
             intake: reads pictures.
@@ -114,7 +114,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         tenant = self._access.tenant().name
         if self._registry.draining:
             raise CallError(shutting_down())
-        # Before anything is stored for a job that there is no room for.
+        # Check first, so that nothing is stored for a job that would be refused.
         if not await self._registry.is_known(tenant, request.request_id):
             self._registry.check_room(tenant)
         record = await self._submissions.record(request, tenant, linger)
@@ -133,7 +133,8 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         size = _page_size(request.page_size, _MAX_PAGE)
         states = set(request.states)
         if unknown := states - _STATES:
-            remedy = f"names the unknown state {min(unknown)}; give states such as JOB_STATE_RUNNING"
+            names = ", ".join(pb.JobState.Name(state) for state in sorted(_STATES))
+            remedy = f"has the unknown state {min(unknown)}; give states of {names}"
             raise CallError(invalid_argument([("states", remedy)]))
         records, token = await self._store.read(
             self._store.store.jobs.list,
@@ -178,7 +179,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         return await self._registry.get(name, self._access.tenant().name)
 
     def _shown(self, message: pb.Job) -> pb.Job:
-        """The job with the time at which it will be deleted, and a title that is safe to print."""
+        """Adds the time at which the job will be deleted, and makes its title safe to print."""
         message.title = shown(message.title)
         if is_final(message):
             keep_ns = round(self._settings.keep_results_for * 1e9)
@@ -203,7 +204,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
             remedy = f"is {wait:g} s; give 0 s to {_MAX_WAIT:g} s"
             raise CallError(invalid_argument([("wait", remedy)]))
         job = await self._watchable(request.name)
-        # Also without waiting: who looks now and then wants previews to be made.
+        # Also for a caller that does not wait: previews are made only while somebody watches.
         watcher = job.watch(after_sequence=request.after_sequence)
         try:
             event = await newer_preview(job, watcher, request.after_sequence, wait)
@@ -280,5 +281,6 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
 
 def _page_size(wanted: int, most: int) -> int:
     if not 0 <= wanted <= most:
-        raise CallError(invalid_argument([("page_size", f"is {wanted}; give 1 to {most}")]))
+        remedy = f"is {wanted}; give 1 to {most}, or 0 for the default"
+        raise CallError(invalid_argument([("page_size", remedy)]))
     return wanted or min(_DEFAULT_PAGE, most)

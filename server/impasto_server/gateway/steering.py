@@ -1,4 +1,4 @@
-"""What `UpdateJob` may change of a job, and the job with it changed."""
+"""Applies an `UpdateJob` request to a job."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ _PATHS = (
     *(f"preview.{field}" for field in _PREVIEW),
 )
 
-# The default of one field may depend on another.
+# The fields whose defaults depend on a field.
 _FOLLOWERS = {
     field: tuple(other.name for other in FIELDS if field in other.default.decided_by) for field in STEERABLE
 }
 
 
 def changed_job(job: pb.Job, request: pb.UpdateJobRequest) -> pb.Job:
-    """The job as the request wants it: recipe whole and resolved, preview, priority and title.
+    """Returns the job with the request's changes of recipe, preview, priority and title; the recipe resolved.
 
     Raises:
         CallError: INVALID_ARGUMENT: a path cannot be changed, or a value is out of range.
     """
     paths = list(dict.fromkeys(request.update_mask.paths))
     faults = [
-        ("update_mask", f"names {quoted(path)!r}, which cannot be changed; give some of {', '.join(_PATHS)}")
+        ("update_mask", f"names {quoted(path)!r}, which cannot be changed; give paths of {', '.join(_PATHS)}")
         for path in paths
         if path not in _PATHS
     ]
     if not paths:
-        faults.append(("update_mask", "is empty; name what to change, such as recipe.content_weight"))
+        faults.append(("update_mask", "is empty; name the fields to change, such as recipe.content_weight"))
     if faults:
         raise CallError(invalid_argument(faults))
     changed = pb.Job()
@@ -57,14 +57,14 @@ def changed_job(job: pb.Job, request: pb.UpdateJobRequest) -> pb.Job:
 
 
 def _take(changed: pb.Job, given: pb.Job, path: str) -> None:
-    """One path's value; its default if it is not set."""
+    """Copies the field at a path; if it is not set, the field gets its default."""
     *parents, field = path.split(".")
     for parent in parents:
         changed, given = getattr(changed, parent), getattr(given, parent)
     changed.ClearField(field)
     if field in ("effort", "evaluations"):
         changed.ClearField("duration")
-    # Only what is set is listed. Nothing else of the message is copied: it may be large.
+    # Only fields that are set are listed. The rest of the message is not copied, because it can be large.
     value = next((value for descriptor, value in given.ListFields() if descriptor.name == field), None)
     if isinstance(value, Message):
         getattr(changed, field).CopyFrom(value)
@@ -89,6 +89,6 @@ def _settle_recipe(changed: pb.Job, fields: set[str]) -> list[tuple[str, str]]:
             faults = [fault]
         else:
             changed.recipe.CopyFrom(recipe_to_proto(resolved))
-            # What is made cannot be taken back: fewer evaluations than that mean that it is enough.
+            # Evaluations cannot be undone. A smaller number ends the painting.
             changed.recipe.evaluations = max(changed.recipe.evaluations, changed.progress.evaluation)
     return [(f"job.recipe.{fault.field}", fault.remedy) for fault in faults]

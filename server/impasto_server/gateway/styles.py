@@ -1,4 +1,4 @@
-"""The styles that callers may name: a folder of paintings, and one that comes with the program."""
+"""Named styles: the paintings in a folder, and one built-in painting."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _BUILT_IN = ("starry-night", "The Starry Night")
 
 
 class BadPageToken(ValueError):
-    """The token is none that was given for this list."""
+    """The page token does not belong to this list."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Style:
-    """A painting of the library; `stamp` changes with its file."""
+    """A painting of the library. Its `stamp` changes when its file changes."""
 
     name: str
     title: str
@@ -38,13 +38,13 @@ class _Style:
 
 
 class StyleLibrary:
-    """Named styles, read again when the folder changes."""
+    """Named styles. The folder is read again when it changes."""
 
     def __init__(self, folder: Path | None, intake: Intake) -> None:
         """
         Args:
-            folder: of images; None for the built-in style alone.
-            intake: looks at them, and makes the thumbnails.
+            folder: of paintings; None for the built-in style only.
+            intake: reads the paintings, and makes thumbnails.
         """
         self._folder = folder
         self._intake = intake
@@ -52,10 +52,10 @@ class StyleLibrary:
         self._lock = asyncio.Lock()
 
     async def page(self, page_size: int, page_token: str = "") -> tuple[list[pb.NamedStyle], str]:
-        """Styles in the order of their names, and the token of the next page, empty after the last.
+        """Returns styles in the order of their names, and the token of the next page, empty after the last.
 
         Raises:
-            BadPageToken: the token is none of ours.
+            BadPageToken: the token does not belong to this list.
         """
         after = _decoded(page_token)
         page: list[pb.NamedStyle] = []
@@ -71,7 +71,7 @@ class StyleLibrary:
         return page, ""
 
     async def get(self, name: str) -> bytes | None:
-        """A painting's file, by its name ("styles/starry-night"); None if there is no such."""
+        """Returns a painting's file by its name, such as "styles/starry-night"; None if there is none."""
         styles = await asyncio.to_thread(self._styles)
         style = next((style for style in styles if style.name == name), None)
         if style is None or await self._described(style) is None:
@@ -79,7 +79,7 @@ class StyleLibrary:
         try:
             return await asyncio.to_thread(style.file.read_bytes)
         except OSError:
-            # Taken away since the folder was read.
+            # Removed since the folder was read.
             return None
 
     def _styles(self) -> list[_Style]:
@@ -95,7 +95,7 @@ class StyleLibrary:
             try:
                 found = path.stat()
             except OSError:
-                continue  # Taken away since the folder was read.
+                continue  # Removed since the folder was read.
             taken.add(name)
             styles.append(_Style(name, title, path, (str(path), found.st_mtime_ns, found.st_size)))
         current = {(style.name, style.stamp) for style in styles}
@@ -106,7 +106,7 @@ class StyleLibrary:
         if self._folder is None:
             return []
         try:
-            # A hidden one is a program's own, as the "._x.jpg" that macOS leaves beside x.jpg.
+            # Hidden files belong to programs, such as the "._x.jpg" that macOS writes beside x.jpg.
             shown = [p for p in self._folder.iterdir() if not p.name.startswith(".")]
             return [p for p in shown if p.suffix.lower() in _SUFFIXES and p.is_file()]
         except OSError as error:
@@ -114,7 +114,7 @@ class StyleLibrary:
             return []
 
     async def _described(self, style: _Style) -> pb.NamedStyle | None:
-        """The style with its thumbnail, made once; None if it cannot be read."""
+        """Returns the style with its thumbnail, which is made once; None if it cannot be read."""
         key = (style.name, style.stamp)
         async with self._lock:
             if key not in self._shown:
@@ -123,7 +123,7 @@ class StyleLibrary:
                         Source(style.file), _THUMBNAIL_SIDE, _THUMBNAIL_BYTES
                     )
                 except OSError as error:
-                    # Perhaps it can be the next time.
+                    # Not remembered: it can perhaps be read the next time.
                     _log.warning("style not read path=%s error=%r", style.file, str(error))
                     return None
                 except PictureFault as error:
@@ -141,18 +141,18 @@ class StyleLibrary:
 
 
 def _decoded(page_token: str) -> str:
-    """The name after which a page begins."""
+    """Returns the name after which a page begins."""
     try:
         after = base64.urlsafe_b64decode(page_token.encode("ascii")).decode()
     except ValueError as error:
-        raise BadPageToken("the page token is none of ours") from error
+        raise BadPageToken("the page token does not belong to this list") from error
     if page_token and not after.startswith("styles/"):
-        raise BadPageToken("the page token is none of ours")
+        raise BadPageToken("the page token does not belong to this list")
     return after
 
 
 def _built_in() -> Path:
-    # Data of the same distribution; nothing of the client is run for it.
+    # The file is in the client's package; no code of the client is imported for it.
     return Path(str(importlib.resources.files("impasto").joinpath("data/starry_night.jpg")))
 
 

@@ -1,4 +1,4 @@
-"""From a request to a job that can be stored: its images are looked at and put away, and it is checked."""
+"""Turns a request into a job that can be stored: checks the request and stores its images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from impasto_server.contract.pictures import Intake, PictureFault, Source
 from impasto_server.contract.recipes import recipe_to_proto
 from impasto_server.engine.recipe import MAX_IMAGE_PIXELS, MAX_REGIONS, MAX_STYLES
 from impasto_server.gateway.answering import image_missing
-from impasto_server.gateway.checks import Size, check_request
+from impasto_server.gateway.checks import NO_SOURCE, Size, check_request
 from impasto_server.gateway.styles import StyleLibrary
 from impasto_server.jobs.states import copied, new_name, now
 from impasto_server.store.blobs import digest
@@ -28,29 +28,29 @@ Request = pb.StylizeRequest | pb.CreateJobRequest
 
 
 class Submissions:
-    """Takes requests for jobs."""
+    """Makes jobs from requests."""
 
     def __init__(self, store: AsyncStore, styles: StyleLibrary, intake: Intake) -> None:
         """
         Args:
-            store: where images are kept.
+            store: keeps the images.
             styles: the named styles.
-            intake: looks at images.
+            intake: describes the images.
         """
         self._store = store
         self._styles = styles
         self._intake = intake
 
     async def record(self, request: Request, tenant: str, linger: float | None) -> Record:
-        """The job that a request asks for, with its images stored.
+        """Makes the job that a request asks for, and stores its images.
 
         Args:
-            request: what a caller sent. Its images become digests: it is not copied, since it may be large.
-            tenant: whose it is.
-            linger: seconds that the job outlives its last watcher; None: it does not depend on watchers.
+            request: from a caller. Its images are replaced by digests in place; a copy could be large.
+            tenant: the caller.
+            linger: seconds for which the job goes on without a watcher; None for no limit.
 
         Raises:
-            CallError: the request is at fault, or names an image or a style that is not there.
+            CallError: the request is invalid, or names an image or a style that does not exist.
             QuotaExceeded, StoreError: an image cannot be stored.
         """
         images = _Images(tenant, self._store, self._styles, self._intake)
@@ -59,16 +59,17 @@ class Submissions:
         too_many = {"styles": len(spec.styles) > MAX_STYLES, "regions": len(spec.regions) > MAX_REGIONS}
         for path, image in images_of(spec):
             if too_many.get(path.partition("[")[0]):
-                # It is refused for that.
+                # The request is refused because of the number.
                 continue
             try:
                 found[path] = await images.look_at(image)
             except PictureFault as fault:
-                # Its traceback would keep the bytes of the picture.
+                # The traceback would keep the bytes of the picture in memory.
                 found[path] = fault.with_traceback(None)
         checked = check_request(request, found)
         await images.put_away()
-        # A copy: a part of a request keeps the memory of all of it, its images too, as long as the job lives.
+        # Copied, because a part of a message keeps the whole message in memory, with its images, for as long
+        # as the job lives.
         spec = copied(spec)
         whole = hashlib.sha256()
         for part in (spec, request.preview):
@@ -97,7 +98,7 @@ class Submissions:
 
 
 class _Images:
-    """The images of one request. One that is stored stays a digest: it is not read again."""
+    """The images of one request. An image that is given by its digest is not read again."""
 
     def __init__(self, tenant: str, store: AsyncStore, styles: StyleLibrary, intake: Intake) -> None:
         self._tenant = tenant
@@ -106,22 +107,22 @@ class _Images:
         self._intake = intake
         # By digest: (width, height) in pixels.
         self._sizes: dict[str, Size] = {}
-        # Those that came with the request, or are named styles: looked at and not stored yet.
+        # Images that came with the request, and named styles: described and not yet stored.
         self._new: dict[str, tuple[bytes, bool]] = {}
         self._sent: list[tuple[pb.Image, str]] = []
 
     async def look_at(self, image: pb.Image) -> Size:
-        """Width and height of an image in pixels.
+        """Returns the width and height of an image in pixels.
 
         Raises:
-            PictureFault: it cannot be accepted.
-            CallError: it is named, and is not there.
+            PictureFault: the image cannot be accepted.
+            CallError: the image is given by digest or style name, and does not exist.
         """
         source = image.WhichOneof("source")
         if source == "sha256":
             return await self._stored(image.sha256)
         if source == "encoded":
-            # Each look at the field makes a copy.
+            # Each access to the field makes a copy.
             data = image.encoded
             if not data:
                 raise PictureFault("is empty; give the bytes of a PNG, JPEG, WebP or TIFF file")
@@ -129,13 +130,13 @@ class _Images:
             _check_raw(image.raw)
             data = image.raw.SerializeToString(deterministic=True)
         elif source == "style":
-            # Its bytes are stored: the folder of styles may change while the job waits.
+            # The style's bytes are stored, because the folder of styles can change while the job waits.
             style = await self._styles.get(image.style)
             if style is None:
                 raise CallError(not_found(image.style))
             data = style
         else:
-            raise PictureFault("is missing; give `encoded` bytes of a file or `raw` pixels")
+            raise PictureFault(NO_SOURCE)
         sha256 = await self._store.load(digest, data)
         self._sent.append((image, sha256))
         if sha256 not in self._sizes:
@@ -144,7 +145,7 @@ class _Images:
         return self._sizes[sha256]
 
     async def put_away(self) -> None:
-        """Stores the images that came with the request, and puts their digests in their place."""
+        """Stores the images that came with the request, and replaces them by their digests."""
         images = self._store.store.images
         for sha256, (data, raw) in self._new.items():
             await self._store.files(images.put, self._tenant, data, raw=raw, size=self._sizes[sha256])
@@ -162,7 +163,7 @@ class _Images:
 
     async def _stored(self, sha256: str) -> Size:
         if not DIGEST.fullmatch(sha256):
-            raise PictureFault("is no SHA-256; give 64 lower-case hexadecimal digits", "sha256")
+            raise PictureFault("is not a SHA-256; give 64 lower-case hexadecimal digits", "sha256")
         if sha256 not in self._sizes:
             stored = await self._find(sha256)
             if stored is None:
@@ -170,7 +171,7 @@ class _Images:
             if stored.width is not None and stored.height is not None:
                 self._sizes[sha256] = stored.width, stored.height
             else:
-                # Stored by an earlier version, which did not write that down.
+                # Earlier versions did not store the size.
                 source = Source(stored.path, stored.raw)
                 self._sizes[sha256] = size = (await self._intake.describe(self._tenant, source)).size
                 await self._store.change(self._store.store.images.remember_size, sha256, *size)
@@ -181,9 +182,10 @@ class _Images:
 
 
 def _check_raw(raw: pb.RawPixels) -> None:
-    """
+    """Checks the size of raw pixels.
+
     Raises:
-        PictureFault: the pixels are none, too many, or not as many as they should be.
+        PictureFault: there are none, too many, or not as many bytes as the size needs.
     """
     for side in ("width", "height"):
         if getattr(raw, side) < 1:
@@ -193,12 +195,12 @@ def _check_raw(raw: pb.RawPixels) -> None:
     pixels = math.prod((raw.width, raw.height))
     if pixels > MAX_IMAGE_PIXELS:
         raise PictureFault(
-            f"is {raw.width} × {raw.height} pixels; scale it to at most {MAX_IMAGE_PIXELS:,} pixels (width × "
-            "height)"
+            f"has {raw.width} × {raw.height} pixels; scale it down to at most {MAX_IMAGE_PIXELS:,} pixels in "
+            "total"
         )
     needed = 4 * pixels * (raw.bits_per_channel or 8) // 8
     if len(raw.rgba) != needed:
         raise PictureFault(
-            f"has {len(raw.rgba)} bytes; {raw.width} × {raw.height} pixels of R, G, B, A need {needed}",
+            f"has {len(raw.rgba):,} bytes; {raw.width} × {raw.height} pixels of R, G, B, A need {needed:,}",
             "raw.rgba",
         )

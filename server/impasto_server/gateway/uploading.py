@@ -1,4 +1,4 @@
-"""`UploadImage`: an image that comes in pieces, and may be gone on with after any break."""
+"""Receives an image in pieces, for `UploadImage`. An interrupted upload can be continued."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MAX_UPLOAD_BYTES = 256 * 1024 * 1024
 async def take_upload(
     pieces: AsyncIterator[pb.UploadImageRequest], tenant: str, store: AsyncStore, intake: Intake
 ) -> pb.UploadImageResponse:
-    """Takes the pieces of one image, and says how far it has come.
+    """Stores the pieces of one image, and returns how many bytes are stored.
 
     Raises:
-        CallError: a piece is at fault, or the image is.
-        QuotaExceeded, TooManyUploads, StoreError: it cannot be stored.
+        CallError: a piece or the image is invalid.
+        QuotaExceeded, TooManyUploads, StoreError: the image cannot be stored.
     """
     uploads = store.store.uploads
     sha256, size, committed = "", 0, 0
@@ -32,41 +32,39 @@ async def take_upload(
             committed, complete = await store.files(uploads.offset, tenant, sha256, size)
             if complete:
                 return pb.UploadImageResponse(committed_bytes=size, complete=True)
-        # An earlier call may have brought all the bytes, and been left before the image was made of them.
+        # An earlier call may have sent all bytes, and been cancelled before the upload became an image.
         if piece.data and committed < size:
             try:
                 committed = await store.files(uploads.append, tenant, sha256, size, piece.offset, piece.data)
             except DigestMismatch as error:
                 raise CallError(invalid_argument([("data", str(error))])) from None
             except WrongOffset as error:
-                message = (
-                    f"the upload has come to byte {error.committed}, not {piece.offset}; go on from there"
-                )
+                message = f"the offset is {piece.offset}, but the upload continues at {error.committed}"
                 raise CallError(failed_precondition("WRONG_OFFSET", sha256, message)) from None
         if committed >= size:
             await _finish(tenant, sha256, size, store, intake)
             return pb.UploadImageResponse(committed_bytes=size, complete=True)
     if not sha256:
-        raise CallError(invalid_argument([("sha256", "is missing; the first message gives it")]))
+        raise CallError(invalid_argument([("sha256", "is missing; give it in the first message")]))
     return pb.UploadImageResponse(committed_bytes=committed, complete=False)
 
 
 def _check(sha256: str, size: int) -> None:
     faults = []
     if not DIGEST.fullmatch(sha256):
-        faults.append(("sha256", "is no SHA-256; give 64 lower-case hexadecimal digits"))
+        faults.append(("sha256", "is not a SHA-256; give 64 lower-case hexadecimal digits"))
     if not 0 < size <= MAX_UPLOAD_BYTES:
-        faults.append(("size_bytes", f"is {size}; give 1 to {MAX_UPLOAD_BYTES}"))
+        faults.append(("size_bytes", f"is {size:,} bytes; give 1 to {MAX_UPLOAD_BYTES:,}"))
     if faults:
         raise CallError(invalid_argument(faults))
 
 
 async def _finish(tenant: str, sha256: str, size: int, store: AsyncStore, intake: Intake) -> None:
-    """Makes an image of an upload that has all its bytes.
+    """Makes an upload that has all its bytes an image.
 
     Raises:
-        CallError: INVALID_ARGUMENT: they are others than announced, or not an image that is accepted; the
-            upload is forgotten.
+        CallError: INVALID_ARGUMENT: the bytes do not have the announced digest, or are not an image that is
+            accepted; the upload is deleted.
     """
     uploads = store.store.uploads
     try:
@@ -79,9 +77,9 @@ async def _finish(tenant: str, sha256: str, size: int, store: AsyncStore, intake
         await store.files(uploads.forget, tenant, sha256, size)
         raise CallError(invalid_argument([("data", str(fault))])) from None
     except FileNotFoundError:
-        # Another call of the same upload was quicker, or has had it forgotten.
+        # Another call has finished or deleted the same upload.
         _, complete = await store.files(uploads.offset, tenant, sha256, size)
         if complete:
             return
-        message = "the upload was changed by another call meanwhile; look how far it has come, and go on"
+        message = "another call has changed this upload; ask for its committed bytes, and continue there"
         raise CallError(failed_precondition("WRONG_OFFSET", sha256, message)) from None

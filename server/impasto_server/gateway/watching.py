@@ -18,8 +18,10 @@ async def relay(
     heartbeat_interval: float,
     metrics: Metrics,
 ) -> pb.JobEvent | None:
-    """Writes a watcher's events until they end, and a heartbeat whenever nothing else came for
-    `heartbeat_interval` seconds; returns the last."""
+    """Writes a watcher's events until they end, and returns the last one.
+
+    Writes a heartbeat when no event came for `heartbeat_interval` seconds.
+    """
     metrics.watchers(+1)
     skipped = 0
     event: pb.JobEvent | None = None
@@ -43,8 +45,12 @@ async def relay(
 async def newer_preview(
     job: Job, watcher: Watcher, after_sequence: int, seconds: float
 ) -> pb.JobEvent | None:
-    """The newest preview after a sequence, once there is one; None if there is none after so many seconds, or
-    once the job is final or the server is ending."""
+    """Waits for a preview that is newer than a sequence number.
+
+    Returns:
+        The newest preview's event; None if there is none within `seconds`, or once the job is final or the
+        server is shutting down.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while True:
@@ -57,5 +63,5 @@ async def newer_preview(
         try:
             await watcher.next(left)
         except (asyncio.TimeoutError, StopAsyncIteration):
-            # There may be one all the same.
+            # Look for a preview once more, then give up.
             deadline = 0.0

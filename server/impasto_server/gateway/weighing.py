@@ -1,7 +1,7 @@
-"""What a message costs beside its images, found before it is parsed.
+"""Measures a message without its images, before it is parsed.
 
-A message of a megabyte may have half a million fields of two bytes, and an object for each would take a
-hundred times the megabyte. A request that somebody means has its weight in its images, and little else.
+A message of one megabyte can have half a million fields of two bytes. Parsed, with an object for each field,
+it would take a hundred megabytes. An honest request is large only because of its images.
 """
 
 from __future__ import annotations
@@ -9,31 +9,31 @@ from __future__ import annotations
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 MAX_FIELDS = 4096
-"""Fields of a message, those of the messages in it included; each element of a list is one."""
+"""Maximum number of fields of a message, including nested messages; each element of a list counts."""
 
 _VARINT, _FIXED64, _LENGTH, _START, _END, _FIXED32 = range(6)
 _MAX_DEPTH = 20
 
 
 class Overweight(ValueError):
-    """A message has too much beside its images. Says how much is allowed."""
+    """A message is too large without its images. The error says how much is allowed."""
 
 
 class Malformed(ValueError):
-    """Bytes that are no protobuf message."""
+    """The bytes are not a protobuf message."""
 
 
 def weigh(data: bytes, type: Descriptor, most_bytes: int) -> None:
-    """Checks what there is beside the contents of `bytes` fields, which are taken as they are.
+    """Checks the number of fields, and the number of bytes outside `bytes` fields.
 
     Args:
-        data: a message, as it came.
-        type: what it is meant to be.
-        most_bytes: of all that is not in a `bytes` field.
+        data: a serialized message.
+        type: the expected type of the message.
+        most_bytes: maximum bytes outside `bytes` fields.
 
     Raises:
         Overweight: there are too many fields or bytes.
-        Malformed: it is no message.
+        Malformed: the data is not a message.
     """
     _Scales(data, most_bytes).weigh(0, len(data), type, _MAX_DEPTH)
 
@@ -66,7 +66,7 @@ class _Scales:
                 if field is not None and field.type == FieldDescriptor.TYPE_BYTES:
                     begin += length
                 elif field is not None and field.type != FieldDescriptor.TYPE_STRING:
-                    # A list of numbers, of which only the first has a tag: each is a byte at least.
+                    # A packed list of numbers has one tag for all, and at least one byte for each number.
                     self._fields -= length
             elif kind in (_FIXED32, _FIXED64):
                 at += 4 if kind == _FIXED32 else 8
@@ -80,8 +80,8 @@ class _Scales:
         self._bytes -= size
         if self._bytes < 0 or self._fields < 0:
             raise Overweight(
-                f"has too much in it beside its images; send at most {MAX_FIELDS} fields and "
-                f"{self._most_bytes:,} bytes of them"
+                f"is too large without its images; send at most {MAX_FIELDS:,} fields, with at most "
+                f"{self._most_bytes:,} bytes"
             )
 
     def _varint(self, at: int, end: int) -> tuple[int, int]:

@@ -58,7 +58,7 @@ def do(task: Mapping[str, Any], descriptors: Sequence[int]) -> Told:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        return {"unable": str(error)}
+        return {"unable": str(error), "errno": error.errno}
 
 
 class _File(io.FileIO):
