@@ -389,7 +389,7 @@ def test_a_worker_that_cannot_be_attended_to_is_replaced_and_no_job_is_blamed(
             assert not is_alive(first)
 
     run(check())
-    assert any("cannot be attended to" in record.message and record.exc_info for record in caplog.records)
+    assert any("worker cannot be monitored" in record.message and record.exc_info for record in caplog.records)
 
 
 @pytest.mark.parametrize(

@@ -51,13 +51,13 @@ def test_small_fields_count() -> None:
         if fits:
             weigh_request(message, 1 << 20)
         else:
-            with pytest.raises(Overweight, match="4096 fields"):
+            with pytest.raises(Overweight, match="4,096 fields"):
                 weigh_request(message, 1 << 20)
 
 
 def test_each_number_of_a_list_counts_as_a_field() -> None:
     weigh_request(pb.ListJobsRequest(states=[pb.JOB_STATE_RUNNING] * (MAX_FIELDS - 1)), 1 << 20)
-    with pytest.raises(Overweight, match="4096 fields"):
+    with pytest.raises(Overweight, match="4,096 fields"):
         weigh_request(pb.ListJobsRequest(states=[pb.JOB_STATE_RUNNING] * MAX_FIELDS), 1 << 20)
 
 

@@ -1,4 +1,4 @@
-"""Who paints: worker processes and their restarts, the stays of jobs on devices, and who is placed where.
+"""Worker processes and their restarts, the runs of jobs on devices, and the placement of jobs.
 
-Uses `jobs`, `store` and `contract`; what happens on the device itself is the worker's.
+Uses `jobs`, `store` and `contract`. What happens on the device itself is the worker's part.
 """

@@ -1,4 +1,4 @@
-"""The workers of this machine together."""
+"""All workers of this machine."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from impasto_server.temporary import TemporaryFolder
 
 _log = logging.getLogger(__name__)
 
-# sun_path holds 108 bytes, the final NUL included.
+# sun_path has 108 bytes, including the final NUL.
 _MAX_SOCKET_PATH = 107
 
 
 class Fleet:
     """One worker for each device.
 
-    Used as `async with fleet:`; `failed` ends with a `ConfigurationError` if the server cannot run as told.
+    Used as `async with fleet:`. The future `failed` ends with a `ConfigurationError` if the server cannot run
+    with its settings.
     """
 
     def __init__(
@@ -36,19 +37,21 @@ class Fleet:
         """
         Args:
             devices: names of devices ("cpu", "cuda:0", "mps"), one worker each; or "auto" alone, for
-                every GPU or else the CPU.
+                every GPU, or the CPU if there is none.
             worker_arguments: further arguments of `python -m impasto_server.worker`.
-            worker_timeout: seconds without an answer after which a worker is killed and started again; after
-                a quarter of them it gets no jobs. Above 0.
-            turn_timeout: seconds that one turn on a device may last before the same is done. Above 0.
+            worker_timeout: seconds without an answer after which a worker is killed and restarted. After a
+                quarter of this time it gets no jobs. Above 0.
+            turn_timeout: maximum duration of a turn in seconds, after which the worker is killed and
+                restarted. Above 0.
             worker_module: the program that each worker runs.
 
         Raises:
-            ConfigurationError: the devices make no sense.
+            ConfigurationError: the devices are not valid names.
         """
         if not all(devices) or ("auto" in devices and len(devices) > 1):
             raise ConfigurationError(
-                f"{','.join(devices)!r} does not name devices; give auto, or names with commas: cuda:0,cuda:1"
+                f"{','.join(devices)!r} is not a list of devices; give auto, or names separated by commas, "
+                "such as cuda:0,cuda:1"
             )
         self._wanted = list(devices)
         self._worker_timeout = worker_timeout
@@ -76,7 +79,7 @@ class Fleet:
         self.failed.cancel()
 
     def kill(self) -> None:
-        """Ends everything at once, for those who cannot wait for `__aexit__`."""
+        """Kills all workers at once, for when there is no time for `__aexit__`."""
         for worker in self._workers:
             worker.kill()
         if self._folder is not None:
@@ -84,25 +87,26 @@ class Fleet:
 
     @property
     def ready_workers(self) -> list[WorkerProcess]:
-        """Those that take jobs now: not those that are being started, or do not answer."""
+        """The workers that take jobs now: not those that are starting or do not answer."""
         return [worker for worker in self._workers if worker.ready]
 
     async def describe_devices(self) -> list[pb.Device]:
-        """The devices as they are now."""
+        """Describes the devices as they are now."""
         return list(await asyncio.gather(*(worker.describe() for worker in self._workers)))
 
     @property
     def change(self) -> asyncio.Event:
-        """Set once, when a worker becomes ready, falls silent or dies; the next change has another event."""
+        """An event that is set when a worker becomes ready, stops answering or dies. Each change has a new
+        event."""
         return self._change
 
     @property
     def restarts(self) -> int:
-        """How often workers had to be started again."""
+        """The number of restarts of all workers."""
         return sum(worker.restarts for worker in self._workers)
 
     async def readiness(self) -> AsyncIterator[bool]:
-        """Whether a worker is ready, now and after each change."""
+        """Yields whether any worker is ready, now and after each change."""
         while True:
             ready = bool(self.ready_workers)
             yield ready
@@ -142,7 +146,8 @@ class Fleet:
                 network.sha256,
                 network.origin,
             )
-            # Only now: the first has got the weights, by download if need be, and knows what "auto" is.
+            # The other workers start only now: the first has downloaded the weights if necessary, and knows
+            # which devices "auto" means.
             others = list(first.other_devices) if self._wanted == ["auto"] else self._wanted[1:]
             names = told_apart(self._wanted)[1:] if self._wanted != ["auto"] else [None] * len(others)
             for device, name in zip(others, names, strict=True):
@@ -152,13 +157,13 @@ class Fleet:
 
 
 def told_apart(devices: Sequence[str]) -> list[str | None]:
-    """A name for each device where another has the same: "cpu:0", "cpu:1"; else None, for its own name."""
+    """Returns for each device a unique name such as "cpu:1" if others have the same name, and None if not."""
     names: list[str | None] = []
     for device in devices:
         if devices.count(device) == 1:
             names.append(None)
             continue
-        # What follows a colon in "cuda:0" says which GPU it is.
+        # Not a colon after "cuda": in "cuda:0" it is followed by the number of the GPU.
         separator = ":" if device == "cpu" else "/"
         numbered = (f"{device}{separator}{number}" for number in itertools.count())
         names.append(next(name for name in numbered if name not in names and name not in devices))
@@ -166,14 +171,14 @@ def told_apart(devices: Sequence[str]) -> list[str | None]:
 
 
 def _private_folder() -> TemporaryFolder:
-    """A new folder for sockets that only this user may enter.
+    """Makes a folder for sockets that only this user can enter.
 
     Raises:
-        ConfigurationError: the folder for temporary files has too long a name.
+        ConfigurationError: the path of the folder for temporary files is too long.
     """
     for parent in (None, "/tmp"):
         folder = TemporaryFolder("impasto-run-", parent)
         if len(str(folder.path / "worker-999.sock").encode()) <= _MAX_SOCKET_PATH:
             return folder
         folder.remove()
-    raise ConfigurationError("TMPDIR is too long a path for sockets; set it to a shorter one")
+    raise ConfigurationError("the path in TMPDIR is too long for sockets; set TMPDIR to a shorter path")

@@ -1,4 +1,4 @@
-"""The pictures of a job: decoded for the worker that paints it, and the result that is made of its work."""
+"""The pictures of a job: decodes them for the worker, and encodes the result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Size = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class _Stored:
-    """An image of the job, and its (width, height) in pixels as it was sent."""
+    """A stored image of the job, with its original (width, height) in pixels."""
 
     source: Source
     size: Size
@@ -30,7 +30,7 @@ class _Stored:
 
 @dataclasses.dataclass(frozen=True)
 class _Wanted:
-    """A picture that the worker needs: for the field at `path`, of `size`, and perhaps for others."""
+    """A picture that the worker needs, for the field at `path` and perhaps for further fields."""
 
     path: str
     stored: _Stored
@@ -43,15 +43,15 @@ class JobPictures:
     """The pictures of one job.
 
     Attributes:
-        about: the pictures that the worker needs.
-        result_bits: of each sample of the result.
+        about: descriptions of the pictures that the worker needs.
+        result_bits: bits per sample of the result.
     """
 
     def __init__(self, record: Record, store: AsyncStore, intake: Intake) -> None:
         """
         Args:
             record: the job.
-            store: where its images are.
+            store: has the job's images.
             intake: reads them.
         """
         self.about: list[worker_pb2.Picture] = []
@@ -66,11 +66,11 @@ class JobPictures:
         self._wanted: list[_Wanted] = []
 
     async def find(self) -> None:
-        """Finds out which pictures the worker needs, each at the size that it is needed at.
+        """Finds out which pictures the worker needs, and at which sizes.
 
         Raises:
             CallError: an image is lost, damaged, or cannot be read.
-            OSError, StoreError: it cannot be done now.
+            OSError, StoreError: a temporary fault of the intake or the store.
         """
         for path, image in images_of(self._spec):
             try:
@@ -81,13 +81,13 @@ class JobPictures:
         known: dict[tuple[str, bool, Size, int], worker_pb2.Picture] = {}
         for path, image in images_of(self._spec):
             is_mask, size = self._use(path)
-            # A style is only looked at, but what is painted on keeps its bits.
+            # The content can have 16 bits, because it is painted on. 8 bits are enough for styles.
             bits = 8 if is_mask or path.startswith("styles") else self.result_bits
             key = image.sha256, is_mask, size, bits
             if key not in known:
                 stored = self._stored[image.sha256]
                 if is_mask and not (stored.size[0] > size[0] and stored.size[1] > size[1]):
-                    # Masks are made smaller, never larger.
+                    # Masks are scaled down, never up.
                     size = stored.size
                 self._wanted.append(_Wanted(path, stored, is_mask, size, bits))
                 known[key] = worker_pb2.Picture(
@@ -102,12 +102,12 @@ class JobPictures:
         self.about = list(known.values())
 
     async def decoded(self) -> AsyncGenerator[Samples, None]:
-        """The pictures, one after the other: each is decoded when it is asked for, and forgotten when the
-        next is, so that no more than one takes memory.
+        """Yields the pictures one after another. Each is decoded when it is asked for and closed when the
+        next is asked for, so that only one takes memory.
 
         Raises:
             CallError: an image is damaged, or cannot be read.
-            OSError: it cannot be done now.
+            OSError: a temporary fault of the intake.
         """
         for wanted in self._wanted:
             source = wanted.stored.source
@@ -122,15 +122,15 @@ class JobPictures:
                 yield samples
 
     async def result(self, samples: Samples, metadata: str) -> BinaryIO:
-        """The PNG that is the job's result.
+        """Encodes the PNG of the job's result.
 
         Args:
             samples: the painting.
-            metadata: how it was made, in JSON.
+            metadata: JSON that describes how the picture was made.
 
         Raises:
             CallError: an image is damaged, or cannot be read any more.
-            OSError: it cannot be done now.
+            OSError: a temporary fault of the intake.
         """
         sources = {}
         for field in ("content", "selection"):
@@ -146,11 +146,13 @@ class JobPictures:
             return
         stored = await self._store.load(self._store.store.images.get, self._tenant, sha256)
         if stored is None:
-            message = f"the image {sha256} is lost or damaged on the server; send it again"
+            message = (
+                f"the image {sha256} is lost or damaged on the server; upload it and create the job again"
+            )
             raise CallError(failed_precondition("IMAGE_LOST", sha256, message))
         source = Source(stored.path, stored.raw, sha256=sha256)
         if stored.width is None or stored.height is None:
-            # Stored by an earlier version, which did not write that down.
+            # Earlier versions did not store the size.
             size = (await self._intake.describe(self._tenant, source)).size
         else:
             size = stored.width, stored.height
@@ -161,7 +163,7 @@ class JobPictures:
             return 16
         if not self._spec.HasField("selection"):
             return 8
-        # What is outside the selection stays as it is, with all its bits.
+        # Pixels outside the selection do not change, so they keep all their bits.
         content = self._stored[self._spec.content.sha256]
         try:
             return (await self._intake.describe(self._tenant, content.source)).bits
@@ -169,7 +171,7 @@ class JobPictures:
             raise _refused("content", self._spec.content.sha256, fault) from None
 
     def _use(self, path: str) -> tuple[bool, Size]:
-        """Whether the image at a path of the spec is a mask, and the size at which it is needed."""
+        """Returns whether the image at a path of the spec is a mask, and the size that is needed."""
         top, _, index = path.partition("[")
         if top == "styles":
             return False, self._style_size(self._spec.styles[int(index.partition("]")[0])].image.sha256)
@@ -188,8 +190,8 @@ class JobPictures:
 def _refused(path: str, sha256: str, fault: PictureFault) -> CallError:
     if isinstance(fault, PictureDamaged):
         message = (
-            f"{path} is damaged: the bytes that the server has stored do not have the SHA-256 {sha256} any "
-            "more; upload the image again, then create the job anew"
+            f"{path} is damaged: the stored bytes no longer have the SHA-256 {sha256}; upload the image and "
+            "create the job again"
         )
         return CallError(failed_precondition("IMAGE_DAMAGED", f"images/{sha256}", message))
     field = f"{path}.{fault.field}" if fault.field else path

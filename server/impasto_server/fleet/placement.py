@@ -1,7 +1,7 @@
-"""Which jobs are on which device: the slow half of sharing, decided over seconds.
+"""Decides which jobs are on which device, over seconds.
 
-Pure: no clock, no processes. What is on one device together shares it by the worker's own scheduler, one
-evaluation at a time; this is about who is there at all.
+Pure: it uses no clock and no processes. Jobs on the same device share it by the worker's scheduler, one
+evaluation at a time; this module decides only which jobs are there.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 TURN_SECONDS = 10.0
-"""Device time over weight that a tenant must be ahead of another before it makes room for it, where each
-has as few places as the other."""
+"""How far, in seconds of device time divided by weight, a tenant must be ahead of another before it makes
+room for it, if both have equally few places."""
 
 SETTLED_SECONDS = 2.0
-"""Seconds for which a job that has just been placed stays."""
+"""Minimum time in seconds for which a job stays on a device."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,14 +23,15 @@ class Candidate:
 
     Attributes:
         name: of the job.
-        tenant: whose it is.
-        weight: the tenant's.
-        priority: higher first, among the tenant's own.
-        number: less is older.
-        interactive: whether someone waits for its first preview: a draft, or watched, and not begun.
+        tenant: owner of the job.
+        weight: of the tenant.
+        priority: among the tenant's jobs, higher first.
+        number: increases with each new job, so that the smallest is the oldest.
+        interactive: whether someone waits for its first preview: it is a draft or is watched, and has no
+            progress yet.
         watched: whether someone watches it.
         alone: whether it must have a device to itself.
-        too_small: names of devices that it is known not to fit on.
+        too_small: devices that are known to have too little memory for it.
     """
 
     name: str
@@ -50,8 +51,8 @@ class Placed:
 
     Attributes:
         candidate: the job.
-        seconds: for how long it has been there.
-        leaving: whether it has been told to make room.
+        seconds: time since it was placed.
+        leaving: whether it was told to make room.
     """
 
     candidate: Candidate
@@ -64,10 +65,10 @@ class Place:
     """A device whose worker takes jobs.
 
     Attributes:
-        device: a name of its own: of two that are called "cpu", each has one.
-        slots: jobs on it at a time.
-        jobs: those on it.
-        free_bytes: memory that is not planned for them.
+        device: a unique key, even if several devices are called "cpu".
+        slots: maximum number of jobs.
+        jobs: the jobs on the device.
+        free_bytes: memory that is not planned for these jobs.
     """
 
     device: str
@@ -78,11 +79,11 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What to do now.
+    """The next steps.
 
     Attributes:
-        start: (job, device) pairs.
-        suspend: jobs that are to make room.
+        start: pairs of a job and the device to start it on.
+        suspend: jobs that must make room.
     """
 
     start: Sequence[tuple[str, str]]
@@ -90,17 +91,17 @@ class Plan:
 
 
 class Served:
-    """Device time that each tenant has had, over its weight.
+    """Device time that each tenant has had, divided by its weight.
 
-    One that comes, or comes back, starts level with the least of those that are there: nobody saves up time
-    by asking for none.
+    A tenant that comes, or comes back, starts with the smallest value of the present tenants: nobody saves up
+    time by being idle.
     """
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
 
     def keep(self, tenants: Iterable[str]) -> None:
-        """Says who is there: newcomers are entered, the others forgotten."""
+        """Sets the tenants that are present: adds new ones, and forgets all others."""
         there = set(tenants)
         least = min((self._seconds[t] for t in there if t in self._seconds), default=0.0)
         self._seconds = {tenant: self._seconds.get(tenant, least) for tenant in there}
@@ -114,11 +115,11 @@ class Served:
 
 
 def plan(waiting: Sequence[Candidate], places: Sequence[Place], served: Served) -> Plan:
-    """Fills the free slots, fairly over tenants, and names who is to make room for whom.
+    """Fills the free slots fairly over tenants, and decides which jobs make room for others.
 
-    A job that must be alone goes first: it soon is not alone any more, or is over. Else a tenant with fewer
-    places over its weight goes first, then the one that has been served less; among one's own jobs
-    interactive ones, then higher priority, then age.
+    A job that must be alone goes first, because that lasts only a short time. Otherwise the order is: the
+    tenant with fewer places divided by its weight, then the tenant that was served less; within a tenant
+    interactive jobs, then higher priority, then age.
     """
     board = _Board(places)
     start: list[tuple[str, str]] = []
@@ -138,10 +139,10 @@ def plan(waiting: Sequence[Candidate], places: Sequence[Place], served: Served) 
             if victim := board.victim_for(candidate, served):
                 suspend.append(victim)
                 board.promise(victim, candidate)
-                # Who has how many places is another matter now.
+                # The number of places per tenant has changed, so the other queues get another chance.
                 queues, hopeless = queues + hopeless, []
             else:
-                # Those behind it are younger, and else alike.
+                # The jobs behind it are younger and otherwise equal.
                 queues.remove(queue)
                 hopeless.append(queue)
         queues = [queue for queue in queues if queue]
@@ -149,9 +150,10 @@ def plan(waiting: Sequence[Candidate], places: Sequence[Place], served: Served) 
 
 
 def _queues(waiting: Sequence[Candidate]) -> list[list[Candidate]]:
-    """Candidates that differ in age alone, the oldest last: where it finds no place, no other of them does.
+    """Groups candidates that differ only in age, the oldest last.
 
-    So one candidate of each queue is all that has to be looked at, however many wait.
+    If the oldest finds no place, none of its group does. So only one candidate per group must be considered,
+    however many wait.
     """
     queues: dict[object, list[Candidate]] = {}
     for candidate in waiting:
@@ -164,7 +166,7 @@ def _queues(waiting: Sequence[Candidate]) -> list[list[Candidate]]:
 
 def _order(candidate: Candidate, board: _Board, served: Served) -> tuple[bool, float, float, bool, int, int]:
     places = board.places_of(candidate.tenant) / candidate.weight
-    # Those first who need a device to themselves: nobody may be put there and then be sent away again.
+    # Jobs that need a device to themselves first, so that no other job is placed there and sent away at once.
     return (
         not candidate.alone,
         places,
@@ -183,7 +185,7 @@ class _Board:
         self._jobs: dict[str, list[Placed]] = {place.device: list(place.jobs) for place in places}
         self._reserved: set[str] = set()
         self._count: dict[str, int] = {}
-        # Jobs that are on their way out: their places are for the first that find none.
+        # Number of jobs that are leaving. Their places go to the first candidates that find none.
         self._leaving = 0
         for place in places:
             for job in place.jobs:
@@ -199,7 +201,7 @@ class _Board:
         return self._count.get(tenant, 0)
 
     def device_for(self, candidate: Candidate) -> str | None:
-        """Where it can go now: the emptiest place, and of those the one with most memory."""
+        """Returns the device with the fewest jobs that can take the candidate, then the most free memory."""
         open_places = [
             place
             for place in self._places
@@ -221,7 +223,7 @@ class _Board:
         self._add(candidate.tenant, 1)
 
     def clear_for(self, candidate: Candidate) -> list[str]:
-        """Keeps a device from taking more, and has those on it make room."""
+        """Reserves a device for the candidate, and returns the jobs that must make room."""
         candidates = [
             place
             for place in self._places
@@ -236,7 +238,7 @@ class _Board:
         ]
 
     def victim_for(self, candidate: Candidate, served: Served) -> str | None:
-        """Who is to make room for it, if it has a better right."""
+        """Returns the job that makes room for the candidate, if the candidate has a better right."""
         candidates = [
             job
             for place in self._places
@@ -269,12 +271,12 @@ class _Board:
         if its > after_mine:
             return True
         mine = self.places_of(candidate.tenant) / candidate.weight
-        # Whoever waits for a first look at a picture need not wait for the others to run up their time.
+        # A job whose caller waits for the first preview does not wait until the other is far enough ahead.
         ahead = 0.0 if candidate.interactive and not other.interactive else TURN_SECONDS
         return its > mine and served[other.tenant] - served[candidate.tenant] >= ahead
 
     def promised(self, candidate: Candidate) -> bool:
-        """Whether a place is being made already, which this candidate is then to get."""
+        """Whether a job is already leaving. If so, its place is promised to this candidate."""
         if not self._leaving:
             return False
         self._leaving -= 1
@@ -282,7 +284,7 @@ class _Board:
         return True
 
     def promise(self, victim: str, candidate: Candidate) -> None:
-        """The victim's place goes to the candidate."""
+        """Promises the victim's place to the candidate."""
         for jobs in self._jobs.values():
             for index, job in enumerate(jobs):
                 if job.candidate.name == victim:

@@ -1,4 +1,4 @@
-"""Puts waiting jobs on devices, and takes them off at the end."""
+"""Places waiting jobs on devices, and takes them off at shutdown."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from impasto_server.jobs.registry import Registry
 _log = logging.getLogger(__name__)
 
 _ALONE_AFTER = MAX_DEATHS - 1
-"""Before its last try a job gets a device to itself, so that it harms no other and no other is to blame."""
+"""Crashes after which a job gets a device to itself: it can harm no other job, and no other is to blame."""
 
 _TICK_SECONDS = 1.0
 _STORE_RETRY_TICKS = 5
 _END_SECONDS = 2.0
 _REST = 9
-"""After a plan so many times as long passes until the next."""
+"""The pause after a plan, as a multiple of the time that the plan took."""
 
 
 class Observer(runs.Observer, Protocol):
@@ -39,7 +39,7 @@ class Observer(runs.Observer, Protocol):
 
 
 class Placer:
-    """Decides who is on which device, again and again until `drain`."""
+    """Decides regularly which jobs are on which device, until `drain`."""
 
     def __init__(
         self,
@@ -54,13 +54,13 @@ class Placer:
     ) -> None:
         """
         Args:
-            workers: who paints.
+            workers: paint the jobs.
             registry: the jobs.
             intake: reads the jobs' pictures.
             observer: for the metrics.
-            weight_of: a tenant's share of the devices beside the others'.
-            max_resident: jobs on a device at a time.
-            checkpoint_interval: seconds of device time between two checkpoints of a job, at least.
+            weight_of: returns a tenant's share of device time relative to other tenants.
+            max_resident: maximum jobs on a device at the same time.
+            checkpoint_interval: minimum device time in seconds between two checkpoints of a job.
         """
         self._workers = workers
         self._registry = registry
@@ -73,12 +73,17 @@ class Placer:
         self._loops: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begins to place jobs."""
+        """Starts to place jobs."""
         self._loops = [self._loop(self._keep_placing()), self._loop(self._keep_time())]
 
     async def drain(self, seconds: float) -> None:
-        """Takes every job off its device with a checkpoint, in so many seconds at most. No job is placed any
-        more. After `Registry.begin_drain`."""
+        """Takes every job off its device with a checkpoint, and places no more jobs.
+
+        Called after `Registry.begin_drain`.
+
+        Args:
+            seconds: time after which jobs are taken off without a checkpoint.
+        """
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
@@ -86,7 +91,7 @@ class Placer:
         for run in stays:
             run.suspend()
         for run in await _still_there(stays, seconds, remind=True):
-            _log.warning("job leaves without a last checkpoint job=%s", run.job.name)
+            _log.warning("job leaves its device without a last checkpoint job=%s", run.job.name)
             run.stop()
         await _still_there(stays, _END_SECONDS)
 
@@ -108,12 +113,12 @@ class Placer:
                 self._place()
             except Exception:
                 _log.exception("jobs cannot be placed")
-            # With a thousand jobs a plan takes milliseconds, in which no call is answered. However often jobs
-            # change, plans take a tenth of the time at most.
+            # With a thousand jobs, a plan takes milliseconds, during which no call is answered. The pause
+            # limits plans to a tenth of the time, however often jobs change.
             await asyncio.sleep(_REST * (loop.time() - begin))
 
     async def _keep_time(self) -> None:
-        """Sees to what changes by itself: who has been served how much, who is ready, places in the queue."""
+        """Handles changes that come with time: device time of tenants, readiness, positions in the queue."""
         ticks = 0
         while True:
             change = self._workers.change
@@ -124,7 +129,7 @@ class Placer:
             try:
                 self._tick(ticks)
             except Exception:
-                _log.exception("jobs cannot be looked after")
+                _log.exception("error in the regular work on jobs")
 
     def _tick(self, ticks: int) -> None:
         self._number_queues()
@@ -205,8 +210,8 @@ class Placer:
         return any(other.memory_bytes > worker.memory_bytes for other in self._workers.ready_workers)
 
     def _number_queues(self, *, quiet: bool = False) -> None:
-        """Gives every waiting job its place among its tenant's; unless `quiet`, tells the watchers of those
-        whose place has changed."""
+        """Sets every waiting job's position among its tenant's jobs. Unless `quiet`, tells the watchers of
+        jobs whose position has changed."""
         queues: defaultdict[str, list[Job]] = defaultdict(list)
         for job in self._registry:
             if job.waiting:
@@ -220,7 +225,16 @@ class Placer:
 
 
 async def _still_there(stays: list[Run], seconds: float, *, remind: bool = False) -> list[Run]:
-    """Those stays that have not ended after so many seconds; if `remind`, they are reminded every second."""
+    """Waits for runs to end.
+
+    Args:
+        stays: the runs.
+        seconds: maximum wait.
+        remind: whether to remind their workers every second.
+
+    Returns:
+        The runs that have not ended.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     waits = {asyncio.ensure_future(run.off_device.wait()) for run in stays}

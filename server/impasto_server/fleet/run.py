@@ -1,4 +1,4 @@
-"""A job's stay on a device: what the worker is given and told, and what it answers."""
+"""The run of a job on a worker: sends the worker its inputs and changes, and handles its answers."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from impasto_server.v1 import worker_pb2
 _log = logging.getLogger(__name__)
 
 MAX_DEATHS = 3
-"""A job at whose turn so many workers died, without its getting any further, is not tried again."""
+"""A job fails if this many workers crash in its turn without any progress in between."""
 
 _RETRY_SECONDS = 2.0
-"""A job that could not be begun because the store is in trouble is tried again after so long."""
+"""Time in seconds after which a job is tried again that could not start because of a fault of the store."""
 
 
 class Observer(Protocol):
@@ -47,16 +47,16 @@ class Observer(Protocol):
 
 
 class Run:
-    """A job on a device, from its being placed there until it is off.
+    """One execution of a job on a worker, from its placement until it is off the device.
 
     Attributes:
-        job: which.
-        worker: whose device.
-        since: time of the event loop at which it was placed.
-        leaving: whether it is to leave with a checkpoint.
-        started: whether the worker has begun with it.
-        painted: whether its last evaluation is made: only the result is still coded and sent.
-        off_device: set once nothing of it is on the device any more.
+        job: the job.
+        worker: paints the job.
+        since: event-loop time at which the job was placed.
+        leaving: whether it was told to leave with a checkpoint.
+        started: whether the worker has started to paint.
+        painted: whether the last evaluation is made, and only the result must be encoded and sent.
+        off_device: set once nothing of the job is on the device any more.
     """
 
     def __init__(
@@ -75,16 +75,16 @@ class Run:
     ) -> None:
         """
         Args:
-            job: to be painted; its `painting` is this from now on.
-            worker: who paints it.
-            store: where images, checkpoints and results are.
-            intake: reads the images, and codes the result.
-            tasks: do what goes on if this is stopped.
+            job: the job to paint. Its `painting` becomes this run.
+            worker: paints the job.
+            store: has images, checkpoints and results.
+            intake: decodes the images and encodes the result.
+            tasks: run work that goes on if this run is stopped.
             observer: for the metrics.
-            weight: the tenant's share of the device beside the others'.
-            checkpoint_interval: seconds of device time between two checkpoints, at least.
-            charge: told which tenant has had how many seconds of the device.
-            has_larger_device: whether another worker has more memory than this one.
+            weight: the tenant's share of device time relative to other tenants.
+            checkpoint_interval: minimum device time in seconds between two checkpoints.
+            charge: called with a tenant and the seconds of device time that it used.
+            has_larger_device: whether another worker has more memory than the given one.
         """
         loop = asyncio.get_running_loop()
         self.job = job
@@ -111,7 +111,7 @@ class Run:
         job.painting = self
         tasks.start(self._stay())
 
-    # What the job wants of it.
+    # Called by the job.
 
     async def steer(self, recipe: pb.Recipe) -> pb.Recipe | None:
         """See `Painting`."""
@@ -139,8 +139,7 @@ class Run:
             self._work.cancel()
 
     def remind(self) -> None:
-        """Tells the worker once more what it did not hear. A worker that hangs for a while hears nothing, and
-        goes on afterwards."""
+        """Repeats to the worker what it did not receive, for example because it hung for a while."""
         if self.leaving:
             self.suspend()
         self._telling.remind()
@@ -151,10 +150,10 @@ class Run:
         finally:
             self._suspending = False
 
-    # Its course.
+    # The run itself.
 
     async def _stay(self) -> None:
-        """The whole stay. Only the work within it can be cancelled, so that its end is never missed."""
+        """Does the whole run. Only the work in it can be cancelled, so that its end is always reported."""
         if not self._stopped:
             self._work = asyncio.get_running_loop().create_task(self._work_and_judge())
             await asyncio.wait({self._work})
@@ -167,7 +166,7 @@ class Run:
         except WorkerDied as error:
             await self._on_worker_died(error)
         except (StoreError, OSError) as error:
-            # The job can do nothing about that: it is tried again.
+            # This is not the job's fault: it is tried again.
             _log.error("job cannot be painted yet job=%s error=%r", job.name, str(error))
             await asyncio.sleep(_RETRY_SECONDS)
         except CallError as error:
@@ -194,8 +193,11 @@ class Run:
     async def _work_through(
         self, begin: worker_pb2.Begin, pictures: JobPictures, checkpoint: Path | None, painted: BinaryIO
     ) -> worker_pb2.Finished | None:
-        """Has the worker paint, and takes the samples of the painting; None if the job left before it was
-        done."""
+        """Has the worker paint, and receives the samples of the painting.
+
+        Returns:
+            The worker's last message; None if the job left the device before it was finished.
+        """
         finished: worker_pb2.Finished | None = None
         async with (
             contextlib.aclosing(Saving(self._store, self._tasks, self.job.name)) as saving,
@@ -247,7 +249,7 @@ class Run:
         if not job.record.job.HasField("start_time"):
             self._observer.queue_waited(asyncio.get_running_loop().time() - job.queued_at)
         await job.started(started, self.worker.network, self.worker.device, told)
-        # What was changed or asked for before the worker knew the job.
+        # Changes from before the worker knew the job.
         if self.leaving:
             self.suspend()
         self._telling.begun(told, started.recipe)
@@ -283,21 +285,21 @@ class Run:
             await self.job.fail(finished.error, finished.stop_reason)
 
     async def _on_worker_died(self, error: WorkerDied) -> None:
-        """The job goes on elsewhere, unless it seems to be what kills workers."""
+        """Has the job continue on another worker, unless it seems to be the cause of the crashes."""
         job = self.job
-        # Between turns, images are decoded and results coded: the jobs that are at that may be to blame.
+        # Between turns, inputs are loaded and results are sent: the jobs in these phases can be the cause.
         suspect = error.turn_of == job.name or (not error.turn_of and (not self.started or self.painted))
         await job.lost_worker(blamed=error.blames and suspect)
         if job.deaths >= MAX_DEATHS:
             message = (
-                f"the worker died {MAX_DEATHS} times when it was this job's turn, so it is not tried again; "
-                "another size or other images may work"
+                f"the worker crashed {MAX_DEATHS} times while it painted this job, without progress; try "
+                "another size or other images"
             )
             await job.fail(internal("JOB_KILLS_WORKER", message))
 
 
 def _made_from(spec: pb.JobSpec) -> dict[str, object]:
-    """For the result's metadata: the SHA-256 of the images, and what they were sent for."""
+    """Returns the images' SHA-256 digests and their use, for the result's metadata."""
     made_from: dict[str, object] = {}
     if spec.HasField("texture"):
         made_from["texture"] = {"width": spec.texture.width, "height": spec.texture.height}

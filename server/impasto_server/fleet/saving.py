@@ -1,4 +1,4 @@
-"""The checkpoints of a job on their way from the worker to the store."""
+"""Stores the checkpoints that a worker sends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 class Saving:
     """Stores the checkpoints of a job as they come, piece by piece.
 
-    A checkpoint that cannot be written is no reason to stop: the one before it is still there.
+    If a checkpoint cannot be written, the job goes on: the previous checkpoint is still there.
     """
 
     def __init__(self, store: AsyncStore, tasks: Tasks, job_name: str) -> None:
@@ -33,12 +33,12 @@ class Saving:
         self._turn = asyncio.Lock()
 
     async def take(self, chunk: worker_pb2.CheckpointChunk) -> bool:
-        """Takes a piece; tells whether a checkpoint is stored with it."""
-        # In a task of its own: a piece that is half-written when this is cancelled must not be forgotten.
+        """Stores a piece, and tells whether it completes a checkpoint."""
+        # In a task of its own, so that a cancellation does not interrupt the writing of a piece.
         return await self._tasks.complete(self._in_turn(self._take(chunk)))
 
     async def aclose(self) -> None:
-        """Forgets a checkpoint that is not whole."""
+        """Discards an incomplete checkpoint."""
         await self._tasks.complete(self._in_turn(self._abort()))
 
     async def _in_turn(self, work: Coroutine[Any, Any, T]) -> T:

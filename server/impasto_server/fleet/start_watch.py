@@ -1,4 +1,4 @@
-"""Whether a worker that starts still gets on, by the file that it writes meanwhile."""
+"""Detects a worker that hangs while it starts, by a file that it writes regularly."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ import contextlib
 from pathlib import Path
 
 START_SECONDS = 60.0
-"""So long a worker that starts may give no sign of life; it gives one every second. Far longer, for importing
-torch may keep Python's lock for some seconds, on a busy machine and from a slow disk for more."""
+"""Maximum time without a sign of life while a worker starts. It gives one every second, but importing torch
+can hold Python's lock for seconds, and longer on a busy machine with a slow disk."""
 _LOOK_SECONDS = 1.0
 _BYTES = 128
 
 
 class StartWatch:
-    """Looks at one worker's signs of life. `impasto_server.worker.heartbeat` writes them."""
+    """Checks the signs of life of one worker, which `impasto_server.worker.heartbeat` writes."""
 
     def __init__(self, path: Path, patience: float) -> None:
         """
         Args:
-            path: of the file that the worker writes.
-            patience: seconds without a sign of life after which it hangs; more than one.
+            path: the file that the worker writes.
+            patience: seconds without a sign of life after which the worker counts as hung; more than 1.
         """
         self.path = path
         self._patience = patience
 
     def prepare(self) -> None:
-        """Makes the file, with nothing in it.
+        """Makes the empty file.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
-        # As long as it will be, so that a disk that fills up later does not matter.
+        # The file has its full length from the start, so that it can be written even if the disk fills up.
         self.path.write_bytes(bytes(_BYTES))
 
     @property
     def step(self) -> str:
-        """What the worker says that it is at, in words."""
+        """The step of the start that the worker reports, in words."""
         _, _, step = self._read().rstrip(b"\0").decode(errors="replace").partition(" ")
         return step or "its first lines"
 
     async def until_hung(self) -> str:
-        """Waits until the worker hangs.
+        """Waits until the worker counts as hung.
 
         Returns:
-            What is wrong, in words.
+            A description of the fault.
         """
         pause = min(_LOOK_SECONDS, self._patience / 8)
-        # Counted by looks: that this process was stopped itself is not held against the worker.
+        # Counted in pauses, not by the clock: the worker is not blamed if this process itself was stopped.
         silence, last = 0.0, self._read()
         while silence < self._patience:
             await asyncio.sleep(pause)

@@ -1,4 +1,4 @@
-"""What the worker that paints a job has been told of it, and what it has yet to be told."""
+"""Tells the worker that paints a job about changes of the job."""
 
 from __future__ import annotations
 
@@ -18,43 +18,47 @@ _log = logging.getLogger(__name__)
 
 
 class Telling:
-    """Keeps a worker in step with a job's record: recipe, preview, priority, and whether it is watched.
+    """Keeps a worker up to date with a job's recipe, preview options, priority, and whether it is watched.
 
-    A recipe goes to the worker before it is stored, because the worker may refuse it (`steer`, then
-    `settle`). All else is stored first, and told afterwards (`follow`).
+    A recipe goes to the worker before it is stored, because the worker can refuse it (`steer`, then
+    `settle`). Everything else is stored first and sent to the worker afterwards (`follow`).
     """
 
     def __init__(self, job: Job, worker: Worker, tasks: Tasks, off_device: asyncio.Event) -> None:
         """
         Args:
-            job: whose record holds.
-            worker: who paints it.
-            tasks: do the telling.
-            off_device: set once the worker does not paint the job any more.
+            job: the job.
+            worker: paints the job.
+            tasks: run the calls to the worker.
+            off_device: set once the worker no longer paints the job.
         """
         self._job = job
         self._worker = worker
         self._tasks = tasks
         self._off_device = off_device
-        # What the worker was last told; None while it was told nothing.
+        # What the worker was told last; None before the first time.
         self._told: worker_pb2.UpdateRunRequest | None = None
-        # Held while the worker is told something: of two things told at once, nobody knew which it did last.
+        # Held during each call to the worker: the order of two simultaneous calls would not be known.
         self._turn = asyncio.Lock()
         self._heard = False
         self._following = False
         # Whether the worker has a recipe that is not stored yet, and may never be.
         self._unsettled = False
-        # Whether the worker could not be told of a change, since it did not answer.
+        # Whether the worker did not answer when it was told of a change.
         self._unheard = False
 
     def begin(self) -> worker_pb2.UpdateRunRequest:
-        """What the worker is to be told first, with the job itself."""
+        """Returns what the worker must be told at the start, together with the job."""
         self._told = self._wishes()
         return self._wishes()
 
     def begun(self, told: pb.Recipe, run: pb.Recipe) -> None:
-        """The worker has begun with the recipe that it was told first, and says how it runs that recipe: from
-        now on it can be told more."""
+        """The worker has started, so it can be told of changes from now on.
+
+        Args:
+            told: the recipe that it was told first.
+            run: the same recipe as the worker runs it.
+        """
         assert self._told is not None
         self._heard = True
         if self._told.recipe == told:
@@ -69,7 +73,7 @@ class Telling:
         leaving = asyncio.ensure_future(self._off_device.wait())
         try:
             await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            # A job that has left has no use for an answer, which may never come.
+            # The answer may never come, and a job that has left its device does not need it.
             return asking.result() if asking.done() else None
         finally:
             asking.cancel()
@@ -87,7 +91,7 @@ class Telling:
             self._tasks.start(self._follow())
 
     def remind(self) -> None:
-        """Tells the worker once more what it did not hear."""
+        """Tells the worker again what it did not answer to."""
         if self._unheard:
             self.follow()
 
@@ -99,7 +103,7 @@ class Telling:
                 answer = await self._worker.update(request)
             except CallError as error:
                 if error.status.code == code_pb2.UNAVAILABLE:
-                    # It may have taken the recipe all the same: it is told again what it is to be.
+                    # The worker may have taken the recipe nevertheless, so it is told the stored one again.
                     self._told.recipe.CopyFrom(recipe)
                     self._unheard = True
                 raise
@@ -111,7 +115,7 @@ class Telling:
             return run
 
     async def _follow(self) -> None:
-        """Tells the worker what it was not told yet, until it knows the job's record."""
+        """Tells the worker of changes until it is up to date with the job's record."""
         self._unheard = False
         try:
             while await self._tell_news():
@@ -120,7 +124,7 @@ class Telling:
             self._following = False
 
     async def _tell_news(self) -> bool:
-        """Tells the worker what is new; whether there may be more."""
+        """Tells the worker of all current changes. Returns whether there may be more."""
         async with self._turn:
             news = self._news()
             if news is None or self._off_device.is_set():
@@ -134,7 +138,7 @@ class Telling:
                     return False
                 _log.error("worker refuses a change job=%s error=%r", self._job.name, str(error))
                 if news.HasField("recipe"):
-                    # Nothing was changed: the rest is told again without it.
+                    # The worker has changed nothing. The other changes are sent again without the recipe.
                     news = worker_pb2.UpdateRunRequest(recipe=news.recipe)
             self._remember(news)
             return True
@@ -149,7 +153,7 @@ class Telling:
                 setattr(self._told, field, getattr(news, field))
 
     def _news(self) -> worker_pb2.UpdateRunRequest | None:
-        """What the worker was told otherwise than it now is; None if nothing."""
+        """Returns the changes that the worker was not told yet; None if there are none."""
         told, wanted = self._told, self._wishes()
         assert told is not None
         if self._unsettled:

@@ -1,4 +1,4 @@
-"""What a worker is sent for a job: the job, its decoded pictures and its checkpoint, in chunks."""
+"""Sends a worker the inputs of a job: the job, its decoded pictures and its checkpoint, in chunks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHUNK_BYTES = 512 * 1024
 
 
 class WorkerInputs:
-    """The requests of one Run."""
+    """The requests of one Run call."""
 
     def __init__(
         self, begin: worker_pb2.Begin, pictures: AsyncIterable[Samples], checkpoint: Path | None
@@ -22,8 +22,9 @@ class WorkerInputs:
         """
         Args:
             begin: the job.
-            pictures: those that it describes, in the same order; asked for when the worker takes them.
-            checkpoint: what to go on from; None to begin anew.
+            pictures: the pictures that `begin` describes, in the same order. Each is asked for when the
+                worker takes it.
+            checkpoint: file to continue from; None to start from the beginning.
         """
         self._begin = begin
         self._pictures = pictures
@@ -31,10 +32,7 @@ class WorkerInputs:
         self._error: Exception | None = None
 
     def check(self) -> None:
-        """
-        Raises:
-            Exception: what kept something from being read, which has ended the call.
-        """
+        """Raises the error that kept an input from being read, and so ended the call; if there was one."""
         if self._error is not None:
             raise self._error
 
@@ -58,12 +56,13 @@ class WorkerInputs:
 
 
 def _pieces(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
-    """A file in pieces, each with the size of the whole and its offset; one empty piece of an empty file."""
+    """Yields a file in pieces, each with the file's size and the piece's offset. An empty file gives one
+    empty piece."""
     size, offset = os.fstat(file.fileno()).st_size, 0
     while offset < size or offset == 0:
-        # Chunks are small, and files are in memory as a rule.
+        # Read in the event loop: chunks are small, and the files are usually in memory.
         data = os.pread(file.fileno(), _CHUNK_BYTES, offset)
         if size and not data:
-            raise OSError(f"{file.name} has become shorter while it was read")
+            raise OSError(f"{file.name} became shorter while it was read")
         yield size, offset, data
         offset += max(1, len(data))

@@ -1,4 +1,4 @@
-"""One process of a worker, from its start to its end: is it ready, does it answer, how did it end."""
+"""One process of a worker, from its start to its end."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ _log = logging.getLogger(__name__)
 WORKER_MODULE = "impasto_server.worker"
 """The program that paints."""
 _END_SECONDS = 1.0
-"""For so long a process may take to end by itself; then it is killed."""
+"""Maximum time for a process to end by itself before it is killed."""
 _NOTICE_SECONDS = 3.0
-"""The connections of a process that dies break a moment before its exit is known: at most so long."""
+"""Maximum time between the end of a dying process's connections and the notice of its exit."""
 _PING_SECONDS = 1.0
-"""Between two pings at most."""
+"""Maximum time between two pings."""
 _SILENT_SHARE, _PING_SHARE = 1 / 4, 1 / 8
-"""Of the limit: silent for so long, a worker gets no jobs; so long one ping is waited for."""
+"""Shares of the timeout: the silence after which a worker gets no jobs, and the timeout of one ping."""
 _TOLD_SECONDS = 60.0
-"""A worker that is not ready after so long is told of in the log, and again after as long."""
+"""Interval of the log lines about a worker that is not ready yet."""
 _TURN_BYTES = 128
-"""Length of the file in which a worker says whose turn it is."""
+"""Size of the file in which a worker writes the name of the job that has the turn."""
 
 _CHANNEL_OPTIONS = [
     # The gateway has checked the sizes.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # The socket appears when the worker is ready: look for it often.
+    # The socket appears when the worker is ready: try to connect often.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 250),
@@ -55,15 +55,13 @@ _CHANNEL_OPTIONS = [
 ]
 
 WORKER_ENVIRONMENT = {"GOMP_SPINCOUNT": "20000"}
-"""What a worker has where the gateway's own environment says nothing else. OpenMP's threads spin while they
-wait for each other, by default for milliseconds and on a core that another process may need. Spinning shorter
-cost nothing on two quiet cores (512 px: 838 to 852 ms an evaluation, before 836 to 839); beside two busy
-processes an evaluation took 1.8 s instead of 2.2 s. Not spinning at all costs 3 % at 512 px and half as much
-again at 48 px."""
+"""Environment variables of a worker, unless the gateway's own environment sets them. OpenMP's threads spin
+while they wait for each other, by default for milliseconds, on cores that other processes may need. Measured:
+with shorter spinning, evaluations take as long on quiet cores, and 20 % less on busy ones."""
 
 
 class NoAnswer(Exception):
-    """The worker does not answer, though its process is there."""
+    """The worker does not answer, but its process still exists."""
 
 
 class Gone(Exception):
@@ -75,12 +73,12 @@ class Death:
     """How a process ended.
 
     Attributes:
-        exit_code: the process's; below 0, the signal that ended it.
+        exit_code: of the process; below 0, the signal that ended it.
         how: the same in words.
-        turn_of: name of the job whose turn it was; empty if it was nobody's.
-        blames: whether a job may be to blame. Not if the worker was killed because it did not answer, or hung
-            while it started.
-        last_words: what it wrote to stdout.
+        turn_of: name of the job that had the turn; empty if none had it.
+        blames: whether a job can be the cause. Not if the worker was killed because it did not answer, or
+            hung while it started.
+        last_words: its output on stdout.
     """
 
     exit_code: int
@@ -94,8 +92,8 @@ class WorkerLife:
     """One process of a worker.
 
     Attributes:
-        info: what the worker told of itself; None before it is ready and after its end.
-        stub: for calls; None as `info`.
+        info: the worker's description of itself; None before it is ready and after its end.
+        stub: for calls; None whenever `info` is.
         answers: whether it answers pings, as far as is known.
         exited: set once the process has ended.
         death: how it ended; None before.
@@ -115,22 +113,22 @@ class WorkerLife:
     ) -> None:
         """
         Args:
-            name: of the device, for the log; None for what the worker tells.
-            socket: path of the Unix socket to speak through.
-            turn_file: where the worker is to write whose turn it is.
-            timeout: seconds without an answer after which it is killed.
-            turn_timeout: seconds that one turn may last before it is killed.
-            start_timeout: seconds without a sign of life, before it is ready, after which it is killed; more
-                than one.
-            changed: called when the worker becomes ready, silent, ready again, and when it has ended.
-            module: the program that it runs.
+            name: of the device, for the log; None for the name that the worker reports.
+            socket: path of the Unix socket for calls.
+            turn_file: file for the name of the job that has the turn.
+            timeout: seconds without an answer after which the worker is killed.
+            turn_timeout: maximum duration of a turn in seconds, after which the worker is killed.
+            start_timeout: seconds without a sign of life during the start after which the worker is killed;
+                more than 1.
+            changed: called when the worker becomes ready, stops answering, answers again, and has ended.
+            module: the program that the worker runs.
         """
         self.info: worker_pb2.GetWorkerInfoResponse | None = None
         self.stub: WorkerServiceAsyncStub | None = None
         self.answers = True
         self.exited = asyncio.Event()
         self.death: Death | None = None
-        # Set while it is no use to wait for an answer.
+        # Set while it is useless to wait for an answer.
         self._unheard = asyncio.Event()
         self._name = self._given_name = name
         self._socket = socket
@@ -141,7 +139,7 @@ class WorkerLife:
         self._module = module
         self._start = StartWatch(socket.with_suffix(".start"), start_timeout)
         self._process: asyncio.subprocess.Process | None = None
-        # Why it was killed from here, and whose turn had not ended; None if it was not.
+        # Why this object killed the process, and the job whose turn had not ended; None if it did not.
         self._killed: tuple[str, str] | None = None
 
     @property
@@ -150,10 +148,10 @@ class WorkerLife:
         return self.info is not None and self.answers
 
     async def live(self, device: str, arguments: Sequence[str]) -> Death:
-        """Runs the process from start to end; ends it when cancelled.
+        """Runs the process from start to end. Ends it when cancelled.
 
         Args:
-            device: as torch names it, or "auto".
+            device: torch's name of the device, or "auto".
             arguments: further arguments of `python -m impasto_server.worker`.
 
         Raises:
@@ -168,12 +166,12 @@ class WorkerLife:
             *("--socket", str(self._socket), "--device", device),
             *("--turn-file", str(self._turn_file), "--heartbeat-file", str(self._start.path)),
             *arguments,
-            # The worker ends when this pipe closes, that is when this process ends, however it does.
+            # The worker ends when this pipe closes, which happens when this process ends in any way.
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            # It writes its events in the same form as this process, so that they go where these go.
+            # The worker logs in the same format as this process, to the same place.
             stderr=events_descriptor(),
-            # Ctrl-C in the terminal reaches the gateway alone, which then ends the workers in good order.
+            # Ctrl-C in the terminal reaches only the gateway, which then ends the workers in good order.
             start_new_session=True,
             env=WORKER_ENVIRONMENT | os.environ,
         )
@@ -185,7 +183,7 @@ class WorkerLife:
         ending = asyncio.create_task(process.wait())
         try:
             await asyncio.wait({ending, attending}, return_when=asyncio.FIRST_COMPLETED)
-            # Whatever ended that: a worker that nobody attends to would be lost for good if it hung.
+            # Also if the attending has failed: otherwise a hung worker would never be noticed.
             self.kill()
             await ending
         finally:
@@ -206,12 +204,12 @@ class WorkerLife:
             self._process.kill()
 
     async def ask(self, method: Callable[..., Awaitable[T]], request: object, timeout: float) -> T:
-        """The answer to a call, while there is hope of one.
+        """Makes a call, and waits for the answer only while the worker answers pings.
 
         Args:
             method: of the stub.
-            request: what it takes.
-            timeout: seconds to wait at most; for a worker that does not answer pings, not at all.
+            request: of the method.
+            timeout: maximum wait in seconds.
 
         Raises:
             NoAnswer: the worker does not answer.
@@ -235,7 +233,7 @@ class WorkerLife:
             except grpc.aio.AioRpcError as error:
                 if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
                     raise NoAnswer from error
-                # What the worker itself says has details.
+                # An error with details comes from the worker itself.
                 if rpc_status.from_call(error) is None and await self.has_ended():
                     raise Gone from error
                 raise
@@ -244,7 +242,7 @@ class WorkerLife:
         raise NoAnswer
 
     async def has_ended(self) -> bool:
-        """Whether the process has ended, or does so in a moment."""
+        """Whether the process has ended or is about to end."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.exited.wait(), _NOTICE_SECONDS)
         return self.exited.is_set()
@@ -253,7 +251,7 @@ class WorkerLife:
         assert process.stdin is not None
         process.stdin.close()
         if not self.answers:
-            # It may be stopped, and would not notice.
+            # A stopped process (SIGSTOP) would not notice the closed pipe.
             self.kill()
         try:
             await asyncio.wait_for(process.wait(), _END_SECONDS)
@@ -276,17 +274,17 @@ class WorkerLife:
         return ""
 
     async def _attend(self, channel: grpc.aio.Channel) -> None:
-        """Waits until the worker is ready, then sees that it answers; returns once it has to be killed."""
+        """Waits until the worker is ready, then checks that it answers. Returns once it must be killed."""
         stub = cast("WorkerServiceAsyncStub", worker_pb2_grpc.WorkerServiceStub(channel))
         try:
             if await self._await_ready(stub):
                 await self._keep_pinging(stub)
         except Exception as error:
-            _log.exception("worker cannot be attended to device=%s", self._name)
-            self._kill_because(f"killed, for it could not be attended to: {error!r}", turn_of="")
+            _log.exception("worker cannot be monitored device=%s", self._name)
+            self._kill_because(f"killed because it could not be monitored: {error!r}", turn_of="")
 
     async def _await_ready(self, stub: WorkerServiceAsyncStub) -> bool:
-        """Whether the worker has become ready; if not, it hung and has been killed."""
+        """Waits until the worker is ready. Returns False if it hung instead and was killed."""
         asking = asyncio.create_task(self._first_info(stub))
         watching = asyncio.create_task(self._start.until_hung())
         try:
@@ -312,7 +310,8 @@ class WorkerLife:
         return True
 
     async def _first_info(self, stub: WorkerServiceAsyncStub) -> worker_pb2.GetWorkerInfoResponse:
-        """What the worker tells of itself once it is ready: no limit, for it may have weights to download."""
+        """Waits until the worker is ready, and returns its description of itself. There is no time limit,
+        because the worker can have to download weights."""
         request = worker_pb2.GetWorkerInfoRequest()
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -328,21 +327,21 @@ class WorkerLife:
                         self._start.step,
                     )
                 else:
-                    # It was about to die, as a rule; then this ends with it.
+                    # Usually the worker is about to die, which ends this loop.
                     await asyncio.sleep(_PING_SECONDS)
 
     async def _keep_pinging(self, stub: WorkerServiceAsyncStub) -> None:
-        """Pings until the worker has to be killed."""
+        """Pings the worker until it must be killed."""
         loop = asyncio.get_running_loop()
         patience = self._timeout * _PING_SHARE
-        # Counted by pings: that this process was stopped itself is not held against the worker.
+        # Counted in pings, not by the clock: the worker is not blamed if this process itself was stopped.
         silence = 0.0
         while True:
             sent = loop.time()
             try:
                 ping = await stub.Ping(worker_pb2.PingRequest(), timeout=patience)
             except grpc.aio.AioRpcError:
-                # One that fails early counts for as long as one that does not come.
+                # A ping that fails early counts for as long as one that is not answered.
                 await asyncio.sleep(max(0.0, sent + patience - loop.time()))
                 silence += patience
                 if silence >= self._timeout:
@@ -380,7 +379,7 @@ class WorkerLife:
 
 
 async def _read_soon(text: asyncio.Task[bytes]) -> str:
-    """What a process that has ended wrote; empty if a child of it still holds the pipe."""
+    """Returns the output of a process that has ended; empty if a child process still keeps the pipe open."""
     with contextlib.suppress(asyncio.TimeoutError):
         return (await asyncio.wait_for(text, _END_SECONDS)).decode(errors="replace").strip()
     return ""

@@ -1,4 +1,4 @@
-"""One worker: a process that owns one device, started again whenever it dies."""
+"""One worker: a process that owns one device and is restarted whenever it dies."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from impasto_server.v1 import worker_pb2
 
 _log = logging.getLogger(__name__)
 
-# What a worker exits with when starting it again cannot help: bad weights, no such device. Its last line on
-# stdout says which.
+# The exit code of a worker that a restart cannot help: invalid weights, or a missing device. Its output on
+# stdout says why.
 CONFIGURATION_ERROR = os.EX_CONFIG
 
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 30.0
@@ -39,9 +39,9 @@ class WorkerDied(Exception):
 
     Attributes:
         status: for the caller.
-        turn_of: the name of the job whose turn it was; empty if it was nobody's.
-        blames: whether a job may be to blame for it. Not if the worker was killed because it did not answer,
-            or was not ready.
+        turn_of: name of the job that had the turn; empty if none had it.
+        blames: whether a job can be the cause. Not if the worker was killed because it did not answer, or was
+            not ready.
     """
 
     def __init__(self, status: status_pb2.Status, *, turn_of: str = "", blames: bool = True) -> None:
@@ -52,14 +52,14 @@ class WorkerDied(Exception):
 
 
 class ConfigurationError(Exception):
-    """The server cannot run as it was told to. The message says what to do."""
+    """The server cannot run with its settings. The message says what to do."""
 
 
 class WorkerProcess:
     """A worker process and its restarts.
 
     Attributes:
-        restarts: how often it had to be started again.
+        restarts: number of restarts.
     """
 
     def __init__(
@@ -77,16 +77,17 @@ class WorkerProcess:
     ) -> None:
         """
         Args:
-            device: "auto" or a device as torch names it.
-            name: of the device, where several workers have one of the same name; None for the device's own.
+            device: "auto", or torch's name of a device.
+            name: of the device, if several workers have devices of the same name; None for the device's own.
             arguments: further arguments of `python -m impasto_server.worker`.
-            socket: path of the Unix socket to speak through.
-            changed: called when the worker becomes ready, falls silent, answers again, and when it dies.
-            timeout: seconds without an answer to a ping after which the worker is killed and started again;
-                after a quarter of them it gets no jobs.
-            turn_timeout: seconds that one turn on the device may last before the same is done.
-            start_timeout: seconds without a sign of life of a worker that starts before the same is done;
-                `timeout` if that is more.
+            socket: path of the Unix socket for calls.
+            changed: called when the worker becomes ready, stops answering, answers again, and dies.
+            timeout: seconds without an answer to a ping after which the worker is killed and restarted. After
+                a quarter of this time it gets no jobs.
+            turn_timeout: maximum duration of a turn in seconds, after which the worker is killed and
+                restarted.
+            start_timeout: seconds without a sign of life during the start after which the worker is killed
+                and restarted; `timeout` if that is more.
             module: the program that the worker runs.
         """
         self.restarts = 0
@@ -106,12 +107,12 @@ class WorkerProcess:
 
     @property
     def device(self) -> str:
-        """Name of the device: "auto" until the worker has told which."""
+        """Name of the device; "auto" until the worker has reported which device it is."""
         return self._device
 
     @property
     def info(self) -> worker_pb2.GetWorkerInfoResponse | None:
-        """What the worker told of itself; None while there is no process that is ready."""
+        """The worker's description of itself; None while no process is ready."""
         return self._life.info if self._life is not None else None
 
     @property
@@ -121,30 +122,30 @@ class WorkerProcess:
 
     @property
     def ready(self) -> bool:
-        """Whether it takes jobs: it has loaded its network, and answers."""
+        """Whether it takes jobs: it has loaded its network and answers."""
         return self._life is not None and self._life.ready
 
     @property
     def key(self) -> str:
-        """A name that no other worker has, from the start."""
+        """A unique name, known from the start."""
         return self._socket.stem
 
     @property
     def network(self) -> pb.FeatureNetwork:
-        """What it paints with; what it last painted with while it is restarted."""
+        """The feature network it paints with; during a restart, the previous one."""
         return self._network
 
     @property
     def memory_bytes(self) -> int:
-        """What jobs may use of the device's memory; 0 while it is not ready."""
+        """Memory of the device that jobs can use; 0 while the worker is not ready."""
         info = self.info
         return info.device.memory_bytes if info is not None else 0
 
     async def keep_alive(self) -> None:
-        """Starts the worker and starts it again whenever it dies, until cancelled.
+        """Starts the worker, and restarts it whenever it dies, until cancelled.
 
         Raises:
-            ConfigurationError: the worker says that it can never run like this.
+            ConfigurationError: the worker reports that it cannot run with its arguments.
         """
         backoff = _FIRST_BACKOFF
         loop = asyncio.get_running_loop()
@@ -153,7 +154,7 @@ class WorkerProcess:
             try:
                 how = (await self._run_once()).how
             except OSError as error:
-                # No room on the disk or no process left: there may be some later.
+                # Perhaps the disk is full or there are too many processes. That can change.
                 how = f"not started: {error}"
             self.restarts += 1
             _log.error("worker died device=%s how=%r restarts=%d", self.device, how, self.restarts)
@@ -163,7 +164,7 @@ class WorkerProcess:
             backoff = min(4 * backoff, _MAX_BACKOFF)
 
     async def describe(self) -> pb.Device:
-        """The device as it is now; as it last was where the worker is too busy to say."""
+        """Describes the device as it is now, or as it was last if the worker is too busy to answer."""
         device = pb.Device(state=pb.DEVICE_STATE_STARTING)
         life = self._life
         if life is not None and life.info is not None and life.stub is not None:
@@ -179,15 +180,16 @@ class WorkerProcess:
     async def run(
         self, begin: worker_pb2.Begin, pictures: AsyncIterable[Samples], checkpoint: Path | None
     ) -> AsyncGenerator[worker_pb2.RunResponse, None]:
-        """Has a job painted. Close the iterator to take the job off the device.
+        """Paints a job and yields the worker's messages. Close the iterator to take the job off the device.
 
         Args:
             begin: the job.
-            pictures: those that it describes, in the same order; asked for when the worker takes them.
-            checkpoint: what to go on from; None to begin anew.
+            pictures: the pictures that `begin` describes, in the same order. Each is asked for when the
+                worker takes it.
+            checkpoint: file to continue from; None to start from the beginning.
 
         Raises:
-            WorkerDied: the worker died before it was done, or was not ready.
+            WorkerDied: the worker died before the job was finished, or was not ready.
             OSError: the checkpoint cannot be read.
             Exception: what `pictures` raises.
         """
@@ -203,32 +205,35 @@ class WorkerProcess:
             inputs.check()
         except grpc.aio.AioRpcError as error:
             inputs.check()
-            # What a call ends with whose worker dies depends on what it was at: as a rule UNAVAILABLE, but
-            # UNKNOWN, INTERNAL and CANCELLED come as well.
+            # If the worker dies, the call usually ends with UNAVAILABLE, but UNKNOWN, INTERNAL and CANCELLED
+            # occur as well, depending on the moment.
             if not await life.has_ended() and error.code() != grpc.StatusCode.UNAVAILABLE:
                 raise
             raise _died(life.death) from error
         except asyncio.CancelledError:
             if not _is_being_cancelled():
-                # A picture that cannot be had cancels the call.
+                # A picture that cannot be read cancels the call.
                 inputs.check()
             if _is_being_cancelled() or not life.exited.is_set():
                 raise
-            # Closing the connection of a dead worker cancels a call that has not noticed yet.
+            # Closing the connection of a dead worker cancels calls that have not noticed its death yet.
             raise _died(life.death) from None
         finally:
             # An abandoned grpc.aio call is not cancelled by itself.
             call.cancel()
 
     async def update(self, request: worker_pb2.UpdateRunRequest) -> worker_pb2.UpdateRunResponse | None:
-        """Changes a job that runs here; None if it does not run here any more.
+        """Changes a job that runs here.
 
-        Waits for the end of a turn, at most for the worker's timeout; not at all for a worker that does not
-        answer.
+        Waits for the end of the current turn, but not longer than the worker's timeout, and not at all if the
+        worker does not answer pings.
+
+        Returns:
+            The worker's answer; None if the job no longer runs here.
 
         Raises:
-            CallError: INVALID_ARGUMENT: the change is refused. UNAVAILABLE: the worker does not answer; it
-                may make the change all the same.
+            CallError: INVALID_ARGUMENT: the change is refused. UNAVAILABLE: the worker does not answer, but
+                may still make the change.
         """
         life = self._life
         if life is None or life.stub is None:
@@ -249,9 +254,9 @@ class WorkerProcess:
             raise
 
     async def suspend(self, job_name: str) -> None:
-        """Asks for a job's `run` to end with a checkpoint. Harmless if it does not run here.
+        """Asks the worker to end a job's `run` with a checkpoint. Does nothing if the job does not run here.
 
-        Does not wait for a worker that does not answer: the job's `run` ends with that worker.
+        Does not wait for a worker that does not answer: the `run` ends when that worker is killed.
         """
         life = self._life
         if life is None or life.stub is None:
@@ -266,11 +271,11 @@ class WorkerProcess:
             self._life.kill()
 
     async def _run_once(self) -> Death:
-        """Runs the process from start to end; ends it when cancelled.
+        """Runs the process from start to end. Ends it when cancelled.
 
         Raises:
-            ConfigurationError: the worker says that it can never run like this.
-            OSError: it cannot be started now.
+            ConfigurationError: the worker reports that it cannot run with its arguments.
+            OSError: the process cannot be started now.
         """
         self._life = WorkerLife(
             self._name,
@@ -282,7 +287,7 @@ class WorkerProcess:
             module=self._module,
             changed=self._on_change,
         )
-        # Once "auto" has been told, it is that device, also for the next process.
+        # After a restart, "auto" means the same device as before.
         device = self._device if self._wanted_device == "auto" else self._wanted_device
         death = await self._life.live(device, self._arguments)
         if death.exit_code == CONFIGURATION_ERROR:
@@ -297,7 +302,7 @@ class WorkerProcess:
 
 
 def _is_being_cancelled() -> bool:
-    """Whether the current task is to be cancelled, as far as Python can tell (from 3.11 on)."""
+    """Whether the current task is being cancelled. Python can tell this from 3.11 on."""
     task = asyncio.current_task()
     return sys.version_info >= (3, 11) and task is not None and task.cancelling() > 0
 
@@ -309,5 +314,5 @@ def _died(death: Death | None) -> WorkerDied:
 
 
 def _death_notice(how: str) -> status_pb2.Status:
-    message = f"the worker that painted this job died ({how}); it is being restarted"
+    message = f"the worker that painted this job has ended ({how}) and is being restarted"
     return unavailable("WORKER_DIED", message, retry_after=2.0)

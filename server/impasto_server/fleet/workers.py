@@ -1,4 +1,4 @@
-"""What the rest of the server needs of workers, wherever their processes are."""
+"""The interface of workers for the rest of the server, wherever their processes run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Worker(Protocol):
     """A process that owns one device.
 
     Attributes:
-        key: a name that no other worker has.
+        key: a unique name.
         device: name of its device.
-        memory_bytes: memory of the device that jobs may use; 0 while the worker is not ready.
-        network: what it paints with, once it is ready.
+        memory_bytes: memory of the device that jobs can use; 0 while the worker is not ready.
+        network: the feature network it paints with, once it is ready.
     """
 
     @property
@@ -37,36 +37,38 @@ class Worker(Protocol):
     def run(
         self, begin: worker_pb2.Begin, pictures: AsyncIterable[Samples], checkpoint: Path | None
     ) -> AsyncGenerator[worker_pb2.RunResponse, None]:
-        """Has a job painted. Close the iterator to take the job off the device.
+        """Paints a job and yields the worker's messages. Close the iterator to take the job off the device.
 
         Args:
             begin: the job.
-            pictures: those that it describes, in the same order; asked for when the worker takes them.
-            checkpoint: what to go on from; None to begin anew.
+            pictures: the pictures that `begin` describes, in the same order. Each is asked for when the
+                worker takes it.
+            checkpoint: file to continue from; None to start from the beginning.
 
         Raises:
-            WorkerDied: the worker died before it was done.
+            WorkerDied: the worker died before the job was finished.
             OSError: the checkpoint cannot be read.
             Exception: what `pictures` raises.
         """
 
     async def update(self, request: worker_pb2.UpdateRunRequest) -> worker_pb2.UpdateRunResponse | None:
-        """Changes a job that runs here; None if it does not run here.
+        """Changes a job that runs here. Returns None if it does not run here.
 
         Raises:
             CallError: the change is refused, or the worker does not answer.
         """
 
     async def suspend(self, job_name: str) -> None:
-        """Asks for a job's `run` to end with a checkpoint. Harmless if it does not run here."""
+        """Asks the worker to end a job's `run` with a checkpoint. Harmless if the job does not run here."""
 
 
 class Workers(Protocol):
     """The workers of a server.
 
     Attributes:
-        ready_workers: those that take jobs now.
-        change: set once, when a worker becomes ready or stops being ready; the next change has another event.
+        ready_workers: the workers that take jobs now.
+        change: an event that is set when a worker becomes ready or stops being ready. Each change has a new
+            event.
     """
 
     @property

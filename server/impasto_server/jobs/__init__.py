@@ -1,5 +1,5 @@
-"""The life of a job: what it is, every change of it, who watches it; and the registry of unfinished jobs.
+"""The life of a job: its state, its changes and its watchers; and the registry of unfinished jobs.
 
-A job owns its life: nothing outside it changes its record. Uses `store` and `contract`, and knows nothing of
-gRPC, workers and devices but what its `Painting` tells it.
+A job owns its life: nothing outside it changes its record. This package uses `store` and `contract`. It knows
+nothing of gRPC, and of workers and devices only what the job's `Painting` reports.
 """

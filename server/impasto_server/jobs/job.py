@@ -1,4 +1,4 @@
-"""A job: who watches it, and what callers ask of it."""
+"""A job: its watchers, and the changes that callers ask for."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from impasto_server.store.records import Record
 _log = logging.getLogger(__name__)
 
 PREVIEWS_UNWANTED_SECONDS = 5.0
-"""Previews go on for so long after the last watcher who wanted them has left: pollers come and go."""
+"""Time for which previews go on after the last watcher who wanted them has left: pollers come and go."""
 
 Wanted = Callable[[pb.Job], pb.Job]
-"""Makes of a job as it is, with `spec`, the job as a caller wants it. May raise `CallError`."""
+"""Takes the job as it is, with `spec`, and returns it as the caller wants it. May raise `CallError`."""
 
 
 class Job(PaintedJob):
-    """A job that owns its life: each change is one method, done under its lock by a task of its own.
+    """A job that owns its life: each change is one method, which runs under its lock as a task of its own.
 
-    A caller who leaves stops waiting, and nothing else. Repeating a call completes what an earlier one left
-    undone. The methods that change the job may raise `StoreError`, and `CallError` where it is final or
-    deleted or the server is shutting down: then the job is as it was.
+    A caller who leaves only stops waiting; the change is completed. A repeated call completes what an earlier
+    one left undone. The methods that change the job raise `StoreError`, or `CallError` if the job is final or
+    deleted or the server is shutting down. The job is then unchanged.
     """
 
     def __init__(self, record: Record, surroundings: Surroundings) -> None:
         super().__init__(record, surroundings)
-        # Held while a worker is asked about a recipe, so that it is asked about one at a time.
+        # Held while a worker is asked about a recipe, so that it is asked about only one at a time.
         self._steering = asyncio.Lock()
         self._leave_timer: asyncio.TimerHandle | None = None
         self._follow_timer: asyncio.TimerHandle | None = None
@@ -46,10 +46,10 @@ class Job(PaintedJob):
         return not self.record.job.preview.disabled and self.audience.wants_previews
 
     def watch(self, *, after_sequence: int = 0, wants_previews: bool = True) -> Watcher:
-        """A new watcher, whose first event is the job as it is now. `audience.leave` ends its watching.
+        """Adds a watcher, whose first event is the job as it is now. `audience.leave` removes it.
 
         Raises:
-            CallError: NOT_FOUND: the job was deleted a moment ago. RESOURCE_EXHAUSTED: too many watch it.
+            CallError: NOT_FOUND: the job has just been deleted. RESOURCE_EXHAUSTED: it has too many watchers.
         """
         if self.deleted:
             raise CallError(not_found(self.name))
@@ -58,12 +58,12 @@ class Job(PaintedJob):
         )
 
     def cancel_unless_watched(self, seconds: float) -> None:
-        """Cancels the job in so many seconds, unless a watcher comes before."""
+        """Cancels the job after some seconds, unless a watcher comes before."""
 
         def leave() -> None:
             self._leave_timer = None
             if not self._shared.draining:
-                _log.info("job's caller is gone job=%s", self.name)
+                _log.info("job has no watcher and is cancelled job=%s", self.name)
                 self._shared.tasks.start(self._cancel_unwatched())
 
         self._stop_timer()
@@ -77,7 +77,7 @@ class Job(PaintedJob):
                 _log.error("a job cannot be cancelled yet job=%s error=%r", self.name, str(error))
                 await asyncio.sleep(STORE_RETRY_SECONDS)
             except CallError:
-                # It is final by itself.
+                # The job has become final by itself.
                 return
             else:
                 return
@@ -112,25 +112,25 @@ class Job(PaintedJob):
     # What callers ask for.
 
     async def pause(self) -> None:
-        """Takes the job off its device, with all its work, or out of the queue."""
+        """Takes the job off its device with a checkpoint, or out of the queue."""
         await self._shared.tasks.complete(self._pause())
 
     async def resume(self) -> None:
-        """Queues the job again if it is PAUSED."""
+        """Queues the job again if it is paused."""
         await self._shared.tasks.complete(self._resume())
 
     async def cancel(self) -> None:
-        """Cancels the job; harmless if it is CANCELLED."""
+        """Cancels the job. Does nothing if it is already cancelled."""
         await self._shared.tasks.complete(self._cancel())
 
     async def delete(self) -> None:
-        """Deletes the job with all that it has."""
+        """Deletes the job with its result and checkpoint."""
         await self._shared.tasks.complete(self._delete())
 
     async def update(self, wanted: Wanted) -> None:
-        """Changes recipe, preview, priority and title to those that are wanted.
+        """Changes recipe, preview options, priority and title to those that `wanted` returns.
 
-        `wanted` may be called several times, since other changes may come between.
+        `wanted` can be called several times, because other changes can come in between.
         """
         await self._shared.tasks.complete(self._update(wanted))
 
@@ -178,8 +178,8 @@ class Job(PaintedJob):
             await self._steer(wanted)
 
     async def _steer(self, wanted: Wanted) -> None:
-        """An update of the recipe: a worker that paints the job is asked first, without the job's lock, so
-        that nothing else waits for its answer."""
+        """Updates the recipe. A worker that paints the job is asked first, without the job's lock, so that
+        nothing else waits for its answer."""
         asked: Painting | None = None
         answer: pb.Recipe | None = None
         try:

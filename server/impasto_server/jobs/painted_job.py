@@ -1,4 +1,4 @@
-"""What happens to a job on a device."""
+"""The events of a job on a device."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from impasto_server.v1 import worker_pb2
 _log = logging.getLogger(__name__)
 
 STORE_RETRY_SECONDS = 5.0
-"""What must be stored and could not be is tried again after so long."""
+"""Time in seconds after which a failed write to the store is tried again."""
 
 
 class PaintedJob(StoredJob):
-    """A job that is told by its stay on a device what happens there.
+    """A job that is told by its run what happens on the device.
 
-    Every method that changes the record does so in a task of its own: the stay may be stopped meanwhile.
+    Every method that changes the record does so in a task of its own, because the run can be stopped
+    meanwhile.
     """
 
     def was_left(self) -> None:
-        """It was taken up from the store: it waits for a device, unless it is PAUSED."""
+        """The job was loaded from the store. It waits for a device, unless it is paused."""
         self.queued_at = asyncio.get_running_loop().time()
         if self.state == pb.JOB_STATE_RUNNING:
             self.behind = True
@@ -39,12 +40,12 @@ class PaintedJob(StoredJob):
     async def started(
         self, started: worker_pb2.Started, network: pb.FeatureNetwork, device: str, told: pb.Recipe
     ) -> None:
-        """The worker has begun.
+        """The worker has started to paint.
 
         Args:
-            started: what it says of that.
-            network, device: what it paints with.
-            told: the recipe that it was given, which may have been changed since.
+            started: the worker's message.
+            network, device: what the worker paints with.
+            told: the recipe that the worker was given, which can have been changed since.
         """
 
         def edit(record: Record) -> None:
@@ -63,8 +64,8 @@ class PaintedJob(StoredJob):
         await self._shared.tasks.complete(self._note_unless_final(edit))
 
     def got_further(self, progress: pb.Progress) -> None:
-        """An evaluation was made, or some of a scale's targets were found, which alone gets a job no further:
-        it is done again after each death."""
+        """An evaluation was made, or some targets of a scale were found. Targets alone are no progress,
+        because they are computed again after each crash of the worker."""
         self.progress = progress
         if progress.evaluation > self._furthest:
             self._furthest, self.deaths = progress.evaluation, 0
@@ -77,28 +78,28 @@ class PaintedJob(StoredJob):
             self.audience.tell(pb.JobEvent(preview=preview))
 
     async def saved(self) -> None:
-        """A checkpoint was stored. The numbers that belong to it are stored too."""
+        """A checkpoint was stored. The progress that belongs to it is stored too."""
         await self._shared.tasks.complete(self._note_unless_final(lambda record: None, quiet=True))
 
     async def lost_worker(self, *, blamed: bool) -> None:
-        """Its worker died; if `blamed`, because of this job, as it seems."""
+        """The job's worker crashed; if `blamed`, probably because of this job."""
         self.deaths += blamed
         _log.warning("job lost its worker job=%s deaths=%d", self.name, self.deaths)
         await self.saved()
 
     async def succeed(self, finished: worker_pb2.Finished, result: BinaryIO) -> None:
-        """Stores the result, a PNG, however long that takes, and only then says that it is there. Closes the
+        """Stores the result, a PNG, however long that takes, and then publishes the success. Closes the
         file."""
         await self._shared.tasks.complete(self._succeed(finished, result))
 
     async def fail(
         self, error: status_pb2.Status, stop_reason: pb.StopReason = pb.STOP_REASON_UNSPECIFIED
     ) -> None:
-        """Stores that the job failed, however long that takes, and only then says so."""
+        """Stores that the job failed, however long that takes, and then publishes the failure."""
         await self._shared.tasks.complete(self._become(failed(error, stop_reason), None))
 
     async def left_device(self, painting: Painting) -> None:
-        """The stay on a device has ended: the job waits for another one, unless it is PAUSED or final."""
+        """The run has ended. The job waits for a device again, unless it is paused or final."""
         await self._shared.tasks.complete(self._left_device(painting))
 
     async def _succeed(self, finished: worker_pb2.Finished, result: BinaryIO) -> None:
@@ -133,12 +134,12 @@ class PaintedJob(StoredJob):
                     await self._change(to_final(end), result=result)
                     return
                 except CallError:
-                    # The store has it as final or deleted.
+                    # In the store the job is already final or deleted.
                     return
                 except StoreError as error:
                     _log.error("the end of a job cannot be stored yet job=%s error=%r", self.name, str(error))
             if self._shared.draining:
-                # The job goes on from its checkpoint when the server is back.
+                # The job continues from its checkpoint after the restart.
                 return
             await asyncio.sleep(STORE_RETRY_SECONDS)
 

@@ -1,4 +1,4 @@
-"""The jobs that are not final, each once."""
+"""The registry of unfinished jobs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from impasto_server.store.records import Record
 _log = logging.getLogger(__name__)
 
 QUEUE_RETRY_SECONDS = 10.0
-"""After so long it is worth asking again whether there is room for a job."""
+"""Time in seconds after which a caller can try again to create a job that was refused."""
 
 RETURN_SECONDS = 60.0
-"""For how long after a restart a job whose caller has to come back is kept for it."""
+"""Minimum time in seconds after a restart for which a job waits for its watcher to come back."""
 
 RESUME_SECONDS = 1.0
-"""After so long a watcher of a server that is ending is to come back."""
+"""Time in seconds after which watchers are asked to come back when the server shuts down."""
 
 _END_SECONDS = 2.0
 
@@ -39,11 +39,11 @@ class Observer(Protocol):
 
 
 class Registry:
-    """Every job that is not final, and the only way to make one. What it acknowledges is in the store.
+    """All unfinished jobs, and the only way to create one. A job that it acknowledges is in the store.
 
     Attributes:
-        store, tasks, sequence, draining: what its jobs share; see `Surroundings`.
-        changed: set when what jobs want of the devices may have changed. Its reader clears it.
+        store, tasks, sequence, draining: shared by the jobs; see `Surroundings`.
+        changed: set when the placement of jobs may have to change. Its reader clears it.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class Registry:
     ) -> None:
         """
         Args:
-            store: where jobs are kept.
+            store: keeps the jobs.
             observer: for the metrics.
-            max_jobs: unfinished jobs of all tenants, at most.
-            max_jobs_of_tenant: unfinished jobs of one tenant, at most.
+            max_jobs: maximum unfinished jobs, all tenants.
+            max_jobs_of_tenant: maximum unfinished jobs per tenant.
         """
         self.store = store
         self.tasks = Tasks()
@@ -65,21 +65,21 @@ class Registry:
         self._max_jobs = max_jobs
         self._max_jobs_of_tenant = max_jobs_of_tenant
         self._jobs: dict[str, Job] = {}
-        # Held from a job's being stored until it is in `_jobs`: else the same request made twice could be
-        # answered between the two.
+        # Held from storing a job until it is in `_jobs`. Otherwise a repeated request could be answered in
+        # between.
         self._entering = asyncio.Lock()
 
     # Life.
 
     async def take_up(self) -> None:
-        """Enters the jobs that an earlier server left. Once, before the first call."""
+        """Loads the unfinished jobs from the store. Called once, before the first call is answered."""
         for record in await self.store.read(self.store.store.jobs.unfinished):
             job = self._enter(record)
             job.was_left()
             if record.linger is not None:
                 job.cancel_unless_watched(max(record.linger, RETURN_SECONDS))
         if self._jobs:
-            _log.info("jobs taken up jobs=%d", len(self._jobs))
+            _log.info("unfinished jobs loaded jobs=%d", len(self._jobs))
 
     def begin_drain(self) -> None:
         """Refuses all changes from now on, and asks every watcher to come back."""
@@ -88,7 +88,7 @@ class Registry:
             job.audience.tell_resume(RESUME_SECONDS)
 
     async def end(self) -> None:
-        """Waits for the changes that were begun, and closes the store. After `begin_drain`."""
+        """Waits for changes in progress, and closes the store. Called after `begin_drain`."""
         await self.tasks.join(_END_SECONDS)
         await self.store.close()
 
@@ -98,22 +98,22 @@ class Registry:
         return iter(list(self._jobs.values()))
 
     def unfinished(self, tenant: str | None = None) -> int:
-        """How many jobs are not final: all, or a tenant's."""
+        """The number of unfinished jobs: all, or those of a tenant."""
         if tenant is None:
             return len(self._jobs)
         return sum(job.tenant == tenant for job in self._jobs.values())
 
     def in_state(self, state: str) -> int:
-        """How many jobs are in a state that is not final, such as "running". Any thread may call it."""
+        """The number of jobs in a state such as "running", which is not final. Any thread may call it."""
         number = pb.JobState.Value(f"JOB_STATE_{state.upper()}")
         return sum(job.state == number for job in list(self._jobs.values()))
 
     def find(self, name: str) -> Job | None:
-        """A job that is not final."""
+        """Returns an unfinished job; None if there is none with this name."""
         return self._jobs.get(name)
 
     async def get(self, name: str, tenant: str) -> Job:
-        """A job of a tenant. One that is final can still be watched and deleted.
+        """Returns a tenant's job, final or not. A final job can still be watched and deleted.
 
         Raises:
             CallError: NOT_FOUND; UNAVAILABLE: the server is shutting down.
@@ -135,9 +135,10 @@ class Registry:
             await self._settle(name)
 
     def check_room(self, tenant: str) -> None:
-        """
+        """Checks that there is room for one more job of a tenant.
+
         Raises:
-            CallError: RESOURCE_EXHAUSTED: there are as many unfinished jobs as there may be.
+            CallError: RESOURCE_EXHAUSTED: there are too many unfinished jobs.
         """
         if self.unfinished() >= self._max_jobs:
             raise CallError(queue_full(self._max_jobs, QUEUE_RETRY_SECONDS))
@@ -145,7 +146,7 @@ class Registry:
             raise CallError(too_many_jobs(self._max_jobs_of_tenant, tenant, QUEUE_RETRY_SECONDS))
 
     async def is_known(self, tenant: str, request_id: str) -> bool:
-        """Whether a tenant has made a request of this id."""
+        """Whether a tenant has already sent a request with this ID."""
         if not request_id:
             return False
         return await self.store.read(self.store.store.jobs.by_request, tenant, request_id) is not None
@@ -153,11 +154,11 @@ class Registry:
     # Making one.
 
     async def create(self, record: Record) -> Job:
-        """Stores a new job and queues it. If the same request was made before, returns its job.
+        """Stores a new job and queues it. If the same request was sent before, returns its job.
 
         Raises:
-            CallError: there is no room for it, or the server is shutting down.
-            RequestIdTaken, MissingImage, QuotaExceeded, StoreError: it was not stored.
+            CallError: there are too many unfinished jobs, or the server is shutting down.
+            RequestIdTaken, MissingImage, QuotaExceeded, StoreError: the job was not stored.
         """
         return await self.tasks.complete(self._create(record))
 
@@ -186,8 +187,11 @@ class Registry:
         return job
 
     async def _settle(self, name: str) -> None:
-        """A job that is not final was found in the store but not here: it is being entered, or has become
-        final since. If neither, the call that made it failed after it was stored, and it is entered now."""
+        """Enters an unfinished job that is in the store but not in the registry.
+
+        It may just be entered by another task, or have become final. If neither, the call that created it
+        failed after storing it.
+        """
         async with self._entering:
             if name in self._jobs:
                 return
@@ -197,7 +201,7 @@ class Registry:
                 job.was_left()
                 self.moved(job)
 
-    # What the jobs say.
+    # Notifications from the jobs.
 
     def moved(self, job: StoredJob) -> None:
         self.changed.set()

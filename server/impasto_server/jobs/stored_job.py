@@ -1,4 +1,4 @@
-"""A job as the store has it: what is known of it, and how it changes."""
+"""A job as it is stored, and how it changes."""
 
 from __future__ import annotations
 
@@ -21,47 +21,49 @@ from impasto_server.store.records import Record
 _log = logging.getLogger(__name__)
 
 Edit = Callable[[Record], None]
-"""A change of a record, made on a copy."""
+"""A change of a record. It is made on a copy."""
 
 
 class Painting(Protocol):
-    """A job's stay on a device, from its being placed there until nothing of it is left there.
+    """A job's run on a device, from its placement until nothing of it is left on the device.
 
     Attributes:
-        off_device: set at the end of the stay.
+        off_device: set at the end of the run.
     """
 
     off_device: asyncio.Event
 
     async def steer(self, recipe: pb.Recipe) -> pb.Recipe | None:
-        """Has the worker go on with another recipe, until `settle`. Returns the recipe as it is run; None if
-        the worker does not paint the job.
+        """Has the worker continue with another recipe until `settle` is called.
+
+        Returns:
+            The recipe as the worker runs it; None if the worker does not paint the job.
 
         Raises:
             CallError: the worker refuses the recipe, or does not answer.
         """
 
     def settle(self) -> None:
-        """The recipe that the worker was asked about is stored, or never will be: the record holds again."""
+        """Ends `steer`: the recipe is stored, or will never be. The worker follows the job's record again."""
 
     def follow(self) -> None:
-        """Brings the worker up to the job's record, without waiting for it."""
+        """Sends the worker the changes of the job's record. Returns at once."""
 
     def suspend(self) -> None:
-        """Has the worker end the stay with a checkpoint, without waiting for it."""
+        """Has the worker end the run with a checkpoint. Returns at once."""
 
     def stop(self) -> None:
-        """Ends the stay at once, without waiting for it."""
+        """Ends the run without a checkpoint. Returns at once."""
 
 
 class Surroundings(Protocol):
-    """What the jobs of one server share.
+    """The environment that the jobs of a server share.
 
     Attributes:
-        store: where jobs are kept.
-        tasks: do the jobs' changes.
+        store: keeps the jobs.
+        tasks: run the jobs' changes.
         sequence: numbers the events.
-        draining: whether the server is shutting down: no caller may change a job any more.
+        draining: whether the server is shutting down, when callers can no longer change jobs.
     """
 
     store: AsyncStore
@@ -70,36 +72,37 @@ class Surroundings(Protocol):
     draining: bool
 
     def moved(self, job: StoredJob) -> None:
-        """What a job wants of the devices may have changed."""
+        """A job has changed, so its placement may have to change."""
 
     def gone(self, job: StoredJob) -> None:
-        """A job is final or deleted."""
+        """A job has become final or was deleted."""
 
     def position(self, job: StoredJob) -> int:
-        """The place that a waiting job has among its tenant's, from 1."""
+        """Returns a waiting job's position among its tenant's waiting jobs, from 1."""
 
     def count_end(self, state: str, reason: str) -> None:
-        """A job became final, or was deleted before: for the metrics."""
+        """Counts a job that became final, or was deleted before that, for the metrics."""
 
 
 class StoredJob:
-    """What is known of a job, and the two ways in which it changes.
+    """A job's record, and the two ways in which it changes.
 
-    `record` is what the store has. It is never changed in place: a change is made on a copy, which takes the
-    record's place once it is stored, and is then published. What a caller asks for (`_change`) is refused if
-    it cannot be stored. What simply happened (`_note`: the worker began, or died) is shown at once, and
-    stored as soon as that is possible.
+    `record` is never changed in place. A change is made on a copy; the copy is stored, replaces the record,
+    and is then published. A change that a caller asks for (`_change`) is refused if it cannot be stored. An
+    event (`_note`, such as the start or crash of a worker) is published at once, and stored as soon as
+    possible.
 
     Attributes:
         record: the job as it is stored.
         audience: its watchers.
-        progress: the newest numbers; None before the first. Stored with the next change.
-        deaths: workers that died at its turn without its having got any further. Stored with the next change.
-        queue_position: its place among its tenant's queued jobs, from 1; 0 while it is not known.
-        queued_at: time of the event loop at which it began to wait for a device.
+        progress: the latest progress; None before the first. Stored with the next change.
+        deaths: number of workers that crashed in this job's turn since its last progress. Stored with the
+            next change.
+        queue_position: its position among its tenant's queued jobs, from 1; 0 while it is not known.
+        queued_at: event-loop time at which it began to wait for a device.
         too_small: keys of the workers on whose devices it does not fit.
-        painting: its stay on a device; None while it is on none.
-        behind: whether something that happened is not stored yet.
+        painting: its current run; None while it is on no device.
+        behind: whether an event is not stored yet.
         deleted: whether it is deleted.
     """
 
@@ -118,7 +121,7 @@ class StoredJob:
         self.deleted = False
         self._furthest = record.furthest
         self._shared = surroundings
-        # Held for each change of the record; never while a worker is waited for.
+        # Held for each change of the record, but never while waiting for a worker.
         self._lock = asyncio.Lock()
 
     @property
@@ -139,18 +142,18 @@ class StoredJob:
 
     @property
     def waiting(self) -> bool:
-        """Whether it wants a device and has none."""
+        """Whether the job waits for a device."""
         return self.state == pb.JOB_STATE_QUEUED and self.painting is None and not self.deleted
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Orders the waiting jobs of one tenant: less goes first."""
+        """The order of a tenant's waiting jobs: the smallest goes first."""
         return -self.record.job.priority, self.record.number
 
     def message(self) -> pb.Job:
-        """The job as the contract shows it, without `spec`. The caller may keep and change it."""
+        """Returns the job as a message of its own, without `spec`."""
         message: pb.Job = copied(self.record.job)
-        # An earlier version took whatever title it was given.
+        # Earlier versions did not check titles.
         message.title = shown(message.title)
         if not self.final:
             if self.progress is not None:
@@ -160,21 +163,21 @@ class StoredJob:
         return message
 
     def publish(self) -> None:
-        """Tells every watcher how the job is now."""
+        """Sends the job as it is now to every watcher."""
         self._published_position = self.queue_position
         self.audience.tell(pb.JobEvent(job=self.message()))
 
     def publish_position(self) -> None:
-        """Tells every watcher of the job's place in the queue, if that has changed."""
+        """Sends the job to every watcher if its position in the queue has changed."""
         if self.audience and self.queue_position != self._published_position:
             self.publish()
 
     async def store_what_happened(self) -> None:
-        """Stores what could not be stored when it happened."""
+        """Stores events that could not be stored when they happened."""
         if self.behind:
             await self._shared.tasks.complete(self._note_unless_final(_as_it_is, quiet=True))
 
-    # How it changes. Except for the next method, the lock is held.
+    # Changes. All methods but the next need the lock.
 
     async def _note_unless_final(self, edit: Edit, *, quiet: bool = False) -> None:
         async with self._lock:
@@ -182,22 +185,22 @@ class StoredJob:
                 await self._note(edit, quiet=quiet)
 
     async def _change(self, edit: Edit, *, result: BinaryIO | None = None) -> None:
-        """Makes a change on a copy, stores it durably, and only then shows it.
+        """Makes a change on a copy, stores it durably, and then publishes it.
 
         Args:
             edit: the change.
-            result: the picture, if the job SUCCEEDED by it.
+            result: the picture, if the change makes the job succeed.
 
         Raises:
-            StoreError: it cannot be stored; the job is as it was.
-            CallError: the store has the job as final or deleted.
+            StoreError: the change cannot be stored; the job is unchanged.
+            CallError: in the store, the job is final or deleted.
         """
         record = self._edited(edit)
         store = self._shared.store
         if result is not None:
             stored = await store.files(store.store.results.finish, record, result)
         else:
-            # A job that becomes final frees room, so it may use what is kept for a full disk.
+            # A job that becomes final frees space, so it may use the reserve for a full disk.
             final = is_final(record.job)
             stored = await store.change(store.store.jobs.save, record, with_reserve=final)
         if not stored:
@@ -211,7 +214,7 @@ class StoredJob:
         self._shared.moved(self)
 
     async def _note(self, edit: Edit, *, quiet: bool = False) -> None:
-        """Shows what happened, and stores it if that is possible now; else `behind` says so."""
+        """Publishes an event, and stores it if possible; otherwise sets `behind`."""
         record = self._edited(edit)
         store = self._shared.store
         try:
@@ -231,11 +234,13 @@ class StoredJob:
         self._shared.moved(self)
 
     async def _take_from_store(self) -> None:
-        """The store has the job as final or deleted, which happens if an error came after that was stored: so
-        it is."""
+        """Takes over that the job is final or deleted in the store.
+
+        This happens if a change was stored and an error came after that.
+        """
         store = self._shared.store
         record = await store.read(store.store.jobs.get, self.name)
-        _log.warning("a job is final or deleted already job=%s", self.name)
+        _log.warning("a job is already final or deleted job=%s", self.name)
         if record is None:
             self._become_deleted()
         else:
@@ -256,7 +261,7 @@ class StoredJob:
             self.queue_position = self._shared.position(self)
 
     def _edited(self, edit: Edit) -> Record:
-        """The record with what has happened since it was stored, and a change."""
+        """Returns a copy of the record with the latest progress and a change."""
         record = dataclasses.replace(
             self.record, job=copied(self.record.job), furthest=self._furthest, deaths=self.deaths
         )
@@ -279,7 +284,7 @@ class StoredJob:
         self._leave()
 
     def _leave(self) -> None:
-        """It is final or deleted: nothing happens to it any more."""
+        """Ends the run and leaves the registry, because the job is final or deleted."""
         self._stop_painting()
         self._shared.gone(self)
 
@@ -288,12 +293,13 @@ class StoredJob:
             self.painting.stop()
 
     def _on_audience_changed(self) -> None:
-        """A watcher came or left."""
+        """Called when a watcher came or left."""
 
-    # What may be asked of it.
+    # Checks.
 
     def _check_changeable(self) -> None:
-        """
+        """Checks that a caller may change the job.
+
         Raises:
             CallError: the server is shutting down, or the job is final or deleted.
         """
@@ -301,8 +307,8 @@ class StoredJob:
         if self.deleted:
             raise CallError(not_found(self.name))
         if self.final:
-            how = {"succeeded": "succeeded", "failed": "failed", "cancelled": "was cancelled"}
-            message = f"{self.name} cannot be changed any more: it {how[state_word(self.record.job)]}"
+            how = {"succeeded": "has succeeded", "failed": "has failed", "cancelled": "was cancelled"}
+            message = f"{self.name} {how[state_word(self.record.job)]}, and a final job cannot be changed"
             raise CallError(failed_precondition("JOB_IS_OVER", self.name, message))
 
     def _check_not_draining(self) -> None:
@@ -311,7 +317,7 @@ class StoredJob:
 
 
 def to_state(state: pb.JobState) -> Edit:
-    """The change into a state that is not final."""
+    """Returns the change to a state that is not final."""
 
     def edit(record: Record) -> None:
         record.job.state = state
@@ -320,7 +326,7 @@ def to_state(state: pb.JobState) -> Edit:
 
 
 def to_final(end: pb.Job) -> Edit:
-    """The change into a final state, given with what goes with it."""
+    """Returns the change to a final state, given as the fields that change."""
 
     def edit(record: Record) -> None:
         record.job.MergeFrom(end)
@@ -330,4 +336,4 @@ def to_final(end: pb.Job) -> Edit:
 
 
 def _as_it_is(record: Record) -> None:
-    """No change but what has happened since the record was stored."""
+    """Changes nothing: the record is stored with its latest progress."""

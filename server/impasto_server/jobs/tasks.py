@@ -1,4 +1,4 @@
-"""Work that goes on when its caller leaves."""
+"""Tasks that are completed even if their caller leaves."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ _log = logging.getLogger(__name__)
 
 
 class Tasks:
-    """Tasks that belong to nobody who could leave, until they end."""
+    """Keeps tasks running until they end, independently of their callers."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Starts work; an error that nobody expected is logged."""
+        """Starts a task. An unexpected error is logged."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
     async def complete(self, work: Coroutine[Any, Any, T]) -> T:
-        """Does work to its end and returns its result. A caller that is cancelled stops waiting; the work
-        goes on."""
+        """Completes work and returns its result. If the caller is cancelled, the work goes on."""
         return await asyncio.shield(self.start(work))
 
     async def join(self, seconds: float) -> None:
-        """Waits until no task is left, those included that are started meanwhile; cancels those that are left
-        after so many seconds."""
+        """Waits until no task is left, including tasks that are started meanwhile.
+
+        Args:
+            seconds: time after which the remaining tasks are cancelled.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while self._tasks and loop.time() < deadline:
@@ -53,6 +55,6 @@ class Tasks:
         if task.cancelled():
             return
         error = task.exception()
-        # The others are answers to a caller, who may have left.
+        # Errors of these kinds are answers for the caller, who may have left.
         if error is not None and not isinstance(error, (CallError, StoreError, Refusal)):
             _log.error("a task failed", exc_info=error)

@@ -1,4 +1,4 @@
-"""Watching a job: what each watcher is told, in which order, and what may be skipped."""
+"""Watching a job: which events each watcher gets, in which order, and which can be skipped."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from impasto_server.jobs.states import copied, is_final
 from impasto_server.mailbox import Mailbox
 
 MAX_UNREAD = 64
-"""Events that wait for one watcher, at most."""
+"""Maximum unread events of one watcher."""
 
 MAX_WATCHERS = 100
-"""Watchers of one job."""
+"""Maximum watchers of one job."""
 
 _BEHIND_SECONDS = 1.0
 _RETRY_SECONDS = 10.0
 
 
 class Sequence:
-    """Numbers that grow, for the events of all jobs, across restarts of the server too."""
+    """Increasing numbers for the events of all jobs. They also increase across restarts of the server."""
 
     def __init__(self, generation: int) -> None:
         """
         Args:
-            generation: how often the server's store has been opened, this time included.
+            generation: number of times that the store has been opened, including this time.
         """
         self.last = generation << 32
 
@@ -37,13 +37,13 @@ class Sequence:
 
 
 class Watcher:
-    """One reader of a job's events: every change of its state in order, and the newest of all else.
+    """A reader of a job's events: every change of state in order, and the newest event of each other kind.
 
-    A slow reader costs little: of progress, of previews, and of job events in one state after the first, a
-    newer event takes the place of one that was not read. A reader that leaves `MAX_UNREAD` events unread is
-    told to come back, which begins with the job as it is then, and nothing else.
+    A slow reader costs little memory. A newer event replaces an unread one of the same kind: progress,
+    preview, or a job event in the same state other than the first. A reader with `MAX_UNREAD` unread events
+    loses them and gets a `resume` event instead; when it comes back, it starts with the job as it is then.
 
-    Ends after the event of a final state or a `resume`, or raises the error that it was broken off with.
+    Reading ends after the event of a final state or a `resume`, or raises the error given to `break_off`.
 
     Attributes:
         wants_previews: whether it receives previews.
@@ -71,7 +71,7 @@ class Watcher:
             self._events.close()
 
     def _replaceable(self, event: pb.JobEvent) -> str | None:
-        """What unread event this one takes the place of; None: of none."""
+        """Returns the kind of unread event that this event replaces; None if it replaces none."""
         if not event.HasField("job"):
             return str(event.WhichOneof("event"))
         if event.job.state != self._state:
@@ -85,18 +85,18 @@ class Watcher:
 
     @property
     def skipped_previews(self) -> int:
-        """Previews that were replaced before this watcher took them."""
+        """Number of previews that were replaced before this watcher read them."""
         return self._skipped_previews
 
     async def next(self, timeout: float | None = None) -> pb.JobEvent:
-        """The next event.
+        """Waits for the next event.
 
         Args:
-            timeout: seconds to wait for it at most; None for no limit.
+            timeout: maximum wait in seconds; None for no limit.
 
         Raises:
-            asyncio.TimeoutError: there was none in that time.
-            StopAsyncIteration: there are no more.
+            asyncio.TimeoutError: no event came in time.
+            StopAsyncIteration: there are no more events.
         """
         event = await self._events.next(timeout)
         self._last_sequence = max(self._last_sequence, event.sequence)
@@ -106,7 +106,7 @@ class Watcher:
         return event
 
     def heartbeat(self) -> pb.JobEvent:
-        """An event that says that nothing happened."""
+        """Returns a heartbeat event."""
         return pb.JobEvent(
             sequence=self._last_sequence, heartbeat=pb.Heartbeat(), skipped_previews=self._skipped_previews
         )
@@ -116,13 +116,13 @@ class Audience:
     """The watchers of one job.
 
     Attributes:
-        preview: the event of the newest preview; None if there has been none since the server started.
+        preview: the event of the newest preview; None if there was none since the server started.
     """
 
     def __init__(self, sequence: Sequence, changed: Callable[[], None]) -> None:
         """
         Args:
-            sequence: gives the events their numbers.
+            sequence: numbers the events.
             changed: called when a watcher came or left.
         """
         self.preview: pb.JobEvent | None = None
@@ -138,31 +138,31 @@ class Audience:
         return any(watcher.wants_previews for watcher in self._watchers)
 
     def enter(self, job: pb.Job, *, after_sequence: int = 0, wants_previews: bool = True) -> Watcher:
-        """A new watcher, whose first event is the job as it is now.
+        """Adds a watcher, whose first event is the job as it is now.
 
         Raises:
-            CallError: RESOURCE_EXHAUSTED: the job has as many as it may.
+            CallError: RESOURCE_EXHAUSTED: the job has the maximum of watchers.
         """
         if len(self._watchers) >= MAX_WATCHERS:
-            message = f"{job.name} has {MAX_WATCHERS} watchers, as many as it may; end some of them"
+            message = f"{job.name} has {MAX_WATCHERS} watchers, the maximum; end one of them first"
             raise CallError(exhausted("TOO_MANY_WATCHERS", job.name, message, _RETRY_SECONDS))
         watcher = Watcher(wants_previews=wants_previews)
         self._watchers.append(watcher)
         watcher.tell(pb.JobEvent(sequence=self._sequence.next(), job=job))
         if self.preview is not None and not is_final(job) and self.preview.sequence > after_sequence:
-            # Numbered anew, since it comes after the first event.
+            # It gets a new number, because it comes after the first event.
             watcher.tell(pb.JobEvent(sequence=self._sequence.next(), preview=self.preview.preview))
         self._changed()
         return watcher
 
     def leave(self, watcher: Watcher) -> None:
-        """Ends a watcher's watching. Harmless if it had ended."""
+        """Removes a watcher. Does nothing if it was removed before."""
         if watcher in self._watchers:
             self._watchers.remove(watcher)
             self._changed()
 
     def tell(self, event: pb.JobEvent) -> None:
-        """Gives every watcher an event, with a number of its own."""
+        """Numbers an event and sends it to every watcher."""
         event.sequence = self._sequence.next()
         if event.HasField("preview"):
             self.preview = event
@@ -170,12 +170,12 @@ class Audience:
             watcher.tell(copied(event))
 
     def tell_resume(self, retry_seconds: float) -> None:
-        """The server is ending: asks every watcher to come back after so many seconds."""
+        """Asks every watcher to come back after some seconds, because the server is shutting down."""
         for watcher in self._watchers:
             watcher.tell(_resume(retry_seconds))
 
     def break_off(self, error: Exception) -> None:
-        """Ends every watcher's reading with an error."""
+        """Ends the reading of every watcher with an error."""
         for watcher in self._watchers:
             watcher.break_off(error)
 
