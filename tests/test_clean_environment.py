@@ -1,4 +1,4 @@
-"""That no test sees the environment that the tests were started in."""
+"""Tests are independent of the environment in which they are started."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HOSTILE = {
 """Variables that each have, or could have, an influence on some test."""
 
 
-def test_nothing_of_the_callers_environment_is_seen() -> None:
+def test_tests_do_not_see_the_environment_of_their_caller() -> None:
     let_through = {"HOME", "LANG", "TMPDIR", "TZ"}
     assert not (HOSTILE.keys() - let_through) & os.environ.keys()
     assert os.environ["LANG"] == "C.UTF-8"
@@ -48,16 +48,21 @@ def test_nothing_of_the_callers_environment_is_seen() -> None:
 
 
 @pytest.mark.parametrize("tool", ["python", "impasto", "impasto-server", "buf"])
-def test_a_tool_is_the_one_beside_the_interpreter(tool: str) -> None:
+def test_tools_are_taken_from_the_folder_of_the_interpreter(tool: str) -> None:
     found = shutil.which(tool)
     assert found is not None
     assert Path(found).parent == Path(sys.executable).parent
 
 
 @pytest.mark.parametrize("path", ["/usr/bin:/bin", "", None])
-def test_in_an_environment_that_is_against_it_and_another_folder(tmp_path: Path, path: str | None) -> None:
-    """The tests above, as someone else runs them."""
-    above = (test_nothing_of_the_callers_environment_is_seen, test_a_tool_is_the_one_beside_the_interpreter)
+def test_these_tests_pass_in_a_hostile_environment_and_another_folder(
+    tmp_path: Path, path: str | None
+) -> None:
+    """Runs the tests above in another environment."""
+    above = (
+        test_tests_do_not_see_the_environment_of_their_caller,
+        test_tools_are_taken_from_the_folder_of_the_interpreter,
+    )
     tests = [f"{__file__}::{test.__name__}" for test in above]
     environment = HOSTILE if path is None else {**HOSTILE, "PATH": path}
     run = subprocess.run(
@@ -73,7 +78,7 @@ def test_in_an_environment_that_is_against_it_and_another_folder(tmp_path: Path,
     assert "5 passed" in run.stdout
 
 
-def test_what_pip_needs_to_reach_its_index_is_let_through(tmp_path: Path) -> None:
+def test_the_variables_that_pip_needs_for_its_index_are_kept(tmp_path: Path) -> None:
     config = tmp_path / ".config" / "pip" / "pip.conf"
     config.parent.mkdir(parents=True)
     config.touch()

@@ -1,4 +1,4 @@
-"""Who may import whom, as the architecture has it."""
+"""The imports that the architecture allows."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def is_within(module: str, package: str) -> bool:
 
 
 @pytest.mark.parametrize("room", ALLOWED)
-def test_a_room_of_the_server_imports_only_what_it_may(room: str) -> None:
+def test_a_package_of_the_server_imports_only_what_is_allowed(room: str) -> None:
     for file in (SERVER / room).rglob("*.py"):
         for module in imports(file):
             assert not is_within(module, "impasto") or module.split(".")[1] in OF_THE_CLIENT, (file, module)
@@ -114,7 +114,7 @@ def test_only_the_intake_opens_pictures(room: str) -> None:
     for file in (SERVER / room).rglob("*.py"):
         tree = ast.parse(file.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
-            # `Image.open` and what is like it; `Image.fromarray` reads no file.
+            # `Image.open` and similar functions; `Image.fromarray` reads no file.
             if isinstance(node, ast.Attribute) and node.attr == "open":
                 assert "Image" not in ast.unparse(node.value), file
         assert not any(
@@ -123,7 +123,7 @@ def test_only_the_intake_opens_pictures(room: str) -> None:
 
 
 @pytest.mark.parametrize("module", ["impasto_server.gateway.server", "impasto_server.fleet.fleet"])
-def test_the_front_end_has_nothing_that_reads_pictures(module: str) -> None:
+def test_the_gateway_does_not_import_libraries_that_read_pictures(module: str) -> None:
     program = f"import sys, {module}; sys.exit('PIL.Image' in sys.modules or 'pyvips' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
 
@@ -141,7 +141,7 @@ def test_the_front_end_has_nothing_that_reads_pictures(module: str) -> None:
         "impasto_server.engine.recipe",
     ],
 )
-def test_importing_it_imports_no_torch(module: str) -> None:
+def test_importing_the_module_does_not_import_torch(module: str) -> None:
     program = f"import sys, {module}; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
 

@@ -11,7 +11,7 @@ from impasto_server import logs
 
 
 def line(format: str, template: str, *arguments: object) -> str:
-    """The event as it is logged by a process of its own."""
+    """An event as a separate process logs it."""
     program = (
         "import logging, sys; from impasto_server.logs import log_to_stderr; "
         f"log_to_stderr('gateway', 'info', {format!r}); logging.info({template!r}, *{arguments!r})"
@@ -42,7 +42,7 @@ def json_of(template: str, *arguments: object) -> dict[str, object]:
         ("what a=1 happened", (), "what a=1 happened", {}),
     ],
 )  # fmt: skip
-def test_an_event_as_json(
+def test_an_event_is_logged_as_json(
     template: str, arguments: tuple[object, ...], event: str, pairs: dict[str, object]
 ) -> None:
     read = json_of(template, *arguments)
@@ -52,18 +52,18 @@ def test_an_event_as_json(
     assert read == pairs
 
 
-def test_no_value_takes_the_place_of_what_we_say_ourselves() -> None:
+def test_no_value_can_replace_a_field_of_the_log() -> None:
     assert json_of("x level=%s time=%s event=%s", "a", "b", "c")["level"] == "INFO"
 
 
-def test_an_event_is_one_line_whatever_is_in_it() -> None:
+def test_an_event_is_always_one_line() -> None:
     said = line("text", "style cannot be read path=%s number=%d", "a\nevent=b c", 1)
     assert said.endswith(r"process=gateway event=style cannot be read path='a\nevent=b c' number=1")
     read = json.loads(line("json", "style cannot be read path=%s", "a\nb"))
     assert read["path"] == "a\nb"
 
 
-def test_an_exception_comes_with_its_event() -> None:
+def test_an_exception_is_logged_with_its_event() -> None:
     try:
         raise KeyError("x")
     except KeyError:
@@ -73,7 +73,7 @@ def test_an_exception_comes_with_its_event() -> None:
     assert "KeyError: 'x'" in logs._Text("gateway").format(record)
 
 
-def test_whatever_is_written_to_stderr_is_an_event_of_a_json_log() -> None:
+def test_every_line_on_stderr_is_an_event_of_a_json_log() -> None:
     program = """
 import logging, os, sys, threading, warnings
 from impasto_server.logs import events_descriptor, log_to_stderr

@@ -1,4 +1,4 @@
-"""Programs of ours run what is installed, whatever lies in the folder that somebody is in."""
+"""Our programs run installed modules only, whatever files are in the current folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_module_is_run_with_its_arguments_and_without_the_current_folder(
     assert MARK in subprocess.run(command, cwd=folder, capture_output=True, text=True).stderr
 
 
-def test_a_server_and_its_workers_run_nothing_of_their_folder(folder: Path) -> None:
+def test_a_server_and_its_workers_import_nothing_from_the_current_folder(folder: Path) -> None:
     with running_server("--private", "--device", "cpu", "--weights", "builtin", cwd=folder) as server:
         server.ready()
         (worker,) = server.worker_pids()

@@ -1,4 +1,4 @@
-"""Something that tenants share."""
+"""`Shares`: a limited resource that tenants share."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def run(work: Callable[[], Awaitable[None]]) -> None:
 
 
 async def taking(shares: Shares, tenant: str, amount: int = 1) -> asyncio.Task[None]:
-    """Somebody who takes, and waits if that is not there."""
+    """A task that takes an amount, and waits until it is free."""
     task = asyncio.create_task(shares.take(tenant, amount, LONG))
     await asyncio.sleep(0)
     return task
 
 
-def test_a_tenant_waits_for_its_own_share_and_nobody_else_does() -> None:
+def test_a_tenant_at_its_limit_waits_and_others_do_not() -> None:
     async def work() -> None:
         shares = Shares(2)
         for _ in range(2):
@@ -47,7 +47,7 @@ def test_a_tenant_waits_for_its_own_share_and_nobody_else_does() -> None:
     run(work)
 
 
-def test_whoever_has_least_goes_first() -> None:
+def test_the_tenant_that_has_least_goes_first() -> None:
     async def work() -> None:
         shares = Shares(3, total=4)
         await shares.take("a", 3, SOON)
@@ -63,7 +63,7 @@ def test_whoever_has_least_goes_first() -> None:
     run(work)
 
 
-def test_of_equal_tenants_each_gets_its_turn() -> None:
+def test_equal_tenants_take_turns() -> None:
     async def work() -> None:
         shares = Shares(1, total=1)
         await shares.take("a", 1, SOON)
@@ -83,7 +83,7 @@ def test_of_equal_tenants_each_gets_its_turn() -> None:
     run(work)
 
 
-def test_small_wishes_do_not_starve_a_large_one() -> None:
+def test_small_requests_do_not_starve_a_large_one() -> None:
     async def work() -> None:
         shares = Shares(4, total=4)
         await shares.take("a", 2, SOON)
@@ -99,7 +99,7 @@ def test_small_wishes_do_not_starve_a_large_one() -> None:
     run(work)
 
 
-def test_nothing_is_lost_when_waiting_is_broken_off() -> None:
+def test_nothing_is_lost_when_waiting_is_cancelled() -> None:
     async def work() -> None:
         shares = Shares(1, total=1)
         await shares.take("a", 1, SOON)
@@ -107,7 +107,7 @@ def test_nothing_is_lost_when_waiting_is_broken_off() -> None:
         left.cancel()
         await asyncio.gather(left, return_exceptions=True)
         shares.give_back("a", 1)
-        # It has been given the share and does not know it yet.
+        # It has been granted the amount, but does not know it yet.
         served.cancel()
         await asyncio.gather(served, return_exceptions=True)
         await stays

@@ -1,4 +1,4 @@
-"""Folders that go with their process, in a place where everybody may put things."""
+"""Temporary folders, in a place where every user can put things."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def left_folder(parent: Path) -> Path:
     return Path(subprocess.run(command, capture_output=True, text=True).stdout.strip())
 
 
-def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_not(tmp_path: Path) -> None:
+def test_the_folder_of_a_killed_process_is_removed_and_one_in_use_is_not(tmp_path: Path) -> None:
     mine = TemporaryFolder(PREFIX, str(tmp_path))
     left = left_folder(tmp_path)
     assert (left / "file").exists()
@@ -38,13 +38,13 @@ def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_not(tmp_pat
 
 
 @pytest.mark.timeout(20)
-def test_what_others_put_there_under_such_a_name_is_passed_over(tmp_path: Path) -> None:
+def test_things_of_other_users_with_such_a_name_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "owner").touch()
     pipe, link, linked_owner = (tmp_path / f"{PREFIX}{name}" for name in ("pipe", "link", "linked-owner"))
     for folder in (pipe, linked_owner):
         folder.mkdir()
-    # Opening it would wait for somebody who writes into it.
+    # Opening it would wait for a writer.
     os.mkfifo(pipe / "owner")
     link.symlink_to(tmp_path / "precious")
     (linked_owner / "owner").symlink_to(tmp_path / "precious" / "owner")

@@ -54,30 +54,30 @@ recipes = st.sampled_from(list(OBJECTIVES)).flatmap(recipes_of)
 
 
 @given(recipes)
-def test_a_recipe_comes_back_from_the_wire_as_it_was(recipe: Recipe) -> None:
+def test_a_recipe_is_unchanged_after_a_round_trip(recipe: Recipe) -> None:
     message = pb.Recipe.FromString(recipe_to_proto(recipe).SerializeToString())
     assert recipe_from_proto(message) == recipe
     assert recipe_faults(message) == []
 
 
 @given(st.sampled_from(get_args(ranges.Effort)))
-def test_effort_comes_back_from_the_wire(effort: ranges.Effort) -> None:
+def test_effort_is_unchanged_after_a_round_trip(effort: ranges.Effort) -> None:
     assert recipe_from_proto(recipe_to_proto(Recipe(effort=effort))).effort == effort
 
 
-def test_nothing_set_is_the_default_recipe() -> None:
+def test_an_empty_message_is_the_default_recipe() -> None:
     assert recipe_from_proto(pb.Recipe()) == Recipe()
     assert recipe_from_proto(pb.Recipe(effort=pb.EFFORT_UNSPECIFIED)) == Recipe()
 
 
-def test_zero_is_not_unset() -> None:
+def test_zero_differs_from_not_set() -> None:
     recipe = recipe_from_proto(pb.Recipe(content_weight=0, seed=0))
     assert recipe.content_weight == 0
     assert recipe_from_proto(pb.Recipe()).content_weight is None
 
 
 @pytest.mark.parametrize("field", ["objective", "optimizer", "effort", "start", "precision", "color"])
-def test_unknown_enum_values_are_refused_by_name(field: str) -> None:
+def test_unknown_enum_values_are_refused_with_their_field(field: str) -> None:
     message = pb.Recipe()
     setattr(message, field, 99)
     (fault,) = recipe_faults(message)
@@ -91,7 +91,7 @@ def test_unknown_enum_values_are_refused_by_name(field: str) -> None:
     "field", ["content_weight", "style_weight", "tv_weight", "learning_rate", "style_scale", "averaging"]
 )
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0])
-def test_numbers_that_are_none_are_refused(field: str, value: float) -> None:
+def test_nan_infinite_and_negative_numbers_are_refused(field: str, value: float) -> None:
     (fault,) = recipe_faults(pb.Recipe(**{field: value}))
     assert fault.field == field
 
@@ -108,14 +108,12 @@ def test_numbers_that_are_none_are_refused(field: str, value: float) -> None:
         ([pb.LayerWeight(layer="relu1_1", weight=1)] * 2, ""),
     ],
 )
-def test_layers_that_make_no_sense_are_refused(
-    field: str, shares: list[pb.LayerWeight], fault_at: str
-) -> None:
+def test_invalid_layers_are_refused(field: str, shares: list[pb.LayerWeight], fault_at: str) -> None:
     (fault,) = recipe_faults(pb.Recipe(**{field: shares}))
     assert fault.field == field + fault_at
 
 
-def test_all_faults_are_found_at_once() -> None:
+def test_all_faults_are_found_together() -> None:
     message = pb.Recipe(content_weight=-1, longest_side=100_000, evaluations=0, optimizer=7)
     assert {fault.field for fault in recipe_faults(message)} == {
         "content_weight",
@@ -125,13 +123,13 @@ def test_all_faults_are_found_at_once() -> None:
     }
 
 
-def test_a_fault_of_two_fields_together_is_found() -> None:
+def test_an_invalid_combination_of_fields_is_found() -> None:
     (fault,) = recipe_faults(pb.Recipe(content_weight=0, style_weight=0))
     assert fault.field == "style_weight"
 
 
 @pytest.mark.parametrize("default", OBJECTIVES)
-def test_what_the_default_objective_fixes_can_be_given_with_another(
+def test_fields_that_the_default_objective_fixes_can_be_set_for_another(
     monkeypatch: pytest.MonkeyPatch, default: str
 ) -> None:
     monkeypatch.setitem(Recipe.__init__.__kwdefaults__, "objective", default)
@@ -143,7 +141,7 @@ def test_what_the_default_objective_fixes_can_be_given_with_another(
     assert recipe_faults(message) == []
 
 
-def test_what_the_report_fixes_is_refused() -> None:
+def test_fields_that_the_report_objective_fixes_are_refused() -> None:
     message = pb.Recipe(objective=pb.OBJECTIVE_REPORT, style_scale=2)
     (fault,) = recipe_faults(message)
     assert fault.field == "style_scale"

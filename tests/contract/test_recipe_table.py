@@ -1,4 +1,4 @@
-"""The table of the recipe's fields, and everything that must say the same."""
+"""The table of recipe fields, and everything that must agree with it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_table_and_the_contract_have_the_same_fields() -> None:
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=by_name)
-def test_a_field_is_of_the_same_type_in_the_table_the_contract_and_the_engine(field: RecipeField) -> None:
+def test_a_field_has_the_same_type_in_the_table_the_contract_and_the_engine(field: RecipeField) -> None:
     descriptor = pb.Recipe.DESCRIPTOR.fields_by_name[field.name]
     assert descriptor.type == TYPES[field.kind]
     hint = get_type_hints(Recipe)[field.name]
@@ -59,7 +59,7 @@ def test_a_field_is_of_the_same_type_in_the_table_the_contract_and_the_engine(fi
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=by_name)
-def test_a_row_says_all_that_people_need(field: RecipeField) -> None:
+def test_every_row_has_help_default_option_and_range(field: RecipeField) -> None:
     assert re.fullmatch(r"[A-Z].*\.", field.help)
     assert field.shown_default
     assert re.fullmatch("--[a-z-]+", field.option)
@@ -75,9 +75,7 @@ def test_no_two_fields_have_the_same_option() -> None:
 @pytest.mark.parametrize("objective", FIELD["objective"].words)
 @pytest.mark.parametrize("optimizer", [None, *FIELD["optimizer"].words])
 @pytest.mark.parametrize("effort", [None, *FIELD["effort"].words])
-def test_a_recipe_that_says_nothing_gets_the_defaults_of_the_table(
-    objective: Any, optimizer: Any, effort: Any
-) -> None:
+def test_an_empty_recipe_gets_the_defaults_of_the_table(objective: Any, optimizer: Any, effort: Any) -> None:
     resolved = Recipe(objective=objective, optimizer=optimizer, effort=effort).resolve(2000, 1000)
     known = {**dataclasses.asdict(resolved), "effort": effort or "standard"}
     for field in FIELDS:
@@ -91,7 +89,7 @@ def test_a_recipe_that_says_nothing_gets_the_defaults_of_the_table(
 
 
 def values_of(field: RecipeField) -> st.SearchStrategy[Any]:
-    """Values in the range and out of it, the ends and what is beside them among them."""
+    """Values inside and outside the range, including its ends and their neighbours."""
     ends = [end for end in (field.least, field.most) if math.isfinite(end)]
     if field.kind == "whole number":
         return st.integers(0, 2**32 - 1) | st.sampled_from(
@@ -152,14 +150,14 @@ def test_the_engine_and_the_client_refuse_the_same_layers_in_the_same_words(
 
 
 @pytest.mark.parametrize("field", [field for field in FIELDS if field.kind == "choice"], ids=by_name)
-def test_a_word_that_is_none_of_a_choice_is_refused(field: RecipeField) -> None:
+def test_an_unknown_word_of_a_choice_is_refused(field: RecipeField) -> None:
     with pytest.raises(RecipeError, match=f"{field.name} is 'cubist'; give one of {field.words[0]}"):
         Recipe(**{field.name: "cubist"})
     assert impasto.recipe.FIELDS[field.name].fault("cubist") == field.fault("cubist")
 
 
 @pytest.mark.parametrize("field", [field for field in FIELDS if field.content_words], ids=by_name)
-def test_a_texture_is_refused_what_needs_a_content(field: RecipeField) -> None:
+def test_a_word_that_needs_a_content_is_refused_for_a_texture(field: RecipeField) -> None:
     for word in field.words:
         recipe = Recipe(**{field.name: word})
         if word in field.content_words:
@@ -169,15 +167,17 @@ def test_a_texture_is_refused_what_needs_a_content(field: RecipeField) -> None:
             assert getattr(recipe.resolve(64, 64, texture=True), field.name) == word
 
 
-# What the client has of it.
+# The client's copy of the table.
 
 
-def test_the_clients_table_is_the_one_that_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_of_the_client_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["client_table", "--check"])
     client_table.main()
 
 
-def test_a_clients_table_that_has_drifted_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_finds_a_table_of_the_client_that_is_not_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drifted = tmp_path / "recipe_table.py"
     drifted.write_text(client_table.text().replace("least=0.1", "least=0.2"), encoding="utf-8")
     monkeypatch.setattr(client_table, "FILE", drifted)
@@ -200,18 +200,18 @@ def test_the_client_knows_the_same_fields() -> None:
             if about.name == "default":
                 assert known.default == field.shown_default
             elif about.name == "default_value":
-                # Beside the default objective, unless more decides than that.
+                # For the default objective, unless the default depends on further fields.
                 beside = {"objective": FIELD["objective"].default.otherwise}
                 assert known.default_value in (None, field.default.value(beside))
             else:
                 assert getattr(known, about.name) == getattr(field, about.name), about.name
 
 
-# What the contract says in words.
+# The contract's comments.
 
 
 def comments(message: str) -> Iterator[tuple[str, str]]:
-    """The fields, or the values, of a message or an enum of the contract, each with its comment."""
+    """The fields of a message or the values of an enum of the contract, each with its comment."""
     (body,) = re.findall(rf"^(?:message|enum) {message} {{\n(.*?)^}}", PROTO, flags=re.MULTILINE | re.DOTALL)
     for comment, name in re.findall(r"((?:^ *//.*\n)+) *(?:[\w. ]+ )?(\w+) = \d+;", body, flags=re.MULTILINE):
         yield name, " ".join(re.findall(r"// ?(.*)", comment))
@@ -222,7 +222,7 @@ def numbers(text: str) -> set[float]:
     return {float(number.replace(",", "")) for number in found}
 
 
-def test_the_contract_lists_what_may_be_steered() -> None:
+def test_the_contract_lists_the_steerable_fields() -> None:
     (listed,) = re.findall(r'and of "recipe" the fields ([^.]*)\. A named', re.sub(r"\s*//\s*", " ", PROTO))
     assert tuple(re.findall(r"\w+_\w+|\w{4,}", listed)) == STEERABLE
 
@@ -242,14 +242,14 @@ def test_the_contract_states_the_range_of_the_table(field: RecipeField) -> None:
         assert "`Limits.max_longest_side`" in about
         ends.remove(field.most)
     if field.name == "seed":
-        # All that the type can hold.
+        # Every value of the type.
         assert ends == {0, 2**32 - 1}
         ends = set()
     assert ends <= numbers(about), about
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=by_name)
-def test_the_contract_states_no_default_but_that_of_the_table(field: RecipeField) -> None:
+def test_the_contract_states_the_defaults_of_the_table(field: RecipeField) -> None:
     _, stated, text = COMMENTS[field.name].partition("Default")
     assert stated or field.default_words, "a default must be stated, or be told in words"
     sentence = re.split(r"\.(?: |$)", text)[0]

@@ -1,4 +1,4 @@
-"""What happens when processes die."""
+"""Faults: processes that die, and settings that cannot work."""
 
 from __future__ import annotations
 
@@ -152,7 +152,9 @@ def test_auto_is_a_device_by_name() -> None:
         (("--device", "cpu", "--weights", __file__), "cannot be read as weights"),
     ],
 )
-def test_what_cannot_work_ends_the_server_with_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:
+def test_a_setting_that_cannot_work_ends_the_server_with_a_message(
+    arguments: tuple[str, ...], sentence: str
+) -> None:
     with running_server("--private", *arguments) as server:
         assert server.process.wait(PATIENCE) == 2
         last_line = server.log.splitlines()[-1]
@@ -160,7 +162,7 @@ def test_what_cannot_work_ends_the_server_with_a_sentence(arguments: tuple[str, 
         assert sentence in last_line
 
 
-def test_a_worker_refuses_a_device_that_only_torch_can_miss(tmp_path: Path) -> None:
+def test_a_worker_refuses_a_device_that_torch_does_not_find(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "impasto_server.worker", "--socket", str(tmp_path / "socket")]
     command += ["--device", "cuda:97", "--weights", "builtin", "--max-resident", "1"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
@@ -173,7 +175,7 @@ def test_a_worker_refuses_a_device_that_only_torch_can_miss(tmp_path: Path) -> N
     assert len(set(there)) == len(there)
 
 
-def test_what_a_worker_refuses_ends_the_fleet_with_its_sentence() -> None:
+def test_a_device_that_the_worker_refuses_ends_the_fleet_with_its_message() -> None:
     async def run() -> None:
         fleet = Fleet(
             ["cuda:97"], ["--max-resident", "1", "--weights", "builtin"], worker_timeout=20, turn_timeout=60
@@ -188,12 +190,14 @@ def test_what_a_worker_refuses_ends_the_fleet_with_its_sentence() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--device", "cpu,auto"), "give auto, or of cpu, mps, cuda and cuda:N"),
-        (("--device", "cpu,"), "give auto, or of cpu, mps, cuda and cuda:N"),
+        (("--device", "cpu,auto"), "give auto, or a comma-separated list of cpu, mps, cuda and cuda:N"),
+        (("--device", "cpu,"), "give auto, or a comma-separated list of cpu, mps, cuda and cuda:N"),
         (("--host", "0.0.0.0"), "add --insecure"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_listening(arguments: tuple[str, ...], sentence: str) -> None:
+def test_invalid_settings_are_refused_before_the_server_listens(
+    arguments: tuple[str, ...], sentence: str
+) -> None:
     command = [sys.executable, "-m", "impasto_server", "serve", "--port", "0", *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ended.returncode == 2
@@ -201,10 +205,25 @@ def test_what_makes_no_sense_is_refused_before_listening(arguments: tuple[str, .
     assert sentence in ended.stderr.splitlines()[-1]
 
 
-def test_a_port_that_is_taken_is_refused() -> None:
+def test_a_port_in_use_is_refused_with_a_plain_message() -> None:
     with running_server(*CPU) as server:
         port = server.address.rpartition(":")[2]
         command = [sys.executable, "-m", "impasto_server", "serve", "--port", port]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert ended.returncode == 2
-        assert port in ended.stderr.splitlines()[-1]
+        assert ended.stderr.splitlines()[-1] == (
+            f"impasto-server: port {port} of 127.0.0.1 is in use; choose another --port, or stop the server "
+            "that uses it"
+        )
+
+
+def test_an_address_of_another_machine_is_refused_with_a_plain_message() -> None:
+    # 192.0.2.0/24 is reserved for documentation.
+    command = [sys.executable, "-m", "impasto_server", "serve", "--port", "0", "--host", "192.0.2.1"]
+    ended = subprocess.run(
+        [*command, "--insecure"], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == (
+        "impasto-server: --host 192.0.2.1 is not an address of this machine; give one that is"
+    )

@@ -1,4 +1,4 @@
-"""The process that reads pictures: what it does when a picture, a caller or itself goes wrong."""
+"""The intake: faults of pictures, of callers, and of the process itself."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def source(data: bytes, **about: Any) -> Source:
     return Source(file, **about)
 
 
-def test_a_picture_is_described_decoded_and_coded() -> None:
+def test_a_picture_is_described_decoded_and_encoded() -> None:
     async def work(intake: IntakeProcess) -> None:
         content = source(coded(photo(64, 48)), pixels=64 * 48)
         about = await intake.describe("anna", content)
@@ -66,7 +66,7 @@ def test_a_picture_is_described_decoded_and_coded() -> None:
     with_intake(work)
 
 
-def test_raw_pixels_of_8_and_16_bits() -> None:
+def test_raw_pixels_of_16_bits_are_decoded_and_converted() -> None:
     levels = np.arange(4 * 3 * 4, dtype="<u2").reshape(3, 4, 4) * 1000
     levels[..., 3] = 65535
 
@@ -86,7 +86,7 @@ def test_raw_pixels_of_8_and_16_bits() -> None:
     with_intake(work)
 
 
-def test_what_is_no_picture_is_refused_and_the_next_is_read() -> None:
+def test_a_file_that_is_not_a_picture_is_refused_and_the_next_is_read() -> None:
     async def work(intake: IntakeProcess) -> None:
         with pytest.raises(PictureFault, match="not a PNG"):
             await intake.describe("anna", source(b"rubbish" * 100))
@@ -101,7 +101,7 @@ def test_what_is_no_picture_is_refused_and_the_next_is_read() -> None:
 
 
 @pytest.mark.parametrize("limit", ["_FIXED_BYTES", "_CPU_SECONDS"])
-def test_a_picture_that_takes_too_much_is_refused_and_harms_no_other(
+def test_a_picture_that_needs_too_much_memory_or_time_is_refused(
     limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(intake: IntakeProcess) -> None:
@@ -119,7 +119,7 @@ def test_a_picture_that_takes_too_much_is_refused_and_harms_no_other(
     with_intake(work)
 
 
-def test_a_picture_is_not_blamed_for_a_process_that_somebody_kills() -> None:
+def test_a_picture_is_not_blamed_if_its_process_is_killed_from_outside() -> None:
     async def work(intake: IntakeProcess) -> None:
         decoding = asyncio.create_task(
             intake.decode("anna", source(large_noise(), pixels=1), (2999, 2999), 8)
@@ -133,7 +133,7 @@ def test_a_picture_is_not_blamed_for_a_process_that_somebody_kills() -> None:
 
 
 @pytest.mark.parametrize("stopped", ["process", "child"])
-def test_a_task_that_is_stopped_is_begun_anew(stopped: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_task_is_repeated(stopped: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PING_SECONDS", 0.5)
     monkeypatch.setattr(module, "_SECONDS", 1)
     monkeypatch.setattr(module, "_PATIENCE_SECONDS", 1.0 if stopped == "child" else 1000.0)
@@ -152,7 +152,7 @@ def test_a_task_that_is_stopped_is_begun_anew(stopped: str, monkeypatch: pytest.
     with_intake(work)
 
 
-def test_children_that_are_killed_at_any_time_are_no_fault_of_the_picture() -> None:
+def test_a_picture_is_not_blamed_whenever_its_process_is_killed() -> None:
     async def work(intake: IntakeProcess) -> None:
         given = source(coded(photo()))
         assert intake.process_id is not None
@@ -168,7 +168,7 @@ def test_children_that_are_killed_at_any_time_are_no_fault_of_the_picture() -> N
         killer.start()
         try:
             for _ in range(60):
-                # Three times in a row it may be.
+                # A picture may be blamed if its process is killed three times in a row.
                 with contextlib.suppress(PictureFault):
                     assert (await intake.describe("anna", given)).size == (32, 24)
         finally:
@@ -178,7 +178,7 @@ def test_children_that_are_killed_at_any_time_are_no_fault_of_the_picture() -> N
     with_intake(work)
 
 
-def test_a_process_that_cannot_be_started_is_no_fault_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_is_not_blamed_if_the_intake_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(intake: IntakeProcess) -> None:
         intake.kill()
         with monkeypatch.context() as changed:
@@ -190,7 +190,7 @@ def test_a_process_that_cannot_be_started_is_no_fault_of_the_picture(monkeypatch
     with_intake(work)
 
 
-def test_the_process_is_replaced_and_what_it_was_at_is_done() -> None:
+def test_a_killed_intake_is_replaced_and_its_tasks_are_done() -> None:
     async def work(intake: IntakeProcess) -> None:
         first = intake.process_id
         assert first is not None
@@ -207,7 +207,7 @@ def test_the_process_is_replaced_and_what_it_was_at_is_done() -> None:
     with_intake(work)
 
 
-def test_a_caller_that_leaves_ends_the_work_for_it() -> None:
+def test_a_task_is_ended_when_its_caller_leaves() -> None:
     async def work(intake: IntakeProcess) -> None:
         left = asyncio.create_task(intake.decode("anna", source(large_noise(), pixels=1), (2999, 2999), 8))
         assert intake.process_id is not None
@@ -223,10 +223,8 @@ def test_a_caller_that_leaves_ends_the_work_for_it() -> None:
 
 
 @pytest.mark.parametrize("message", [b"ping", b'{"task": "describe"}'])
-def test_an_answer_that_nobody_waits_for_is_no_event(
-    message: bytes, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """As where a caller leaves in the very moment in which its task is done."""
+def test_an_answer_that_nobody_reads_does_no_harm(message: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    """As if the caller leaves at the moment at which its task is done."""
 
     async def work(intake: IntakeProcess) -> None:
         assert intake._tasks is not None
@@ -243,7 +241,7 @@ def test_an_answer_that_nobody_waits_for_is_no_event(
     assert "Broken pipe" not in capfd.readouterr().err
 
 
-def test_it_ends_with_the_gateway(tmp_path: Path) -> None:
+def test_the_intake_ends_with_the_gateway(tmp_path: Path) -> None:
     async def run() -> tuple[int | None, IntakeProcess]:
         async with IntakeProcess() as intake:
             await intake.describe("anna", source(coded(photo())))
@@ -254,7 +252,7 @@ def test_it_ends_with_the_gateway(tmp_path: Path) -> None:
     until(lambda: is_alive(pid), lambda alive: not alive)
 
 
-def test_samples_of_a_painting_become_a_result_without_a_content() -> None:
+def test_a_painting_without_a_content_is_encoded() -> None:
     async def work(intake: IntakeProcess) -> None:
         file = anonymous_file()
         file.write(bytes(range(36)))

@@ -1,4 +1,4 @@
-"""Who is on which device, on a simulated clock."""
+"""The placement of jobs on devices, on a simulated clock."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_free_slots_are_filled_evenly_over_tenants() -> None:
     assert not todo.suspend
 
 
-def test_several_devices_are_filled_evenly_and_the_roomier_first() -> None:
+def test_several_devices_are_filled_evenly_and_those_with_more_memory_first() -> None:
     waiting = [candidate() for _ in range(3)]
     places = [
         Place(device="cuda:0", slots=4, jobs=[], free_bytes=10),
@@ -56,14 +56,14 @@ def test_several_devices_are_filled_evenly_and_the_roomier_first() -> None:
     assert [device for _, device in todo.start] == ["cuda:1", "cuda:0", "cuda:1"]
 
 
-def test_a_job_goes_only_where_it_may_fit() -> None:
+def test_a_job_is_placed_only_where_it_can_fit() -> None:
     waiting = [candidate(too_small=frozenset({"cuda:0"}))]
     assert not plan(waiting, [Place(device="cuda:0", slots=4, jobs=[])], served(a=0)).start
     both = [Place(device="cuda:0", slots=4, jobs=[]), Place(device="cuda:1", slots=1, jobs=[])]
     assert plan(waiting, both, served(a=0)).start == [(waiting[0].name, "cuda:1")]
 
 
-def test_a_tenant_with_none_gets_a_place_of_one_who_has_several() -> None:
+def test_a_tenant_without_a_place_gets_one_from_a_tenant_with_several() -> None:
     jobs = [placed(candidate("a")) for _ in range(4)]
     newcomer = candidate("b")
     todo = plan([newcomer], [Place(device="cpu", slots=4, jobs=jobs)], served(a=0, b=0))
@@ -73,24 +73,24 @@ def test_a_tenant_with_none_gets_a_place_of_one_who_has_several() -> None:
     assert not again.suspend, "one who makes room is enough"
 
 
-def test_who_is_watched_makes_room_last() -> None:
+def test_watched_jobs_make_room_last() -> None:
     jobs = [placed(candidate("a")), placed(candidate("a", watched=True))]
     todo = plan([candidate("b")], [Place(device="cpu", slots=2, jobs=jobs)], served(a=0, b=0))
     assert todo.suspend == [jobs[0].candidate.name]
 
 
-def test_nobody_makes_room_who_has_only_just_come() -> None:
+def test_a_job_that_was_just_placed_does_not_make_room() -> None:
     jobs = [placed(candidate("a"), SETTLED_SECONDS / 2) for _ in range(2)]
     assert not plan([candidate("b")], [Place(device="cpu", slots=2, jobs=jobs)], served(a=0, b=0)).suspend
 
 
-def test_equals_take_turns_but_not_for_little() -> None:
+def test_equal_tenants_take_turns_only_after_a_minimum_time() -> None:
     place = [Place(device="cpu", slots=1, jobs=[placed(candidate("a"))])]
     assert not plan([candidate("b")], place, served(a=TURN_SECONDS / 2, b=0)).suspend
     assert plan([candidate("b")], place, served(a=TURN_SECONDS, b=0)).suspend
 
 
-def test_a_first_look_does_not_wait_for_a_turn() -> None:
+def test_an_interactive_job_does_not_wait_for_that_time() -> None:
     place = [Place(device="cpu", slots=1, jobs=[placed(candidate("a"))])]
     assert plan([candidate("b", interactive=True)], place, served(a=0, b=0)).suspend
     own = [Place(device="cpu", slots=1, jobs=[placed(candidate("a"))])]
@@ -99,7 +99,7 @@ def test_a_first_look_does_not_wait_for_a_turn() -> None:
     assert not plan([candidate("a", interactive=True)], watched, served(a=0)).suspend
 
 
-def test_priority_counts_among_ones_own_jobs_only() -> None:
+def test_priority_counts_only_among_jobs_of_the_same_tenant() -> None:
     low, high = candidate("a"), candidate("a", priority=5)
     place = [Place(device="cpu", slots=1, jobs=[])]
     assert plan([low, high], place, served(a=0)).start == [(high.name, "cpu")]
@@ -108,7 +108,7 @@ def test_priority_counts_among_ones_own_jobs_only() -> None:
     assert not plan([candidate("b", priority=100)], taken, served(a=0, b=0)).suspend
 
 
-def test_a_suspect_gets_a_device_to_itself() -> None:
+def test_a_job_that_may_crash_workers_gets_a_device_to_itself() -> None:
     suspect = candidate("a", alone=True)
     jobs = [placed(candidate("b")), placed(candidate("c"))]
     busy = [Place(device="cpu", slots=4, jobs=jobs)]
@@ -127,7 +127,7 @@ def test_a_suspect_gets_a_device_to_itself() -> None:
 
 
 class World:
-    """Devices that give every job on them the same share of their time, and jobs that never end."""
+    """Simulated devices that share their time equally among their jobs, and jobs that never end."""
 
     def __init__(self, tenants: dict[str, float], jobs_each: int, devices: int, slots: int) -> None:
         self.weights = tenants
@@ -140,7 +140,7 @@ class World:
 
     def tick(self, seconds: float = 1.0) -> None:
         self.served.keep(self.weights)
-        # Who was told to leave has left by now.
+        # Jobs that were told to leave have left by now.
         for device, jobs in self.devices.items():
             self.waiting += [job.candidate for job in jobs if job.leaving]
             self.devices[device] = [job for job in jobs if not job.leaving]
@@ -173,7 +173,7 @@ class World:
     slots=st.integers(1, 8),
 )
 @settings(max_examples=60, deadline=None)
-def test_backlogged_tenants_get_the_same_in_the_long_run(
+def test_tenants_that_always_have_jobs_get_equal_time_in_the_long_run(
     tenants: int, jobs_each: int, devices: int, slots: int
 ) -> None:
     world = World({f"t{i}": 1.0 for i in range(tenants)}, jobs_each, devices, slots)
@@ -183,12 +183,12 @@ def test_backlogged_tenants_get_the_same_in_the_long_run(
     if tenants * jobs_each <= places:
         assert world.moves == 0, "where all have room, nobody moves"
     elif jobs_each >= places or tenants >= places:
-        # One turn each way is what they may differ by, whatever time it has been.
+        # They can differ by one turn each way, however long it runs.
         assert max(world.had.values()) - min(world.had.values()) <= 3 * TURN_SECONDS
     assert min(world.had.values()) > 0, "nobody starves"
 
 
-def test_a_newcomer_has_no_candidate_on_the_past() -> None:
+def test_a_new_tenant_gets_no_credit_for_the_past() -> None:
     counts = Served()
     counts.keep(["a"])
     counts.charge("a", 1000.0, 1.0)

@@ -1,4 +1,4 @@
-"""Jobs across the deaths of workers and servers."""
+"""Jobs survive the deaths of workers and servers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.samples import coded, photo, stylize_request
 from support.server_process import PATIENCE, ServerProcess, running_server, until
 
 CPU = ("--device", "cpu", "--weights", "builtin", "--checkpoint-interval", "100ms")
-# Without a margin: small evaluations.
+# Without a margin, so that evaluations are fast.
 RECIPE = pb.Recipe(
     objective=pb.OBJECTIVE_REPORT, optimizer=pb.OPTIMIZER_LBFGS, evaluations=200, learning_rate=0.01
 )
@@ -71,7 +71,9 @@ def test_a_job_goes_on_from_its_checkpoint_when_its_worker_is_killed(undisturbed
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_job_goes_on_in_the_next_server(undisturbed: bytes, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_job_goes_on_after_a_restart_of_the_server(
+    undisturbed: bytes, tmp_path: Path, number: signal.Signals
+) -> None:
     arguments = ("--port", "0", *CPU, "--data-dir", str(tmp_path))
     with running_server(*arguments) as server:
         name = create(server).name
@@ -100,7 +102,7 @@ def test_a_job_goes_on_in_the_next_server(undisturbed: bytes, tmp_path: Path, nu
         assert not list((tmp_path / "checkpoints").rglob("*.safetensors"))
 
 
-def test_watchers_are_told_to_come_back_and_can(tmp_path: Path) -> None:
+def test_watchers_are_told_to_come_back_at_shutdown_and_can(tmp_path: Path) -> None:
     arguments = ("--port", "0", *CPU, "--data-dir", str(tmp_path))
     with running_server(*arguments) as server:
         name = create(server, pb.Recipe(evaluations=100_000)).name
@@ -118,7 +120,7 @@ def test_watchers_are_told_to_come_back_and_can(tmp_path: Path) -> None:
         server.stub.DeleteJob(pb.DeleteJobRequest(name=name), timeout=PATIENCE)
 
 
-def test_a_job_that_kills_its_worker_is_given_up_and_the_others_go_on() -> None:
+def test_a_job_that_crashes_its_worker_fails_and_the_others_go_on() -> None:
     with running_server("--port", "0", *CPU) as server:
         server.ready()
         large = coded(photo(1000, 1000))
@@ -128,7 +130,7 @@ def test_a_job_that_kills_its_worker_is_given_up_and_the_others_go_on() -> None:
         deadline = time.monotonic() + PATIENCE
         while get(server, poison.name).state not in (pb.JOB_STATE_FAILED, pb.JOB_STATE_SUCCEEDED):
             assert time.monotonic() < deadline, server.log
-            # As a bug in a kernel would: at its turn, before its first evaluation is done.
+            # Like a bug in a kernel: during its turn, before its first evaluation is done.
             for marker in server.folder.glob("impasto-run-*/*.turn"):
                 if marker.read_bytes().rstrip(b"\0").decode() == poison.name:
                     for worker in server.worker_pids():
@@ -150,7 +152,7 @@ def test_a_damaged_checkpoint_costs_the_work_but_not_the_job(undisturbed: bytes,
     with running_server(*arguments) as server:
         name = create(server).name
         progressed(server, name, 50)
-    # The server has ended in good order, and with a last checkpoint.
+    # The server has ended in good order, with a last checkpoint.
     (checkpoint,) = (tmp_path / "checkpoints").rglob("*.safetensors")
     data = bytearray(checkpoint.read_bytes())
     data[len(data) // 2] ^= 0xFF
@@ -169,7 +171,7 @@ def test_a_stylize_job_whose_caller_does_not_come_back_is_cancelled(tmp_path: Pa
         with pytest.raises(grpc.RpcError):
             list(call)
     with running_server(*arguments) as server:
-        # It is kept for a while, in which its caller may come back.
+        # It is kept for a while, so that its caller can come back.
         assert get(server, name).state in (pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING)
         server.stub.CancelJob(pb.CancelJobRequest(name=name), timeout=PATIENCE)
         until(lambda: server.info().unfinished_jobs, lambda jobs: jobs == 0)

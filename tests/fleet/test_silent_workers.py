@@ -1,4 +1,4 @@
-"""Workers that hang: they get no jobs, nobody waits for them, and they are replaced."""
+"""Workers that hang get no jobs and are replaced, and nothing waits for them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Keeper:
         return self.worker.info.process_id
 
     async def until(self, is_so: Callable[[], bool]) -> None:
-        """Waits for what the worker tells of by its `changed`."""
+        """Waits for a change that the worker reports by its `changed`."""
 
         async def wait() -> None:
             while not is_so():
@@ -67,10 +67,10 @@ class Keeper:
     def painting(
         self, name: str, content: bytes, recipe: pb.Recipe
     ) -> tuple[asyncio.Event, asyncio.Task[None]]:
-        """Has a job painted.
+        """Starts to paint a job.
 
         Returns:
-            An event that its first numbers set, and its end.
+            An event that is set by the first progress, and a task for the end.
         """
         spec = stylize_request(recipe=recipe).spec
         spec.content.CopyFrom(named(content))
@@ -120,7 +120,7 @@ RECIPE = worker_pb2.UpdateRunRequest(job_name="jobs/1", recipe=pb.Recipe(seed=7)
 PRIORITY = worker_pb2.UpdateRunRequest(job_name="jobs/1", priority=2)
 
 
-def test_a_stopped_worker_gets_no_jobs_keeps_nobody_waiting_and_comes_back(
+def test_a_stopped_worker_gets_no_jobs_delays_nothing_and_comes_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -134,7 +134,7 @@ def test_a_stopped_worker_gets_no_jobs_keeps_nobody_waiting_and_comes_back(
             refusal = asyncio.create_task(refused(worker.update(RECIPE)))
             assert await seconds_of(refusal) < 2, "a refusal is no death to wait for"
             os.kill(keeper.pid, signal.SIGSTOP)
-            # Of a call that is on its way, the end comes with the silence, not with its own limit.
+            # A call in progress ends when the worker counts as silent, not at its own timeout.
             waiting = asyncio.create_task(refused(worker.update(PRIORITY), "WORKER_BUSY"))
             await keeper.until(lambda: not worker.ready)
             assert await seconds_of(waiting) < 1
@@ -163,7 +163,7 @@ def test_a_stopped_worker_gets_no_jobs_keeps_nobody_waiting_and_comes_back(
     assert [record.levelname for record in told] == ["WARNING", "INFO"]
 
 
-def test_one_that_stays_silent_is_replaced_and_no_job_is_blamed(tmp_path: Path) -> None:
+def test_a_worker_that_stays_silent_is_replaced_and_no_job_is_blamed(tmp_path: Path) -> None:
     async def check() -> None:
         async with kept(tmp_path) as keeper:
             worker, stopped = keeper.worker, keeper.pid
@@ -184,7 +184,7 @@ def test_one_that_stays_silent_is_replaced_and_no_job_is_blamed(tmp_path: Path) 
     run(check())
 
 
-def test_a_turn_that_does_not_end_costs_the_process_and_its_job_is_blamed(tmp_path: Path) -> None:
+def test_a_worker_whose_turn_does_not_end_is_killed_and_its_job_is_blamed(tmp_path: Path) -> None:
     # An evaluation of half a megapixel takes longer than the limit.
     recipe = pb.Recipe(objective=pb.OBJECTIVE_REPORT, longest_side=700, evaluations=50)
 
@@ -200,7 +200,7 @@ def test_a_turn_that_does_not_end_costs_the_process_and_its_job_is_blamed(tmp_pa
     run(check())
 
 
-def test_a_killed_worker_blames_the_job_whose_turn_it_was_and_the_next_one_nobody(tmp_path: Path) -> None:
+def test_a_killed_worker_blames_the_job_of_its_turn_and_the_next_worker_none(tmp_path: Path) -> None:
     async def check() -> None:
         async with kept(tmp_path) as keeper:
             progressed, painting = keeper.painting("jobs/1", coded(photo()), ENDLESS)
@@ -218,7 +218,7 @@ def test_a_killed_worker_blames_the_job_whose_turn_it_was_and_the_next_one_nobod
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_ending_does_not_wait_for_a_stopped_worker(tmp_path: Path, known: bool) -> None:
+def test_a_shutdown_does_not_wait_for_a_stopped_worker(tmp_path: Path, known: bool) -> None:
     async def check() -> None:
         async with kept(tmp_path) as keeper:
             pid = keeper.pid
@@ -235,11 +235,11 @@ def test_ending_does_not_wait_for_a_stopped_worker(tmp_path: Path, known: bool) 
     run(check())
 
 
-def test_that_the_gateway_itself_stood_still_is_not_held_against_its_worker(tmp_path: Path) -> None:
+def test_a_worker_is_not_killed_because_the_gateway_itself_was_stopped(tmp_path: Path) -> None:
     async def check() -> None:
         async with kept(tmp_path, timeout=1.0) as keeper:
             for _ in range(3):
-                time.sleep(1.5)  # noqa: ASYNC251 - the event loop is busy meanwhile
+                time.sleep(1.5)  # noqa: ASYNC251 - keeps the event loop busy
                 await asyncio.sleep(0)
             await keeper.until(lambda: keeper.worker.ready)
             assert keeper.worker.restarts == 0
@@ -247,7 +247,7 @@ def test_that_the_gateway_itself_stood_still_is_not_held_against_its_worker(tmp_
     run(check())
 
 
-def test_the_fleet_gives_no_jobs_to_a_silent_worker_and_tells_its_devices_apart() -> None:
+def test_the_fleet_gives_no_jobs_to_a_silent_worker_and_names_devices_uniquely() -> None:
     async def check() -> None:
         fleet = Fleet(
             ["cpu", "cpu"], [*ARGUMENTS, "--cpu-share", "2"], worker_timeout=4 * TIMEOUT, turn_timeout=600.0
@@ -280,7 +280,7 @@ def test_the_fleet_gives_no_jobs_to_a_silent_worker_and_tells_its_devices_apart(
     run(check())
 
 
-def test_a_worker_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+def test_a_worker_that_cannot_be_started_is_started_again_later(tmp_path: Path) -> None:
     folder = tmp_path / "later"
 
     async def check() -> None:
@@ -297,7 +297,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
 
 
 async def successor(old: int, before: list[int]) -> int:
-    """Process id of the worker that is started after another, as soon as there is one."""
+    """Waits for the worker that replaces another, and returns its process ID."""
     while True:
         if new := [pid for pid in children(os.getpid()) if pid not in (old, *before)]:
             return new[0]
@@ -305,7 +305,7 @@ async def successor(old: int, before: list[int]) -> int:
 
 
 @pytest.mark.parametrize("step", ["", "importing torch"])
-def test_one_that_is_stopped_while_it_starts_is_replaced_and_no_job_is_blamed(
+def test_a_worker_that_is_stopped_while_it_starts_is_replaced_and_no_job_is_blamed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, step: str
 ) -> None:
     watch = StartWatch(tmp_path / "socket.start", 1.0)
@@ -332,7 +332,7 @@ def test_one_that_is_stopped_while_it_starts_is_replaced_and_no_job_is_blamed(
     assert killed.message.endswith("job=")
 
 
-def test_a_worker_that_is_slow_to_start_is_let_be_while_it_gives_signs_of_life(tmp_path: Path) -> None:
+def test_a_slow_start_is_tolerated_while_the_worker_gives_signs_of_life(tmp_path: Path) -> None:
     watch = StartWatch(tmp_path / "start", 2.0)
 
     async def check() -> None:
@@ -349,7 +349,7 @@ def test_a_worker_that_is_slow_to_start_is_let_be_while_it_gives_signs_of_life(t
     run(check())
 
 
-def test_a_step_of_a_start_that_takes_too_long_ends_the_signs_of_life(tmp_path: Path) -> None:
+def test_a_step_of_the_start_that_takes_too_long_ends_the_signs_of_life(tmp_path: Path) -> None:
     watch = StartWatch(tmp_path / "start", 2.0)
 
     async def check() -> None:
@@ -361,7 +361,7 @@ def test_a_step_of_a_start_that_takes_too_long_ends_the_signs_of_life(tmp_path: 
     run(check())
 
 
-def test_a_worker_that_cannot_be_attended_to_is_replaced_and_no_job_is_blamed(
+def test_a_worker_that_cannot_be_monitored_is_replaced_and_no_job_is_blamed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Unexpected(Exception):
@@ -380,7 +380,7 @@ def test_a_worker_that_cannot_be_attended_to_is_replaced_and_no_job_is_blamed(
             assert worker._life is not None
             worker._life._changed = fail
             first = keeper.pid
-            # That it does not answer is told of, by what fails.
+            # The silence is reported by a callback, which fails.
             os.kill(first, signal.SIGSTOP)
             with pytest.raises(WorkerDied) as caught:
                 await painting
@@ -389,7 +389,9 @@ def test_a_worker_that_cannot_be_attended_to_is_replaced_and_no_job_is_blamed(
             assert not is_alive(first)
 
     run(check())
-    assert any("worker cannot be monitored" in record.message and record.exc_info for record in caplog.records)
+    assert any(
+        "worker cannot be monitored" in record.message and record.exc_info for record in caplog.records
+    )
 
 
 @pytest.mark.parametrize(
@@ -403,5 +405,5 @@ def test_a_worker_that_cannot_be_attended_to_is_replaced_and_no_job_is_blamed(
         (["cuda:0", "cuda:0"], ["cuda:0/0", "cuda:0/1"]),
     ],
 )
-def test_workers_of_one_device_are_numbered(devices: list[str], names: list[str | None]) -> None:
+def test_workers_on_the_same_device_are_numbered(devices: list[str], names: list[str | None]) -> None:
     assert told_apart(devices) == names

@@ -1,4 +1,4 @@
-"""A worker process that is stopped (SIGSTOP): no call of a real server waits for it, and its jobs go on."""
+"""A stopped worker (SIGSTOP): no call of a real server waits for it, and its jobs go on."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def test_no_call_waits_for_a_stopped_worker() -> None:
                 cancel = pb.CancelJobRequest(name=name)
                 assert server.stub.CancelJob(cancel, timeout=SOON).state == pb.JOB_STATE_CANCELLED
             server.stub.DeleteJob(pb.DeleteJobRequest(name=titled), timeout=SOON)
-            # Its job is final by now.
+            # The worker's job is final by now.
             assert steering.exception(SOON).code() == grpc.StatusCode.FAILED_PRECONDITION
         finally:
             os.kill(worker, signal.SIGKILL)
 
 
-def test_a_stopped_worker_is_noticed_replaced_and_its_job_goes_on_without_blame() -> None:
+def test_a_stopped_worker_is_replaced_and_its_job_goes_on_without_blame() -> None:
     with running_server(*CPU, "--worker-timeout", "4s", "--checkpoint-interval", "50ms") as server:
         server.ready()
         name = create(server, pb.Recipe(objective=pb.OBJECTIVE_REPORT, evaluations=400))

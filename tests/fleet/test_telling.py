@@ -1,4 +1,4 @@
-"""What a worker is told of a job while it paints it."""
+"""A worker is told of changes of the job that it paints."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from support.live_jobs import created, registry_in
 
 
 class Listener:
-    """A worker that writes down what it is told.
+    """A worker that records the updates that it gets.
 
     Attributes:
-        told: the updates, in order.
-        refuses: what it answers instead, once for each.
+        told: the updates in order.
+        refuses: errors to answer with, each used once.
     """
 
     def __init__(self) -> None:
@@ -41,13 +41,13 @@ class Listener:
 
 
 def change(job: Job, **fields: Any) -> None:
-    """Changes the job's record, as if that had been stored."""
+    """Changes the job's record, as if the change had been stored."""
     job.record = dataclasses.replace(job.record, job=copied(job.record.job))
     job.record.job.MergeFrom(pb.Job(**fields))
 
 
 class Scene:
-    """A job that a listening worker has begun with."""
+    """A job that the listening worker has started to paint."""
 
     def __init__(self, job: Job) -> None:
         self.job, self.worker, self.tasks = job, Listener(), Tasks()
@@ -56,7 +56,7 @@ class Scene:
         self.telling.begun(first.recipe, first.recipe)
 
     async def rest(self) -> list[worker_pb2.UpdateRunRequest]:
-        """What the worker was told since the last time, once there is no more to tell."""
+        """Waits until the worker is up to date, and returns the updates since the last time."""
         await self.tasks.join(60)
         told, self.worker.told = self.worker.told, []
         return told
@@ -72,7 +72,7 @@ def with_scene(check: Any, folder: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_worker_is_told_what_has_changed_and_nothing_else(tmp_path: Path) -> None:
+def test_a_worker_is_told_only_what_has_changed(tmp_path: Path) -> None:
     async def check(scene: Scene) -> None:
         change(scene.job, priority=3)
         scene.telling.follow()
@@ -86,7 +86,7 @@ def test_a_worker_is_told_what_has_changed_and_nothing_else(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("stored", [True, False])
-def test_a_recipe_that_is_accepted_holds_until_it_is_settled(tmp_path: Path, stored: bool) -> None:
+def test_an_accepted_recipe_is_kept_until_it_is_settled(tmp_path: Path, stored: bool) -> None:
     wanted = pb.Recipe(content_weight=3.0)
 
     async def check(scene: Scene) -> None:
@@ -104,12 +104,12 @@ def test_a_recipe_that_is_accepted_holds_until_it_is_settled(tmp_path: Path, sto
     with_scene(check, tmp_path)
 
 
-def test_a_worker_that_did_not_answer_is_told_again_what_holds(tmp_path: Path) -> None:
+def test_a_worker_that_did_not_answer_is_told_the_current_recipe_again(tmp_path: Path) -> None:
     async def check(scene: Scene) -> None:
         scene.worker.refuses = [CallError(unavailable("WORKER_BUSY", "busy", 1.0))] * 2
         with pytest.raises(CallError):
             await scene.telling.steer(pb.Recipe(content_weight=3.0))
-        # It may have heard it all the same.
+        # It may still have received the update.
         scene.telling.remind()
         assert await scene.rest() == []
         scene.telling.remind()
@@ -120,7 +120,7 @@ def test_a_worker_that_did_not_answer_is_told_again_what_holds(tmp_path: Path) -
     with_scene(check, tmp_path)
 
 
-def test_a_refused_recipe_takes_no_other_change_with_it(tmp_path: Path) -> None:
+def test_a_refused_recipe_does_not_prevent_other_changes(tmp_path: Path) -> None:
     async def check(scene: Scene) -> None:
         scene.worker.refuses = [CallError(invalid_argument([("recipe", "is odd")]))]
         change(scene.job, priority=3, recipe=pb.Recipe(content_weight=9.0))
@@ -130,7 +130,7 @@ def test_a_refused_recipe_takes_no_other_change_with_it(tmp_path: Path) -> None:
     with_scene(check, tmp_path)
 
 
-def test_a_change_that_comes_before_the_worker_has_begun_is_told_afterwards(tmp_path: Path) -> None:
+def test_a_change_before_the_worker_has_started_is_told_afterwards(tmp_path: Path) -> None:
     async def run() -> None:
         async with registry_in(tmp_path) as registry:
             job = await created(registry)

@@ -36,8 +36,8 @@ def run(worker: WorkerProcess, name: str) -> AsyncGenerator[worker_pb2.RunRespon
     return worker.run(message, samples_of(message, pictures), None)
 
 
-def test_every_run_tells_that_its_worker_died_however_late_that_is_noticed(tmp_path: Path) -> None:
-    """As when the gateway is busy: the ends of process and calls are found together."""
+def test_every_run_reports_the_death_of_its_worker_however_late_it_is_noticed(tmp_path: Path) -> None:
+    """As if the gateway were busy: it notices the ends of the process and of the calls at the same time."""
 
     async def check() -> None:
         changed = asyncio.Event()
@@ -67,7 +67,7 @@ def test_every_run_tells_that_its_worker_died_however_late_that_is_noticed(tmp_p
                     await progressed.acquire()
                 assert worker.info is not None
                 os.kill(worker.info.process_id, signal.SIGKILL)
-                time.sleep(0.3)  # noqa: ASYNC251 - the event loop is busy meanwhile
+                time.sleep(0.3)  # noqa: ASYNC251 - keeps the event loop busy
                 for ending in await asyncio.gather(*tasks, return_exceptions=True):
                     assert isinstance(ending, WorkerDied), repr(ending)
         finally:

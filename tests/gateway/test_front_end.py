@@ -391,12 +391,12 @@ def test_a_title_with_control_characters_is_refused(guarded: Guarded, title: str
         with pytest.raises(grpc.RpcError) as caught:
             stub.CreateJob(request, timeout=PATIENCE, metadata=guarded.alice)
         assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-        assert caught.value.details().startswith(f"{field} has the control character U+")
+        assert caught.value.details().startswith(f"{field} contains the control character U+")
     job = pb.Job(name=guarded.create(guarded.alice), title=title)
     update = pb.UpdateJobRequest(job=job, update_mask=FieldMask(paths=["title"]))
     with pytest.raises(grpc.RpcError) as caught:
         stub.UpdateJob(update, timeout=PATIENCE, metadata=guarded.alice)
-    assert caught.value.details().startswith("job.title has the control character U+")
+    assert caught.value.details().startswith("job.title contains the control character U+")
 
 
 @pytest.mark.parametrize("title", ["Sørine 🎨", "كلب\u200f", "👩\u200d🎨"])

@@ -93,7 +93,9 @@ def test_a_damaged_database_ends_the_server_with_a_message_and_is_not_changed(tm
 def test_a_data_folder_that_cannot_be_made_ends_the_server_with_a_message(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
-    assert str(file) in refused("--data-dir", str(file / "data"))
+    said = refused("--data-dir", str(file / "data"))
+    assert said.startswith(f"impasto-server: the data folder {file / 'data'} cannot be made (")
+    assert said.endswith("; give another one with --data-dir")
 
 
 def test_an_upload_beyond_the_quota_is_refused_before_it_is_complete(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A job owns its life: each change is stored before it is shown, and outlives the call that asked for it."""
+"""A job owns its life: a change is stored before it is published, and completed even if its caller leaves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUEUED, PAUSED, CANCELLED = pb.JOB_STATE_QUEUED, pb.JOB_STATE_PAUSED, pb.JOB_STA
 
 
 class Disk:
-    """The disk of every store: full, or slow, as the test says.
+    """The disk of every store. A test can make it full or slow.
 
     Attributes:
         full: whether a write is refused.
@@ -107,7 +107,7 @@ def test_a_change_whose_caller_leaves_is_completed(tmp_path: Path, disk: Disk, c
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
-            # Nothing is shown that is not stored.
+            # Nothing is published before it is stored.
             assert (job.state, job.message().title) == (QUEUED, "")
             disk.may_write.set()
             await watcher.next()
@@ -122,7 +122,7 @@ def test_a_change_whose_caller_leaves_is_completed(tmp_path: Path, disk: Disk, c
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_change_that_cannot_be_stored_is_refused_as_often_as_it_is_asked_for(
+def test_a_change_that_cannot_be_stored_is_refused_every_time(
     tmp_path: Path, disk: Disk, change: str
 ) -> None:
     do, state, _ = CHANGES[change]
@@ -140,14 +140,14 @@ def test_a_change_that_cannot_be_stored_is_refused_as_often_as_it_is_asked_for(
             await do(job)
             assert job.state == state
             registry.begin_drain()
-            # The watcher heard of the change that was made, and of no other.
+            # The watcher received only the change that was made.
             told = [event.job.state for event in await read(watcher) if event.HasField("job")]
             assert told == [QUEUED, state]
 
     asyncio.run(run())
 
 
-def test_updates_of_different_fields_at_once_all_hold(tmp_path: Path) -> None:
+def test_simultaneous_updates_of_different_fields_all_apply(tmp_path: Path) -> None:
     async def run() -> None:
         async with registry_in(tmp_path) as registry:
             job = await created(registry)
@@ -183,7 +183,7 @@ def test_a_refused_recipe_changes_nothing_and_undoes_no_other_change(tmp_path: P
     asyncio.run(run())
 
 
-def test_no_other_change_waits_for_a_worker_that_is_asked_about_a_recipe(tmp_path: Path) -> None:
+def test_other_changes_do_not_wait_while_a_worker_is_asked_about_a_recipe(tmp_path: Path) -> None:
     async def run() -> None:
         async with registry_in(tmp_path) as registry:
             job = await created(registry)
@@ -207,7 +207,7 @@ def test_no_other_change_waits_for_a_worker_that_is_asked_about_a_recipe(tmp_pat
     asyncio.run(run())
 
 
-def test_a_recipe_that_is_changed_while_the_job_changes_its_device_reaches_the_second_worker(
+def test_a_recipe_changed_while_the_job_moves_reaches_the_second_worker(
     tmp_path: Path,
 ) -> None:
     async def run() -> None:
@@ -244,9 +244,7 @@ def test_a_worker_goes_back_to_the_stored_recipe_if_the_new_one_cannot_be_stored
     asyncio.run(run())
 
 
-def test_what_happens_to_a_job_on_a_full_disk_is_stored_later_and_ends_nothing(
-    tmp_path: Path, disk: Disk
-) -> None:
+def test_events_of_a_job_on_a_full_disk_are_stored_later_and_end_nothing(tmp_path: Path, disk: Disk) -> None:
     async def run() -> None:
         async with registry_in(tmp_path) as registry:
             job = await created(registry)
@@ -269,13 +267,13 @@ def test_what_happens_to_a_job_on_a_full_disk_is_stored_later_and_ends_nothing(
     asyncio.run(run())
 
 
-def test_a_job_whose_worker_dies_while_targets_are_found_has_got_no_further(tmp_path: Path) -> None:
+def test_found_targets_do_not_count_as_progress_when_a_worker_dies(tmp_path: Path) -> None:
     async def run() -> None:
         async with registry_in(tmp_path) as registry:
             job = await created(registry)
             deaths = []
             for _ in range(3):
-                # From its checkpoint to the end of its first scale, and as far into the next as ever.
+                # Each time it goes from its checkpoint to the end of its first scale, and equally far into the next.
                 for progress in (
                     pb.Progress(evaluation=19, scale=1),
                     pb.Progress(evaluation=20, scale=1),
@@ -293,7 +291,7 @@ def test_a_job_whose_worker_dies_while_targets_are_found_has_got_no_further(tmp_
     asyncio.run(run())
 
 
-def test_a_job_fails_only_once_that_is_stored(
+def test_a_job_is_published_as_failed_only_once_that_is_stored(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(painted_job, "STORE_RETRY_SECONDS", 0.01)
@@ -320,7 +318,7 @@ def test_a_job_fails_only_once_that_is_stored(
     assert ends.states == ["failed"]
 
 
-def test_a_job_that_is_deleted_ends_its_watchers_and_its_stay(tmp_path: Path) -> None:
+def test_deleting_a_job_ends_its_watchers_and_its_run(tmp_path: Path) -> None:
     async def run() -> None:
         async with registry_in(tmp_path) as registry:
             job = await created(registry)
@@ -374,7 +372,7 @@ def test_a_job_whose_last_watcher_left_is_cancelled_unless_another_comes(tmp_pat
     asyncio.run(run())
 
 
-def test_a_server_that_is_ending_refuses_every_change(tmp_path: Path) -> None:
+def test_a_server_that_is_shutting_down_refuses_every_change(tmp_path: Path) -> None:
     async def run() -> None:
         async with registry_in(tmp_path) as registry:
             job = await created(registry)

@@ -1,4 +1,4 @@
-"""The registry has every unfinished job, once."""
+"""The registry has every unfinished job exactly once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.live_jobs import created, on_disk, registry_in
 from support.stored_jobs import new_record
 
 
-def test_a_job_whose_caller_left_while_it_was_stored_is_entered_and_found_by_a_retry(tmp_path: Path) -> None:
+def test_a_job_whose_caller_left_while_it_was_stored_is_returned_to_a_retry(tmp_path: Path) -> None:
     async def run() -> None:
         async with registry_in(tmp_path) as registry:
             for turns in range(12):
@@ -37,7 +37,7 @@ def test_a_job_whose_caller_left_while_it_was_stored_is_entered_and_found_by_a_r
     asyncio.run(run())
 
 
-def test_the_same_request_made_often_at_once_makes_one_job(tmp_path: Path) -> None:
+def test_simultaneous_equal_requests_create_one_job(tmp_path: Path) -> None:
     async def run() -> None:
         async with registry_in(tmp_path) as registry:
             records = [new_record(request_id="r", request_digest=b"d") for _ in range(8)]
@@ -49,7 +49,7 @@ def test_the_same_request_made_often_at_once_makes_one_job(tmp_path: Path) -> No
     asyncio.run(run())
 
 
-def test_a_retry_of_a_final_jobs_request_is_answered_by_that_job(tmp_path: Path) -> None:
+def test_a_retry_of_the_request_of_a_final_job_returns_that_job(tmp_path: Path) -> None:
     async def run() -> None:
         async with registry_in(tmp_path) as registry:
             job = await created(registry, request_id="r")
@@ -62,7 +62,7 @@ def test_a_retry_of_a_final_jobs_request_is_answered_by_that_job(tmp_path: Path)
     asyncio.run(run())
 
 
-def test_limits_hold_however_many_jobs_are_made_at_once(tmp_path: Path) -> None:
+def test_limits_hold_when_many_jobs_are_created_at_the_same_time(tmp_path: Path) -> None:
     async def run() -> None:
         async with registry_in(tmp_path, max_jobs=5, max_jobs_of_tenant=3) as registry:
             tenants = ["anna"] * 6 + ["ben"] * 6
@@ -77,7 +77,7 @@ def test_limits_hold_however_many_jobs_are_made_at_once(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_known_request_is_answered_though_the_queue_is_full(tmp_path: Path) -> None:
+def test_a_known_request_is_answered_even_if_the_queue_is_full(tmp_path: Path) -> None:
     async def run() -> None:
         async with registry_in(tmp_path, max_jobs=1) as registry:
             job = await created(registry, request_id="r")
@@ -86,7 +86,7 @@ def test_a_known_request_is_answered_though_the_queue_is_full(tmp_path: Path) ->
     asyncio.run(run())
 
 
-def test_a_job_that_was_stored_but_never_entered_is_taken_up_by_the_next_call(
+def test_a_job_that_was_stored_but_not_registered_is_registered_by_the_next_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create = JobTable.create
@@ -109,7 +109,7 @@ def test_a_job_that_was_stored_but_never_entered_is_taken_up_by_the_next_call(
     asyncio.run(run())
 
 
-def test_jobs_are_taken_up_as_they_were_left(tmp_path: Path) -> None:
+def test_unfinished_jobs_are_loaded_at_the_start(tmp_path: Path) -> None:
     async def leave() -> dict[str, str]:
         async with registry_in(tmp_path) as registry:
             names = {}
@@ -139,7 +139,7 @@ def test_jobs_are_taken_up_as_they_were_left(tmp_path: Path) -> None:
     asyncio.run(find(asyncio.run(leave())))
 
 
-def test_another_tenants_job_does_not_exist(tmp_path: Path) -> None:
+def test_the_job_of_another_tenant_is_not_found(tmp_path: Path) -> None:
     async def run() -> None:
         async with registry_in(tmp_path) as registry:
             job, final = await created(registry), await created(registry)
@@ -152,7 +152,7 @@ def test_another_tenants_job_does_not_exist(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_places_in_the_queue_count_the_tenants_own_jobs_by_priority_then_age(tmp_path: Path) -> None:
+def test_queue_positions_count_the_jobs_of_the_tenant_by_priority_then_age(tmp_path: Path) -> None:
     async def run() -> None:
         async with registry_in(tmp_path) as registry:
             first = await created(registry)
@@ -178,7 +178,7 @@ def test_a_clock_that_is_set_back_does_not_change_the_order_of_the_queue(tmp_pat
     asyncio.run(run())
 
 
-def test_a_job_that_was_deleted_a_moment_ago_cannot_be_watched(tmp_path: Path) -> None:
+def test_a_job_that_was_just_deleted_cannot_be_watched(tmp_path: Path) -> None:
     async def run() -> None:
         async with registry_in(tmp_path) as registry:
             job = await created(registry)
@@ -191,7 +191,7 @@ def test_a_job_that_was_deleted_a_moment_ago_cannot_be_watched(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("what", ["cancelled", "deleted"])
-def test_a_job_that_is_final_on_the_disk_alone_becomes_so_with_the_next_thing_that_happens(
+def test_a_job_that_is_final_only_in_the_store_becomes_final_with_its_next_event(
     tmp_path: Path, what: str
 ) -> None:
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""What watchers are told."""
+"""The events that watchers receive."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def paint(watched: Audience, evaluations: int = 3) -> None:
 
 
 def heard(*, wants_previews: bool = True) -> list[pb.JobEvent]:
-    """What a watcher hears of a job if it reads nothing until the job is final."""
+    """The events of a watcher that reads nothing until the job is final."""
 
     async def run() -> list[pb.JobEvent]:
         watched = audience()
@@ -45,7 +45,7 @@ def heard(*, wants_previews: bool = True) -> list[pb.JobEvent]:
     return asyncio.run(run())
 
 
-def test_a_slow_watcher_gets_every_state_and_the_newest_of_the_rest() -> None:
+def test_a_slow_watcher_gets_every_state_and_the_newest_of_all_other_events() -> None:
     events = heard()
     assert kinds(events) == ["job", "job", "progress", "preview", "job"]
     states = [event.job.state for event in events if event.HasField("job")]
@@ -55,7 +55,7 @@ def test_a_slow_watcher_gets_every_state_and_the_newest_of_the_rest() -> None:
     assert events[-1].skipped_previews == 2
 
 
-def test_what_a_watcher_has_not_read_is_bounded_by_the_changes_of_state() -> None:
+def test_unread_events_are_bounded_by_the_changes_of_state() -> None:
     async def run() -> list[pb.JobEvent]:
         watched = audience()
         watcher = watched.enter(pb.Job(state=QUEUED, queue_position=1000))
@@ -85,11 +85,11 @@ def test_nothing_follows_the_event_that_asks_to_come_back() -> None:
     assert kinds(asyncio.run(run())) == ["job", "resume"]
 
 
-def test_previews_can_be_left_out_by_one_watcher() -> None:
+def test_a_watcher_can_omit_previews() -> None:
     assert "preview" not in kinds(heard(wants_previews=False))
 
 
-def test_sequences_grow_across_restarts_too() -> None:
+def test_sequence_numbers_increase_across_restarts() -> None:
     sequences = [event.sequence for event in heard()]
     assert sequences == sorted(set(sequences))
     assert sequences[-1] < Sequence(2).next() < 2**53
@@ -114,7 +114,7 @@ def test_a_later_watcher_gets_the_newest_preview_once() -> None:
     assert kinds(again) == ["job", "resume"]
 
 
-def test_heartbeats_have_the_sequence_of_the_event_before() -> None:
+def test_a_heartbeat_has_the_sequence_number_of_the_previous_event() -> None:
     async def run() -> tuple[int, pb.JobEvent]:
         watcher = audience().enter(pb.Job(state=QUEUED))
         first = await watcher.next()
@@ -142,7 +142,7 @@ def test_previews_are_wanted_while_a_watcher_takes_them() -> None:
     assert changes == [False, True, False, False]
 
 
-def test_a_watcher_that_is_broken_off_raises_the_error() -> None:
+def test_a_watcher_that_is_ended_with_an_error_raises_it() -> None:
     async def watch() -> None:
         watched = audience()
         reading = asyncio.create_task(read(watched.enter(pb.Job(state=QUEUED))))
@@ -154,7 +154,7 @@ def test_a_watcher_that_is_broken_off_raises_the_error() -> None:
         asyncio.run(watch())
 
 
-def test_a_mailbox_gives_items_in_the_order_of_their_last_putting() -> None:
+def test_a_mailbox_gives_items_in_the_order_in_which_they_were_last_put() -> None:
     async def read_all() -> list[int]:
         mailbox: Mailbox[int] = Mailbox()
         assert not mailbox.put(1, kind="a")
@@ -174,7 +174,7 @@ def test_job_names_cannot_be_guessed() -> None:
 
 
 @pytest.mark.parametrize("field", ["create_time", "start_time"])
-def test_a_job_never_ends_before_it_was_created_or_started(field: str) -> None:
+def test_the_end_time_of_a_job_is_never_before_its_creation_or_start(field: str) -> None:
     later = now()
     later.seconds += 3600
     job = pb.Job(**{field: later})  # type: ignore[arg-type]
@@ -182,7 +182,7 @@ def test_a_job_never_ends_before_it_was_created_or_started(field: str) -> None:
     assert end_time(job) == later
 
 
-def test_a_watcher_that_leaves_too_much_unread_is_told_to_come_back() -> None:
+def test_a_watcher_with_too_many_unread_events_is_told_to_come_back() -> None:
     async def run() -> tuple[list[pb.JobEvent], list[pb.JobEvent]]:
         watched = audience()
         slow = watched.enter(pb.Job(state=QUEUED))
@@ -202,7 +202,7 @@ def test_a_watcher_that_leaves_too_much_unread_is_told_to_come_back() -> None:
     assert quick[-1].job.state == pb.JOB_STATE_SUCCEEDED
 
 
-def test_a_watcher_that_is_told_to_come_back_knows_where_it_was() -> None:
+def test_a_watcher_that_is_told_to_come_back_knows_its_last_sequence_number() -> None:
     async def run() -> tuple[int, list[pb.JobEvent]]:
         watched = audience()
         watcher = watched.enter(pb.Job(state=QUEUED))
@@ -215,7 +215,7 @@ def test_a_watcher_that_is_told_to_come_back_knows_where_it_was() -> None:
     assert [event.sequence for event in events] == [sequence]
 
 
-def test_a_job_has_so_many_watchers_and_another_when_one_has_left() -> None:
+def test_the_number_of_watchers_of_a_job_is_limited() -> None:
     async def run() -> None:
         watched = audience()
         watchers = [watched.enter(pb.Job(name="jobs/a", state=QUEUED)) for _ in range(MAX_WATCHERS)]
