@@ -273,7 +273,7 @@ def test_found_targets_do_not_count_as_progress_when_a_worker_dies(tmp_path: Pat
             job = await created(registry)
             deaths = []
             for _ in range(3):
-                # Each time it goes from its checkpoint to the end of its first scale, and equally far into the next.
+                # Each time from the checkpoint to the end of the first scale, and equally far into the next.
                 for progress in (
                     pb.Progress(evaluation=19, scale=1),
                     pb.Progress(evaluation=20, scale=1),

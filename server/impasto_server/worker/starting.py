@@ -89,6 +89,13 @@ def _painter_and_service(
     # Measured after the network is loaded, because the free memory is for the jobs.
     memory_bytes = available_memory(torch.device(device)) // arguments.cpu_share
     if arguments.memory is not None:
+        if arguments.memory << 20 > memory_bytes:
+            _log.warning(
+                "--memory is more than is free; jobs get what is free device=%s wanted_mib=%d free_mib=%d",
+                device,
+                arguments.memory,
+                memory_bytes >> 20,
+            )
         memory_bytes = min(memory_bytes, arguments.memory << 20)
     turn_file = None if arguments.turn_file is None else TurnFile(arguments.turn_file)
     painter = Painter(memory_bytes, turn_file)
