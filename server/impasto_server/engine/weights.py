@@ -181,9 +181,11 @@ def fetch_vgg19(*, url: str | None = None, sha256_prefix: str = _VGG19_SHA256_PR
         )
     except (OSError, urllib.error.URLError, RuntimeError, EOFError) as error:
         reason = getattr(error, "reason", None) or error
+        if isinstance(reason, OSError):
+            reason = reason.strerror or reason
         raise WeightsError(
-            f"VGG-19 could not be downloaded ({reason}); check the network and run "
-            f"`impasto-server weights fetch`, or put {VGG19_FILE} into {path.parent}"
+            f"VGG-19 could not be downloaded ({reason}); check the network connection, or download {url} on "
+            f"another machine and save it as {path}"
         ) from error
     finally:
         socket.setdefaulttimeout(default_timeout)

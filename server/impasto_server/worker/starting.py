@@ -91,7 +91,7 @@ def _painter_and_service(
     if arguments.memory is not None:
         if arguments.memory << 20 > memory_bytes:
             _log.warning(
-                "--memory is more than is free; jobs get what is free device=%s wanted_mib=%d free_mib=%d",
+                "--memory exceeds the free memory, which is used instead device=%s wanted_mib=%d free_mib=%d",
                 device,
                 arguments.memory,
                 memory_bytes >> 20,
