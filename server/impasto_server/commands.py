@@ -199,6 +199,8 @@ def tell_health(
     The exit code is 0 if it does, 1 if not, and 2 for wrong usage. Without HOST:PORT the command asks the
     server that the environment variables and --config describe, with TLS if they say so.
     """
+    # Silences the lines of gRPC's core, which are for its developers. Before gRPC is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -244,10 +246,11 @@ def _unanswered(error: grpc.RpcError, timeout: float) -> str:
     for found, plain in (
         ("Connection refused", "no server listens there"),
         ("Domain name not found", "there is no such host"),
-        ("Ssl handshake failed", "the TLS handshake failed"),
-        ("Handshake read failed", "the server expects TLS or has closed the connection"),
+        ("Socket closed", "the server closed the connection; if it uses TLS, give --ca"),
+        ("WRONG_VERSION_NUMBER", "the server does not use TLS; leave --ca out"),
+        ("CERTIFICATE_VERIFY_FAILED", "the server's certificate is not signed by one in --ca"),
     ):
-        if found.lower() in details.lower():
+        if found in details:
             return f"{code}: {plain}"
     return f"{code}: {details}"
 

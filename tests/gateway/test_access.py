@@ -316,7 +316,8 @@ def test_invalid_certificates_are_refused(tmp_path: Path) -> None:
     for arguments, sentence in (
         (("--tls-cert", str(good.cert)), "--tls-cert needs --tls-key"),
         (("--tls-cert", "/nowhere.pem", "--tls-key", str(good.key)), "cannot be read"),
-        (("--tls-cert", str(good.cert), "--tls-key", str(other.key)), "are not a certificate and its key"),
+        (("--tls-cert", str(good.cert), "--tls-key", str(other.key)), "is not the key of the certificate"),
+        (("--tls-cert", __file__, "--tls-key", str(good.key)), "is not in PEM format"),
         (("--tls-cert", str(old.cert), "--tls-key", str(old.key)), "expired"),
         (("--tls-cert", str(early.cert), "--tls-key", str(early.key)), "is not valid before"),
         (("--tls-client-ca", str(good.cert)), "needs --tls-cert"),

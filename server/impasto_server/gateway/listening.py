@@ -170,9 +170,12 @@ def _configuration(cert: Path, key: Path, client_ca: Path | None) -> grpc.Server
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
     except (ssl.SSLError, OSError) as error:
-        reason = getattr(error, "reason", None) or error.strerror or error
+        if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
+            raise ConfigurationError(
+                f"--tls-key {key} is not the key of the certificate {cert}; give the certificate's own key"
+            ) from error
         raise ConfigurationError(
-            f"{cert} and {key} are not a certificate and its key ({reason}); give both in PEM"
+            f"--tls-cert {cert} or --tls-key {key} is not in PEM format; give both files in PEM"
         ) from error
     _check_dates(chain, cert)
     if authorities is not None:

@@ -13,6 +13,7 @@ import grpc
 from google.rpc import status_pb2
 
 from impasto_server.contract.errors import CallError, exhausted, status
+from impasto_server.contract.texts import counted
 from impasto_server.gateway.tokens import CHECK_SECONDS, TokensError
 
 MAX_SHORT_CALLS = 256
@@ -83,10 +84,9 @@ class OpenCalls:
         """
         key = tenant, long
         if self._counts[key] >= self._most[long]:
-            what = "open stream or waiting call" if long else "open call"
-            if self._most[long] != 1:
-                what = "open streams and waiting calls" if long else "open calls"
-            message = f"you have {self._most[long]} {what}, the maximum; end one of them first"
+            # Waiting calls count as streams, too.
+            what = counted(self._most[long], "open stream" if long else "open call")
+            message = f"you have {what}, the maximum; end one of them first"
             raise CallError(exhausted("TOO_MANY_CALLS", f"tenant:{tenant}", message, _RETRY_SECONDS))
         task = asyncio.current_task()
         assert task is not None

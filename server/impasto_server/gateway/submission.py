@@ -11,6 +11,7 @@ from impasto_server.contract.errors import CallError, not_found
 from impasto_server.contract.images import images_of
 from impasto_server.contract.pictures import Intake, PictureFault, Source
 from impasto_server.contract.recipes import recipe_to_proto
+from impasto_server.contract.texts import counted
 from impasto_server.engine.recipe import MAX_IMAGE_PIXELS, MAX_REGIONS, MAX_STYLES
 from impasto_server.gateway.answering import image_missing
 from impasto_server.gateway.checks import NO_SOURCE, Size, check_request
@@ -201,6 +202,7 @@ def _check_raw(raw: pb.RawPixels) -> None:
     needed = 4 * pixels * (raw.bits_per_channel or 8) // 8
     if len(raw.rgba) != needed:
         raise PictureFault(
-            f"has {len(raw.rgba):,} bytes; {raw.width} × {raw.height} pixels of R, G, B, A need {needed:,}",
+            f"has {counted(len(raw.rgba), 'byte')}; {raw.width} × {raw.height} pixels of R, G, B, A need "
+            f"{needed:,}",
             "raw.rgba",
         )
