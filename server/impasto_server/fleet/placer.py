@@ -31,7 +31,7 @@ _REST = 9
 
 
 class Observer(runs.Observer, Protocol):
-    """Receives what the metrics count."""
+    """Receives the events that the metrics count."""
 
     def device_seconds(self, tenant: str, seconds: float) -> None: ...
 

@@ -37,7 +37,7 @@ _RETRY_SECONDS = 2.0
 
 
 class Observer(Protocol):
-    """Receives what the metrics count."""
+    """Receives the events that the metrics count."""
 
     def queue_waited(self, seconds: float) -> None: ...
 

@@ -33,7 +33,7 @@ _END_SECONDS = 2.0
 
 
 class Observer(Protocol):
-    """Receives what the metrics count."""
+    """Receives the events that the metrics count."""
 
     def job_ended(self, state: str, reason: str) -> None: ...
 
