@@ -97,12 +97,13 @@ class MockPicture:
 def _floats(raster: Raster) -> Floats:
     """A picture as (H, W, 3), or a mask as (H, W, 1), from 0 to 1."""
     samples = raster.samples if raster.samples.ndim == 3 else raster.samples[..., None]
-    result: Floats = samples.astype(np.float32) / np.iinfo(samples.dtype).max
+    most = np.float32(np.iinfo(samples.dtype).max)
+    result: Floats = samples.astype(np.float32) / most
     return result
 
 
 def _integers(image: Floats, bits: int) -> Samples:
-    scaled = np.clip(image, 0, 1) * (2**bits - 1) + 0.5
+    scaled: Floats = np.clip(image, 0, 1) * (2**bits - 1) + 0.5
     return scaled.astype(np.uint16) if bits == 16 else scaled.astype(np.uint8)
 
 
@@ -119,7 +120,9 @@ def _tiled(style: Floats, width: int, height: int, seed: int) -> Floats:
     """A style repeated in both directions, from a corner that the seed chooses."""
     top, left = np.random.default_rng(seed).integers(0, style.shape[:2])
     rows = (np.arange(height) + top) % style.shape[0]
-    return style[rows][:, (np.arange(width) + left) % style.shape[1]]
+    columns = (np.arange(width) + left) % style.shape[1]
+    tiles: Floats = style[rows][:, columns]
+    return tiles
 
 
 def _palette(style: Floats, inside: Floats | None = None) -> Palette:
