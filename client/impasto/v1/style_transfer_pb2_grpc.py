@@ -98,33 +98,34 @@ class StyleTransferServicer(object):
     """
 
     def Stylize(self, request, context):
-        """Paints one picture in one call: the specification in, events out, and last
-        the picture. The short form of CreateJob, WatchJob and DownloadImage.
+        """Paints one picture in one call. The request has the specification; the stream has
+        the events and, at its end, the picture. A short form of CreateJob, WatchJob and
+        DownloadImage.
 
         The stream is, in this order:
-        1. one event with the `job`, before any work is waited for;
+        1. one event with the `job`, which comes at once;
         2. events as WatchJob sends them;
         3. one `job` event in a final state;
-        4. if that state is SUCCEEDED, the picture as `result` chunks in order,
-        without gaps, the first of them describing it.
+        4. if that state is SUCCEEDED, the picture as `result` chunks, in order and
+        without gaps. The first chunk describes the picture.
 
         Images are checked before any work starts: a request that cannot be painted
-        ends with INVALID_ARGUMENT before the first event. A job that fails once it
-        has started is not an error of the call: the call ends OK and the last job
-        event, in state FAILED, carries the error.
+        ends with INVALID_ARGUMENT before the first event. A job that fails later is not an
+        error of the call: the call ends OK, and the last job event, in state FAILED, has
+        the error.
 
-        Leaving the stream (cancelling the call, its deadline, a broken connection)
-        cancels the job, and the device is free again within one evaluation, unless
-        the request says `keep_running` or `linger`. A caller that lost the stream may
-        go on with WatchJob while the job lives; a server that restarts gives every
-        caller a minute for that.
+        If the caller leaves the stream (it cancels the call, its deadline passes, or the
+        connection breaks), the job is cancelled and the device is free again within one
+        evaluation, unless the request sets `keep_running` or `linger`. A caller that lost
+        the stream can continue with WatchJob while the job is alive; after a restart of
+        the server, it has at least a minute for that.
 
         Errors:
         INVALID_ARGUMENT    a field is missing or out of range, an image cannot
-        be read, is too large or of a kind not accepted, or
-        `request_id` was used for another request.
-        NOT_FOUND           there is no such named style.
-        FAILED_PRECONDITION an image named by its digest is not there: upload it.
+        be read, is too large or has a format that is not accepted, or
+        `request_id` was used for a different request.
+        NOT_FOUND           the named style does not exist.
+        FAILED_PRECONDITION an image named by its digest is not on the server: upload it.
         RESOURCE_EXHAUSTED  the queue or a quota is full, or the request is larger than
         `Limits.max_request_bytes` (then without details).
         """
@@ -133,41 +134,44 @@ class StyleTransferServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateJob(self, request, context):
-        """Makes a job and answers once it is durable. It runs whether anyone watches or not.
+        """Creates a job and answers once the job is on the server's disk. The job is painted
+        whether or not anyone watches.
 
-        Called again with the same `request_id` and an equal request it returns the job
-        that there is, so a call whose answer was lost can be made again.
+        If the call is repeated with the same `request_id` and an equal request, it returns
+        the existing job, so it is safe to repeat a call whose answer was lost. See
+        `CreateJobRequest.request_id` for what an equal request is.
 
-        Errors: as Stylize.
+        Errors: as for Stylize.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetJob(self, request, context):
-        """A job as it is now, with `Job.spec`.
+        """Returns a job as it is now, with `Job.spec`.
 
         Errors:
-        NOT_FOUND  there is no such job.
+        NOT_FOUND  the job does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """The caller's jobs, the newest first, page by page.
+        """Lists the caller's jobs, the newest first, page by page.
 
         Errors:
-        INVALID_ARGUMENT  `page_size`, a state, or `page_token` is none of ours.
+        INVALID_ARGUMENT  `page_size` or a state is out of range, or `page_token` was not
+        issued for this request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateJob(self, request, context):
-        """Changes a job that is not final; while it runs, it goes on from the image it
-        has. The answer is the job with the change accepted; the change takes hold with
-        the next evaluation. Setting what is already set is harmless.
+        """Changes a job that is not final. A running job continues from the image that it has,
+        and the change takes effect at the next evaluation. The answer is the job with the
+        change accepted. Setting a field to the value that it has is harmless.
 
         Paths that `update_mask` may name: "title", "priority", "preview" and its fields,
         and of "recipe" the fields content_weight, style_weight, tv_weight, optimizer,
@@ -175,9 +179,14 @@ class StyleTransferServicer(object):
         style_layers, averaging and stop_on_plateau. A named field that is not set in
         `job` takes its default.
 
+        `recipe.evaluations` can be lowered below the number of evaluations that are made. It is
+        then set to that number, or a few more, because each remaining scale needs at least one.
+        A running job SUCCEEDS after these, a paused one once it is resumed; the result has its
+        full size.
+
         Errors:
         INVALID_ARGUMENT     a path cannot be changed, or a value is out of range.
-        NOT_FOUND            there is no such job.
+        NOT_FOUND            the job does not exist.
         FAILED_PRECONDITION  the job is in a final state.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -186,11 +195,11 @@ class StyleTransferServicer(object):
 
     def PauseJob(self, request, context):
         """Takes a job off its device, or out of the queue, and keeps all its work. The
-        answer is the job PAUSED; the device is free again within one evaluation. Pausing a
-        paused job is harmless.
+        answer is the job in state PAUSED; the device is free again within one evaluation.
+        Pausing a paused job is harmless.
 
         Errors:
-        NOT_FOUND            there is no such job.
+        NOT_FOUND            the job does not exist.
         FAILED_PRECONDITION  the job is in a final state.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -198,10 +207,10 @@ class StyleTransferServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ResumeJob(self, request, context):
-        """Lets a paused job go on: it is QUEUED again. Harmless if it is not paused.
+        """Resumes a paused job: it is QUEUED again. Harmless if the job is not paused.
 
         Errors:
-        NOT_FOUND            there is no such job.
+        NOT_FOUND            the job does not exist.
         FAILED_PRECONDITION  the job is in a final state.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -209,11 +218,11 @@ class StyleTransferServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Cancels a job; the device is free again within one evaluation. Harmless if it
+        """Cancels a job; the device is free again within one evaluation. Harmless if the job
         is cancelled already.
 
         Errors:
-        NOT_FOUND            there is no such job.
+        NOT_FOUND            the job does not exist.
         FAILED_PRECONDITION  the job has SUCCEEDED or FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -221,109 +230,123 @@ class StyleTransferServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteJob(self, request, context):
-        """Deletes a job, its result and its checkpoints; cancels it first if need be.
+        """Deletes a job, its result and its checkpoints. A job that is not final is cancelled
+        first. Its `request_id` can then be used again.
 
         Errors:
-        NOT_FOUND  there is no such job.
+        NOT_FOUND  the job does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchJob(self, request, context):
-        """Watches a job: first a `job` event with the job as it is, then what happens,
-        until the `job` event of its final state, after which the call ends OK.
+        """Watches a job. The first event is a `job` event with the job as it is now; then come
+        the events as they happen; the last is the `job` event of the final state, after
+        which the call ends OK.
 
-        * `job` events come at each change. One with another state than the event before
-        is never dropped; of those in the same state, a newer one takes the place of an
-        older one not sent yet.
-        * `progress` and `preview` events are: a newer one takes the place of an older
-        one not sent yet. The newest preview there is comes right after the first
-        event, if it is newer than `after_sequence`.
-        * A `heartbeat` event comes where nothing else came for 15 seconds.
-        * A server that shuts down ends the stream with a `resume` event, then OK: call
-        again with the last sequence as `after_sequence`. So does one whose reader left
-        64 events unread: they are dropped.
+        * A `job` event is sent at each change. An event that changes the state is never
+        dropped; among unsent events in the same state, the newest replaces the others.
+        * Of `progress` and `preview` events, the newest replaces an older one that is not
+        sent yet. If there is a preview and it is newer than `after_sequence`, it comes
+        right after the first event.
+        * A `heartbeat` event is sent when nothing else was sent for 15 seconds (or less, if
+        the administrator chose so).
+        * A server that shuts down ends the stream with a `resume` event, then OK. Call
+        again with the last sequence as `after_sequence`. The same happens to a caller
+        that left 64 events unread; those events are dropped.
 
-        100 may watch a job at a time; leaving only stops watching. Previews are made only
-        while someone asks for them.
+        At most 100 callers can watch a job at a time. Leaving the stream only ends the
+        watching. Previews are made only while someone asks for them.
 
         Errors:
-        NOT_FOUND           there is no such job; or it was deleted while it was being
-        watched.
-        RESOURCE_EXHAUSTED  as many watch it as may.
+        NOT_FOUND           the job does not exist, or it was deleted while it was watched.
+        RESOURCE_EXHAUSTED  the job has as many watchers as are allowed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetPreview(self, request, context):
-        """The newest preview, for callers that cannot take streams: answers at once if
-        there is one newer than `after_sequence`, else waits for one up to `wait`, or
-        until the job is final.
+        """Returns the newest preview, for callers that cannot use streams. If there is a preview
+        newer than `after_sequence`, the answer comes at once. Otherwise the call waits for
+        one until `wait` has passed or the job is final, and can answer without a preview.
+
+        The server keeps the newest preview of a job in memory until the job is final, also
+        while the job is paused or queued. A restart of the server loses it; the next one is
+        made when the job runs and someone asks for previews. A final job has no preview:
+        download its result, if it has one.
 
         Errors:
-        INVALID_ARGUMENT  `wait` is out of range.
-        NOT_FOUND         there is no such job.
+        INVALID_ARGUMENT    `wait` is out of range.
+        NOT_FOUND           the job does not exist.
+        RESOURCE_EXHAUSTED  the job has as many watchers as are allowed. A GetPreview under
+        way counts as one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UploadImage(self, request_iterator, context):
-        """Uploads an image, to be named by its SHA-256 in any number of jobs. The first
-        message gives `sha256` and `size_bytes`; then data in order, from the offset
-        where an earlier upload broke off if there was one.
+        """Uploads an image, so that any number of jobs can name it by its SHA-256. The first
+        message has `sha256` and `size_bytes`; then come the data in order, starting at the
+        offset at which an earlier upload stopped.
 
-        A stream that ends before the image is whole is no error: the answer tells how
-        far the upload has come, and so does a first message without data. An image that
-        is whole is answered at once, whatever the caller still sends. An upload left for
-        a day is forgotten; an image that no job uses, by the server's retention.
+        A stream that ends before the image is complete is not an error: the answer says how
+        many bytes the server has. A stream with one message without data asks just that. If
+        the tenant has an image with this digest already, the call answers at once that it is
+        complete, whatever `size_bytes` says. Two unfinished uploads with the same digest and
+        different sizes are separate uploads; only the one with the right size can complete.
+
+        An upload that receives no data for a day is deleted, and so is an image that no job
+        uses and no call names for a day. When the tenant's quota is full, such images are
+        deleted sooner, at the earliest 10 minutes after they were last named.
 
         Errors:
-        INVALID_ARGUMENT     the digest is not one, the size is 0 or above
+        INVALID_ARGUMENT     the digest is malformed, the size is 0 or above
         `Limits.max_upload_bytes`, the data does not match its
-        digest (the upload is forgotten), or it is not an image that the server
-        accepts.
-        FAILED_PRECONDITION  `offset` is not where the upload has come to.
-        RESOURCE_EXHAUSTED   the quota of bytes (which counts `size_bytes` from the first message
-        on), or the disk, is full, or the caller has too many uploads
-        that are not whole.
+        digest, or the file is not an image that the server accepts.
+        In the last two cases the upload is deleted.
+        FAILED_PRECONDITION  `offset` is not the number of bytes that the server has.
+        RESOURCE_EXHAUSTED   the tenant's quota (from the first data on, an upload counts with
+        its `size_bytes`) or the disk is full, or the tenant has too
+        many unfinished uploads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DownloadImage(self, request, context):
-        """Sends a picture in chunks, from any byte on. Bytes other than those that the server
-        stored are never sent.
+        """Sends a picture in chunks, starting at any byte. The server checks stored pictures and
+        never sends bytes that are damaged.
 
         Errors:
-        INVALID_ARGUMENT     no source, an `offset` beyond the end, or a format that the source cannot be
-        had in.
-        NOT_FOUND            there is no such job or image.
+        INVALID_ARGUMENT     there is no source, `offset` is beyond the end, or the source is
+        not available in this format.
+        NOT_FOUND            the job or image does not exist.
         FAILED_PRECONDITION  the job has no result (it has not SUCCEEDED), or no preview
-        (none yet, or it is final).
-        DATA_LOSS            the result is damaged on the server's disk. An image that is
-        damaged is NOT_FOUND: uploading it again mends it.
+        (none was made yet, or the job is final).
+        DATA_LOSS            the result is damaged on the server's disk. A damaged image is
+        NOT_FOUND: uploading it again repairs it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListStyles(self, request, context):
-        """The named styles that this server offers, in the order of their names, page by page.
+        """Lists the named styles that this server offers, ordered by name, page by page.
 
         Errors:
-        INVALID_ARGUMENT  `page_size`, or `page_token` is none of ours.
+        INVALID_ARGUMENT  `page_size` is out of range, or `page_token` was not issued for
+        this request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetServerInfo(self, request, context):
-        """What this server is: version, devices, feature network, formats and limits.
-        Cheap; suits as a connection check.
+        """Describes the server: version, devices, feature network, formats and limits.
+        Cheap, and therefore suitable as a connection check.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -4,57 +4,75 @@ isort:skip_file
 Impasto: neural style transfer as a service.
 
 A server paints a photograph (the content) in the style of one or more
-paintings (the styles) by optimising the pixels of an image until the
-features of a convolutional network say that it shows the one and is made
-like the others (Gatys, Ecker, Bethge 2016). That takes seconds to minutes,
-and while it runs the caller can watch.
+paintings (the styles). It optimises the pixels of an image until, judged by
+the features of a convolutional network, the image shows what the photograph
+shows and is painted as the paintings are (Gatys, Ecker, Bethge 2016). This
+takes seconds to minutes, and the caller can watch.
 
 This file is the whole contract: a client, or another server, can be written
 from it alone. "MUST", "SHOULD" and "MAY" are used as in RFC 2119.
 
+Words
+  * A job is a request that the server has accepted and stored.
+  * A recipe is all settings of how a picture is painted.
+  * An evaluation is one evaluation of the loss and its gradient: the unit of work.
+  * A scale is one size of the picture: a job is painted at several sizes, from
+    small to large.
+  * A tenant is the owner of jobs and images: the name of the token or certificate
+    with which a call is made.
+  * A final state is SUCCEEDED, FAILED or CANCELLED. It never changes again.
+
 Conventions
-  * Every scalar in a Recipe is optional. Not set means the default that its
-    comment states; the Job shows the recipe as it is really run.
+  * A server listens on port 50051 unless its administrator has chosen another port.
+  * Every scalar in a Recipe is optional. If a field is not set, the default that its
+    comment states applies. `Job.recipe` shows the recipe with all defaults filled in.
   * Unknown enum values and values outside the stated range are refused, never
     clamped.
-  * Errors of a call are canonical gRPC codes with details in
-    google.rpc.Status (trailer "grpc-status-details-bin"): an ErrorInfo of
-    domain "impasto", always but for two, which the transport itself refuses without
-    details: a message larger than `Limits.max_request_bytes` with RESOURCE_EXHAUSTED,
-    a compressed one with UNIMPLEMENTED. Further, for INVALID_ARGUMENT a
-    BadRequest that names each field by its path in the request
-    ("spec.recipe.longest_side") and says what to do; for FAILED_PRECONDITION a
-    PreconditionFailure; for RESOURCE_EXHAUSTED a QuotaFailure where a quota or the
-    queue is full; for UNAVAILABLE and RESOURCE_EXHAUSTED a RetryInfo where waiting
-    helps. UNAVAILABLE is the only code worth retrying unchanged. CANCELLED,
-    INTERNAL and UNKNOWN without an ErrorInfo are not the server's words but the
-    connection's, which broke: treat them as UNAVAILABLE.
-  * A token is sent as the metadata "authorization: Bearer TOKEN". It is looked at
-    before anything of the request is read.
-  * A request has its weight in its images: apart from the contents of `bytes` fields
-    it has at most 64 KiB and 4,096 fields, those of the messages in it included, or
-    it is INVALID_ARGUMENT. One that does not come in time (2 minutes for CreateJob,
-    Stylize and each message of UploadImage, 5 seconds for the others; 10 seconds for
-    CreateJob and Stylize while other tenants wait for room) ends the call with
-    DEADLINE_EXCEEDED. Calls that the contract does not have are UNIMPLEMENTED.
-  * A tenant may have so many calls open at a time (by default 200 that stream or wait,
-    256 others), and so many requests that are being taken in; further ones wait up to
-    a minute, or end with RESOURCE_EXHAUSTED and a RetryInfo.
-  * Any call may end with UNAUTHENTICATED (no token, or none that is known; only
-    where the server asks for tokens), RESOURCE_EXHAUSTED (a quota, or a full disk) or
-    UNAVAILABLE (the server is shutting down, or its database is in use by another
-    program), whatever else its comment lists. Then it has changed nothing.
-  * A caller that leaves a call half-way changes nothing of what the call does: it is
-    done whole, or was not begun. Making the call again completes it and tells what is
-    true: PauseJob, ResumeJob, CancelJob and UpdateJob may be repeated, and CreateJob and
-    Stylize with the same `request_id`.
-  * No message towards the client is larger than 1 MiB.
-  * Jobs and images belong to the tenant whose token brought them. To everyone else
-    they do not exist: NOT_FOUND, never PERMISSION_DENIED. A server without tokens
-    has one tenant.
+  * Errors of a call are canonical gRPC codes with details in google.rpc.Status
+    (trailer "grpc-status-details-bin"):
+      - every error has an ErrorInfo with the domain "impasto";
+      - INVALID_ARGUMENT has a BadRequest, which names each field by its path in the
+        request ("spec.recipe.longest_side") and says what to do;
+      - FAILED_PRECONDITION has a PreconditionFailure;
+      - RESOURCE_EXHAUSTED has a QuotaFailure if a quota or the queue is full;
+      - UNAVAILABLE and RESOURCE_EXHAUSTED have a RetryInfo if waiting helps.
+    Two errors have no details, because the transport refuses the message: a message
+    larger than `Limits.max_request_bytes` gives RESOURCE_EXHAUSTED, a compressed
+    message gives UNIMPLEMENTED.
+  * UNAVAILABLE is the only code after which a call should be repeated unchanged.
+    CANCELLED, INTERNAL and UNKNOWN without an ErrorInfo do not come from the server:
+    the connection broke. Treat them as UNAVAILABLE.
+  * A token is sent as the metadata "authorization: Bearer TOKEN". The server checks it
+    before it reads the request.
+  * Apart from the contents of `bytes` fields, a request has at most 64 KiB and 4,096
+    fields, including the fields of the messages in it; otherwise it is refused with
+    INVALID_ARGUMENT.
+  * A request must arrive in time: within 2 minutes for CreateJob, Stylize and each
+    message of UploadImage (10 seconds for CreateJob and Stylize while other tenants
+    wait for memory), and within 5 seconds for the other calls. Otherwise the call ends
+    with DEADLINE_EXCEEDED.
+  * Calls that are not in this contract end with UNIMPLEMENTED.
+  * A tenant can have a limited number of open calls (by default 200 that stream or
+    wait, and 256 others), and a limited number of requests that the server is still
+    receiving. Further calls wait for up to a minute, or end with RESOURCE_EXHAUSTED and
+    a RetryInfo.
+  * Any call can end with UNAUTHENTICATED (no token or an unknown token, if the server
+    requires tokens), RESOURCE_EXHAUSTED (a quota or the disk is full) or UNAVAILABLE
+    (the server is shutting down, or another program is using its database), in addition
+    to the errors that its comment lists. Such a call has changed nothing.
+  * Calls are atomic: if the caller leaves before the answer, the server has either done
+    all of what was asked, or has not begun. Repeating the call completes it and returns
+    the current state. PauseJob, ResumeJob, CancelJob and UpdateJob can be repeated, and
+    so can CreateJob and Stylize with the same `request_id`.
+  * No message from the server is larger than 1 MiB.
+  * Jobs and images belong to the tenant that sent them. For every other tenant they do
+    not exist: NOT_FOUND, never PERMISSION_DENIED. A server without tokens has one
+    tenant.
+  * An empty or malformed name ("", "jobs/") is treated like the name of a job that does
+    not exist: NOT_FOUND.
 
-A job outlives every process: what a call acknowledged is kept on disk, and is
-taken up again after a crash of the worker, the server or the machine.
+A job outlives every process: what a call has acknowledged is on the server's disk. After
+a crash of a worker, the server or the machine, the job continues.
 
 Versioning: fields and calls are only ever added to impasto.v1. A client MUST
 ignore fields, oneof cases and enum values that it does not know.
@@ -83,33 +101,34 @@ class StyleTransferStub:
         impasto.v1.style_transfer_pb2.StylizeRequest,
         impasto.v1.style_transfer_pb2.StylizeResponse,
     ]
-    """Paints one picture in one call: the specification in, events out, and last
-    the picture. The short form of CreateJob, WatchJob and DownloadImage.
+    """Paints one picture in one call. The request has the specification; the stream has
+    the events and, at its end, the picture. A short form of CreateJob, WatchJob and
+    DownloadImage.
 
     The stream is, in this order:
-      1. one event with the `job`, before any work is waited for;
+      1. one event with the `job`, which comes at once;
       2. events as WatchJob sends them;
       3. one `job` event in a final state;
-      4. if that state is SUCCEEDED, the picture as `result` chunks in order,
-         without gaps, the first of them describing it.
+      4. if that state is SUCCEEDED, the picture as `result` chunks, in order and
+         without gaps. The first chunk describes the picture.
 
     Images are checked before any work starts: a request that cannot be painted
-    ends with INVALID_ARGUMENT before the first event. A job that fails once it
-    has started is not an error of the call: the call ends OK and the last job
-    event, in state FAILED, carries the error.
+    ends with INVALID_ARGUMENT before the first event. A job that fails later is not an
+    error of the call: the call ends OK, and the last job event, in state FAILED, has
+    the error.
 
-    Leaving the stream (cancelling the call, its deadline, a broken connection)
-    cancels the job, and the device is free again within one evaluation, unless
-    the request says `keep_running` or `linger`. A caller that lost the stream may
-    go on with WatchJob while the job lives; a server that restarts gives every
-    caller a minute for that.
+    If the caller leaves the stream (it cancels the call, its deadline passes, or the
+    connection breaks), the job is cancelled and the device is free again within one
+    evaluation, unless the request sets `keep_running` or `linger`. A caller that lost
+    the stream can continue with WatchJob while the job is alive; after a restart of
+    the server, it has at least a minute for that.
 
     Errors:
       INVALID_ARGUMENT    a field is missing or out of range, an image cannot
-                          be read, is too large or of a kind not accepted, or
-                          `request_id` was used for another request.
-      NOT_FOUND           there is no such named style.
-      FAILED_PRECONDITION an image named by its digest is not there: upload it.
+                          be read, is too large or has a format that is not accepted, or
+                          `request_id` was used for a different request.
+      NOT_FOUND           the named style does not exist.
+      FAILED_PRECONDITION an image named by its digest is not on the server: upload it.
       RESOURCE_EXHAUSTED  the queue or a quota is full, or the request is larger than
                           `Limits.max_request_bytes` (then without details).
     """
@@ -118,41 +137,44 @@ class StyleTransferStub:
         impasto.v1.style_transfer_pb2.CreateJobRequest,
         impasto.v1.style_transfer_pb2.Job,
     ]
-    """Makes a job and answers once it is durable. It runs whether anyone watches or not.
+    """Creates a job and answers once the job is on the server's disk. The job is painted
+    whether or not anyone watches.
 
-    Called again with the same `request_id` and an equal request it returns the job
-    that there is, so a call whose answer was lost can be made again.
+    If the call is repeated with the same `request_id` and an equal request, it returns
+    the existing job, so it is safe to repeat a call whose answer was lost. See
+    `CreateJobRequest.request_id` for what an equal request is.
 
-    Errors: as Stylize.
+    Errors: as for Stylize.
     """
 
     GetJob: grpc.UnaryUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.GetJobRequest,
         impasto.v1.style_transfer_pb2.Job,
     ]
-    """A job as it is now, with `Job.spec`.
+    """Returns a job as it is now, with `Job.spec`.
 
     Errors:
-      NOT_FOUND  there is no such job.
+      NOT_FOUND  the job does not exist.
     """
 
     ListJobs: grpc.UnaryUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.ListJobsRequest,
         impasto.v1.style_transfer_pb2.ListJobsResponse,
     ]
-    """The caller's jobs, the newest first, page by page.
+    """Lists the caller's jobs, the newest first, page by page.
 
     Errors:
-      INVALID_ARGUMENT  `page_size`, a state, or `page_token` is none of ours.
+      INVALID_ARGUMENT  `page_size` or a state is out of range, or `page_token` was not
+                        issued for this request.
     """
 
     UpdateJob: grpc.UnaryUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.UpdateJobRequest,
         impasto.v1.style_transfer_pb2.Job,
     ]
-    """Changes a job that is not final; while it runs, it goes on from the image it
-    has. The answer is the job with the change accepted; the change takes hold with
-    the next evaluation. Setting what is already set is harmless.
+    """Changes a job that is not final. A running job continues from the image that it has,
+    and the change takes effect at the next evaluation. The answer is the job with the
+    change accepted. Setting a field to the value that it has is harmless.
 
     Paths that `update_mask` may name: "title", "priority", "preview" and its fields,
     and of "recipe" the fields content_weight, style_weight, tv_weight, optimizer,
@@ -160,9 +182,14 @@ class StyleTransferStub:
     style_layers, averaging and stop_on_plateau. A named field that is not set in
     `job` takes its default.
 
+    `recipe.evaluations` can be lowered below the number of evaluations that are made. It is
+    then set to that number, or a few more, because each remaining scale needs at least one.
+    A running job SUCCEEDS after these, a paused one once it is resumed; the result has its
+    full size.
+
     Errors:
       INVALID_ARGUMENT     a path cannot be changed, or a value is out of range.
-      NOT_FOUND            there is no such job.
+      NOT_FOUND            the job does not exist.
       FAILED_PRECONDITION  the job is in a final state.
     """
 
@@ -171,11 +198,11 @@ class StyleTransferStub:
         impasto.v1.style_transfer_pb2.Job,
     ]
     """Takes a job off its device, or out of the queue, and keeps all its work. The
-    answer is the job PAUSED; the device is free again within one evaluation. Pausing a
-    paused job is harmless.
+    answer is the job in state PAUSED; the device is free again within one evaluation.
+    Pausing a paused job is harmless.
 
     Errors:
-      NOT_FOUND            there is no such job.
+      NOT_FOUND            the job does not exist.
       FAILED_PRECONDITION  the job is in a final state.
     """
 
@@ -183,10 +210,10 @@ class StyleTransferStub:
         impasto.v1.style_transfer_pb2.ResumeJobRequest,
         impasto.v1.style_transfer_pb2.Job,
     ]
-    """Lets a paused job go on: it is QUEUED again. Harmless if it is not paused.
+    """Resumes a paused job: it is QUEUED again. Harmless if the job is not paused.
 
     Errors:
-      NOT_FOUND            there is no such job.
+      NOT_FOUND            the job does not exist.
       FAILED_PRECONDITION  the job is in a final state.
     """
 
@@ -194,11 +221,11 @@ class StyleTransferStub:
         impasto.v1.style_transfer_pb2.CancelJobRequest,
         impasto.v1.style_transfer_pb2.Job,
     ]
-    """Cancels a job; the device is free again within one evaluation. Harmless if it
+    """Cancels a job; the device is free again within one evaluation. Harmless if the job
     is cancelled already.
 
     Errors:
-      NOT_FOUND            there is no such job.
+      NOT_FOUND            the job does not exist.
       FAILED_PRECONDITION  the job has SUCCEEDED or FAILED.
     """
 
@@ -206,109 +233,123 @@ class StyleTransferStub:
         impasto.v1.style_transfer_pb2.DeleteJobRequest,
         google.protobuf.empty_pb2.Empty,
     ]
-    """Deletes a job, its result and its checkpoints; cancels it first if need be.
+    """Deletes a job, its result and its checkpoints. A job that is not final is cancelled
+    first. Its `request_id` can then be used again.
 
     Errors:
-      NOT_FOUND  there is no such job.
+      NOT_FOUND  the job does not exist.
     """
 
     WatchJob: grpc.UnaryStreamMultiCallable[
         impasto.v1.style_transfer_pb2.WatchJobRequest,
         impasto.v1.style_transfer_pb2.JobEvent,
     ]
-    """Watches a job: first a `job` event with the job as it is, then what happens,
-    until the `job` event of its final state, after which the call ends OK.
+    """Watches a job. The first event is a `job` event with the job as it is now; then come
+    the events as they happen; the last is the `job` event of the final state, after
+    which the call ends OK.
 
-      * `job` events come at each change. One with another state than the event before
-        is never dropped; of those in the same state, a newer one takes the place of an
-        older one not sent yet.
-      * `progress` and `preview` events are: a newer one takes the place of an older
-        one not sent yet. The newest preview there is comes right after the first
-        event, if it is newer than `after_sequence`.
-      * A `heartbeat` event comes where nothing else came for 15 seconds.
-      * A server that shuts down ends the stream with a `resume` event, then OK: call
-        again with the last sequence as `after_sequence`. So does one whose reader left
-        64 events unread: they are dropped.
+      * A `job` event is sent at each change. An event that changes the state is never
+        dropped; among unsent events in the same state, the newest replaces the others.
+      * Of `progress` and `preview` events, the newest replaces an older one that is not
+        sent yet. If there is a preview and it is newer than `after_sequence`, it comes
+        right after the first event.
+      * A `heartbeat` event is sent when nothing else was sent for 15 seconds (or less, if
+        the administrator chose so).
+      * A server that shuts down ends the stream with a `resume` event, then OK. Call
+        again with the last sequence as `after_sequence`. The same happens to a caller
+        that left 64 events unread; those events are dropped.
 
-    100 may watch a job at a time; leaving only stops watching. Previews are made only
-    while someone asks for them.
+    At most 100 callers can watch a job at a time. Leaving the stream only ends the
+    watching. Previews are made only while someone asks for them.
 
     Errors:
-      NOT_FOUND           there is no such job; or it was deleted while it was being
-                          watched.
-      RESOURCE_EXHAUSTED  as many watch it as may.
+      NOT_FOUND           the job does not exist, or it was deleted while it was watched.
+      RESOURCE_EXHAUSTED  the job has as many watchers as are allowed.
     """
 
     GetPreview: grpc.UnaryUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.GetPreviewRequest,
         impasto.v1.style_transfer_pb2.GetPreviewResponse,
     ]
-    """The newest preview, for callers that cannot take streams: answers at once if
-    there is one newer than `after_sequence`, else waits for one up to `wait`, or
-    until the job is final.
+    """Returns the newest preview, for callers that cannot use streams. If there is a preview
+    newer than `after_sequence`, the answer comes at once. Otherwise the call waits for
+    one until `wait` has passed or the job is final, and can answer without a preview.
+
+    The server keeps the newest preview of a job in memory until the job is final, also
+    while the job is paused or queued. A restart of the server loses it; the next one is
+    made when the job runs and someone asks for previews. A final job has no preview:
+    download its result, if it has one.
 
     Errors:
-      INVALID_ARGUMENT  `wait` is out of range.
-      NOT_FOUND         there is no such job.
+      INVALID_ARGUMENT    `wait` is out of range.
+      NOT_FOUND           the job does not exist.
+      RESOURCE_EXHAUSTED  the job has as many watchers as are allowed. A GetPreview under
+                          way counts as one.
     """
 
     UploadImage: grpc.StreamUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.UploadImageRequest,
         impasto.v1.style_transfer_pb2.UploadImageResponse,
     ]
-    """Uploads an image, to be named by its SHA-256 in any number of jobs. The first
-    message gives `sha256` and `size_bytes`; then data in order, from the offset
-    where an earlier upload broke off if there was one.
+    """Uploads an image, so that any number of jobs can name it by its SHA-256. The first
+    message has `sha256` and `size_bytes`; then come the data in order, starting at the
+    offset at which an earlier upload stopped.
 
-    A stream that ends before the image is whole is no error: the answer tells how
-    far the upload has come, and so does a first message without data. An image that
-    is whole is answered at once, whatever the caller still sends. An upload left for
-    a day is forgotten; an image that no job uses, by the server's retention.
+    A stream that ends before the image is complete is not an error: the answer says how
+    many bytes the server has. A stream with one message without data asks just that. If
+    the tenant has an image with this digest already, the call answers at once that it is
+    complete, whatever `size_bytes` says. Two unfinished uploads with the same digest and
+    different sizes are separate uploads; only the one with the right size can complete.
+
+    An upload that receives no data for a day is deleted, and so is an image that no job
+    uses and no call names for a day. When the tenant's quota is full, such images are
+    deleted sooner, at the earliest 10 minutes after they were last named.
 
     Errors:
-      INVALID_ARGUMENT     the digest is not one, the size is 0 or above
+      INVALID_ARGUMENT     the digest is malformed, the size is 0 or above
                            `Limits.max_upload_bytes`, the data does not match its
-                           digest (the upload is forgotten), or it is not an image that the server
-                           accepts.
-      FAILED_PRECONDITION  `offset` is not where the upload has come to.
-      RESOURCE_EXHAUSTED   the quota of bytes (which counts `size_bytes` from the first message
-                           on), or the disk, is full, or the caller has too many uploads
-                           that are not whole.
+                           digest, or the file is not an image that the server accepts.
+                           In the last two cases the upload is deleted.
+      FAILED_PRECONDITION  `offset` is not the number of bytes that the server has.
+      RESOURCE_EXHAUSTED   the tenant's quota (from the first data on, an upload counts with
+                           its `size_bytes`) or the disk is full, or the tenant has too
+                           many unfinished uploads.
     """
 
     DownloadImage: grpc.UnaryStreamMultiCallable[
         impasto.v1.style_transfer_pb2.DownloadImageRequest,
         impasto.v1.style_transfer_pb2.ImageChunk,
     ]
-    """Sends a picture in chunks, from any byte on. Bytes other than those that the server
-    stored are never sent.
+    """Sends a picture in chunks, starting at any byte. The server checks stored pictures and
+    never sends bytes that are damaged.
 
     Errors:
-      INVALID_ARGUMENT     no source, an `offset` beyond the end, or a format that the source cannot be
-                           had in.
-      NOT_FOUND            there is no such job or image.
+      INVALID_ARGUMENT     there is no source, `offset` is beyond the end, or the source is
+                           not available in this format.
+      NOT_FOUND            the job or image does not exist.
       FAILED_PRECONDITION  the job has no result (it has not SUCCEEDED), or no preview
-                           (none yet, or it is final).
-      DATA_LOSS            the result is damaged on the server's disk. An image that is
-                           damaged is NOT_FOUND: uploading it again mends it.
+                           (none was made yet, or the job is final).
+      DATA_LOSS            the result is damaged on the server's disk. A damaged image is
+                           NOT_FOUND: uploading it again repairs it.
     """
 
     ListStyles: grpc.UnaryUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.ListStylesRequest,
         impasto.v1.style_transfer_pb2.ListStylesResponse,
     ]
-    """The named styles that this server offers, in the order of their names, page by page.
+    """Lists the named styles that this server offers, ordered by name, page by page.
 
     Errors:
-      INVALID_ARGUMENT  `page_size`, or `page_token` is none of ours.
+      INVALID_ARGUMENT  `page_size` is out of range, or `page_token` was not issued for
+                        this request.
     """
 
     GetServerInfo: grpc.UnaryUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.GetServerInfoRequest,
         impasto.v1.style_transfer_pb2.GetServerInfoResponse,
     ]
-    """What this server is: version, devices, feature network, formats and limits.
-    Cheap; suits as a connection check.
+    """Describes the server: version, devices, feature network, formats and limits.
+    Cheap, and therefore suitable as a connection check.
     """
 
 class StyleTransferAsyncStub:
@@ -318,33 +359,34 @@ class StyleTransferAsyncStub:
         impasto.v1.style_transfer_pb2.StylizeRequest,
         impasto.v1.style_transfer_pb2.StylizeResponse,
     ]
-    """Paints one picture in one call: the specification in, events out, and last
-    the picture. The short form of CreateJob, WatchJob and DownloadImage.
+    """Paints one picture in one call. The request has the specification; the stream has
+    the events and, at its end, the picture. A short form of CreateJob, WatchJob and
+    DownloadImage.
 
     The stream is, in this order:
-      1. one event with the `job`, before any work is waited for;
+      1. one event with the `job`, which comes at once;
       2. events as WatchJob sends them;
       3. one `job` event in a final state;
-      4. if that state is SUCCEEDED, the picture as `result` chunks in order,
-         without gaps, the first of them describing it.
+      4. if that state is SUCCEEDED, the picture as `result` chunks, in order and
+         without gaps. The first chunk describes the picture.
 
     Images are checked before any work starts: a request that cannot be painted
-    ends with INVALID_ARGUMENT before the first event. A job that fails once it
-    has started is not an error of the call: the call ends OK and the last job
-    event, in state FAILED, carries the error.
+    ends with INVALID_ARGUMENT before the first event. A job that fails later is not an
+    error of the call: the call ends OK, and the last job event, in state FAILED, has
+    the error.
 
-    Leaving the stream (cancelling the call, its deadline, a broken connection)
-    cancels the job, and the device is free again within one evaluation, unless
-    the request says `keep_running` or `linger`. A caller that lost the stream may
-    go on with WatchJob while the job lives; a server that restarts gives every
-    caller a minute for that.
+    If the caller leaves the stream (it cancels the call, its deadline passes, or the
+    connection breaks), the job is cancelled and the device is free again within one
+    evaluation, unless the request sets `keep_running` or `linger`. A caller that lost
+    the stream can continue with WatchJob while the job is alive; after a restart of
+    the server, it has at least a minute for that.
 
     Errors:
       INVALID_ARGUMENT    a field is missing or out of range, an image cannot
-                          be read, is too large or of a kind not accepted, or
-                          `request_id` was used for another request.
-      NOT_FOUND           there is no such named style.
-      FAILED_PRECONDITION an image named by its digest is not there: upload it.
+                          be read, is too large or has a format that is not accepted, or
+                          `request_id` was used for a different request.
+      NOT_FOUND           the named style does not exist.
+      FAILED_PRECONDITION an image named by its digest is not on the server: upload it.
       RESOURCE_EXHAUSTED  the queue or a quota is full, or the request is larger than
                           `Limits.max_request_bytes` (then without details).
     """
@@ -353,41 +395,44 @@ class StyleTransferAsyncStub:
         impasto.v1.style_transfer_pb2.CreateJobRequest,
         impasto.v1.style_transfer_pb2.Job,
     ]
-    """Makes a job and answers once it is durable. It runs whether anyone watches or not.
+    """Creates a job and answers once the job is on the server's disk. The job is painted
+    whether or not anyone watches.
 
-    Called again with the same `request_id` and an equal request it returns the job
-    that there is, so a call whose answer was lost can be made again.
+    If the call is repeated with the same `request_id` and an equal request, it returns
+    the existing job, so it is safe to repeat a call whose answer was lost. See
+    `CreateJobRequest.request_id` for what an equal request is.
 
-    Errors: as Stylize.
+    Errors: as for Stylize.
     """
 
     GetJob: grpc.aio.UnaryUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.GetJobRequest,
         impasto.v1.style_transfer_pb2.Job,
     ]
-    """A job as it is now, with `Job.spec`.
+    """Returns a job as it is now, with `Job.spec`.
 
     Errors:
-      NOT_FOUND  there is no such job.
+      NOT_FOUND  the job does not exist.
     """
 
     ListJobs: grpc.aio.UnaryUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.ListJobsRequest,
         impasto.v1.style_transfer_pb2.ListJobsResponse,
     ]
-    """The caller's jobs, the newest first, page by page.
+    """Lists the caller's jobs, the newest first, page by page.
 
     Errors:
-      INVALID_ARGUMENT  `page_size`, a state, or `page_token` is none of ours.
+      INVALID_ARGUMENT  `page_size` or a state is out of range, or `page_token` was not
+                        issued for this request.
     """
 
     UpdateJob: grpc.aio.UnaryUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.UpdateJobRequest,
         impasto.v1.style_transfer_pb2.Job,
     ]
-    """Changes a job that is not final; while it runs, it goes on from the image it
-    has. The answer is the job with the change accepted; the change takes hold with
-    the next evaluation. Setting what is already set is harmless.
+    """Changes a job that is not final. A running job continues from the image that it has,
+    and the change takes effect at the next evaluation. The answer is the job with the
+    change accepted. Setting a field to the value that it has is harmless.
 
     Paths that `update_mask` may name: "title", "priority", "preview" and its fields,
     and of "recipe" the fields content_weight, style_weight, tv_weight, optimizer,
@@ -395,9 +440,14 @@ class StyleTransferAsyncStub:
     style_layers, averaging and stop_on_plateau. A named field that is not set in
     `job` takes its default.
 
+    `recipe.evaluations` can be lowered below the number of evaluations that are made. It is
+    then set to that number, or a few more, because each remaining scale needs at least one.
+    A running job SUCCEEDS after these, a paused one once it is resumed; the result has its
+    full size.
+
     Errors:
       INVALID_ARGUMENT     a path cannot be changed, or a value is out of range.
-      NOT_FOUND            there is no such job.
+      NOT_FOUND            the job does not exist.
       FAILED_PRECONDITION  the job is in a final state.
     """
 
@@ -406,11 +456,11 @@ class StyleTransferAsyncStub:
         impasto.v1.style_transfer_pb2.Job,
     ]
     """Takes a job off its device, or out of the queue, and keeps all its work. The
-    answer is the job PAUSED; the device is free again within one evaluation. Pausing a
-    paused job is harmless.
+    answer is the job in state PAUSED; the device is free again within one evaluation.
+    Pausing a paused job is harmless.
 
     Errors:
-      NOT_FOUND            there is no such job.
+      NOT_FOUND            the job does not exist.
       FAILED_PRECONDITION  the job is in a final state.
     """
 
@@ -418,10 +468,10 @@ class StyleTransferAsyncStub:
         impasto.v1.style_transfer_pb2.ResumeJobRequest,
         impasto.v1.style_transfer_pb2.Job,
     ]
-    """Lets a paused job go on: it is QUEUED again. Harmless if it is not paused.
+    """Resumes a paused job: it is QUEUED again. Harmless if the job is not paused.
 
     Errors:
-      NOT_FOUND            there is no such job.
+      NOT_FOUND            the job does not exist.
       FAILED_PRECONDITION  the job is in a final state.
     """
 
@@ -429,11 +479,11 @@ class StyleTransferAsyncStub:
         impasto.v1.style_transfer_pb2.CancelJobRequest,
         impasto.v1.style_transfer_pb2.Job,
     ]
-    """Cancels a job; the device is free again within one evaluation. Harmless if it
+    """Cancels a job; the device is free again within one evaluation. Harmless if the job
     is cancelled already.
 
     Errors:
-      NOT_FOUND            there is no such job.
+      NOT_FOUND            the job does not exist.
       FAILED_PRECONDITION  the job has SUCCEEDED or FAILED.
     """
 
@@ -441,109 +491,123 @@ class StyleTransferAsyncStub:
         impasto.v1.style_transfer_pb2.DeleteJobRequest,
         google.protobuf.empty_pb2.Empty,
     ]
-    """Deletes a job, its result and its checkpoints; cancels it first if need be.
+    """Deletes a job, its result and its checkpoints. A job that is not final is cancelled
+    first. Its `request_id` can then be used again.
 
     Errors:
-      NOT_FOUND  there is no such job.
+      NOT_FOUND  the job does not exist.
     """
 
     WatchJob: grpc.aio.UnaryStreamMultiCallable[
         impasto.v1.style_transfer_pb2.WatchJobRequest,
         impasto.v1.style_transfer_pb2.JobEvent,
     ]
-    """Watches a job: first a `job` event with the job as it is, then what happens,
-    until the `job` event of its final state, after which the call ends OK.
+    """Watches a job. The first event is a `job` event with the job as it is now; then come
+    the events as they happen; the last is the `job` event of the final state, after
+    which the call ends OK.
 
-      * `job` events come at each change. One with another state than the event before
-        is never dropped; of those in the same state, a newer one takes the place of an
-        older one not sent yet.
-      * `progress` and `preview` events are: a newer one takes the place of an older
-        one not sent yet. The newest preview there is comes right after the first
-        event, if it is newer than `after_sequence`.
-      * A `heartbeat` event comes where nothing else came for 15 seconds.
-      * A server that shuts down ends the stream with a `resume` event, then OK: call
-        again with the last sequence as `after_sequence`. So does one whose reader left
-        64 events unread: they are dropped.
+      * A `job` event is sent at each change. An event that changes the state is never
+        dropped; among unsent events in the same state, the newest replaces the others.
+      * Of `progress` and `preview` events, the newest replaces an older one that is not
+        sent yet. If there is a preview and it is newer than `after_sequence`, it comes
+        right after the first event.
+      * A `heartbeat` event is sent when nothing else was sent for 15 seconds (or less, if
+        the administrator chose so).
+      * A server that shuts down ends the stream with a `resume` event, then OK. Call
+        again with the last sequence as `after_sequence`. The same happens to a caller
+        that left 64 events unread; those events are dropped.
 
-    100 may watch a job at a time; leaving only stops watching. Previews are made only
-    while someone asks for them.
+    At most 100 callers can watch a job at a time. Leaving the stream only ends the
+    watching. Previews are made only while someone asks for them.
 
     Errors:
-      NOT_FOUND           there is no such job; or it was deleted while it was being
-                          watched.
-      RESOURCE_EXHAUSTED  as many watch it as may.
+      NOT_FOUND           the job does not exist, or it was deleted while it was watched.
+      RESOURCE_EXHAUSTED  the job has as many watchers as are allowed.
     """
 
     GetPreview: grpc.aio.UnaryUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.GetPreviewRequest,
         impasto.v1.style_transfer_pb2.GetPreviewResponse,
     ]
-    """The newest preview, for callers that cannot take streams: answers at once if
-    there is one newer than `after_sequence`, else waits for one up to `wait`, or
-    until the job is final.
+    """Returns the newest preview, for callers that cannot use streams. If there is a preview
+    newer than `after_sequence`, the answer comes at once. Otherwise the call waits for
+    one until `wait` has passed or the job is final, and can answer without a preview.
+
+    The server keeps the newest preview of a job in memory until the job is final, also
+    while the job is paused or queued. A restart of the server loses it; the next one is
+    made when the job runs and someone asks for previews. A final job has no preview:
+    download its result, if it has one.
 
     Errors:
-      INVALID_ARGUMENT  `wait` is out of range.
-      NOT_FOUND         there is no such job.
+      INVALID_ARGUMENT    `wait` is out of range.
+      NOT_FOUND           the job does not exist.
+      RESOURCE_EXHAUSTED  the job has as many watchers as are allowed. A GetPreview under
+                          way counts as one.
     """
 
     UploadImage: grpc.aio.StreamUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.UploadImageRequest,
         impasto.v1.style_transfer_pb2.UploadImageResponse,
     ]
-    """Uploads an image, to be named by its SHA-256 in any number of jobs. The first
-    message gives `sha256` and `size_bytes`; then data in order, from the offset
-    where an earlier upload broke off if there was one.
+    """Uploads an image, so that any number of jobs can name it by its SHA-256. The first
+    message has `sha256` and `size_bytes`; then come the data in order, starting at the
+    offset at which an earlier upload stopped.
 
-    A stream that ends before the image is whole is no error: the answer tells how
-    far the upload has come, and so does a first message without data. An image that
-    is whole is answered at once, whatever the caller still sends. An upload left for
-    a day is forgotten; an image that no job uses, by the server's retention.
+    A stream that ends before the image is complete is not an error: the answer says how
+    many bytes the server has. A stream with one message without data asks just that. If
+    the tenant has an image with this digest already, the call answers at once that it is
+    complete, whatever `size_bytes` says. Two unfinished uploads with the same digest and
+    different sizes are separate uploads; only the one with the right size can complete.
+
+    An upload that receives no data for a day is deleted, and so is an image that no job
+    uses and no call names for a day. When the tenant's quota is full, such images are
+    deleted sooner, at the earliest 10 minutes after they were last named.
 
     Errors:
-      INVALID_ARGUMENT     the digest is not one, the size is 0 or above
+      INVALID_ARGUMENT     the digest is malformed, the size is 0 or above
                            `Limits.max_upload_bytes`, the data does not match its
-                           digest (the upload is forgotten), or it is not an image that the server
-                           accepts.
-      FAILED_PRECONDITION  `offset` is not where the upload has come to.
-      RESOURCE_EXHAUSTED   the quota of bytes (which counts `size_bytes` from the first message
-                           on), or the disk, is full, or the caller has too many uploads
-                           that are not whole.
+                           digest, or the file is not an image that the server accepts.
+                           In the last two cases the upload is deleted.
+      FAILED_PRECONDITION  `offset` is not the number of bytes that the server has.
+      RESOURCE_EXHAUSTED   the tenant's quota (from the first data on, an upload counts with
+                           its `size_bytes`) or the disk is full, or the tenant has too
+                           many unfinished uploads.
     """
 
     DownloadImage: grpc.aio.UnaryStreamMultiCallable[
         impasto.v1.style_transfer_pb2.DownloadImageRequest,
         impasto.v1.style_transfer_pb2.ImageChunk,
     ]
-    """Sends a picture in chunks, from any byte on. Bytes other than those that the server
-    stored are never sent.
+    """Sends a picture in chunks, starting at any byte. The server checks stored pictures and
+    never sends bytes that are damaged.
 
     Errors:
-      INVALID_ARGUMENT     no source, an `offset` beyond the end, or a format that the source cannot be
-                           had in.
-      NOT_FOUND            there is no such job or image.
+      INVALID_ARGUMENT     there is no source, `offset` is beyond the end, or the source is
+                           not available in this format.
+      NOT_FOUND            the job or image does not exist.
       FAILED_PRECONDITION  the job has no result (it has not SUCCEEDED), or no preview
-                           (none yet, or it is final).
-      DATA_LOSS            the result is damaged on the server's disk. An image that is
-                           damaged is NOT_FOUND: uploading it again mends it.
+                           (none was made yet, or the job is final).
+      DATA_LOSS            the result is damaged on the server's disk. A damaged image is
+                           NOT_FOUND: uploading it again repairs it.
     """
 
     ListStyles: grpc.aio.UnaryUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.ListStylesRequest,
         impasto.v1.style_transfer_pb2.ListStylesResponse,
     ]
-    """The named styles that this server offers, in the order of their names, page by page.
+    """Lists the named styles that this server offers, ordered by name, page by page.
 
     Errors:
-      INVALID_ARGUMENT  `page_size`, or `page_token` is none of ours.
+      INVALID_ARGUMENT  `page_size` is out of range, or `page_token` was not issued for
+                        this request.
     """
 
     GetServerInfo: grpc.aio.UnaryUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.GetServerInfoRequest,
         impasto.v1.style_transfer_pb2.GetServerInfoResponse,
     ]
-    """What this server is: version, devices, feature network, formats and limits.
-    Cheap; suits as a connection check.
+    """Describes the server: version, devices, feature network, formats and limits.
+    Cheap, and therefore suitable as a connection check.
     """
 
 class StyleTransferServicer(metaclass=abc.ABCMeta):
@@ -555,33 +619,34 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         request: impasto.v1.style_transfer_pb2.StylizeRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[impasto.v1.style_transfer_pb2.StylizeResponse], collections.abc.AsyncIterator[impasto.v1.style_transfer_pb2.StylizeResponse]]:
-        """Paints one picture in one call: the specification in, events out, and last
-        the picture. The short form of CreateJob, WatchJob and DownloadImage.
+        """Paints one picture in one call. The request has the specification; the stream has
+        the events and, at its end, the picture. A short form of CreateJob, WatchJob and
+        DownloadImage.
 
         The stream is, in this order:
-          1. one event with the `job`, before any work is waited for;
+          1. one event with the `job`, which comes at once;
           2. events as WatchJob sends them;
           3. one `job` event in a final state;
-          4. if that state is SUCCEEDED, the picture as `result` chunks in order,
-             without gaps, the first of them describing it.
+          4. if that state is SUCCEEDED, the picture as `result` chunks, in order and
+             without gaps. The first chunk describes the picture.
 
         Images are checked before any work starts: a request that cannot be painted
-        ends with INVALID_ARGUMENT before the first event. A job that fails once it
-        has started is not an error of the call: the call ends OK and the last job
-        event, in state FAILED, carries the error.
+        ends with INVALID_ARGUMENT before the first event. A job that fails later is not an
+        error of the call: the call ends OK, and the last job event, in state FAILED, has
+        the error.
 
-        Leaving the stream (cancelling the call, its deadline, a broken connection)
-        cancels the job, and the device is free again within one evaluation, unless
-        the request says `keep_running` or `linger`. A caller that lost the stream may
-        go on with WatchJob while the job lives; a server that restarts gives every
-        caller a minute for that.
+        If the caller leaves the stream (it cancels the call, its deadline passes, or the
+        connection breaks), the job is cancelled and the device is free again within one
+        evaluation, unless the request sets `keep_running` or `linger`. A caller that lost
+        the stream can continue with WatchJob while the job is alive; after a restart of
+        the server, it has at least a minute for that.
 
         Errors:
           INVALID_ARGUMENT    a field is missing or out of range, an image cannot
-                              be read, is too large or of a kind not accepted, or
-                              `request_id` was used for another request.
-          NOT_FOUND           there is no such named style.
-          FAILED_PRECONDITION an image named by its digest is not there: upload it.
+                              be read, is too large or has a format that is not accepted, or
+                              `request_id` was used for a different request.
+          NOT_FOUND           the named style does not exist.
+          FAILED_PRECONDITION an image named by its digest is not on the server: upload it.
           RESOURCE_EXHAUSTED  the queue or a quota is full, or the request is larger than
                               `Limits.max_request_bytes` (then without details).
         """
@@ -592,12 +657,14 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         request: impasto.v1.style_transfer_pb2.CreateJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[impasto.v1.style_transfer_pb2.Job, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.Job]]:
-        """Makes a job and answers once it is durable. It runs whether anyone watches or not.
+        """Creates a job and answers once the job is on the server's disk. The job is painted
+        whether or not anyone watches.
 
-        Called again with the same `request_id` and an equal request it returns the job
-        that there is, so a call whose answer was lost can be made again.
+        If the call is repeated with the same `request_id` and an equal request, it returns
+        the existing job, so it is safe to repeat a call whose answer was lost. See
+        `CreateJobRequest.request_id` for what an equal request is.
 
-        Errors: as Stylize.
+        Errors: as for Stylize.
         """
 
     @abc.abstractmethod
@@ -606,10 +673,10 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         request: impasto.v1.style_transfer_pb2.GetJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[impasto.v1.style_transfer_pb2.Job, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.Job]]:
-        """A job as it is now, with `Job.spec`.
+        """Returns a job as it is now, with `Job.spec`.
 
         Errors:
-          NOT_FOUND  there is no such job.
+          NOT_FOUND  the job does not exist.
         """
 
     @abc.abstractmethod
@@ -618,10 +685,11 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         request: impasto.v1.style_transfer_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> typing.Union[impasto.v1.style_transfer_pb2.ListJobsResponse, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.ListJobsResponse]]:
-        """The caller's jobs, the newest first, page by page.
+        """Lists the caller's jobs, the newest first, page by page.
 
         Errors:
-          INVALID_ARGUMENT  `page_size`, a state, or `page_token` is none of ours.
+          INVALID_ARGUMENT  `page_size` or a state is out of range, or `page_token` was not
+                            issued for this request.
         """
 
     @abc.abstractmethod
@@ -630,9 +698,9 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         request: impasto.v1.style_transfer_pb2.UpdateJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[impasto.v1.style_transfer_pb2.Job, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.Job]]:
-        """Changes a job that is not final; while it runs, it goes on from the image it
-        has. The answer is the job with the change accepted; the change takes hold with
-        the next evaluation. Setting what is already set is harmless.
+        """Changes a job that is not final. A running job continues from the image that it has,
+        and the change takes effect at the next evaluation. The answer is the job with the
+        change accepted. Setting a field to the value that it has is harmless.
 
         Paths that `update_mask` may name: "title", "priority", "preview" and its fields,
         and of "recipe" the fields content_weight, style_weight, tv_weight, optimizer,
@@ -640,9 +708,14 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         style_layers, averaging and stop_on_plateau. A named field that is not set in
         `job` takes its default.
 
+        `recipe.evaluations` can be lowered below the number of evaluations that are made. It is
+        then set to that number, or a few more, because each remaining scale needs at least one.
+        A running job SUCCEEDS after these, a paused one once it is resumed; the result has its
+        full size.
+
         Errors:
           INVALID_ARGUMENT     a path cannot be changed, or a value is out of range.
-          NOT_FOUND            there is no such job.
+          NOT_FOUND            the job does not exist.
           FAILED_PRECONDITION  the job is in a final state.
         """
 
@@ -653,11 +726,11 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[impasto.v1.style_transfer_pb2.Job, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.Job]]:
         """Takes a job off its device, or out of the queue, and keeps all its work. The
-        answer is the job PAUSED; the device is free again within one evaluation. Pausing a
-        paused job is harmless.
+        answer is the job in state PAUSED; the device is free again within one evaluation.
+        Pausing a paused job is harmless.
 
         Errors:
-          NOT_FOUND            there is no such job.
+          NOT_FOUND            the job does not exist.
           FAILED_PRECONDITION  the job is in a final state.
         """
 
@@ -667,10 +740,10 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         request: impasto.v1.style_transfer_pb2.ResumeJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[impasto.v1.style_transfer_pb2.Job, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.Job]]:
-        """Lets a paused job go on: it is QUEUED again. Harmless if it is not paused.
+        """Resumes a paused job: it is QUEUED again. Harmless if the job is not paused.
 
         Errors:
-          NOT_FOUND            there is no such job.
+          NOT_FOUND            the job does not exist.
           FAILED_PRECONDITION  the job is in a final state.
         """
 
@@ -680,11 +753,11 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         request: impasto.v1.style_transfer_pb2.CancelJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[impasto.v1.style_transfer_pb2.Job, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.Job]]:
-        """Cancels a job; the device is free again within one evaluation. Harmless if it
+        """Cancels a job; the device is free again within one evaluation. Harmless if the job
         is cancelled already.
 
         Errors:
-          NOT_FOUND            there is no such job.
+          NOT_FOUND            the job does not exist.
           FAILED_PRECONDITION  the job has SUCCEEDED or FAILED.
         """
 
@@ -694,10 +767,11 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         request: impasto.v1.style_transfer_pb2.DeleteJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[google.protobuf.empty_pb2.Empty, collections.abc.Awaitable[google.protobuf.empty_pb2.Empty]]:
-        """Deletes a job, its result and its checkpoints; cancels it first if need be.
+        """Deletes a job, its result and its checkpoints. A job that is not final is cancelled
+        first. Its `request_id` can then be used again.
 
         Errors:
-          NOT_FOUND  there is no such job.
+          NOT_FOUND  the job does not exist.
         """
 
     @abc.abstractmethod
@@ -706,27 +780,27 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         request: impasto.v1.style_transfer_pb2.WatchJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[impasto.v1.style_transfer_pb2.JobEvent], collections.abc.AsyncIterator[impasto.v1.style_transfer_pb2.JobEvent]]:
-        """Watches a job: first a `job` event with the job as it is, then what happens,
-        until the `job` event of its final state, after which the call ends OK.
+        """Watches a job. The first event is a `job` event with the job as it is now; then come
+        the events as they happen; the last is the `job` event of the final state, after
+        which the call ends OK.
 
-          * `job` events come at each change. One with another state than the event before
-            is never dropped; of those in the same state, a newer one takes the place of an
-            older one not sent yet.
-          * `progress` and `preview` events are: a newer one takes the place of an older
-            one not sent yet. The newest preview there is comes right after the first
-            event, if it is newer than `after_sequence`.
-          * A `heartbeat` event comes where nothing else came for 15 seconds.
-          * A server that shuts down ends the stream with a `resume` event, then OK: call
-            again with the last sequence as `after_sequence`. So does one whose reader left
-            64 events unread: they are dropped.
+          * A `job` event is sent at each change. An event that changes the state is never
+            dropped; among unsent events in the same state, the newest replaces the others.
+          * Of `progress` and `preview` events, the newest replaces an older one that is not
+            sent yet. If there is a preview and it is newer than `after_sequence`, it comes
+            right after the first event.
+          * A `heartbeat` event is sent when nothing else was sent for 15 seconds (or less, if
+            the administrator chose so).
+          * A server that shuts down ends the stream with a `resume` event, then OK. Call
+            again with the last sequence as `after_sequence`. The same happens to a caller
+            that left 64 events unread; those events are dropped.
 
-        100 may watch a job at a time; leaving only stops watching. Previews are made only
-        while someone asks for them.
+        At most 100 callers can watch a job at a time. Leaving the stream only ends the
+        watching. Previews are made only while someone asks for them.
 
         Errors:
-          NOT_FOUND           there is no such job; or it was deleted while it was being
-                              watched.
-          RESOURCE_EXHAUSTED  as many watch it as may.
+          NOT_FOUND           the job does not exist, or it was deleted while it was watched.
+          RESOURCE_EXHAUSTED  the job has as many watchers as are allowed.
         """
 
     @abc.abstractmethod
@@ -735,13 +809,20 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         request: impasto.v1.style_transfer_pb2.GetPreviewRequest,
         context: _ServicerContext,
     ) -> typing.Union[impasto.v1.style_transfer_pb2.GetPreviewResponse, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.GetPreviewResponse]]:
-        """The newest preview, for callers that cannot take streams: answers at once if
-        there is one newer than `after_sequence`, else waits for one up to `wait`, or
-        until the job is final.
+        """Returns the newest preview, for callers that cannot use streams. If there is a preview
+        newer than `after_sequence`, the answer comes at once. Otherwise the call waits for
+        one until `wait` has passed or the job is final, and can answer without a preview.
+
+        The server keeps the newest preview of a job in memory until the job is final, also
+        while the job is paused or queued. A restart of the server loses it; the next one is
+        made when the job runs and someone asks for previews. A final job has no preview:
+        download its result, if it has one.
 
         Errors:
-          INVALID_ARGUMENT  `wait` is out of range.
-          NOT_FOUND         there is no such job.
+          INVALID_ARGUMENT    `wait` is out of range.
+          NOT_FOUND           the job does not exist.
+          RESOURCE_EXHAUSTED  the job has as many watchers as are allowed. A GetPreview under
+                              way counts as one.
         """
 
     @abc.abstractmethod
@@ -750,24 +831,29 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[impasto.v1.style_transfer_pb2.UploadImageRequest],
         context: _ServicerContext,
     ) -> typing.Union[impasto.v1.style_transfer_pb2.UploadImageResponse, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.UploadImageResponse]]:
-        """Uploads an image, to be named by its SHA-256 in any number of jobs. The first
-        message gives `sha256` and `size_bytes`; then data in order, from the offset
-        where an earlier upload broke off if there was one.
+        """Uploads an image, so that any number of jobs can name it by its SHA-256. The first
+        message has `sha256` and `size_bytes`; then come the data in order, starting at the
+        offset at which an earlier upload stopped.
 
-        A stream that ends before the image is whole is no error: the answer tells how
-        far the upload has come, and so does a first message without data. An image that
-        is whole is answered at once, whatever the caller still sends. An upload left for
-        a day is forgotten; an image that no job uses, by the server's retention.
+        A stream that ends before the image is complete is not an error: the answer says how
+        many bytes the server has. A stream with one message without data asks just that. If
+        the tenant has an image with this digest already, the call answers at once that it is
+        complete, whatever `size_bytes` says. Two unfinished uploads with the same digest and
+        different sizes are separate uploads; only the one with the right size can complete.
+
+        An upload that receives no data for a day is deleted, and so is an image that no job
+        uses and no call names for a day. When the tenant's quota is full, such images are
+        deleted sooner, at the earliest 10 minutes after they were last named.
 
         Errors:
-          INVALID_ARGUMENT     the digest is not one, the size is 0 or above
+          INVALID_ARGUMENT     the digest is malformed, the size is 0 or above
                                `Limits.max_upload_bytes`, the data does not match its
-                               digest (the upload is forgotten), or it is not an image that the server
-                               accepts.
-          FAILED_PRECONDITION  `offset` is not where the upload has come to.
-          RESOURCE_EXHAUSTED   the quota of bytes (which counts `size_bytes` from the first message
-                               on), or the disk, is full, or the caller has too many uploads
-                               that are not whole.
+                               digest, or the file is not an image that the server accepts.
+                               In the last two cases the upload is deleted.
+          FAILED_PRECONDITION  `offset` is not the number of bytes that the server has.
+          RESOURCE_EXHAUSTED   the tenant's quota (from the first data on, an upload counts with
+                               its `size_bytes`) or the disk is full, or the tenant has too
+                               many unfinished uploads.
         """
 
     @abc.abstractmethod
@@ -776,17 +862,17 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         request: impasto.v1.style_transfer_pb2.DownloadImageRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[impasto.v1.style_transfer_pb2.ImageChunk], collections.abc.AsyncIterator[impasto.v1.style_transfer_pb2.ImageChunk]]:
-        """Sends a picture in chunks, from any byte on. Bytes other than those that the server
-        stored are never sent.
+        """Sends a picture in chunks, starting at any byte. The server checks stored pictures and
+        never sends bytes that are damaged.
 
         Errors:
-          INVALID_ARGUMENT     no source, an `offset` beyond the end, or a format that the source cannot be
-                               had in.
-          NOT_FOUND            there is no such job or image.
+          INVALID_ARGUMENT     there is no source, `offset` is beyond the end, or the source is
+                               not available in this format.
+          NOT_FOUND            the job or image does not exist.
           FAILED_PRECONDITION  the job has no result (it has not SUCCEEDED), or no preview
-                               (none yet, or it is final).
-          DATA_LOSS            the result is damaged on the server's disk. An image that is
-                               damaged is NOT_FOUND: uploading it again mends it.
+                               (none was made yet, or the job is final).
+          DATA_LOSS            the result is damaged on the server's disk. A damaged image is
+                               NOT_FOUND: uploading it again repairs it.
         """
 
     @abc.abstractmethod
@@ -795,10 +881,11 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         request: impasto.v1.style_transfer_pb2.ListStylesRequest,
         context: _ServicerContext,
     ) -> typing.Union[impasto.v1.style_transfer_pb2.ListStylesResponse, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.ListStylesResponse]]:
-        """The named styles that this server offers, in the order of their names, page by page.
+        """Lists the named styles that this server offers, ordered by name, page by page.
 
         Errors:
-          INVALID_ARGUMENT  `page_size`, or `page_token` is none of ours.
+          INVALID_ARGUMENT  `page_size` is out of range, or `page_token` was not issued for
+                            this request.
         """
 
     @abc.abstractmethod
@@ -807,8 +894,8 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         request: impasto.v1.style_transfer_pb2.GetServerInfoRequest,
         context: _ServicerContext,
     ) -> typing.Union[impasto.v1.style_transfer_pb2.GetServerInfoResponse, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.GetServerInfoResponse]]:
-        """What this server is: version, devices, feature network, formats and limits.
-        Cheap; suits as a connection check.
+        """Describes the server: version, devices, feature network, formats and limits.
+        Cheap, and therefore suitable as a connection check.
         """
 
 def add_StyleTransferServicer_to_server(servicer: StyleTransferServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

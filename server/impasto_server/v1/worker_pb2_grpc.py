@@ -47,12 +47,12 @@ class WorkerServiceServicer(object):
     """
 
     def Run(self, request_iterator, context):
-        """Paints one job, sharing the device with the others in turns of one
+        """Paints one job, which shares the device with other jobs in turns of one
         evaluation. Cancelling the call takes the job off the device before its next
         evaluation.
 
-        The requests are, in this order: one `begin`, the pictures that it describes, each in
-        chunks, the checkpoint in chunks if `begin.resumes`, and the end of the stream.
+        The requests are, in this order: one `begin`; the pictures that it describes, each in
+        chunks; if `begin.resumes` is true, the checkpoint in chunks; the end of the stream.
 
         A job that fails is not an error of the call: the last response is then
         `finished` with an error.
@@ -62,36 +62,38 @@ class WorkerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateRun(self, request, context):
-        """Changes a job that runs.
+        """Changes a running job.
 
         Errors:
-        INVALID_ARGUMENT  the recipe cannot be taken up; nothing has changed. As for a job, with details.
-        NOT_FOUND         no such job runs here.
+        INVALID_ARGUMENT  the recipe cannot be used, and nothing has changed. Has the same
+        details as the error of a job.
+        NOT_FOUND         the job does not run on this worker.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SuspendRun(self, request, context):
-        """Ends a Run with a last checkpoint and `suspended`; answers at once. Harmless if it is at its end anyway:
-        its Run may then end with `finished`.
+        """Ends a Run with a last checkpoint and `suspended`; answers at once. A Run that is about
+        to end anyway may end with `finished` instead.
 
         Errors:
-        NOT_FOUND  no such job runs here.
+        NOT_FOUND  the job does not run on this worker.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetWorkerInfo(self, request, context):
-        """What the worker is. Answers once the network is loaded.
+        """Describes the worker. Answers once the network is loaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Ping(self, request, context):
-        """What the device is at. Answers at once, however long that takes: a worker that does not answer hangs.
+        """Says what the device works on. Answers at once, even while a piece of work takes long:
+        a worker that does not answer hangs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
