@@ -14,6 +14,7 @@ from support.samples import coded, photo
 NEEDED: dict[str, tuple[str, ...]] = {
     "node": ("node",),
     "cpp": ("cmake", "g++", "protoc", "grpc_cpp_plugin"),
+    "go": ("go", "protoc", "protoc-gen-go", "protoc-gen-go-grpc"),
     "ruby": ("ruby", "rake", "grpc_tools_ruby_protoc"),
     "shell": ("bash", "buf"),
 }
@@ -54,6 +55,8 @@ def _missing(name: str) -> str | None:
         return f"the ruby example needs the library grpc; {remedy}"
     if name == "cpp" and not Path("/usr/include/grpcpp/grpcpp.h").exists():
         return f"the cpp example needs the library grpc++; {remedy}"
+    if name == "go" and not Path("/usr/share/gocode/src/google.golang.org/grpc").is_dir():
+        return f"the go example needs the library grpc; {remedy}"
     return None
 
 

@@ -20,6 +20,7 @@ EXAMPLES = ROOT / "client" / "examples"
 COMMANDS: dict[str, tuple[str, ...]] = {
     "node": ("node", str(EXAMPLES / "node" / "stylize.mjs")),
     "cpp": (str(EXAMPLES / "cpp" / "build" / "stylize"),),
+    "go": (str(EXAMPLES / "go" / "stylize"),),
     "ruby": ("ruby", str(EXAMPLES / "ruby" / "stylize.rb")),
     "shell": (str(EXAMPLES / "shell" / "stylize"),),
 }

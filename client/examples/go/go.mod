@@ -1,0 +1,3 @@
+module impasto-example
+
+go 1.19
