@@ -15,8 +15,10 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "node": ("node",),
     "cpp": ("cmake", "g++", "protoc", "grpc_cpp_plugin"),
     "go": ("go", "protoc", "protoc-gen-go", "protoc-gen-go-grpc"),
+    "java": ("java", "javac", "protoc", "grpc_java_plugin"),
     "ruby": ("ruby", "rake", "grpc_tools_ruby_protoc"),
     "shell": ("bash", "buf"),
+    "typescript": ("node", "npm"),
 }
 """The commands that each example needs; what else it needs, `_missing` finds out."""
 
@@ -49,14 +51,16 @@ def _missing(name: str) -> str | None:
     for command in NEEDED[name]:
         if shutil.which(command) is None:
             return f"the {name} example needs {command}; {remedy}"
-    if name == "node" and not (EXAMPLES / "node" / "node_modules").is_dir():
-        return f"the node example needs node_modules; {remedy}"
+    if name in ("node", "typescript") and not (EXAMPLES / name / "node_modules").is_dir():
+        return f"the {name} example needs node_modules; {remedy}"
     if name == "ruby" and subprocess.run(["ruby", "-e", "require 'grpc'"], capture_output=True).returncode:
         return f"the ruby example needs the library grpc; {remedy}"
     if name == "cpp" and not Path("/usr/include/grpcpp/grpcpp.h").exists():
         return f"the cpp example needs the library grpc++; {remedy}"
     if name == "go" and not Path("/usr/share/gocode/src/google.golang.org/grpc").is_dir():
         return f"the go example needs the library grpc; {remedy}"
+    if name == "java" and not Path("/usr/share/java/grpc-netty.jar").exists():
+        return f"the java example needs the library grpc; {remedy}"
     return None
 
 

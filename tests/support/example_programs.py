@@ -21,8 +21,15 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "node": ("node", str(EXAMPLES / "node" / "stylize.mjs")),
     "cpp": (str(EXAMPLES / "cpp" / "build" / "stylize"),),
     "go": (str(EXAMPLES / "go" / "stylize"),),
+    "java": (
+        "java",
+        "-cp",
+        f"{EXAMPLES / 'java' / 'build' / 'classes'}:{EXAMPLES / 'java' / 'build' / 'lib'}/*",
+        "Stylize",
+    ),
     "ruby": ("ruby", str(EXAMPLES / "ruby" / "stylize.rb")),
     "shell": (str(EXAMPLES / "shell" / "stylize"),),
+    "typescript": ("node", str(EXAMPLES / "typescript" / "build" / "stylize.js")),
 }
 """The command line of each example."""
 
