@@ -20,7 +20,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "shell": ("bash", "buf"),
     "typescript": ("node", "npm"),
 }
-"""The commands that each example needs; what else it needs, `_missing` finds out."""
+"""The commands that each example needs. `_missing` checks what else it needs."""
 
 
 Build = Callable[[str], None]
@@ -28,7 +28,7 @@ Build = Callable[[str], None]
 
 @pytest.fixture(scope="session")
 def build() -> Build:
-    """Builds an example as its README says, once."""
+    """Builds an example once, with the commands of its README."""
     outcomes: dict[str, str] = {}
 
     def build(name: str) -> None:
@@ -46,7 +46,7 @@ def build() -> Build:
 
 
 def _missing(name: str) -> str | None:
-    """What an example lacks on this machine, in a sentence."""
+    """A sentence that says what an example needs and this machine does not have, or None."""
     remedy = f"client/examples/{name}/README.md says how to install it"
     for command in NEEDED[name]:
         if shutil.which(command) is None:
@@ -74,7 +74,7 @@ def program(request: pytest.FixtureRequest, build: Build, tmp_path: Path) -> Ite
 
 @pytest.fixture
 def programs(build: Build, tmp_path: Path) -> Iterator[list[Program]]:
-    """All of them."""
+    """All examples."""
     for name in COMMANDS:
         build(name)
     programs = [program_in(tmp_path / name, name) for name in COMMANDS]

@@ -1,4 +1,4 @@
-"""The examples where something goes wrong, against a server that goes wrong as it is told."""
+"""The examples against a fake server that fails in a chosen way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.job_server import Jobs, serving
 from support.server_process import until
 
 
-def test_an_answer_that_was_lost_makes_one_job(program: Program) -> None:
+def test_a_lost_answer_does_not_create_a_second_job(program: Program) -> None:
     with serving(Jobs(lose_answers=2)) as server:
         run = program.paint(server.address)
         assert run.end() == 0, run.said
@@ -27,7 +27,7 @@ def test_an_answer_that_was_lost_makes_one_job(program: Program) -> None:
         assert "shutting down; trying again" in run.said
 
 
-def test_streams_that_break_are_taken_up_where_they_broke(program: Program) -> None:
+def test_a_broken_stream_is_resumed_where_it_broke(program: Program) -> None:
     with serving(Jobs(cut_watches=2, cut_downloads=1)) as server:
         run = program.paint(server.address)
         assert run.end() == 0, run.said
@@ -40,7 +40,7 @@ def test_streams_that_break_are_taken_up_where_they_broke(program: Program) -> N
         assert [download.offset for download in jobs.downloads] == [0, 100]
 
 
-def test_a_server_that_drains_is_waited_for(program: Program) -> None:
+def test_the_program_waits_for_a_server_that_shuts_down(program: Program) -> None:
     with serving(Jobs(drain=True)) as server:
         run = program.paint(server.address)
         assert run.end() == 0, run.said
@@ -48,7 +48,7 @@ def test_a_server_that_drains_is_waited_for(program: Program) -> None:
         assert server.jobs.watches[1].after_sequence > 0
 
 
-def test_a_server_killed_and_started_again(program: Program) -> None:
+def test_the_program_waits_for_a_server_that_was_killed(program: Program) -> None:
     jobs = Jobs(pace=0.1)
     with serving(jobs) as server:
         run = program.paint(server.address, "--evaluations", 20)
@@ -61,7 +61,7 @@ def test_a_server_killed_and_started_again(program: Program) -> None:
     assert (program.folder / "out.png").read_bytes() == jobs.picture
 
 
-def test_a_picture_that_was_damaged_is_not_kept(program: Program) -> None:
+def test_a_damaged_picture_is_not_kept(program: Program) -> None:
     with serving(Jobs(damage=True)) as server:
         run = program.paint(server.address)
         assert run.end() == 1
@@ -69,7 +69,7 @@ def test_a_picture_that_was_damaged_is_not_kept(program: Program) -> None:
         assert not (program.folder / "out.png").exists()
 
 
-def test_a_job_that_fails_says_what_to_change(program: Program) -> None:
+def test_the_error_of_a_failed_job_names_the_field_and_what_to_do(program: Program) -> None:
     error = bad_request(spec__recipe__longest_side='needs 9 GB; give "2048" or less')
     with serving(Jobs(error=error)) as server:
         run = program.paint(server.address)
@@ -78,14 +78,14 @@ def test_a_job_that_fails_says_what_to_change(program: Program) -> None:
         assert not (program.folder / "out.png").exists()
 
 
-def test_a_job_that_fails_without_a_field_says_why(program: Program) -> None:
+def test_the_error_of_a_failed_job_without_a_field_says_why(program: Program) -> None:
     with serving(Jobs(error=error_details_pb2.ErrorInfo(reason="MEMORY", domain="impasto"))) as server:
         run = program.paint(server.address)
         assert run.end() == 1
         assert "stylize: too large\n" in run.said
 
 
-def test_a_job_that_someone_else_cancels(program: Program) -> None:
+def test_the_program_ends_when_someone_else_cancels_the_job(program: Program) -> None:
     with serving(Jobs(pace=0.1)) as server:
         run = program.paint(server.address, "--evaluations", 1000)
         run.wait_for("evaluation 1/1000")
@@ -94,7 +94,7 @@ def test_a_job_that_someone_else_cancels(program: Program) -> None:
         assert "stylize: someone cancelled the job\n" in run.said
 
 
-def test_ctrl_c_while_the_server_is_away_says_which_job_goes_on(program: Program) -> None:
+def test_ctrl_c_while_the_server_is_away_names_the_job_that_is_not_cancelled(program: Program) -> None:
     with serving(Jobs(pace=0.1)) as server:
         run = program.paint(server.address, "--evaluations", 1000)
         run.wait_for("evaluation 1/1000")
@@ -104,7 +104,7 @@ def test_ctrl_c_while_the_server_is_away_says_which_job_goes_on(program: Program
     assert "could not cancel jobs/fake-1: " in run.said
 
 
-def test_tls_and_a_token_from_a_file(program: Program) -> None:
+def test_tls_with_a_token_from_a_file(program: Program) -> None:
     authority = Authority(program.folder)
     pair = authority.issue("localhost")
     credentials = grpc.ssl_server_credentials([(pair.key.read_bytes(), pair.cert.read_bytes())])
@@ -118,7 +118,7 @@ def test_tls_and_a_token_from_a_file(program: Program) -> None:
         assert len(server.jobs.made) == 1
 
 
-def test_a_token_that_is_not_known(program: Program) -> None:
+def test_an_unknown_token_is_an_error(program: Program) -> None:
     with serving(Jobs(token="secret-1")) as server:
         run = program.paint(server.address, IMPASTO_TOKEN="secret-2")
         assert run.end() == 1
@@ -127,7 +127,7 @@ def test_a_token_that_is_not_known(program: Program) -> None:
         assert run.end() == 0, run.said
 
 
-def test_a_token_is_on_no_command_line(program: Program) -> None:
+def test_no_command_line_shows_the_token(program: Program) -> None:
     with serving(Jobs(pace=0.1, token="secret-1")) as server:
         run = program.paint(server.address, "--evaluations", 1000, IMPASTO_TOKEN="secret-1")
         run.wait_for("evaluation 1/1000")
@@ -142,7 +142,7 @@ def test_a_token_is_on_no_command_line(program: Program) -> None:
         until(lambda: server.jobs.only().state, lambda state: state == pb.JOB_STATE_CANCELLED)
 
 
-def test_a_server_that_is_not_there(program: Program) -> None:
+def test_an_unreachable_server_is_an_error(program: Program) -> None:
     with serving(Jobs()) as server:
         address = server.address
     run = program.paint(address)
@@ -159,14 +159,14 @@ def test_a_server_that_is_not_there(program: Program) -> None:
         (("content.png", "style.png", "out.png", "--fast"), "usage"),
     ],
 )
-def test_a_command_that_is_wrong(program: Program, arguments: tuple[str, ...], fault: str) -> None:
+def test_a_wrong_command_prints_the_usage(program: Program, arguments: tuple[str, ...], fault: str) -> None:
     run = program.start(*arguments)
     assert run.end() == 2
     assert fault in run.said
     assert "usage: " in run.said
 
 
-def test_a_file_that_is_not_there(program: Program) -> None:
+def test_the_error_names_a_missing_file(program: Program) -> None:
     run = program.start("nothing.png", "style.png", "out.png", "--server", "localhost:1")
     assert run.end() == 1
     assert "nothing.png" in run.said

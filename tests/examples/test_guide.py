@@ -1,4 +1,4 @@
-"""The commands of proto/README.md, pasted one after the other."""
+"""The commands of proto/README.md, run one after the other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_commands_of_the_guide_work(server: ServerProcess, tmp_path: Path) -
     commands = "".join(re.findall(r"^```sh\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL))
     assert "localhost:50051" in commands
     commands = commands.replace("localhost:50051", server.address)
-    # Each command has to succeed, and to say what it is said to.
+    # Each command must succeed and print what the guide says.
     done = subprocess.run(
         ["bash", "-euc", commands], cwd=folder, capture_output=True, text=True, timeout=200, check=False
     )
@@ -56,7 +56,7 @@ def test_the_commands_of_the_guide_work(server: ServerProcess, tmp_path: Path) -
         said = said.partition(told)[2]
 
 
-def test_links_of_the_guide_lead_somewhere() -> None:
+def test_the_links_of_the_guide_and_the_examples_lead_to_files() -> None:
     for readme in (GUIDE, *(ROOT / "client" / "examples").glob("**/README.md")):
         if "node_modules" in readme.parts:
             continue

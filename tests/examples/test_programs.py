@@ -29,13 +29,15 @@ def newest_job(server: ServerProcess) -> pb.Job:
 
 @pytest.fixture(scope="module")
 def expected(server: ServerProcess) -> PIL.Image.Image:
-    """What the Python client gets for the same images and settings."""
+    """The picture that the Python client gets for the same images and settings."""
     with impasto.Client(server.address) as client:
         painting = client.stylize(photo(), photo(20, 28), longest_side=48, evaluations=12)
         return painting.result().image
 
 
-def test_it_paints_the_picture(program: Program, server: ServerProcess, expected: PIL.Image.Image) -> None:
+def test_the_program_paints_the_picture(
+    program: Program, server: ServerProcess, expected: PIL.Image.Image
+) -> None:
     run = program.paint(server.address, "--size", 48, "--evaluations", 12, "--previews", "previews")
     assert run.end() == 0, run.said
     with PIL.Image.open(program.folder / "out.png") as picture:
@@ -53,13 +55,15 @@ def test_it_paints_the_picture(program: Program, server: ServerProcess, expected
     assert not list(program.folder.glob("*.part"))
 
 
-def test_without_previews_none_is_asked_for(program: Program, server: ServerProcess) -> None:
+def test_the_job_has_no_previews_unless_they_are_wanted(program: Program, server: ServerProcess) -> None:
     assert program.paint(server.address, "--evaluations", 1).end() == 0
     assert newest_job(server).preview.disabled
 
 
 @pytest.mark.parametrize("effort", ["draft", "standard", "fine"])
-def test_an_effort(program: Program, server: ServerProcess, effort: impasto.recipe.Effort) -> None:
+def test_the_option_effort_sets_the_evaluations(
+    program: Program, server: ServerProcess, effort: impasto.recipe.Effort
+) -> None:
     run = program.paint(server.address, "--effort", effort, "--size", 32)
     run.wait_for("evaluation 1/")
     evaluations = newest_job(server).recipe.evaluations
@@ -73,7 +77,7 @@ def test_an_effort(program: Program, server: ServerProcess, effort: impasto.reci
         assert painting.job.recipe.evaluations == evaluations
 
 
-def test_an_error_names_its_field_and_what_to_do(program: Program, server: ServerProcess) -> None:
+def test_an_error_names_the_field_and_what_to_do(program: Program, server: ServerProcess) -> None:
     (program.folder / "style.png").write_bytes(b"")
     run = program.paint(server.address, "--size", 3)
     assert run.end() == 1
@@ -95,15 +99,15 @@ def test_ctrl_c_cancels_the_job_on_the_server(program: Program, server: ServerPr
     assert not (program.folder / "out.png").exists()
 
 
-def test_a_server_killed_and_started_again(programs: list[Program], tmp_path: Path) -> None:
-    """All at once: it is the server that takes its time."""
+def test_every_program_waits_for_a_server_that_was_killed(programs: list[Program], tmp_path: Path) -> None:
+    """All programs at once, because the restart of the server takes the time."""
     data = ("--data-dir", str(tmp_path / "data"))
     with running_server(*SERVE, "--port", "0", *data) as server:
         port = server.address.rpartition(":")[2]
         runs = [program.paint(f"localhost:{port}", "--size", 32, "--evaluations", 40) for program in programs]
         for run in runs:
             run.wait_for("queued|running|evaluation")
-        # The oldest job goes first: the others may not have begun.
+        # The oldest job goes first, so the others may not have begun.
         until(lambda: [run.said for run in runs], lambda said: any("evaluation" in text for text in said))
         server.process.kill()
         server.process.wait()
@@ -121,7 +125,7 @@ def test_a_server_killed_and_started_again(programs: list[Program], tmp_path: Pa
 
 @contextlib.contextmanager
 def guarded_server(folder: Path) -> Iterator[tuple[ServerProcess, Path, str]]:
-    """A server that speaks TLS and wants a token; the certificate to trust; a token."""
+    """A server that uses TLS and requires a token; the certificate to trust; a token."""
     authority = Authority(folder)
     pair = authority.issue("localhost")
     tokens = folder / "tokens.json"
@@ -138,7 +142,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
         yield f"localhost:{server.address.rpartition(':')[2]}", certificate, token
 
 
-def test_tls_and_a_token(program: Program, guarded: tuple[str, Path, str]) -> None:
+def test_tls_with_a_token_from_a_file_or_the_environment(
+    program: Program, guarded: tuple[str, Path, str]
+) -> None:
     address, certificate, token = guarded
     (program.folder / "token").write_text(token + "\n")
     options = ("--tls", "--ca", certificate, "--evaluations", 2, "--size", 32)
@@ -153,8 +159,8 @@ def test_tls_and_a_token(program: Program, guarded: tuple[str, Path, str]) -> No
     assert run.end() == 0, run.said
 
 
-def test_what_its_readme_says(program: Program, server: ServerProcess) -> None:
-    """The command of the README, word for word, in its folder."""
+def test_the_command_of_the_readme_works(program: Program, server: ServerProcess) -> None:
+    """The exact command of the README, run in its folder."""
     folder = EXAMPLES / program.name
     command = block(folder / "README.md", "Run")
     (folder / "painted.png").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The notebook-like script, against a real server."""
+"""The Python script with cells, against a real server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DRAFT = evaluations_of(DEFAULT_OBJECTIVE, "draft")
 
 @pytest.fixture
 def script(tmp_path: Path) -> Iterator[Program]:
-    """The command of its README, word for word, in its folder."""
+    """The exact command of the README, run in its folder."""
     if importlib.util.find_spec("matplotlib") is None:
         skip("the python example needs matplotlib; client/examples/python/README.md says how to install it")
     for picture in FOLDER.glob("*.png"):
@@ -31,7 +31,7 @@ def script(tmp_path: Path) -> Iterator[Program]:
     program.close()
 
 
-def test_what_its_readme_says(script: Program, server: ServerProcess) -> None:
+def test_the_command_of_the_readme_works(script: Program, server: ServerProcess) -> None:
     run = script.start(IMPASTO_SERVER=server.address)
     assert run.end() == 0, run.said
     assert f"{DRAFT}/{DRAFT}  loss " in run.said
@@ -56,7 +56,7 @@ def test_ctrl_c_cancels_the_job_on_the_server(script: Program, server: ServerPro
     assert not (FOLDER / "painted.png").exists()
 
 
-def test_an_error_names_its_field(script: Program, server: ServerProcess) -> None:
+def test_an_error_names_the_field(script: Program, server: ServerProcess) -> None:
     script = Program("python", ("bash", "-c", "python painting.py"), FOLDER, script.logs, script.started)
     run = script.start(IMPASTO_SERVER=server.address, IMPASTO_SIZE="3", MPLBACKEND="Agg")
     assert run.end() == 1

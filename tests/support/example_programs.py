@@ -1,4 +1,4 @@
-"""The programs in client/examples, run as their users run them."""
+"""Runs the programs in client/examples as a user does."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 @dataclasses.dataclass
 class Run:
-    """A program that was started: what it has said so far is in `said`."""
+    """A running program. `said` is its output on stderr so far."""
 
     process: subprocess.Popen[bytes]
     _errors: Path
@@ -46,7 +46,7 @@ class Run:
         return self._errors.read_bytes().decode()
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """Waits until it has said something."""
+        """Waits until the output matches a pattern; returns the match."""
         deadline = time.monotonic() + PATIENCE
         while (match := re.search(pattern, self.said)) is None:
             assert self.process.poll() is None, f"it ended:\n{self.said}"
@@ -55,11 +55,11 @@ class Run:
         return match
 
     def interrupt(self) -> None:
-        """Ctrl-C, as a terminal does it: to all of the group."""
+        """Sends Ctrl-C as a terminal does: to the whole process group."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def end(self) -> int:
-        """Waits for its end; its exit code."""
+        """Waits for the end of the program; returns its exit code."""
         try:
             return self.process.wait(PATIENCE)
         finally:
@@ -73,11 +73,11 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """An example, built, in a folder that has a content.png and a style.png.
+    """An example that is built, and a folder with a content.png and a style.png.
 
     Attributes:
-        logs: where what it says is kept.
-        started: what was started, to be ended by `close`.
+        logs: the folder for its output.
+        started: the runs that `close` ends.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Program:
     started: list[Run] = dataclasses.field(default_factory=list)
 
     def start(self, *arguments: object, **environment: str) -> Run:
-        """Starts it; `environment` is added to what is set."""
+        """Starts the program. `environment` is added to the environment variables."""
         errors = self.logs / "stderr"
         with errors.open("wb") as file:
             process = subprocess.Popen(
@@ -107,20 +107,20 @@ class Program:
             run.kill()
 
     def paint(self, server: str, *arguments: object, **environment: str) -> Run:
-        """Starts it painting `out.png`."""
+        """Starts the program, which paints `out.png`."""
         images = ("content.png", "style.png", "out.png")
         return self.start(*images, "--server", server, *arguments, **environment)
 
 
 def skip(reason: str) -> None:
-    """Skips a test; where examples have to be tested, CI above all, fails it."""
+    """Skips a test, or fails it if IMPASTO_REQUIRE_EXAMPLES is set, as in CI."""
     if os.environ.get("IMPASTO_REQUIRE_EXAMPLES"):
         pytest.fail(f"{reason} (IMPASTO_REQUIRE_EXAMPLES is set)", pytrace=False)
     pytest.skip(reason)
 
 
 def block(readme: Path, heading: str) -> str:
-    """The first shell commands under a heading of a README."""
+    """Returns the first block of shell commands under a heading of a README."""
     section = re.search(rf"^## {heading}$(.*?)(^## |\Z)", readme.read_text(), re.MULTILINE | re.DOTALL)
     assert section, f"{readme} has no {heading!r}"
     commands = re.search(r"^```sh\n(.*?)^```$", section[1], re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-// Paints a photograph in the style of a painting, on an Impasto server. See README.md.
+// Paints a photograph in the style of a painting on an Impasto server. See README.md.
 #include <getopt.h>
 #include <google/rpc/error_details.pb.h>
 #include <google/rpc/status.pb.h>
@@ -45,7 +45,7 @@ struct UsageError : std::runtime_error {
 
 struct Interrupted {};
 
-// What became of a call, or of a job that failed.
+// The error of a call or of a job.
 struct RemoteError {
   explicit RemoteError(const grpc::Status& call) {
     if (!status.ParseFromString(call.error_details())) status.Clear();
@@ -54,8 +54,8 @@ struct RemoteError {
   }
   explicit RemoteError(const google::rpc::Status& job) : status(job) {}
 
-  // Whether the server is away. UNAVAILABLE says so; a connection that breaks may also show as another
-  // code, but not with an ErrorInfo, which every error of the server has.
+  // Whether the server is away: the code is UNAVAILABLE, or the connection broke. A broken connection can show
+  // as other codes, but only the server's own errors have an ErrorInfo.
   bool is_away() const {
     google::rpc::ErrorInfo info;
     switch (status.code()) {
@@ -74,8 +74,8 @@ struct RemoteError {
   google::rpc::Status status;
 };
 
-// Ctrl-C leaves the stream under way and wakes whoever sleeps; a second one ends the program at once.
-// Made before any other thread, so that the signal is blocked in all of them.
+// Ctrl-C ends the current stream and wakes a sleeping thread. A second Ctrl-C ends the program at once.
+// Must be created before any other thread, so that the signal is blocked in all threads.
 class Interrupt {
  public:
   Interrupt() {
@@ -107,7 +107,7 @@ class Interrupt {
     if (changed_.wait_for(lock, time, [this] { return came_; })) throw Interrupted();
   }
 
-  // Which stream to leave; null for none.
+  // Sets the stream that Ctrl-C ends; null for none.
   void watch_over(grpc::ClientContext* stream) {
     std::lock_guard lock(mutex_);
     stream_ = stream;
@@ -161,7 +161,7 @@ bool is_final(const pb::Job& job) {
          job.state() == pb::JOB_STATE_CANCELLED;
 }
 
-// The last word of an enum value: "running" of JOB_STATE_RUNNING.
+// The last word of an enum value: "running" for JOB_STATE_RUNNING.
 std::string word(const std::string& name) {
   std::string last = name.substr(name.rfind('_') + 1);
   std::transform(last.begin(), last.end(), last.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -211,7 +211,7 @@ class Client {
     if (!status.ok()) throw RemoteError(status);
   }
 
-  // Watches a job to its end; a stream that was lost is taken up again after its last event.
+  // Watches a job until it is final. If the stream breaks, it is resumed after the last event.
   void watch(pb::Job& job, const fs::path& previews) {
     pb::WatchJobRequest request;
     request.set_name(job.name());
@@ -233,7 +233,7 @@ class Client {
     }
   }
 
-  // Fetches a job's picture; a stream that was lost is taken up again after its last byte.
+  // Fetches the picture of a job. If the stream breaks, it is resumed after the last byte.
   std::string download(const std::string& name, pb::ImageInfo* info) {
     std::string data;
     pb::DownloadImageRequest request;
@@ -269,7 +269,7 @@ class Client {
     patience_ = PATIENCE;
   }
 
-  // A stream's messages, until it ends; Ctrl-C leaves it.
+  // Reads the messages of a stream until it ends. Ctrl-C ends it.
   template <typename Message, typename Take>
   grpc::Status receive(grpc::ClientContext& context, std::unique_ptr<grpc::ClientReader<Message>> reader, Take take) {
     interrupt_.watch_over(&context);
@@ -289,7 +289,7 @@ class Client {
     return reader->Finish();
   }
 
-  // Tries again while the server is away.
+  // Repeats an attempt while the server is away.
   template <typename Attempt>
   void persist(Attempt attempt) {
     for (;;) {
@@ -302,7 +302,7 @@ class Client {
       google::rpc::RetryInfo retry;
       print(error.status.message() + "; trying again");
       interrupt_.sleep(error.unpack(&retry) ? seconds(retry.retry_delay()) : Seconds(0.5));
-      // A channel connects only while someone waits on it.
+      // A channel connects only while a caller waits on it.
       channel_->WaitForConnected(std::chrono::system_clock::now() + std::chrono::milliseconds(500));
     }
   }
@@ -356,7 +356,7 @@ Options parse(int argc, char** argv) {
         if (value == "draft") options.recipe.set_effort(pb::EFFORT_DRAFT);
         else if (value == "standard") options.recipe.set_effort(pb::EFFORT_STANDARD);
         else if (value == "fine") options.recipe.set_effort(pb::EFFORT_FINE);
-        else throw UsageError("--effort " + value + " is none of draft, standard, fine");
+        else throw UsageError("--effort " + value + " is not draft, standard or fine");
         break;
       case 'n':
         if (options.recipe.duration_case()) throw UsageError("give --effort or --evaluations, not both");
@@ -366,7 +366,7 @@ Options parse(int argc, char** argv) {
       case 't': options.token_file = value; break;
       case 'l': options.tls = true; break;
       case 'c': options.tls = true, options.ca = value; break;
-      default: throw UsageError("that option is not known, or lacks its value");
+      default: throw UsageError("an option is not known, or its value is missing");
     }
   }
   if (argc - optind != 3) throw UsageError("give CONTENT, STYLE and OUT");

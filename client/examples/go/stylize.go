@@ -53,7 +53,7 @@ type options struct {
 	recipe                          *pb.Recipe
 }
 
-// The calls of one job. A call is repeated while the server is away.
+// client makes the calls of one job. A call is repeated while the server is away.
 type client struct {
 	stub      pb.StyleTransferClient
 	lastHeard time.Time

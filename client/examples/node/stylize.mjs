@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Paints a photograph in the style of a painting, on an Impasto server. See README.md.
+// Paints a photograph in the style of a painting on an Impasto server. See README.md.
 import { createHash, randomUUID } from 'node:crypto'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -44,11 +44,11 @@ function heard () {
   patience = PATIENCE
 }
 
-// What an error carries, be it a call's or a job's: { message, BadRequest, RetryInfo, ... }.
+// The message and the details of an error of a call or a job: { message, BadRequest, RetryInfo, ... }.
 function explain (error) {
   const [trailer] = error.metadata?.get('grpc-status-details-bin') ?? []
   const { message, details = [] } = trailer ? google.rpc.Status.deserialize(trailer) : error
-  if (typeof details === 'string') return { message: details } // of a call that ended without any
+  if (typeof details === 'string') return { message: details } // the call ended without details
   const explained = { message }
   for (const { type_url: url, value } of details) {
     const kind = url.split('.').pop()
@@ -63,7 +63,7 @@ const call = (method, request) => new Promise((resolve, reject) => {
     (error, answer) => error ? reject(error) : resolve(answer))
 })
 
-// A call with a stream of answers; Ctrl-C leaves it.
+// Reads a stream of answers. Ctrl-C ends it.
 async function receive (stream, take) {
   const leave = () => stream.cancel()
   interrupt.signal.addEventListener('abort', leave)
@@ -77,14 +77,14 @@ async function receive (stream, take) {
   }
 }
 
-// Whether the server is away. UNAVAILABLE says so; a connection that breaks may also show as another
-// code, but not with an ErrorInfo, which every error of the server has.
+// Whether the server is away: the code is UNAVAILABLE, or the connection broke. A broken connection can show as
+// other codes, but only the server's own errors have an ErrorInfo.
 function isAway (error) {
   const { CANCELLED, INTERNAL, UNAVAILABLE, UNKNOWN } = grpc.status
   return error.code === UNAVAILABLE || ([CANCELLED, INTERNAL, UNKNOWN].includes(error.code) && !explain(error).ErrorInfo)
 }
 
-// Tries again while the server is away.
+// Repeats an attempt while the server is away.
 async function persist (attempt) {
   for (;;) {
     try {
@@ -111,7 +111,7 @@ function show (job) {
     : word(job.state) + (job.queue_position ? `, place ${job.queue_position}` : ''))
 }
 
-// Watches a job to its end; a stream that was lost is taken up again after its last event.
+// Watches a job until it is final. If the stream breaks, it is resumed after the last event.
 async function watch (job, previews) {
   const isFinal = () => ['succeeded', 'failed', 'cancelled'].includes(word(job.state))
   let sequence = 0
@@ -134,7 +134,7 @@ async function watch (job, previews) {
   return job
 }
 
-// Fetches a job's picture; a stream that was lost is taken up again after its last byte.
+// Fetches the picture of a job. If the stream breaks, it is resumed after the last byte.
 async function download (name) {
   const chunks = []
   let offset = 0
@@ -198,7 +198,7 @@ function parse () {
   if (!out || rest.length) throw new Error('give CONTENT, STYLE and OUT')
   if (values.effort && values.evaluations) throw new Error('give --effort or --evaluations, not both')
   if (values.effort && !['draft', 'standard', 'fine'].includes(values.effort)) {
-    throw new Error(`--effort ${values.effort} is none of draft, standard, fine`)
+    throw new Error(`--effort ${values.effort} is not draft, standard or fine`)
   }
   if (values.size) recipe.longest_side = natural('size')
   if (values.effort) recipe.effort = `EFFORT_${values.effort.toUpperCase()}`

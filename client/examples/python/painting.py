@@ -1,7 +1,7 @@
 # %% [markdown]
-# # A picture being painted
-# Cells for VS Code, Spyder, PyCharm or Jupyter (with jupytext); as a plain program it writes its figures to
-# files. See README.md.
+# # A painting in progress
+# Cells for VS Code, Spyder, PyCharm or Jupyter (with jupytext). As a program, it writes its figures to files.
+# See README.md.
 
 # %%
 import itertools
@@ -24,8 +24,8 @@ print(f"{server}: Impasto {info.version} on {', '.join(device.description for de
 
 # %% [markdown]
 # ## Painting
-# Iterating over the painting gives its events. Leaving the `with` early, as Ctrl-C or "interrupt kernel" do,
-# cancels the job on the server; a connection that breaks is taken up again.
+# The painting is an iterator over its events. Leaving the `with` block early, by Ctrl-C or "interrupt
+# kernel", cancels the job on the server. A broken connection is resumed.
 
 # %%
 progress: list[impasto.Progress] = []
@@ -43,8 +43,8 @@ print(f"\n{picture.job.stop_message}")
 picture.save("painted.png")
 
 # %% [markdown]
-# ## How it came to be
-# Some of the previews, evenly spread, and the finished picture.
+# ## From the first preview to the result
+# Some of the previews at even intervals, and the result.
 
 # %%
 count = min(7, len(previews))
@@ -64,8 +64,7 @@ plt.show()
 
 # %% [markdown]
 # ## The losses
-# The terms before their weights. The image grows through several scales; losses of different scales do not
-# compare.
+# The terms without their weights. Losses of different scales cannot be compared.
 
 # %%
 figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")

@@ -1,7 +1,7 @@
 #!/usr/bin/env ruby
 # frozen_string_literal: true
 
-# Paints a photograph in the style of a painting, on an Impasto server. See README.md.
+# Paints a photograph in the style of a painting on an Impasto server. See README.md.
 require 'digest'
 require 'fileutils'
 require 'google/protobuf/well_known_types'
@@ -18,7 +18,7 @@ FIRST_PATIENCE = 5 # with a server that has never answered, in seconds
 PATIENCE = 300 # with a server that went away, in seconds
 FINAL = %i[JOB_STATE_SUCCEEDED JOB_STATE_FAILED JOB_STATE_CANCELLED].freeze
 
-# A job that ended without a picture; `details` is a google.rpc.Status, if there is one.
+# A job that ended without a picture; `details` is a google.rpc.Status or nil.
 class JobError < StandardError
   attr_reader :details
 
@@ -33,14 +33,14 @@ def seconds(duration) = duration.seconds + duration.nanos / 1e9
 def print_line(line) = $stderr.print("\r\e[K", line)
 def word(symbol) = symbol.to_s.split('_').last.downcase # JOB_STATE_RUNNING: running
 
-# A detail of an error, such as Google::Rpc::BadRequest; nil if it has none.
+# A detail of an error, such as a Google::Rpc::BadRequest; nil if the error has none.
 def detail(error, kind)
   status = error.is_a?(GRPC::BadStatus) ? error.to_rpc_status : error.details
   status&.details&.find { |any| any.is(kind) }&.unpack(kind)
 end
 
-# Whether the server is away. UNAVAILABLE says so; a connection that breaks may also show as another code,
-# but not with an ErrorInfo, which every error of the server has.
+# Whether the server is away: the code is UNAVAILABLE, or the connection broke. A broken connection can show
+# as other codes, but only the server's own errors have an ErrorInfo.
 def away?(error)
   case error
   when GRPC::Unavailable then true
@@ -66,7 +66,7 @@ def show(job)
   print_line(line)
 end
 
-# The calls of one job, made again while the server is away.
+# The calls of one job. A call is repeated while the server is away.
 class Client
   def initialize(server, credentials, token)
     @stub = V1::StyleTransfer::Stub.new(
@@ -81,8 +81,8 @@ class Client
   def create(request) = persist { @stub.create_job(request, **unary) }
   def cancel(name) = @stub.cancel_job(V1::CancelJobRequest.new(name: name), **unary)
 
-  # Watches a job to its end, and yields its previews; a stream that was lost is taken up again after its
-  # last event.
+  # Watches a job until it is final, and yields its previews. If the stream breaks, it is resumed after the last
+  # event.
   def watch(job, omit_previews:)
     sequence = 0
     until FINAL.include?(job.state)
@@ -105,7 +105,7 @@ class Client
     job
   end
 
-  # A job's picture and what it is; a stream that was lost is taken up again after its last byte.
+  # Returns the picture of a job and its ImageInfo. If the stream breaks, it is resumed after the last byte.
   def download(name)
     info = nil
     data = String.new
@@ -131,7 +131,7 @@ class Client
     @patience = PATIENCE
   end
 
-  # Tries again while the server is away.
+  # Repeats an attempt while the server is away.
   def persist
     yield.tap { heard }
   rescue GRPC::BadStatus => e
