@@ -65,8 +65,17 @@ class InvalidRequest(ImpastoError):
 
     @property
     def remedy(self) -> str:
-        """What to do about it, in a sentence."""
+        """What is wrong with it and what to do, as a clause that follows the field's name."""
         return self.fields[0][1] if self.fields else self.message
+
+    def __str__(self) -> str:
+        """The message; where Python has another name for a field than the contract, that name too."""
+        from impasto.recipe_table import FIELDS
+
+        renamed = {field.wire_name: field.name for field in FIELDS.values() if field.wire_name != field.name}
+        paths = [path for path, _ in self.fields if path.rpartition(".")[2] in renamed]
+        notes = [f"{path} is {renamed[path.rpartition('.')[2]]!r} in Python" for path in paths]
+        return f"{self.message} ({', '.join(notes)})" if notes else self.message
 
 
 class FailedPrecondition(ImpastoError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from impasto import tiff
 from impasto.errors import InvalidRequest
 from impasto.files import decoded
-from impasto.recipe import Recipe
+from impasto.recipe import FIELD_ON_WIRE, Recipe
 
 if TYPE_CHECKING:
     from impasto.job import ServerInfo
@@ -257,9 +257,10 @@ def _memory_plan(entries: _Entries) -> str | None:
 
 
 def _recipe(entries: _Entries) -> Recipe:
-    known = {field.name for field in dataclasses.fields(Recipe)}
+    # Metadata has the names of the contract.
+    known = {FIELD_ON_WIRE[key].name: value for key, value in entries.values.items() if key in FIELD_ON_WIRE}
     try:
-        return Recipe(**{key: value for key, value in entries.values.items() if key in known})
+        return Recipe(**known)
     except InvalidRequest as error:
         raise ValueError(f"cannot be understood: its recipe's {error.message}") from None
 

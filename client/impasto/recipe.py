@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FIELDS",
+    "FIELD_ON_WIRE",
     "LAYER_FIELDS",
     "STEERABLE",
     "Color",
@@ -57,18 +58,29 @@ __all__ = [
 ]
 
 
-def completed(recipe: Recipe | None, settings: Mapping[str, Any]) -> Recipe:
-    """A recipe with settings over it.
+FIELD_ON_WIRE = {field.wire_name: field for field in FIELDS.values()}
+"""The fields by their names in the contract."""
+
+
+def completed(recipe: Recipe | Objective | None, settings: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with some settings replaced.
+
+    Args:
+        recipe: a recipe, or one named after its objective; None for a recipe without any setting.
+        settings: the fields to replace.
 
     Raises:
-        InvalidRequest: it is no recipe.
-        TypeError: a setting is none of a recipe's.
+        InvalidRequest: it is neither a recipe nor the name of an objective.
+        TypeError: a setting is unknown.
     """
     if recipe is None:
         return Recipe(**settings)
     if isinstance(recipe, Recipe):
         return dataclasses.replace(recipe, **settings)
-    remedy = "give an impasto.Recipe, or its fields as keywords: effort='draft'"
+    objectives = FIELDS["objective"].words
+    if isinstance(recipe, str) and recipe in objectives:
+        return Recipe(**{"objective": recipe, **settings})
+    remedy = f"give an impasto.Recipe or the name of one: {', '.join(objectives)}"
     if isinstance(recipe, Mapping):
         remedy = "give its entries as keywords: **recipe"
     elif isinstance(recipe, str):

@@ -1,12 +1,14 @@
-"""What is known of a recipe's fields here: the class of the rows that `recipe_table` has."""
+"""What the client knows about a recipe's fields: the class of the rows of `recipe_table`."""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from impasto.errors import InvalidRequest
 
@@ -15,29 +17,32 @@ Kind = Literal["number", "whole number", "yes or no", "choice", "layers"]
 LayerWeights = Mapping[str, float] | Iterable[tuple[str, float]]
 """Layers of the feature network and their shares: `{"relu3_1": 1.0, "relu4_1": 0.5}`, or pairs."""
 
+T = TypeVar("T")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecipeField:
     """A field of a recipe.
 
     Attributes:
-        name: as in `Recipe`.
-        kind: what its values are.
+        name: its name in `Recipe`.
+        wire_name: its name in the contract.
+        kind: the kind of its values.
         help: what it sets, as a sentence, with its unit.
-        range: of a number, in words; "" for none.
-        default: in words.
-        default_value: the default of the default objective; None where it is none or depends on more.
-        least, most: the range of a number, or of the layers' shares; an infinite end is none.
-        above_least: whether `least` itself is out of the range.
-        unit: of a number; "" for none.
-        words: what a choice, or the name of a layer, may be.
-        content_words: those of them that need a content, which a texture does not have.
+        range: the range of a number, in words; "" for none.
+        default: the default, in words.
+        default_value: the default with the default objective; None if it depends on more than the objective.
+        least, most: the range of a number, or of the layers' shares; infinite where there is no limit.
+        above_least: whether `least` itself is outside the range.
+        unit: the unit of a number; "" for none.
+        words: the values of a choice, or the names of the layers.
+        content_words: those words that need a content, which a texture does not have.
         steerable: whether it may change while the job is painted.
-        texture: whether it is for textures too.
-        option: on the command line.
-        metavar: how the command line's help shows a value; "" where the words or the kind do.
-        file_word: the word of a choice that the command line is given as a file's name; "" for none.
-        detail: whether it is one of those that few need: losses and optimiser.
+        texture: whether textures have it too.
+        option: its option on the command line.
+        metavar: how the command line's help shows a value; "" to show the words or the kind.
+        file_word: the word of a choice for which the command line takes a file's name; "" for none.
+        detail: whether it belongs to the losses or the optimiser, which few people change.
     """
 
     name: str
@@ -45,6 +50,7 @@ class RecipeField:
     help: str
     default: str
     option: str
+    wire_name: str = ""
     range: str = ""
     default_value: Any = None
     least: float = -math.inf
@@ -59,12 +65,15 @@ class RecipeField:
     file_word: str = ""
     detail: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wire_name", self.wire_name or self.name)
+
     def fault(self, value: Any) -> tuple[str, str] | None:
-        """What is wrong with a value, as the server would say it.
+        """Return what is wrong with a value, in the server's words.
 
         Returns:
-            Where in the value ("", or as "[1].layer"), and what, in words that go on from the field's name;
-            None if nothing is wrong.
+            The place in the value ("", or for example "[1].layer") and the fault, as a clause that follows
+            the field's name; None if nothing is wrong.
         """
         if self.kind == "layers":
             return self._fault_of_layers(value)
@@ -76,7 +85,7 @@ class RecipeField:
         return None
 
     def values(self) -> str:
-        """What a number may be, in words."""
+        """The numbers that it accepts, in words."""
         return f"a {self.kind}: {self.range}" if self.range else f"a {self.kind}"
 
     def _fault_of_layers(self, layers: Sequence[tuple[str, float]]) -> tuple[str, str] | None:
@@ -95,14 +104,14 @@ class RecipeField:
 
 
 def pairs_of_layers(field: str, layers: LayerWeights | None) -> tuple[tuple[str, float], ...] | None:
-    """Layers with their shares as pairs; a mapping could be changed later, and cannot be hashed.
+    """Return layers and their shares as pairs: a mapping could be changed later, and has no hash.
 
     Raises:
         InvalidRequest: they are neither a mapping nor pairs of a name and a number.
     """
     if layers is None:
         return None
-    remedy = f"cannot be {layers!r}; give layers with their weights, as {{'relu4_2': 1.0}}"
+    remedy = f"cannot be {layers!r}; give layers and their weights, for example {{'relu4_2': 1.0}}"
     fault = InvalidRequest(f"{field} {remedy}", fields=[(f"spec.recipe.{field}", remedy)])
     try:
         pairs = [
@@ -113,6 +122,49 @@ def pairs_of_layers(field: str, layers: LayerWeights | None) -> tuple[tuple[str,
     if not all(isinstance(name, str) and isinstance(weight, Real) for name, weight in pairs):
         raise fault
     return tuple((name, float(weight)) for name, weight in pairs)
+
+
+def with_known_settings(recipe: type[T]) -> type[T]:
+    """Decorates the dataclass of recipes: a keyword that is no field gets an error that names the nearest."""
+    make = recipe.__init__
+
+    @functools.wraps(make)
+    def checked(self: T, *values: Any, **settings: Any) -> None:
+        check_settings(settings)
+        make(self, *values, **settings)
+
+    recipe.__init__ = checked  # type: ignore[method-assign]
+    return recipe
+
+
+def check_settings(settings: Iterable[str], others: Iterable[str] = (), of: str = "setting") -> None:
+    """Check that keywords are fields of a recipe.
+
+    Args:
+        settings: the keywords.
+        others: keywords that are known besides.
+        of: what the error calls a keyword.
+
+    Raises:
+        TypeError: a keyword is unknown; the message names the nearest one.
+    """
+    from impasto.recipe_table import FIELDS
+
+    known = [*FIELDS, *others]
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"unknown {of} {name!r}; {_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """A clause that says which keyword could be meant."""
+    from impasto.recipe_table import FIELDS
+
+    for field in FIELDS.values():
+        if name in (field.wire_name, field.option.strip("-").replace("-", "_")):
+            return f"did you mean {field.name!r}?"
+    matches = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {matches[0]!r}?" if matches else f"give one of {', '.join(known)}"
 
 
 def _shown(value: float) -> str:

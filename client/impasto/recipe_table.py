@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal, TypedDict
 
-from impasto.recipe_fields import LayerWeights, RecipeField, pairs_of_layers
+from impasto.recipe_fields import LayerWeights, RecipeField, pairs_of_layers, with_known_settings
 
 Objective = Literal["balanced", "gatys", "report", "wasserstein", "neighbours"]
 Optimizer = Literal["adam", "lbfgs"]
@@ -19,6 +19,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Color = Literal["style", "luminance", "matched"]
 
 
+@with_known_settings
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """How to paint. None leaves the choice to the server.
@@ -39,8 +40,8 @@ class Recipe:
         evaluations: Number of evaluations of the loss, over all scales. Give this or an effort. Range: 1 to
             100000. Default: that of the effort: draft 30 (report 500, neighbours 40); standard 68 (report
             2000, neighbours 80); fine 200 (report 5000, neighbours 250).
-        longest_side: Longer side of the result in pixels. Range: 16 to 8192. Default: the content's own, at
-            most 512 (report 400).
+        size: Longer side of the result in pixels. Range: 16 to 8192. Default: the content's own, at most 512
+            (report 400).
         start: Picture that the painting starts from. Default: content; noise with a texture.
         seed: Seed of the random numbers. Range: 0 to 4294967295. Default: 0.
         precision: Arithmetic of the feature network. auto takes the faster one on the device. Default: auto;
@@ -62,6 +63,7 @@ class Recipe:
 
     Raises:
         InvalidRequest: layers are neither a mapping nor pairs.
+        TypeError: a recipe has no such field; the message names the nearest one.
     """
 
     objective: Objective | None = None
@@ -72,7 +74,7 @@ class Recipe:
     learning_rate: float | None = None
     effort: Effort | None = None
     evaluations: int | None = None
-    longest_side: int | None = None
+    size: int | None = None
     start: Start | None = None
     seed: int | None = None
     precision: Precision | None = None
@@ -99,7 +101,7 @@ class Settings(TypedDict, total=False):
     learning_rate: float | None
     effort: Effort | None
     evaluations: int | None
-    longest_side: int | None
+    size: int | None
     start: Start | None
     seed: int | None
     precision: Precision | None
@@ -215,7 +217,8 @@ _ROWS = (
         metavar="N",
     ),
     RecipeField(
-        name="longest_side",
+        name="size",
+        wire_name="longest_side",
         kind="whole number",
         help="Longer side of the result in pixels.",
         range="16 to 8192",

@@ -26,8 +26,8 @@ from impasto.job import (
     ServerInfo,
 )
 from impasto.recipe import (
+    FIELD_ON_WIRE,
     FIELDS,
-    LAYER_FIELDS,
     ImageSource,
     PreviewFormat,
     Previews,
@@ -174,7 +174,7 @@ def update_job_request(
         TypeError: a setting is none of a recipe's.
     """
     job = pb.Job(name=name, recipe=recipe_message(Recipe(**settings), "job.recipe"))
-    paths = [f"recipe.{setting}" for setting in settings]
+    paths = [f"recipe.{FIELDS[setting].wire_name}" for setting in settings]
     for field, value in (("title", title), ("priority", priority)):
         if value is not None:
             _set_field(job, field, value, "job")
@@ -260,10 +260,15 @@ def recipe_message(recipe: Recipe, path: str = "spec.recipe") -> pb.Recipe:
             f"{path}.effort", "cannot be combined with a number of evaluations; give one of them"
         )
     message = pb.Recipe()
-    _set_fields(message, recipe, path, _RECIPE_ENUMS, besides=LAYER_FIELDS)
-    for field in LAYER_FIELDS:
-        for layer, weight in getattr(recipe, field) or ():
-            getattr(message, field).add(layer=layer, weight=weight)
+    for name, field in FIELDS.items():
+        value = getattr(recipe, name)
+        if value is None:
+            continue
+        if field.kind == "layers":
+            for layer, weight in value:
+                getattr(message, field.wire_name).add(layer=layer, weight=weight)
+        else:
+            _set_field(message, field.wire_name, value, path, _RECIPE_ENUMS.get(field.wire_name))
     return message
 
 
@@ -297,7 +302,9 @@ def previews_message(previews: Previews | bool) -> pb.PreviewOptions:
             message.min_interval.CopyFrom(_duration(previews.min_interval, "preview.min_interval"))
         if previews.format is not None:
             message.format = _format_number(previews.format, "preview.format", get_args(PreviewFormat))
-        _set_fields(message, previews, "preview", {}, besides=("min_interval", "format"))
+        for name in ("max_side", "max_bytes"):
+            if getattr(previews, name) is not None:
+                _set_field(message, name, getattr(previews, name), "preview")
     return message
 
 
@@ -331,33 +338,19 @@ _CHOICES = {
 }
 
 
-def _set_fields(
-    message: Any,
-    settings: Any,
-    path: str,
-    enums: dict[str, EnumTypeWrapper],
-    *,
-    besides: Sequence[str],
-) -> None:
-    """Sets the fields of a dataclass that are not None, but for those in `besides`."""
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if value is not None and field.name not in besides:
-            _set_field(message, field.name, value, path, enums.get(field.name))
-
-
 def _set_field(message: Any, name: str, value: Any, path: str, enum: EnumTypeWrapper | None = None) -> None:
     try:
         setattr(message, name, value if enum is None else _number(enum, value))
     except (TypeError, ValueError):
         if enum is None:
             choice = _CHOICES[message.DESCRIPTOR.fields_by_name[name].type]
-            if isinstance(message, pb.Recipe) and "number" in FIELDS[name].kind:
-                choice = FIELDS[name].values()  # Narrower than what the message can hold.
+            if isinstance(message, pb.Recipe) and "number" in (field := FIELD_ON_WIRE[name]).kind:
+                choice = field.values()  # Narrower than what the message can hold.
         else:
             choice = f"one of {', '.join(_words(enum))}"
-        field = f"{path}.{name}" if path else name
-        raise invalid_field(field, f"cannot be {value!r}; give {choice}") from None
+        raise invalid_field(
+            f"{path}.{name}" if path else name, f"cannot be {value!r}; give {choice}"
+        ) from None
 
 
 def _duration(seconds: float, field: str) -> Duration:
@@ -414,13 +407,15 @@ def recipe(message: pb.Recipe) -> Recipe:
     """A recipe as plain data; what is not set is None."""
     values: dict[str, Any] = {}
     for descriptor, value in message.ListFields():
+        field = FIELD_ON_WIRE.get(descriptor.name)
+        if field is None:
+            continue
         enum = _RECIPE_ENUMS.get(descriptor.name)
-        if descriptor.name in LAYER_FIELDS:
-            values[descriptor.name] = [(layer.layer, layer.weight) for layer in value]
+        if field.kind == "layers":
+            values[field.name] = [(layer.layer, layer.weight) for layer in value]
         else:
-            values[descriptor.name] = _word(enum, value) if enum else value
-    known = {field.name for field in dataclasses.fields(Recipe)}
-    return Recipe(**{name: value for name, value in values.items() if name in known})
+            values[field.name] = _word(enum, value) if enum else value
+    return Recipe(**values)
 
 
 def progress(message: pb.Progress) -> Progress:

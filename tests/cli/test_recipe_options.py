@@ -82,8 +82,8 @@ def test_an_objective_that_needs_a_content_is_none_of_a_textures(impasto: Impast
 
 @pytest.mark.parametrize("field", FIELDS.values(), ids=by_name)
 def test_every_field_goes_by_its_option_in_errors(field: RecipeField) -> None:
-    assert OPTION_OF_FIELD[f"spec.recipe.{field.name}"] == field.option
-    assert OPTION_OF_FIELD[f"job.recipe.{field.name}"] == field.option
+    assert OPTION_OF_FIELD[f"spec.recipe.{field.wire_name}"] == field.option
+    assert OPTION_OF_FIELD[f"job.recipe.{field.wire_name}"] == field.option
 
 
 def beyond(field: RecipeField) -> float:
@@ -111,7 +111,7 @@ def test_the_end_of_a_range_is_sent(impasto: Impasto, fake: FakeServer, field: R
     end = field.most if math.isfinite(field.most) else field.least
     value = int(end) if field.kind == "whole number" else end
     assert impasto(*IMAGES, "--server", fake.address, field.option, repr(value)).code == 0
-    assert getattr(fake.requests[0].spec.recipe, field.name) == value
+    assert getattr(fake.requests[0].spec.recipe, field.wire_name) == value
 
 
 ANY_NUMBER = st.sampled_from(NUMBERS).flatmap(
@@ -126,11 +126,11 @@ def test_the_command_line_refuses_what_the_server_would(given: tuple[RecipeField
     field, value = given
     recipe = GivenRecipe({field.name: value})
     try:
-        Recipe(**{field.name: value})
+        Recipe(**{field.wire_name: value})
     except RecipeError as fault:
         with pytest.raises(InvalidRequest) as refused:
             recipe.settings({})
-        assert refused.value.fields == ((f"spec.recipe.{field.name}", fault.remedy),)
+        assert refused.value.fields == ((f"spec.recipe.{field.wire_name}", fault.remedy),)
     else:
         assert recipe.settings({}) == {field.name: value}
 

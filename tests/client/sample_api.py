@@ -35,7 +35,7 @@ def paint(address: str, content: Path, style: Path, out: Path) -> impasto.Pictur
             content,
             [(style, 2.0), (impasto.StyleName("styles/starry-night"), 1.0)],
             recipe=recipe,
-            longest_side=800,
+            size=800,
             previews=impasto.Previews(max_side=512),
             regions=[impasto.Region(content, style=0)],
         ) as painting:

@@ -21,7 +21,7 @@ SAID = error_details_pb2.ErrorInfo(domain="impasto", reason="SHUTTING_DOWN")
 
 
 def test_a_picture(client: impasto.Client, fake: FakeServer) -> None:
-    with client.stylize(png(), [(png(), 0.5)], effort="draft", longest_side=48) as painting:
+    with client.stylize(png(), [(png(), 0.5)], effort="draft", size=48) as painting:
         picture = painting.result()
     assert picture.data == png()
     (request,) = fake.requests

@@ -36,7 +36,7 @@ def test_what_a_picture_says() -> None:
         objective="balanced",
         content_weight=0.3,
         evaluations=4,
-        longest_side=48,
+        size=48,
         seed=7,
         precision="float32",
         color="style",

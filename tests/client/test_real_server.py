@@ -51,9 +51,7 @@ def test_a_painting_from_beginning_to_end(client: impasto.Client, tmp_path: Path
 
 
 def test_how_far_the_targets_of_a_large_scale_are_found_reaches_the_caller(client: impasto.Client) -> None:
-    with client.stylize(
-        photo(), photo(64, 48), objective="neighbours", longest_side=320, evaluations=3
-    ) as painting:
+    with client.stylize(photo(), photo(64, 48), objective="neighbours", size=320, evaluations=3) as painting:
         numbers = [event for event in painting if isinstance(event, impasto.Progress)]
     shares = [progress.preparing for progress in numbers if progress.preparing is not None]
     assert shares == sorted(shares)
@@ -68,7 +66,7 @@ def test_how_far_the_targets_of_a_large_scale_are_found_reaches_the_caller(clien
 
 def test_what_is_refused_says_so_in_the_words_of_the_contract(client: impasto.Client) -> None:
     with pytest.raises(impasto.InvalidRequest) as caught:
-        client.stylize(b"no image", photo(), longest_side=7)
+        client.stylize(b"no image", photo(), size=7)
     assert {field.removesuffix(".encoded") for field, _ in caught.value.fields} == {
         "spec.content",
         "spec.recipe.longest_side",

@@ -27,7 +27,7 @@ def test_a_user_of_the_api_passes_strict(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.py"
     text = SAMPLE.read_text(encoding="utf-8")
     for right, mistake, said in (
-        ("longest_side=800", 'longest_side="800"', "incompatible type"),
+        ("size=800", 'size="800"', "incompatible type"),
         ("made.name, content_weight=0.5", "made.name, contentweight=0.5", "Unexpected keyword"),
         ("await painting.result()", "painting.result()", "Incompatible return value"),
         ('transport="grpclib"', 'transport="http"', "incompatible type"),

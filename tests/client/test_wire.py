@@ -30,7 +30,7 @@ def test_a_recipe_survives_the_way_there_and_back() -> None:
         optimizer="adam",
         learning_rate=0.25,
         evaluations=7,
-        longest_side=640,
+        size=640,
         start="noise",
         seed=2**32 - 1,
         precision="bfloat16",
@@ -58,9 +58,10 @@ def test_the_numbers_have_every_field_of_the_contract() -> None:
 
 
 def test_the_recipe_has_every_field_and_word_of_the_contract() -> None:
-    assert {field.name for field in dataclasses.fields(impasto.Recipe)} == {
+    assert {field.wire_name for field in words.FIELDS.values()} == {
         field.name for field in pb.Recipe.DESCRIPTOR.fields
     }
+    assert {field.name for field in dataclasses.fields(impasto.Recipe)} == set(words.FIELDS)
     assert set(words.Settings.__annotations__) == {field.name for field in dataclasses.fields(impasto.Recipe)}
     for literal, enum in (
         (words.Objective, pb.Objective),
@@ -78,8 +79,8 @@ def test_the_recipe_has_every_field_and_word_of_the_contract() -> None:
     ("settings", "field"),
     [
         ({"objective": "cubist"}, "spec.recipe.objective"),
-        ({"longest_side": -1}, "spec.recipe.longest_side"),
-        ({"longest_side": 2**32}, "spec.recipe.longest_side"),
+        ({"size": -1}, "spec.recipe.longest_side"),
+        ({"size": 2**32}, "spec.recipe.longest_side"),
         ({"seed": 1.5}, "spec.recipe.seed"),
         ({"content_weight": "much"}, "spec.recipe.content_weight"),
         ({"effort": "draft", "evaluations": 3}, "spec.recipe.effort"),
@@ -99,46 +100,44 @@ def test_what_cannot_be_said_names_its_field(settings: dict[str, object], field:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "words"),
+    ("field", "value", "said"),
     [
-        ("longest_side", -1, "cannot be -1; give a whole number: 16 to 8192"),
-        ("longest_side", 2**40, "give a whole number: 16 to 8192"),
-        ("longest_side", "big", "cannot be 'big'; give a whole number: 16 to 8192"),
+        ("size", -1, "cannot be -1; give a whole number: 16 to 8192"),
+        ("size", 2**40, "give a whole number: 16 to 8192"),
+        ("size", "big", "cannot be 'big'; give a whole number: 16 to 8192"),
         ("evaluations", -1, "give a whole number: 1 to 100000"),
         ("seed", -1, "give a whole number: 0 to 4294967295"),
         ("style_scale", "2x", "give a number: 0.1 to 4"),
         ("stop_on_plateau", "no", "give True or False"),
     ],
 )
-def test_what_no_message_can_hold_is_told_with_the_range_of_the_field(
-    field: str, value: object, words: str
+def test_a_value_that_no_message_can_hold_is_refused_with_the_range_of_its_field(
+    field: str, value: object, said: str
 ) -> None:
     with pytest.raises(impasto.InvalidRequest) as caught:
         wire.recipe_message(impasto.Recipe(**{field: value}))  # type: ignore[arg-type]
-    assert caught.value.field == f"spec.recipe.{field}"
-    assert caught.value.remedy.endswith(words)
+    assert caught.value.field == f"spec.recipe.{words.FIELDS[field].wire_name}"
+    assert caught.value.remedy.endswith(said)
 
 
 @pytest.mark.parametrize(
     ("given", "remedy"),
     [
-        ("report", "give objective='report'"),
-        ("gatys", "give objective='gatys'"),
         ("fine", "give effort='fine'"),
         ("lbfgs", "give optimizer='lbfgs'"),
-        ("", "give an impasto.Recipe, or its fields as keywords: effort='draft'"),
-        ("relu1_1", "give an impasto.Recipe, or its fields as keywords: effort='draft'"),
+        ("", "give an impasto.Recipe or the name of one: "),
+        ("relu1_1", "give an impasto.Recipe or the name of one: "),
         ({"effort": "fine"}, "give its entries as keywords: **recipe"),
-        (3, "give an impasto.Recipe, or its fields as keywords: effort='draft'"),
-        (impasto.Recipe, "give an impasto.Recipe, or its fields as keywords: effort='draft'"),
+        (3, "give an impasto.Recipe or the name of one: "),
+        (impasto.Recipe, "give an impasto.Recipe or the name of one: "),
     ],
 )
-def test_what_is_no_recipe_is_told_with_what_was_meant(given: Any, remedy: str) -> None:
+def test_a_wrong_recipe_is_refused_with_what_to_give(given: Any, remedy: str) -> None:
     with impasto.Client("127.0.0.1:9") as client:
         for paint in (client.stylize, client.create_job):
             with pytest.raises(impasto.InvalidRequest) as caught:
                 paint(png(), png(), recipe=given, seed=3)
-            assert str(caught.value) == f"recipe cannot be {given!r}; {remedy}"
+            assert str(caught.value).startswith(f"recipe cannot be {given!r}; {remedy}")
             assert caught.value.field == "spec.recipe"
 
 
@@ -261,3 +260,34 @@ def test_previews() -> None:
     )
     assert (sent.format, sent.max_side, sent.max_bytes) == (pb.IMAGE_FORMAT_WEBP, 64, 5000)
     assert sent.min_interval.ToMilliseconds() == 500
+
+
+def test_a_recipe_can_be_named_after_its_objective() -> None:
+    assert words.completed("gatys", {"size": 64}) == impasto.Recipe(objective="gatys", size=64)
+    assert words.completed("gatys", {"objective": "report"}).objective == "report"
+
+
+@pytest.mark.parametrize(
+    ("setting", "answer"),
+    [
+        ("longest_side", "did you mean 'size'?"),
+        ("contentweight", "did you mean 'content_weight'?"),
+        ("content_layer", "did you mean 'content_layers'?"),
+        ("steps", "give one of objective, content_weight, "),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_the_nearest(setting: str, answer: str) -> None:
+    for recipe in (impasto.Recipe, impasto.Recipe(size=64)):
+        with pytest.raises(TypeError) as caught:
+            if isinstance(recipe, impasto.Recipe):
+                words.completed(recipe, {setting: 1})
+            else:
+                recipe(**{setting: 1})
+        assert str(caught.value).startswith(f"unknown setting {setting!r}; {answer}")
+
+
+def test_an_error_about_a_field_with_another_name_in_python_names_both() -> None:
+    with pytest.raises(impasto.InvalidRequest) as caught:
+        wire.recipe_message(impasto.Recipe(size=-1))
+    assert caught.value.message == "spec.recipe.longest_side cannot be -1; give a whole number: 16 to 8192"
+    assert str(caught.value) == f"{caught.value.message} (spec.recipe.longest_side is 'size' in Python)"

@@ -118,7 +118,7 @@ def test_the_engine_the_contract_and_the_client_refuse_the_same_values_in_the_sa
     except RecipeError as fault:
         of_engine = (fault.field, fault.remedy)
     of_contract = [(fault.field, fault.remedy) for fault in recipe_faults(pb.Recipe(**{field.name: value}))]
-    of_client = impasto.recipe.FIELDS[field.name].fault(value)
+    of_client = impasto.recipe.FIELDS[field.python_name or field.name].fault(value)
     if is_in_range(field, value):
         assert (of_engine, of_contract, of_client) == (None, [], None)
         assert getattr(recipe_from_proto(pb.Recipe(**{field.name: value})), field.name) == value
@@ -153,7 +153,7 @@ def test_the_engine_and_the_client_refuse_the_same_layers_in_the_same_words(
 def test_an_unknown_word_of_a_choice_is_refused(field: RecipeField) -> None:
     with pytest.raises(RecipeError, match=f"{field.name} is 'cubist'; give one of {field.words[0]}"):
         Recipe(**{field.name: "cubist"})
-    assert impasto.recipe.FIELDS[field.name].fault("cubist") == field.fault("cubist")
+    assert impasto.recipe.FIELDS[field.python_name or field.name].fault("cubist") == field.fault("cubist")
 
 
 @pytest.mark.parametrize("field", [field for field in FIELDS if field.content_words], ids=by_name)
@@ -190,14 +190,16 @@ def test_the_check_finds_a_table_of_the_client_that_is_not_up_to_date(
 
 
 def test_the_client_knows_the_same_fields() -> None:
-    assert list(impasto.recipe.FIELDS) == [field.name for field in FIELDS]
+    assert [field.wire_name for field in impasto.recipe.FIELDS.values()] == [field.name for field in FIELDS]
     assert impasto.recipe.STEERABLE == STEERABLE
     for fields in (dataclasses.fields(impasto.Recipe), get_type_hints(impasto.recipe.Settings)):
         assert [getattr(field, "name", field) for field in fields] == list(impasto.recipe.FIELDS)
     for field in FIELDS:
-        known = impasto.recipe.FIELDS[field.name]
+        known = impasto.recipe.FIELDS[field.python_name or field.name]
         for about in dataclasses.fields(known):
-            if about.name == "default":
+            if about.name in ("name", "wire_name"):
+                assert (known.name, known.wire_name) == (field.python_name or field.name, field.name)
+            elif about.name == "default":
                 assert known.default == field.shown_default
             elif about.name == "default_value":
                 # For the default objective, unless the default depends on further fields.

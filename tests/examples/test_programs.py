@@ -31,7 +31,7 @@ def newest_job(server: ServerProcess) -> pb.Job:
 def expected(server: ServerProcess) -> PIL.Image.Image:
     """The picture that the Python client gets for the same images and settings."""
     with impasto.Client(server.address) as client:
-        painting = client.stylize(photo(), photo(20, 28), longest_side=48, evaluations=12)
+        painting = client.stylize(photo(), photo(20, 28), size=48, evaluations=12)
         return painting.result().image
 
 
@@ -72,7 +72,7 @@ def test_the_option_effort_sets_the_evaluations(
     images = (program.folder / "content.png", program.folder / "style.png")
     with (
         impasto.Client(server.address) as client,
-        client.stylize(*images, effort=effort, longest_side=32) as painting,
+        client.stylize(*images, effort=effort, size=32) as painting,
     ):
         assert painting.job.recipe.evaluations == evaluations
 

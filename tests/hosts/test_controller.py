@@ -229,12 +229,12 @@ def test_a_painting_from_the_order_to_its_place(
     assert (run.queue_position, run.sentence) == (1, "Waiting, number 1 in the queue …")
     request = service.only().request
     assert request["styles"] == StyleName("styles/starry-night")
-    assert {k: request[k] for k in ("content_weight", "effort", "color", "seed", "longest_side")} == {
+    assert {k: request[k] for k in ("content_weight", "effort", "color", "seed", "size")} == {
         "content_weight": pytest.approx(MIDDLE_CONTENT_WEIGHT * 8**-0.6, rel=1e-3),
         "effort": "fine",
         "color": "luminance",
         "seed": 7,
-        "longest_side": 20,
+        "size": 20,
     }
     assert service.only().job.title.startswith("The Starry Night on flower.kra [")
     service.become("running", queue_position=None)
@@ -642,7 +642,7 @@ def test_steering_a_job_that_has_just_ended_is_harmless(
 
 def test_size_and_seed_are_not_steered(connected: Controller, host: FakeHost, service: FakeService) -> None:
     run = paint(connected, host, service, seed=3)
-    run.steer(Choices(seed=9, longest_side=2048))
+    run.steer(Choices(seed=9, size=2048))
     host.pass_time(1)
     host.settle()
     assert service.only().updates == []

@@ -23,6 +23,7 @@ from impasto.hosts import (
     words,
 )
 from impasto.hosts.choices import MIDDLE_CONTENT_WEIGHT, from_json
+from impasto.recipe import FIELDS
 from impasto_server.engine.recipe import FIELD, Recipe
 
 SIDES = st.integers(1, 20_000)
@@ -65,7 +66,7 @@ def test_more_strength_is_less_content() -> None:
 
 def test_only_what_changed_is_steered() -> None:
     assert Choices().steering(Choices()) == {}
-    assert Choices(seed=4, longest_side=99).steering(Choices()) == {}
+    assert Choices(seed=4, size=99).steering(Choices()) == {}
     assert Choices(effort="fine", strength=0).steering(Choices()) == {
         "content_weight": pytest.approx(8 * MIDDLE_CONTENT_WEIGHT, rel=1e-3),
         "effort": "fine",
@@ -74,7 +75,7 @@ def test_only_what_changed_is_steered() -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from(["strength", "effort", "color", "longest_side", "seed", "other"]),
+        st.sampled_from(["strength", "effort", "color", "size", "longest_side", "seed", "other"]),
         st.none() | st.booleans() | st.integers() | st.text() | st.floats(),
     )
     | st.none()
@@ -85,8 +86,13 @@ def test_kept_choices_are_always_usable(values: object) -> None:
     assert 0 <= choices.strength <= 100
     assert 0 <= choices.seed < 2**32
     assert choices.settings()
-    for name, value in {**choices.settings(), "longest_side": choices.longest_side}.items():
-        assert FIELD[name].fault(value) is None
+    for name, value in {**choices.settings(), "size": choices.size}.items():
+        assert FIELDS[name].fault(value) is None
+
+
+def test_the_size_that_an_older_plugin_kept_is_used() -> None:
+    assert from_json({"longest_side": 640}).size == 640
+    assert from_json({"longest_side": 640, "size": 768}).size == 768
 
 
 def test_an_artist_is_told_what_each_effort_and_colour_is() -> None:

@@ -31,7 +31,7 @@ print(f"{server}: Impasto {info.version} on {', '.join(device.description for de
 progress: list[impasto.Progress] = []
 previews: list[impasto.Preview] = []
 
-with client.stylize(content, style, longest_side=size, effort="draft", seed=1) as painting:
+with client.stylize(content, style, size=size, effort="draft", seed=1) as painting:
     for event in painting:
         if isinstance(event, impasto.Progress) and event.preparing is None:
             progress.append(event)

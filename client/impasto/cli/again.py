@@ -19,7 +19,7 @@ from impasto.files import read_whole
 from impasto.formats import LOSSY, FileFormat, stored
 from impasto.job import decode
 from impasto.provenance import PNG_SIGNATURE, Provenance, read
-from impasto.recipe import Recipe, Region, Style
+from impasto.recipe import FIELDS, Region, Style
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -80,9 +80,7 @@ def paint_again(
         before = _decoded(data)
     except ValueError as error:
         raise InvalidRequest(f"{result} {error}") from None
-    names |= {
-        f"spec.recipe.{field.name}": f"{result}: its {field.name}" for field in dataclasses.fields(Recipe)
-    }
+    names |= {f"spec.recipe.{field.wire_name}": f"{result}: its {field.name}" for field in FIELDS.values()}
     names |= {f"spec.{part}": f"{result}: its {part}" for part in ("texture", "styles", "regions")}
 
     spec, mismatches = _spec(result, provenance, given, names)

@@ -330,7 +330,7 @@ Verbose = Annotated[
 ]
 
 OPTION_OF_FIELD = {
-    **{f"spec.recipe.{field.name}": field.option for field in FIELDS.values()},
+    **{f"spec.recipe.{field.wire_name}": field.option for field in FIELDS.values()},
     "spec.styles": "STYLE",
     "spec.texture": "--size",
     "spec.regions": "--region",

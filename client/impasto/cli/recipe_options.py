@@ -52,7 +52,7 @@ class GivenRecipe:
             settings[name] = value  # type: ignore[literal-required]
             if fault := field.fault(value):
                 where, remedy = fault
-                faults.append((f"{path}.{name}{where}", remedy))
+                faults.append((f"{path}.{field.wire_name}{where}", remedy))
         if faults:
             raise InvalidRequest("; ".join(f"{field} {remedy}" for field, remedy in faults), fields=faults)
         return settings
@@ -155,6 +155,6 @@ Steered = Annotated[GivenRecipe, RecipeOptions(field for field in FIELDS.values(
 """What can be changed of a job while it runs."""
 Tried = Annotated[
     GivenRecipe,
-    RecipeOptions(FIELDS[name] for name in ("longest_side", "effort", "evaluations", "seed", "precision")),
+    RecipeOptions(FIELDS[name] for name in ("size", "effort", "evaluations", "seed", "precision")),
 ]
 """What can be said of a first try."""

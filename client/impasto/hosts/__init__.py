@@ -17,7 +17,7 @@ Pure Python from 3.10 on; no toolkit, numpy or Pillow. Hosts with an older Pytho
 
 from __future__ import annotations
 
-from impasto.hosts.choices import COLORS, EFFORTS, LONGEST_SIDES, Choices, labelled, seed_range
+from impasto.hosts.choices import COLORS, EFFORTS, SIZES, Choices, labelled, seed_range
 from impasto.hosts.connection import Connection, Server, Timing, open_client
 from impasto.hosts.controller import Controller, Found
 from impasto.hosts.host import CannotPlace, Host, Painted
@@ -30,7 +30,7 @@ from impasto.hosts.styles import StyleItem, StyleLibrary
 __all__ = [
     "COLORS",
     "EFFORTS",
-    "LONGEST_SIDES",
+    "SIZES",
     "CannotPlace",
     "Choices",
     "Connection",

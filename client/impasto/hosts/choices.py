@@ -10,7 +10,7 @@ from impasto.recipe import FIELDS
 
 EFFORTS = FIELDS["effort"].words
 COLORS = FIELDS["color"].words
-LONGEST_SIDES = (512, 768, 1024, 1536, 2048, 3072)
+SIZES = (512, 768, 1024, 1536, 2048, 3072)
 MIDDLE_CONTENT_WEIGHT: float = FIELDS["content_weight"].default_value
 """Of the objective that is the server's default."""
 STRENGTH_SPAN = 8.0
@@ -28,14 +28,15 @@ class Choices:
         effort: "draft", "standard" or "fine".
         color: whose colours the result has: "style"; or the content's, by painting its lightness only
             ("luminance") or by matching the style's colours to it first ("matched").
-        longest_side: the longer side at which is painted at most, in pixels; what is larger is enlarged.
+        size: longer side of the painting in pixels, at most; a larger part is painted at this size, and its
+            picture is enlarged.
         seed: of everything random.
     """
 
     strength: int = 50
     effort: str = FIELDS["effort"].default_value
     color: str = FIELDS["color"].default_value
-    longest_side: int = 1024
+    size: int = 1024
     seed: int = FIELDS["seed"].default_value
 
     @property
@@ -88,6 +89,8 @@ def from_json(values: Any) -> Choices:
     default = Choices()
     if not isinstance(values, dict):
         return default
+    # Older plug-ins kept the size under its name in the contract.
+    values = {"size": values.get("longest_side"), **values}
 
     def whole(name: str, least: float, most: float) -> int:
         value = values.get(name)
@@ -101,6 +104,6 @@ def from_json(values: Any) -> Choices:
         strength=whole("strength", 0, 100),
         effort=values["effort"] if values.get("effort") in EFFORTS else default.effort,
         color=values["color"] if values.get("color") in COLORS else default.color,
-        longest_side=in_range("longest_side"),
+        size=in_range("size"),
         seed=in_range("seed"),
     )

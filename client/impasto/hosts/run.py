@@ -205,7 +205,7 @@ class Run:
         """Other choices from now on: strength, effort and colours take hold while it is painted."""
         if self.is_final:
             return
-        choices = dataclasses.replace(choices, seed=self.choices.seed, longest_side=self.choices.longest_side)
+        choices = dataclasses.replace(choices, seed=self.choices.seed, size=self.choices.size)
         settings = choices.steering(self.choices)
         self.choices = choices
         if settings:
@@ -292,7 +292,7 @@ class Run:
                         title=memo.title,
                         request_id=memo.id,
                         previews=tools.previews,
-                        longest_side=order.size.longest_side,
+                        size=order.size.longest_side,
                         format="png16" if tools.result_format in ("rgba16", "png16") else None,
                         **order.choices.settings(),
                     )

@@ -6,7 +6,7 @@ import dataclasses
 
 from impasto.recipe import FIELDS
 
-SMALLEST_SIDE = int(FIELDS["longest_side"].least)
+SMALLEST_SIDE = int(FIELDS["size"].least)
 """What the server paints at least, in pixels."""
 
 
@@ -31,7 +31,7 @@ class Size:
 
     @property
     def longest_side(self) -> int:
-        """`Recipe.longest_side`."""
+        """Longer side of the painting in pixels: `Recipe.size`."""
         return max(self.painted_width, self.painted_height)
 
     @property
@@ -43,18 +43,18 @@ class Size:
         return f"Painted at {self.painted_width} × {self.painted_height}, enlarged to {here}."
 
 
-def plan(width: int, height: int, longest_side: int, *, most: int | None = None) -> Size:
+def plan(width: int, height: int, size: int, *, most: int | None = None) -> Size:
     """The size at which to paint.
 
     Args:
         width, height: of the part of the canvas, in pixels.
-        longest_side: as chosen.
+        size: longer side of the painting in pixels, at most: `Choices.size`.
         most: the server's `Limits.max_longest_side`, where it is known.
 
     Raises:
         ValueError: it is too small or too narrow to be painted; the message is a sentence for people.
     """
-    longest = min(longest_side, most or longest_side)
+    longest = min(size, most or size)
     if min(width, height) < 1 or max(width, height) < SMALLEST_SIDE:
         raise ValueError(
             f"{max(width, 0)} × {max(height, 0)} pixels are too few to paint. "

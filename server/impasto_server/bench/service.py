@@ -163,7 +163,7 @@ def _by_engine(
 
 def _first_preview(client: impasto.Client, content: Picture, style: Picture, side: int) -> float:
     begin = time.perf_counter()
-    with client.stylize(content.data, style.data, longest_side=side) as painting:
+    with client.stylize(content.data, style.data, size=side) as painting:
         for event in painting:
             if isinstance(event, impasto.Preview) and event.evaluation >= 1:
                 return time.perf_counter() - begin

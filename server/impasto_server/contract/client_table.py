@@ -32,7 +32,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal, TypedDict
 
-from impasto.recipe_fields import LayerWeights, RecipeField, pairs_of_layers
+from impasto.recipe_fields import LayerWeights, RecipeField, pairs_of_layers, with_known_settings
 '''
 
 
@@ -48,6 +48,7 @@ def text() -> str:
 
 
 def _recipe() -> Iterator[str]:
+    yield "@with_known_settings"
     yield "@dataclasses.dataclass(frozen=True)"
     yield "class Recipe:"
     yield '    """How to paint. None leaves the choice to the server.'
@@ -57,7 +58,7 @@ def _recipe() -> Iterator[str]:
         help = [field.help, *([f"Range: {field.range}."] if field.range else [])]
         help.append(f"Default: {field.shown_default}.")
         yield textwrap.fill(
-            f"{field.name}: {' '.join(help)}",
+            f"{_name(field)}: {' '.join(help)}",
             WIDTH,
             initial_indent=" " * 8,
             subsequent_indent=" " * 12,
@@ -66,10 +67,11 @@ def _recipe() -> Iterator[str]:
     yield ""
     yield "    Raises:"
     yield "        InvalidRequest: layers are neither a mapping nor pairs."
+    yield "        TypeError: a recipe has no such field; the message names the nearest one."
     yield '    """'
     yield ""
     for field in FIELDS:
-        yield f"    {field.name}: {_type(field)} | None = None"
+        yield f"    {_name(field)}: {_type(field)} | None = None"
     yield ""
     yield "    def __post_init__(self) -> None:"
     yield "        for field in LAYER_FIELDS:"
@@ -82,7 +84,7 @@ def _settings() -> Iterator[str]:
     yield '    """The fields of a `Recipe` as keywords."""'
     yield ""
     for field in FIELDS:
-        yield f"    {field.name}: {_type(field)} | None"
+        yield f"    {_name(field)}: {_type(field)} | None"
     yield ""
 
 
@@ -106,7 +108,8 @@ def _row(field: RecipeField) -> dict[str, Any]:
     """A row of the client's table: the attributes of `impasto.recipe_fields.RecipeField` without defaults."""
     default = field.default.value({"objective": DEFAULT_OBJECTIVE})
     given = {
-        "name": field.name,
+        "name": _name(field),
+        "wire_name": field.name,
         "kind": field.kind,
         "help": field.help,
         "range": field.range,
@@ -120,7 +123,7 @@ def _row(field: RecipeField) -> dict[str, Any]:
     ):
         given[name] = getattr(field, name)
     usual = {other.name: other.default for other in dataclasses.fields(RecipeField)}
-    usual |= {"range": "", "default_value": None}
+    usual |= {"range": "", "default_value": None, "wire_name": given["name"]}
     return {name: value for name, value in given.items() if value != usual.get(name)}
 
 
@@ -152,6 +155,11 @@ def _literal(value: Any) -> str:
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def _name(field: RecipeField) -> str:
+    """What the Python client calls a field."""
+    return field.python_name or field.name
 
 
 def _type(field: RecipeField) -> str:

@@ -230,6 +230,7 @@ class Recipe:
             texture=False,
             option="--size",
             metavar="PIXELS",
+            python_name="size",
         ),
     )
     start: Start | None = field(

@@ -85,6 +85,7 @@ class RecipeField:
         texture: whether it applies to textures too.
         option: the option on the command line.
         metavar: the value's name in the command line's help; "" to use the words or the kind.
+        python_name: the Python client's name of the field; "" for `name`.
         file_word: the word of a choice for which the command line takes the name of a file; "" for none.
         detail: whether it is one of the fields that few people need: losses and optimiser.
     """
@@ -105,6 +106,7 @@ class RecipeField:
     texture: bool = True
     option: str = ""
     metavar: str = ""
+    python_name: str = ""
     file_word: str = ""
     detail: bool = False
 

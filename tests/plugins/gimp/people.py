@@ -131,7 +131,7 @@ chosen = {
     "server": GIVEN["server"],
     "token-file": "/share/token",
     "style": GIVEN["style"],
-    "longest-side": 512,
+    "size": 512,
     "strength": 30,
     "effort": "standard",
 }

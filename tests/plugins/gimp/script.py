@@ -80,7 +80,7 @@ image.convert_grayscale()
 image.convert_precision(Gimp.Precision.U16_NON_LINEAR)
 layer = image.get_layers()[0]
 layer.set_offsets(-8, 4)
-TOLD["grey"] = stylize(image, style="styles/waves", **{"longest-side": 24, "color": "luminance"})
+TOLD["grey"] = stylize(image, style="styles/waves", size=24, color="luminance")
 TOLD["grey precision"] = image.get_precision().value_nick
 
 image = opened("photo.png")

@@ -65,7 +65,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_the_arguments_have_the_ranges_and_words_of_the_recipe(plugin: Any) -> None:
     arguments = plugin.Plugin().do_create_procedure("a name").arguments
-    assert arguments["longest-side"] == (FIELD["longest_side"].least, FIELD["longest_side"].most, 1024)
+    assert arguments["size"] == (FIELD["longest_side"].least, FIELD["longest_side"].most, 1024)
     assert arguments["seed"] == (0, 2**31 - 1, 0)
     assert arguments["strength"] == (0, 100, 50)
     for name in ("effort", "color"):

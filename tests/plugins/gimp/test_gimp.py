@@ -181,7 +181,7 @@ def test_the_dialog_paints_one_layer_above_the_artists_own(used: dict[str, Any])
     assert used["layers"] == ["starry-night, strength 30, seed 0", "subject.png"]
     assert used["own layer as it was"]
     # Painted with what was typed after the first go was cancelled.
-    assert json.loads(used["kept"])["choices"]["longest_side"] == SMALL
+    assert json.loads(used["kept"])["choices"]["size"] == SMALL
 
 
 def test_one_undo_takes_it_away_and_redo_brings_it_back(used: dict[str, Any]) -> None:

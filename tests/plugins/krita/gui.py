@@ -97,7 +97,7 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
         krita.activeWindow().activeView().canvas().setZoomLevel(zoom)
         yield 300
     steps_before = undo.text()
-    docker._set_choices(Choices(strength=60, effort="draft", longest_side=512, seed=3))
+    docker._set_choices(Choices(strength=60, effort="draft", size=512, seed=3))
     docker.on_canvas.setChecked(True)
     docker.styles.choose("styles/starry-night")
     names, before = layers(document), projection(document)
@@ -133,7 +133,7 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     document.setModified(False)
     docker.on_canvas.setChecked(False)
     docker.effort.set_value("fine")
-    docker.longest_side.set_value(512)
+    docker.painted_size.set_value(512)
     steps_before = undo.text()
     docker.go.click()
     run = controller.run
@@ -196,7 +196,7 @@ def gaps(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     ]
     longest = Gaps()
     figures = results["longest_gap_ms"] = {}
-    docker.longest_side.set_value(1024)
+    docker.painted_size.set_value(1024)
     for name, width, height, on_canvas in (
         ("docker", 1024, 768, False),
         ("docker and canvas", 1024, 768, True),

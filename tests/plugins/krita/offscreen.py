@@ -77,7 +77,7 @@ class Stage:
         self.docker = TestDocker(self.host)
         self.docker.resize(300, 940)
         self.docker.show()
-        self.docker.longest_side.addItem("48 pixels", 48)
+        self.docker.painted_size.addItem("48 pixels", 48)
         self.controller = self.host.controller
 
     def start_server(self) -> None:
@@ -165,7 +165,7 @@ def projection(made: Any) -> bytes:
 
 def quick(strength: int = 50, seed: int = 1) -> None:
     """Choices that are painted in a moment."""
-    stage.docker._set_choices(Choices(strength=strength, effort="draft", longest_side=48, seed=seed))
+    stage.docker._set_choices(Choices(strength=strength, effort="draft", size=48, seed=seed))
     stage.docker.content.set_value("visible")
     stage.docker.on_canvas.setChecked(False)
 
@@ -174,7 +174,7 @@ def long() -> None:
     """Choices that take their time."""
     quick()
     stage.docker.effort.set_value("fine")
-    stage.docker.longest_side.set_value(512)
+    stage.docker.painted_size.set_value(512)
 
 
 def picture(name: str) -> None:
@@ -213,7 +213,7 @@ def check_a_picture_is_painted() -> Any:
     with document(128, 128, image=photo) as made:
         quick(strength=60, seed=7)
         stage.docker.styles.choose("styles/starry-night")
-        stage.docker.longest_side.set_value(512)
+        stage.docker.painted_size.set_value(512)
         before = projection(made)
         seen = []
         end = stage.controller.listen(lambda what: seen.append(what) if what == "preview" else None)

@@ -118,7 +118,7 @@ class Dialog:
         dialog.set_ok_label("_Paint")
         dialog.get_scale_entry("strength", 1.0)
         style = dialog.fill_box("style-box", ["style"])
-        choices = dialog.fill_box("choices-box", ["strength", "effort", "color", "longest-side", "seed"])
+        choices = dialog.fill_box("choices-box", ["strength", "effort", "color", "size", "seed"])
         server = dialog.fill_box("server-box", ["server", "token-file", "tls", "ca-file"])
 
         self._styles = Gtk.ListStore(str, str, GdkPixbuf.Pixbuf)

@@ -85,12 +85,12 @@ def add_arguments(procedure):
         "color", "Colo_urs", "Whose colours the result has", colors, usual.color, kept
     )
     procedure.add_int_argument(
-        "longest-side",
-        "Longest si_de",
-        "Of what is painted at most, in pixels; what is larger is enlarged afterwards",
-        int(FIELDS["longest_side"].least),
-        int(FIELDS["longest_side"].most),
-        usual.longest_side,
+        "size",
+        "Si_ze",
+        "Longer side of the painting in pixels, at most; a larger part is painted at this size and enlarged",
+        int(FIELDS["size"].least),
+        int(FIELDS["size"].most),
+        usual.size,
         kept,
     )
     procedure.add_int_argument(

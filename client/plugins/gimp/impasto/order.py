@@ -39,9 +39,7 @@ def order(config):
     Raises:
         ValueError: something is missing; the message is a sentence for people.
     """
-    chosen = {
-        name: config.get_property(name) for name in ("strength", "effort", "color", "longest-side", "seed")
-    }
+    chosen = {name: config.get_property(name) for name in ("strength", "effort", "color", "size", "seed")}
     style = (config.get_property("style") or "").strip()
     if not style:
         raise ValueError("Choose a style: a picture file, or one of the server's styles by its name.")
@@ -132,7 +130,7 @@ class Attempt:
         source = style_source(order.style)
         with open_client(order.server, Timing(patience=PATIENCE)) as client:
             most = client.info().limits.max_longest_side
-            size = plan(part.width, part.height, order.choices.longest_side, most=most)
+            size = plan(part.width, part.height, order.choices.size, most=most)
             pixels = part.scaled(size.painted_width, size.painted_height)
             self._check()
             try:
@@ -141,7 +139,7 @@ class Attempt:
                     source,
                     title=part.title,
                     previews=Previews(format="jpeg", max_side=PREVIEW_SIDE),
-                    longest_side=size.longest_side,
+                    size=size.longest_side,
                     **order.choices.settings(),
                 )
             except NotFound:

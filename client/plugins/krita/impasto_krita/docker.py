@@ -11,7 +11,7 @@ from krita import DockWidget, Krita
 from impasto.hosts import (
     COLORS,
     EFFORTS,
-    LONGEST_SIDES,
+    SIZES,
     Choices,
     Order,
     Server,
@@ -109,8 +109,8 @@ class ImpastoDocker(DockWidget):
         self.strength.setToolTip("How much of the style: 0 keeps your picture, 100 is nearly all style")
         self.effort = Choice(labelled(EFFORTS))
         self.color = Choice(labelled(COLORS))
-        self.longest_side = Choice([(side, f"{side} pixels", "") for side in LONGEST_SIDES])
-        self.longest_side.setToolTip("Longer side that is painted at most; what is larger is enlarged")
+        self.painted_size = Choice([(side, f"{side} pixels", "") for side in SIZES])
+        self.painted_size.setToolTip("Longer side that is painted at most; what is larger is enlarged")
         self.seed = QtWidgets.QSpinBox()
         self.seed.setRange(*seed_range(LARGEST_SPIN))
         self.seed.setToolTip("The same seed and choices give the same picture")
@@ -131,7 +131,7 @@ class ImpastoDocker(DockWidget):
         form.addRow("Effort", self.effort)
         form.addRow("Colours", self.color)
         form.addRow("Paint", self.content)
-        form.addRow("Up to", self.longest_side)
+        form.addRow("Up to", self.painted_size)
         form.addRow("Seed", seed)
         for changed in (
             self.strength.changed,
@@ -139,7 +139,7 @@ class ImpastoDocker(DockWidget):
             self.color.currentIndexChanged,
         ):
             changed.connect(lambda *_: self._steer())
-        for changed in (self.longest_side.currentIndexChanged, self.content.currentIndexChanged):
+        for changed in (self.painted_size.currentIndexChanged, self.content.currentIndexChanged):
             changed.connect(lambda *_: self._look(anew=True))
 
         self.status = wrapped()
@@ -263,7 +263,7 @@ class ImpastoDocker(DockWidget):
             done = run is not None and run.state in ("failed", "cancelled")
             self.bar.setValue(0 if done else round(1000 * (fraction or 0.0)))
         self.seed.setEnabled(not painting)
-        self.longest_side.setEnabled(not painting)
+        self.painted_size.setEnabled(not painting)
         self.content.setEnabled(not painting)
         self._show_picture()
 
@@ -300,7 +300,7 @@ class ImpastoDocker(DockWidget):
             self.size.setText("Nothing in the picture is selected.")
             return
         try:
-            size = plan(box[2], box[3], self.longest_side.value, most=self._most())
+            size = plan(box[2], box[3], self.painted_size.value, most=self._most())
         except ValueError as error:
             self.size.setText(str(error))
             return
@@ -316,7 +316,7 @@ class ImpastoDocker(DockWidget):
             strength=self.strength.value,
             effort=self.effort.value,
             color=self.color.value,
-            longest_side=self.longest_side.value,
+            size=self.painted_size.value,
             seed=self.seed.value(),
         )
 
@@ -330,7 +330,7 @@ class ImpastoDocker(DockWidget):
                 raise ValueError("Choose a style first.")
             layer = self._layer(document)
             region = canvas.region(document, layer)
-            size = plan(region.box[2], region.box[3], self.longest_side.value, most=self._most())
+            size = plan(region.box[2], region.box[3], self.painted_size.value, most=self._most())
             image = canvas.read(document, region.box, layer)
             order = Order(
                 content=lambda: pixels.raw_pixels(image, size.painted_width, size.painted_height),
@@ -501,7 +501,7 @@ class ImpastoDocker(DockWidget):
         self.strength.set_value(choices.strength)
         self.effort.set_value(choices.effort)
         self.color.set_value(choices.color)
-        self.longest_side.set_value(choices.longest_side)
+        self.painted_size.set_value(choices.size)
         self.seed.setValue(choices.seed)
 
     def _say(self, sentence: str) -> None:
