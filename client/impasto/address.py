@@ -1,4 +1,4 @@
-"""Where a server is, in words for people: "host:port", "host", "[::1]:port" or "unix:/path"."""
+"""Addresses of servers, as people write them: "host:port", "host", "[::1]:port" or "unix:/path"."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ _HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+(%\w+)?\]|[\w.-]+)(:(?P<p
 
 
 def parse(address: str) -> str:
-    """The address in full: "host:port", "[v6]:port" or "unix:/path".
+    """Return an address in full: "host:port", "[v6]:port" or "unix:/path".
 
     Raises:
-        ValueError: it is none of these, with a sentence that says what is accepted.
+        TypeError: it is no text.
+        ValueError: it is no address; the message says what is accepted.
     """
+    if not isinstance(address, str):
+        raise TypeError(f"an address cannot be {address!r}; give 'HOST:PORT', 'HOST' or 'unix:/path'")
     if address.startswith("unix:"):
         path = address[len("unix:") :]
         if not path or "\0" in path:
@@ -25,7 +28,13 @@ def parse(address: str) -> str:
         return f"[{address}]:{DEFAULT_PORT}"
     match = _HOST_AND_PORT.fullmatch(address)
     if match is None:
-        raise ValueError(f"{address!r} is not an address; give HOST:PORT, HOST or unix:/path")
+        without = re.sub("^[A-Za-z][A-Za-z0-9+.-]*://", "", address).rstrip("/")
+        meant = (
+            f" without a scheme: {without}"
+            if without != address and _HOST_AND_PORT.fullmatch(without)
+            else ""
+        )
+        raise ValueError(f"{address!r} is not an address; give HOST:PORT, HOST or unix:/path{meant}")
     host, port = match["host"], int(match["port"] or DEFAULT_PORT)
     if host.startswith("[") and not _is_ipv6(host[1:-1]):
         raise ValueError(f"{address!r} has no IPv6 address between its brackets")
@@ -35,7 +44,7 @@ def parse(address: str) -> str:
 
 
 def is_local(parsed: str) -> bool:
-    """Whether an address from `parse` stays on this machine."""
+    """Return whether an address from `parse` is on this machine."""
     if parsed.startswith("unix:"):
         return True
     host = parsed.rpartition(":")[0].strip("[]")

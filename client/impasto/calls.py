@@ -1,7 +1,4 @@
-"""Every call of the service, with all that a client does by itself: as steps, without I/O of its own.
-
-`impasto.Client` carries them out with threads; the same steps serve asyncio and any transport.
-"""
+"""Every call of the service, with the retries, reconnections and checks of a client, as steps without I/O."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Generator
+from numbers import Real
 from typing import Any, TypeAlias
 
 from impasto import images, wire
@@ -36,26 +34,28 @@ from impasto.watching import Watched
 DEFAULT_TIMEOUT = 10.0
 DEFAULT_PATIENCE = 60.0
 SILENCE = 45.0
-"""Seconds without a message after which a stream counts as broken; a server sends a heartbeat after 15."""
+"""Seconds without a message after which a stream counts as broken. A server sends a heartbeat after 15."""
 LINGER = 30.0
-"""Seconds that a job outlives a caller who lost the stream, and in which he can come back."""
+"""Seconds for which a job goes on without its caller, who can reconnect until then."""
 CANCEL_TIMEOUT = 5.0
-"""Seconds that someone who leaves a job waits at most for the server to know."""
+"""Longest wait, in seconds, for the server to learn that a caller leaves a job."""
 INLINE_BYTES = 3 * 2**20
-"""Size of a request beyond which its largest images are uploaded first. By gRPC's own defaults 4 MiB is too
-much."""
+"""Largest request in bytes that is sent with its images. Larger ones get their largest images uploaded first.
+gRPC's default limit is 4 MiB."""
 UPLOAD_PIECE = 256 * 2**10
+"""Bytes in one message of an upload."""
 UPLOAD_STRETCH = 4 * 2**20
-"""Bytes uploaded in one call, so that a slow line does not meet the call's deadline and progress is known."""
+"""Bytes that one call uploads: few enough for a slow line to meet the call's deadline."""
 UPLOAD_TIMEOUT = 60.0
+"""Deadline in seconds of a call that uploads."""
 LONGEST = 30 * 86400.0
-"""Seconds that a deadline lies ahead at most, the longest that a server gives. What is to take longer has
-none: stacks take a deadline that is beyond what they can count for one that has passed."""
+"""Longest deadline in seconds, as servers have it. A longer one is left out: gRPC stacks may take a deadline
+that they cannot represent for one that has passed."""
 EMPTY_STREAMS = 8
-"""Streams that the server may end one after the other, without a word new, before it counts as broken."""
+"""Consecutive streams without a new message after which the server counts as broken."""
 
 Following: TypeAlias = "Generator[AnyStep | Event, Any, Picture]"
-"""Steps, and events for the caller between them, to a picture."""
+"""Steps to a picture, with events for the caller between them."""
 
 
 class Calls:
@@ -63,10 +63,10 @@ class Calls:
 
     Args:
         endpoint: the server.
-        timeout: deadline of every call with one answer, in seconds, over all attempts.
-        patience: how long to go on without contact, in seconds.
-        dials: whether the transport connects to the address itself, so that a socket of our own can find out
-            why it failed.
+        timeout: deadline of each call with one answer, in seconds, over all attempts.
+        patience: how long to go on without contact to the server, in seconds.
+        dials: whether the transport connects to the address itself. If so, a socket opened here can find out
+            why the transport failed.
 
     Raises:
         ValueError: a time is not above 0.
@@ -74,8 +74,8 @@ class Calls:
 
     def __init__(self, endpoint: Endpoint, *, timeout: float, patience: float, dials: bool) -> None:
         for name, seconds in (("timeout", timeout), ("patience", patience)):
-            if not seconds > 0:
-                raise ValueError(f"{name} is {seconds:g}; give seconds above 0, or math.inf for no end")
+            if not _is_positive(seconds):
+                raise ValueError(f"{name} is {seconds!r}; give seconds above 0, or math.inf for no limit")
         self.address = endpoint.address
         self._endpoint = endpoint
         self._dials = dials
@@ -88,10 +88,10 @@ class Calls:
     def unary(
         self, method: Method[Request, Response], request: Request, *, timeout: float | None = None
     ) -> Steps[Response]:
-        """Makes a call that is safe to repeat, again and again as long as the server is not available.
+        """Makes a call that is safe to repeat; repeats it while the server is unavailable.
 
         Raises:
-            ImpastoError: it failed, or there was no answer in time.
+            ImpastoError: the call failed, or there was no answer in time.
         """
         patience = Patience(self.timeout if timeout is None else timeout)
         patience.lost()
@@ -110,7 +110,7 @@ class Calls:
         return wire.job((yield from self.unary(wire.GET_JOB, pb.GetJobRequest(name=name))))
 
     def jobs(self, request: pb.ListJobsRequest) -> Steps[tuple[list[Job], pb.ListJobsRequest | None]]:
-        """A page of jobs, and the request for the next one; None after the last."""
+        """Returns a page of jobs and the request for the next page; None after the last."""
         response = yield from self.unary(wire.LIST_JOBS, request)
         following = pb.ListJobsRequest()
         following.CopyFrom(request)
@@ -120,7 +120,7 @@ class Calls:
     def styles(
         self, request: pb.ListStylesRequest
     ) -> Steps[tuple[list[NamedStyle], pb.ListStylesRequest | None]]:
-        """A page of styles, and the request for the next one; None after the last."""
+        """Returns a page of styles and the request for the next page; None after the last."""
         response = yield from self.unary(wire.LIST_STYLES, request)
         following = pb.ListStylesRequest(page_size=request.page_size, page_token=response.next_page_token)
         found = [wire.named_style(style) for style in response.styles]
@@ -145,7 +145,7 @@ class Calls:
         return wire.job((yield from self.unary(wire.CANCEL_JOB, request, timeout=timeout)))
 
     def delete(self, name: str) -> Steps[None]:
-        """Deletes a job. One that an attempt without an answer may have deleted is deleted."""
+        """Deletes a job. If an attempt without an answer may have deleted it, NOT_FOUND counts as success."""
         patience = Patience(self.timeout)
         patience.lost()
         maybe_done = False
@@ -167,12 +167,12 @@ class Calls:
     # Images.
 
     def lighten(self, spec: pb.JobSpec) -> Steps[None]:
-        """Uploads the largest images of a specification that is too large to send, and names them instead.
+        """Makes a specification small enough to send: uploads its largest images and refers to them.
 
         Raises:
             ImpastoError: an upload failed.
         """
-        # Raw pixels become a PNG, which takes a moment: only where they have to go by themselves.
+        # Coding raw pixels as a PNG takes time, so it is done only for an upload.
         files = [image for image in wire.images(spec) if image.WhichOneof("source") in ("encoded", "raw")]
         for image in sorted(files, key=lambda image: image.ByteSize(), reverse=True):
             if spec.ByteSize() <= INLINE_BYTES:
@@ -183,10 +183,10 @@ class Calls:
             image.sha256 = uploaded.sha256
 
     def upload(self, data: bytes) -> Steps[UploadedImage]:
-        """Uploads an image's file, from where the server has it already on.
+        """Uploads an image's file, except for the bytes that the server has already.
 
         Raises:
-            ImpastoError: it is refused, or contact was lost for too long.
+            ImpastoError: the server refused it, or contact was lost for too long.
         """
         sha256 = hashlib.sha256(data).hexdigest()
         patience = Patience(self.patience)
@@ -200,7 +200,7 @@ class Calls:
                 timeout = UPLOAD_TIMEOUT if asked else self.timeout
                 answer: pb.UploadImageResponse = yield Send(wire.UPLOAD_IMAGE, requests, timeout)
             except TransportError as error:
-                # Where the server stands after that, it has to say again.
+                # Ask the server again how much it has.
                 asked, offset = False, 0
                 if error.code not in ("FAILED_PRECONDITION", "DEADLINE_EXCEEDED"):
                     yield Sleep((yield from self._delay(error, patience)))
@@ -215,21 +215,21 @@ class Calls:
                     known = offset
                     patience.heard(news=True)
                     continue
-                told = DataLoss(f"the upload does not get beyond {offset} of {len(data)} bytes")
+                told = DataLoss(f"the upload stopped at {offset} of {len(data)} bytes")
             yield Sleep(patience.delay(told))
 
     def download(self, request: pb.DownloadImageRequest) -> Steps[CodedImage]:
-        """An image, whole and checked.
+        """Downloads an image and checks it.
 
         Raises:
-            ImpastoError: there is none, it was damaged, or contact was lost for too long.
+            ImpastoError: there is no such image, it was damaged, or contact was lost for too long.
         """
         pieces = Pieces()
         yield from self._download(request, pieces)
         return pieces.image()
 
     def _download(self, request: pb.DownloadImageRequest, pieces: Pieces) -> Steps[None]:
-        """Adds to the pieces what is missing."""
+        """Downloads the pieces that are missing."""
         patience = Patience(self.patience)
         while not pieces.complete:
             request.offset = pieces.received
@@ -247,7 +247,7 @@ class Calls:
                 if not pieces.complete:
                     yield Sleep(patience.delay(DataLoss(pieces.missing())))
             except TransportError as error:
-                # A newer preview, or a result coded anew, may be shorter than what is here.
+                # A newer preview, or a result that was coded again, may be shorter than the bytes received.
                 if error.code == "INVALID_ARGUMENT" and pieces.received:
                     pieces.forget()
                     yield Sleep(patience.delay(self.error(error)))
@@ -259,10 +259,10 @@ class Calls:
     def stylize(
         self, watched: Watched, request: pb.StylizeRequest, *, timeout: float | None = None
     ) -> Following:
-        """Has a picture painted, and tells what happens until it is there.
+        """Creates a job and follows it to its picture.
 
         Raises:
-            ImpastoError: it is refused, failed, was cancelled, or contact was lost for too long.
+            ImpastoError: the job was refused, failed or was cancelled, or contact was lost for too long.
         """
         request.request_id = request.request_id or str(uuid.uuid4())
         deadline = _deadline(timeout)
@@ -270,19 +270,19 @@ class Calls:
         return (yield from self._follow(watched, request, deadline))
 
     def watch(self, watched: Watched, *, previews: bool = True, timeout: float | None = None) -> Following:
-        """Tells what happens to a job, `watched.name`, until its picture is there.
+        """Follows the job `watched.name` to its picture.
 
         Raises:
-            ImpastoError: it failed, was cancelled, or contact was lost for too long.
+            ImpastoError: the job failed or was cancelled, or contact was lost for too long.
         """
         deadline = _deadline(timeout)
         return (yield from self._follow(watched, None, deadline, omit_previews=not previews))
 
     def abandon(self, watched: Watched) -> Steps[None]:
-        """Cancels a job whose caller leaves. What goes wrong is passed over: the server does it too."""
+        """Cancels a job whose caller leaves. Ignores errors: the server cancels such a job itself."""
         try:
             if not watched.name and watched.asked is not None:
-                # It may just have been accepted: the same request again tells its name.
+                # The server may just have accepted it: repeating the request returns its name.
                 yield Begin(wire.STYLIZE, watched.asked, CANCEL_TIMEOUT)
                 response: pb.StylizeResponse | None = yield Receive(CANCEL_TIMEOUT)
                 if response is not None:
@@ -316,7 +316,7 @@ class Calls:
                     name=watched.name, after_sequence=watched.sequence, omit_previews=omit_previews
                 )
                 yield Begin(wire.WATCH_JOB, request, left)
-                # A server answers at once with the job as it is.
+                # A server answers at once with the job's state.
                 timeout = self.timeout
             try:
                 while True:
@@ -341,14 +341,14 @@ class Calls:
                     break
                 if deadline is not None and error.code == "DEADLINE_EXCEEDED":
                     raise self.error(error) from None
-                # An answer that takes too long is no more than a connection that broke.
+                # An answer that takes too long counts as a broken connection.
                 delay = yield from self._delay(error, patience, broke=bool(watched.name))
             else:
                 if lost is None:
                     break
                 delay = patience.delay(lost)
             if deadline is not None and time.monotonic() + delay >= deadline:
-                raise DeadlineExceeded("the painting took longer than was allowed")
+                raise DeadlineExceeded("the painting took longer than its timeout")
             yield Sleep(delay)
         job = watched.succeeded()
         if not pieces.complete:
@@ -356,7 +356,11 @@ class Calls:
         return pieces.picture(job)
 
     def _ended(self, watched: Watched, patience: Patience) -> ImpastoError | None:
-        """Why a stream that ended OK is to be taken up again; None if it is not."""
+        """Returns why to reconnect after a stream that ended with OK; None if its job is final.
+
+        Raises:
+            DataLoss: the server keeps ending streams before the job is final.
+        """
         if watched.is_final:
             return None
         if watched.resume_delay is not None:
@@ -369,15 +373,15 @@ class Calls:
     # Errors.
 
     def _delay(self, error: TransportError, patience: Patience, *, broke: bool = False) -> Steps[float]:
-        """Seconds after which a call that failed is worth making again.
+        """Returns the seconds after which to repeat a failed call.
 
         Raises:
-            ImpastoError: it is not, or it was tried for long enough.
+            ImpastoError: repeating cannot help, or it was repeated for long enough.
         """
         told = self.error(error, broke=broke)
         if error.code != "UNAVAILABLE":
             raise told
-        # Where nobody ever answered, the address is wrong, or no server has been started.
+        # If nothing ever answered, the address is wrong or no server was started.
         if not self._contacted and not told.reason:
             finding: Finding | None = (yield Diagnose(self._endpoint)) if self._dials else None
             if finding is not None:
@@ -395,14 +399,14 @@ class Calls:
         return Unreachable(said, cause=finding.cause, remedy=finding.remedy)
 
     def error(self, error: TransportError, *, broke: bool = False) -> ImpastoError:
-        """The error of a call; in words of our own where it is the transport's and not the server's.
+        """Returns the error of a call. A transport's own error is put into our words.
 
         Args:
-            broke: there was contact before, on the same errand.
+            broke: whether there was contact before, for the same painting or transfer.
         """
         told = from_call(error.code, error.message, error.details)
         if isinstance(told, Unauthenticated) and not self._endpoint.metadata:
-            return _said(told, f"{told.message}; the server at {self.address} asks for a token")
+            return _said(told, f"{told.message}; the server at {self.address} needs a token")
         if told.reason:
             return told
         # "failed to connect to all addresses; last error: UNKNOWN: ipv4:…: Connection refused (111)"
@@ -421,12 +425,16 @@ class Calls:
 
 
 def _deadline(timeout: float | None) -> float | None:
-    """When so many seconds are over, as `time.monotonic` tells it; None for never."""
+    """The time, on the clock of `time.monotonic`, after this many seconds; None for never."""
     if timeout is None:
         return None
-    if not timeout > 0:
-        raise invalid_field("timeout", f"is {timeout:g}; give seconds above 0, or None for no limit")
+    if not _is_positive(timeout):
+        raise invalid_field("timeout", f"is {timeout!r}; give seconds above 0, or None for no limit")
     return time.monotonic() + timeout
+
+
+def _is_positive(seconds: object) -> bool:
+    return isinstance(seconds, Real) and seconds > 0
 
 
 def _said(error: ImpastoError, message: str) -> ImpastoError:
@@ -441,7 +449,7 @@ def _said(error: ImpastoError, message: str) -> ImpastoError:
 
 
 def _parts(message: Any) -> tuple[pb.JobEvent | None, pb.ImageChunk | None]:
-    """The event and the piece of the picture in a message of `Stylize` or `WatchJob`."""
+    """The event, or the piece of the picture, in a message of `Stylize` or `WatchJob`."""
     if isinstance(message, pb.JobEvent):
         return message, None
     kind = message.WhichOneof("payload")

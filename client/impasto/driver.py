@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Generator
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from impasto.job import Event
-from impasto.steps import AnyStep, Begin, Call, Diagnose, Receive, Send, Sleep, Step, Steps
+from impasto.steps import AnyStep, Begin, Call, Diagnose, Receive, Send, Sleep, Step, Steps, Work
 from impasto.transport import Stream, Transport, TransportError
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class Interrupted(Exception):
     """`Driver.interrupt` was called."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Done(Generic[T]):
+    """The steps ended with a result."""
+
+    result: T
 
 
 class Driver:
@@ -27,45 +35,42 @@ class Driver:
         self._stream: Stream[Any] | None = None
 
     def run(self, steps: Steps[T]) -> T:
-        """Carries out all the steps.
+        """Carries out all the steps and returns their result.
 
         Raises:
             ImpastoError: as the steps do.
         """
         try:
-            self.advance(steps, first=True)
-        except StopIteration as done:
-            result: T = done.value
-            return result
+            done = self.advance(steps)
         finally:
             self.leave()
-        raise TypeError("steps of a single result have no events")
+        assert isinstance(done, Done), "steps to a single result have no items"
+        return done.result
 
-    def advance(self, steps: Generator[AnyStep | Event, Any, Any], *, first: bool = False) -> Event:
-        """Carries out steps up to the next event.
-
-        Args:
-            first: nothing of the steps has been carried out.
+    def advance(self, steps: Generator[AnyStep | Item, Any, T]) -> Item | Done[T]:
+        """Carries out steps up to the next item that is no step, or to the result.
 
         Raises:
-            StopIteration: there are no more; its value is their result.
             Interrupted: `interrupt` was called.
             ImpastoError: as the steps do.
         """
-        step = next(steps) if first else steps.send(None)
-        while isinstance(step, Step):
-            try:
-                outcome = self._carry_out(step)
-            except TransportError as error:
-                if self._interrupted.is_set():
-                    raise Interrupted from None
-                step = steps.throw(error)
-            else:
-                step = steps.send(outcome)
+        try:
+            step = next(steps)
+            while isinstance(step, Step):
+                try:
+                    outcome = self._carry_out(step)
+                except TransportError as error:
+                    if self._interrupted.is_set():
+                        raise Interrupted from None
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(outcome)
+        except StopIteration as done:
+            return Done(done.value)
         return step
 
     def interrupt(self) -> None:
-        """Ends what is under way, from any thread."""
+        """Ends the errand, from any thread."""
         self._interrupted.set()
         self.leave()
 
@@ -91,7 +96,7 @@ class Driver:
             stream = self._transport.stream(step.method, step.request, timeout=step.timeout)
             with self._lock:
                 self._stream = stream
-            # Whoever interrupted meanwhile has left the stream before.
+            # An interruption in the meantime has left the stream before this one.
             if self._interrupted.is_set():
                 stream.cancel()
             return None
@@ -99,6 +104,8 @@ class Driver:
             from impasto import diagnosis
 
             return diagnosis.find(step.endpoint)
+        if isinstance(step, Work):
+            return step.do()
         assert isinstance(step, Sleep)
         self._interrupted.wait(step.seconds)
         return None

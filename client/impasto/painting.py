@@ -1,4 +1,4 @@
-"""A painting in the making."""
+"""A painting in progress."""
 
 from __future__ import annotations
 
@@ -7,56 +7,33 @@ import threading
 from collections.abc import Iterator
 from types import TracebackType
 
-from impasto.calls import Calls, Following
-from impasto.driver import Driver, Interrupted
-from impasto.errors import ImpastoError, JobCancelled, Unavailable
-from impasto.job import Event, Job, Progress
+from impasto.api import Begun
+from impasto.base_painting import BasePainting
+from impasto.calls import Calls
+from impasto.driver import Done, Driver, Interrupted
+from impasto.errors import ImpastoError
+from impasto.job import Event
 from impasto.picture import Picture
 from impasto.transport import Transport
-from impasto.watching import Watched
 
 
-class Painting:
-    """A painting in the making: iterate over it to watch, ask for the `result` when it is to be done.
+class Painting(BasePainting):
+    """A painting in progress: iterate over it to watch it, call `result` to wait for the finished picture.
 
-    Iterating gives `JobChanged`, `Progress` and `Preview` events as they come and raises an `ImpastoError` if
-    the job fails, is cancelled, or the server is out of reach for too long; a connection that breaks, or a
-    server that is started anew, only makes it wait. From `Client.stylize`, without `keep_running`, the job is
-    the caller's own: leaving the `with` block before the end cancels it, and an exception while waiting,
-    Ctrl-C above all, does too. Otherwise that only stops watching.
+    Iterating gives `JobChanged`, `Progress` and `Preview` events. It raises an `ImpastoError` if the job
+    fails or is cancelled, or if contact to the server is lost for longer than the client's `patience`; if a
+    connection breaks or the server restarts, it only waits. A job from `Client.stylize` without
+    `keep_running` is owned by
+    its caller: leaving the `with` block before the end, or an exception while waiting (such as Ctrl-C),
+    cancels it. Any other job goes on.
     """
 
-    def __init__(
-        self, calls: Calls, transport: Transport, watched: Watched, following: Following, *, owned: bool
-    ) -> None:
-        self._calls = calls
+    def __init__(self, calls: Calls, transport: Transport, begun: Begun) -> None:
+        super().__init__(calls, begun)
         self._transport = transport
-        self._watched = watched
-        self._following = following
         self._driver = Driver(transport)
-        self._owned = owned
-        self._picture: Picture | None = None
-        self._error: ImpastoError | None = None
         self._cancelling = threading.Lock()
-        self._abandoned = False
-        self._given_up: ImpastoError | None = None
-        self._first: Event | None = self._next_event(first=True)
-
-    @property
-    def job(self) -> Job:
-        """The job as the server last told."""
-        assert self._watched.job is not None
-        return self._watched.job
-
-    @property
-    def progress(self) -> Progress | None:
-        """The newest numbers; None before the first."""
-        return self._watched.progress
-
-    @property
-    def skipped_previews(self) -> int:
-        """Previews that newer ones replaced on the way, so far."""
-        return self._watched.skipped_previews
+        self._first = self._next_event()
 
     def __iter__(self) -> Iterator[Event]:
         return self
@@ -69,37 +46,26 @@ class Painting:
         return event
 
     def result(self) -> Picture:
-        """Waits for the picture. Events not yet taken are passed over.
-
-        Raises:
-            JobCancelled: the job was cancelled.
-            ImpastoError: the job failed, or the server was out of reach for too long.
-        """
         for _ in self:
             pass
         assert self._picture is not None
         return self._picture
 
     def cancel(self) -> None:
-        """Cancels the job, from any thread. Harmless when it has ended.
-
-        Returns once the server knows, or after a few seconds without an answer; a job of `stylize` that
-        nobody watches is then cancelled by the server itself.
-        """
-        self._give_up(JobCancelled("the job was cancelled"))
-        # Whoever closed the transport has to say himself that its jobs are to end.
+        self._give_up(self._cancelled())
+        # A transport that was closed has nothing to say any more.
         with self._cancelling, contextlib.suppress(ValueError, OSError):
-            # What could not be told within the time for it cannot be told a second time either.
-            if self._picture is None and not self._abandoned and not isinstance(self._error, Unavailable):
-                self._abandoned = True
+            if self._is_to_be_cancelled():
                 Driver(self._transport).run(self._calls.abandon(self._watched))
 
     def leave(self) -> None:
-        """Stops watching, from any thread; the job goes on.
+        self._give_up(self._left())
 
-        One of `stylize`, without `keep_running`, goes on for half a minute if nobody else watches it.
-        """
-        self._give_up(ImpastoError("the job is not watched any more", code="CANCELLED"))
+    def close(self) -> None:
+        if self._owned:
+            self.cancel()
+        else:
+            self.leave()
 
     def __enter__(self) -> Painting:
         return self
@@ -109,39 +75,20 @@ class Painting:
     ) -> None:
         self.close()
 
-    def close(self) -> None:
-        """As leaving the `with` block: cancels the job if it is the caller's own, else stops watching."""
-        if self._owned:
-            self.cancel()
-        else:
-            self.leave()
-
     def _give_up(self, why: ImpastoError) -> None:
-        if self._given_up is None:
-            self._given_up = why
+        self._given_up = self._given_up or why
         self._driver.interrupt()
 
-    def _next_event(self, *, first: bool = False) -> Event | None:
+    def _next_event(self) -> Event | None:
         """The next event; None after the last."""
-        if self._error is not None:
-            raise self._error
-        if self._picture is not None:
+        if self._ended():
             return None
         try:
-            return self._driver.advance(self._following, first=first)
-        except StopIteration as done:
-            picture: Picture = done.value
-            self._picture = picture
-            self._driver.leave()
-            return None
+            event: Event | Done[Picture] = self._driver.advance(self._following)
         except Interrupted:
-            assert self._given_up is not None
-            self._error = self._given_up
-            raise self._error from None
+            raise self._interrupted() from None
         except ImpastoError as error:
-            self._error = error
-            # A server that refused the job, or cannot be reached, has nothing to cancel or cannot be asked.
-            if self._watched.name and not isinstance(error, Unavailable):
+            if self._needs_closing(error):
                 self.close()
             else:
                 self._driver.leave()
@@ -149,3 +96,8 @@ class Painting:
         except BaseException:
             self.close()
             raise
+        if not isinstance(event, Done):
+            return event
+        self._picture = event.result
+        self._driver.leave()
+        return None

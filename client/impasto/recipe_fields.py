@@ -133,17 +133,17 @@ def with_known_settings(recipe: type[T]) -> type[T]:
         check_settings(settings)
         make(self, *values, **settings)
 
-    recipe.__init__ = checked  # type: ignore[method-assign]
+    recipe.__init__ = checked  # type: ignore[method-assign,assignment]
     return recipe
 
 
-def check_settings(settings: Iterable[str], others: Iterable[str] = (), of: str = "setting") -> None:
+def check_settings(settings: Iterable[str], others: Iterable[str] = (), call: str = "") -> None:
     """Check that keywords are fields of a recipe.
 
     Args:
         settings: the keywords.
-        others: keywords that are known besides.
-        of: what the error calls a keyword.
+        others: further keywords that are known.
+        call: the function that takes them, for the error; "" for a recipe.
 
     Raises:
         TypeError: a keyword is unknown; the message names the nearest one.
@@ -153,7 +153,8 @@ def check_settings(settings: Iterable[str], others: Iterable[str] = (), of: str 
     known = [*FIELDS, *others]
     for name in settings:
         if name not in known:
-            raise TypeError(f"unknown {of} {name!r}; {_nearest(name, known)}")
+            unknown = f"{call}() has no argument or setting" if call else "unknown setting"
+            raise TypeError(f"{unknown} {name!r}; {_nearest(name, known)}")
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Who the server is and who calls: TLS and tokens, as plain data."""
+"""TLS and tokens as plain data: they show who the server is, and who calls."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Tls:
-    """How a connection is protected.
+    """Protection of a connection by TLS.
 
     Attributes:
-        ca: file of the certificates (PEM) that vouch for the server; None for those the system trusts.
-        cert, key: files of the caller's own certificate and its private key (PEM), where the server asks
-            for one (mTLS); both or none.
-        server_name: the name in the server's certificate, where it is not the address's.
+        ca: file with the certificates (PEM) that sign the server's; None for those that the system trusts.
+        cert, key: files with the caller's certificate and its private key (PEM), if the server asks for one
+            (mTLS); give both or neither.
+        server_name: the name in the server's certificate; None if it is the name in the address.
 
     Raises:
         ValueError: only one of `cert` and `key` is given.
@@ -37,13 +37,13 @@ class Tls:
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):
             given, missing = ("cert", "key") if self.key is None else ("key", "cert")
-            raise ValueError(f"{given} is given without {missing}; give both, or none of them")
+            raise ValueError(f"{given} is given without {missing}; give both or neither")
 
     def check_files(self) -> None:
-        """Makes sure that the files can be read as often as needed: by the transport, and to find a fault.
+        """Checks that the files can be read several times: by the transport, and for diagnosis.
 
         Raises:
-            OSError: one cannot; `strerror` says why, and what to do where that helps.
+            OSError: a file cannot; `strerror` says why and what to do.
         """
         for file in (self.ca, self.cert, self.key):
             if file is not None and stat.S_ISFIFO(check_readable(file)):
@@ -52,12 +52,13 @@ class Tls:
 
 
 def ssl_context(tls: Tls) -> ssl.SSLContext:
-    """How Python's own sockets protect a connection.
+    """Return the TLS settings for Python's own sockets.
 
     Raises:
-        OSError: a file cannot be read; ssl.SSLError, which is one, if there is in it what should not be.
+        OSError: a file cannot be read.
+        ssl.SSLError: a file has no certificate or no key.
     """
-    import ssl  # The command line does without it where nothing is protected.
+    import ssl  # Importing it slows the command line's start.
 
     tls.check_files()
     context = ssl.create_default_context(cafile=None if tls.ca is None else os.fspath(tls.ca))
@@ -71,27 +72,27 @@ def ssl_context(tls: Tls) -> ssl.SSLContext:
 def call_metadata(
     token: str | None, address: str, *, encrypted: bool, allow_plaintext_token: bool
 ) -> tuple[tuple[str, str], ...]:
-    """What goes with every call to show who calls: nothing without a token.
+    """Return the metadata of every call, which shows who calls; empty without a token.
 
     Args:
-        token: the bearer token, as `impasto-server token add` showed it.
-        address: in full, as `impasto.address.parse` gives it.
-        encrypted: whether the connection is protected by TLS.
-        allow_plaintext_token: send the token over an unprotected network all the same.
+        token: the token, as `impasto-server token add` printed it.
+        address: the address in full, as `impasto.address.parse` returns it.
+        encrypted: whether TLS protects the connection.
+        allow_plaintext_token: whether to send the token over a network without TLS.
 
     Raises:
-        ValueError: the token is none, or anyone on the way could read it.
+        ValueError: the token is invalid, or a network would carry it in plaintext.
     """
     if token is None:
         return ()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ValueError(
-            "the token is not one: it is empty, or has spaces or other signs that no token has; give it as "
-            "`impasto-server token add` showed it"
+            "the token is empty, or has spaces or other characters that no token has; give it as "
+            "`impasto-server token add` printed it"
         )
     if not encrypted and not allow_plaintext_token and not is_local(address):
         raise ValueError(
             f"a token is not sent to {address} in plaintext, where anyone on the way can read it; use TLS "
-            "(tls=True), or say allow_plaintext_token=True if the network itself is protected"
+            "(tls=True), or give allow_plaintext_token=True if the network itself is protected"
         )
     return (("authorization", f"Bearer {token}"),)

@@ -1,14 +1,15 @@
-"""What a client does, one step after the other, apart from how the steps are made.
+"""What a client does, as steps without I/O.
 
-Whatever is more than one call (calling again, reconnecting, going on with a broken transfer) is a generator
-that yields steps and is sent their outcome: the same with threads and with asyncio, over any transport.
-Whoever carries the steps out holds at most one stream: beginning one leaves the one before.
+A call that may be repeated, a painting that is followed over several connections, a transfer that is resumed:
+each is a generator that yields steps and is sent their outcomes. Drivers carry the steps out:
+`impasto.driver` with threads, `impasto.aio.driver` with asyncio, over any transport. A driver has at most one
+stream: beginning a stream leaves the one before.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Begin:
 @dataclasses.dataclass(frozen=True)
 class Receive:
     """Wait for the stream's next message; the outcome is the message, None after the last, or a
-    `TransportError`, as when nothing comes for `timeout` seconds."""
+    `TransportError`, for example if nothing comes for `timeout` seconds."""
 
     timeout: float
 
@@ -66,8 +67,15 @@ class Diagnose:
     endpoint: Endpoint
 
 
-Step = (Call, Send, Begin, Receive, Sleep, Diagnose)
-AnyStep: TypeAlias = "Call | Send | Begin | Receive | Sleep | Diagnose"
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Do something that may take a moment, such as reading files; the outcome is what it returns."""
+
+    do: Callable[[], Any]
+
+
+Step = (Call, Send, Begin, Receive, Sleep, Diagnose, Work)
+AnyStep: TypeAlias = "Call | Send | Begin | Receive | Sleep | Diagnose | Work"
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[AnyStep, Any, T]

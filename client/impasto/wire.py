@@ -1,9 +1,9 @@
-"""Between the plain data of the client and the messages of `impasto/v1/style_transfer.proto`."""
+"""Conversions between the client's plain data and the messages of `impasto/v1/style_transfer.proto`."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timezone
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -85,25 +85,28 @@ def job_spec(
     selection: ImageSource | None = None,
     format: str | None = None,
 ) -> pb.JobSpec:
-    """What to paint. Reads the files it names. What is None is not set.
+    """Return what to paint, as a message. Reads the files. Leaves out whatever is None.
 
     Args:
-        format: what the result is kept as: "png" or "png16".
+        format: the format in which the server keeps the result: "png" or "png16".
 
     Raises:
-        InvalidRequest: something cannot even be said in a message.
+        InvalidRequest: a value does not fit into a message.
         OSError: a file cannot be read.
-        TypeError: an image is of a type not accepted.
+        TypeError: an image has an unsupported type.
     """
+    each_style = _each_style(styles)
+    if not each_style:
+        raise invalid_field("spec.styles", "is empty; give at least one painting")
     if start_image is not None and recipe.start is None:
         recipe = dataclasses.replace(recipe, start="image")
     spec = pb.JobSpec(
         content=_image_if_given(content, "spec.content"),
-        styles=[style_message(style, f"spec.styles[{i}]") for i, style in enumerate(_each_style(styles))],
+        styles=[style_message(style, f"spec.styles[{i}]") for i, style in enumerate(each_style)],
         recipe=recipe_message(recipe),
         start_image=_image_if_given(start_image, "spec.start_image"),
         texture=None if texture is None else texture_message(texture),
-        regions=[region_message(region, f"spec.regions[{i}]") for i, region in enumerate(regions)],
+        regions=[region_message(region, f"spec.regions[{i}]") for i, region in enumerate(_list(regions))],
         selection=_image_if_given(selection, "spec.selection"),
     )
     if format is not None:
@@ -112,7 +115,7 @@ def job_spec(
 
 
 def images(spec: pb.JobSpec) -> list[pb.Image]:
-    """Every image of a specification; a change to one changes the specification."""
+    """Return every image of a specification. Changing one of them changes the specification."""
     found = [style.image for style in spec.styles]
     found += [getattr(spec, part) for part in ("content", "start_image", "selection") if spec.HasField(part)]
     for region in spec.regions:
@@ -132,10 +135,13 @@ def stylize_request(
     keep_running: bool = False,
     linger: float = 0,
 ) -> pb.StylizeRequest:
-    """The request of `Stylize`; `linger` in seconds.
+    """Return the request of `Stylize`.
+
+    Args:
+        linger: seconds for which the job goes on after its caller has lost the stream.
 
     Raises:
-        InvalidRequest: something cannot even be said in a message.
+        InvalidRequest: a value does not fit into a message.
     """
     message = pb.StylizeRequest(spec=spec, preview=previews_message(previews), keep_running=keep_running)
     if linger:
@@ -148,10 +154,10 @@ def stylize_request(
 def create_job_request(
     spec: pb.JobSpec, *, previews: Previews | bool, request_id: str, title: str, priority: int
 ) -> pb.CreateJobRequest:
-    """The request of `CreateJob`.
+    """Return the request of `CreateJob`.
 
     Raises:
-        InvalidRequest: something cannot even be said in a message.
+        InvalidRequest: a value does not fit into a message.
     """
     message = pb.CreateJobRequest(spec=spec, preview=previews_message(previews))
     for name, value in (("request_id", request_id), ("title", title), ("priority", priority)):
@@ -167,11 +173,11 @@ def update_job_request(
     priority: int | None = None,
     previews: Previews | bool | None = None,
 ) -> pb.UpdateJobRequest:
-    """The request of `UpdateJob` that changes what is given: a setting that is None back to its default.
+    """Return the request of `UpdateJob` that changes what is given. A setting that is None gets its default.
 
     Raises:
-        InvalidRequest: nothing is given, or something cannot even be said in a message.
-        TypeError: a setting is none of a recipe's.
+        InvalidRequest: nothing is given, or a value does not fit into a message.
+        TypeError: a setting is unknown.
     """
     job = pb.Job(name=name, recipe=recipe_message(Recipe(**settings), "job.recipe"))
     paths = [f"recipe.{FIELDS[setting].wire_name}" for setting in settings]
@@ -195,13 +201,13 @@ def update_job_request(
 
 
 def list_jobs_request(states: Sequence[str]) -> pb.ListJobsRequest:
-    """The request of `ListJobs` for jobs in these states; none for all.
+    """Return the request of `ListJobs` for jobs in these states; empty for all.
 
     Raises:
         InvalidRequest: there is no such state.
     """
     request = pb.ListJobsRequest(page_size=200)
-    for state in states:
+    for state in [states] if isinstance(states, str) else states:
         try:
             request.states.append(_number(pb.JobState, state))  # type: ignore[arg-type]
         except ValueError:
@@ -211,29 +217,33 @@ def list_jobs_request(states: Sequence[str]) -> pb.ListJobsRequest:
 
 
 def get_preview_request(name: str, after_sequence: int, wait: float) -> pb.GetPreviewRequest:
-    """The request of `GetPreview`; `wait` in seconds."""
-    return pb.GetPreviewRequest(name=name, after_sequence=after_sequence, wait=_duration(wait, "wait"))
+    """Return the request of `GetPreview`; `wait` is in seconds.
+
+    Raises:
+        InvalidRequest: a value does not fit into a message.
+    """
+    request = pb.GetPreviewRequest(name=name, wait=_duration(wait, "wait"))
+    _set_field(request, "after_sequence", after_sequence, "")
+    return request
 
 
-def download_request(
-    *,
-    result_of: str | None = None,
-    preview_of: str | None = None,
-    sha256: str | None = None,
-    format: str | None = None,
-) -> pb.DownloadImageRequest:
-    """The request of `DownloadImage`, from the first byte on.
+def download_request(sources: Mapping[str, str], *, format: str | None = None) -> pb.DownloadImageRequest:
+    """Return the request of `DownloadImage`, from the first byte on.
+
+    Args:
+        sources: what to download, as one of "result_of", "preview_of" and "sha256".
 
     Raises:
         InvalidRequest: not exactly one source is given, or there is no such format.
     """
-    sources = {"result_of": result_of, "preview_of": preview_of, "sha256": sha256}
-    given = {name: value for name, value in sources.items() if value is not None}
-    if len(given) != 1:
+    if len(sources) != 1:
         raise invalid_field(
-            "source", f"is {' and '.join(given) or 'missing'}; give one of {', '.join(sources)}"
+            "source",
+            f"is {' and '.join(sources) or 'missing'}; give one of result_of, preview_of, sha256",
         )
-    request = pb.DownloadImageRequest(**given)  # type: ignore[arg-type]
+    request = pb.DownloadImageRequest()
+    for name, value in sources.items():
+        _set_field(request, name, value, "")
     if format is not None:
         request.format = _format_number(format, "format")
     return request
@@ -242,7 +252,7 @@ def download_request(
 def upload_requests(
     data: bytes, sha256: str, offset: int, *, length: int, piece: int
 ) -> Iterator[pb.UploadImageRequest]:
-    """The messages that send `length` bytes of an image, from `offset` on, in pieces."""
+    """Yield the messages that send `length` bytes of an image from `offset` on, `piece` bytes in each."""
     end = min(offset + length, len(data))
     first = pb.UploadImageRequest(sha256=sha256, size_bytes=len(data), offset=offset)
     if offset >= end:
@@ -254,7 +264,11 @@ def upload_requests(
 
 
 def recipe_message(recipe: Recipe, path: str = "spec.recipe") -> pb.Recipe:
-    """A recipe with only those fields set that are not None; `path` is where it stands in the request."""
+    """Return a recipe as a message, without the fields that are None; `path` is its place in the request.
+
+    Raises:
+        InvalidRequest: a value does not fit into a message, or both an effort and evaluations are given.
+    """
     if recipe.effort is not None and recipe.evaluations is not None:
         raise invalid_field(
             f"{path}.effort", "cannot be combined with a number of evaluations; give one of them"
@@ -273,7 +287,7 @@ def recipe_message(recipe: Recipe, path: str = "spec.recipe") -> pb.Recipe:
 
 
 def texture_message(size: tuple[int, int]) -> pb.TextureSize:
-    """The width and height of a texture, in pixels."""
+    """Return the width and height of a texture, in pixels, as a message."""
     try:
         width, height = size
     except (TypeError, ValueError):
@@ -285,7 +299,9 @@ def texture_message(size: tuple[int, int]) -> pb.TextureSize:
 
 
 def region_message(region: Region, path: str) -> pb.Region:
-    """A region; `path` is where it stands in the request."""
+    """Return a region as a message; `path` is its place in the request."""
+    if not isinstance(region, Region):
+        raise invalid_field(path, f"cannot be {_type(region)}; give an impasto.Region(mask, style=0)")
     message = pb.Region(
         content_mask=image_message(region.content_mask, f"{path}.content_mask"),
         style_mask=_image_if_given(region.style_mask, f"{path}.style_mask"),
@@ -295,7 +311,11 @@ def region_message(region: Region, path: str) -> pb.Region:
 
 
 def previews_message(previews: Previews | bool) -> pb.PreviewOptions:
-    """Which previews to send; False for none, True for the server's choice."""
+    """Return which previews to send, as a message; False for none, True for the server's choice."""
+    if not isinstance(previews, (bool, Previews)):
+        raise invalid_field(
+            "preview", f"cannot be {previews!r}; give True, False or impasto.Previews(format='jpeg')"
+        )
     message = pb.PreviewOptions(disabled=previews is False)
     if isinstance(previews, Previews):
         if previews.min_interval is not None:
@@ -313,7 +333,9 @@ def _image_if_given(source: ImageSource | None, path: str) -> pb.Image | None:
 
 
 def style_message(source: StyleSource, path: str) -> pb.Style:
-    """A style and its weight; `path` is where it stands in the request."""
+    """Return a style and its weight as a message; `path` is its place in the request."""
+    if isinstance(source, tuple) and len(source) != 2:
+        raise invalid_field(path, "is a tuple that is no pair; give an image, or an image and its weight")
     if not isinstance(source, Style):
         source = Style(*source) if isinstance(source, tuple) else Style(source)
     message = pb.Style(image=image_message(source.image, f"{path}.image"))
@@ -327,6 +349,16 @@ def _each_style(styles: StyleSource | Sequence[StyleSource]) -> list[StyleSource
     if isinstance(styles, (list, tuple)) and not weighted:
         return cast("list[StyleSource]", list(styles))
     return [cast("StyleSource", styles)]
+
+
+def _list(regions: Sequence[Region]) -> Sequence[Region]:
+    if not isinstance(regions, (list, tuple)):
+        raise invalid_field("spec.regions", f"cannot be {_type(regions)}; give a list of impasto.Region")
+    return regions
+
+
+def _type(value: object) -> str:
+    return f"of the type {type(value).__name__}"
 
 
 _CHOICES = {
@@ -366,7 +398,7 @@ def _duration(seconds: float, field: str) -> Duration:
 
 
 def job(message: pb.Job) -> Job:
-    """A job as plain data."""
+    """Return a job as plain data."""
     return Job(
         name=message.name,
         state=_word(pb.JobState, message.state),
@@ -392,19 +424,19 @@ def job(message: pb.Job) -> Job:
 
 
 def newest_preview(message: pb.GetPreviewResponse) -> NewestPreview:
-    """What there is to see of a job, as plain data."""
+    """Return a job with its newest preview as plain data."""
     return NewestPreview(
         job(message.job), preview(message.preview) if message.HasField("preview") else None, message.sequence
     )
 
 
 def named_style(message: pb.NamedStyle) -> NamedStyle:
-    """A style that the server offers, as plain data."""
+    """Return a style that the server offers as plain data."""
     return NamedStyle(message.name, message.title, message.width, message.height, message.thumbnail)
 
 
 def recipe(message: pb.Recipe) -> Recipe:
-    """A recipe as plain data; what is not set is None."""
+    """Return a recipe as plain data. A field that is not set is None."""
     values: dict[str, Any] = {}
     for descriptor, value in message.ListFields():
         field = FIELD_ON_WIRE.get(descriptor.name)
@@ -419,7 +451,7 @@ def recipe(message: pb.Recipe) -> Recipe:
 
 
 def progress(message: pb.Progress) -> Progress:
-    """The numbers of the work as plain data."""
+    """Return a job's progress as plain data."""
     return Progress(
         evaluation=message.evaluation,
         evaluations=message.evaluations,
@@ -438,14 +470,14 @@ def progress(message: pb.Progress) -> Progress:
 
 
 def memory_plan(message: pb.MemoryPlan) -> MemoryPlan:
-    """How an evaluation fits into memory, as plain data."""
+    """Return how an evaluation fits into memory as plain data."""
     return MemoryPlan(
         _word(pb.MemoryMethod, message.method), message.estimated_bytes, message.tile_side or None
     )
 
 
 def preview(message: pb.Preview) -> Preview:
-    """A preview as plain data."""
+    """Return a preview as plain data."""
     return Preview(
         data=message.data,
         format=_word(pb.ImageFormat, message.format),
@@ -457,12 +489,12 @@ def preview(message: pb.Preview) -> Preview:
 
 
 def network(message: pb.FeatureNetwork) -> FeatureNetwork:
-    """A feature network as plain data."""
+    """Return a feature network as plain data."""
     return FeatureNetwork(message.architecture, message.weights, message.origin, message.sha256)
 
 
 def server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
-    """What a server is, as plain data."""
+    """Return what a server says about itself as plain data."""
     limits = message.limits
     return ServerInfo(
         version=message.version,
@@ -503,7 +535,7 @@ def image_format(number: int) -> str:
 
 
 def _format_number(word: str, field: str, words: Sequence[str] = ()) -> pb.ImageFormat:
-    """A format by its word, one of `words`, or any."""
+    """Return a format's number. The format is one of `words`; empty for any."""
     known = {image_format(number): number for number in pb.ImageFormat.values() if number}
     if word not in (words or known):
         raise invalid_field(field, f"cannot be {word!r}; give one of {', '.join(words or known)}")
@@ -518,7 +550,7 @@ def _seconds(message: Duration) -> float:
     return message.seconds + message.nanos / 1e9
 
 
-# Enums: the client says "running" for JOB_STATE_RUNNING, "report" for OBJECTIVE_REPORT.
+# Enums: JOB_STATE_RUNNING is "running" here, OBJECTIVE_REPORT is "report".
 
 
 def _words(enum: EnumTypeWrapper) -> list[str]:
@@ -535,5 +567,5 @@ def _number(enum: EnumTypeWrapper, word: str) -> int:
 
 def _word(enum: EnumTypeWrapper, number: int) -> str:
     prefix = enum.Name(0)[: -len("UNSPECIFIED")]
-    # A newer server may send numbers that this client does not know.
+    # A newer server may send numbers that are unknown here.
     return enum.Name(number)[len(prefix) :].lower() if number in enum.values() else f"unknown ({number})"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import pydoc
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -38,9 +40,9 @@ def run(
     asyncio.run(main())
 
 
-def public(kind: type) -> dict[str, inspect.Signature]:
+def public(kind: type) -> dict[str, Any]:
     return {
-        name: inspect.signature(member)
+        name: member
         for name, member in vars(kind).items()
         if inspect.isfunction(member) and not name.startswith("_")
     }
@@ -50,16 +52,29 @@ def public(kind: type) -> dict[str, inspect.Signature]:
     ("blocking", "asynchronous"),
     [(impasto.Client, impasto.aio.Client), (impasto.Painting, impasto.aio.Painting)],
 )
-def test_the_same_surface(blocking: type, asynchronous: type) -> None:
+def test_both_clients_have_the_same_calls_with_the_same_documentation(
+    blocking: type, asynchronous: type
+) -> None:
     here, there = public(blocking), public(asynchronous)
     assert here.keys() == there.keys()
-    for name, signature in here.items():
-        assert signature.parameters == there[name].parameters, name
-        if blocking is impasto.Client:
-            assert vars(blocking)[name].__doc__ == vars(asynchronous)[name].__doc__, name
-    assert {name for name, member in vars(blocking).items() if isinstance(member, property)} == {
-        name for name, member in vars(asynchronous).items() if isinstance(member, property)
-    }
+    for name, method in here.items():
+        assert inspect.signature(method).parameters == inspect.signature(there[name]).parameters, name
+        assert inspect.getdoc(method), name
+        assert inspect.getdoc(method) == inspect.getdoc(there[name]), name
+        assert not inspect.iscoroutinefunction(method)
+        listing = "AsyncIterator" in inspect.signature(there[name]).return_annotation
+        assert inspect.iscoroutinefunction(there[name]) != listing, name
+
+
+@pytest.mark.parametrize("client", [impasto.Client, impasto.aio.Client])
+def test_help_shows_the_signature_and_the_documentation_of_a_call(client: type) -> None:
+    text = pydoc.plain(pydoc.render_doc(client))
+    assert "job(self, name: 'str | Job') -> 'Job'" in text
+    assert "size=800" in text
+    assert "Painting" in inspect.signature(vars(client)["stylize"]).return_annotation
+    assert "allow_plaintext_token: whether to send the token without TLS" in text
+    of_call = pydoc.plain(pydoc.render_doc(vars(client)["stylize"]))
+    assert "Paints a photograph in the style of one or more paintings" in of_call
 
 
 def test_a_painting(fake: FakeServer, stack: Stack) -> None:

@@ -106,7 +106,7 @@ def test_no_token_and_a_wrong_one(fake: FakeServer) -> None:
     fake.token = "s3cret"
     with impasto.Client(fake.address) as client:
         for call in (client.info, lambda: client.stylize(png(), png()), lambda: client.upload(png())):
-            with pytest.raises(impasto.Unauthenticated, match=r"asks for a token") as caught:
+            with pytest.raises(impasto.Unauthenticated, match=r"needs a token") as caught:
                 call()
             assert caught.value.code == "UNAUTHENTICATED"
     with (
@@ -134,7 +134,7 @@ def test_this_machine_may_be_told_in_plaintext(address: str) -> None:
 
 @pytest.mark.parametrize("token", ["", "two words", "line\n", "tökén"])
 def test_what_is_no_token(token: str) -> None:
-    with pytest.raises(ValueError, match="token is not one") as caught:
+    with pytest.raises(ValueError, match="no token has") as caught:
         impasto.Client("127.0.0.1", token=token)
     assert not token or token not in str(caught.value)
 

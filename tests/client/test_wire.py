@@ -277,12 +277,10 @@ def test_a_recipe_can_be_named_after_its_objective() -> None:
     ],
 )
 def test_an_unknown_setting_is_refused_with_the_nearest(setting: str, answer: str) -> None:
-    for recipe in (impasto.Recipe, impasto.Recipe(size=64)):
+    refuse = (lambda: impasto.Recipe(**{setting: 1}), lambda: words.completed(impasto.Recipe(), {setting: 1}))  # type: ignore[arg-type]
+    for make in refuse:
         with pytest.raises(TypeError) as caught:
-            if isinstance(recipe, impasto.Recipe):
-                words.completed(recipe, {setting: 1})
-            else:
-                recipe(**{setting: 1})
+            make()
         assert str(caught.value).startswith(f"unknown setting {setting!r}; {answer}")
 
 

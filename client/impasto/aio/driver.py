@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Generator
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-from impasto.driver import Interrupted
-from impasto.job import Event
-from impasto.steps import AnyStep, Begin, Call, Diagnose, Receive, Send, Sleep, Step, Steps
+from impasto.driver import Done, Interrupted
+from impasto.steps import AnyStep, Begin, Call, Diagnose, Receive, Send, Sleep, Step, Steps, Work
 from impasto.transport import AsyncStream, AsyncTransport, TransportError
 
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Done(Generic[T]):
-    """The steps' result."""
-
-    result: T
+Item = TypeVar("Item")
 
 
 class AsyncDriver:
@@ -31,21 +23,20 @@ class AsyncDriver:
         self._stream: AsyncStream[Any] | None = None
 
     async def run(self, steps: Steps[T]) -> T:
-        """Carries out all the steps.
+        """Carries out all the steps and returns their result.
 
         Raises:
             ImpastoError: as the steps do.
         """
         try:
-            done: Done[T] | Event = await self.advance(steps)
+            done = await self.advance(steps)
         finally:
             self.leave()
-        if not isinstance(done, Done):
-            raise TypeError("steps of a single result have no events")
+        assert isinstance(done, Done), "steps to a single result have no items"
         return done.result
 
-    async def advance(self, steps: Generator[AnyStep | Event, Any, T]) -> Done[T] | Event:
-        """Carries out steps up to the next event, or to the result.
+    async def advance(self, steps: Generator[AnyStep | Item, Any, T]) -> Item | Done[T]:
+        """Carries out steps up to the next item that is no step, or to the result.
 
         Raises:
             Interrupted: `interrupt` was called.
@@ -67,7 +58,7 @@ class AsyncDriver:
         return step
 
     def interrupt(self) -> None:
-        """Ends what is under way."""
+        """Ends the errand."""
         self._interrupted.set()
         self.leave()
 
@@ -94,6 +85,8 @@ class AsyncDriver:
             from impasto import diagnosis
 
             return await asyncio.to_thread(diagnosis.find, step.endpoint)
+        if isinstance(step, Work):
+            return await asyncio.to_thread(step.do)
         assert isinstance(step, Sleep)
         interrupted = asyncio.ensure_future(self._interrupted.wait())
         try:

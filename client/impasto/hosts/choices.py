@@ -95,7 +95,7 @@ def from_json(values: Any) -> Choices:
     def whole(name: str, least: float, most: float) -> int:
         value = values.get(name)
         usable = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-        return value if usable else getattr(default, name)  # type: ignore[return-value]
+        return int(value if usable else getattr(default, name))
 
     def in_range(name: str) -> int:
         return whole(name, FIELDS[name].least, FIELDS[name].most)
