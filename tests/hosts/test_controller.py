@@ -106,7 +106,7 @@ def test_while_nobody_is_there_it_tries_again_ever_more_rarely(
         host.pass_time(waits[-1])
     assert waits == [1, 2, 4, 8, 8, 8]
     assert "No server answers at studio:50051" in controller.connection.sentence
-    assert "Trying again by itself" in controller.connection.sentence
+    assert "tries again automatically" in controller.connection.sentence
     service.bring_up()
     controller.connection.try_now()
     host.until(lambda: controller.connection.state == "connected")
@@ -239,7 +239,7 @@ def test_a_painting_from_the_order_to_its_place(
     assert service.only().job.title.startswith("The Starry Night on flower.kra [")
     service.become("running", queue_position=None)
     host.until(lambda: run.state == "running")
-    assert (run.sentence, run.fraction, run.queue_position) == ("Beginning …", None, None)
+    assert (run.sentence, run.fraction, run.queue_position) == ("Starting …", None, None)
     service.progress(0, 10, preparing=0.4)
     host.until(lambda: run.progress)
     assert (run.sentence, run.time_left) == ("Painting, 0 of 10: finding neighbours, 40 %", None)
@@ -291,7 +291,7 @@ def test_a_job_that_fails_says_why(connected: Controller, host: FakeHost, servic
     host.until(lambda: run.is_final)
     assert run.state == "failed"
     assert "4,000 MiB are needed" in run.sentence
-    assert "smaller longest side" in run.sentence
+    assert "smaller size" in run.sentence
     assert host.placed == []
 
 
@@ -342,7 +342,7 @@ def test_pause_and_resume(connected: Controller, host: FakeHost, service: FakeSe
     run.pause()
     host.until(lambda: run.state == "paused")
     assert run.can_resume
-    assert run.sentence == "Paused. The server keeps the work."
+    assert run.sentence == "Paused. The server keeps the painting."
     run.resume()
     host.until(lambda: run.state == "queued")
     assert service.calls.count("pause") == 1
@@ -436,7 +436,7 @@ def test_gone_before_the_order_is_sent(connected: Controller, host: FakeHost, se
     run = connected.stylize(order())
     host.until(lambda: connected.connection.state == "reconnecting")
     assert run.state == "submitting"
-    assert "sent when it is back" in run.sentence
+    assert "sent after reconnecting" in run.sentence
     service.bring_up()
     host.pass_time(1)
     host.until(lambda: run.state == "queued")
@@ -510,7 +510,7 @@ def test_the_server_comes_back_without_the_job(
     host.pass_time(1)
     host.until(lambda: run.is_final)
     assert run.state == "failed"
-    assert "Start it again" in run.sentence
+    assert "Start again" in run.sentence
 
 
 def test_refused_while_it_is_sent_it_waits_for_the_right_token(
@@ -530,7 +530,7 @@ def test_another_server_leaves_the_painting_alone(
     run = paint(connected, host, service)
     connected.connect(Server("other:1"))
     host.until(lambda: connected.connection.state == "connected")
-    assert "Painted by studio:50051" in run.sentence
+    assert "The server studio:50051 paints this" in run.sentence
     assert not run.in_contact
     connected.connect(SERVER)
     host.until(lambda: run.in_contact)

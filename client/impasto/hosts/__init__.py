@@ -1,18 +1,18 @@
-"""Between a host application (Krita, GIMP) and the client: a controller without widgets.
+"""What a plug-in for a host application (Krita, GIMP) needs besides its widgets.
 
     controller = Controller(host, FolderStorage(folder))   # host: see `Host`
-    controller.listen(show)                                 # called with what is new
+    controller.listen(show)                                 # called with what has changed
     controller.start()                                      # connects, and stays connected
     controller.stylize(Order(content, style, size, choices, place))
 
-A host implements five methods (`Host`): two to get back to its main thread, two that decode previews and
-results, one that puts a finished picture in place. Everything else is here, on the host's main thread, with
-the calls made in threads of their own: connecting and reconnecting, styles, queueing, steering, pausing,
-cancelling, fetching, and finding a job again after the host was closed. What people are told are whole
-sentences, ready to be shown: `Connection.sentence`, `Run.sentence`, `Run.notice`, `Size.sentence`,
-`Found.sentence`, and the messages of ValueError.
+A host implements five methods (`Host`): two that make calls on its main thread, two that decode previews and
+results, and one that places a finished picture. The rest is here: connecting and reconnecting, styles,
+queueing, steering, pausing, cancelling, downloading, and finding a job again after the host was restarted. It
+is used on the host's main thread; calls to the server are made in other threads. Texts for people are whole
+sentences: `Connection.sentence`, `Run.sentence`, `Run.notice`, `Size.sentence`, `Found.sentence`, and the
+messages of ValueError.
 
-Pure Python from 3.10 on; no toolkit, numpy or Pillow. Hosts with an older Python are out.
+Pure Python, 3.10 or newer, without a GUI toolkit, NumPy or Pillow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an artist chooses, and what of it the server is told."""
+"""What an artist chooses, and the recipe's fields that follow from it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ EFFORTS = FIELDS["effort"].words
 COLORS = FIELDS["color"].words
 SIZES = (512, 768, 1024, 1536, 2048, 3072)
 MIDDLE_CONTENT_WEIGHT: float = FIELDS["content_weight"].default_value
-"""Of the objective that is the server's default."""
+"""The content weight at strength 50: the default of the default objective."""
 STRENGTH_SPAN = 8.0
-"""How many times the middle weight the content has at strength 0; a fraction of as much at 100."""
+"""Factor between the content weights at strengths 0 and 50, and between those at 50 and 100."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,15 +22,15 @@ class Choices:
     """How to paint, in an artist's terms.
 
     Attributes:
-        strength: of the style against the content, 0 to 100. The content's weight in the recipe is
-            `MIDDLE_CONTENT_WEIGHT` · `STRENGTH_SPAN` ^ ((50 - strength) / 50): eight times the middle one at
-            0, where the photograph counts most, an eighth of it at 100, where nearly all is style.
+        strength: strength of the style, 0 to 100: the content weight as artists see it. The content weight is
+            `MIDDLE_CONTENT_WEIGHT` · `STRENGTH_SPAN` ^ ((50 - strength) / 50): at 0, where the content counts
+            most, 8 times as much as at 50; at 100, where the style counts most, an eighth.
         effort: "draft", "standard" or "fine".
-        color: whose colours the result has: "style"; or the content's, by painting its lightness only
-            ("luminance") or by matching the style's colours to it first ("matched").
+        color: the colours of the result: the style's ("style"), or the content's, by painting only its
+            lightness ("luminance") or by matching the style's colours to it first ("matched").
         size: longer side of the painting in pixels, at most; a larger part is painted at this size, and its
             picture is enlarged.
-        seed: of everything random.
+        seed: seed of everything random.
     """
 
     strength: int = 50
@@ -41,12 +41,12 @@ class Choices:
 
     @property
     def content_weight(self) -> float:
-        """What the strength is in the recipe."""
+        """The recipe's content weight."""
         weight = MIDDLE_CONTENT_WEIGHT * STRENGTH_SPAN ** ((50 - self.strength) / 50)
         return float(f"{weight:.4g}")
 
     def settings(self) -> dict[str, Any]:
-        """Fields of the recipe, but for the size."""
+        """Returns the recipe's fields, except the size."""
         return {
             "content_weight": self.content_weight,
             "effort": self.effort,
@@ -55,7 +55,7 @@ class Choices:
         }
 
     def steering(self, before: Choices) -> dict[str, Any]:
-        """Fields of the recipe that can be changed in a running job, and are other than they were."""
+        """Returns the recipe's fields that differ from before and can change during painting."""
         now, then = self.settings(), before.settings()
         return {name: now[name] for name in now if FIELDS[name].steerable and now[name] != then[name]}
 
@@ -63,29 +63,29 @@ class Choices:
 _LABELS = {
     "draft": ("Draft", "A quick look"),
     "standard": ("Standard", "A good picture"),
-    "fine": ("Fine", "The last bit of quality, at two and a half times the work or more"),
-    "style": ("Of the style", "The palette is the painting's"),
-    "luminance": ("My own (lightness painted)", "Only lightness is painted; your colours are put back"),
-    "matched": ("My own (style matched)", "The style's colours are first matched to yours"),
+    "fine": ("Fine", "The best quality, with at least two and a half times the work of Standard"),
+    "style": ("From the style", "The result has the style's palette"),
+    "luminance": ("My own (paint lightness only)", "Only the lightness is painted; your colours are kept"),
+    "matched": ("My own (match the style)", "The style's colours are first matched to yours"),
 }
 
 
 def labelled(words: Sequence[str]) -> list[tuple[str, str, str]]:
-    """`EFFORTS` or `COLORS` for a widget: each word with its label, and what it means."""
+    """Return `EFFORTS` or `COLORS` for a widget: each word with its label and its meaning."""
     return [(word, *_LABELS.get(word, (word.capitalize(), ""))) for word in words]
 
 
 def seed_range(largest: int) -> tuple[int, int]:
-    """The least and the largest seed.
+    """Return the smallest and the largest seed.
 
     Args:
-        largest: what the host's widget can hold.
+        largest: the largest number that the host's widget can hold.
     """
     return int(FIELDS["seed"].least), min(largest, int(FIELDS["seed"].most))
 
 
 def from_json(values: Any) -> Choices:
-    """Choices as they were kept; whatever of them cannot be understood is the default."""
+    """Return stored choices. Any that cannot be read gets its default."""
     default = Choices()
     if not isinstance(values, dict):
         return default

@@ -1,4 +1,4 @@
-"""The connection to a server: there, not there, or being looked for."""
+"""The connection to a server, which restores itself."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ STATES = ("disconnected", "connecting", "connected", "refused", "reconnecting")
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """Which server, and how to speak to it.
+    """A server, and how to connect to it.
 
     Attributes:
         address: "host:port", "host" or "unix:/path".
-        token: shows who calls; empty for none.
-        tls: whether the connection is encrypted.
-        ca: file of the certificates (PEM) that vouch for the server; empty for those the system trusts.
-        allow_plaintext_token: send the token over a network without TLS.
+        token: the token that says who calls; empty for none.
+        tls: whether to encrypt the connection.
+        ca: file with the certificates (PEM) that sign the server's; empty for those that the system trusts.
+        allow_plaintext_token: whether to send the token over a network without TLS.
     """
 
     address: str
@@ -38,14 +38,14 @@ class Server:
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """How long things wait, in seconds.
+    """Times in seconds.
 
     Attributes:
-        call: for the answer to a call.
-        patience: for contact to come back by itself before it counts as lost.
-        first_retry, longest_retry: between two attempts to connect; it doubles.
-        check: between two looks whether the server is still there.
-        steer: from a change of a setting until the server is told.
+        call: longest wait for the answer to a call.
+        patience: time without contact after which the connection counts as lost.
+        first_retry, longest_retry: first and longest delay between attempts to connect; it doubles.
+        check: time between checks that the server answers.
+        steer: delay between a change of a setting and its call.
     """
 
     call: float = 10.0
@@ -60,7 +60,7 @@ ClientFactory = Callable[[Server, Timing], "Client"]
 
 
 def open_client(server: Server, timing: Timing) -> Client:
-    """A client of a server. Raises as `impasto.Client` does."""
+    """Return a client of a server. Raises as `impasto.Client` does."""
     from impasto.client import Client
     from impasto.security import Tls
 
@@ -75,23 +75,21 @@ def open_client(server: Server, timing: Timing) -> Client:
 
 
 class Connection:
-    """Keeps the connection to a server, and finds it again by itself.
+    """A connection to a server, which restores itself. For the host's main thread only.
 
         disconnected --connect--> connecting --> connected --lost--> reconnecting --> connected
-                                  connecting --> refused         (until the settings are changed)
-                                  connecting --> reconnecting    (nobody there: tried again and again)
-
-    All on the host's main thread.
+                                  connecting --> refused         (until the settings change)
+                                  connecting --> reconnecting    (no answer: it tries again)
 
     Args:
-        changed: called when any attribute is another.
+        changed: called when an attribute changes.
 
     Attributes:
         state: one of `STATES`.
-        sentence: the state for people, with what to do.
-        server: which server; None before the first `connect`.
-        client: to call it with; None unless connected.
-        info: what the server is; None until it was connected.
+        sentence: the state as a sentence for people, with what to do.
+        server: the server; None before the first `connect`.
+        client: the client to call it with; None unless connected.
+        info: what the server says about itself; None before the first connection.
     """
 
     def __init__(
@@ -118,11 +116,11 @@ class Connection:
 
     @property
     def address(self) -> str:
-        """Of the server; empty if there is none."""
+        """The server's address; empty if there is none."""
         return self.server.address if self.server else ""
 
     def connect(self, server: Server) -> None:
-        """Connects to a server, from now on by itself; lets go of another one."""
+        """Connects to a server and stays connected. Disconnects from another one."""
         self._let_go()
         self.server = server
         self.info = None
@@ -131,24 +129,24 @@ class Connection:
         self._try()
 
     def disconnect(self) -> None:
-        """Lets go of the server, and tries no more."""
+        """Disconnects, and does not reconnect."""
         self._let_go()
         self._set("disconnected", "Not connected.")
 
     def try_now(self) -> None:
-        """Does not wait for the next attempt. Harmless unless it is waiting."""
+        """Tries to reconnect at once, if it waits for the next attempt."""
         if self.state == "reconnecting":
             self._attempt += 1
             self._set("reconnecting", f"Connecting to {self.address} …")
             self._try()
 
     def lost(self, client: Client | None, error: Exception) -> None:
-        """A call met an error that says the server is not there. Harmless if that is known already."""
+        """Handles an error of a call that means the server is gone. Ignores one of an earlier connection."""
         if client is not None and client is self.client:
             self._failed(error)
 
     def refused(self, client: Client | None, error: Exception) -> None:
-        """A call was refused because of who we are. Harmless if it was another connection."""
+        """Handles an error of a call that the server refused to this caller. Ignores earlier connections."""
         if client is not None and client is self.client:
             self._let_go()
             self._set("refused", words.sentence(error, self.address))
@@ -195,7 +193,7 @@ class Connection:
             if attempt == self._attempt:
                 self._try()
 
-        self._set("reconnecting", f"{told} Trying again by itself.")
+        self._set("reconnecting", f"{told} Impasto tries again automatically.")
         self._host.later(delay, again)
 
     def _check_later(self, client: Client) -> None:

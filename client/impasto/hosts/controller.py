@@ -25,11 +25,11 @@ PREVIEWS = Previews(format="jpeg", max_side=1024, max_bytes=256 * 2**10, min_int
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """A painting of an earlier time whose picture is not in place yet.
+    """An earlier painting whose picture is not placed yet.
 
     Attributes:
-        remembered: what is known of it here.
-        job: as the server tells.
+        remembered: what was stored about it here.
+        job: its job on the server.
     """
 
     remembered: Remembered
@@ -37,32 +37,33 @@ class Found:
 
     @property
     def ready(self) -> bool:
-        """Whether its picture is there."""
+        """Whether its picture is finished."""
         return self.job.state == "succeeded"
 
     @property
     def sentence(self) -> str:
-        """What it is, for people."""
+        """Its state as a sentence for people."""
         subject = self.remembered.title.rpartition(" [")[0]
         return f"{subject}: {'finished' if self.ready else 'still being painted'}."
 
 
 class Controller:
-    """What a host's widgets show and do. Not for several threads: everything on the host's main thread.
+    """What a host's widgets show and do. For the host's main thread only.
 
-    Whoever shows it calls `listen`, and reads the attributes again when told so.
+    Widgets call `listen`, and read the attributes again when they change.
 
     Args:
-        result_format: how results are wanted: "rgba8" (bare pixels) or "png"; "rgba16" or "png16" for a host
-            whose documents have 16 bits per channel. Content may be raw pixels of 8 or of 16 bits with any.
-        previews: which previews are wanted.
+        result_format: format of results: "rgba8" (bare pixels) or "png"; "rgba16" or "png16" for a host whose
+            documents have 16 bits per channel. The content may be raw pixels of 8 or 16 bits with any of
+            them.
+        previews: which previews to send.
         open_client: makes a client of a server.
 
     Attributes:
-        connection: the server, and whether it is there.
+        connection: the connection to the server.
         library: the styles to choose from.
-        run: the painting under way, or the last one; None before the first.
-        found: paintings of earlier times that wait to be taken up.
+        run: the current painting, or the last one; None before the first.
+        found: earlier paintings that can be taken up.
     """
 
     def __init__(
@@ -100,8 +101,8 @@ class Controller:
         self._was_connected = False
 
     def listen(self, listener: Callable[[str], None]) -> Callable[[], None]:
-        """Has a listener called with what is new: "connection", "styles", "recents", "found", "run" or
-        "preview". Returns a call that ends it.
+        """Calls a listener with what has changed: "connection", "styles", "recents", "found", "run" or
+        "preview". Returns a function that stops this.
         """
         self._listeners.append(listener)
 
@@ -115,25 +116,25 @@ class Controller:
 
     @property
     def server(self) -> Server | None:
-        """The server of the last time; None before the first."""
+        """The server that was used last; None before the first."""
         kept = read_json(self._storage, "server.json", {})
         kinds = {"address": str, "token": str, "tls": bool, "ca": str, "allow_plaintext_token": bool}
         known = {name: kept[name] for name, kind in kinds.items() if isinstance(kept.get(name), kind)}
         return Server(**known) if known.get("address") else None
 
     def start(self, server: Server | None = None) -> None:
-        """Connects to the server of the last time; to `server`, without keeping it, if there was none."""
+        """Connects to the server that was used last; if there is none, to `server`, without storing it."""
         server = self.server or server
         if server is not None:
             self.connection.connect(server)
 
     def connect(self, server: Server) -> None:
-        """Connects to a server, and keeps it for the next time."""
+        """Connects to a server, and stores it for the next time."""
         write_json(self._storage, "server.json", dataclasses.asdict(server))
         self.connection.connect(server)
 
     def close(self) -> None:
-        """The host closes: what is painted goes on, and is found the next time."""
+        """Closes everything, as the host does. The current painting goes on and is found the next time."""
         if self.run is not None:
             self.run.leave()
         self._listeners.clear()
@@ -176,22 +177,23 @@ class Controller:
 
     @property
     def is_painting(self) -> bool:
-        """Whether a painting is under way."""
+        """Whether a painting is in progress."""
         return self.run is not None and not self.run.is_final
 
     @property
     def recents(self) -> list[Recent]:
-        """Recent recipes, the newest first."""
+        """Recent recipes, newest first."""
         return list(self._memory.recents)
 
     def stylize(self, order: Order) -> Run:
-        """Has a picture painted.
+        """Starts a painting.
 
         Raises:
-            ValueError: a painting is under way, or there is no server; the message is a sentence for people.
+            ValueError: a painting is in progress, or there is no server; the message is a sentence for
+                people.
         """
         if self.is_painting:
-            raise ValueError("A picture is being painted. Wait for it, or cancel it first.")
+            raise ValueError("A picture is being painted. Wait until it is finished, or cancel it first.")
         if self.connection.server is None or self.connection.state in ("disconnected", "refused"):
             raise ValueError("Not connected to a server. Open Settings and enter its address.")
         self._memory.use(Recent(order.style, order.choices))
@@ -211,18 +213,18 @@ class Controller:
         return self._begin(memo, order)
 
     def take_up(self, found: Found) -> Run:
-        """Goes on with a painting of an earlier time: watches it, or puts its picture in place.
+        """Takes up an earlier painting: watches it, or places its picture.
 
         Raises:
-            ValueError: a painting is under way; the message is a sentence for people.
+            ValueError: a painting is in progress; the message is a sentence for people.
         """
         if self.is_painting:
-            raise ValueError("A picture is being painted. Wait for it, or cancel it first.")
+            raise ValueError("A picture is being painted. Wait until it is finished, or cancel it first.")
         self._drop(found)
         return self._begin(found.remembered, None)
 
     def dismiss(self, found: Found) -> None:
-        """Forgets a painting of an earlier time; cancels it if it is not finished."""
+        """Forgets an earlier painting; cancels it if it is not finished."""
         self._drop(found)
         self._memory.forget(found.remembered.id)
         if not found.job.is_final:
@@ -248,7 +250,7 @@ class Controller:
         self._tell("found")
 
     def _look_for_jobs(self) -> None:
-        """Asks the server about the paintings that are remembered."""
+        """Asks the server about the jobs that are remembered."""
         client, address = self.connection.client, self.connection.address
         busy = self.run.id if self.run is not None and not self.run.is_final else ""
         asked = [memo for memo in self._memory.jobs if memo.address == address and memo.id != busy]
@@ -295,6 +297,6 @@ class Controller:
             listener(what)
 
     def choices(self) -> Choices:
-        """The choices of the last time."""
+        """Returns the choices that were used last."""
         recents = self._memory.recents
         return recents[0].choices if recents else Choices()

@@ -1,4 +1,4 @@
-"""Calls that take time, made off the main thread; what comes of them is told on it."""
+"""Work that takes time, done in threads; its outcome is delivered on the main thread."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 class Errands:
-    """Starts a thread for each errand: they are few, and one that hangs holds up nobody.
+    """Starts a thread for each errand: there are few of them, and one that hangs does not delay the others.
 
     Args:
-        post: has a call made on the main thread.
+        post: makes a call on the main thread.
     """
 
     def __init__(self, post: Callable[[Callable[[], None]], None]) -> None:
@@ -30,7 +30,7 @@ class Errands:
         done: Callable[[T], None] = lambda outcome: None,
         failed: Callable[[Exception], None] = lambda error: None,
     ) -> None:
-        """Does some work in a thread, then tells on the main thread what came of it."""
+        """Does some work in a thread, then calls `done` or `failed` on the main thread."""
 
         def body() -> None:
             try:
@@ -43,14 +43,14 @@ class Errands:
             else:
                 self.hand(lambda: done(outcome))
 
-        # Not to be waited for by a host that closes.
+        # A daemon thread does not keep a closing host alive.
         threading.Thread(target=body, name="impasto-errand", daemon=True).start()
 
     def hand(self, call: Callable[[], None]) -> None:
-        """Has a call made on the main thread, unless all is over; from any thread."""
+        """Makes a call on the main thread, unless this was closed. May be used from any thread."""
         if not self._closed:
             self._post(lambda: None if self._closed else call())
 
     def close(self) -> None:
-        """From now on nothing is told any more."""
+        """Makes no more calls."""
         self._closed = True

@@ -1,4 +1,4 @@
-"""What a host application (an image editor) does for the controller."""
+"""What a host application (an image editor) provides for the controller."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 class CannotPlace(Exception):
-    """A result has nowhere to go; the message is a sentence for people. It stays on offer."""
+    """A result has no place to go now, but may be placed later. The message is a sentence for people."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Painted:
-    """A finished picture, to be put in its place.
+    """A finished picture, ready to be placed.
 
     Attributes:
-        picture: what `Host.decode_result` made of it.
-        job: the job that made it, with the recipe as it was run.
-        style: the style as it was chosen.
-        choices: as they were at the end, steering included.
-        place: what the host gave with the order: where the picture goes.
+        picture: what `Host.decode_result` returned for it.
+        job: the job that made it, with its recipe.
+        style: the style that was chosen.
+        choices: the choices at the end, including steered ones.
+        place: the host's notes about where the picture goes, from the order.
     """
 
     picture: Any
@@ -37,25 +37,25 @@ class Painted:
 
 
 class Host(Protocol):
-    """The host application. `place` is what it gave with the order: its notes on where the picture goes."""
+    """The host application. `place` holds its notes about where the picture goes, from the order."""
 
     def post(self, call: Callable[[], None]) -> None:
-        """Has a call made on the main thread, soon; from any thread. Calls keep their order."""
+        """Makes a call on the main thread, soon and in order. May be used from any thread."""
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Has a call made on the main thread after some seconds. Called on the main thread."""
+        """Makes a call on the main thread after some seconds. Used on the main thread."""
 
     def decode(self, preview: Preview, place: dict[str, Any]) -> Any:
-        """A preview as the host shows it (`Run.preview`). Called on a worker thread."""
+        """Decodes a preview into what the host shows (`Run.preview`). Called on a worker thread."""
 
     def decode_result(self, image: CodedImage, place: dict[str, Any]) -> Any:
-        """A result, in the format that the controller was made with, as the host puts it in place: enlarged
-        to its size, cut by the selection. Called on a worker thread.
+        """Decodes a result, in the controller's result format, into what the host places: enlarged to its
+        size, cut by the selection. Called on a worker thread.
         """
 
     def place(self, painted: Painted) -> None:
-        """Puts a finished picture where it belongs. Called on the main thread.
+        """Places a finished picture. Called on the main thread.
 
         Raises:
-            CannotPlace: it cannot now; the picture stays on offer.
+            CannotPlace: the picture cannot be placed now; it can be placed later.
         """

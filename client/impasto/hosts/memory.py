@@ -1,4 +1,4 @@
-"""What is remembered of paintings: recent recipes, jobs under way, and jobs still to be cancelled."""
+"""What a host remembers: recent recipes, unfinished jobs, and jobs that are still to be cancelled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_RECENT = 12
 
 @dataclasses.dataclass(frozen=True)
 class Recent:
-    """A recipe that was used: a style and the choices with it."""
+    """A recipe that was used: a style and its choices."""
 
     style: StyleItem
     choices: Choices
@@ -24,16 +24,16 @@ class Recent:
 
 @dataclasses.dataclass(frozen=True)
 class Remembered:
-    """A job, with what it takes to put its picture in place after the host was closed.
+    """A job, with everything needed to place its picture after the host was restarted.
 
     Attributes:
-        id: of our own.
-        address: of the server that paints it.
-        name: the job's; empty while the server has not told it.
-        title: as the server shows it; it has our id in it.
-        style: as it was chosen.
-        choices: as they last were.
-        place: the host's own notes.
+        id: an identifier made here.
+        address: the address of the server that paints it.
+        name: the job's name; empty until the server has sent it.
+        title: the job's title on the server; contains `id`.
+        style: the style that was chosen.
+        choices: the newest choices.
+        place: the host's notes about where the picture goes.
     """
 
     id: str
@@ -46,12 +46,12 @@ class Remembered:
 
 
 class Memory:
-    """What is remembered, kept at every change.
+    """What a host remembers; stored at every change.
 
     Attributes:
-        recents: recent recipes, the newest first.
-        jobs: jobs whose picture is not in place yet, the oldest first.
-        cancelled: names of jobs that a server is still to be told to cancel, by its address.
+        recents: recent recipes, newest first.
+        jobs: jobs whose pictures are not placed yet, oldest first.
+        cancelled: names of jobs that are still to be cancelled, by the address of their server.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -67,7 +67,7 @@ class Memory:
         }
 
     def use(self, recent: Recent) -> None:
-        """A recipe was used: it comes first."""
+        """Makes a recipe the most recent one."""
         self.recents = [recent, *(other for other in self.recents if other != recent)][:MOST_RECENT]
         write_json(
             self._storage,
@@ -79,10 +79,10 @@ class Memory:
         )
 
     def remember(self, job: Remembered) -> None:
-        """Remembers a job, or what is new about it."""
+        """Stores a job, or its changes."""
         known = next((other for other in self.jobs if other.id == job.id), None)
         if known is None or known.place != job.place:
-            # A selection may be large; it is written once.
+            # The place may have a large selection in it, so it is written only when it changes.
             write_json(self._storage, _place(job.id), job.place)
         if known is None:
             self.jobs.append(job)
@@ -91,20 +91,20 @@ class Memory:
         self._keep_jobs()
 
     def forget(self, id: str) -> None:
-        """Forgets a job. Harmless if it is not known."""
+        """Removes a job, if it is known."""
         self.jobs = [job for job in self.jobs if job.id != id]
         self._keep_jobs()
         self._storage.remove(_place(id))
 
     def to_cancel(self, address: str, name: str) -> None:
-        """A job is to be cancelled as soon as its server is there."""
+        """Remembers to cancel a job as soon as its server can be reached."""
         names = self.cancelled.setdefault(address, [])
         if name not in names:
             names.append(name)
         write_json(self._storage, "cancelled.json", self.cancelled)
 
     def told(self, address: str, name: str) -> None:
-        """A server was told to cancel a job. Harmless if it did not have to be."""
+        """Forgets to cancel a job: its server knows."""
         if name not in self.cancelled.get(address, []):
             return
         self.cancelled[address].remove(name)

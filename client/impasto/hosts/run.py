@@ -1,4 +1,4 @@
-"""A painting from the order to its place in the host."""
+"""A painting, from its order to the placing of its picture."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ STATES = ("submitting", "queued", "running", "paused", "fetching", "succeeded", 
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """What is to be painted, and how.
+    """What to paint, and how.
 
     Attributes:
-        content: makes the pixels, at the painted size; called on a worker thread, so that the host can scale
-            them there. May raise ValueError with a sentence for people.
-        style: one of the library's.
-        size: as `sizes.plan` gave it.
+        content: returns the pixels at the painted size. It is called on a worker thread, so that the host can
+            scale them there. May raise ValueError with a sentence for people.
+        style: a style of the library.
+        size: the size, from `sizes.plan`.
         choices: how to paint.
-        place: the host's own notes on where the picture goes, as JSON has it; given back with the result,
-            even after the host was closed in between.
+        place: the host's notes about where the picture goes, as JSON values. They come back with the result,
+            even if the host was restarted.
         subject: what is painted, for people: the document's name.
     """
 
@@ -54,7 +54,7 @@ class Order:
 
 @dataclasses.dataclass(frozen=True)
 class Tools:
-    """What a run works with."""
+    """What a run needs."""
 
     host: Host
     errands: Errands
@@ -67,28 +67,28 @@ class Tools:
 
 
 class Run:
-    """A painting under way, or over. All on the host's main thread.
+    """A painting in progress, or an ended one. For the host's main thread only.
 
         submitting → queued → running ⇄ paused → fetching → succeeded
-                     any of them → failed, cancelled
+                     any state but the final ones → failed, cancelled
 
-    Contact may be lost in any of them (`in_contact`): the server goes on painting, and the run goes on where
-    it was once the connection is back.
+    Contact may be lost in any state (`in_contact`). The server goes on painting, and the run continues when
+    the connection is back.
 
     Args:
-        changed: called with "run" when an attribute is another, with "preview" when it is the preview.
+        changed: called with "preview" when the preview changes, with "run" when another attribute does.
 
     Attributes:
-        id: of our own.
+        id: an identifier made here.
         state: one of `STATES`.
-        choices: as they are now, steering included.
-        style: as it was chosen.
-        place: the host's own notes.
-        job: as the server last told; None before it did.
-        progress: the newest numbers; None before the first.
-        preview: the newest preview as `Host.decode` made it; None before the first.
-        notice: a sentence about something that went wrong and does not end the painting; else empty.
-        asking: "pause" or "resume" while the server is asked to; else empty.
+        choices: the present choices, including steered ones.
+        style: the style that was chosen.
+        place: the host's notes about where the picture goes.
+        job: the job in the newest state from the server; None before the first.
+        progress: the newest progress; None before the first.
+        preview: the newest preview, as `Host.decode` returned it; None before the first.
+        notice: a sentence about an error that does not end the painting; else empty.
+        asking: "pause" or "resume" while such a call is in progress; else empty.
     """
 
     def __init__(
@@ -121,23 +121,23 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The job's, empty before the server told it."""
+        """The job's name; empty until the server has sent it."""
         return self._memo.name
 
     @property
     def is_final(self) -> bool:
-        """Whether it is over."""
+        """Whether the painting has ended."""
         return self.state in FINAL_STATES
 
     @property
     def in_contact(self) -> bool:
-        """Whether its server is there."""
+        """Whether there is a connection to its server."""
         connection = self._tools.connection
         return connection.client is not None and connection.address == self._memo.address
 
     @property
     def fraction(self) -> float | None:
-        """How much is done, 0 to 1; None if that cannot be told."""
+        """The fraction of the evaluations made, 0 to 1; None if unknown."""
         if self.state in ("fetching", "succeeded"):
             return 1.0
         if self.progress is None or not self.progress.evaluations:
@@ -146,7 +146,7 @@ class Run:
 
     @property
     def time_left(self) -> float | None:
-        """Seconds until the picture is there, as far as can be told."""
+        """Estimated seconds until the picture is finished; None if unknown."""
         return self.progress.time_left if self.progress is not None and self.state == "running" else None
 
     @property
@@ -156,12 +156,12 @@ class Run:
 
     @property
     def can_pause(self) -> bool:
-        """Whether `pause` makes sense."""
+        """Whether `pause` is possible."""
         return self.state in ("queued", "running") and self._can_ask
 
     @property
     def can_resume(self) -> bool:
-        """Whether `resume` makes sense."""
+        """Whether `resume` is possible."""
         return self.state == "paused" and self._can_ask
 
     @property
@@ -170,13 +170,13 @@ class Run:
 
     @property
     def sentence(self) -> str:
-        """How it stands, for people."""
+        """Its state as a sentence for people."""
         if not self.is_final and not self.in_contact:
             if self._tools.connection.address != self._memo.address:
-                return f"Painted by {self._memo.address}. Connect to it again to see how it goes."
+                return f"The server {self._memo.address} paints this. Connect to it again to watch."
             if self.name:
-                return "No connection. The server goes on painting; the picture comes when it is back."
-            return "No connection. The picture is sent when it is back."
+                return "No connection. The server goes on painting; the picture arrives after reconnecting."
+            return "No connection. The picture is sent after reconnecting."
         if self.state == "submitting":
             return "Sending the picture …"
         if self.state == "queued":
@@ -187,7 +187,7 @@ class Run:
         if self.state == "running":
             return self._running()
         if self.state == "paused":
-            return "Paused. The server keeps the work."
+            return "Paused. The server keeps the painting."
         if self.state == "fetching":
             return "Fetching the picture …"
         return self._why
@@ -195,14 +195,14 @@ class Run:
     def _running(self) -> str:
         return words.painting(self.progress)
 
-    # What the artist does.
+    # The artist's actions.
 
     def begin(self) -> None:
-        """Sends the order, or takes up a job that there is."""
+        """Sends the order, or takes up an existing job."""
         self.contact_changed()
 
     def steer(self, choices: Choices) -> None:
-        """Other choices from now on: strength, effort and colours take hold while it is painted."""
+        """Changes the choices: strength, effort and colours can change during painting."""
         if self.is_final:
             return
         choices = dataclasses.replace(choices, seed=self.choices.seed, size=self.choices.size)
@@ -212,39 +212,39 @@ class Run:
             self._steering.want(settings)
 
     def pause(self) -> None:
-        """Takes it off the device. Harmless unless `can_pause`."""
+        """Pauses the job, if `can_pause`."""
         if self.can_pause:
             self._ask("pause")
 
     def resume(self) -> None:
-        """Lets it go on. Harmless unless `can_resume`."""
+        """Resumes the job, if `can_resume`."""
         if self.can_resume:
             self._ask("resume")
 
     def cancel(self) -> None:
-        """Ends it, at once as far as the artist is concerned. Harmless if it is over."""
+        """Ends the painting at once, and cancels its job as soon as possible."""
         if self.is_final:
             return
         unsure = self._submitting and not self.name
         self._end("cancelled", "Cancelled.")
         self._tools.memory.forget(self.id)
-        # A job that is just being made is cancelled when its name is known.
+        # A job that is just being created is cancelled once its name is known.
         if self.name:
             cancel_job(self._tools, self._memo.address, self.name)
         elif unsure:
             self._tools.memory.to_cancel(self._memo.address, self._memo.title)
         elif self._pixels is not None:
-            # Its answer may have been lost.
+            # The job may have been created and the answer lost.
             cancel_job(self._tools, self._memo.address, self._memo.title)
 
     def leave(self) -> None:
-        """The host closes: the server goes on, and the job is remembered."""
+        """Stops watching, as the host closes. The job goes on and is remembered."""
         self._stop_watching()
 
     # The connection.
 
     def contact_changed(self) -> None:
-        """The connection is another than before."""
+        """Handles a change of the connection."""
         if self.is_final:
             return
         if not self.in_contact:
@@ -259,7 +259,7 @@ class Run:
         self._changed("run")
 
     def _is_lost(self, client: Client, error: Exception) -> bool:
-        """Whether an error only says that contact was lost; then the connection knows it, too."""
+        """Returns whether an error only means that contact was lost; if so, the connection handles it."""
         connection = self._tools.connection
         if isinstance(error, Unauthenticated):
             connection.refused(client, error)
@@ -267,7 +267,7 @@ class Run:
         if isinstance(error, words.RETRIABLE):
             connection.lost(client, error)
             return True
-        # What a client says that was let go meanwhile says nothing about the job.
+        # An error of a client that was closed in the meantime says nothing about the job.
         return client is not connection.client
 
     # Sending.
@@ -297,7 +297,7 @@ class Run:
                         **order.choices.settings(),
                     )
                 except FailedPrecondition:
-                    # An own style that the server has forgotten.
+                    # The server may no longer have an own style.
                     if again or not order.style.own:
                         raise
             raise AssertionError
@@ -341,7 +341,7 @@ class Run:
         errands, host, name, place = self._tools.errands, self._tools.host, self.name, self.place
 
         def show(kind: str, value: Any) -> None:
-            # The main thread may be busy: what it has not taken yet, the newer replaces.
+            # The main thread may be busy: a newer value replaces one that it has not taken yet.
             with lock:
                 waiting = kind in slots
                 slots[kind] = value
@@ -379,7 +379,7 @@ class Run:
                             return
             finally:
                 painting.leave()
-            raise DataLoss("the server told no end of the painting")
+            raise DataLoss("the server's stream ended before the job did")
 
         def failed(error: Exception) -> None:
             if self._watching is not watching or self.is_final:
@@ -481,7 +481,7 @@ class Run:
 
         def failed(error: Exception) -> None:
             self.asking = ""
-            # A job that has just ended says so itself.
+            # If the job has just ended, its final state is on its way.
             if not isinstance(error, FailedPrecondition) and not self.is_final:
                 self._is_lost(client, error)
                 self.notice = f"Could not {what}. {words.sentence(error, self._memo.address)}"
@@ -534,7 +534,7 @@ class Run:
 
 
 class _Watching:
-    """A watcher, to be left from the main thread, whether it has begun or not."""
+    """A watcher that the main thread can leave, whether it has begun or not."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -557,10 +557,10 @@ class _Watching:
 
 
 def cancel_job(tools: Tools, address: str, which: str) -> None:
-    """Has a job cancelled: now, or when its server is there.
+    """Cancels a job: now, or when its server can be reached.
 
     Args:
-        which: its name, or its title where the name is not known.
+        which: the job's name, or its title if the name is unknown.
     """
     tools.memory.to_cancel(address, which)
     client = tools.connection.client
@@ -590,7 +590,7 @@ def _why_failed(job: Job, address: str) -> str:
     if job.error is None:
         return "The painting failed, and the server did not say why. Try again."
     if isinstance(job.error, words.RETRIABLE):
-        # It is the job's worker that was not there, not the server.
+        # Here the job's worker was unavailable, not the server.
         return f"The painting failed: {job.error.message}. Try again."
     return words.sentence(job.error, address)
 

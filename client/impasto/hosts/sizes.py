@@ -1,4 +1,4 @@
-"""The guard against huge canvases: at which size is painted, and what becomes of it."""
+"""The size at which a part of a canvas is painted: large parts are painted smaller and enlarged."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import dataclasses
 from impasto.recipe import FIELDS
 
 SMALLEST_SIDE = int(FIELDS["size"].least)
-"""What the server paints at least, in pixels."""
+"""Smallest longer side that the server paints, in pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """At which size a part of a canvas is painted.
+    """The size at which a part of a canvas is painted.
 
     Attributes:
-        width, height: of the part, in pixels.
-        painted_width, painted_height: at which it is sent and painted, never larger than it is.
+        width, height: size of the part, in pixels.
+        painted_width, painted_height: size at which it is sent and painted, at most its own.
     """
 
     width: int
@@ -26,7 +26,7 @@ class Size:
 
     @property
     def enlarged(self) -> bool:
-        """Whether the host enlarges the result."""
+        """Whether the host has to enlarge the result."""
         return (self.width, self.height) != (self.painted_width, self.painted_height)
 
     @property
@@ -36,7 +36,7 @@ class Size:
 
     @property
     def sentence(self) -> str:
-        """What happens, for people."""
+        """The size as a sentence for people."""
         here = f"{self.width} × {self.height}"
         if not self.enlarged:
             return f"Painted at {here}."
@@ -44,21 +44,21 @@ class Size:
 
 
 def plan(width: int, height: int, size: int, *, most: int | None = None) -> Size:
-    """The size at which to paint.
+    """Return the size at which to paint a part of a canvas.
 
     Args:
-        width, height: of the part of the canvas, in pixels.
+        width, height: size of the part, in pixels.
         size: longer side of the painting in pixels, at most: `Choices.size`.
-        most: the server's `Limits.max_longest_side`, where it is known.
+        most: the server's `Limits.max_longest_side`; None if unknown.
 
     Raises:
-        ValueError: it is too small or too narrow to be painted; the message is a sentence for people.
+        ValueError: the part is too small to be painted; the message is a sentence for people.
     """
     longest = min(size, most or size)
     if min(width, height) < 1 or max(width, height) < SMALLEST_SIDE:
         raise ValueError(
             f"{max(width, 0)} × {max(height, 0)} pixels are too few to paint. "
-            f"Select more, at least {SMALLEST_SIDE} pixels on the longer side."
+            f"Select a larger area, with at least {SMALLEST_SIDE} pixels on its longer side."
         )
     scale = min(1.0, longest / max(width, height))
     painted = max(1, round(width * scale)), max(1, round(height * scale))

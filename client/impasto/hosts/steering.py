@@ -1,4 +1,4 @@
-"""Sliders move faster than a server should be told: one change under way at most, and the newest wins."""
+"""Steering from sliders, which change faster than a server should be called."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 
 class Steering:
-    """Changes to a job on their way to the server.
+    """Changes of a job's settings that are still to be sent.
 
     Args:
         later: makes a call after some seconds.
         delay: how long a change waits for a newer one, in seconds.
-        is_ready: whether the server can be told now; if not, changes wait for `flush`.
-        send: tells the server some settings, and calls back with whether they have to be told again.
+        is_ready: whether changes can be sent now; if not, they wait for `flush`.
+        send: sends settings, then calls back with whether they have to be sent again.
     """
 
     def __init__(
@@ -33,12 +33,12 @@ class Steering:
         self._under_way = False
 
     def want(self, settings: dict[str, Any]) -> None:
-        """These settings are wanted; of each, the newest counts."""
+        """Changes settings; a newer value of a setting replaces the older one."""
         self._wanted.update(settings)
         self.flush()
 
     def flush(self) -> None:
-        """The server may be ready now."""
+        """Sends the changes if the server is ready."""
         if self._wanted and not self._waiting and not self._under_way:
             self._waiting = True
             self._later(self._delay, self._go)

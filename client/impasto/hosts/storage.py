@@ -1,4 +1,4 @@
-"""Where a host keeps what has to be there the next time: settings, the token, own styles, jobs under way."""
+"""Storage of a host: settings, the token, own styles, unfinished jobs."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ class Storage(Protocol):
     """Bytes by key. Keys are words of letters, digits, "-", "_" and "." with "/" between them."""
 
     def read(self, key: str) -> bytes | None:
-        """What was written last; None if nothing was, or it cannot be read."""
+        """Returns what was written last; None if there is nothing, or it cannot be read."""
 
     def write(self, key: str, data: bytes) -> None:
-        """Keeps data.
+        """Stores data.
 
         Raises:
-            OSError: it cannot be kept.
+            OSError: it cannot be stored.
         """
 
     def remove(self, key: str) -> None:
-        """Forgets what is kept. Harmless if nothing is."""
+        """Removes what is stored, if anything is."""
 
 
 class FolderStorage:
-    """Files in a folder that only the user can read, as there may be a token in them.
+    """Files in a folder that only the user can read: there may be a token in them.
 
     Args:
-        folder: made when first written to, with mode 0700; its files with 0600.
+        folder: the folder. It is made at the first write, with mode 0700; its files have mode 0600.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -57,7 +57,7 @@ class FolderStorage:
 
 
 def read_json(storage: Storage, key: str, default: Any) -> Any:
-    """What is kept as JSON; the default if there is nothing, or nothing of the default's type."""
+    """Return what is stored as JSON; the default if there is nothing of the default's type."""
     try:
         value = json.loads(storage.read(key) or b"")
     except ValueError:
@@ -66,7 +66,7 @@ def read_json(storage: Storage, key: str, default: Any) -> Any:
 
 
 def write_json(storage: Storage, key: str, value: Any) -> None:
-    """Keeps a value as JSON. A disk that is full must not stop the painting: what cannot be kept is not."""
+    """Store a value as JSON. Ignores errors: a full disk must not stop the painting."""
     try:
         storage.write(key, json.dumps(value).encode())
     except OSError:

@@ -1,4 +1,4 @@
-"""The styles to choose from: the server's, and the artist's own, uploaded once and remembered by digest."""
+"""The styles to choose from: the server's, and the artist's own, which are uploaded once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from impasto.client import Client
 
 MOST_OWN = 40
-"""Own styles that are kept; the one used longest ago goes first."""
+"""Own styles that are kept; a new one replaces the oldest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,8 @@ class StyleItem:
     """A style to choose.
 
     Attributes:
-        key: "styles/…" for one of the server's; the SHA-256 of its file for an own one.
-        title: for people.
+        key: "styles/…" for one of the server's; the SHA-256 of the file for an own one.
+        title: its title.
         thumbnail: a small coded picture; empty if there is none.
     """
 
@@ -39,14 +39,14 @@ class StyleItem:
 
 
 class StyleLibrary:
-    """The styles there are.
+    """The available styles.
 
     Args:
-        changed: called when there are others.
+        changed: called when they change.
 
     Attributes:
-        offered: the server's, in its order; what was offered last while there is no connection.
-        own: the artist's own, the newest first.
+        offered: the server's styles, in its order; without a connection, those that it offered last.
+        own: the artist's own styles, newest first.
     """
 
     def __init__(self, storage: Storage, changed: Callable[[], None]) -> None:
@@ -58,20 +58,20 @@ class StyleLibrary:
         self.own: tuple[StyleItem, ...] = tuple(item for item in kept if item is not None and item.own)
 
     def offer(self, items: tuple[StyleItem, ...]) -> None:
-        """The server offers these."""
+        """Replaces the styles that the server offers."""
         if [(item, item.thumbnail) for item in items] != [(item, item.thumbnail) for item in self.offered]:
             self.offered = items
             self._changed()
 
     def add(self, data: bytes, title: str, thumbnail: bytes = b"") -> StyleItem:
-        """Takes in an own style; one that is there already comes first again.
+        """Adds an own style. If it is there already, it becomes the first.
 
         Args:
             data: its file, in one of `ServerInfo.accepted_formats`.
             thumbnail: a small coded picture of it.
 
         Raises:
-            OSError: its file cannot be kept.
+            OSError: its file cannot be stored.
         """
         item = StyleItem(hashlib.sha256(data).hexdigest(), title, thumbnail)
         self._storage.write(_file(item.key), data)
@@ -79,22 +79,24 @@ class StyleLibrary:
         return item
 
     def remove(self, key: str) -> None:
-        """Forgets an own style. Harmless if there is none."""
+        """Removes an own style, if it is there."""
         self._keep(tuple(item for item in self.own if item.key != key))
         self._storage.remove(_file(key))
 
     def find(self, key: str) -> StyleItem | None:
-        """The style with this key, if it is there."""
+        """Returns the style with this key; None if there is none."""
         return next((item for item in (*self.offered, *self.own) if item.key == key), None)
 
     def source(self, item: StyleItem, client: Client, address: str, *, again: bool = False) -> Any:
-        """What a job is told of a style; uploads an own one that this server was not sent. On any thread.
+        """Returns a style as `Client.create_job` takes it; uploads an own one if this server lacks it.
+
+        May be used from any thread.
 
         Args:
-            again: the server says that it has it no more.
+            again: whether the server has said that it no longer has the style.
 
         Raises:
-            ValueError: its file is lost; the message is a sentence for people.
+            ValueError: the style's file is lost; the message is a sentence for people.
             ImpastoError: it cannot be uploaded.
         """
         if not item.own:
@@ -120,7 +122,7 @@ def _file(key: str) -> str:
 
 
 def item_to_json(item: StyleItem) -> dict[str, str]:
-    """A style as it is kept."""
+    """Return a style as it is stored."""
     return {
         "key": item.key,
         "title": item.title,
@@ -129,7 +131,7 @@ def item_to_json(item: StyleItem) -> dict[str, str]:
 
 
 def item_from_json(value: Any) -> StyleItem | None:
-    """A style as it was kept; None if it cannot be understood."""
+    """Return a stored style; None if it cannot be read."""
     try:
         key, title = str(value["key"]), str(value["title"])
         return StyleItem(key, title, base64.b64decode(value.get("thumbnail", "")))

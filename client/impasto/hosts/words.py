@@ -1,4 +1,4 @@
-"""What an artist is told: how far the server has come; of an error, what happened and what to do."""
+"""Sentences for artists: the progress of a painting, and errors with what to do about them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from impasto.job import Progress
 
 RETRIABLE = (Unavailable, DeadlineExceeded)
-"""Errors after which the same may go well a little later."""
+"""Errors after which the same call may succeed later."""
 
 
 def sentence(error: Exception, address: str = "") -> str:
-    """An error as a sentence or two.
+    """Return an error as one or two sentences.
 
     Args:
-        address: of the server.
+        address: the server's address; "" if unknown.
     """
     where = address or "the server"
     if isinstance(error, Unreachable) and error.remedy:
@@ -43,42 +43,48 @@ def sentence(error: Exception, address: str = "") -> str:
             "If it uses encryption (TLS), switch that on in Settings."
         )
     if isinstance(error, Unavailable):
-        return f"The connection to {where} is lost or the server is restarting. Nothing has to be done."
+        return f"The connection to {where} is lost, or the server is restarting. You need not do anything."
     if isinstance(error, DeadlineExceeded):
-        return f"{_begun(where)} takes too long to answer. It may be very busy, or the network slow."
+        return f"{_begun(where)} takes too long to answer. It may be busy, or the network may be slow."
     if isinstance(error, Unauthenticated):
-        return f"{_begun(where)} does not know your token. Ask its keeper for one, and enter it in Settings."
+        return (
+            f"{_begun(where)} does not know your token. Ask the server's administrator for one, and enter it "
+            "in Settings."
+        )
     if isinstance(error, PermissionDenied):
-        return f"{_begun(where)} does not let you do this. Ask its keeper."
+        return f"{_begun(where)} does not let you do this. Ask the server's administrator."
     if isinstance(error, ResourceExhausted):
         wait = "" if error.retry_after is None else f" Try again in {duration(error.retry_after)}."
-        advice = wait or " Try a smaller longest side, or wait until other pictures are finished."
+        advice = wait or " Choose a smaller size, or wait until other pictures are finished."
         return f"The server has no room for this: {_ended(error.message)}{advice}"
     if isinstance(error, InvalidRequest):
         return f"The server cannot paint this: {_ended(error.message)}"
     if isinstance(error, NotFound):
-        return f"The server does not have this any more: {_ended(error.message)} Start it again."
+        return f"The server no longer has this: {_ended(error.message)} Start again."
     if isinstance(error, FailedPrecondition):
-        return f"That is not possible now: {_ended(error.message)}"
+        return f"This is not possible now: {_ended(error.message)}"
     if isinstance(error, DataLoss):
-        return f"The picture was damaged on the way: {_ended(error.message)} Try again."
+        return f"The picture arrived damaged: {_ended(error.message)} Try again."
     if isinstance(error, JobCancelled):
         return "The painting was cancelled."
     if isinstance(error, ImpastoError):
-        return f"The server made an error: {_ended(error.message)} Try again; if it stays, tell its keeper."
+        return (
+            f"Error on the server: {_ended(error.message)} Try again. If the error persists, tell the "
+            "server's administrator."
+        )
     if isinstance(error, (OSError, ValueError)):
         return _ended(str(error))
-    return f"The plug-in made an error ({type(error).__name__}: {error}). Please report it."
+    return f"Error in the plug-in ({type(error).__name__}: {error}). Please report it."
 
 
 def painting(progress: Progress | None) -> str:
-    """How far the server has come with a picture.
+    """Return the progress of a painting in words.
 
     Args:
-        progress: the newest numbers; None before the first.
+        progress: the newest progress; None before the first.
     """
     if progress is None:
-        return "Beginning …"
+        return "Starting …"
     made = f"{progress.evaluation} of {progress.evaluations}"
     left = "" if progress.time_left is None else f", {duration(progress.time_left)} left"
     if progress.preparing is not None:
@@ -87,7 +93,7 @@ def painting(progress: Progress | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: "8 s", "about 3 min", "about 2 h"."""
+    """Return a duration in words: "8 s", "about 3 min", "about 2 h"."""
     if seconds < 90:
         return f"{max(1, math.ceil(seconds))} s"
     if seconds < 90 * 60:

@@ -243,7 +243,7 @@ def check_a_picture_is_painted() -> Any:
         stage.docker._fill_recent()
         texts = [action.text() for action in stage.docker.recent.menu().actions()]
         assert texts[0].startswith("The Starry Night · 60 · draft · seed 7"), texts
-        assert texts[-1] == "As the active layer was painted"
+        assert texts[-1] == "Recipe of the active layer"
         path = os.path.join(OUT, "exported.png")
         made.waitForDone()
         assert made.exportImage(path, InfoObject())

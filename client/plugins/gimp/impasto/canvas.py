@@ -1,4 +1,4 @@
-"""GIMP's image: the part of a layer that is painted, and the new layer with the result."""
+"""GIMP's image: the part of a layer to paint, and the new layer with the result."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ from gi.repository import GdkPixbuf, Gegl, Gimp, GLib
 from impasto.recipe import RawPixels
 
 FORMAT = "R'G'B'A u8"
-"""8-bit sRGB with straight alpha, whatever the image is in: GEGL converts both ways."""
+"""8-bit sRGB with straight alpha. GEGL converts to and from the image's own format."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,9 +16,9 @@ class Painted:
     """A finished picture.
 
     Attributes:
-        png: the picture, at the size at which it was painted.
-        name: of the layer.
-        made: how it was made, as JSON has it; kept with the layer.
+        png: the picture as a PNG, at the size at which it was painted.
+        name: name of the new layer.
+        made: how it was made, as JSON values; stored with the layer.
     """
 
     png: bytes = dataclasses.field(repr=False)
@@ -28,11 +28,12 @@ class Painted:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The part of a layer that is painted: all of it, or what is selected.
+    """The part of a layer to paint: all of it, or the selected part.
 
     Attributes:
+        image, layer: where it is.
         x, y, width, height: the box around it, in the layer's pixels.
-        pixels: of the box.
+        pixels: the pixels of the box.
         title: the image's name.
     """
 
@@ -47,24 +48,26 @@ class Part:
 
     @classmethod
     def of(cls, image, drawables):
-        """Reads it from the image.
+        """Reads the part from an image.
 
         Raises:
-            ValueError: there is not one layer to be painted; the message is a sentence for people.
+            ValueError: there is not exactly one layer to paint; the message is a sentence for people.
         """
         if len(drawables) != 1 or not isinstance(drawables[0], Gimp.Layer):
-            raise ValueError("Choose one layer to be painted, not a mask or a channel, and not several.")
+            raise ValueError("Choose one layer to paint, not a mask, a channel or several layers.")
         (layer,) = drawables
         meets, x, y, width, height = layer.mask_intersect()
         if not meets:
-            raise ValueError("Nothing of this layer is selected. Select a part of it, or nothing at all.")
+            raise ValueError(
+                "Nothing of this layer is selected. Select a part of it, or remove the selection."
+            )
         box = Gegl.Rectangle.new(x, y, width, height)
         data = layer.get_buffer().get(box, 1.0, FORMAT, Gegl.AbyssPolicy.NONE)
         pixels = pixbuf(bytes(data), width, height)
         return cls(image, layer, x, y, width, height, pixels, image.get_name()[:200])
 
     def scaled(self, width, height):
-        """The pixels at a smaller size. On any thread."""
+        """Returns the pixels at another size. May be used from any thread."""
         shrunk = self.pixels
         if (width, height) != (self.width, self.height):
             shrunk = shrunk.scale_simple(width, height, GdkPixbuf.InterpType.HYPER)
@@ -72,14 +75,14 @@ class Part:
 
 
 def pixbuf(rgba, width, height):
-    """Rows of RGBA as a pixbuf."""
+    """Returns rows of RGBA as a pixbuf."""
     return GdkPixbuf.Pixbuf.new_from_bytes(
         GLib.Bytes.new(rgba), GdkPixbuf.Colorspace.RGB, True, 8, width, height, 4 * width
     )
 
 
 def rows(picture):
-    """A pixbuf as rows of RGBA, without anything between them."""
+    """Returns a pixbuf as rows of RGBA without padding."""
     if not picture.get_has_alpha():
         picture = picture.add_alpha(False, 0, 0, 0)
     width, stride = 4 * picture.get_width(), picture.get_rowstride()
@@ -90,16 +93,16 @@ def rows(picture):
 
 
 def decode(data):
-    """A coded picture as a pixbuf.
+    """Returns a coded picture as a pixbuf.
 
     Raises:
-        GLib.Error: it is none that GdkPixbuf reads.
+        GLib.Error: GdkPixbuf cannot read it.
     """
     loader = GdkPixbuf.PixbufLoader()
     try:
         loader.write(data)
     finally:
-        # A loader that is not closed complains; what is wrong with the picture was said before.
+        # An unclosed loader logs a warning. `write` has raised the error, if there is one.
         try:
             loader.close()
         except GLib.Error:
@@ -109,7 +112,7 @@ def decode(data):
 
 
 def place(part, painted):
-    """Adds the result as a new layer above the one that was painted: one step to undo.
+    """Adds the result as a new layer above the painted one, in one undo step.
 
     Returns:
         The new layer.

@@ -1,4 +1,4 @@
-"""The dialog: what to paint with, the picture as it comes, and Cancel."""
+"""The dialog: the settings, live previews, and Cancel."""
 
 import threading
 
@@ -19,9 +19,9 @@ PREVIEW_BOX = 400
 """Side of the square in which the picture is shown, in pixels."""
 THUMBNAIL = 64
 TYPING = 0.7
-"""Seconds after the last change to the server's address until it is called."""
+"""Seconds from the last change of the server's settings to the attempt to connect."""
 FAREWELL = 5.0
-"""Seconds for telling the server that a painting is cancelled."""
+"""Longest wait in seconds, when the dialog closes, for the server to cancel a painting."""
 SERVER_SETTINGS = ("server", "token-file", "tls", "ca-file")
 LIGHTS = {
     "disconnected": "#888888",
@@ -33,11 +33,11 @@ LIGHTS = {
 
 
 def paint(procedure, config, part):
-    """Shows the dialog until a picture is painted; None if the artist left it.
+    """Shows the dialog and returns the painted picture; None if the artist closes the dialog.
 
     Args:
-        config: of the procedure: filled with what was chosen last, keeps what is chosen.
-        part: what is painted.
+        config: the procedure's arguments: has those of the last time, and stores those of this time.
+        part: the part of the layer to paint.
     """
     GimpUi.init("impasto")
     dialog = Dialog(procedure, config, part)
@@ -48,7 +48,7 @@ def paint(procedure, config, part):
 
 
 class MainThread:
-    """GTK's main loop, for what works in threads."""
+    """GTK's main loop, for other threads."""
 
     def post(self, call):
         """Makes a call on the main thread, soon."""
@@ -65,7 +65,7 @@ def _once(call):
 
 
 class Dialog:
-    """The dialog; lives on the main thread."""
+    """The dialog, for the main thread only."""
 
     def __init__(self, procedure, config, part):
         self._config = config
@@ -91,10 +91,10 @@ class Dialog:
         config.connect("notify::style", lambda *_: self._mark_style())
         self._connect()
 
-    # Its life.
+    # Running and closing.
 
     def run(self):
-        """Runs until a picture is painted, or it is left: then None."""
+        """Runs until a picture is painted, and returns it; None if the dialog is closed."""
         while self._dialog.run():
             painted = self._paint()
             if painted is not None:
@@ -104,14 +104,14 @@ class Dialog:
         return None
 
     def close(self):
-        """Takes it off the screen, and lets go of the server."""
+        """Closes the dialog and the connection."""
         self._errands.close()
         self._dialog.destroy()
-        # With this process goes the connection; the server is to know before.
+        # The connection ends with this process, so wait until the server knows.
         for cancelling in self._cancelling:
             cancelling.join(FAREWELL)
 
-    # What is in it.
+    # Its widgets.
 
     def _build(self, procedure):
         self._dialog = dialog = GimpUi.ProcedureDialog.new(procedure, self._config, "Paint in a Style")
@@ -136,7 +136,7 @@ class Dialog:
         style.pack_end(from_file, False, False, 0)
 
         self._light = Gtk.Label(xalign=0, wrap=True, max_width_chars=44)
-        settings = Gtk.Expander(label="Settin_gs of the server", use_underline=True)
+        settings = Gtk.Expander(label="Server settin_gs", use_underline=True)
         settings.add(server)
         self._settings = settings
         self._choices = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=8)
@@ -166,7 +166,7 @@ class Dialog:
         self._says.set_text(sentence)
 
     def _show(self, picture):
-        """Shows a picture as large as there is room, on a chequered ground where it is transparent."""
+        """Shows a picture as large as possible, with a chequered background where it is transparent."""
         width, height = picture.get_width(), picture.get_height()
         scale = PREVIEW_BOX / max(width, height)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
@@ -227,7 +227,7 @@ class Dialog:
             self._config.set_property("style", self._styles[path][0])
 
     def _mark_style(self):
-        """Marks the chosen style among the server's."""
+        """Selects the chosen style in the list of the server's styles."""
         chosen = (self._config.get_property("style") or "").removeprefix("styles/")
         marked = {self._styles[path][0] for path in self._icons.get_selected_items()}
         if marked != {chosen}:
@@ -255,7 +255,7 @@ class Dialog:
     # Painting.
 
     def _paint(self):
-        """One go at a painting; None if it came to nothing, and the dialog says why."""
+        """Paints once and returns the picture; None if that failed and the dialog says why."""
         self._left = False
         try:
             order = orders.order(self._config)
@@ -298,7 +298,7 @@ class Dialog:
                 loop.quit()
 
         def escaped(dialog):
-            # Of a painting, Escape leaves only the painting.
+            # During a painting, Escape cancels the painting and leaves the dialog open.
             dialog.stop_emission_by_name("close")
             dialog.response(Gtk.ResponseType.CANCEL)
 
@@ -335,7 +335,7 @@ class Dialog:
 
 
 def _thumbnail(data):
-    """A style's small picture; None if it cannot be shown."""
+    """Returns a style's thumbnail; None if it cannot be shown."""
     try:
         picture = canvas.decode(data)
     except GLib.Error:

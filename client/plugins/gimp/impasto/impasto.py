@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Impasto in GIMP 3: the procedure plug-in-impasto-stylize, "Filters > Artistic > Paint in a Style…".
 
-GIMP starts this file as a process of its own, so a call may take its time here without GIMP standing still.
+GIMP runs this file in a separate process, so GIMP stays usable during long calls.
 """
 
 import contextlib
@@ -21,11 +21,11 @@ sys.path[:0] = [os.path.join(HERE, "_vendor"), HERE]
 
 PROCEDURE = "plug-in-impasto-stylize"
 LARGEST_INTEGER = 2**31 - 1
-"""What an argument of a procedure can hold."""
+"""Largest value of a procedure's integer argument."""
 
 
 class Plugin(Gimp.PlugIn):
-    """What GIMP asks for when it starts, and when the procedure is called."""
+    """The procedure, as GIMP queries and creates it."""
 
     def do_set_i18n(self, name):
         return False
@@ -46,17 +46,17 @@ class Plugin(Gimp.PlugIn):
             name,
         )
         procedure.set_attribution("Impasto", "Impasto, Apache-2.0", "2025")
-        # Without the client there is nothing to choose, and `run` says that it is missing.
+        # Without the client there are no arguments, and `run` says that it is missing.
         with contextlib.suppress(ImportError):
             add_arguments(procedure)
         return procedure
 
 
 def add_arguments(procedure):
-    """What can be chosen; a script gives the same by these names.
+    """Adds the procedure's arguments, for the dialog and for scripts.
 
     Raises:
-        ImportError: the client is not there.
+        ImportError: the client is missing.
     """
     from impasto.hosts import COLORS, EFFORTS, Choices, labelled, seed_range
     from impasto.recipe import FIELDS
@@ -66,24 +66,22 @@ def add_arguments(procedure):
     procedure.add_string_argument(
         "style",
         "St_yle",
-        "A file (PNG, JPEG, WebP or TIFF), or the name of one of the server's styles",
+        "Style: a file (PNG, JPEG, WebP or TIFF), or the name of a style on the server",
         "",
         kept,
     )
     procedure.add_int_argument(
         "strength",
-        "S_trength",
-        "Of the style: at 0 the picture is hardly touched, at 100 nearly all is style",
+        "Style s_trength",
+        "Strength of the style: 0 keeps most of the picture (content weight 2.4), 100 least (0.0375)",
         0,
         100,
         usual.strength,
         kept,
     )
     efforts, colors = choice(labelled(EFFORTS)), choice(labelled(COLORS))
-    procedure.add_choice_argument("effort", "E_ffort", "How much work is done", efforts, usual.effort, kept)
-    procedure.add_choice_argument(
-        "color", "Colo_urs", "Whose colours the result has", colors, usual.color, kept
-    )
+    procedure.add_choice_argument("effort", "E_ffort", "Amount of work", efforts, usual.effort, kept)
+    procedure.add_choice_argument("color", "Colo_urs", "Colours of the result", colors, usual.color, kept)
     procedure.add_int_argument(
         "size",
         "Si_ze",
@@ -96,28 +94,32 @@ def add_arguments(procedure):
     procedure.add_int_argument(
         "seed",
         "Seed _number",
-        "Another number gives a slightly other picture",
+        "Seed of everything random: the same seed and settings give the same picture",
         *seed_range(LARGEST_INTEGER),
         usual.seed,
         kept,
     )
     procedure.add_string_argument(
-        "server", "Ser_ver", "Address of the Impasto server: host or host:port", "127.0.0.1", kept
+        "server", "Ser_ver", "Address of the Impasto server: HOST or HOST:PORT", "127.0.0.1", kept
     )
     procedure.add_string_argument(
         "token-file",
         "To_ken file",
-        "A file with the token that the server's keeper gave you; empty for none",
+        "File with the token from the server's administrator; empty for none",
         "",
         kept,
     )
     procedure.add_boolean_argument(
-        "tls", "_Encrypted (TLS)", "Whether the server uses encryption", False, kept
+        "tls",
+        "_Encrypted (TLS)",
+        "Whether to encrypt the connection; the server must support it",
+        False,
+        kept,
     )
     procedure.add_string_argument(
         "ca-file",
         "Certific_ate file",
-        "Certificates that vouch for the server; empty for those that this computer trusts",
+        "File with the certificates that sign the server's; empty for those that this computer trusts",
         "",
         kept,
     )
@@ -125,7 +127,7 @@ def add_arguments(procedure):
 
 
 def choice(labelled):
-    """What GIMP shows of words with their labels and meanings."""
+    """Returns words with their labels and meanings as a choice of GIMP's."""
     made = Gimp.Choice.new()
     for index, (word, label, meaning) in enumerate(labelled):
         made.add(word, index, label, meaning)
@@ -133,7 +135,7 @@ def choice(labelled):
 
 
 def run(procedure, run_mode, image, drawables, config, data):
-    """Paints; tells GIMP what came of it."""
+    """Paints, and returns the outcome to GIMP."""
 
     def outcome(status, sentence=None):
         return procedure.new_return_values(status, GLib.Error(sentence) if sentence else GLib.Error())
@@ -143,7 +145,7 @@ def run(procedure, run_mode, image, drawables, config, data):
         import canvas
         import order
     except ImportError as error:
-        return outcome(status.EXECUTION_ERROR, f"The plug-in is not complete ({error}). Install it anew.")
+        return outcome(status.EXECUTION_ERROR, f"The plug-in is incomplete ({error}). Reinstall it.")
 
     Gegl.init(None)
     try:

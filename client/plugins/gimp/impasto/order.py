@@ -1,4 +1,4 @@
-"""What is asked of the server, and how it is told in an artist's words."""
+"""The request to the server, its course, and sentences about it for artists."""
 
 import dataclasses
 import os
@@ -17,7 +17,7 @@ from impasto.recipe import Previews, StyleName
 PREVIEW_SIDE = 512
 """Longer side of the previews in pixels."""
 PATIENCE = 60.0
-"""How long a painting waits for a server that is gone, in seconds."""
+"""How long a painting waits without contact to the server, in seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,9 @@ class Order:
     """What to paint with.
 
     Attributes:
-        style: a file, or the name of one of the server's.
+        server: the server that paints.
+        style: a file, or the name of a style on the server.
+        choices: how to paint.
     """
 
     server: Server
@@ -34,28 +36,31 @@ class Order:
 
 
 def order(config):
-    """What was chosen.
+    """Returns the order that a procedure's arguments make.
 
     Raises:
-        ValueError: something is missing; the message is a sentence for people.
+        ValueError: an argument is missing or wrong; the message is a sentence for people.
     """
     chosen = {name: config.get_property(name) for name in ("strength", "effort", "color", "size", "seed")}
     style = (config.get_property("style") or "").strip()
     if not style:
-        raise ValueError("Choose a style: a picture file, or one of the server's styles by its name.")
+        raise ValueError("Choose a style: a picture file, or the name of a style on the server.")
     choices = Choices(**{name.replace("-", "_"): value for name, value in chosen.items()})
     return Order(server(config), style, choices)
 
 
 def server(config):
-    """Which server was chosen.
+    """Returns the server that a procedure's arguments name.
 
     Raises:
-        ValueError: its address is missing or none, or the token cannot be read, or would be seen by others.
+        ValueError: its address is missing or invalid, the token cannot be read, or a network would carry the
+            token unencrypted; the message is a sentence for people.
     """
     address = (config.get_property("server") or "").strip()
     if not address:
-        raise ValueError("Enter the address of an Impasto server, as its keeper told you.")
+        raise ValueError(
+            "Enter the address of an Impasto server. Ask its administrator if you do not know it."
+        )
     encrypted = config.get_property("tls")
     token_file, ca = _file(config, "token-file"), _file(config, "ca-file")
     token = ""
@@ -65,8 +70,8 @@ def server(config):
             raise ValueError(f"The token file {token_file} is empty.")
         if not encrypted and not is_local(parse(address)):
             raise ValueError(
-                f"Your token would go to {address} unencrypted, where anyone on the way can read it. "
-                "Switch on Encrypted (TLS); if the server has none, ask its keeper."
+                f"Your token would go to {address} unencrypted, and anyone on the network could read it. "
+                "Switch on Encrypted (TLS); if the server does not support it, ask its administrator."
             )
     if ca and encrypted:
         _text(ca, "certificate")
@@ -82,15 +87,15 @@ def _text(path, what):
     try:
         return path.read_text()
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
+        why = getattr(error, "strerror", None) or "it is not a text file"
         raise ValueError(f"The {what} file {path} cannot be read: {why}.") from None
 
 
 def style_source(style):
-    """What a job is told of a style: a file if there is one, else the server's with that name.
+    """Returns a style for the client: the file, if it exists, else the style on the server with that name.
 
     Raises:
-        ValueError: it can only be a file, and there is none.
+        ValueError: it can only be a file, and there is none; the message is a sentence for people.
     """
     path = pathlib.Path(style).expanduser()
     if path.is_file():
@@ -103,10 +108,11 @@ def style_source(style):
 
 
 class Attempt:
-    """One go at a painting, which another thread may cancel.
+    """An attempt at a painting, which another thread may cancel.
 
     Args:
-        part: what is painted.
+        order: what to paint with.
+        part: the part of the layer to paint.
     """
 
     def __init__(self, order, part):
@@ -117,14 +123,14 @@ class Attempt:
         self._cancelled = False
 
     def run(self, show):
-        """Paints, and waits for it. On any thread.
+        """Paints and returns the picture. May be used from any thread.
 
         Args:
             show: called with the painting and each of its events.
 
         Raises:
             JobCancelled: it was cancelled.
-            ImpastoError, OSError, ValueError: it went wrong; `sentence` says it in words.
+            ImpastoError, OSError, ValueError: it failed; `sentence` puts the error into words.
         """
         order, part = self._order, self._part
         source = style_source(order.style)
@@ -155,7 +161,7 @@ class Attempt:
                 return self._painted(painting.result())
 
     def cancel(self):
-        """Cancels it, and tells the server, which may take a few seconds. From any thread."""
+        """Cancels the painting, which may take a few seconds. May be used from any thread."""
         with self._lock:
             self._cancelled = True
             painting = self._painting
@@ -179,10 +185,10 @@ class Attempt:
 
 
 def paint_for_script(config, part):
-    """Paints without a dialog, in GIMP's own progress bar.
+    """Paints without a dialog, with GIMP's own progress bar.
 
     Raises:
-        ImpastoError, OSError, ValueError: it went wrong; `sentence` says it in words.
+        ImpastoError, OSError, ValueError: it failed; `sentence` puts the error into words.
     """
     attempt = Attempt(order(config), part)
     Gimp.progress_init("Painting …")
@@ -199,21 +205,21 @@ def paint_for_script(config, part):
 
 
 def stands(painting):
-    """How a painting stands, for people."""
+    """Returns the state of a painting as a sentence."""
     job, progress = painting.job, painting.progress
     if job.state == "queued":
         place = job.queue_position
         return "Waiting for a free device …" if place is None else f"Waiting, number {place} in the queue …"
     if job.state == "paused":
-        return "Paused by someone at the server, which keeps the work."
+        return "Paused on the server, which keeps the painting."
     return words.painting(progress)
 
 
 def sentence(error, address):
-    """What went wrong, for people."""
+    """Returns an error as a sentence."""
     if isinstance(error, Unavailable) and not isinstance(error, Unreachable):
         return (
-            f"The connection to {address} was lost and did not come back. Your image is as it was; "
-            "try again when the server is there."
+            f"The connection to {address} was lost and did not come back. Your image is unchanged. "
+            "Try again when the server is available."
         )
     return words.sentence(error, address)

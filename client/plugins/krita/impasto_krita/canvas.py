@@ -1,4 +1,4 @@
-"""Krita's documents: what is read from them, and the layer that a picture becomes. Main thread only."""
+"""Krita's documents: reading from them, and the layer for a result. For the main thread only."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Region:
     """A part of a document.
 
     Attributes:
-        box: where it is.
-        mask: how much of each pixel is selected, 0 to 255, row by row; empty if nothing is selected, which
-            means all.
+        box: the rectangle around it.
+        mask: how far each pixel is selected, 0 to 255, row by row; empty if there is no selection, so that
+            all is painted.
     """
 
     box: Box
@@ -37,10 +37,10 @@ class Region:
 
 
 def region(document: Any, layer: Any = None) -> Region:
-    """What would be painted: what is selected, else all of the document, or of a layer.
+    """Returns the region to paint: the selection, else all of the document or of a layer.
 
     Raises:
-        ValueError: nothing of it is in the picture; the message is a sentence for people.
+        ValueError: it is empty; the message is a sentence for people.
     """
     whole = QtCore.QRect(0, 0, document.width(), document.height())
     selection = document.selection()
@@ -49,16 +49,16 @@ def region(document: Any, layer: Any = None) -> Region:
         box = _box(selected & whole)
         mask = bytes(selection.pixelData(*box)) if box[2] > 0 and box[3] > 0 else b""
         if not mask.strip(b"\0"):
-            raise ValueError("Nothing in the picture is selected. Select something, or deselect all.")
+            raise ValueError("Nothing in the picture is selected. Select something, or remove the selection.")
         return Region(box, mask)
     bounds = whole if layer is None else layer.bounds() & whole
     if bounds.isEmpty():
-        raise ValueError("The layer is empty. Paint on it, or choose the visible picture.")
+        raise ValueError("The layer is empty. Paint on it, or choose Visible picture as the content.")
     return Region(_box(bounds))
 
 
 def selected_box(document: Any, layer: Any = None) -> Box | None:
-    """Where `region` would be, without its mask; None if it is nowhere."""
+    """Returns the box of `region` without reading the mask; None if it is empty."""
     whole = QtCore.QRect(0, 0, document.width(), document.height())
     selection = document.selection()
     if selection is not None:
@@ -69,7 +69,7 @@ def selected_box(document: Any, layer: Any = None) -> Box | None:
 
 
 def read(document: Any, box: Box, layer: Any = None) -> QtGui.QImage:
-    """What a part of the document, or of a layer, shows: in 8-bit sRGB, whatever its colour model."""
+    """Returns a part of the document, or of a layer, in 8-bit sRGB. Converts from any colour model."""
     document.waitForDone()
     source = document if layer is None else layer
     data = document.pixelData(*box) if layer is None else layer.projectionPixelData(*box)
@@ -86,8 +86,8 @@ def read(document: Any, box: Box, layer: Any = None) -> QtGui.QImage:
 
 @contextlib.contextmanager
 def _sheet(space: tuple[str, str, str]) -> Iterator[Any]:
-    """A document that nobody sees, to make layers in. What Krita does to a layer's colour space is a step in
-    its document's undo history, whether the layer was added or not: it must not be the artist's document.
+    """A hidden document to make layers in. Converting a layer's colour space adds a step to its document's
+    undo history, even if the layer was never added, so it must not happen in the artist's document.
     """
     sheet = Krita.instance().createDocument(1, 1, "impasto", *space, 72.0)
     try:
@@ -98,7 +98,7 @@ def _sheet(space: tuple[str, str, str]) -> Iterator[Any]:
 
 
 def place_of(document: Any, region: Region, layer: Any = None) -> dict[str, Any]:
-    """Where a picture of a region goes, as notes that outlive Krita."""
+    """Returns notes about where the picture of a region goes; they can be stored."""
     return {
         "path": document.fileName() or "",
         "document": name_of(document),
@@ -110,17 +110,17 @@ def place_of(document: Any, region: Region, layer: Any = None) -> dict[str, Any]
 
 
 def name_of(document: Any) -> str:
-    """A document's name for people."""
+    """Returns a document's name for people."""
     return os.path.basename(document.fileName() or "") or document.name() or "Untitled"
 
 
 def is_open(document: Any) -> bool:
-    """Whether a document is still open."""
+    """Returns whether a document is still open."""
     return document is not None and any(other == document for other in Krita.instance().documents())
 
 
 def open_at(path: str) -> Any:
-    """The open document of a file; None if there is none."""
+    """Returns the open document of a file; None if there is none."""
     for document in Krita.instance().documents():
         if path and document.fileName() and os.path.abspath(document.fileName()) == os.path.abspath(path):
             return document
@@ -128,7 +128,7 @@ def open_at(path: str) -> Any:
 
 
 def target(place: dict[str, Any]) -> Any:
-    """The document that a picture of an earlier time goes into: opened again, or a new one of its size."""
+    """Returns the document for an earlier picture: opened again, or a new one of the same size."""
     krita = Krita.instance()
     document = open_at(place["path"])
     if document is not None:
@@ -143,15 +143,15 @@ def target(place: dict[str, Any]) -> Any:
 
 
 class Result:
-    """The layer that a picture becomes: added once, so that it is one undo step, and rewritten in place.
+    """The layer for a picture. It is added once, in one undo step; each later picture replaces its pixels.
 
-    Krita takes events while it adds a layer, so that the next preview, the end or a cancel can come in the
-    middle of it. They are seen to one after the other.
+    Krita handles events while it adds a layer, so the next preview, the result or a cancellation may arrive
+    meanwhile. They are handled one after the other.
 
     Args:
-        document: where it goes.
-        place: the notes that `place_of` made.
-        name: of the layer.
+        document: the document of the layer.
+        place: the notes from `place_of`.
+        name: name of the layer.
     """
 
     def __init__(self, document: Any, place: dict[str, Any], name: str) -> None:
@@ -166,18 +166,18 @@ class Result:
         self._at_work = False
 
     def show(self, bgra: QtCore.QByteArray) -> None:
-        """Shows the picture as it now is, in pixels of the box's size. Not if its layer was deleted."""
+        """Shows a preview, in pixels of the box's size, unless the artist has deleted the layer."""
         if self._layer is None or self._layer.parentNode() is not None:
             self._newest = bgra
             self._work()
 
     def finish(self, bgra: QtCore.QByteArray, name: str, about: dict[str, Any]) -> None:
-        """Shows the finished picture, and notes at the document how it was made."""
+        """Shows the finished picture, and stores in the document how it was made."""
         self._newest, self._name, self._about = bgra, name, about
         self._work()
 
     def take_away(self) -> None:
-        """Leaves the document as it was."""
+        """Removes the layer."""
         self._newest, self._unwanted = None, True
         self._work()
 
@@ -206,7 +206,7 @@ class Result:
             made.setName(self._name)
             parent, above = self._where()
             parent.addChildNode(made, above)
-            # What made it still believes that it is the sheet's, and would end Krita when it is removed.
+            # `made` still refers to the hidden document: removing the layer through it would crash Krita.
             self._layer = next(node for node in parent.childNodes() if node.uniqueId() == made.uniqueId())
         else:
             self._layer.setPixelData(bgra, *self._place["box"])
@@ -231,11 +231,11 @@ class Result:
             document.waitForDone()
             if not self._was_modified:
                 document.setModified(False)
-                # What Krita still has to say about the layer comes with the next events.
+                # Krita's pending events about the layer mark the document as modified again.
                 QtCore.QTimer.singleShot(0, lambda: document.setModified(False))
 
     def _where(self) -> tuple[Any, Any]:
-        """The parent, and the layer to go above; None for the top."""
+        """Returns the parent and the layer below the new one; None for the top."""
         wanted = self._place["above"]
         stack = [self.document.rootNode()] if wanted else []
         while stack:
@@ -248,7 +248,7 @@ class Result:
 
 
 def about(painted: Painted) -> dict[str, Any]:
-    """How a picture was made, to be kept with it and used again."""
+    """Returns how a picture was made, to be stored with it."""
     job = painted.job
     recipe = {
         name: value for name, value in dataclasses.asdict(job.recipe).items() if value not in (None, ())
@@ -264,7 +264,7 @@ def about(painted: Painted) -> dict[str, Any]:
 
 
 def notes_of(document: Any, layer: Any) -> dict[str, Any] | None:
-    """What `about` said of a layer; None if it is none of ours."""
+    """Returns what `about` stored for a layer; None if Impasto did not paint it."""
     found = _notes(document).get(layer.uniqueId().toString()) if layer is not None else None
     return found if isinstance(found, dict) else None
 

@@ -38,22 +38,22 @@ from impasto_krita.widgets import (
 )
 
 CONTENTS = [
-    ("visible", "Visible picture", "All layers as they are seen"),
+    ("visible", "Visible picture", "All visible layers"),
     ("layer", "Active layer", "Only the layer that is selected in the Layers docker"),
 ]
 STYLE_FORMATS = {b"png": "PNG", b"jpeg": "JPEG", b"jpg": "JPEG", b"webp": "WebP"}
 KRITA_FILES = {".kra", ".krz", ".ora", ".psd", ".xcf", ".tif", ".tiff", ".exr", ".webp", ".heic", ".avif"}
 LARGEST_SPIN = 2**31 - 1
-"""What a spin box can hold."""
+"""Largest value of a spin box."""
 MOST_STYLE_SIDE = 2048
 LARGEST_STYLE_FILE = 20 * 2**20
 LOOK_INTERVAL = 500
-"""Milliseconds between two looks at what is selected, while the docker is seen."""
-HINT = "Choose a style and press Stylize. The picture appears here while it is painted."
+"""Milliseconds between checks of the selection while the docker is visible."""
+HINT = "Choose a style and press Stylize. Live previews appear here."
 
 
 class ImpastoDocker(DockWidget):
-    """Shows the controller, and does what the artist says."""
+    """Shows the controller's state, and passes the artist's actions to it."""
 
     def __init__(self, host: KritaHost) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class ImpastoDocker(DockWidget):
         for what in ("connection", "styles", "recents", "found", "run"):
             self._heard(what)
 
-    # How it looks.
+    # Its widgets.
 
     def _build(self) -> None:
         self.light = Light()
@@ -89,11 +89,11 @@ class ImpastoDocker(DockWidget):
         self.styles = StylePicker()
         self.styles.chosen.connect(self._style_chosen)
         self.styles.removal_wanted.connect(self._controller.library.remove)
-        self.add = tool_button("Add ▾", "Add a style of your own")
+        self.add = tool_button("Add ▾", "Add your own style")
         self.add.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
         self.add.setMenu(QtWidgets.QMenu(self.add))
         self.add.menu().aboutToShow.connect(self._fill_add)
-        self.recent = tool_button("Recent ▾", "Recipes used lately")
+        self.recent = tool_button("Recent ▾", "Recently used recipes")
         self.recent.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
         self.recent.setMenu(QtWidgets.QMenu(self.recent))
         self.recent.menu().aboutToShow.connect(self._fill_recent)
@@ -106,32 +106,37 @@ class ImpastoDocker(DockWidget):
         style_head.addWidget(self.recent)
 
         self.strength = NumberSlider()
-        self.strength.setToolTip("How much of the style: 0 keeps your picture, 100 is nearly all style")
+        self.strength.setToolTip(
+            "Strength of the style: 0 keeps most of your picture (content weight 2.4), "
+            "100 least (content weight 0.0375)"
+        )
         self.effort = Choice(labelled(EFFORTS))
         self.color = Choice(labelled(COLORS))
         self.painted_size = Choice([(side, f"{side} pixels", "") for side in SIZES])
-        self.painted_size.setToolTip("Longer side that is painted at most; what is larger is enlarged")
+        self.painted_size.setToolTip(
+            "Longer side of the painting, at most; a larger part is painted at this size and enlarged"
+        )
         self.seed = QtWidgets.QSpinBox()
         self.seed.setRange(*seed_range(LARGEST_SPIN))
-        self.seed.setToolTip("The same seed and choices give the same picture")
-        dice = tool_button("New", "Another seed")
+        self.seed.setToolTip("The same seed and settings give the same picture")
+        dice = tool_button("New", "Choose a new seed at random")
         dice.clicked.connect(lambda: self.seed.setValue(random.randrange(1_000_000)))
         seed = QtWidgets.QHBoxLayout()
         seed.addWidget(self.seed, 1)
         seed.addWidget(dice)
         self.content = Choice(CONTENTS)
         self.size = wrapped()
-        self.on_canvas = QtWidgets.QCheckBox("Previews on the canvas, too")
+        self.on_canvas = QtWidgets.QCheckBox("Previews on the canvas")
         self.on_canvas.setChecked(self._host.on_canvas)
         self.on_canvas.toggled.connect(self._canvas_toggled)
         form = QtWidgets.QFormLayout()
         form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         form.setVerticalSpacing(4)
-        form.addRow("Strength", self.strength)
+        form.addRow("Style strength", self.strength)
         form.addRow("Effort", self.effort)
         form.addRow("Colours", self.color)
-        form.addRow("Paint", self.content)
-        form.addRow("Up to", self.painted_size)
+        form.addRow("Content", self.content)
+        form.addRow("Size", self.painted_size)
         form.addRow("Seed", seed)
         for changed in (
             self.strength.changed,
@@ -147,12 +152,12 @@ class ImpastoDocker(DockWidget):
         self.bar = QtWidgets.QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)
-        self.go = button("Stylize", "Paint the picture, or what is selected of it", self.stylize)
+        self.go = button("Stylize", "Paint the picture, or its selected part", self.stylize)
         font = self.go.font()
         font.setBold(True)
         self.go.setFont(font)
-        self.pause = button("Pause", "The server keeps the work", self.pause_or_resume)
-        self.stop = button("Cancel", "Leave the document as it was", self.cancel)
+        self.pause = button("Pause", "Free the device; the server keeps the painting", self.pause_or_resume)
+        self.stop = button("Cancel", "Stop painting and leave the document unchanged", self.cancel)
         buttons = QtWidgets.QHBoxLayout()
         buttons.addWidget(self.go, 2)
         buttons.addWidget(self.pause, 1)
@@ -189,7 +194,7 @@ class ImpastoDocker(DockWidget):
         body.setMinimumWidth(200)
         self.setWidget(body)
 
-    # What is new.
+    # Changes.
 
     def canvasChanged(self, canvas: Any) -> None:
         self._look(anew=True)
@@ -231,10 +236,12 @@ class ImpastoDocker(DockWidget):
             frame.setFrameShape(QtWidgets.QFrame.Shape.StyledPanel)
             take = button(
                 "Place" if found.ready else "Watch",
-                "Put it into its document, as a new layer" if found.ready else "See how it goes",
+                "Add it to its document as a new layer" if found.ready else "Watch the painting",
                 lambda found=found: self.take_up(found),
             )
-            drop = button("Discard", "Forget it", lambda found=found: self._controller.dismiss(found))
+            drop = button(
+                "Discard", "Discard this picture", lambda found=found: self._controller.dismiss(found)
+            )
             row = QtWidgets.QHBoxLayout()
             row.addWidget(take)
             row.addWidget(drop)
@@ -284,11 +291,13 @@ class ImpastoDocker(DockWidget):
 
     def _style_chosen(self) -> None:
         item = self.styles.style_item
-        self.style_name.set_text(item.title if item is not None else "No style yet: connect, or add one")
+        self.style_name.set_text(
+            item.title if item is not None else "No style: connect to a server, or add your own"
+        )
         self._show_run()
 
     def _look(self, *, anew: bool = False) -> None:
-        """Says at which size would be painted what is selected now."""
+        """Shows the size at which the present selection would be painted."""
         if not anew and not self.isVisible():
             return
         document = self._document()
@@ -307,11 +316,11 @@ class ImpastoDocker(DockWidget):
         what = "The selection: " if document.selection() is not None else ""
         self.size.setText(what + size.sentence)
 
-    # What the artist does.
+    # The artist's actions.
 
     @property
     def choices(self) -> Choices:
-        """As they are set."""
+        """The choices in the widgets."""
         return Choices(
             strength=self.strength.value,
             effort=self.effort.value,
@@ -321,7 +330,7 @@ class ImpastoDocker(DockWidget):
         )
 
     def stylize(self) -> None:
-        """Has what is selected painted."""
+        """Starts to paint the selection, or the whole content."""
         document, style = self._document(), self.styles.style_item
         try:
             if document is None:
@@ -345,12 +354,12 @@ class ImpastoDocker(DockWidget):
             self._say(str(error))
 
     def cancel(self) -> None:
-        """Ends the painting."""
+        """Cancels the painting."""
         if self._controller.run is not None:
             self._controller.run.cancel()
 
     def pause_or_resume(self) -> None:
-        """Pauses the painting, or lets it go on."""
+        """Pauses the painting, or resumes it."""
         run = self._controller.run
         if run is not None and run.can_resume:
             run.resume()
@@ -358,28 +367,28 @@ class ImpastoDocker(DockWidget):
             run.pause()
 
     def take_up(self, found: Any) -> None:
-        """Goes on with a painting of an earlier time."""
+        """Takes up an earlier painting."""
         try:
             self._controller.take_up(found)
         except ValueError as error:
             self._say(str(error))
 
     def ask_server(self) -> None:
-        """Asks which server, and connects to it."""
+        """Asks for the server and connects to it."""
         server = self._controller.server or self._controller.connection.server or FIRST_SERVER
         dialog = ServerDialog(self, server)
         if dialog.exec() if MAJOR == 6 else dialog.exec_():
             self.connect_to(dialog.server)
 
     def connect_to(self, server: Server) -> None:
-        """Connects to a server, and keeps it."""
+        """Connects to a server and stores it."""
         self._controller.connect(server)
 
     def use(self, style: StyleItem, choices: Choices) -> None:
-        """Sets everything as it was once."""
+        """Uses an earlier style and earlier choices."""
         self._set_choices(choices)
         if not self.styles.choose(style.key):
-            self._say(f"The style “{style.title}” is not here any more. Choose another one.")
+            self._say(f"The style “{style.title}” no longer exists. Choose another one.")
 
     def _steer(self) -> None:
         if self._controller.run is not None and self._controller.is_painting:
@@ -407,7 +416,7 @@ class ImpastoDocker(DockWidget):
             self._say(f"“{os.path.basename(path)}” cannot be a style: {error}")
 
     def add_style_document(self, document: Any, layer: Any = None) -> None:
-        """Adds an open document as it is seen, or one of its layers, as a style."""
+        """Adds the visible picture of an open document, or one of its layers, as a style."""
         try:
             whole = QtCore.QRect(0, 0, document.width(), document.height())
             bounds = whole if layer is None else layer.bounds() & whole
@@ -426,12 +435,12 @@ class ImpastoDocker(DockWidget):
         self.styles.choose(item.key)
 
     def _opened(self, path: str) -> QtGui.QImage:
-        """A picture that only Krita can open."""
-        # Of a file that is none of its own, Krita complains in a dialog.
+        """Returns a picture that only Krita can open."""
+        # Krita shows an error dialog for files of other types.
         kind = os.path.splitext(path)[1].lower()
         document = Krita.instance().openDocument(path) if kind in KRITA_FILES else None
         if document is None:
-            raise ValueError("it is no picture that can be read here.")
+            raise ValueError("it is not a picture in a known format.")
         try:
             return canvas.read(document, (0, 0, document.width(), document.height()))
         finally:
@@ -454,7 +463,7 @@ class ImpastoDocker(DockWidget):
 
     def _ask_style_file(self) -> None:
         path, _ = QtWidgets.QFileDialog.getOpenFileName(
-            self, "A picture to paint in the style of", "", "Pictures (*)"
+            self, "Choose a picture as a style", "", "Pictures (*)"
         )
         if path:
             self.add_style_file(path)
@@ -472,17 +481,17 @@ class ImpastoDocker(DockWidget):
         notes = canvas.notes_of(document, self._active(document)) if document is not None else None
         if notes is not None:
             menu.addSeparator()
-            menu.addAction("As the active layer was painted").triggered.connect(lambda: self.use_notes(notes))
+            menu.addAction("Recipe of the active layer").triggered.connect(lambda: self.use_notes(notes))
 
     def use_notes(self, notes: dict[str, Any]) -> None:
-        """Sets everything as it was for a layer."""
+        """Uses the style and the choices of a painted layer."""
         style = notes.get("style", {})
         self.use(
             StyleItem(str(style.get("key", "")), str(style.get("title", ""))),
             choosing.from_json(notes.get("choices")),
         )
 
-    # Small things.
+    # Helpers.
 
     def _document(self) -> Any:
         return Krita.instance().activeDocument()

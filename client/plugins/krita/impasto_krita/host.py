@@ -1,4 +1,4 @@
-"""What Krita does for the controller, and the one controller of all its windows."""
+"""Krita as the controller's host. All windows share one controller."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from impasto_krita import canvas, pixels
 from impasto_krita.qt import QtCore, QtGui
 
 FIRST_SERVER = Server("localhost:50051")
-"""Where a server is looked for before any was entered."""
+"""The server to connect to before one was entered."""
 
 
 CANVAS_REST = 3.0
-"""Large previews for the canvas are rare: none is made for so many times as long as the last one took."""
+"""Shortest time between previews for the canvas, in multiples of the time that the last one took to make."""
 
 
 class MainThread(QtCore.QObject):
-    """Gets calls from any thread to the one that made this object."""
+    """Makes calls from any thread in the thread that made this object."""
 
     _posted = QtCore.pyqtSignal(object)
 
@@ -38,9 +38,9 @@ class Shown:
     """A preview, decoded.
 
     Attributes:
-        image: as it came.
-        evaluation: after which it was taken.
-        on_canvas: Krita's pixels of the box's size; None if it is not shown there.
+        image: the preview.
+        evaluation: the evaluation after which it was taken.
+        on_canvas: Krita's pixels for the canvas, of the box's size; None if it is not shown there.
     """
 
     image: QtGui.QImage
@@ -53,7 +53,7 @@ class Developed:
     """A result, decoded.
 
     Attributes:
-        image: small enough for a docker.
+        image: the picture, scaled down for the docker.
         bgra: Krita's pixels of the box's size, cut by the selection.
     """
 
@@ -66,8 +66,8 @@ class KritaHost:
 
     Attributes:
         controller: the one controller.
-        on_canvas: whether previews are shown in the document, too.
-        finished: the last picture that was put in place, for the docker; None before the first.
+        on_canvas: whether to show previews in the document too.
+        finished: the picture that was placed last, for the docker; None before the first.
     """
 
     def __init__(self, folder: str, **options: Any) -> None:
@@ -80,7 +80,7 @@ class KritaHost:
         self.controller = Controller(self, FolderStorage(folder), **options)
         self.controller.listen(self._heard)
 
-    # What the controller asks.
+    # For the controller.
 
     def post(self, call: Callable[[], None]) -> None:
         self._main.post(call)
@@ -114,17 +114,17 @@ class KritaHost:
         self._documents.pop(run.id, None)
         self.finished = painted.picture.image
 
-    # What the docker asks.
+    # For the docker.
 
     def stylize(self, order: Order, document: Any) -> Run:
-        """Has a part of a document painted. Raises as `Controller.stylize` does."""
+        """Starts to paint a part of a document. Raises as `Controller.stylize` does."""
         self.finished = None
         run = self.controller.stylize(order)
         self._documents[run.id] = document
         return run
 
     def close(self) -> None:
-        """Krita closes."""
+        """Closes the controller, as Krita closes."""
         self.controller.close()
 
     def _heard(self, what: str) -> None:
@@ -158,6 +158,6 @@ def _layer_name(painted: Painted) -> str:
 
 
 def folder() -> str:
-    """Where the plug-in keeps its files: beside Krita's own."""
+    """Returns the folder for the plug-in's files, beside Krita's own."""
     data = QtCore.QStandardPaths.writableLocation(QtCore.QStandardPaths.StandardLocation.AppDataLocation)
     return os.path.join(data, "impasto")

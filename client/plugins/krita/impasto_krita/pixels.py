@@ -1,6 +1,7 @@
-"""Pixels between Krita and the server. Needs no document, so all of it may happen on a worker thread.
+"""Conversions of pixels between Krita and the server. They may run on a worker thread: none needs a document.
 
-Krita has 8-bit pixels as B, G, R, A; the server as R, G, B, A; both with straight alpha.
+Krita's 8-bit pixels are in the order B, G, R, A; the server's in the order R, G, B, A; both with straight
+alpha.
 """
 
 from __future__ import annotations
@@ -19,33 +20,33 @@ KEEP_RATIO = QtCore.Qt.AspectRatioMode.KeepAspectRatio
 
 
 BAND = 2**18
-"""Pixels that are worked on in one go, where there are many."""
+"""Pixels that are converted at a time."""
 
 
 def from_krita(bgra: bytes, width: int, height: int) -> QImage:
-    """Krita's pixels as an image of their own."""
+    """Returns a copy of Krita's pixels as an image."""
     # QImage does not keep the bytes alive.
     return QImage(bgra, width, height, 4 * width, QImage.Format.Format_ARGB32).copy()
 
 
 def to_krita(image: QImage) -> bytes:
-    """An image as Krita's pixels."""
+    """Returns an image as Krita's pixels."""
     return _bytes(image.convertToFormat(QImage.Format.Format_ARGB32))
 
 
 def raw_pixels(image: QImage, width: int, height: int) -> RawPixels:
-    """An image as the server wants it, at a size."""
+    """Returns an image, scaled to a size, as raw pixels for the server."""
     image = scaled(image, width, height).convertToFormat(QImage.Format.Format_RGBA8888)
     return RawPixels(width, height, _bytes(image))
 
 
 def from_rgba(data: bytes, width: int, height: int) -> QImage:
-    """The server's bare pixels as an image of their own."""
+    """Returns a copy of the server's bare pixels as an image."""
     return QImage(data, width, height, 4 * width, QImage.Format.Format_RGBA8888).copy()
 
 
 def from_file(data: bytes) -> QImage:
-    """A coded image.
+    """Returns a decoded image.
 
     Raises:
         ValueError: it cannot be read.
@@ -57,21 +58,21 @@ def from_file(data: bytes) -> QImage:
 
 
 def scaled(image: QImage, width: int, height: int) -> QImage:
-    """An image at a size."""
+    """Returns an image scaled to a size."""
     if (image.width(), image.height()) == (width, height):
         return image
     return image.scaled(width, height, IGNORE_RATIO, SMOOTH)
 
 
 def at_most(image: QImage, side: int) -> QImage:
-    """An image, its longer side at most so long."""
+    """Returns an image, scaled down if its longer side has more than `side` pixels."""
     if max(image.width(), image.height()) <= side:
         return image
     return image.scaled(side, side, KEEP_RATIO, SMOOTH)
 
 
 def encoded(image: QImage, format: str, quality: int = -1) -> bytes:
-    """An image as a file: "PNG" or "JPEG"."""
+    """Returns an image as a file in the format "PNG" or "JPEG"."""
     data = QtCore.QByteArray()
     buffer = QtCore.QBuffer(data)
     buffer.open(QtCore.QIODevice.OpenModeFlag.WriteOnly)
@@ -81,7 +82,7 @@ def encoded(image: QImage, format: str, quality: int = -1) -> bytes:
 
 
 def thumbnail(image: QImage) -> bytes:
-    """A small JPEG of an image, over white."""
+    """Returns a small JPEG of an image, on white."""
     small = at_most(image, 128)
     flat = QImage(small.size(), QImage.Format.Format_RGB32)
     flat.fill(QtCore.Qt.GlobalColor.white)
@@ -92,9 +93,13 @@ def thumbnail(image: QImage) -> bytes:
 
 
 def in_box(image: QImage, width: int, height: int, mask: bytes) -> QtCore.QByteArray:
-    """An image as Krita's pixels at a size, its alpha multiplied by a mask of that size; b"" for none.
+    """Returns an image, scaled to a size, as Krita's pixels.
 
-    Band by band: PyQt holds Python's lock through each call, and a long one would stop the host's window.
+    It is converted in bands: PyQt holds Python's lock during each call, and a long call would freeze the
+    window.
+
+    Args:
+        mask: factor of the alpha for each pixel, 0 to 255; b"" for none.
     """
     data = QtCore.QByteArray()
     data.reserve(4 * width * height)
@@ -116,12 +121,12 @@ def in_box(image: QImage, width: int, height: int, mask: bytes) -> QtCore.QByteA
 
 
 def packed(mask: bytes) -> str:
-    """A mask as text."""
+    """Returns a mask as text."""
     return base64.b64encode(zlib.compress(mask, 1)).decode() if mask else ""
 
 
 def unpacked(text: str, length: int) -> bytes:
-    """A mask from text; b"" if there is none, or it is not of this length."""
+    """Returns a mask from text; b"" if there is none, or if it does not have this length."""
     try:
         mask = zlib.decompress(base64.b64decode(text)) if text else b""
     except (ValueError, zlib.error):

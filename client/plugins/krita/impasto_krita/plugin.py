@@ -1,4 +1,4 @@
-"""Makes the docker known to Krita."""
+"""Registers the docker with Krita."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _host: KritaHost | None = None
 
 
 def host() -> KritaHost:
-    """The one host of all windows; connects when it is first asked for."""
+    """Returns the host, which all windows share; connects at the first call."""
     global _host
     if _host is None:
         _host = KritaHost(folder())
@@ -23,14 +23,14 @@ def host() -> KritaHost:
 
 
 class Docker(ImpastoDocker):
-    """As Krita makes it: without arguments."""
+    """The docker, with the constructor that Krita calls."""
 
     def __init__(self) -> None:
         super().__init__(host())
 
 
 def register() -> None:
-    """Offers the docker; Krita makes one for each window."""
+    """Registers the docker; Krita makes one for each window."""
     Krita.instance().addDockWidgetFactory(
         DockWidgetFactory("impasto", DockWidgetFactoryBase.DockPosition.DockRight, Docker)
     )

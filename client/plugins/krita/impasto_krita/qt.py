@@ -1,4 +1,4 @@
-"""Krita 5 brings PyQt5, Krita 6 PyQt6, and raises where the other one is imported."""
+"""Qt for Python: PyQt5 in Krita 5, PyQt6 in Krita 6. Each raises an error if the other is imported."""
 
 try:
     import pykrita

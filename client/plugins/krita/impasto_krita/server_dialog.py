@@ -8,7 +8,7 @@ from impasto_krita.widgets import wrapped
 
 
 class ServerDialog(QtWidgets.QDialog):
-    """Asks which server, and how to speak to it."""
+    """Asks for the server and the settings of the connection."""
 
     def __init__(self, parent: QtWidgets.QWidget | None, server: Server) -> None:
         super().__init__(parent)
@@ -27,7 +27,9 @@ class ServerDialog(QtWidgets.QDialog):
         browse.setFixedWidth(32)
         browse.clicked.connect(self._browse)
         self.plaintext = QtWidgets.QCheckBox("Send the token without encryption")
-        self.plaintext.setToolTip("Anyone on the way can read it. Only on a network that you trust.")
+        self.plaintext.setToolTip(
+            "Anyone on the network can read it. Use this only on a network that you trust."
+        )
         self.plaintext.setChecked(server.allow_plaintext_token)
         certificates = QtWidgets.QHBoxLayout()
         certificates.addWidget(self.ca)
@@ -38,7 +40,7 @@ class ServerDialog(QtWidgets.QDialog):
         form.addRow("", self.tls)
         form.addRow("Certificates", certificates)
         form.addRow("", self.plaintext)
-        kept = wrapped("All this is kept in a file that only you can read.")
+        kept = wrapped("These settings are stored in a file that only you can read.")
         buttons = QtWidgets.QDialogButtonBox(QtWidgets.QDialogButtonBox.StandardButton.Cancel)
         self.connect_button = buttons.addButton("Connect", QtWidgets.QDialogButtonBox.ButtonRole.AcceptRole)
         self.connect_button.setDefault(True)
@@ -55,7 +57,7 @@ class ServerDialog(QtWidgets.QDialog):
 
     @property
     def server(self) -> Server:
-        """What was entered."""
+        """The server that was entered."""
         return Server(
             address=self.address.text().strip(),
             token=self.token.text().strip(),
@@ -73,7 +75,7 @@ class ServerDialog(QtWidgets.QDialog):
     def _browse(self) -> None:
         path, _ = QtWidgets.QFileDialog.getOpenFileName(
             self,
-            "Certificates that vouch for the server",
+            "Certificates that sign the server's certificate",
             QtCore.QDir.homePath(),
             "PEM (*.pem *.crt);;All files (*)",
         )

@@ -1,4 +1,4 @@
-"""A docker that says why there is none. Readable for Python 3.6 on."""
+"""A docker that says that Krita's Python is too old. Runs with Python 3.6 and newer."""
 
 import sys
 
@@ -12,8 +12,9 @@ class TooOldDocker(DockWidget):
         super().__init__()
         self.setWindowTitle("Impasto")
         label = QtWidgets.QLabel(
-            "Impasto needs a Krita with Python 3.10 or newer; this one has {}.{}. "
-            "Please install a newer Krita.".format(*sys.version_info[:2])
+            "Impasto needs Python 3.10 or newer; this Krita has {}.{}. Please install a newer Krita.".format(
+                *sys.version_info[:2]
+            )
         )
         label.setWordWrap(True)
         self.setWidget(label)

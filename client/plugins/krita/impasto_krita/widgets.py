@@ -1,4 +1,4 @@
-"""The docker's own small widgets: the connection light, the picture, the styles, a slider with its number."""
+"""Widgets of the docker: the connection light, the picture, the styles, a slider with its number."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STYLE_SIDE = 64
 
 
 def _number(flag: Any) -> int:
-    """A flag as QPainter takes it: in PyQt5 flags are numbers, in PyQt6 they have them."""
+    """Returns a flag as a number for QPainter: a flag of PyQt5 is one, a flag of PyQt6 has one."""
     return int(getattr(flag, "value", flag))
 
 
@@ -49,7 +49,7 @@ class Light(QtWidgets.QWidget):
 
 
 class Elided(QtWidgets.QLabel):
-    """A label on one line, which ends in "…" where there is no room for more."""
+    """A label on one line; a text that is too long ends in "…"."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Elided(QtWidgets.QLabel):
 
 
 class PictureView(QtWidgets.QWidget):
-    """A picture as large as there is room, with a word on it about what it is."""
+    """A picture, as large as possible, with a word on it that says what it is."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,12 +82,12 @@ class PictureView(QtWidgets.QWidget):
         self._word = ""
 
     def show_picture(self, image: QtGui.QImage, word: str) -> None:
-        """Shows a picture; `word` says what it is, as "Preview"."""
+        """Shows a picture; `word` says what it is, for example "Preview"."""
         self._image, self._word, self._fitted = image, word, None
         self.update()
 
     def show_hint(self, hint: str) -> None:
-        """Shows no picture, but what would be here."""
+        """Shows a hint instead of a picture."""
         self._image, self._hint, self._fitted = None, hint, None
         self.update()
 
@@ -144,7 +144,7 @@ def _faint(palette: QtGui.QPalette) -> QtGui.QColor:
 
 
 class StylePicker(QtWidgets.QListWidget):
-    """The styles as thumbnails; one of them is chosen."""
+    """The styles as thumbnails, of which one is chosen."""
 
     chosen = QtCore.pyqtSignal()
     removal_wanted = QtCore.pyqtSignal(str)
@@ -171,7 +171,7 @@ class StylePicker(QtWidgets.QListWidget):
         self._fit()
 
     def show_styles(self, styles: Sequence[StyleItem]) -> None:
-        """Shows these; the choice stays if it is among them."""
+        """Shows these styles. The chosen style stays chosen if it is among them."""
         before = self.key
         self.blockSignals(True)
         self.clear()
@@ -189,7 +189,7 @@ class StylePicker(QtWidgets.QListWidget):
 
     @property
     def key(self) -> str:
-        """Of the chosen style; empty if there is none."""
+        """The key of the chosen style; empty if there is none."""
         items = self.selectedItems()
         return str(items[0].data(Qt.ItemDataRole.UserRole)) if items else ""
 
@@ -199,7 +199,7 @@ class StylePicker(QtWidgets.QListWidget):
         return self._items.get(self.key)
 
     def choose(self, key: str) -> bool:
-        """Chooses a style; False if it is not there."""
+        """Chooses a style; returns False if it is not shown."""
         for row in range(self.count()):
             if self.item(row).data(Qt.ItemDataRole.UserRole) == key:
                 self.setCurrentRow(row)
@@ -212,7 +212,7 @@ class StylePicker(QtWidgets.QListWidget):
         self._fit()
 
     def _fit(self) -> None:
-        """As many in a row as there is room for, without a gap at the end."""
+        """Fills each row with as many styles as fit."""
         width = max(1, self.viewport().width() - 1)
         columns = max(1, width // (STYLE_SIDE + 8))
         self.setGridSize(QtCore.QSize(width // columns, STYLE_SIDE + self._text_height + 8))
@@ -223,12 +223,12 @@ class StylePicker(QtWidgets.QListWidget):
         if style is None or not style.own:
             return
         menu = QtWidgets.QMenu(self)
-        menu.addAction("Forget this style").triggered.connect(lambda: self.removal_wanted.emit(style.key))
+        menu.addAction("Remove this style").triggered.connect(lambda: self.removal_wanted.emit(style.key))
         menu.popup(self.viewport().mapToGlobal(at))
 
 
 def _icon(style: StyleItem) -> QtGui.QIcon:
-    """A square piece of the thumbnail: paintings of all shapes, in rows."""
+    """Returns a square part of the thumbnail, so that paintings of any shape make a grid."""
     image = QtGui.QImage.fromData(style.thumbnail) if style.thumbnail else QtGui.QImage()
     if image.isNull():
         pixmap = QtGui.QPixmap(STYLE_SIDE, STYLE_SIDE)
@@ -245,7 +245,7 @@ def _icon(style: StyleItem) -> QtGui.QIcon:
 
 
 class NumberSlider(QtWidgets.QWidget):
-    """A slider from 0 to 100 with its number, between two words."""
+    """A slider from 0 to 100 with its number."""
 
     changed = QtCore.pyqtSignal(int)
 
@@ -274,10 +274,10 @@ class NumberSlider(QtWidgets.QWidget):
 
 
 class Choice(QtWidgets.QComboBox):
-    """A few words to choose from, each for a value."""
+    """A list of words to choose from, each with a value."""
 
     def __init__(self, choices: Sequence[tuple[Any, str, str]]) -> None:
-        """Args: value, word, and what it means, of each."""
+        """Args: the value, the word and the meaning of each choice."""
         super().__init__()
         for value, word, meaning in choices:
             self.addItem(word, value)
@@ -291,14 +291,14 @@ class Choice(QtWidgets.QComboBox):
         return self.currentData()
 
     def set_value(self, value: Any) -> None:
-        """Chooses a value; one that is not there stays as it was."""
+        """Chooses a value; ignores an unknown one."""
         index = self.findData(value)
         if index >= 0:
             self.setCurrentIndex(index)
 
 
 def button(text: str, tip: str, pressed: Callable[[], None]) -> QtWidgets.QPushButton:
-    """A button."""
+    """Returns a button."""
     made = QtWidgets.QPushButton(text)
     made.setToolTip(tip)
     made.setMinimumWidth(20)
@@ -307,7 +307,7 @@ def button(text: str, tip: str, pressed: Callable[[], None]) -> QtWidgets.QPushB
 
 
 def tool_button(text: str, tip: str) -> QtWidgets.QToolButton:
-    """A small flat button."""
+    """Returns a small flat button."""
     made = QtWidgets.QToolButton()
     made.setText(text)
     made.setToolTip(tip)
@@ -316,7 +316,7 @@ def tool_button(text: str, tip: str) -> QtWidgets.QToolButton:
 
 
 def wrapped(text: str = "") -> QtWidgets.QLabel:
-    """A label of several lines, which may be narrow."""
+    """Returns a label that wraps its text and may be narrow."""
     label = QtWidgets.QLabel(text)
     label.setWordWrap(True)
     label.setMinimumWidth(20)
