@@ -1,19 +1,33 @@
-"""Impasto: paint a photograph in the style of a painting, on a server, and watch it being painted.
+"""Impasto paints a photograph in the style of a painting. A server does the work; this package calls it.
 
     import impasto
 
     with impasto.Client("gpu-machine:50051") as client:
-        painting = client.stylize("photo.jpg", "starry_night.jpg", effort="draft")
-        for event in painting:
-            if isinstance(event, impasto.Progress):
-                print(f"{event.evaluation}/{event.evaluations}")
-        painting.result().save("painted.png")
+        with client.stylize("photo.jpg", "starry_night.jpg", size=1024) as painting:
+            for event in painting:
+                if isinstance(event, impasto.Progress):
+                    print(f"{event.evaluation}/{event.evaluations}")
+                elif isinstance(event, impasto.Preview):
+                    event.image.save("preview.png")
+            painting.result().save("painted.png")
 
-A job can also be left and come back to: `Client.create_job` makes one that goes on by itself, and `watch`,
-`jobs`, `update_job`, `pause`, `cancel` and `download` work on any, from any client.
+Where to go from here:
 
-Without a server of your own, `impasto.PrivateServer` starts one on this machine for as long as needed.
-Neither gRPC nor protobuf nor Pillow is imported before it is used.
+- `Client` has every call of the service. `impasto.aio.Client` has the same calls for asyncio.
+- `Client.stylize` paints and returns a `Painting`: iterate over it to watch, or call `Painting.result` to
+wait. - `Recipe` has every setting of how a picture is painted, with its range and default. Give settings to
+`stylize` by
+  name: `size=1024, effort="fine", content_weight=0.5`.
+- `Client.create_job` starts a job that goes on without its caller. Any client can then list, watch, steer,
+pause or
+  cancel it, and download its result: see `Client.jobs`, `watch`, `update_job`, `pause`, `cancel` and
+  `download`.
+- `PrivateServer` starts a server on this machine for as long as your program needs it.
+- `ImpastoError` is the base class of all errors. An `InvalidRequest` names the field and says what to do.
+- `impasto.hosts` has what a plug-in for an image editor needs.
+
+Importing this package is fast: gRPC, protobuf and Pillow are imported when they are first used. Calls need
+grpcio, or grpclib, which is pure Python.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Why a server cannot be reached, found out with a socket of our own.
+"""Finds out why a server cannot be reached, with a separate socket.
 
-What a gRPC stack says of a connection that failed changes from release to release, and is rarely what the
-caller can do something about.
+The errors of gRPC libraries change from release to release, and rarely tell the caller what to do.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from impasto.security import Tls, ssl_context
 from impasto.transport import Endpoint
 
 PATIENCE = 3.0
-"""Seconds that finding out may take, each of its steps."""
+"""Longest time for each step, in seconds."""
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + struct.pack(">HBBBL", 0, 0, 4, 0, 0)
-"""What an HTTP/2 client begins with: the preface and its settings, none."""
+"""The start of an HTTP/2 connection: the client's preface, and an empty frame of settings."""
 _SETTINGS = 4
 _HOSTNAME_MISMATCH, _ADDRESS_MISMATCH, _EXPIRED, _NOT_YET_VALID = 62, 64, 10, 9
-_NAME_REMEDY = "check how it is spelt, and the network"
+_NAME_REMEDY = "check the spelling and the network"
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 
 
@@ -36,8 +35,8 @@ class Finding:
     """Why a server cannot be reached.
 
     Attributes:
-        cause: in a clause.
-        remedy: what to do, in a clause; empty where all there is to say is that no server is there.
+        cause: the cause, as a clause.
+        remedy: what to do, as a clause; empty if no server is running there.
     """
 
     cause: str
@@ -45,10 +44,10 @@ class Finding:
 
 
 def find(endpoint: Endpoint) -> Finding | None:
-    """Looks why a server cannot be reached; None if nothing is wrong as far as can be seen from here."""
+    """Returns why a server cannot be reached; None if no cause is found."""
     local = is_local(endpoint.address)
     if not local and any(os.environ.get(name) for name in _PROXIES):
-        return None  # The proxy may know names and reach hosts that nobody knows here.
+        return None  # The proxy may know names and hosts that are unknown here.
     try:
         return _look(endpoint)
     except OSError as error:
@@ -56,7 +55,7 @@ def find(endpoint: Endpoint) -> Finding | None:
 
 
 def _look(endpoint: Endpoint) -> Finding | None:
-    """Raises OSError if no connection comes about."""
+    """Raises OSError if there is no connection."""
     missing = _unresolved(endpoint.address)
     if missing is not None:
         return missing
@@ -67,7 +66,7 @@ def _look(endpoint: Endpoint) -> Finding | None:
         context = ssl_context(endpoint.tls)
     except ssl.SSLError as error:
         return Finding(
-            f"the files of certificates cannot be used ({error.reason or error})",
+            f"the certificate files cannot be used ({error.reason or error})",
             "give PEM files, and the key that belongs to the certificate",
         )
     return _shaken(endpoint, context, endpoint.tls)
@@ -78,7 +77,7 @@ def _unreached(endpoint: Endpoint, error: OSError) -> Finding | None:
         return None  # It may only be slow.
     said = os.strerror(error.errno) if error.errno else error.strerror or str(error)
     if endpoint.address.startswith("unix:") and error.errno == errno.ENOENT:
-        said = "there is no such socket"
+        said = "the socket does not exist"
     return Finding(said)
 
 
@@ -97,14 +96,14 @@ def _unresolved(address: str) -> Finding | None:
         except socket.gaierror as error:
             failed.append(error.strerror or str(error))
         except UnicodeError:
-            failed.append("hosts have no such names")
+            failed.append("it is not a valid host name")
 
-    # A name server that is gone may keep a question for long, and it cannot be taken back.
+    # A name server may take long, and a lookup cannot be interrupted.
     resolving = threading.Thread(target=resolve, name="impasto-resolve", daemon=True)
     resolving.start()
     resolving.join(PATIENCE)
     if resolving.is_alive():
-        failed.append("no name server answers")
+        failed.append("the name server does not answer")
     return Finding(f"{host} cannot be found: {failed[0]}", _NAME_REMEDY) if failed else None
 
 
@@ -117,19 +116,19 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 def _not_plaintext(address: str, answer: bytes) -> Finding | None:
-    """What is wrong if this is what a server answered to a greeting in plaintext."""
+    """The finding from a server's answer to a greeting in plaintext; None if it speaks gRPC."""
     if _is_settings(answer):
         return None
     if answer.startswith(b"HTTP/1"):
         return Finding(
-            "a web server answers there, and no Impasto server",
-            "check the port, or ask for HTTP/2 (gRPC) there",
+            "a web server answers there, not an Impasto server",
+            "check the port; a proxy there must pass on HTTP/2 (gRPC)",
         )
     if _speaks_tls(address):
         return Finding(
-            "the server there wants TLS", "give tls=True, or tls=Tls(ca=FILE) with its certificate"
+            "the server there needs TLS", "give tls=True, or tls=Tls(ca=FILE) with its certificate"
         )
-    return Finding("what answers there is no gRPC server", "check the port")
+    return Finding("the program that answers there is not a gRPC server", "check the port")
 
 
 def _greeted_in_plaintext(address: str) -> bytes:
@@ -138,7 +137,7 @@ def _greeted_in_plaintext(address: str) -> bytes:
 
 
 def _greet(connection: socket.socket) -> bytes:
-    """Greets as an HTTP/2 client; what comes back first, empty if nothing does before the end."""
+    """Sends an HTTP/2 client's greeting; returns the start of the answer, empty if there is none."""
     answer = b""
     with contextlib.suppress(ConnectionError):
         connection.sendall(_GREETING)
@@ -152,7 +151,7 @@ def _greet(connection: socket.socket) -> bytes:
 
 
 def _is_settings(answer: bytes) -> bool:
-    """Whether it begins with a frame of settings, with which every HTTP/2 server begins."""
+    """Whether an answer begins with a frame of settings, as that of every HTTP/2 server does."""
     return len(answer) >= 4 and answer[3] == _SETTINGS and not answer.startswith(b"HTTP")
 
 
@@ -164,7 +163,7 @@ def _speaks_tls(address: str) -> bool:
         with _connected(address) as connection, context.wrap_socket(connection):
             return True
     except ssl.SSLError as error:
-        # One that refuses us for want of a certificate speaks it too.
+        # A server that refuses a client without a certificate uses TLS too.
         return "ALERT" in (error.reason or "")
     except OSError:
         return False
@@ -181,14 +180,14 @@ def _shaken(endpoint: Endpoint, context: ssl.SSLContext, tls: Tls) -> Finding | 
         with _connected(endpoint.address) as connection:
             connected = True
             with context.wrap_socket(connection, server_hostname=name) as protected:
-                # Whether the caller's certificate will do is told after the handshake.
+                # A server may refuse the caller's certificate after the handshake.
                 answer = _greet(protected)
                 if _is_settings(answer):
                     return None
                 return (
                     _without_certificate(tls)
                     if not answer
-                    else Finding("what answers there is no gRPC server", "check the port")
+                    else Finding("the program that answers there is not a gRPC server", "check the port")
                 )
     except ssl.SSLCertVerificationError as error:
         return _untrusted(error, name, tls)
@@ -205,25 +204,25 @@ def _shaken(endpoint: Endpoint, context: ssl.SSLContext, tls: Tls) -> Finding | 
     except OSError:
         if not connected:
             raise
-        # It hung up during the handshake.
+        # The server closed the connection during the handshake.
         return (
             _no_tls() if _is_settings(_greeted_in_plaintext(endpoint.address)) else _without_certificate(tls)
         )
 
 
 def _no_tls() -> Finding:
-    return Finding("the server there speaks no TLS", "leave out tls, or have the server use TLS")
+    return Finding("the server there speaks no TLS", "leave out tls, or switch on TLS on the server")
 
 
 def _without_certificate(tls: Tls) -> Finding:
     if tls.cert is None:
         return Finding(
-            "the server asks for a certificate of the caller",
+            "the server needs a certificate of the caller",
             "give tls=Tls(cert=FILE, key=FILE), and ca with them",
         )
     return Finding(
         "the server does not accept the caller's certificate",
-        "give one that is signed by whom the server trusts",
+        "give one that is signed by an authority that the server trusts",
     )
 
 
@@ -231,12 +230,14 @@ def _untrusted(error: ssl.SSLCertVerificationError, name: str, tls: Tls) -> Find
     if error.verify_code in (_HOSTNAME_MISMATCH, _ADDRESS_MISMATCH):
         return Finding(
             f"the server's certificate is not for {name}",
-            "call the server by the name that its certificate has, or give that as tls=Tls(server_name=NAME)",
+            "call the server by the name in its certificate, or give that as tls=Tls(server_name=NAME)",
         )
     if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
         when = "has expired" if error.verify_code == _EXPIRED else "is not valid yet"
-        return Finding(f"the server's certificate {when}", "have it renewed, and check this machine's clock")
-    given = "not signed by what ca has" if tls.ca is not None else "not trusted by this system"
+        return Finding(f"the server's certificate {when}", "have it renewed, or correct this machine's clock")
+    given = (
+        "not signed by a certificate in the CA file" if tls.ca is not None else "not trusted by this system"
+    )
     return Finding(
         f"the server's certificate is {given} ({error.verify_message})",
         "give the certificate that signed it as tls=Tls(ca=FILE)",

@@ -1,4 +1,4 @@
-"""Carries steps out in the thread that asks for it, over a transport that blocks."""
+"""Carries out steps in the caller's thread, over a blocking transport."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Driver:
         return done.result
 
     def advance(self, steps: Generator[AnyStep | Item, Any, T]) -> Item | Done[T]:
-        """Carries out steps up to the next item that is no step, or to the result.
+        """Carries out steps and returns the next item that is not a step, or the result.
 
         Raises:
             Interrupted: `interrupt` was called.

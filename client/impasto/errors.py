@@ -1,6 +1,6 @@
-"""Everything that can go wrong, as one tree under `ImpastoError`, and how it is read off the wire.
+"""All errors, as one tree under `ImpastoError`, and their conversion from messages.
 
-The reading works on plain values and bytes, so that every transport can use it.
+The conversion takes plain values and bytes, so that every transport can use it.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from google.rpc.status_pb2 import Status
 
 DETAILS_KEY = "grpc-status-details-bin"
-"""The trailer in which a call's `google.rpc.Status` comes."""
+"""The trailer with a call's `google.rpc.Status`."""
 
 
 class ImpastoError(Exception):
-    """Anything that went wrong with a call or a job.
+    """An error of a call or a job.
 
     Attributes:
         message: a sentence for people.
-        code: the canonical gRPC code's name, as "INVALID_ARGUMENT".
-        fields: pairs of a field's path in the request ("spec.recipe.longest_side") and a sentence that
-            says what is wrong with it and what to do.
+        code: the name of the canonical gRPC code, for example "INVALID_ARGUMENT".
+        fields: pairs of a field's path in the request ("spec.recipe.longest_side") and a clause that says
+            what is wrong with it and what to do.
         violations: pairs of a subject ("job", an image's digest, a quota's name) and a sentence, for a
             precondition that is not met or a quota that is full.
-        reason: the server's own word for the cause, as "WORKER_DIED"; empty where the error was not told by
-            an Impasto server, as when none could be reached.
-        retry_after: seconds after which trying again may help; None if nothing was said.
+        reason: the server's code for the cause, for example "WORKER_DIED"; empty if the error did not come
+            from an Impasto server.
+        retry_after: seconds after which to try again; None if unknown.
     """
 
     default_code: ClassVar[str] = "UNKNOWN"
@@ -54,13 +54,13 @@ class ImpastoError(Exception):
 
 
 class InvalidRequest(ImpastoError):
-    """A field is missing or out of range, or an image cannot be read: the same request fails again."""
+    """A field is missing or out of range, or an image cannot be read. The same request will fail again."""
 
     default_code = "INVALID_ARGUMENT"
 
     @property
     def field(self) -> str:
-        """Path of the first field at fault; empty if none was named."""
+        """The path of the first wrong field; empty if none is named."""
         return self.fields[0][0] if self.fields else ""
 
     @property
@@ -79,47 +79,47 @@ class InvalidRequest(ImpastoError):
 
 
 class FailedPrecondition(ImpastoError):
-    """The job or the server is not in the state that the call needs, or an image is not there yet."""
+    """The job or the server is in the wrong state for the call, or an image is missing."""
 
     default_code = "FAILED_PRECONDITION"
 
 
 class NotFound(ImpastoError):
-    """There is no such job, image or style on the server, or not for this caller."""
+    """The server has no such job, image or style, or the caller has no access to it."""
 
     default_code = "NOT_FOUND"
 
 
 class Unauthenticated(ImpastoError):
-    """The server wants a token, or does not know the one that was given."""
+    """The server needs a token, or does not know the one that was sent."""
 
     default_code = "UNAUTHENTICATED"
 
 
 class PermissionDenied(ImpastoError):
-    """The caller is not allowed to do this."""
+    """The caller may not do this."""
 
     default_code = "PERMISSION_DENIED"
 
 
 class ResourceExhausted(ImpastoError):
-    """A quota or the queue is full, the request is too large, or the job can never fit the device."""
+    """A quota or the queue is full, the request is too large, or the job needs too much memory."""
 
     default_code = "RESOURCE_EXHAUSTED"
 
 
 class Unavailable(ImpastoError):
-    """The server cannot be reached, is shutting down, or its worker died. Worth trying again unchanged."""
+    """The server cannot be reached or shuts down, or its worker died. The same request may succeed later."""
 
     default_code = "UNAVAILABLE"
 
 
 class Unreachable(Unavailable):
-    """No server answers at the address, or none that this client can speak to.
+    """No server answers at the address, or this client cannot connect to it.
 
     Attributes:
-        cause: why, in a clause; empty if that could not be found out.
-        remedy: what to do about it, in a clause; empty where none is known, as when no server is running.
+        cause: the cause, as a clause; empty if unknown.
+        remedy: what to do, as a clause; empty if unknown, for example if no server is running.
     """
 
     def __init__(
@@ -137,29 +137,29 @@ class Unreachable(Unavailable):
 
 
 class DeadlineExceeded(ImpastoError):
-    """It took longer than the caller allowed."""
+    """The call or the painting took longer than its timeout."""
 
     default_code = "DEADLINE_EXCEEDED"
 
 
 class JobCancelled(ImpastoError):
-    """The job was cancelled, by this caller or by someone else."""
+    """The job was cancelled, by this caller or another."""
 
     default_code = "CANCELLED"
 
 
 class JobFailed(ImpastoError):
-    """The job failed for a reason that has no class of its own here."""
+    """The job failed for a reason without a class of its own."""
 
 
 class ServerError(ImpastoError):
-    """The server made an error, or does not know the call."""
+    """An error inside the server, or the server does not know the call."""
 
     default_code = "INTERNAL"
 
 
 class DataLoss(ServerError):
-    """The picture is not what was stored: its stream broke off, or its file is damaged on the server."""
+    """A picture is damaged: its stream ended early, or its file on the server is damaged."""
 
     default_code = "DATA_LOSS"
 
@@ -168,7 +168,7 @@ class PrivateServerError(ImpastoError):
     """The private server is not installed, did not start, or ended.
 
     Attributes:
-        exit_code: the code it ended with, below 0 for a signal; None if it never ran.
+        exit_code: its exit code, negative for a signal; None if it never ran.
     """
 
     default_code = "UNAVAILABLE"
@@ -196,22 +196,22 @@ _BY_CODE: dict[str, type[ImpastoError]] = {
 
 
 def invalid_field(field: str, remedy: str) -> InvalidRequest:
-    """The error that a field of a request is wrong.
+    """Return the error for a wrong field of a request.
 
     Args:
-        remedy: what is wrong with it and what to do, in a sentence that goes on from its name.
+        field: the field's path.
+        remedy: what is wrong with it and what to do, as a clause that follows the path.
     """
     return InvalidRequest(f"{field} {remedy}", fields=[(field, remedy)])
 
 
 def from_call(code: str, message: str, details: bytes | None = None) -> ImpastoError:
-    """The error of a call that ended with a code other than OK.
+    """Return the error of a call that ended with a code other than OK.
 
     Args:
-        code: the canonical code's name.
+        code: the name of the canonical code.
         message: the status message.
-        details: the trailer `DETAILS_KEY`, a serialized `google.rpc.Status`. Whatever in it cannot be read
-            is passed over: an error about an error helps nobody.
+        details: the trailer `DETAILS_KEY`, a serialized `google.rpc.Status`. Unreadable parts are ignored.
     """
     from google.protobuf.message import DecodeError
     from google.rpc.status_pb2 import Status
@@ -223,7 +223,7 @@ def from_call(code: str, message: str, details: bytes | None = None) -> ImpastoE
 
 
 def from_job(status: Status) -> ImpastoError:
-    """The error of a job that ended FAILED, from its `Job.error`."""
+    """Return the error of a failed job from its `Job.error`."""
     from google.rpc.code_pb2 import Code
 
     code = Code.Name(status.code) if status.code in Code.values() else "UNKNOWN"

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and files that are read whole."""
+"""Reading and writing whole files."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import time
 from collections.abc import Iterator
 
 MAX_READ_BYTES = 2**30
-"""Size of a file that is read at most, in bytes; no server takes as much."""
+"""Largest file that is read, in bytes. No server accepts as much."""
 PIPE_PATIENCE = 10.0
-"""Seconds that a pipe may stay silent."""
+"""Longest silence of a pipe, in seconds."""
 _PIPE_READ = 2**16
 
 
 def read_whole(path: str | os.PathLike[str]) -> bytes:
-    """Reads a file, or a pipe up to its end. Never waits for ever, as one does for a pipe without a writer.
+    """Reads a file, or a pipe up to its end. Stops waiting for a pipe that is silent for too long.
 
     Raises:
-        OSError: it cannot be read; `strerror` says why, and what to do where that helps.
+        OSError: it cannot be read; `strerror` says why and what to do.
     """
     mode = check_readable(path)
     if stat.S_ISFIFO(mode):
@@ -37,29 +37,29 @@ def read_whole(path: str | os.PathLike[str]) -> bytes:
 
 
 def read_pem(path: str | os.PathLike[str]) -> bytes:
-    """Reads certificates or a key as gRPC takes them: without the mark that some editors begin a file with.
+    """Reads certificates or a key for gRPC, without the byte order mark that some editors add.
 
     Raises:
-        OSError: as `read_whole`.
+        OSError: as for `read_whole`.
     """
     return read_whole(path).removeprefix(codecs.BOM_UTF8)
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """Reads a text as editors save it: in UTF-8, or in UTF-16 with a byte order mark, as on Windows.
+    """Reads a text in UTF-8, or in UTF-16 with a byte order mark, as editors on Windows save it.
 
     Raises:
-        OSError: as `read_whole`.
-        UnicodeDecodeError: it is no text.
+        OSError: as for `read_whole`.
+        UnicodeDecodeError: it is not a text.
     """
     return decoded(read_whole(path))
 
 
 def decoded(data: bytes) -> str:
-    """A text as editors save it; see `read_text`.
+    """Return bytes as a text; see `read_text`.
 
     Raises:
-        UnicodeDecodeError: it is none.
+        UnicodeDecodeError: they are not a text.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16")
@@ -67,13 +67,13 @@ def decoded(data: bytes) -> str:
 
 
 def check_readable(path: str | os.PathLike[str]) -> int:
-    """Makes sure that `read_whole` can read a file, as far as that shows without reading it.
+    """Checks that `read_whole` can read a file, as far as possible without reading it.
 
     Returns:
-        The file's mode, as `os.stat` gives it.
+        The file's mode, as `os.stat` returns it.
 
     Raises:
-        OSError: it cannot; `strerror` says why, and what to do where that helps.
+        OSError: it cannot be read; `strerror` says why and what to do.
     """
     _check_name(path)
     found = os.stat(path)
@@ -83,7 +83,7 @@ def check_readable(path: str | os.PathLike[str]) -> int:
         raise _error(errno.EINVAL, "is a device or a socket; give a regular file", path)
     if found.st_size > MAX_READ_BYTES:
         raise _too_large(path)
-    # Opening a pipe would take the place of its reader, and its writer would stop when that leaves.
+    # Do not open a pipe: its writer would stop when this reader closes it.
     if stat.S_ISREG(found.st_mode):
         with open(path, "rb"):
             pass
@@ -122,23 +122,23 @@ def _read_pipe(path: str | os.PathLike[str]) -> bytes:
 
 
 def _wait(descriptor: int, seconds: float) -> None:
-    """Waits until a pipe has something to read, at most so long."""
+    """Waits until a pipe has something to read, at most for `seconds`."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     ready = poll.poll(seconds * 1000)
-    # A pipe whose writer left without a word stays "hung up" until the next one comes.
+    # A pipe whose writer wrote nothing stays "hung up" until the next writer opens it.
     if ready and not ready[0][1] & select.POLLIN:
         time.sleep(min(seconds, 0.05))
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o666) -> None:
-    """Writes a file by way of a temporary one beside it, so that nobody ever sees half of it.
+    """Writes a file atomically, by way of a temporary file beside it.
 
     Args:
-        mode: its permissions, less the process's umask.
+        mode: the file's permissions, which the process's umask reduces.
 
     Raises:
-        OSError: it cannot be written; whatever stood there before still does.
+        OSError: it cannot be written; an existing file is unchanged.
     """
     with _named(path):
         target = _target(path)
@@ -156,10 +156,10 @@ def write_whole(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o666)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Makes sure that `write_whole` can write a file, by making the temporary one that it would use.
+    """Checks that `write_whole` can write a file, by making the temporary file that it would use.
 
     Raises:
-        OSError: it cannot; `strerror` says why, and what to do where that helps.
+        OSError: it cannot be written; `strerror` says why and what to do.
     """
     with _named(path):
         part, descriptor = _make_part(_target(path), 0o600)
@@ -168,13 +168,13 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def folder_of(path: str | os.PathLike[str]) -> str:
-    """The folder that `write_whole` writes a file to: where a link points, if the file is one."""
+    """Return the folder in which `write_whole` writes a file. Links are followed."""
     return os.path.dirname(os.path.realpath(path))
 
 
 @contextlib.contextmanager
 def _named(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Makes errors name the file that the caller named: nobody else knows of the temporary one."""
+    """Makes errors name the caller's file in place of the temporary one."""
     try:
         yield
     except OSError as error:
@@ -182,10 +182,10 @@ def _named(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _target(path: str | os.PathLike[str]) -> str:
-    """What is to be written: where a link points, if the file is one.
+    """The file to write. Links are followed.
 
     Raises:
-        OSError: there is something there that is not to be replaced, or nothing of that name can be.
+        OSError: something there must not be replaced, or the name is impossible.
     """
     _check_name(path)
     target = os.path.realpath(path)
@@ -196,7 +196,7 @@ def _target(path: str | os.PathLike[str]) -> str:
     if stat.S_ISDIR(found.st_mode):
         raise _error(errno.EISDIR, "is a folder; give a file's name", path)
     if not stat.S_ISREG(found.st_mode):
-        # As root, a file would take the place of the device.
+        # Root would replace the device with a file.
         raise _error(errno.EINVAL, "is a device, a pipe or a socket; give a file's name", path)
     folder = os.stat(os.path.dirname(target))
     if folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, found.st_uid, folder.st_uid):
@@ -205,8 +205,8 @@ def _target(path: str | os.PathLike[str]) -> str:
 
 
 def _make_part(target: str, mode: int) -> tuple[str, int]:
-    """A temporary file beside the target, and its descriptor."""
-    # Its name is short whatever the target's is: names have a limit.
+    """Make a temporary file beside the target; return its name and its descriptor."""
+    # The target's name may have the greatest length that is allowed, so its own name is short.
     part = os.path.join(os.path.dirname(target), f".{secrets.token_hex(6)}.part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     return part, os.open(part, flags, mode)

@@ -1,4 +1,4 @@
-"""What a server tells: the job, its events, and the server itself. Plain frozen data."""
+"""What a server sends: jobs, events, and facts about itself. Plain frozen data."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
 
 @dataclasses.dataclass(frozen=True)
 class FeatureNetwork:
-    """The network whose features are compared.
+    """The network whose features the loss compares.
 
     Attributes:
         architecture: "vgg19" or "vgg16".
-        weights: how the weights were named: "vgg19", "builtin", or a file's name.
-        origin: where they come from, and their licence, in a sentence.
-        sha256: of the weights' file, in hexadecimal.
+        weights: name of the weights: "vgg19", "builtin", or a file's name.
+        origin: origin and licence of the weights, in a sentence.
+        sha256: SHA-256 of the weights' file, in hexadecimal.
     """
 
     architecture: str
@@ -37,12 +37,12 @@ class FeatureNetwork:
 
 @dataclasses.dataclass(frozen=True)
 class MemoryPlan:
-    """How an evaluation fits into the device's memory. The picture is the same but for rounding.
+    """How an evaluation fits into the device's memory. Apart from rounding, it does not change the picture.
 
     Attributes:
-        method: what is done to save memory: "plain" (nothing), "recomputed" (some features are computed
-            again instead of being kept) or "tiled" (tile by tile, with the exact gradient).
-        estimated_bytes: what the job is estimated to need at its peak, beside the network.
+        method: method to save memory: "plain" (none), "recomputed" (some features are computed twice instead
+            of being kept) or "tiled" (tile by tile, with the exact gradient).
+        estimated_bytes: estimate of the job's peak memory in bytes, without the network.
         tile_side: side of a tile in pixels, without its overlap; None if not tiled.
     """
 
@@ -53,21 +53,21 @@ class MemoryPlan:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Numbers of one evaluation of the loss, or of a piece of the work before a scale's first one.
+    """The state of a painting after an evaluation of the loss, or during the preparation of a scale.
 
     Attributes:
-        evaluation, evaluations: evaluations made, and to be made in all; 0 are made while the first scale is
-            being prepared.
-        scale, scales: the scale at work, from 1, and how many there are; two may have the same size.
+        evaluation, evaluations: number of evaluations made, and to be made in all; `evaluation` is 0 while
+            the first scale is prepared.
+        scale, scales: the present scale, from 1, and the number of scales. Two scales may have the same size.
         width, height: size of this scale in pixels.
-        loss: the sum of the weighted terms at the last evaluation; comparable within one scale only. 0 before
-            the first evaluation.
-        content_loss, style_loss, tv_loss: the terms before their weights.
-        device_time: seconds the device has spent on this job.
-        time_left: seconds until the result as far as can be told, else None.
-        preparing: while the targets of this scale are being found, before its first evaluation, the share of
-            them that is found, above 0 and below 1; else None. Only the objective "neighbours" has targets
-            that take so long.
+        loss: sum of the weighted terms at the last evaluation, comparable within one scale; 0 before the
+            first evaluation.
+        content_loss, style_loss, tv_loss: the terms without their weights.
+        device_time: seconds for which the device has worked on this job.
+        time_left: estimated seconds until the result; None if unknown.
+        preparing: fraction of this scale's targets that are found, above 0 and below 1, while they are
+            searched for before the scale's first evaluation; else None. Only the objective "neighbours"
+            searches for targets.
     """
 
     evaluation: int
@@ -87,14 +87,14 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Preview:
-    """The picture as it looks during the work.
+    """A small picture of the painting in progress.
 
     Attributes:
         data: the coded picture.
-        format: how it is coded: "jpeg", "png" or "webp".
+        format: its format: "jpeg", "png" or "webp".
         width, height: its size in pixels.
-        evaluation: the evaluation after which it was taken; 0 is the image started from.
-        scale: the scale it was taken at, from 1.
+        evaluation: the evaluation after which it was taken; 0 for the image that the painting starts from.
+        scale: the scale at which it was taken, from 1.
     """
 
     data: bytes = dataclasses.field(repr=False)
@@ -106,33 +106,33 @@ class Preview:
 
     @property
     def image(self) -> Image:
-        """The preview decoded; needs Pillow."""
+        """The preview, decoded. Needs Pillow."""
         return decode(self.data)
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A painting being made, or made, as the server last told.
+    """A job in the state that the server has sent.
 
     Attributes:
-        name: "jobs/" and an identifier.
-        state: "queued", "running", "paused", "succeeded", "failed" or "cancelled".
-        recipe: the recipe as it is run, every field set.
+        name: its name: "jobs/" and an identifier.
+        state: its state: "queued", "running", "paused", "succeeded", "failed" or "cancelled".
+        recipe: the recipe with which it runs.
         width, height: size of the result in pixels.
-        progress: the newest numbers; None before the first.
-        error: why it failed; None in any other state.
-        stop_reason: "completed", "converged", "plateau", "not_finite" or "cancelled" once it has ended, else
-            None.
-        stop_message: the same in a sentence.
-        create_time, start_time, end_time: when it was accepted, begun and ended (UTC), else None.
-        network: the feature network that paints it; None before work has begun.
-        device: the device that paints it; empty before work has begun.
+        progress: the newest progress; None before the first.
+        error: the error of a failed job; None in any other state.
+        stop_reason: why it ended: "completed", "converged", "plateau", "not_finite" or "cancelled"; None
+            before the end.
+        stop_message: the same as a sentence.
+        create_time, start_time, end_time: when it was accepted, started and ended (UTC); None before that.
+        network: the feature network; None before the job has started.
+        device: the device; empty before the job has started.
         bfloat16: whether the network runs in bfloat16.
-        memory_plan: how its largest scale fits into memory; None before work has begun.
-        title: for people.
-        priority: among the jobs of one tenant, higher goes first.
+        memory_plan: how its largest scale fits into memory; None before the job has started.
+        title: its title.
+        priority: its priority among the tenant's jobs; higher goes first.
         queue_position: its place among the tenant's queued jobs, from 1; None unless it is queued.
-        expire_time: when the server will delete it (UTC) once it is final; None for never.
+        expire_time: when the server deletes it (UTC), once it is final; None for never.
     """
 
     name: str
@@ -158,18 +158,18 @@ class Job:
 
     @property
     def is_final(self) -> bool:
-        """Whether it has ended, one way or another."""
+        """Whether it has succeeded, failed or been cancelled."""
         return self.state in FINAL_STATES
 
 
 @dataclasses.dataclass(frozen=True)
 class NewestPreview:
-    """What there is to see of a job now.
+    """A job's state and its newest preview.
 
     Attributes:
-        job: the job as it now is.
-        preview: the newest preview; None if there is none newer than was asked for.
-        sequence: to ask with for a newer one.
+        job: the job in its present state.
+        preview: the newest preview; None if none is newer than `after_sequence`.
+        sequence: the number to give as `after_sequence` to get a newer preview.
     """
 
     job: Job
@@ -182,10 +182,10 @@ class NamedStyle:
     """A style that a server offers by name.
 
     Attributes:
-        name: "styles/" and an identifier; `impasto.StyleName(name)` paints with it.
-        title: for people.
+        name: its name: "styles/" and an identifier; `impasto.StyleName(name)` paints with it.
+        title: its title.
         width, height: size of the painting in pixels.
-        thumbnail: a JPEG of at most 128 pixels.
+        thumbnail: a JPEG whose longer side has at most 128 pixels.
     """
 
     name: str
@@ -200,28 +200,28 @@ class JobChanged:
     """The job was accepted, changed its state, or was steered.
 
     Attributes:
-        job: the job as it now is.
+        job: the job in its new state.
     """
 
     job: Job
 
 
 Event = JobChanged | Progress | Preview
-"""Something that happened to a job."""
+"""An event of a job."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """Something that paints.
+    """A GPU or a CPU that paints.
 
     Attributes:
-        name: "cpu", "cuda:0", "mps".
-        description: what it is, for people.
+        name: its name: "cpu", "cuda:0" or "mps".
+        description: its description for people.
         state: "starting" or "ready".
-        auto_precision: what precision "auto" means here; None until it is ready.
-        resident_jobs: jobs that hold memory there.
-        restarts: how often its worker had to be restarted.
-        memory_bytes: memory that jobs may use there, in bytes; None until it is ready.
+        auto_precision: the precision that "auto" means here; None until it is ready.
+        resident_jobs: number of jobs in its memory.
+        restarts: number of restarts of its worker.
+        memory_bytes: memory for jobs, in bytes; None until it is ready.
     """
 
     name: str
@@ -235,20 +235,20 @@ class Device:
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a server refuses to go beyond.
+    """Limits of a server.
 
     Attributes:
-        max_request_bytes: size of a request in bytes.
-        max_image_pixels: pixels of an image sent, width times height.
-        max_longest_side: `Recipe.longest_side` in pixels.
-        max_styles: styles of a job.
-        max_evaluations: `Recipe.evaluations`.
-        max_unfinished_jobs: jobs accepted and not finished.
-        max_regions: regions of a job.
-        max_upload_bytes: size of an uploaded image in bytes.
-        max_unfinished_jobs_of_tenant: jobs of one tenant accepted and not finished.
-        max_stored_bytes_of_tenant: images and results kept for one tenant, in bytes; 0 for no limit but the
-            disk.
+        max_request_bytes: maximum size of a request, in bytes.
+        max_image_pixels: maximum pixels of an image, width times height.
+        max_longest_side: maximum of `Recipe.size`, in pixels.
+        max_styles: maximum styles per job.
+        max_evaluations: maximum of `Recipe.evaluations`.
+        max_unfinished_jobs: maximum unfinished jobs, all tenants.
+        max_regions: maximum regions per job.
+        max_upload_bytes: maximum size of an uploaded image, in bytes.
+        max_unfinished_jobs_of_tenant: maximum unfinished jobs per tenant.
+        max_stored_bytes_of_tenant: maximum size of the images and results stored per tenant, in bytes; 0 for
+            no limit.
     """
 
     max_request_bytes: int
@@ -265,16 +265,16 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class ServerInfo:
-    """What a server is.
+    """Facts about a server.
 
     Attributes:
         version: its version.
-        devices: what it paints with.
+        devices: its devices.
         network: its feature network; None until a worker has loaded it.
-        accepted_formats: coded images it takes: "png", "jpeg", …
-        limits: what it refuses to go beyond.
-        unfinished_jobs: jobs accepted and not finished.
-        tenant: the caller's: the name of its token; empty where the server has none.
+        accepted_formats: formats of the images that it accepts: "png", "jpeg", …
+        limits: its limits.
+        unfinished_jobs: number of unfinished jobs, all tenants.
+        tenant: the caller's tenant: the name of its token; empty if the server has no tokens.
     """
 
     version: str
@@ -287,13 +287,13 @@ class ServerInfo:
 
 
 def decode(data: bytes) -> Image:
-    """A coded image as a Pillow image."""
+    """Return a coded image as a Pillow image."""
     from PIL import Image
 
     from impasto import png
 
     with warnings.catch_warnings():
-        # A result may be large; the server has its own limit.
+        # A result may be larger than Pillow's limit; the server has its own limit.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         if png.depth(data):
             return png.opened(data)

@@ -1,4 +1,4 @@
-"""How long to go on trying, and how long to wait in between."""
+"""Delays between attempts to reach a server, and the limit after which to give up."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ LONGEST_DELAY = 5.0
 class Patience:
     """Says when to try again after contact was lost, and when to give up.
 
-    The delays double from `FIRST_DELAY` to `LONGEST_DELAY` and are scattered, so that the many callers of a
-    server that restarts do not all come back at once. A delay that the server asks for is kept to.
+    The delays double from `FIRST_DELAY` to `LONGEST_DELAY` seconds. They are randomised, so that the callers
+    of a server that restarts do not all return at once. A delay that the server asks for is added.
 
     Args:
-        limit: seconds without contact after which it is over.
+        limit: seconds without contact after which to give up.
 
     Attributes:
-        attempts: how often it was tried since something new came.
+        attempts: number of attempts since the last news.
     """
 
     def __init__(self, limit: float) -> None:
@@ -30,26 +30,29 @@ class Patience:
         self.attempts = 0
 
     def lost(self) -> None:
-        """The time without contact begins now, if it has not."""
+        """Starts the time without contact, unless it has started."""
         if self._lost is None:
             self._lost = time.monotonic()
 
     def heard(self, *, news: bool) -> None:
-        """The server was heard; `news`: it said something that was not known."""
+        """Ends the time without contact; `news` says whether the server sent something new."""
         self._lost = None
         if news:
             self.attempts = 0
 
     def left(self) -> float:
-        """Seconds until it is over if nothing is heard, more than 0."""
+        """Returns the seconds until the limit, more than 0."""
         gone = 0.0 if self._lost is None else time.monotonic() - self._lost
         return max(0.001, self._limit - gone)
 
     def delay(self, error: ImpastoError) -> float:
-        """Seconds to wait before the next attempt, after one that ended with `error`.
+        """Returns the seconds to wait before the next attempt.
+
+        Args:
+            error: the error of the last attempt.
 
         Raises:
-            ImpastoError: `error`; it is over.
+            ImpastoError: `error`, if the limit is reached.
         """
         self.lost()
         scattered = min(FIRST_DELAY * 2.0 ** min(self.attempts, 10), LONGEST_DELAY) * random.uniform(0.5, 1.0)

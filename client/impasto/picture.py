@@ -1,4 +1,4 @@
-"""Pictures as they come from a server: whole, checked, still coded."""
+"""Pictures from a server: complete, checked, and still coded."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _BITS_PER_SAMPLE = 258
 
 @dataclasses.dataclass(frozen=True)
 class CodedImage:
-    """An image as a server sent it.
+    """A coded image from a server.
 
     Attributes:
         data: the coded image.
-        format: how it is coded: "png", "png16", "jpeg", "webp", "tiff", or "rgba8" or "rgba16" for rows of
-            bare pixels.
+        format: its format: "png", "png16", "jpeg", "webp" or "tiff"; "rgba8" or "rgba16" for rows of bare
+            pixels.
         width, height: its size in pixels.
-        sha256: of `data`, in hexadecimal.
+        sha256: SHA-256 of `data`, in hexadecimal.
     """
 
     data: bytes = dataclasses.field(repr=False)
@@ -46,29 +46,29 @@ class CodedImage:
 
     @property
     def image(self) -> Image:
-        """The image decoded; needs Pillow.
+        """The image, decoded. Needs Pillow.
 
-        Colours have 8 bits there, since Pillow has no mode for more; grey of 16 bits is in mode "I;16". For
-        all the bits, see `array`.
+        Colours have 8 bits per channel: Pillow has no mode with more. Grey with 16 bits has the mode "I;16".
+        `array` has all bits.
         """
         size = (self.width, self.height)
         if self.format in ("rgba8", "rgba16"):
             from PIL import Image
 
-            # With 16 bits, what is read of each sample is its higher byte.
+            # "RGBA;16L" reads the higher byte of each 16-bit sample.
             raw = "RGBA" if self.format == "rgba8" else "RGBA;16L"
             return Image.frombytes("RGBA", size, self.data, "raw", raw)
         return decode(self.data)
 
     @property
     def array(self) -> NDArray[Any]:
-        """The image decoded as an array, height × width × channels (grey: height × width); needs NumPy.
+        """The image, decoded into an array: height × width × channels (grey: height × width). Needs NumPy.
 
-        Its samples are uint16 where the image has 16 bits per channel, else uint8; Pillow is needed for all
-        but bare pixels.
+        Its type is uint16 if the image has 16 bits per channel, else uint8. All formats but bare pixels need
+        Pillow.
 
         Raises:
-            InvalidRequest: it is a TIFF of 16 bits; ask for "png16" or "rgba16".
+            InvalidRequest: it is a TIFF with 16 bits; download it as "png16" or "rgba16".
         """
         import numpy as np
 
@@ -80,25 +80,27 @@ class CodedImage:
             high, low = (np.asarray(half).astype(np.uint16) for half in png.halves(self.data))
             return high << 8 | low
         image = decode(self.data)
-        # Pillow would make 8 bits of them without a word.
+        # Pillow would silently reduce them to 8 bits.
         if self.format == "tiff" and 16 in image.tag_v2.get(_BITS_PER_SAMPLE, ()):  # type: ignore[attr-defined]
-            raise InvalidRequest('a TIFF of 16 bits is not decoded here; download it as "png16" or "rgba16"')
+            raise InvalidRequest(
+                'a TIFF with 16 bits cannot be decoded here; download it as "png16" or "rgba16"'
+            )
         if image.mode == "P":
             image = image.convert("RGBA" if "transparency" in image.info else "RGB")
         return np.asarray(image)
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """How it was made, as a result that is a PNG says itself; empty if it does not."""
+        """How the picture was made, from a result that is a PNG; empty for other images."""
         text = png_text(self.data, "impasto") if self.data.startswith(PNG_SIGNATURE) else None
         return dict(json.loads(text)) if text else {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes `data` to a file: whole, or not at all. It is not coded anew, whatever the file's name says.
+        """Writes `data` to a file, whole or not at all. Does not convert it to another format.
 
         Raises:
-            InvalidRequest: the name ends as that of an image in another format.
-            OSError: it cannot be written; whatever stood there before still does.
+            InvalidRequest: the file's name has the suffix of another image format.
+            OSError: the file cannot be written; an existing file is unchanged.
         """
         self._check_name(os.fsdecode(path))
         write_whole(path, self.data)
@@ -107,7 +109,7 @@ class CodedImage:
         suffix = os.path.splitext(path)[1].lower()
         said = SUFFIXES.get(suffix)
         own = coding(self.format)
-        # An ending that says nothing of images, or none, is as good as any.
+        # A name without the suffix of an image format is accepted.
         if said == own or not (said or (mimetypes.guess_type(f"x{suffix}")[0] or "").startswith("image/")):
             return
         fitting = [suffix for suffix, format in SUFFIXES.items() if format == own]
@@ -121,20 +123,20 @@ class CodedImage:
 
 @dataclasses.dataclass(frozen=True)
 class Picture(CodedImage):
-    """A finished picture, a PNG of 8 or 16 bits per channel.
+    """A finished picture: a PNG with 8 or 16 bits per channel.
 
     Attributes:
-        job: the job that made it, with the recipe as it was run and why it stopped.
+        job: the job that made it, with its recipe and the reason why it stopped.
     """
 
     job: Job
 
 
 class Pieces:
-    """The pieces of an image, checked as they come, over as many calls as it takes.
+    """The pieces of an image, collected from one or more calls and checked.
 
     Attributes:
-        received: bytes that are there, from the beginning on.
+        received: number of bytes received, from the beginning.
     """
 
     def __init__(self) -> None:
@@ -151,18 +153,18 @@ class Pieces:
         return self._info is not None and len(self._data) == self._info.size_bytes
 
     def begin(self) -> None:
-        """A call begins that sends the pieces from `received` on."""
+        """Prepares for a call that sends the pieces from `received` on."""
         self._described = False
 
     def forget(self) -> None:
-        """Begins anew: what comes is of another image."""
+        """Discards all pieces: those that follow belong to another image."""
         self._info, self._data, self._described = None, bytearray(), False
 
     def add(self, chunk: pb.ImageChunk) -> bool:
-        """Takes the next piece; False if it is of another image than those before, which are then forgotten.
+        """Adds the next piece. Returns False, and discards all pieces, if it belongs to another image.
 
         Raises:
-            DataLoss: it does not belong here.
+            DataLoss: it is not the next piece.
         """
         if not self._described:
             if not chunk.HasField("info"):
@@ -180,16 +182,16 @@ class Pieces:
         return True
 
     def missing(self) -> str:
-        """How much has not come, in words."""
+        """Returns a clause that says how much is missing."""
         if self._info is None:
-            return "nothing of the picture came"
-        return f"only {len(self._data)} of the picture's {self._info.size_bytes} bytes came"
+            return "no bytes of the picture arrived"
+        return f"only {len(self._data)} of the picture's {self._info.size_bytes} bytes arrived"
 
     def image(self) -> CodedImage:
-        """The whole.
+        """Returns the complete image.
 
         Raises:
-            DataLoss: it is not what was sent.
+            DataLoss: it is incomplete or damaged.
         """
         info = self._info
         if info is None or not self.complete:
@@ -206,10 +208,10 @@ class Pieces:
         )
 
     def picture(self, job: Job) -> Picture:
-        """The whole as the result of a job.
+        """Returns the complete image as the result of a job.
 
         Raises:
-            DataLoss: it is not what was sent.
+            DataLoss: it is incomplete or damaged.
         """
         image = self.image()
         return Picture(image.data, image.format, image.width, image.height, image.sha256, job)

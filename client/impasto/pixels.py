@@ -1,6 +1,6 @@
-"""Images of Pillow and arrays of NumPy as files that a server takes.
+"""Pillow images and NumPy arrays as files that a server accepts.
 
-Neither is imported before it is needed: whoever has such an image has imported what it is of.
+Neither library is imported here: a caller who has such an image has imported its library.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _SAVED = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK")
 _ORIENTATION = 0x0112
 _PROFILE_SPACES = {"CMYK": b"CMYK", **dict.fromkeys(("1", "L", "LA", "I;16"), b"GRAY")}
 _SLACK = 1e-3
-"""How far beyond 0 and 1 a float may be, as resampling leaves them."""
+"""How far a float may be outside 0 to 1: resampling may overshoot a little."""
 
 
 def is_pillow(source: object) -> bool:
-    """Whether it is a Pillow image."""
+    """Return whether an object is a Pillow image."""
     pillow = sys.modules.get("PIL.Image")
     return pillow is not None and isinstance(source, pillow.Image)
 
 
 def is_array(source: object) -> bool:
-    """Whether it is an array of NumPy's."""
+    """Return whether an object is a NumPy array."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and isinstance(source, numpy.ndarray)
 
@@ -39,16 +39,18 @@ def is_array(source: object) -> bool:
 
 
 def pillow_file(image: Image) -> bytes:
-    """A Pillow image as a PNG, or as a TIFF where a PNG cannot hold it (CMYK); it says how it is turned.
+    """Return a Pillow image as a PNG, or as a TIFF if it is in CMYK. The file has the image's Exif
+    orientation.
 
-    Modes that have no range of their own are read by their largest value: "I" as 8 bits up to 255, else as
-    16; "F" as 0 to 1, to 255 or to 65,535, the first that it fits.
+    Some modes have no fixed range, so the largest value decides: mode "I" has 8 bits up to 255, else 16 bits;
+    the range of mode "F" is 0 to 1, 0 to 255 or 0 to 65,535, the first that contains the largest value.
 
     Raises:
-        ValueError: it has no pixels, or none that can be sent; a clause that goes on from the image's name.
+        ValueError: it has no pixels, or pixels that cannot be sent; the message is a clause that follows the
+            image's name.
     """
     if not image.width or not image.height:
-        raise ValueError(f"is {image.width} × {image.height}: it has no pixels; give one that has")
+        raise ValueError(f"is {image.width} × {image.height}: it has no pixels; give one with pixels")
     from PIL import ImageOps
 
     try:
@@ -64,16 +66,16 @@ def pillow_file(image: Image) -> bytes:
 
 
 def _orientation(image: Image) -> int:
-    """How it is to be turned, 1 to 8 as Exif counts; 1, for not at all, if it does not say."""
+    """The image's Exif orientation, 1 to 8; 1, for upright, if it has none."""
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except Exception:
-        return 1  # Exif that is damaged says nothing, and Pillow raises anything for it.
+        return 1  # Pillow raises many kinds of exceptions for damaged Exif data.
     return orientation if isinstance(orientation, int) and 2 <= orientation <= 8 else 1
 
 
 def _savable(image: Image) -> Image:
-    """In a mode that a PNG or a TIFF can hold, with the same colours."""
+    """The image in a mode that a PNG or a TIFF can have, with the same colours."""
     mode = {"RGBa": "RGBA", "La": "LA", "PA": "RGBA", "HSV": "RGB", "YCbCr": "RGB", "RGBX": "RGB"}.get(
         image.mode
     )
@@ -89,7 +91,7 @@ def _savable(image: Image) -> Image:
         if converted is not None:
             converted.info.pop("icc_profile", None)
             return converted
-    raise ValueError(f"has Pillow's mode {image.mode}, which is not understood; give image.convert('RGB')")
+    raise ValueError(f"has Pillow's mode {image.mode}, which is not supported; give image.convert('RGB')")
 
 
 def _saved(image: Image, orientation: int) -> bytes:
@@ -99,7 +101,7 @@ def _saved(image: Image, orientation: int) -> bytes:
     if orientation != 1:
         exif[_ORIENTATION] = orientation
     profile = image.info.get("icc_profile")
-    # One that was left from a conversion says nothing of these pixels.
+    # A profile of another colour space is left over from a conversion.
     if profile and profile[16:20] != _PROFILE_SPACES.get(image.mode, b"RGB "):
         profile = None
     file = io.BytesIO()
@@ -114,18 +116,18 @@ def _saved(image: Image, orientation: int) -> bytes:
 
 
 def _grey(image: Image) -> Image:
-    """An image in one of the modes I, I;16 and F in mode L or I;16."""
+    """An image of mode I, I;16 or F, converted to mode L or I;16."""
     if image.mode.startswith("I;16"):
         return _sixteen(image)
     lowest, highest = (float(value) for value in image.getextrema())  # type: ignore[arg-type]
     if image.mode == "F" and not math.isfinite(sum(array.array("f", image.tobytes()))):
-        raise ValueError("has pixels that are no numbers (infinite or NaN); give finite ones")
+        raise ValueError("has infinite or NaN pixels; give finite values")
     slack, *ranges = (_SLACK, 1, 255, 65535) if image.mode == "F" else (0, 255, 65535)
     full = next((full for full in ranges if highest <= full + slack), None)
     if full is None or lowest < -slack:
         raise ValueError(
-            f"has Pillow's mode {image.mode} with values from {lowest:g} to {highest:g}, of which nobody "
-            f"knows what is white; scale them to 0–{ranges[0]}"
+            f"has Pillow's mode {image.mode} with values from {lowest:g} to {highest:g}, so it is unclear "
+            f"which value is white; scale them to 0–{ranges[0]}"
         )
     if image.mode == "I":
         return image.convert("L" if full == 255 else "I;16")
@@ -133,7 +135,7 @@ def _grey(image: Image) -> Image:
 
 
 def _sixteen(image: Image) -> Image:
-    """An image in mode I;16, I;16B, I;16L or I;16N in mode I;16."""
+    """An image of mode I;16, I;16B, I;16L or I;16N, converted to mode I;16."""
     if image.mode == "I;16":
         return image
     words = array.array("H", image.tobytes())
@@ -150,13 +152,15 @@ def _sixteen(image: Image) -> Image:
 
 
 def array_file(pixels: Any) -> bytes:
-    """An array of NumPy's as a PNG: uint8, uint16, bool, or floats from 0 to 1, which become 16 bits.
+    """Return a NumPy array as a PNG.
 
-    Its shape is height × width for grey, or height × width × channels: 1 for grey, 2 for grey with alpha, 3
-    for RGB, 4 for RGBA. Colours are sRGB, alpha is straight.
+    Args:
+        pixels: an array of uint8, uint16, bool, or of floats from 0 to 1, which become 16 bits. Its shape is
+            height × width for grey, or height × width × channels: 1 for grey, 2 for grey with alpha, 3 for
+            RGB, 4 for RGBA. It is in sRGB with straight alpha.
 
     Raises:
-        ValueError: it is nothing of the kind; a clause that goes on from the image's name.
+        ValueError: it has another type or shape; the message is a clause that follows the image's name.
     """
     import numpy as np
 
@@ -166,13 +170,13 @@ def array_file(pixels: Any) -> bytes:
         if pixels.ndim == 3 and shape[0] in (1, 3, 4):
             turned = "; this looks like channels first: give array.transpose(1, 2, 0)"
         elif pixels.ndim == 4:
-            turned = "; give one image of several"
+            turned = "; it may have several images: give one of them"
         raise ValueError(
             f"is an array of the shape {_shape(shape)}; give height × width, or height × width × 1, 3 or 4 "
             f"channels{turned}"
         )
     if 0 in shape:
-        raise ValueError(f"is an array of the shape {_shape(shape)}, without pixels; give one that has")
+        raise ValueError(f"is an array of the shape {_shape(shape)}, without pixels; give one with pixels")
     kind, size = pixels.dtype.kind, pixels.dtype.itemsize
     if kind == "b":
         samples, bits = pixels.astype(np.uint8) * np.uint8(255), 8
@@ -182,24 +186,25 @@ def array_file(pixels: Any) -> bytes:
         _check_floats(pixels.dtype, float(pixels.min()), float(pixels.max()))
         samples, bits = np.rint(pixels.clip(0, 1).astype(np.float64) * 65535).astype(np.uint16), 16
     elif kind in "iu":
-        # What is white is not ours to guess: a mask has 1 perhaps, a picture 255, a camera's raw file 4095.
+        # White may be 1 in a mask, 255 in a picture, and 4095 in a camera's raw file: do not guess.
         raise ValueError(
             f"is an array of {pixels.dtype} with values from {pixels.min()} to {pixels.max()}; give uint8 "
-            "(0 to 255) or uint16 (0 to 65535): bring the values into that range first, since array.astype "
-            "alone would cut off what is beyond it"
+            "(0 to 255) or uint16 (0 to 65535). Scale the values to that range first: array.astype alone "
+            "would cut off larger values"
         )
     else:
         raise ValueError(f"is an array of {pixels.dtype}; give uint8, uint16, bool, or floats from 0 to 1")
     channels = shape[2] if pixels.ndim == 3 else 1
-    # A masked array has no bytes of its own.
+    # `asarray` makes a plain array of a masked one.
     plain = np.ascontiguousarray(np.asarray(samples), dtype=np.dtype(f"<u{bits // 8}"))
     return png.write(shape[1], shape[0], channels, bits, plain.tobytes())
 
 
 def _check_floats(kind: object, lowest: float, highest: float) -> None:
-    """
+    """Check that floats are from 0 to 1.
+
     Raises:
-        ValueError: they are not from 0 to 1; a clause that goes on from the image's name.
+        ValueError: they are not; the message is a clause that follows the image's name.
     """
     if -_SLACK <= lowest <= highest <= 1 + _SLACK:
         return
@@ -210,11 +215,11 @@ def _check_floats(kind: object, lowest: float, highest: float) -> None:
         raise ValueError(f"{said}; replace what is infinite, and give 0 to 1")
     if lowest < -_SLACK:
         hint = (
-            ": if they are meant from -1 to 1, (array + 1) / 2" if max(-lowest, highest) <= 1 + _SLACK else ""
+            ": if the range is -1 to 1, give (array + 1) / 2" if max(-lowest, highest) <= 1 + _SLACK else ""
         )
         raise ValueError(f"{said}; give 0 to 1{hint}")
     full = next((full for full in (255, 65535) if highest <= full), None)
-    raise ValueError(f"{said}; give 0 to 1" + (f", as array / {full}" if full else ""))
+    raise ValueError(f"{said}; give 0 to 1" + (f", for example array / {full}" if full else ""))
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""PNG files (ISO/IEC 15948): written where there is no imaging library, and made fit for one to read."""
+"""PNG files (ISO/IEC 15948): writing them without an imaging library, and preparing them for Pillow."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ if TYPE_CHECKING:
     from impasto.recipe import RawPixels
 
 MAX_PROFILE_BYTES = 2**26
-"""Size of a colour profile that is kept at most, in bytes."""
+"""Largest colour profile that is kept, in bytes."""
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
-"""Grey, grey with alpha, RGB and RGBA, by the number of their channels."""
+"""Colour types of grey, grey with alpha, RGB and RGBA, by number of channels."""
 _PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"sRGB", b"gAMA", b"cHRM")
-"""The chunks that say what colour each pixel has, but for the profile, which is read here."""
+"""The chunks that determine the colour of each pixel, except the profile."""
 
 
 def encode(pixels: RawPixels) -> bytes:
-    """The pixels as an RGBA PNG in sRGB, with as many bits per channel: quickly made, hardly compressed.
+    """Return raw pixels as an RGBA PNG in sRGB with the same bits per channel, coded fast with little
+    compression.
 
     Raises:
-        ValueError: there are more or fewer bytes than the size says, or the bits per channel are not 8 or 16;
-            a clause that goes on from the image's name.
+        ValueError: the number of bytes does not match the size, or the bits per channel are neither 8 nor 16;
+            the message is a clause that follows the image's name.
     """
     bits = pixels.bits_per_channel
     if bits not in (8, 16):
@@ -44,12 +45,13 @@ def encode(pixels: RawPixels) -> bytes:
 
 
 def write(width: int, height: int, channels: int, bits: int, samples: bytes) -> bytes:
-    """A PNG in sRGB of bare samples.
+    """Return bare samples as a PNG in sRGB.
 
     Args:
+        width, height: size in pixels.
         channels: 1 for grey, 2 for grey with alpha, 3 for RGB, 4 for RGBA.
-        bits: of each sample, 8 or 16.
-        samples: rows from the top; with 16 bits the lower byte first.
+        bits: bits of each sample, 8 or 16.
+        samples: rows from the top; 16-bit samples have their lower byte first.
     """
     if bits == 16:
         words = array.array("H", samples)
@@ -76,16 +78,17 @@ def write(width: int, height: int, channels: int, bits: int, samples: bytes) -> 
 
 
 def depth(png: bytes) -> int:
-    """Bits per channel, as the header says; 0 if it is no PNG."""
+    """Return the bits per channel from the header; 0 if it is not a PNG."""
     return png[24] if png.startswith(PNG_SIGNATURE) and len(png) > 24 else 0
 
 
 def is_transparent(png: bytes) -> bool:
-    """Whether some of a PNG's pixels are not opaque, as far as its alpha's higher byte shows; needs Pillow.
+    """Return whether some pixels of a PNG are not opaque, judged by the higher byte of their alpha. Needs
+    Pillow.
 
-    What cannot be decoded counts as opaque.
+    A file that cannot be decoded counts as opaque.
     """
-    # Most have no channel for it, and need not be decoded.
+    # Most files have no alpha and need not be decoded.
     if not png.startswith(PNG_SIGNATURE) or len(png) < 26 or png[25] not in (4, 6):
         return False
     try:
@@ -95,10 +98,10 @@ def is_transparent(png: bytes) -> bool:
 
 
 def pixels_alone(png: bytes) -> tuple[bytes, bytes | None]:
-    """A PNG with no more than what its pixels are, and its colour profile.
+    """Return a PNG reduced to its pixels, and its colour profile.
 
-    Imaging libraries refuse a picture for what else is in it: Pillow for a text or a profile that it finds
-    too long, others for a wrong check sum of a comment.
+    Imaging libraries refuse pictures because of other chunks: Pillow because of a long text or profile,
+    others because of a comment's wrong checksum.
     """
     kept = [PNG_SIGNATURE]
     profile = None
@@ -111,12 +114,12 @@ def pixels_alone(png: bytes) -> tuple[bytes, bytes | None]:
 
 
 def halves(png: bytes) -> tuple[Image, Image]:
-    """The higher and the lower bytes of a PNG's samples, each as an image of 8 bits; needs Pillow.
+    """Return the higher and the lower bytes of a PNG's samples, each as an 8-bit image. Needs Pillow.
 
-    Of a PNG with 8 bits per channel both are its pixels: 255 is then 65,535, as it should be.
+    If the PNG has 8 bits per channel, both are its pixels: 255 then becomes 65,535.
 
     Raises:
-        Exception: of nearly every kind, where it is damaged.
+        Exception: it is damaged; Pillow raises many kinds of exceptions.
     """
     from PIL import Image
 
@@ -128,21 +131,22 @@ def halves(png: bytes) -> tuple[Image, Image]:
     if depth(png) != 16:
         return whole, whole
     if whole.mode in ("LA", "RGBA") and png[25] == 4:
-        # Read as four channels of 8 bits, grey and alpha are two bytes each.
+        # Reading it as four 8-bit channels gives the two bytes of grey and of alpha.
         grey, grey_low, alpha, alpha_low = opened(png, "RGBA", "RGBA").split()
         return Image.merge("LA", (grey, alpha)), Image.merge("LA", (grey_low, alpha_low))
-    # Read as if the lower byte came first, the sample's higher one is the one that Pillow leaves out.
+    # Pillow keeps the higher byte. Reading the samples as if their lower byte came first makes it keep the
+    # lower.
     return whole, opened(png, whole.mode, f"{whole.mode};16L")
 
 
 def opened(png: bytes, mode: str = "", raw_mode: str = "") -> Image:
-    """A PNG as a Pillow image; an image of 16-bit RGB has 8 bits there, for which Pillow has no mode.
+    """Return a PNG as a Pillow image. 16-bit RGB is reduced to 8 bits: Pillow has no mode for it.
 
     Args:
-        mode, raw_mode: how Pillow is to read the pixels; its own choice if empty.
+        mode, raw_mode: the modes in which Pillow reads the pixels; empty for its own choice.
 
     Raises:
-        Exception: of nearly every kind, where it is damaged.
+        Exception: it is damaged; Pillow raises many kinds of exceptions.
     """
     from PIL import Image
 
@@ -158,7 +162,7 @@ def opened(png: bytes, mode: str = "", raw_mode: str = "") -> Image:
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """The kind of each chunk, with where it begins and ends."""
+    """The type of each chunk, with its start and its end."""
     position = len(PNG_SIGNATURE)
     while position + 8 <= len(png):
         length, kind = struct.unpack_from(">I4s", png, position)
@@ -168,7 +172,7 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _profile(body: bytes) -> bytes | None:
-    """The profile in a chunk iCCP; None if it cannot be read."""
+    """The profile in an iCCP chunk; None if it cannot be read."""
     stream = zlib.decompressobj()
     try:
         profile = stream.decompress(body.partition(b"\0")[2][1:], MAX_PROFILE_BYTES)

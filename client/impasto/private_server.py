@@ -18,25 +18,28 @@ from impasto.python_programs import module_command
 
 START_TIMEOUT = 60.0
 GRACE = 5.0
-"""Seconds that each way of asking the server to end is given before the next, harder one."""
+"""Seconds to wait after each attempt to stop the server, before a harder one."""
 
 _NEEDED = ("impasto_server", "torch", "torchvision", "safetensors")
 
 
 class PrivateServer:
-    """Starts a server for one caller and ends it.
+    """A server for one caller, as a context manager.
 
-    It is started on entering, without waiting: do something useful before asking for its `address`. It ends
-    when it is left, and by itself should this process die, however that happens. Ctrl-C in a terminal does
-    not reach it: it is in a session of its own, so that the caller can first cancel what it asked for.
+        with impasto.PrivateServer() as server, impasto.Client(server.address) as client:
+            client.stylize("photo.jpg", "painting.jpg").result().save("painted.png")
+
+    Entering starts the server without waiting for it; `address` waits. Leaving stops it, and it stops by
+    itself if this process dies. Ctrl-C in a terminal does not reach it, because it has its own session, so
+    that the caller can cancel jobs first.
 
     Args:
-        weights: weights of the feature network: "vgg19", "builtin" or a file; the server's choice if None.
-        device: what to paint with, as "cpu" or "cuda:0"; the server's choice if None.
-        on_line: called with each line of the server's log, from a thread.
+        weights: weights of the feature network: "vgg19", "builtin" or a file; None for the server's choice.
+        device: the device: for example "cpu" or "cuda:0"; None for the server's choice.
+        on_line: called with each line of the server's log, in another thread.
 
     Raises:
-        PrivateServerError: on entering, if the server is not installed.
+        PrivateServerError: the server is not installed (on entering).
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class PrivateServer:
         device: str | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> None:
-        # The address is named because the environment may name another, meant for a server for others.
+        # The options override variables of the environment, which are meant for a server for others.
         self._command = [*module_command("impasto_server"), "serve", "--private"]
         self._command += ["--host", "127.0.0.1", "--port", "0"]
         if weights is not None:
@@ -84,7 +87,7 @@ class PrivateServer:
 
     @property
     def address(self) -> str:
-        """Where it listens; waits until it does.
+        """The address of the server. Waits until the server listens.
 
         Raises:
             PrivateServerError: it ended instead, or took too long.
@@ -96,7 +99,7 @@ class PrivateServer:
         return self._address
 
     def death(self) -> PrivateServerError | None:
-        """How the server ended and its last word, after waiting a moment for that; None if it lives on."""
+        """Waits a moment for the server to end. Returns why it ended; None if it still runs."""
         try:
             code = self._process.wait(GRACE)
         except subprocess.TimeoutExpired:
@@ -127,7 +130,7 @@ class PrivateServer:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(GRACE)
         finally:
-            # Reached with the server alive if it did not listen, or at a second Ctrl-C.
+            # The server may still run, if it ignored the signals or after a second Ctrl-C.
             if self._process.poll() is None:
                 self._process.kill()
                 self._process.wait()

@@ -1,4 +1,4 @@
-"""How the client starts Python programs."""
+"""Commands that start Python programs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _RUN = (
 
 
 def module_command(module: str) -> list[str]:
-    """The beginning of a command that runs a module, as `python -m MODULE` does; its arguments may follow.
+    """Return a command that runs a module, as `python -m MODULE` does; arguments may be appended.
 
-    Unlike that, it imports nothing from the folder that the caller happens to be in: a `grpc.py` there would
-    be run in place of the library.
+    Unlike that command, it never imports from the current folder: a `grpc.py` there would replace the
+    library.
     """
     if sys.version_info >= (3, 11):
         return [sys.executable, "-P", "-m", module]

@@ -1,7 +1,7 @@
-"""What a caller says: the recipe, the images, and which previews to send.
+"""A caller's input: the recipe, the images, and which previews to send.
 
-Only what is set here is sent. The ranges and the defaults are the server's, and `FIELDS` tells them; a
-`Job.recipe` shows every setting as it is run.
+Only fields that are set are sent. The server has the ranges and the defaults; `FIELDS` has a copy of them.
+`Job.recipe` has every setting with which a job runs.
 """
 
 from __future__ import annotations
@@ -98,12 +98,12 @@ PreviewFormat = Literal["jpeg", "png", "webp"]
 
 @dataclasses.dataclass(frozen=True)
 class RawPixels:
-    """Uncompressed pixels: sRGB with straight alpha, as an image editor has them.
+    """Uncompressed pixels in sRGB with straight alpha, as image editors have them.
 
     Attributes:
         width, height: size in pixels.
-        rgba: 4 samples for each pixel, rows from the top; with 16 bits per channel the lower byte first.
-        bits_per_channel: of each sample, 8 or 16.
+        rgba: 4 samples for each pixel, in rows from the top; 16-bit samples have their lower byte first.
+        bits_per_channel: bits of each sample, 8 or 16.
     """
 
     width: int
@@ -114,10 +114,10 @@ class RawPixels:
 
 @dataclasses.dataclass(frozen=True)
 class StyleName:
-    """A style that the server offers by name, as `Client.styles` lists them.
+    """A style that the server offers by name; `Client.styles` lists them.
 
     Attributes:
-        name: "styles/starry-night".
+        name: its name, for example "styles/starry-night".
     """
 
     name: str
@@ -125,10 +125,10 @@ class StyleName:
 
 @dataclasses.dataclass(frozen=True)
 class UploadedImage:
-    """An image that the server has already, from `Client.upload` or an earlier job.
+    """An image that is on the server already, from `Client.upload` or an earlier job.
 
     Attributes:
-        sha256: of the image's file, 64 lower-case hexadecimal digits.
+        sha256: SHA-256 of the image's file, as 64 lower-case hexadecimal digits.
     """
 
     sha256: str
@@ -137,13 +137,13 @@ class UploadedImage:
 ImageSource = Union[
     str, "os.PathLike[str]", bytes, "Image", "NDArray[Any]", RawPixels, StyleName, UploadedImage
 ]
-"""A path, a coded image (PNG, JPEG, WebP, TIFF), a Pillow image, an array of NumPy's, raw pixels, or one that
-the server has.
+"""A path, a coded image (PNG, JPEG, WebP, TIFF), a Pillow image, a NumPy array, raw pixels, or an image that
+is on the server.
 
 An array has the shape height × width (grey) or height × width × 1, 3 or 4 (grey, RGB, RGBA), in sRGB with
-straight alpha: uint8, uint16, bool, or floats from 0 to 1, which are sent with 16 bits. A Pillow image of
-mode "I" counts as 8 bits if its largest value is at most 255, else as 16; one of mode "F" goes from 0 to 1,
-to 255 or to 65,535, the first of these that its largest value fits.
+straight alpha. Its type is uint8, uint16, bool, or a float type with values from 0 to 1, which is sent with
+16 bits. A Pillow image of mode "I" has 8 bits if its largest value is at most 255, else 16 bits. The range of
+one of mode "F" is 0 to 1, 0 to 255 or 0 to 65,535: the first that contains its largest value.
 """
 
 
@@ -153,7 +153,7 @@ class Style:
 
     Attributes:
         image: the painting.
-        weight: its share beside the other styles' shares, greater than 0.
+        weight: its weight relative to the other styles' weights, more than 0; None for 1.
     """
 
     image: ImageSource
@@ -161,19 +161,19 @@ class Style:
 
 
 StyleSource = Union[Style, "tuple[ImageSource, float]", ImageSource]
-"""A style: with a weight, or just its image."""
+"""A style: an image, with or without a weight."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """A part of the content that takes its style from one painting, or from a part of it.
+    """A part of the content that takes its style from one painting, or from a part of that painting.
 
-    Masks are white inside, black outside, grey at soft edges; they are resized to their image.
+    White marks the area that a mask selects; grey makes a soft edge. A mask is resized to its image.
 
     Attributes:
-        content_mask: where in the content.
-        style: which of the styles, from 0; several regions may share one.
-        style_mask: where in that painting; None for all of it.
+        content_mask: mask of the area in the content.
+        style: index of the style, from 0. Several regions may use the same style.
+        style_mask: mask of the area in that painting; None for all of it.
     """
 
     content_mask: ImageSource
@@ -183,13 +183,13 @@ class Region:
 
 @dataclasses.dataclass(frozen=True)
 class Previews:
-    """Which previews to send. None leaves the choice to the server.
+    """Which previews to send. The server chooses whatever is None.
 
     Attributes:
-        format: how they are coded.
-        max_side: longer side at most, in pixels.
-        max_bytes: size at most, in bytes.
-        min_interval: shortest time between two, in seconds.
+        format: format of the previews.
+        max_side: maximum of the longer side, in pixels.
+        max_bytes: maximum size, in bytes.
+        min_interval: shortest time between two previews, in seconds.
     """
 
     format: PreviewFormat | None = None

@@ -1,4 +1,4 @@
-"""What is read of a TIFF's first picture without Pillow, which opens few of those with 16 bits."""
+"""Facts about a TIFF's first picture, read without Pillow, which cannot open most 16-bit TIFFs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _ASCII, _SHORT = 2, 3
 
 
 def description(tiff: bytes, longest: int) -> str | None:
-    """The text that describes the picture; None if there is none, or none that is whole and in UTF-8.
+    """Return the image description; None if there is none, or if it is not complete and in UTF-8.
 
     Args:
-        longest: in bytes; a longer one counts as none.
+        longest: longest description in bytes; a longer one is ignored.
     """
     data = _values(tiff, _IMAGE_DESCRIPTION, _ASCII, 1, longest)
     try:
@@ -23,18 +23,19 @@ def description(tiff: bytes, longest: int) -> str | None:
 
 
 def depth(tiff: bytes) -> int:
-    """Bits per channel, those of the first; 0 if it does not say."""
+    """Return the bits per channel of the first channel; 0 if unknown."""
     data = _values(tiff, _BITS_PER_SAMPLE, _SHORT, 2, 1024)
     return int.from_bytes(data[:2], "little" if tiff.startswith(b"II") else "big") if data else 0
 
 
 def _values(tiff: bytes, wanted: int, kind: int, size: int, longest: int) -> bytes | None:
-    """A tag's values as they lie in the file; None if they are of another type, too long, or not whole.
+    """A tag's values as bytes of the file; None if they have another type, are too long, or are incomplete.
 
     Args:
-        kind: their type.
-        size: of one of them in bytes.
-        longest: of all together in bytes.
+        wanted: the tag.
+        kind: the type of the values.
+        size: size of one value in bytes.
+        longest: largest size of all values in bytes.
     """
     if not tiff.startswith(SIGNATURES):
         return None
@@ -49,10 +50,10 @@ def _values(tiff: bytes, wanted: int, kind: int, size: int, longest: int) -> byt
             length = size * values
             if found != kind or not 0 < length <= longest:
                 return None
-            # Values of at most four bytes lie in the entry itself.
+            # Values of at most four bytes are in the entry itself.
             at = entry + 8 if length <= 4 else struct.unpack_from(f"{order}I", tiff, entry + 8)[0]
             data = tiff[at : at + length]
             return data if len(data) == length else None
     except struct.error:
-        return None  # It is cut off.
+        return None  # The file is incomplete.
     return None

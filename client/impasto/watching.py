@@ -1,4 +1,4 @@
-"""What a watcher knows of a job, over as many streams as it takes."""
+"""What a watcher knows about a job, from one or more streams."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from impasto.v1 import style_transfer_pb2 as pb
 
 
 class Watched:
-    """A job as its events tell it.
+    """The state of a job, from its events.
 
     Args:
-        name: the job's; empty until the server has told it.
+        name: the job's name; empty until the server has sent it.
 
     Attributes:
-        job: as the server last told; None before it did.
-        progress: the newest numbers; None before the first.
-        sequence: of the last event taken.
-        skipped_previews: previews that newer ones replaced on the way, so far.
-        asked: the request that was made for the job, if it was made here.
-        resume_delay: seconds after which the server wants to be called again, where it ended the stream.
+        job: the job in the newest state from the server; None before the first.
+        progress: the newest progress; None before the first.
+        sequence: sequence number of the last event.
+        skipped_previews: number of previews so far that newer ones replaced before they were sent.
+        asked: the request that created the job; None if it was created elsewhere.
+        resume_delay: seconds after which to reconnect, if the server ended the stream and asked for that.
     """
 
     def __init__(self, name: str = "") -> None:
@@ -37,14 +37,14 @@ class Watched:
         self._sequences: dict[str | None, int] = {}
 
     def begin(self) -> None:
-        """A stream begins."""
+        """Prepares for a new stream."""
         self._begun = False
         self.resume_delay = None
         self._skipped_before = self.skipped_previews
         self._sequence_before = self.sequence
 
     def take(self, message: pb.JobEvent) -> Event | None:
-        """The event in a message; None for one that is known already, and for what is not for callers.
+        """Returns the event in a message; None for a known event, and for one that callers do not need.
 
         Raises:
             DataLoss: the stream does not begin with the job.
@@ -59,7 +59,7 @@ class Watched:
             return None
         skipped = self._skipped_before + message.skipped_previews
         self.skipped_previews = max(self.skipped_previews, skipped)
-        # The preview that follows the first event may well be older than what that tells.
+        # The preview that follows the first event may be older than that event.
         known = message.sequence <= max(self._sequence_before, self._sequences.get(kind, 0))
         self._sequences[kind] = max(self._sequences.get(kind, 0), message.sequence)
         self.sequence = max(self.sequence, message.sequence)
@@ -68,7 +68,7 @@ class Watched:
             changed = self.job is None or job.state != self.job.state
             self.job, self.name = job, job.name
             self.progress = job.progress or self.progress
-            # What a stream begins with is the job as it is, and may be what the caller knows.
+            # A stream begins with the job's state, which the caller may know already.
             return JobChanged(job) if changed or not known else None
         if known:
             return None
@@ -81,11 +81,11 @@ class Watched:
 
     @property
     def is_final(self) -> bool:
-        """Whether the job has ended."""
+        """Whether the job is final."""
         return self.job is not None and self.job.is_final
 
     def succeeded(self) -> Job:
-        """The job, which has ended.
+        """Returns the job, which is final.
 
         Raises:
             JobCancelled: it was cancelled.
@@ -94,7 +94,7 @@ class Watched:
         job = self.job
         assert job is not None
         if job.state == "failed":
-            raise job.error or JobFailed("the job failed and the server did not say why")
+            raise job.error or JobFailed("the job failed, and the server did not say why")
         if job.state == "cancelled":
             raise JobCancelled(job.stop_message or "the job was cancelled")
         return job

@@ -78,7 +78,7 @@ def said(address: str, tls: impasto.Tls | bool | None = None) -> str:
 def test_a_misspelt_host(way: str, host: str, tls: bool | None) -> None:
     words = said(f"{host}:50051", tls)
     assert f"{host} cannot be found" in words
-    assert "check how it is spelt" in words
+    assert "check the spelling" in words
 
 
 def test_a_port_where_nobody_listens(way: str) -> None:
@@ -89,7 +89,7 @@ def test_a_port_where_nobody_listens(way: str) -> None:
 
 def test_a_socket_that_is_not_there(way: str, tmp_path: Path) -> None:
     address = f"unix:{tmp_path}/none"
-    assert said(address) == f"no server answers at {address} (there is no such socket)"
+    assert said(address) == f"no server answers at {address} (the socket does not exist)"
 
 
 def test_a_certificate_that_nobody_vouches_for(way: str, authority: Authority, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_certificate_that_nobody_vouches_for(way: str, authority: Authority, t
         assert "the server's certificate is not trusted by this system (" in words
         assert "give the certificate that signed it as tls=Tls(ca=FILE)" in words
         other = Authority(tmp_path, "Another authority")
-        assert "not signed by what ca has" in said(address, impasto.Tls(ca=other.cert))
+        assert "not signed by a certificate in the CA file" in said(address, impasto.Tls(ca=other.cert))
 
 
 def test_a_certificate_for_another_name(way: str, authority: Authority) -> None:
@@ -123,15 +123,15 @@ def test_tls_against_plaintext(way: str, authority: Authority) -> None:
 
 def test_plaintext_against_tls(way: str, authority: Authority) -> None:
     with protected(authority.issue("server")) as address:
-        assert "the server there wants TLS; give tls=True" in said(address)
+        assert "the server there needs TLS; give tls=True" in said(address)
     with protected(authority.issue("server"), authority.cert) as address:
-        assert "the server there wants TLS; give tls=True" in said(address)
+        assert "the server there needs TLS; give tls=True" in said(address)
 
 
 def test_a_server_that_asks_for_a_certificate(way: str, authority: Authority, tmp_path: Path) -> None:
     with protected(authority.issue("server"), authority.cert) as address:
         words = said(address, impasto.Tls(ca=authority.cert))
-        assert "asks for a certificate of the caller; give tls=Tls(cert=FILE, key=FILE)" in words
+        assert "needs a certificate of the caller; give tls=Tls(cert=FILE, key=FILE)" in words
         stranger = Authority(tmp_path, "Another authority").issue("stranger")
         words = said(address, impasto.Tls(ca=authority.cert, cert=stranger.cert, key=stranger.key))
         assert "does not accept the caller's certificate" in words
@@ -139,12 +139,12 @@ def test_a_server_that_asks_for_a_certificate(way: str, authority: Authority, tm
 
 def test_a_web_server(way: str) -> None:
     with answering(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as address:
-        assert "a web server answers there, and no Impasto server" in said(address)
+        assert "a web server answers there, not an Impasto server" in said(address)
 
 
 def test_something_else(way: str) -> None:
     with answering(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")) as address:
-        assert "what answers there is no gRPC server; check the port" in said(address)
+        assert "the program that answers there is not a gRPC server; check the port" in said(address)
 
 
 def test_where_nothing_is_wrong_nothing_is_found(authority: Authority) -> None:

@@ -65,7 +65,9 @@ def test_premultiplied_alpha_becomes_straight() -> None:
 
 @pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
 def test_an_image_without_pixels_is_refused(size: tuple[int, int]) -> None:
-    assert refusal(Image.new("RGB", size)) == f"is {size[0]} × {size[1]}: it has no pixels; give one that has"
+    assert (
+        refusal(Image.new("RGB", size)) == f"is {size[0]} × {size[1]}: it has no pixels; give one with pixels"
+    )
 
 
 def test_mode_i_is_read_by_its_largest_value() -> None:
@@ -175,7 +177,7 @@ def test_an_array_that_is_a_view_or_masked() -> None:
     [
         (np.zeros(5, np.uint8), "give height × width"),
         (np.zeros((), np.uint8), "give height × width"),
-        (np.zeros((2, 4, 4, 3), np.uint8), "give one image of several"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "it may have several images: give one of them"),
         (np.zeros((3, 40, 50), np.uint8), "array.transpose(1, 2, 0)"),
         (np.zeros((4, 4, 5), np.uint8), "1, 3 or 4 channels"),
         (np.zeros((0, 4, 3), np.uint8), "without pixels"),
@@ -184,7 +186,7 @@ def test_an_array_that_is_a_view_or_masked() -> None:
             np.full((4, 4), 7, np.int64),
             "is an array of int64 with values from 7 to 7; give uint8 (0 to 255) or",
         ),
-        (np.full((4, 4), 300, np.int16), "uint16 (0 to 65535): bring the values into that range first"),
+        (np.full((4, 4), 300, np.int16), "uint16 (0 to 65535). Scale the values to that range first"),
         (np.full((4, 4), -3, np.int8), "from -3 to -3; give uint8"),
         (np.full((4, 4), 2**31, np.uint32), "from 2147483648 to 2147483648; give uint8"),
         (np.zeros((4, 4), complex), "give uint8, uint16"),
@@ -194,7 +196,7 @@ def test_an_array_that_is_a_view_or_masked() -> None:
         (np.full((4, 4), 4095.0), "array / 65535"),
         (
             np.full((4, 4), -0.5),
-            "from -0.5 to -0.5; give 0 to 1: if they are meant from -1 to 1, (array + 1) / 2",
+            "from -0.5 to -0.5; give 0 to 1: if the range is -1 to 1, give (array + 1) / 2",
         ),
         (np.array([[-3.0, 200.0]]), "with values from -3 to 200; give 0 to 1"),
         (np.full((4, 4), 1e9), "give 0 to 1"),

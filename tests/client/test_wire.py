@@ -173,7 +173,7 @@ def test_a_pillow_image_keeps_its_orientation_and_colour_profile() -> None:
 
 
 def test_what_is_no_image_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="not int"):
+    with pytest.raises(TypeError, match="of the type int"):
         images.image_message(3)  # type: ignore[arg-type]
 
 

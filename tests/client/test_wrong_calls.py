@@ -164,8 +164,8 @@ def test_calls_take_a_job_or_a_painting_in_place_of_a_name(client: Any, fake: Fa
     job = client.create_job(png(), png())
     assert client.job(job) == client.job(job.name)
     assert client.download(job).sha256 == client.download(result_of=job).sha256
-    with client.stylize(png(), png()) as painting:
-        assert client.job(painting).name == painting.job.name
+    painting = client.watch(job)
+    assert client.job(painting) == client.job(job)
     fake.images[DIGEST] = png()
     for image in (f"sha256:{DIGEST}", DIGEST, impasto.UploadedImage(DIGEST)):
         assert client.download(image).data == png()

@@ -1,4 +1,4 @@
-"""Carries steps out in an event loop, over a transport that does not block."""
+"""Carries out steps in an event loop, over an asynchronous transport."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 
 
 class AsyncDriver:
-    """Carries out the steps of one errand, one after the other; the twin of `impasto.driver.Driver`."""
+    """Carries out the steps of one errand, one after the other, as `impasto.driver.Driver` does."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
@@ -36,7 +36,7 @@ class AsyncDriver:
         return done.result
 
     async def advance(self, steps: Generator[AnyStep | Item, Any, T]) -> Item | Done[T]:
-        """Carries out steps up to the next item that is no step, or to the result.
+        """Carries out steps and returns the next item that is not a step, or the result.
 
         Raises:
             Interrupted: `interrupt` was called.
