@@ -1,4 +1,4 @@
-"""How a picture was made, as its own metadata says: in a PNG's text entry, a TIFF's, or a sidecar."""
+"""How a picture was made, from its metadata: a text entry of a PNG or TIFF, or a sidecar."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_METADATA_BYTES = 2**20
 
 @dataclasses.dataclass(frozen=True)
 class StyleRecord:
-    """A style: the SHA-256 of its image as it was sent, and its share."""
+    """A style: the SHA-256 of its image, as it was sent, and its weight."""
 
     sha256: str
     weight: float
@@ -32,7 +32,7 @@ class StyleRecord:
 
 @dataclasses.dataclass(frozen=True)
 class RegionRecord:
-    """A region: the SHA-256 of its masks as they were sent, and which of the styles, from 0."""
+    """A region: the SHA-256 of its masks, as they were sent, and the index of its style, from 0."""
 
     content_mask_sha256: str
     style: int
@@ -44,19 +44,19 @@ class Provenance:
     """How a picture was made.
 
     Attributes:
-        recipe: as it was run.
-        content_sha256: of the content as it was sent; None for a texture.
-        styles: in their order.
-        start_image_sha256, selection_sha256: None if there was none.
-        texture: width and height in pixels; None if there was a content.
-        regions: in their order.
-        version: of the server that made it; None if not said.
-        device: what painted it, in words; None if not said.
-        weights: how the feature network's weights were named; None if not said.
-        network_sha256: of the weights' file; None if not said.
-        torch: version of PyTorch; None if not said.
-        memory_plan: how it fitted into memory, as "tiled (512 px)"; None if not said.
-        bits_per_channel: of the picture, 8 or 16; None if not said.
+        recipe: the recipe.
+        content_sha256: SHA-256 of the content, as it was sent; None for a texture.
+        styles: the styles, in order.
+        start_image_sha256, selection_sha256: SHA-256 of these images; None if there was none.
+        texture: width and height of a texture in pixels; None if there was a content.
+        regions: the regions, in order.
+        version: version of the server; None if unknown.
+        device: description of the device; None if unknown.
+        weights: name of the feature network's weights; None if unknown.
+        network_sha256: SHA-256 of the weights' file; None if unknown.
+        torch: version of PyTorch; None if unknown.
+        memory_plan: how it fitted into memory, for example "tiled (512 px)"; None if unknown.
+        bits_per_channel: bits per channel of the picture, 8 or 16; None if unknown.
     """
 
     recipe: Recipe
@@ -75,7 +75,7 @@ class Provenance:
     bits_per_channel: int | None
 
     def differences(self, info: ServerInfo) -> list[str]:
-        """In which respects a server is not the one that made the picture, each a clause for people."""
+        """Returns how a server differs from the one that made the picture, each difference as a clause."""
         found = []
         network = info.network
         if network is None or network.sha256 != self.network_sha256:
@@ -95,7 +95,7 @@ class Provenance:
         return found
 
     def changes(self, now: Provenance) -> list[str]:
-        """What no server says beforehand and was otherwise for a later picture, in clauses for people."""
+        """Returns differences from a later picture that no server announces beforehand, as clauses."""
         return [
             f"{word} was {before or 'unknown'} then, is {after or 'unknown'} now"
             for word, before, after in (
@@ -107,7 +107,7 @@ class Provenance:
 
 
 _OTHER_PICTURES = {
-    # Of more than 4 GiB; ours are not.
+    # A TIFF of more than 4 GiB. Impasto does not write any.
     "BigTIFF": re.compile(rb"II\+\0|MM\0\+"),
     "JPEG": re.compile(rb"\xff\xd8\xff"),
     "WebP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
@@ -120,11 +120,11 @@ _SILENT = (
 
 
 def read(data: bytes) -> Provenance:
-    """What a picture (PNG or TIFF) or a sidecar (JSON) says about its making.
+    """Return how a picture (PNG or TIFF) was made, from its metadata or from a sidecar (JSON).
 
     Raises:
-        ValueError: it does not say, or not in a way that can be understood; the message is a clause that goes
-            on from the file's name.
+        ValueError: the metadata is missing or cannot be understood; the message is a clause that follows the
+            file's name.
     """
     if data.startswith(PNG_SIGNATURE):
         text = png_text(data, "impasto")
@@ -132,7 +132,7 @@ def read(data: bytes) -> Provenance:
             raise ValueError(_SILENT)
     elif data.startswith(tiff.SIGNATURES):
         text = tiff.description(data, MAX_METADATA_BYTES)
-        # Cameras and other programs write there what the picture shows, or JSON of their own.
+        # Cameras and other programs write other descriptions there.
         if text is None or not _is_ours(text):
             raise ValueError(_SILENT)
     else:
@@ -164,11 +164,10 @@ def _is_ours(text: str) -> bool:
 
 
 def parse(metadata: Mapping[str, Any]) -> Provenance:
-    """What metadata says. Entries that are not known are passed over.
+    """Return metadata as plain data. Unknown entries are ignored.
 
     Raises:
-        ValueError: an entry is missing or not what it should be; the message is a clause that goes on from
-            the file's name.
+        ValueError: an entry is missing or wrong; the message is a clause that follows the file's name.
     """
     top = _Entries(metadata, "")
     network = top.entries("network") if "network" in top else _Entries({}, "")
@@ -201,7 +200,7 @@ def parse(metadata: Mapping[str, Any]) -> Provenance:
 
 
 class _Entries:
-    """An object of the metadata; its readers refuse what is missing or of the wrong kind."""
+    """An object of the metadata. Its methods raise ValueError for missing and wrong entries."""
 
     def __init__(self, values: Mapping[str, Any], path: str) -> None:
         self.values = values
@@ -266,9 +265,9 @@ def _recipe(entries: _Entries) -> Recipe:
 
 
 def png_text(png: bytes, keyword: str) -> str | None:
-    """A text entry of a PNG (ISO/IEC 15948, 11.3.4), so that reading it needs no Pillow.
+    """Return a text entry of a PNG (ISO/IEC 15948, 11.3.4) without Pillow.
 
-    None if there is no such entry, or none that is whole and at most `MAX_METADATA_BYTES` long.
+    None if there is no such entry, or if it is incomplete or longer than `MAX_METADATA_BYTES`.
     """
     position = len(PNG_SIGNATURE)
     while position + 8 <= len(png):

@@ -105,7 +105,7 @@ def test_silence(transport: Transport, fake: FakeServer) -> None:
     fake.script = quiet
     stream = begun(transport)
     stream.receive(10)
-    with pytest.raises(TransportError, match=r"nothing was heard for 0\.2 s") as caught:
+    with pytest.raises(TransportError, match=r"nothing arrived for 0\.2 s") as caught:
         stream.receive(0.2)
     assert caught.value.code == "UNAVAILABLE"
     assert fake.left.wait(10)

@@ -1,6 +1,6 @@
-"""How calls travel: one interface, so that another gRPC stack or a test can take the place of the usual one.
+"""The interface of transports, so that another gRPC library or a test can replace the usual one.
 
-A transport moves messages and tells how a call ended; what an ending means is for `impasto.errors` to say.
+A transport moves messages and reports how a call ended; `impasto.errors` turns that into errors for callers.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Response = TypeVar("Response", bound="Message")
 Received = TypeVar("Received", bound="Message", covariant=True)
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds that connecting may take, the handshake included."""
+"""Longest time to connect, in seconds, including the handshake."""
 KEEPALIVE_TIME = 30.0
-"""Seconds after which a server is asked whether it still lives."""
+"""Time between pings of a server, in seconds."""
 KEEPALIVE_TIMEOUT = 10.0
-"""Seconds that it may take to say so."""
+"""Longest time for the answer to a ping, in seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Method(Generic[Request, Response]):
     """A call of the service.
 
     Attributes:
-        path: as it stands on the wire: "/package.Service/Method".
+        path: its path on the wire: "/package.Service/Method".
         request, response: the classes of its messages.
-        bulk: its answers are pieces of one large thing, which may come far ahead of the reader. All others
-            are news, which are to be fresh when they are read.
+        bulk: whether its answers are pieces of one large file, which may arrive long before they are read.
+            All other answers are news, which should be fresh when they are read.
     """
 
     path: str
@@ -46,12 +46,12 @@ class Method(Generic[Request, Response]):
 
 @dataclasses.dataclass(frozen=True)
 class Endpoint:
-    """The server at the other end, and how to speak to it.
+    """A server, and how to connect to it.
 
     Attributes:
-        address: in full, as `impasto.address.parse` gives it.
-        tls: how the connection is protected; None for plaintext.
-        metadata: pairs that go with every call; the keys in lower case.
+        address: the address in full, as `impasto.address.parse` returns it.
+        tls: how to protect the connection; None for plaintext.
+        metadata: pairs of a key in lower case and a value, sent with every call.
     """
 
     address: str
@@ -60,15 +60,15 @@ class Endpoint:
 
 
 class TransportError(Exception):
-    """A call ended with a code other than OK, whoever said so.
+    """A call ended with a code other than OK, from the server or from the transport itself.
 
-    A connection that broke is always UNAVAILABLE here, whatever a gRPC stack makes of it.
+    The code of a broken connection is always UNAVAILABLE, even if a gRPC library reports another one.
 
     Attributes:
-        code: the canonical gRPC code's name.
+        code: the name of the canonical gRPC code.
         message: the status message.
-        details: the trailer "grpc-status-details-bin", if one came.
-        unreached: True if no connection came about, so that the call has certainly not been made.
+        details: the trailer "grpc-status-details-bin"; None if there is none.
+        unreached: whether there was no connection, so that the call certainly did not reach the server.
     """
 
     def __init__(
@@ -82,24 +82,24 @@ class TransportError(Exception):
 
 
 class Stream(Protocol[Received]):
-    """The messages of a call as they come."""
+    """The messages of a call, as they arrive."""
 
     def receive(self, timeout: float | None) -> Received | None:
-        """Waits for the next message; None after the last.
+        """Waits for the next message and returns it; None after the last.
 
         Args:
-            timeout: seconds after which the connection counts as broken; None to wait for ever.
+            timeout: seconds without a message after which the connection counts as broken; None for no limit.
 
         Raises:
-            TransportError: the call failed; UNAVAILABLE if nothing came in time, CANCELLED after `cancel`.
+            TransportError: the call failed; UNAVAILABLE after the timeout, CANCELLED after `cancel`.
         """
 
     def cancel(self) -> None:
-        """Leaves the call, from any thread; a blocked `receive` ends with CANCELLED. Harmless once over."""
+        """Ends the call, from any thread; a blocked `receive` ends with CANCELLED. Harmless after the end."""
 
 
 class Transport(Protocol):
-    """A way to one server. Safe to use from several threads."""
+    """A connection to one server. Safe to use from several threads."""
 
     def unary(self, method: Method[Request, Response], request: Request, *, timeout: float) -> Response:
         """Makes a call with one answer.
@@ -114,10 +114,11 @@ class Transport(Protocol):
     def upload(
         self, method: Method[Request, Response], requests: Iterable[Request], *, timeout: float
     ) -> Response:
-        """Makes a call that takes several messages and gives one answer, maybe before it took them all.
+        """Makes a call with several requests and one answer. The answer may come before all requests are
+        sent.
 
         Args:
-            requests: there without waiting, as a list or a generator that only computes.
+            requests: a list, or a generator that does not wait.
             timeout: its deadline in seconds from now.
 
         Raises:
@@ -130,7 +131,7 @@ class Transport(Protocol):
         """Begins a call whose answers come as a stream; returns at once.
 
         Args:
-            timeout: deadline of the whole stream in seconds from now; None for no end.
+            timeout: deadline of the whole stream in seconds from now; None for no limit.
         """
 
     def close(self) -> None:
@@ -138,10 +139,10 @@ class Transport(Protocol):
 
 
 TransportFactory = Callable[[Endpoint], Transport]
-"""Makes a way to a server: the class of a transport.
+"""Makes a connection to a server: the class of a transport.
 
-One with an attribute `dials` that is true connects to the endpoint's address itself: if that fails, a socket
-of the client's own finds out why.
+If it has a true attribute `dials`, it connects to the endpoint's address itself. Should that fail, the client
+finds out why with a separate socket.
 """
 
 
@@ -152,11 +153,11 @@ class AsyncStream(Protocol[Received]):
         """As `Stream.receive`."""
 
     def cancel(self) -> None:
-        """Leaves the call; a `receive` that waits ends with CANCELLED. Harmless once over."""
+        """Ends the call; a waiting `receive` ends with CANCELLED. May be used after the end."""
 
 
 class AsyncTransport(Protocol):
-    """A `Transport` for the event loop that it is made in. Cancelling a task that makes a call leaves it."""
+    """A `Transport` for the event loop in which it was made. Cancelling the waiting task ends a call."""
 
     async def unary(self, method: Method[Request, Response], request: Request, *, timeout: float) -> Response:
         """As `Transport.unary`."""
@@ -176,32 +177,34 @@ class AsyncTransport(Protocol):
 
 
 AsyncTransportFactory = Callable[[Endpoint], AsyncTransport]
-"""Makes a way to a server in the running event loop: the class of a transport."""
+"""Makes a connection to a server in the running event loop: the class of a transport."""
 
 Stack = Literal["grpcio", "grpclib"]
-"""A gRPC stack by its name: the C++ implementation, or one that is all Python, for where only that runs."""
+"""The name of a gRPC library: grpcio, which is compiled, or grpclib, which is pure Python."""
 
 
 def installed() -> Stack:
-    """The stack to use where none is named: grpcio, or grpclib where that is missing.
+    """Return the library to use by default: grpcio if it is installed, else grpclib.
 
     Raises:
-        ImportError: both are.
+        ImportError: neither is installed.
     """
     try:
         import grpc  # noqa: F401
     except ImportError:
         if importlib.util.find_spec("grpclib") is None:
-            raise ImportError("no gRPC is installed; give pip install grpcio, or grpclib") from None
+            raise ImportError(
+                "no gRPC library is installed; run `pip install grpcio`, or `pip install grpclib` (pure Python)"
+            ) from None
         return "grpclib"
     return "grpcio"
 
 
 def of(stack: Stack) -> TransportFactory:
-    """The transport over a stack.
+    """Return the transport that uses a library.
 
     Raises:
-        ValueError: there is no such stack.
+        ValueError: there is no such library.
         ImportError: it is not installed.
     """
     if stack == "grpcio":
@@ -216,10 +219,10 @@ def of(stack: Stack) -> TransportFactory:
 
 
 def async_of(stack: Stack) -> AsyncTransportFactory:
-    """The transport for asyncio over a stack.
+    """Return the transport for asyncio that uses a library.
 
     Raises:
-        ValueError: there is no such stack.
+        ValueError: there is no such library.
         ImportError: it is not installed.
     """
     if stack == "grpcio":

@@ -28,7 +28,7 @@ from impasto.transport import (
 )
 
 RECONNECT_INTERVAL = 1.0
-"""Seconds between two attempts to connect at most; how often it is worth trying is for the caller to say."""
+"""Longest time between attempts to connect, in seconds. The caller decides when to give up."""
 
 
 class GrpcioTransport:
@@ -104,7 +104,7 @@ class _GrpcioStream(Generic[Response]):
             return None
         except grpc.RpcError as error:
             if self._alarm is not None and self._alarm.rang:
-                raise TransportError("UNAVAILABLE", f"nothing was heard for {timeout:g} s") from None
+                raise TransportError("UNAVAILABLE", f"nothing arrived for {timeout:g} s") from None
             raise transport_error(error, cancelled=self._cancelled) from None
         finally:
             if self._alarm is not None:
@@ -124,10 +124,10 @@ class _GrpcioStream(Generic[Response]):
 
 
 class _Alarm:
-    """Cancels a call that stays silent: grpcio can wait for a message, but not for so long and no longer."""
+    """Cancels a call that is silent for too long: grpcio's streams have no timeout for a message."""
 
     def __init__(self, call: Any) -> None:
-        # The thread must not keep a call alive that nobody holds any more.
+        # A weak reference, so that the thread does not keep an abandoned call alive.
         self._call = weakref.ref(call)
         self._changed = threading.Condition()
         self._at: float | None = None
@@ -136,11 +136,11 @@ class _Alarm:
         threading.Thread(target=self._watch, name="impasto-silence", daemon=True).start()
 
     def set(self, timeout: float | None) -> None:
-        """Rings so many seconds from now; None for not at all."""
+        """Rings after `timeout` seconds; None for never."""
         with self._changed:
             earlier = self._at is None or (timeout is not None and time.monotonic() + timeout < self._at)
             self._at = None if timeout is None else time.monotonic() + timeout
-            # A thread that wakes before the new time looks again by itself.
+            # A later time needs no notification: the thread checks the time when it wakes.
             if earlier and timeout is not None:
                 self._changed.notify()
 
@@ -166,7 +166,7 @@ class _Alarm:
 
 
 def open_channel(endpoint: Endpoint, api: ModuleType) -> Any:
-    """A channel of grpcio; of its own types, which differ much from release to release, none leave here.
+    """Return a channel of grpcio, typed as Any: grpcio's own types differ from release to release.
 
     Args:
         api: `grpc` or `grpc.aio`.
@@ -175,19 +175,18 @@ def open_channel(endpoint: Endpoint, api: ModuleType) -> Any:
         OSError: a file that the endpoint's TLS names cannot be read.
     """
     options: list[tuple[str, int | str]] = [
-        # With the probe on, a reader that stalls leaves the server megabytes ahead: its previews
-        # are then seconds old.
+        # With this probe, megabytes may be buffered for a slow reader, whose previews are then seconds old.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.keepalive_time_ms", int(KEEPALIVE_TIME * 1000)),
         ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT * 1000)),
-        # A job that waits in the queue sends nothing for long; go on asking whether its server lives.
+        # A queued job sends nothing for a long time; keep pinging its server.
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.min_reconnect_backoff_ms", int(CONNECT_TIMEOUT * 1000)),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", int(RECONNECT_INTERVAL * 1000)),
-        # Another client of this process may hold a connection that waits for its next attempt.
+        # Do not share a connection with other clients: it may be waiting for its next attempt.
         ("grpc.use_local_subchannel_pool", 1),
-        # A proxy from the environment cannot reach this machine's own loopback.
+        # A proxy cannot reach this machine's loopback address.
         ("grpc.enable_http_proxy", 0 if is_local(endpoint.address) else 1),
     ]
     if endpoint.tls is None:
@@ -206,19 +205,19 @@ def _credentials(tls: Tls) -> Any:
 
 
 def transport_error(error: grpc.RpcError, *, cancelled: bool = False) -> TransportError:
-    """How a call of grpcio ended.
+    """Return how a call of grpcio ended.
 
     Args:
-        cancelled: whether the caller himself left it.
+        cancelled: whether the caller cancelled it.
     """
-    # Every RpcError that grpcio raises from a call is a grpc.Call too.
+    # Every RpcError that a call of grpcio raises is also a grpc.Call.
     call: Any = error
     code, message = call.code().name, call.details() or ""
     details = dict(call.trailing_metadata() or ()).get(DETAILS_KEY)
-    # A server or proxy that goes away resets its streams; what that is called depends on which of them it is.
+    # A server or proxy that shuts down resets its streams, with different codes.
     if details is None and not cancelled and (code == "CANCELLED" or "RST_STREAM" in message):
         code = "UNAVAILABLE"
-    # DNS, connecting and the handshake end in these words.
+    # Failures of name lookup, connecting and the handshake have these messages.
     unreached = code == "UNAVAILABLE" and (
         message.startswith("failed to connect to all addresses") or "DNS resolution failed" in message
     )

@@ -72,7 +72,7 @@ async def _answer(call: Any) -> Any:
             raise TransportError("CANCELLED", "the connection was closed") from None
         raise
     finally:
-        # One that is merely dropped goes on.
+        # Dropping a call does not end it.
         answering.cancel()
         call.cancel()
 
@@ -87,7 +87,7 @@ class _GrpcioAsyncStream(Generic[Response]):
         self._cancelled = False
 
     async def receive(self, timeout: float | None) -> Response | None:
-        # A call that is left ends as if the task that reads it were cancelled: so that is another one.
+        # Cancelling a call cancels the task that reads from it, so a separate task reads.
         reading = asyncio.ensure_future(self._call.read())
         try:
             await asyncio.wait({reading}, timeout=timeout)
@@ -96,7 +96,7 @@ class _GrpcioAsyncStream(Generic[Response]):
                 reading.cancel()
                 self._call.cancel()
         if not reading.done():
-            raise TransportError("UNAVAILABLE", f"nothing was heard for {timeout:g} s")
+            raise TransportError("UNAVAILABLE", f"nothing arrived for {timeout:g} s")
         try:
             response = reading.result()
         except grpc.RpcError as error:

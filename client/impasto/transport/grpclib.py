@@ -1,7 +1,7 @@
-"""The transport that is all Python, for hosts that bring a Python of their own: grpclib.
+"""The pure-Python transport: grpclib. It suits host applications that have their own Python.
 
-It needs no compiled module, and neither NumPy nor Pillow. grpclib is made for asyncio: where the caller is
-not, its event loop runs in a thread of its own. A proxy that the environment names is not used.
+It needs no compiled modules. grpclib uses asyncio: for blocking callers its event loop runs in a separate
+thread. It ignores proxies that the environment names.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from impasto.transport import (
 )
 
 WINDOW = 16 * 2**20
-"""Bytes that may be under way on a connection, and on a stream of bulk."""
+"""Bytes that may be in flight on a connection, and on a bulk stream."""
 NEWS_WINDOW = 256 * 2**10
-"""Bytes that may be under way on any other stream: no more previews than a reader who stalls can catch up."""
+"""Bytes that may be in flight on any other stream: few enough to keep a slow reader's previews fresh."""
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ class GrpclibAsyncTransport:
         if self._closed:
             call.close()
             raise ValueError("the connection is closed")
-        # grpclib ends a call by cancelling the task that waits for it, so that has to be a task of ours.
+        # grpclib ends a call by cancelling the task that waits for it, so each call has its own task.
         task = asyncio.ensure_future(call)
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
@@ -108,7 +108,7 @@ class GrpclibAsyncTransport:
             async with self._call(method, requests, cardinality, timeout) as stream:
                 response: Response | None = await stream.recv_message()
                 if response is None:
-                    # What is wrong stands in the trailers, which are read on the way out.
+                    # Leaving the block reads the trailers, which have the error.
                     await stream.recv_trailing_metadata()
                     raise TransportError("INTERNAL", "the server sent no answer")
                 return response
@@ -149,7 +149,7 @@ class GrpclibAsyncTransport:
         cardinality: Cardinality,
         timeout: float | None,
     ) -> AsyncIterator[grpclib.client.Stream[Any, Any]]:
-        """A call, with its requests on their way; what goes wrong comes out as a `TransportError`."""
+        """Makes a call and sends its requests. Turns every failure into a `TransportError`."""
         call = self._channel.request(
             method.path,
             cardinality,
@@ -163,7 +163,7 @@ class GrpclibAsyncTransport:
                 await stream.send_request()
                 if method.bulk:
                     _widen(stream)
-                # An answer may come before all is sent, and a refusal then is the only one.
+                # An answer may come before all requests are sent; a refusal then ends the call.
                 sending = asyncio.ensure_future(_send(stream, requests))
                 try:
                     yield stream
@@ -175,14 +175,16 @@ class GrpclibAsyncTransport:
         except asyncio.TimeoutError:
             raise TransportError("DEADLINE_EXCEEDED", "the deadline passed") from None
         except DecodeError:
-            raise TransportError("INTERNAL", "the server's answer is not a message of its kind") from None
+            raise TransportError(
+                "INTERNAL", "the server's answer is not a message of the expected type"
+            ) from None
         except (StreamTerminatedError, h2.exceptions.H2Error, OSError, AssertionError, struct.error) as error:
-            # grpclib asserts that a stream does not end within a message, and unpacks its length.
-            raise TransportError("UNAVAILABLE", str(error) or "the stream broke off") from None
+            # grpclib raises these errors if a stream ends within a message.
+            raise TransportError("UNAVAILABLE", str(error) or "the stream broke") from None
 
 
 class GrpclibTransport:
-    """A channel of grpclib, whose event loop runs in a thread of its own.
+    """A channel of grpclib, whose event loop runs in a separate thread.
 
     Raises:
         OSError: a file that the endpoint's TLS names cannot be read.
@@ -196,7 +198,7 @@ class GrpclibTransport:
         self._lock = threading.Lock()
         self._closing: concurrent.futures.Future[None] | None = None
         threading.Thread(target=_run_loop, args=(loop,), name="impasto-grpclib", daemon=True).start()
-        # Where nobody closes it, its thread ends all the same.
+        # If nobody closes it, its thread still ends.
         self._stop = weakref.finalize(self, _stop_loop, loop)
 
         async def make() -> GrpclibAsyncTransport:
@@ -234,7 +236,7 @@ class GrpclibTransport:
         self._stop()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        # Nothing is given to a loop that is about to stop: it would never be done.
+        # A loop that is about to stop would never finish new work.
         with self._lock:
             if self._closing is not None or not self._stop.alive:
                 work.close()
@@ -245,7 +247,7 @@ class GrpclibTransport:
         except concurrent.futures.CancelledError:
             raise ValueError("the connection is closed") from None
         except BaseException:
-            # Ctrl-C: the call is left as well.
+            # Ctrl-C ends the call too.
             future.cancel()
             raise
 
@@ -255,7 +257,7 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
-        # Whoever waits for something that is still under way is told.
+        # Wake everybody who waits for unfinished work.
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
@@ -269,7 +271,7 @@ def _stop_loop(loop: asyncio.AbstractEventLoop) -> None:
 
 
 class _Slot(Generic[Response]):
-    """Room for one message between a call and its reader; the rest waits where flow control sees it."""
+    """Room for one message between a call and its reader. Flow control holds back further messages."""
 
     def __init__(self) -> None:
         self._message: Response | None = None
@@ -286,7 +288,7 @@ class _Slot(Generic[Response]):
         self._filled.set()
 
     def end(self, error: TransportError | None) -> None:
-        """There is no more, because of an error or because it is all."""
+        """Ends the messages: with an error, or because they are complete."""
         self._over, self._error = True, error
         self._filled.set()
 
@@ -298,7 +300,7 @@ class _Slot(Generic[Response]):
             finally:
                 filled.cancel()
         if not self._filled.is_set():
-            raise TransportError("UNAVAILABLE", f"nothing was heard for {timeout:g} s")
+            raise TransportError("UNAVAILABLE", f"nothing arrived for {timeout:g} s")
         message, self._message = self._message, None
         if message is not None:
             self._free.set()
@@ -347,7 +349,7 @@ class _GrpclibStream(Generic[Response]):
             raise TransportError("CANCELLED", "the connection was closed") from None
 
     def cancel(self) -> None:
-        # After the end of the loop there is nothing left to cancel.
+        # If the loop has ended, there is nothing to cancel.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._stream.cancel)
 
@@ -356,7 +358,7 @@ class _GrpclibStream(Generic[Response]):
 
 
 class _Channel(grpclib.client.Channel):
-    """A channel whose connection counts as made once the server has spoken, as with grpcio."""
+    """A channel that counts as connected once the server has sent its settings, as with grpcio."""
 
     def __init__(self, endpoint: Endpoint, context: ssl.SSLContext | None) -> None:
         host, port, path = _target(endpoint.address)
@@ -367,7 +369,7 @@ class _Channel(grpclib.client.Channel):
             ssl_target_name_override=name or ("localhost" if path is not None else None),
             _keepalive_time=KEEPALIVE_TIME,
             _keepalive_timeout=KEEPALIVE_TIMEOUT,
-            # A job that waits in the queue sends nothing for long; go on asking whether its server lives.
+            # A queued job sends nothing for a long time; keep pinging its server.
             _http2_max_pings_without_data=0,
             _http2_min_sent_ping_interval_without_data=KEEPALIVE_TIME / 2,
         )
@@ -386,14 +388,13 @@ class _Channel(grpclib.client.Channel):
 
     @property
     def _connected(self) -> bool:
-        # One that is only about to close takes no more calls.
+        # A connection that is about to close accepts no more calls.
         return (
             self._protocol is not None and super()._connected and not self._protocol.connection.is_closing()
         )
 
     async def _create_connection(self) -> H2Protocol:
-        # Not with `wait_for`: up to Python 3.11 it forgets a cancellation that comes at the last moment, and
-        # a call that was left would go on.
+        # Do not use `wait_for`: up to Python 3.11 it may lose a cancellation, and the call would go on.
         connecting = asyncio.ensure_future(self._greeted())
         try:
             await asyncio.wait({connecting}, timeout=CONNECT_TIMEOUT)
@@ -423,13 +424,13 @@ class _Channel(grpclib.client.Channel):
         return protocol
 
     def __del__(self) -> None:
-        # The one of grpclib complains; who leaves a client to be collected leaves its connection too.
+        # grpclib's own method warns about an unclosed channel.
         if self._protocol is not None and not self._loop.is_closed():
             self.close()
 
 
 class _Connection(H2Protocol):
-    """A connection, with what grpclib leaves out.
+    """A connection, with features that grpclib lacks.
 
     Attributes:
         greeting: done once the server has sent its settings; fails if the connection breaks before.
@@ -450,7 +451,7 @@ class _Connection(H2Protocol):
             settings(event)
 
         def end(event: h2.events.StreamReset) -> None:
-            # A server that has answered and needs no more of the request resets the stream. It counts.
+            # A server that has answered early resets the stream. Its answer counts.
             stream = processor.streams.get(event.stream_id)
             if stream is None or not (stream.trailers or "grpc-status" in dict(stream.headers or ())):
                 reset(event)
@@ -464,12 +465,12 @@ class _Connection(H2Protocol):
             self.greeting.set_exception(
                 exc if isinstance(exc, OSError) else ConnectionResetError("the server closed the connection")
             )
-            # Where nobody waits for it any more, nobody has to hear of it.
+            # If nobody waits for it any more, the error needs no report.
             self.greeting.exception()
 
 
 class _RawDetails(StatusDetailsCodecBase):
-    """Leaves a call's details as they are on the wire."""
+    """Keeps a call's details as bytes."""
 
     def encode(self, status: Status, message: str | None, details: Any) -> bytes:
         raise NotImplementedError("a client sends no status")
@@ -479,7 +480,7 @@ class _RawDetails(StatusDetailsCodecBase):
 
 
 async def _send(stream: grpclib.client.Stream[Any, Any], requests: Iterable[Any]) -> None:
-    # Why a stream takes no more is for its reader to be told.
+    # The stream's reader gets the error if the stream accepts no more.
     with contextlib.suppress(
         StreamTerminatedError, GRPCError, asyncio.TimeoutError, h2.exceptions.H2Error, OSError
     ):
@@ -496,14 +497,14 @@ def _widen(stream: grpclib.client.Stream[Any, Any]) -> None:
 
 def _told(error: GRPCError) -> TransportError:
     code, details = error.status.name, error.details
-    # A server or proxy that goes away may call it so; the caller's own leaving is not heard from here.
+    # A server or proxy that shuts down may send CANCELLED. A caller's own cancellation does not arrive here.
     if details is None and code == "CANCELLED":
         code = "UNAVAILABLE"
     return TransportError(code, error.message or "", details)
 
 
 def _target(address: str) -> tuple[str | None, int | None, str | None]:
-    """Host and port, or path, of an address from `impasto.address.parse`."""
+    """The host and port, or the path, of an address from `impasto.address.parse`."""
     if address.startswith("unix:"):
         return None, None, address[len("unix:") :]
     host, _, port = address.rpartition(":")
