@@ -55,7 +55,7 @@ class BaseClient(Generic[Factory]):
                 plaintext.
             TypeError: `tls` is neither True nor a `Tls`.
             OSError: a file of `tls` cannot be read.
-            ImportError: the transport is not installed.
+            TransportMissing: the gRPC library of the transport is not installed.
             RuntimeError: no event loop is running (`impasto.aio` only).
         """
         if tls is True:

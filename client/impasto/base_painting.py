@@ -100,7 +100,7 @@ class BasePainting:
         return self._picture is not None
 
     def _interrupted(self) -> ImpastoError:
-        """The error of whoever waits for a painting that was given up."""
+        """Returns the error for a caller who waits for a painting that was cancelled or left."""
         assert self._given_up is not None
         self._error = self._given_up
         return self._error

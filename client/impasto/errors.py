@@ -178,6 +178,12 @@ class PrivateServerError(ImpastoError):
         self.exit_code = exit_code
 
 
+class TransportMissing(ImpastoError, ImportError):
+    """The gRPC library that should carry the calls is not installed."""
+
+    default_code = "FAILED_PRECONDITION"
+
+
 _BY_CODE: dict[str, type[ImpastoError]] = {
     error.default_code: error
     for error in (

@@ -1,4 +1,4 @@
-"""A server of one's own on this machine, for as long as one `with` lasts."""
+"""A server on this machine for one caller."""
 
 from __future__ import annotations
 

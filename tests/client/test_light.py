@@ -70,7 +70,46 @@ assert not compiled, compiled
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_without_any_grpc_it_is_said_what_to_install() -> None:
+@pytest.mark.parametrize(
+    ("missing", "code", "words"),
+    [
+        (("grpc",), 0, "9.9"),
+        (("grpc", "grpclib"), 1, "no gRPC library is installed; run `pip install grpcio`"),
+    ],
+)
+def test_the_command_line_needs_one_of_the_two_grpc_libraries(
+    fake: FakeServer, missing: tuple[str, ...], code: int, words: str
+) -> None:
+    program = f"""
+import sys
+for name in {missing!r}:
+    sys.modules[name] = None
+sys.argv = ["impasto", "info", "--server", {fake.address!r}]
+from impasto.cli import main
+main()
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == code, run.stderr
+    assert words in run.stdout + run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_named_transport_that_is_missing_is_told_with_what_to_install() -> None:
+    program = """
+import sys
+sys.modules["grpc"] = None
+import impasto
+try:
+    impasto.Client("127.0.0.1", transport="grpcio")
+except impasto.TransportMissing as error:
+    assert "run `pip install grpcio`" in str(error)
+else:
+    sys.exit(1)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_without_any_grpc_library_the_error_says_what_to_install() -> None:
     program = """
 import sys
 sys.modules["grpc"] = None
@@ -80,8 +119,9 @@ importlib.util.find_spec = lambda name: None if name == "grpclib" else find(name
 import impasto
 try:
     impasto.Client("127.0.0.1")
-except ImportError as error:
-    assert "pip install" in str(error)
+except impasto.TransportMissing as error:
+    assert isinstance(error, ImportError)
+    assert "run `pip install grpcio` or `pip install grpclib`" in str(error)
 else:
     sys.exit(1)
 """

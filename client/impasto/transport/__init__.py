@@ -5,11 +5,13 @@ A transport moves messages and reports how a call ended; `impasto.errors` turns 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar, get_args
 
+from impasto.errors import TransportMissing
 from impasto.security import Tls
 
 if TYPE_CHECKING:
@@ -187,14 +189,14 @@ def installed() -> Stack:
     """Return the library to use by default: grpcio if it is installed, else grpclib.
 
     Raises:
-        ImportError: neither is installed.
+        TransportMissing: neither is installed.
     """
     try:
         import grpc  # noqa: F401
     except ImportError:
         if importlib.util.find_spec("grpclib") is None:
-            raise ImportError(
-                "no gRPC library is installed; run `pip install grpcio`, or `pip install grpclib` (pure Python)"
+            raise TransportMissing(
+                "no gRPC library is installed; run `pip install grpcio` or `pip install grpclib`"
             ) from None
         return "grpclib"
     return "grpcio"
@@ -205,17 +207,15 @@ def of(stack: Stack) -> TransportFactory:
 
     Raises:
         ValueError: there is no such library.
-        ImportError: it is not installed.
+        TransportMissing: it is not installed.
     """
-    if stack == "grpcio":
-        from impasto.transport.grpcio import GrpcioTransport
-
-        return GrpcioTransport
-    if stack == "grpclib":
-        from impasto.transport.grpclib import GrpclibTransport
-
-        return GrpclibTransport
-    raise ValueError(f'{stack!r} is no transport; give "grpcio" or "grpclib"')
+    factory: TransportFactory
+    with _found(stack):
+        if stack == "grpcio":
+            from impasto.transport.grpcio import GrpcioTransport as factory
+        else:
+            from impasto.transport.grpclib import GrpclibTransport as factory
+    return factory
 
 
 def async_of(stack: Stack) -> AsyncTransportFactory:
@@ -223,14 +223,23 @@ def async_of(stack: Stack) -> AsyncTransportFactory:
 
     Raises:
         ValueError: there is no such library.
-        ImportError: it is not installed.
+        TransportMissing: it is not installed.
     """
-    if stack == "grpcio":
-        from impasto.transport.grpcio_aio import GrpcioAsyncTransport
+    factory: AsyncTransportFactory
+    with _found(stack):
+        if stack == "grpcio":
+            from impasto.transport.grpcio_aio import GrpcioAsyncTransport as factory
+        else:
+            from impasto.transport.grpclib import GrpclibAsyncTransport as factory
+    return factory
 
-        return GrpcioAsyncTransport
-    if stack == "grpclib":
-        from impasto.transport.grpclib import GrpclibAsyncTransport
 
-        return GrpclibAsyncTransport
-    raise ValueError(f'{stack!r} is no transport; give "grpcio" or "grpclib"')
+@contextlib.contextmanager
+def _found(stack: str) -> Iterator[None]:
+    """Checks the name of a library, and says what to do if importing it fails."""
+    if stack not in get_args(Stack):
+        raise ValueError(f'{stack!r} is no transport; give "grpcio" or "grpclib"')
+    try:
+        yield
+    except ImportError as error:
+        raise TransportMissing(f"{stack} cannot be imported ({error}); run `pip install {stack}`") from error
