@@ -29,11 +29,7 @@ def parse(address: str) -> str:
     match = _HOST_AND_PORT.fullmatch(address)
     if match is None:
         without = re.sub("^[A-Za-z][A-Za-z0-9+.-]*://", "", address).rstrip("/")
-        meant = (
-            f" without a scheme: {without}"
-            if without != address and _HOST_AND_PORT.fullmatch(without)
-            else ""
-        )
+        meant = f", here {without}" if without != address and _HOST_AND_PORT.fullmatch(without) else ""
         raise ValueError(f"{address!r} is not an address; give HOST:PORT, HOST or unix:/path{meant}")
     host, port = match["host"], int(match["port"] or DEFAULT_PORT)
     if host.startswith("[") and not _is_ipv6(host[1:-1]):

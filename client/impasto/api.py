@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from impasto import images, wire
+from impasto import images, requests
 from impasto.calls import LINGER, Calls, Following
 from impasto.errors import invalid_field
 from impasto.formats import StoredFormat
@@ -131,7 +131,7 @@ class Api:
             TypeError: an image has an unsupported type, or a setting is unknown.
         """
         make_spec = functools.partial(
-            wire.job_spec,
+            requests.job_spec,
             content,
             styles,
             recipe=completed(recipe, settings),
@@ -144,7 +144,7 @@ class Api:
         watched = Watched()
 
         def following() -> Following:
-            request = wire.stylize_request(
+            request = requests.stylize_request(
                 (yield from _work(make_spec)),
                 previews=previews,
                 title=title,
@@ -203,7 +203,7 @@ class Api:
         """
         spec = yield from _work(
             functools.partial(
-                wire.job_spec,
+                requests.job_spec,
                 content,
                 styles,
                 recipe=completed(recipe, settings),
@@ -214,7 +214,7 @@ class Api:
                 format=format,
             )
         )
-        request = wire.create_job_request(
+        request = requests.create_job_request(
             spec, previews=previews, request_id=request_id, title=title, priority=priority
         )
         return (yield from self._calls.create_job(request))
@@ -240,7 +240,7 @@ class Api:
         Raises:
             InvalidRequest: there is no such state.
         """
-        return _listing(self._calls.jobs, wire.list_jobs_request(states))
+        return _listing(self._calls.jobs, requests.list_jobs_request(states))
 
     def update_job(
         self,
@@ -268,7 +268,7 @@ class Api:
             FailedPrecondition: the job is final.
             TypeError: a setting is unknown.
         """
-        request = wire.update_job_request(
+        request = requests.update_job_request(
             _job_name(name), settings, title=title, priority=priority, previews=previews
         )
         return self._calls.update_job(request)
@@ -333,7 +333,7 @@ class Api:
         Raises:
             NotFound: there is no such job.
         """
-        return self._calls.preview(wire.get_preview_request(_job_name(name), after_sequence, wait))
+        return self._calls.preview(requests.get_preview_request(_job_name(name), after_sequence, wait))
 
     # Images.
 
@@ -386,7 +386,7 @@ class Api:
                 sources[name] = _job_name(job)
         if sha256 is not None:
             sources["sha256"] = sha256.sha256 if isinstance(sha256, UploadedImage) else sha256
-        return self._calls.download(wire.download_request(sources, format=format))
+        return self._calls.download(requests.download_request(sources, format=format))
 
     def styles(self) -> Listing[NamedStyle]:
         """Lists the styles that the server offers by name. Fetches further pages as they are needed."""

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from numbers import Real
 from typing import Any, TypeAlias
 
-from impasto import images, wire
+from impasto import images, methods, requests, wire
 from impasto.diagnosis import Finding
 from impasto.errors import (
     DataLoss,
@@ -104,14 +104,14 @@ class Calls:
                 yield Sleep((yield from self._delay(error, patience)))
 
     def info(self) -> Steps[ServerInfo]:
-        return wire.server_info((yield from self.unary(wire.GET_SERVER_INFO, pb.GetServerInfoRequest())))
+        return wire.server_info((yield from self.unary(methods.GET_SERVER_INFO, pb.GetServerInfoRequest())))
 
     def job(self, name: str) -> Steps[Job]:
-        return wire.job((yield from self.unary(wire.GET_JOB, pb.GetJobRequest(name=name))))
+        return wire.job((yield from self.unary(methods.GET_JOB, pb.GetJobRequest(name=name))))
 
     def jobs(self, request: pb.ListJobsRequest) -> Steps[tuple[list[Job], pb.ListJobsRequest | None]]:
         """Returns a page of jobs and the request for the next page; None after the last."""
-        response = yield from self.unary(wire.LIST_JOBS, request)
+        response = yield from self.unary(methods.LIST_JOBS, request)
         following = pb.ListJobsRequest()
         following.CopyFrom(request)
         following.page_token = response.next_page_token
@@ -121,7 +121,7 @@ class Calls:
         self, request: pb.ListStylesRequest
     ) -> Steps[tuple[list[NamedStyle], pb.ListStylesRequest | None]]:
         """Returns a page of styles and the request for the next page; None after the last."""
-        response = yield from self.unary(wire.LIST_STYLES, request)
+        response = yield from self.unary(methods.LIST_STYLES, request)
         following = pb.ListStylesRequest(page_size=request.page_size, page_token=response.next_page_token)
         found = [wire.named_style(style) for style in response.styles]
         return found, following if response.next_page_token else None
@@ -129,20 +129,20 @@ class Calls:
     def create_job(self, request: pb.CreateJobRequest) -> Steps[Job]:
         request.request_id = request.request_id or str(uuid.uuid4())
         yield from self.lighten(request.spec)
-        return wire.job((yield from self.unary(wire.CREATE_JOB, request)))
+        return wire.job((yield from self.unary(methods.CREATE_JOB, request)))
 
     def update_job(self, request: pb.UpdateJobRequest) -> Steps[Job]:
-        return wire.job((yield from self.unary(wire.UPDATE_JOB, request)))
+        return wire.job((yield from self.unary(methods.UPDATE_JOB, request)))
 
     def pause(self, name: str) -> Steps[Job]:
-        return wire.job((yield from self.unary(wire.PAUSE_JOB, pb.PauseJobRequest(name=name))))
+        return wire.job((yield from self.unary(methods.PAUSE_JOB, pb.PauseJobRequest(name=name))))
 
     def resume(self, name: str) -> Steps[Job]:
-        return wire.job((yield from self.unary(wire.RESUME_JOB, pb.ResumeJobRequest(name=name))))
+        return wire.job((yield from self.unary(methods.RESUME_JOB, pb.ResumeJobRequest(name=name))))
 
     def cancel(self, name: str, *, timeout: float | None = None) -> Steps[Job]:
         request = pb.CancelJobRequest(name=name)
-        return wire.job((yield from self.unary(wire.CANCEL_JOB, request, timeout=timeout)))
+        return wire.job((yield from self.unary(methods.CANCEL_JOB, request, timeout=timeout)))
 
     def delete(self, name: str) -> Steps[None]:
         """Deletes a job. If an attempt without an answer may have deleted it, NOT_FOUND counts as success."""
@@ -151,7 +151,7 @@ class Calls:
         maybe_done = False
         while True:
             try:
-                yield Call(wire.DELETE_JOB, pb.DeleteJobRequest(name=name), patience.left())
+                yield Call(methods.DELETE_JOB, pb.DeleteJobRequest(name=name), patience.left())
                 self._contacted = True
                 return
             except TransportError as error:
@@ -162,7 +162,7 @@ class Calls:
 
     def preview(self, request: pb.GetPreviewRequest) -> Steps[NewestPreview]:
         timeout = min(self.timeout + request.wait.seconds, LONGEST)
-        return wire.newest_preview((yield from self.unary(wire.GET_PREVIEW, request, timeout=timeout)))
+        return wire.newest_preview((yield from self.unary(methods.GET_PREVIEW, request, timeout=timeout)))
 
     # Images.
 
@@ -173,7 +173,7 @@ class Calls:
             ImpastoError: an upload failed.
         """
         # Coding raw pixels as a PNG takes time, so it is done only for an upload.
-        files = [image for image in wire.images(spec) if image.WhichOneof("source") in ("encoded", "raw")]
+        files = [image for image in requests.images(spec) if image.WhichOneof("source") in ("encoded", "raw")]
         for image in sorted(files, key=lambda image: image.ByteSize(), reverse=True):
             if spec.ByteSize() <= INLINE_BYTES:
                 return
@@ -195,10 +195,10 @@ class Calls:
         offset = 0
         while True:
             length = UPLOAD_STRETCH if asked else 0
-            requests = list(wire.upload_requests(data, sha256, offset, length=length, piece=UPLOAD_PIECE))
+            pieces = requests.upload_requests(data, sha256, offset, length=length, piece=UPLOAD_PIECE)
             try:
                 timeout = UPLOAD_TIMEOUT if asked else self.timeout
-                answer: pb.UploadImageResponse = yield Send(wire.UPLOAD_IMAGE, requests, timeout)
+                answer: pb.UploadImageResponse = yield Send(methods.UPLOAD_IMAGE, list(pieces), timeout)
             except TransportError as error:
                 # Ask the server again how much it has.
                 asked, offset = False, 0
@@ -235,7 +235,7 @@ class Calls:
             request.offset = pieces.received
             pieces.begin()
             try:
-                yield Begin(wire.DOWNLOAD_IMAGE, request, None)
+                yield Begin(methods.DOWNLOAD_IMAGE, request, None)
                 # A result that is to be coded otherwise is, before the first piece.
                 timeout = min(SILENCE, max(self.timeout, patience.left()))
                 while True:
@@ -283,7 +283,7 @@ class Calls:
         try:
             if not watched.name and watched.asked is not None:
                 # The server may just have accepted it: repeating the request returns its name.
-                yield Begin(wire.STYLIZE, watched.asked, CANCEL_TIMEOUT)
+                yield Begin(methods.STYLIZE, watched.asked, CANCEL_TIMEOUT)
                 response: pb.StylizeResponse | None = yield Receive(CANCEL_TIMEOUT)
                 if response is not None:
                     watched.name = response.event.job.name
@@ -309,13 +309,13 @@ class Calls:
             left = left if left is not None and left <= LONGEST else None
             if stylize is not None and not watched.name:
                 watched.asked = stylize
-                yield Begin(wire.STYLIZE, stylize, left)
+                yield Begin(methods.STYLIZE, stylize, left)
                 timeout = SILENCE
             else:
                 request = pb.WatchJobRequest(
                     name=watched.name, after_sequence=watched.sequence, omit_previews=omit_previews
                 )
-                yield Begin(wire.WATCH_JOB, request, left)
+                yield Begin(methods.WATCH_JOB, request, left)
                 # A server answers at once with the job's state.
                 timeout = self.timeout
             try:

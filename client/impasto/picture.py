@@ -10,12 +10,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from impasto import png
+from impasto.enums import image_format
 from impasto.errors import DataLoss, InvalidRequest, invalid_field
 from impasto.files import write_whole
 from impasto.formats import SUFFIXES, coding
 from impasto.job import Job, decode
 from impasto.provenance import PNG_SIGNATURE, png_text
-from impasto.wire import image_format
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 import impasto
-from impasto import provenance, wire
+from impasto import provenance, requests
 from support import fake_server
 from support.fake_server import png
 
-REQUEST = wire.stylize_request(
-    wire.job_spec(
+REQUEST = requests.stylize_request(
+    requests.job_spec(
         png(),
         [(png(3, 3), 2.0)],
         recipe=impasto.Recipe(style_layers={"relu3_1": 0.5}, seed=7),

@@ -13,8 +13,8 @@ import grpc
 import pytest
 
 import impasto
+from impasto import methods
 from impasto import transport as transports
-from impasto import wire
 from impasto.transport import Endpoint, Stack, Transport, TransportError
 from impasto.v1 import style_transfer_pb2 as pb
 from support.fake_server import FakeServer, Line, course, preview, refuse
@@ -35,7 +35,7 @@ def transport(stack: Stack, fake: FakeServer) -> Iterator[Transport]:
 
 
 def begun(transport: Transport) -> transports.Stream[pb.StylizeResponse]:
-    return transport.stream(wire.STYLIZE, pb.StylizeRequest(), timeout=None)
+    return transport.stream(methods.STYLIZE, pb.StylizeRequest(), timeout=None)
 
 
 def test_a_reader_that_stalls_is_not_sent_more(transport: Transport, fake: FakeServer) -> None:
@@ -69,7 +69,7 @@ def test_a_reader_that_stalls_is_not_sent_more(transport: Transport, fake: FakeS
 
 def test_a_bulk_runs_ahead_and_all_of_it_comes(transport: Transport, fake: FakeServer) -> None:
     fake.result = bytes(range(256)) * 8000
-    stream = transport.stream(wire.DOWNLOAD_IMAGE, pb.DownloadImageRequest(result_of="jobs/a"), timeout=30)
+    stream = transport.stream(methods.DOWNLOAD_IMAGE, pb.DownloadImageRequest(result_of="jobs/a"), timeout=30)
     data = bytearray()
     while (chunk := stream.receive(10)) is not None:
         data += chunk.data
@@ -131,7 +131,7 @@ def test_a_stream_has_a_deadline(transport: Transport, fake: FakeServer) -> None
             time.sleep(0.01)
 
     fake.script = quiet
-    stream = transport.stream(wire.STYLIZE, pb.StylizeRequest(), timeout=0.3)
+    stream = transport.stream(methods.STYLIZE, pb.StylizeRequest(), timeout=0.3)
     stream.receive(10)
     with pytest.raises(TransportError) as caught:
         stream.receive(10)
@@ -156,14 +156,14 @@ def test_an_answer_before_all_is_sent(transport: Transport, fake: FakeServer) ->
             pb.UploadImageRequest(sha256=sha256, size_bytes=16 * LARGE, offset=i * LARGE, data=bytes(LARGE))
             for i in range(16)
         ]
-        answer = transport.upload(wire.UPLOAD_IMAGE, pieces, timeout=10)
+        answer = transport.upload(methods.UPLOAD_IMAGE, pieces, timeout=10)
         assert answer.complete
 
 
 def test_nobody_is_reached(stack: Stack) -> None:
     transport = transports.of(stack)(Endpoint("127.0.0.1:1"))
     with pytest.raises(TransportError, match="Connection refused") as caught:
-        transport.unary(wire.GET_SERVER_INFO, pb.GetServerInfoRequest(), timeout=5)
+        transport.unary(methods.GET_SERVER_INFO, pb.GetServerInfoRequest(), timeout=5)
     assert (caught.value.code, caught.value.unreached) == ("UNAVAILABLE", True)
     transport.close()
 
@@ -191,7 +191,7 @@ def test_after_closing_there_are_no_calls(transport: Transport, fake: FakeServer
     transport.close()
     transport.close()
     with pytest.raises(ValueError, match="closed"):
-        transport.unary(wire.GET_SERVER_INFO, pb.GetServerInfoRequest(), timeout=5)
+        transport.unary(methods.GET_SERVER_INFO, pb.GetServerInfoRequest(), timeout=5)
 
 
 def test_closing_ends_what_is_under_way(transport: Transport, fake: FakeServer) -> None:
@@ -218,7 +218,7 @@ def test_closing_in_several_threads_at_once_ends_for_all(stack: Stack, fake: Fak
         def use(transport: Transport = transport, ended: list[str] = ended) -> None:
             try:
                 while True:
-                    transport.unary(wire.GET_SERVER_INFO, pb.GetServerInfoRequest(), timeout=60)
+                    transport.unary(methods.GET_SERVER_INFO, pb.GetServerInfoRequest(), timeout=60)
             except (TransportError, ValueError):
                 ended.append("calls")
 

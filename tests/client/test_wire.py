@@ -9,15 +9,15 @@ import pytest
 from PIL import Image, ImageCms
 
 import impasto
-from impasto import images, wire
+from impasto import images, requests, wire
 from impasto import recipe as words
 from impasto.v1 import style_transfer_pb2 as pb
 from support.fake_server import jpeg, png
 
 
 def test_only_what_is_set_is_sent() -> None:
-    assert wire.recipe_message(impasto.Recipe()) == pb.Recipe()
-    sent = wire.recipe_message(impasto.Recipe(tv_weight=0.0, seed=0, objective="report", effort="draft"))
+    assert requests.recipe_message(impasto.Recipe()) == pb.Recipe()
+    sent = requests.recipe_message(impasto.Recipe(tv_weight=0.0, seed=0, objective="report", effort="draft"))
     assert {field.name for field, _ in sent.ListFields()} == {"tv_weight", "seed", "objective", "effort"}
 
 
@@ -41,7 +41,7 @@ def test_a_recipe_survives_the_way_there_and_back() -> None:
         averaging=0.0,
         stop_on_plateau=False,
     )
-    assert wire.recipe(wire.recipe_message(recipe)) == recipe
+    assert wire.recipe(requests.recipe_message(recipe)) == recipe
 
 
 def test_the_share_of_the_targets_that_is_found_is_none_once_they_are() -> None:
@@ -94,7 +94,7 @@ def test_the_recipe_has_every_field_and_word_of_the_contract() -> None:
 )
 def test_what_cannot_be_said_names_its_field(settings: dict[str, object], field: str) -> None:
     with pytest.raises(impasto.InvalidRequest) as caught:
-        wire.recipe_message(impasto.Recipe(**settings))  # type: ignore[arg-type]
+        requests.recipe_message(impasto.Recipe(**settings))  # type: ignore[arg-type]
     assert caught.value.field == field
     assert "give" in caught.value.remedy
 
@@ -115,7 +115,7 @@ def test_a_value_that_no_message_can_hold_is_refused_with_the_range_of_its_field
     field: str, value: object, said: str
 ) -> None:
     with pytest.raises(impasto.InvalidRequest) as caught:
-        wire.recipe_message(impasto.Recipe(**{field: value}))  # type: ignore[arg-type]
+        requests.recipe_message(impasto.Recipe(**{field: value}))  # type: ignore[arg-type]
     assert caught.value.field == f"spec.recipe.{words.FIELDS[field].wire_name}"
     assert caught.value.remedy.endswith(said)
 
@@ -187,13 +187,13 @@ def test_styles_alone_weighted_and_several() -> None:
         (data, data),
         [(data, 2.0), impasto.Style(data, weight=3.0)],
     ):
-        spec = wire.job_spec(data, styles, recipe=impasto.Recipe())  # type: ignore[arg-type]
+        spec = requests.job_spec(data, styles, recipe=impasto.Recipe())  # type: ignore[arg-type]
         assert all(style.image.encoded == data for style in spec.styles)
     assert [style.weight for style in spec.styles] == [2.0, 3.0]
 
 
 def test_a_start_image_sets_the_start() -> None:
-    spec = wire.job_spec(png(), png(), recipe=impasto.Recipe(), start_image=png())
+    spec = requests.job_spec(png(), png(), recipe=impasto.Recipe(), start_image=png())
     assert spec.recipe.start == pb.START_IMAGE
     assert spec.start_image.encoded == png()
 
@@ -207,7 +207,7 @@ def test_layers_are_kept_as_pairs() -> None:
 
 
 def test_a_texture_has_no_content() -> None:
-    spec = wire.job_spec(None, png(), recipe=impasto.Recipe(), texture=(64, 48))
+    spec = requests.job_spec(None, png(), recipe=impasto.Recipe(), texture=(64, 48))
     assert not spec.HasField("content")
     assert spec.texture == pb.TextureSize(width=64, height=48)
 
@@ -215,7 +215,7 @@ def test_a_texture_has_no_content() -> None:
 def test_regions_and_a_selection() -> None:
     mask, other = png(4, 4), png(5, 5)
     regions = [impasto.Region(mask), impasto.Region(other, 1, style_mask=mask)]
-    spec = wire.job_spec(
+    spec = requests.job_spec(
         png(), png(), recipe=impasto.Recipe(), regions=regions, selection=Image.new("L", (3, 2), 255)
     )
     assert list(spec.regions) == [
@@ -238,7 +238,7 @@ def test_regions_and_a_selection() -> None:
 def test_parts_that_cannot_be_said_name_their_field(fields: dict[str, Any], field: str) -> None:
     styles = [fields.pop("styles")] if "styles" in fields else png()
     with pytest.raises(impasto.InvalidRequest) as caught:
-        wire.job_spec(png(), styles, recipe=impasto.Recipe(), **fields)
+        requests.job_spec(png(), styles, recipe=impasto.Recipe(), **fields)
     assert caught.value.field == field
 
 
@@ -253,9 +253,9 @@ def test_a_memory_plan() -> None:
 
 
 def test_previews() -> None:
-    assert wire.previews_message(True) == pb.PreviewOptions()
-    assert wire.previews_message(False) == pb.PreviewOptions(disabled=True)
-    sent = wire.previews_message(
+    assert requests.previews_message(True) == pb.PreviewOptions()
+    assert requests.previews_message(False) == pb.PreviewOptions(disabled=True)
+    sent = requests.previews_message(
         impasto.Previews(format="webp", max_side=64, max_bytes=5000, min_interval=0.5)
     )
     assert (sent.format, sent.max_side, sent.max_bytes) == (pb.IMAGE_FORMAT_WEBP, 64, 5000)
@@ -286,6 +286,6 @@ def test_an_unknown_setting_is_refused_with_the_nearest(setting: str, answer: st
 
 def test_an_error_about_a_field_with_another_name_in_python_names_both() -> None:
     with pytest.raises(impasto.InvalidRequest) as caught:
-        wire.recipe_message(impasto.Recipe(size=-1))
+        requests.recipe_message(impasto.Recipe(size=-1))
     assert caught.value.message == "spec.recipe.longest_side cannot be -1; give a whole number: 16 to 8192"
     assert str(caught.value) == f"{caught.value.message} (spec.recipe.longest_side is 'size' in Python)"

@@ -138,7 +138,7 @@ def test_a_wrong_value_is_refused_before_any_call(client: Any, fake: FakeServer,
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"address": "http://gpu:50051"}, ValueError, "give HOST:PORT, .* without a scheme: gpu:50051"),
+        ({"address": "http://gpu:50051"}, ValueError, "give HOST:PORT, .*, here gpu:50051"),
         ({"address": None}, TypeError, "an address cannot be None"),
         ({"tls": "ca.pem"}, TypeError, "give True, or impasto.Tls"),
         ({"timeout": "5"}, ValueError, "timeout is '5'; give seconds above 0"),

@@ -22,7 +22,8 @@ from impasto.hosts.connection import Connection, Server, Timing, open_client
 from impasto.hosts.controller import Controller, Found
 from impasto.hosts.host import CannotPlace, Host, Painted
 from impasto.hosts.memory import Recent
-from impasto.hosts.run import Order, Run
+from impasto.hosts.order import Order
+from impasto.hosts.run import Run
 from impasto.hosts.sizes import Size, plan
 from impasto.hosts.storage import FolderStorage, Storage
 from impasto.hosts.styles import StyleItem, StyleLibrary

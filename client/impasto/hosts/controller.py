@@ -13,9 +13,11 @@ from impasto.hosts.connection import ClientFactory, Connection, Server, Timing, 
 from impasto.hosts.errands import Errands
 from impasto.hosts.host import Host
 from impasto.hosts.memory import Memory, Recent, Remembered
-from impasto.hosts.run import Order, Run, Tools, cancel_job
+from impasto.hosts.order import Order
+from impasto.hosts.run import Run
 from impasto.hosts.storage import Storage, read_json, write_json
 from impasto.hosts.styles import StyleItem, StyleLibrary
+from impasto.hosts.tools import Tools, cancel_job
 from impasto.job import Job
 from impasto.recipe import Previews
 

@@ -4,66 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from impasto.errors import DataLoss, FailedPrecondition, JobCancelled, NotFound, Unauthenticated
+from impasto.errors import FailedPrecondition, JobCancelled, NotFound, Unauthenticated
 from impasto.hosts import words
 from impasto.hosts.choices import Choices
-from impasto.hosts.connection import Connection, Timing
-from impasto.hosts.errands import Errands
-from impasto.hosts.host import CannotPlace, Host, Painted
-from impasto.hosts.memory import Memory, Remembered
-from impasto.hosts.sizes import Size
+from impasto.hosts.host import CannotPlace, Painted
+from impasto.hosts.memory import Remembered
+from impasto.hosts.order import Order
 from impasto.hosts.steering import Steering
-from impasto.hosts.styles import StyleItem, StyleLibrary
-from impasto.job import FINAL_STATES, Job, JobChanged, Preview, Progress
+from impasto.hosts.tools import Tools, cancel_job
+from impasto.hosts.watcher import Watcher
+from impasto.job import FINAL_STATES, Job, Progress
 
 if TYPE_CHECKING:
     from impasto.client import Client
-    from impasto.painting import Painting
-    from impasto.recipe import Previews, RawPixels
+    from impasto.recipe import RawPixels
 
 STATES = ("submitting", "queued", "running", "paused", "fetching", "succeeded", "failed", "cancelled")
-
-
-@dataclasses.dataclass(frozen=True)
-class Order:
-    """What to paint, and how.
-
-    Attributes:
-        content: returns the pixels at the painted size. It is called on a worker thread, so that the host can
-            scale them there. May raise ValueError with a sentence for people.
-        style: a style of the library.
-        size: the size, from `sizes.plan`.
-        choices: how to paint.
-        place: the host's notes about where the picture goes, as JSON values. They come back with the result,
-            even if the host was restarted.
-        subject: what is painted, for people: the document's name.
-    """
-
-    content: Callable[[], RawPixels]
-    style: StyleItem
-    size: Size
-    choices: Choices
-    place: dict[str, Any]
-    subject: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Tools:
-    """What a run needs."""
-
-    host: Host
-    errands: Errands
-    connection: Connection
-    library: StyleLibrary
-    memory: Memory
-    timing: Timing
-    previews: Previews
-    result_format: str
 
 
 class Run:
@@ -111,7 +71,7 @@ class Run:
         self._why = ""
         self._pixels: RawPixels | None = None
         self._submitting = self._fetching = False
-        self._watching: _Watching | None = None
+        self._watcher: Watcher | None = None
         self._steering = Steering(
             tools.host.later,
             tools.timing.steer,
@@ -332,75 +292,43 @@ class Run:
     # Watching.
 
     def _watch(self) -> None:
-        client = self._tools.connection.client
-        if self._watching is not None or client is None:
+        client, place = self._tools.connection.client, self.place
+        if self._watcher is not None or client is None:
             return
-        watching = self._watching = _Watching()
-        slots: dict[str, Any] = {}
-        lock = threading.Lock()
-        errands, host, name, place = self._tools.errands, self._tools.host, self.name, self.place
+        self._watcher = Watcher(
+            self._tools.errands,
+            decode=lambda preview: self._tools.host.decode(preview, place),
+            on_job=self._job_changed,
+            on_progress=self._progressed,
+            on_preview=self._previewed,
+            on_failed=lambda error: self._watching_failed(client, error),
+        )
+        self._watcher.start(client, self.name)
 
-        def show(kind: str, value: Any) -> None:
-            # The main thread may be busy: a newer value replaces one that it has not taken yet.
-            with lock:
-                waiting = kind in slots
-                slots[kind] = value
-            if not waiting:
-                errands.hand(lambda: take(kind))
+    def _progressed(self, progress: Progress) -> None:
+        self.progress = progress
+        self._changed("run")
 
-        def take(kind: str) -> None:
-            with lock:
-                value = slots.pop(kind)
-            if self._watching is not watching or self.is_final:
-                return
-            if kind == "progress":
-                self.progress = value
-                self._changed("run")
-            else:
-                self.preview = value
-                self._changed("preview")
+    def _previewed(self, preview: Any) -> None:
+        self.preview = preview
+        self._changed("preview")
 
-        def tell(job: Job) -> None:
-            if self._watching is watching:
-                self._job_changed(job)
-
-        def work() -> None:
-            painting = client.watch(name)
-            watching.begin(painting)
-            try:
-                for event in painting:
-                    if isinstance(event, Progress):
-                        show("progress", event)
-                    elif isinstance(event, Preview):
-                        show("preview", host.decode(event, place))
-                    elif isinstance(event, JobChanged):
-                        errands.hand(lambda job=event.job: tell(job))  # type: ignore[misc]
-                        if event.job.is_final:
-                            return
-            finally:
-                painting.leave()
-            raise DataLoss("the server's stream ended before the job did")
-
-        def failed(error: Exception) -> None:
-            if self._watching is not watching or self.is_final:
-                return
-            self._watching = None
-            if self._is_lost(client, error):
-                if self.in_contact:
-                    self._watch()
-                self._changed("run")
-            elif isinstance(error, JobCancelled):
-                self._tools.memory.forget(self.id)
-                self._end("cancelled", "Cancelled on the server.")
-            else:
-                self._fail(error, forget=isinstance(error, NotFound))
-
-        errands.start(work, failed=failed)
+    def _watching_failed(self, client: Client, error: Exception) -> None:
+        self._watcher = None
+        if self._is_lost(client, error):
+            if self.in_contact:
+                self._watch()
+            self._changed("run")
+        elif isinstance(error, JobCancelled):
+            self._tools.memory.forget(self.id)
+            self._end("cancelled", "Cancelled on the server.")
+        else:
+            self._fail(error, forget=isinstance(error, NotFound))
 
     def _stop_watching(self) -> None:
-        watching, self._watching = self._watching, None
-        if watching is not None:
-            watching.leave()
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.leave()
 
     def _job_changed(self, job: Job) -> None:
         if self.is_final or self.state == "fetching":
@@ -531,59 +459,6 @@ class Run:
         self.asking = self.notice = ""
         self._stop_watching()
         self._changed("run")
-
-
-class _Watching:
-    """A watcher that the main thread can leave, whether it has begun or not."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._painting: Painting | None = None
-        self._left = False
-
-    def begin(self, painting: Painting) -> None:
-        with self._lock:
-            self._painting = painting
-            left = self._left
-        if left:
-            painting.leave()
-
-    def leave(self) -> None:
-        with self._lock:
-            self._left = True
-            painting = self._painting
-        if painting is not None:
-            painting.leave()
-
-
-def cancel_job(tools: Tools, address: str, which: str) -> None:
-    """Cancels a job: now, or when its server can be reached.
-
-    Args:
-        which: the job's name, or its title if the name is unknown.
-    """
-    tools.memory.to_cancel(address, which)
-    client = tools.connection.client
-    if client is None or tools.connection.address != address:
-        return
-
-    def work() -> None:
-        names = [which] if which.startswith("jobs/") else _names_of(client, which)
-        for name in names:
-            try:
-                client.cancel(name)
-            except (NotFound, FailedPrecondition):
-                continue
-
-    def failed(error: Exception) -> None:
-        if isinstance(error, words.RETRIABLE):
-            tools.connection.lost(client, error)
-
-    tools.errands.start(work, lambda _: tools.memory.told(address, which), failed)
-
-
-def _names_of(client: Client, title: str) -> list[str]:
-    return [job.name for job in client.jobs(["queued", "running", "paused"]) if job.title == title]
 
 
 def _why_failed(job: Job, address: str) -> str:

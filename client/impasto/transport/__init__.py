@@ -212,9 +212,13 @@ def of(stack: Stack) -> TransportFactory:
     factory: TransportFactory
     with _found(stack):
         if stack == "grpcio":
-            from impasto.transport.grpcio import GrpcioTransport as factory
+            from impasto.transport.grpcio import GrpcioTransport
+
+            factory = GrpcioTransport
         else:
-            from impasto.transport.grpclib import GrpclibTransport as factory
+            from impasto.transport.grpclib import GrpclibTransport
+
+            factory = GrpclibTransport
     return factory
 
 
@@ -228,9 +232,13 @@ def async_of(stack: Stack) -> AsyncTransportFactory:
     factory: AsyncTransportFactory
     with _found(stack):
         if stack == "grpcio":
-            from impasto.transport.grpcio_aio import GrpcioAsyncTransport as factory
+            from impasto.transport.grpcio_aio import GrpcioAsyncTransport
+
+            factory = GrpcioAsyncTransport
         else:
-            from impasto.transport.grpclib import GrpclibAsyncTransport as factory
+            from impasto.transport.grpclib import GrpclibAsyncTransport
+
+            factory = GrpclibAsyncTransport
     return factory
 
 
