@@ -1,4 +1,4 @@
-"""A program over the public API, for mypy --strict to read as a user's own; its types are part of the API."""
+"""A user's program, for mypy --strict: the types of the public API are part of the API."""
 
 from __future__ import annotations
 

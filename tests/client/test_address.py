@@ -22,7 +22,7 @@ from impasto.address import is_local, parse
         ("host_name.example", "host_name.example:50051"),
     ],
 )
-def test_accepted(given_: str, expected: str) -> None:
+def test_an_address_is_completed(given_: str, expected: str) -> None:
     assert parse(given_) == expected
 
 
@@ -42,13 +42,13 @@ def test_accepted(given_: str, expected: str) -> None:
         "h/",
     ],
 )
-def test_refused_with_a_remedy(wrong: str) -> None:
+def test_an_invalid_address_is_refused_with_what_to_give(wrong: str) -> None:
     with pytest.raises(ValueError, match=r"give|port|socket|brackets"):
         parse(wrong)
 
 
 @given(st.text(alphabet=st.sampled_from("abc0159.:[]%/-_ @éunix\n\0")) | st.text())
-def test_whatever_is_typed_is_an_address_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
         parsed = parse(text)
     except ValueError:
@@ -58,7 +58,7 @@ def test_whatever_is_typed_is_an_address_or_refused(text: str) -> None:
     is_local(parsed)
 
 
-def test_what_stays_on_this_machine() -> None:
+def test_local_addresses_are_recognised() -> None:
     for address in ("localhost", "127.0.0.1:3", "127.9.9.9", "::1", "unix:/a"):
         assert is_local(parse(address))
     for address in ("10.0.0.1", "localhost.example", "[fe80::1%eth0]:80"):

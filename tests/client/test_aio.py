@@ -1,4 +1,4 @@
-"""What is the asyncio client's own; all else the tests of the other one are run for, over both."""
+"""The asyncio client: what differs from the blocking one. The other tests run with both clients."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_painting(fake: FakeServer, stack: Stack) -> None:
     assert not fake.called("CancelJob")
 
 
-def test_many_at_once(fake: FakeServer, stack: Stack) -> None:
+def test_several_paintings_at_the_same_time(fake: FakeServer, stack: Stack) -> None:
     async def errand(client: impasto.aio.Client) -> None:
         async def one() -> bytes:
             return (await (await client.stylize(png(), png())).result()).data
@@ -129,7 +129,7 @@ def test_cancelling_the_task_cancels_the_job(fake: FakeServer, stack: Stack) -> 
     assert fake.left.wait(10)
 
 
-def test_a_time_limit_around_it_does_too(fake: FakeServer, stack: Stack) -> None:
+def test_an_asyncio_timeout_cancels_the_job(fake: FakeServer, stack: Stack) -> None:
     fake.script = quiet
 
     async def errand(client: impasto.aio.Client) -> None:
@@ -182,7 +182,7 @@ def test_cancelling_the_watcher_of_a_job_only_stops_watching(fake: FakeServer, s
     assert not fake.called("CancelJob")
 
 
-def test_cancelling_a_call_leaves_it(fake: FakeServer, stack: Stack) -> None:
+def test_cancelling_a_task_ends_its_call(fake: FakeServer, stack: Stack) -> None:
     left = threading.Event()
     real = fake._enter
 
@@ -206,7 +206,7 @@ def test_cancelling_a_call_leaves_it(fake: FakeServer, stack: Stack) -> None:
     run(fake, stack, errand)
 
 
-def test_the_loop_stays_free_while_it_waits(fake: FakeServer, stack: Stack) -> None:
+def test_the_event_loop_is_not_blocked(fake: FakeServer, stack: Stack) -> None:
     def slow(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
         for response in fake_server.paint():
             time.sleep(0.02)
@@ -230,7 +230,7 @@ def test_the_loop_stays_free_while_it_waits(fake: FakeServer, stack: Stack) -> N
     assert len(gaps) > 20
 
 
-def test_closing_the_client_cancels_what_is_its_own(fake: FakeServer, stack: Stack) -> None:
+def test_closing_the_client_cancels_owned_jobs(fake: FakeServer, stack: Stack) -> None:
     fake.script = quiet
     paintings = []
 
@@ -242,7 +242,7 @@ def test_closing_the_client_cancels_what_is_its_own(fake: FakeServer, stack: Sta
     assert fake.left.wait(10)
 
 
-def test_ctrl_c(fake: FakeServer, stack: Stack) -> None:
+def test_ctrl_c_cancels_the_job(fake: FakeServer, stack: Stack) -> None:
     fake.script = quiet
     program = f"""
 import asyncio, impasto.aio
@@ -265,6 +265,6 @@ asyncio.run(main())
     assert fake.cancelled.is_set()
 
 
-def test_there_has_to_be_a_loop() -> None:
+def test_an_asyncio_client_needs_an_event_loop() -> None:
     with pytest.raises(RuntimeError, match="no running event loop"):
         impasto.aio.Client("127.0.0.1")

@@ -1,4 +1,4 @@
-"""The client over real sockets, against a server that misbehaves as told."""
+"""The client over real sockets, with a fake server that misbehaves on demand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("way")
 SAID = error_details_pb2.ErrorInfo(domain="impasto", reason="SHUTTING_DOWN")
 
 
-def test_a_picture(client: impasto.Client, fake: FakeServer) -> None:
+def test_stylize_returns_a_picture(client: impasto.Client, fake: FakeServer) -> None:
     with client.stylize(png(), [(png(), 0.5)], effort="draft", size=48) as painting:
         picture = painting.result()
     assert picture.data == png()
@@ -29,7 +29,7 @@ def test_a_picture(client: impasto.Client, fake: FakeServer) -> None:
     assert request.spec.styles[0].weight == 0.5
 
 
-def test_settings_go_over_the_recipe(client: impasto.Client, fake: FakeServer) -> None:
+def test_settings_replace_fields_of_the_recipe(client: impasto.Client, fake: FakeServer) -> None:
     recipe = impasto.Recipe(objective="report", seed=1)
     client.stylize(png(), png(), recipe=recipe, seed=2, previews=False).result()
     assert fake.requests[0].spec.recipe == pb.Recipe(objective=pb.OBJECTIVE_REPORT, seed=2)
@@ -50,7 +50,7 @@ def test_regions_and_a_selection(client: impasto.Client, fake: FakeServer) -> No
     assert spec.selection.encoded == png()
 
 
-def test_info(client: impasto.Client) -> None:
+def test_info_is_read(client: impasto.Client) -> None:
     info = client.info()
     assert info.version == "9.9"
     assert info.devices[0].auto_precision == "bfloat16"
@@ -82,7 +82,7 @@ def test_a_refused_request_names_the_field(client: impasto.Client, fake: FakeSer
     assert caught.value.fields == (("spec.recipe.longest_side", "is 5 px; give 16"),)
 
 
-def test_what_the_server_says_about_itself_is_kept(fake: FakeServer) -> None:
+def test_an_error_keeps_the_servers_reason_and_delay(fake: FakeServer) -> None:
     retry = error_details_pb2.RetryInfo()
     retry.retry_delay.FromSeconds(7)
     fake.script = refuse(grpc.StatusCode.UNAVAILABLE, "shutting down", SAID, retry)
@@ -119,7 +119,7 @@ def test_leaving_early_frees_the_server(client: impasto.Client, fake: FakeServer
     assert fake.left.wait(10)
 
 
-def test_a_time_limit(client: impasto.Client, fake: FakeServer) -> None:
+def test_a_painting_that_takes_too_long_is_cancelled(client: impasto.Client, fake: FakeServer) -> None:
     fake.script = fake_server.paint_forever
     with pytest.raises(impasto.DeadlineExceeded):
         client.stylize(png(), png(), timeout=0.5).result()
@@ -127,7 +127,7 @@ def test_a_time_limit(client: impasto.Client, fake: FakeServer) -> None:
     assert fake.left.wait(10)
 
 
-def test_nobody_there_is_said_with_the_address() -> None:
+def test_an_unreachable_server_is_named_by_its_address() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -147,12 +147,12 @@ def test_a_server_that_never_answers_meets_the_deadline() -> None:
             client.info()
 
 
-def test_a_unix_socket(tmp_path: Path) -> None:
+def test_a_unix_socket_is_an_address(tmp_path: Path) -> None:
     with fake_server.serving(f"unix:{tmp_path}/s") as fake, impasto.Client(fake.address) as client:
         assert client.info().version == "9.9"
 
 
-def test_a_proxy_from_the_environment_is_not_asked_for_this_machine(
+def test_local_servers_are_called_without_the_proxy(
     fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")

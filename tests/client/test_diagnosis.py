@@ -1,4 +1,4 @@
-"""Why a server cannot be reached: said at once, in words that one can do something about."""
+"""The diagnosis of an unreachable server: it comes at once and says what to do."""
 
 from __future__ import annotations
 
@@ -75,24 +75,24 @@ def said(address: str, tls: impasto.Tls | bool | None = None) -> str:
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70])
 @pytest.mark.parametrize("tls", [None, True])
-def test_a_misspelt_host(way: str, host: str, tls: bool | None) -> None:
+def test_a_misspelt_host_is_diagnosed(way: str, host: str, tls: bool | None) -> None:
     words = said(f"{host}:50051", tls)
     assert f"{host} cannot be found" in words
     assert "check the spelling" in words
 
 
-def test_a_port_where_nobody_listens(way: str) -> None:
+def test_a_closed_port_is_diagnosed(way: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
     assert said(address) == f"no server answers at {address} (Connection refused)"
 
 
-def test_a_socket_that_is_not_there(way: str, tmp_path: Path) -> None:
+def test_a_missing_socket_is_diagnosed(way: str, tmp_path: Path) -> None:
     address = f"unix:{tmp_path}/none"
     assert said(address) == f"no server answers at {address} (the socket does not exist)"
 
 
-def test_a_certificate_that_nobody_vouches_for(way: str, authority: Authority, tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_diagnosed(way: str, authority: Authority, tmp_path: Path) -> None:
     with protected(authority.issue("server")) as address:
         words = said(address, True)
         assert "the server's certificate is not trusted by this system (" in words
@@ -101,27 +101,27 @@ def test_a_certificate_that_nobody_vouches_for(way: str, authority: Authority, t
         assert "not signed by a certificate in the CA file" in said(address, impasto.Tls(ca=other.cert))
 
 
-def test_a_certificate_for_another_name(way: str, authority: Authority) -> None:
+def test_a_certificate_for_another_name_is_diagnosed(way: str, authority: Authority) -> None:
     with protected(authority.issue("server")) as address:
         words = said(address, impasto.Tls(ca=authority.cert, server_name="painter.example"))
     assert "the server's certificate is not for painter.example" in words
 
 
 @pytest.mark.parametrize(("days", "word"), [((-9, -1), "has expired"), ((1, 9), "is not valid yet")])
-def test_a_certificate_out_of_its_time(
+def test_an_expired_or_future_certificate_is_diagnosed(
     way: str, authority: Authority, days: tuple[float, float], word: str
 ) -> None:
     with protected(authority.issue("server", days=days)) as address:
         assert f"the server's certificate {word}" in said(address, impasto.Tls(ca=authority.cert))
 
 
-def test_tls_against_plaintext(way: str, authority: Authority) -> None:
+def test_a_server_without_tls_is_diagnosed(way: str, authority: Authority) -> None:
     with fake_server.serving() as fake:
         words = said(fake.address, impasto.Tls(ca=authority.cert))
     assert "the server there speaks no TLS; leave out tls" in words
 
 
-def test_plaintext_against_tls(way: str, authority: Authority) -> None:
+def test_a_server_with_tls_is_diagnosed(way: str, authority: Authority) -> None:
     with protected(authority.issue("server")) as address:
         assert "the server there needs TLS; give tls=True" in said(address)
     with protected(authority.issue("server"), authority.cert) as address:
@@ -137,17 +137,17 @@ def test_a_server_that_asks_for_a_certificate(way: str, authority: Authority, tm
         assert "does not accept the caller's certificate" in words
 
 
-def test_a_web_server(way: str) -> None:
+def test_a_web_server_is_diagnosed(way: str) -> None:
     with answering(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as address:
         assert "a web server answers there, not an Impasto server" in said(address)
 
 
-def test_something_else(way: str) -> None:
+def test_another_protocol_is_diagnosed(way: str) -> None:
     with answering(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")) as address:
         assert "the program that answers there is not a gRPC server; check the port" in said(address)
 
 
-def test_where_nothing_is_wrong_nothing_is_found(authority: Authority) -> None:
+def test_a_working_server_has_no_finding(authority: Authority) -> None:
     caller, server = authority.issue("caller"), authority.issue("server")
     with fake_server.serving() as fake:
         assert diagnosis.find(Endpoint(fake.address)) is None
@@ -158,7 +158,7 @@ def test_where_nothing_is_wrong_nothing_is_found(authority: Authority) -> None:
         assert diagnosis.find(Endpoint(address, own)) is None
 
 
-def test_what_stays_silent_may_only_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_server_has_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnosis, "PATIENCE", 0.2)
     over = threading.Event()
     with answering(lambda connection: over.wait(20) and None) as address:
@@ -166,7 +166,7 @@ def test_what_stays_silent_may_only_be_slow(monkeypatch: pytest.MonkeyPatch) -> 
         over.set()
 
 
-def test_files_that_are_no_certificates(authority: Authority, tmp_path: Path) -> None:
+def test_invalid_certificate_files_are_diagnosed(authority: Authority, tmp_path: Path) -> None:
     (tmp_path / "junk.pem").write_text("junk")
     found = diagnosis.find(Endpoint("127.0.0.1:1", impasto.Tls(ca=tmp_path / "junk.pem")))
     assert found is not None
@@ -177,6 +177,6 @@ def test_files_that_are_no_certificates(authority: Authority, tmp_path: Path) ->
     assert "the key that belongs to the certificate" in found.remedy
 
 
-def test_behind_a_proxy_nobody_knows_better(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_behind_a_proxy_has_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
     assert diagnosis.find(Endpoint("no-such-host.invalid:1")) is None

@@ -31,7 +31,7 @@ CODES = [code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK
         ("DATA_LOSS", impasto.DataLoss),
     ],
 )
-def test_each_code_has_its_class(code: str, kind: type[impasto.ImpastoError]) -> None:
+def test_each_code_has_an_error_class(code: str, kind: type[impasto.ImpastoError]) -> None:
     error = from_call(code, "because")
     assert type(error) is kind
     assert (error.code, str(error), error.fields, error.reason, error.retry_after) == (
@@ -43,7 +43,7 @@ def test_each_code_has_its_class(code: str, kind: type[impasto.ImpastoError]) ->
     )
 
 
-def test_details_are_read() -> None:
+def test_error_details_are_read() -> None:
     retry = error_details_pb2.RetryInfo()
     retry.retry_delay.FromMilliseconds(2500)
     info = error_details_pb2.ErrorInfo(domain="impasto", reason="INVALID_FIELD")
@@ -65,7 +65,7 @@ def test_details_are_read() -> None:
     assert error.retry_after == 2.5
 
 
-def test_details_of_an_unknown_kind_are_passed_over() -> None:
+def test_unknown_details_are_ignored() -> None:
     told = status_pb2.Status(details=[Any(type_url="type.googleapis.com/future.Detail", value=b"\xff\xff")])
     told.details.add().Pack(error_details_pb2.ErrorInfo(reason="KNOWN"))
     assert from_call("UNAVAILABLE", "", told.SerializeToString()).reason == "KNOWN"
@@ -107,7 +107,7 @@ def test_reading_a_failed_job_never_fails(code: int, message: str) -> None:
     assert isinstance(from_job(status_pb2.Status(code=code, message=message)), impasto.ImpastoError)
 
 
-def test_a_failed_job_is_of_the_same_tree() -> None:
+def test_the_error_of_a_failed_job_has_the_same_classes() -> None:
     told = status(grpc.StatusCode.INVALID_ARGUMENT, "no", bad_request(spec__content="cannot be decoded"))
     assert isinstance(from_job(told), impasto.InvalidRequest)
     assert isinstance(

@@ -1,4 +1,4 @@
-"""Files that are read and written whole: what is no file is refused, and nothing waits for ever."""
+"""Reading and writing whole files: other things than files are refused, and nothing waits forever."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_every_legal_name_can_be_written(folder: Path, length: int) -> None:
     assert Path(name).read_bytes() == b"data"
 
 
-def test_a_check_changes_nothing(folder: Path) -> None:
+def test_checking_a_file_changes_nothing(folder: Path) -> None:
     Path("there").write_bytes(b"before")
     files.check_writable("there")
     assert (os.listdir(), Path("there").read_bytes()) == (["there"], b"before")
@@ -71,7 +71,7 @@ UNWRITABLE = ["folder", "pipe", "device", "loop", "link into nowhere", "long nam
 
 
 @pytest.mark.parametrize("what", UNWRITABLE)
-def test_what_cannot_be_written_shows_in_the_check_and_is_left_alone(folder: Path, what: str) -> None:
+def test_an_unwritable_file_fails_the_check_and_is_unchanged(folder: Path, what: str) -> None:
     name = make_unwritable(what)
     before = sorted(os.listdir())
     for write in (files.check_writable, lambda path: files.write_whole(path, b"data")):
@@ -83,7 +83,7 @@ def test_what_cannot_be_written_shows_in_the_check_and_is_left_alone(folder: Pat
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_shows_in_the_check(folder: Path) -> None:
+def test_a_folder_without_permission_fails_the_check(folder: Path) -> None:
     Path("locked").mkdir(mode=0o500)
     with pytest.raises(PermissionError):
         files.check_writable("locked/out")
@@ -101,9 +101,7 @@ def test_a_pipe_is_read_to_its_end(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("writer", [False, True])
-def test_a_pipe_that_stays_silent_is_given_up(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, writer: bool
-) -> None:
+def test_a_silent_pipe_raises_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch, writer: bool) -> None:
     monkeypatch.setattr(files, "PIPE_PATIENCE", 0.1)
     os.mkfifo("pipe")
     held = os.open("pipe", os.O_RDWR) if writer else None
@@ -114,7 +112,7 @@ def test_a_pipe_that_stays_silent_is_given_up(
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "socket", "folder"])
-def test_what_is_no_file_is_not_read(folder: Path, path: str) -> None:
+def test_folders_and_devices_are_not_read(folder: Path, path: str) -> None:
     Path("folder").mkdir()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket")
@@ -131,7 +129,7 @@ def test_a_file_that_is_too_large_is_not_read(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b", "none"])
-def test_a_name_that_no_file_has_is_an_error_of_the_system(folder: Path, name: str) -> None:
+def test_an_impossible_file_name_raises_an_oserror(folder: Path, name: str) -> None:
     for read in (files.check_readable, files.read_whole):
         with pytest.raises(OSError):  # noqa: PT011 - each has its own words
             read(name)
@@ -160,7 +158,7 @@ def test_an_error_names_the_file_that_the_caller_named(folder: Path, monkeypatch
         assert os.listdir() == []
 
 
-def test_a_picture_that_finds_no_room_says_where(folder: Path) -> None:
+def test_a_full_disk_is_told_with_the_files_name(folder: Path) -> None:
     picture = CodedImage(bytes(2**21), "png", 1, 1, "")
     with small_disk(folder / "disk", 1) as disk, pytest.raises(OSError, match="No space left") as caught:
         picture.save(disk / "out.png")

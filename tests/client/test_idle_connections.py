@@ -1,4 +1,4 @@
-"""A caller that says nothing for long: the server closes its connection, and the caller does not notice."""
+"""Idle connections: the server closes them, and the caller does not notice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Listener(pb_grpc.StyleTransferServicer):
 
 
 @pytest.mark.parametrize("transport", ["grpcio", "grpclib"])
-def test_a_call_after_a_long_silence_is_like_any_other(transport: Literal["grpcio", "grpclib"]) -> None:
+def test_a_call_on_an_idle_connection_succeeds(transport: Literal["grpcio", "grpclib"]) -> None:
     listener = Listener()
     options = [("grpc.max_connection_idle_ms", 100)]
     server = grpc.server(futures.ThreadPoolExecutor(4), options=options)

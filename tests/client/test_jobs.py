@@ -16,7 +16,7 @@ from support.fake_server import FakeServer, jpeg, png, status
 pytestmark = pytest.mark.usefixtures("way")
 
 
-def test_a_job_is_made(client: impasto.Client, fake: FakeServer) -> None:
+def test_a_job_is_created(client: impasto.Client, fake: FakeServer) -> None:
     job = client.create_job(png(), png(), title="t", priority=-2, seed=4, previews=False)
     assert (job.state, job.title, job.priority, job.queue_position) == ("queued", "t", -2, 1)
     (request,) = fake.called("CreateJob")
@@ -27,14 +27,14 @@ def test_a_job_is_made(client: impasto.Client, fake: FakeServer) -> None:
     assert client.job(job.name) == job
 
 
-def test_a_repeated_create_has_the_same_request_id(client: impasto.Client, fake: FakeServer) -> None:
+def test_a_repeated_create_job_has_the_same_request_id(client: impasto.Client, fake: FakeServer) -> None:
     fake.faults["CreateJob"] = [status(grpc.StatusCode.UNAVAILABLE, "the answer was lost")]
     client.create_job(png(), png())
     first, second = fake.called("CreateJob")
     assert first == second
 
 
-def test_jobs_page_by_page(client: impasto.Client, fake: FakeServer) -> None:
+def test_jobs_are_listed_page_by_page(client: impasto.Client, fake: FakeServer) -> None:
     made = [client.create_job(png(), png()).name for _ in range(5)]
     assert [job.name for job in client.jobs()] == made[::-1]
     assert len(fake.called("ListJobs")) == 3
@@ -46,7 +46,7 @@ def test_jobs_page_by_page(client: impasto.Client, fake: FakeServer) -> None:
         next(client.jobs(["asleep"]))
 
 
-def test_a_life(client: impasto.Client) -> None:
+def test_a_job_is_paused_resumed_cancelled_and_deleted(client: impasto.Client) -> None:
     name = client.create_job(png(), png()).name
     assert client.pause(name).state == "paused"
     assert client.resume(name).state == "queued"
@@ -88,7 +88,7 @@ def test_a_life(client: impasto.Client) -> None:
         ),
     ],
 )
-def test_steering_changes_what_is_given(
+def test_update_job_changes_only_the_given_fields(
     client: impasto.Client, fake: FakeServer, given: dict[str, Any], paths: list[str], job: pb.Job
 ) -> None:
     name = client.create_job(png(), png(), content_weight=9.0, title="before", priority=5).name
@@ -100,7 +100,7 @@ def test_steering_changes_what_is_given(
     assert fake.jobs[name].title == given.get("title", "before")
 
 
-def test_steering_that_cannot_be_said(client: impasto.Client, fake: FakeServer) -> None:
+def test_an_invalid_update_is_refused(client: impasto.Client, fake: FakeServer) -> None:
     with pytest.raises(impasto.InvalidRequest, match="nothing to change"):
         client.update_job("jobs/a")
     with pytest.raises(impasto.InvalidRequest) as caught:
@@ -111,7 +111,7 @@ def test_steering_that_cannot_be_said(client: impasto.Client, fake: FakeServer) 
     assert not fake.calls
 
 
-def test_the_newest_preview(client: impasto.Client, fake: FakeServer) -> None:
+def test_the_newest_preview_is_fetched(client: impasto.Client, fake: FakeServer) -> None:
     name = client.create_job(png(), png()).name
     newest = client.preview(name)
     assert newest.preview is not None
@@ -121,7 +121,7 @@ def test_the_newest_preview(client: impasto.Client, fake: FakeServer) -> None:
     assert fake.called("GetPreview")[1].wait.ToMilliseconds() == 1500
 
 
-def test_styles(client: impasto.Client) -> None:
+def test_styles_are_listed(client: impasto.Client) -> None:
     styles = list(client.styles())
     assert [style.name for style in styles] == [
         "styles/great-wave",
@@ -132,7 +132,7 @@ def test_styles(client: impasto.Client) -> None:
     assert styles[1].thumbnail == jpeg(40, 30)
 
 
-def test_a_state_that_does_not_allow_it(client: impasto.Client, fake: FakeServer) -> None:
+def test_a_call_in_the_wrong_state_is_a_failed_precondition(client: impasto.Client, fake: FakeServer) -> None:
     name = client.create_job(png(), png()).name
     fake.jobs[name].state = pb.JOB_STATE_SUCCEEDED
     with pytest.raises(impasto.FailedPrecondition, match="has ended") as caught:
@@ -140,7 +140,7 @@ def test_a_state_that_does_not_allow_it(client: impasto.Client, fake: FakeServer
     assert caught.value.violations == ((name, "the job has ended"),)
 
 
-def test_a_quota_that_is_full(client: impasto.Client, fake: FakeServer) -> None:
+def test_a_full_quota_is_told_with_its_name(client: impasto.Client, fake: FakeServer) -> None:
     full, retry = error_details_pb2.QuotaFailure(), error_details_pb2.RetryInfo()
     full.violations.add(subject="jobs", description="3 of 3 jobs are under way; wait for one")
     retry.retry_delay.FromSeconds(9)
@@ -153,7 +153,7 @@ def test_a_quota_that_is_full(client: impasto.Client, fake: FakeServer) -> None:
     assert len(fake.called("CreateJob")) == 1
 
 
-def test_from_several_threads(client: impasto.Client) -> None:
+def test_a_client_is_safe_to_use_from_several_threads(client: impasto.Client) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(8) as pool:

@@ -1,4 +1,4 @@
-"""How little a client needs."""
+"""The few dependencies of the client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_importing_impasto_imports_nothing_heavy(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["grpc", "PIL", "typer", "rich"])
-def test_all_but_the_transport_does_without_grpcio(name: str) -> None:
+def test_only_the_transport_imports_grpcio(name: str) -> None:
     check = f"import sys, impasto.client, impasto.painting; sys.exit({name!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0
 
@@ -40,7 +40,7 @@ assert "impasto_server" not in sys.modules and "torch" not in sys.modules
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_painting_needs_nothing_compiled(fake: FakeServer) -> None:
+def test_painting_needs_no_compiled_modules(fake: FakeServer) -> None:
     fake.result = png(300, 200)
     program = f"""
 import sys
@@ -129,6 +129,6 @@ else:
 
 
 @pytest.mark.parametrize("stack", ["http", ""])
-def test_there_is_no_such_stack(stack: str) -> None:
+def test_an_unknown_transport_is_refused(stack: str) -> None:
     with pytest.raises(ValueError, match="no transport; give"):
         impasto.Client("127.0.0.1", transport=stack)  # type: ignore[arg-type]

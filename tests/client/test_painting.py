@@ -1,4 +1,4 @@
-"""A painting against a transport that is nothing but a list."""
+"""A painting over a fake transport that plays back a list of messages."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def result(*pieces: pb.ImageChunk) -> list[pb.StylizeResponse]:
 QUEUED = job(pb.JOB_STATE_QUEUED)
 
 
-def test_events_then_the_picture() -> None:
+def test_events_come_before_the_picture() -> None:
     painting = painting_of(*paint())
     assert painting.job.state == "queued"
     events = list(painting)
@@ -123,11 +123,11 @@ def test_previews_are_pictures() -> None:
     assert [preview.image.size for preview in previews] == [(24, 16), (24, 16), (48, 32), (48, 32)]
 
 
-def test_result_alone_waits_to_the_end() -> None:
+def test_result_waits_without_iterating() -> None:
     assert painting_of(*paint()).result().data == png()
 
 
-def test_what_a_newer_server_sends_is_passed_over() -> None:
+def test_unknown_events_of_a_newer_server_are_ignored() -> None:
     newer_job = job(17)  # type: ignore[arg-type]
     painting = painting_of(
         QUEUED, pb.StylizeResponse(), pb.StylizeResponse(event=pb.JobEvent()), newer_job, *paint()
@@ -157,13 +157,13 @@ def test_what_a_newer_server_sends_is_passed_over() -> None:
         "picture without a job",
     ],
 )
-def test_a_stream_that_is_not_whole(messages: list[pb.StylizeResponse]) -> None:
+def test_an_incomplete_stream_is_data_loss(messages: list[pb.StylizeResponse]) -> None:
     with pytest.raises(impasto.DataLoss):
         painting_of(*messages).result()
 
 
 @pytest.mark.parametrize("there", range(len(chunks(png(), size=100))))
-def test_the_rest_of_a_picture_is_fetched(there: int) -> None:
+def test_missing_bytes_of_a_picture_are_downloaded(there: int) -> None:
     pieces = chunks(png(), size=100)
     rest = [
         pb.ImageChunk(info=pieces[0].info, offset=piece.offset, data=piece.data) for piece in pieces[there:]
@@ -176,7 +176,7 @@ def test_the_rest_of_a_picture_is_fetched(there: int) -> None:
     assert set(transport.called[1:]) == {"DownloadImage"}
 
 
-def test_a_server_that_ends_its_streams_early_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_keeps_ending_streams_early_raises_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "FIRST_DELAY", 0)
     transport = Messages()
     again = [[event.event for event in numbered([QUEUED])] for _ in range(8)]
@@ -186,7 +186,7 @@ def test_a_server_that_ends_its_streams_early_is_given_up(monkeypatch: pytest.Mo
 
 
 @given(st.data())
-def test_no_damage_goes_unnoticed(data: st.DataObject) -> None:
+def test_a_damaged_picture_is_data_loss(data: st.DataObject) -> None:
     pieces = chunks(png(), size=64)
     piece = data.draw(st.sampled_from(pieces))
     where = data.draw(st.integers(0, len(piece.data) - 1))
@@ -197,7 +197,7 @@ def test_no_damage_goes_unnoticed(data: st.DataObject) -> None:
         painting_of(QUEUED, succeeded(), *result(*pieces)).result()
 
 
-def test_a_failed_job_raises_from_the_tree_and_goes_on_doing_so() -> None:
+def test_a_failed_job_raises_its_error_every_time() -> None:
     failure = status_pb2.Status(code=3, message="spec.content cannot be decoded")
     painting = painting_of(QUEUED, job(pb.JOB_STATE_FAILED, error=failure))
     for _ in range(2):
@@ -207,7 +207,7 @@ def test_a_failed_job_raises_from_the_tree_and_goes_on_doing_so() -> None:
     assert isinstance(painting.job.error, impasto.InvalidRequest)
 
 
-def test_the_connection_breaks_for_good() -> None:
+def test_a_lost_connection_raises_an_error_after_a_while() -> None:
     broken = TransportError("UNAVAILABLE", "Socket closed")
     painting = painting_of(QUEUED, broken, then=[[broken]] * 20)
     with pytest.raises(
@@ -217,7 +217,7 @@ def test_the_connection_breaks_for_good() -> None:
     assert not isinstance(caught.value, impasto.Unreachable)
 
 
-def test_a_job_cancelled_by_someone_else() -> None:
+def test_a_job_cancelled_by_another_caller_raises_job_cancelled() -> None:
     painting = painting_of(QUEUED, job(pb.JOB_STATE_CANCELLED, stop_message="the operator said so"))
     with pytest.raises(impasto.JobCancelled, match="operator"):
         painting.result()
@@ -241,14 +241,14 @@ def test_leaving_early_cancels() -> None:
     assert transport.called == ["Stylize", "CancelJob"]
 
 
-def test_leaving_at_the_end_does_not() -> None:
+def test_leaving_after_the_end_does_not_cancel() -> None:
     transport = Messages()
     with painting_of(*paint(), transport=transport) as painting:
         painting.result()
     assert transport.called == ["Stylize"]
 
 
-def test_not_watching_any_more() -> None:
+def test_leave_stops_watching() -> None:
     transport = Messages()
     painting = painting_of(*paint(), transport=transport)
     painting.leave()
@@ -272,7 +272,7 @@ def test_ctrl_c_before_the_job_is_accepted_asks_for_its_name_and_cancels() -> No
     assert transport.called == ["Stylize", "Stylize", "CancelJob"]
 
 
-def test_save_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = painting_of(*paint()).result()
     target = tmp_path / "out.png"
     target.write_bytes(b"older")
@@ -290,7 +290,7 @@ def test_save_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_save_follows_a_link_and_keeps_to_the_umask(tmp_path: Path) -> None:
+def test_saving_follows_links_and_uses_the_umask(tmp_path: Path) -> None:
     picture = painting_of(*paint()).result()
     link, target = tmp_path / "link.png", tmp_path / "target.png"
     link.symlink_to(target)

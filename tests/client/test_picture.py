@@ -1,4 +1,4 @@
-"""Pictures as they come from a server: decoded with all their bits, whatever else is in their files."""
+"""Pictures from a server: they are decoded with all their bits, whatever else their files contain."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_array_of_a_png_has_all_its_bits(channels: int, bits: int) -> None:
 
 
 @pytest.mark.parametrize(("format", "kind"), [("rgba8", "u1"), ("rgba16", "<u2")])
-def test_bare_pixels(format: str, kind: str) -> None:
+def test_bare_pixels_become_an_image(format: str, kind: str) -> None:
     values = RANDOM.integers(0, np.iinfo(kind).max, (7, 5, 4), dtype=np.dtype(kind), endpoint=True)
     image = coded(values.tobytes(), format)
     assert (image.array == values).all()
@@ -82,14 +82,14 @@ def test_the_array_of_other_files() -> None:
         assert (coded(output.getvalue(), format).array == np.asarray(picture)).all()
 
 
-def test_a_tiff_of_16_bits_says_what_to_ask_for_instead() -> None:
+def test_a_16_bit_tiff_is_refused_with_the_formats_to_download() -> None:
     output = io.BytesIO()
     Image.fromarray(np.zeros((7, 5), np.uint16)).save(output, "TIFF")
     with pytest.raises(impasto.InvalidRequest, match="rgba16"):
         _ = coded(output.getvalue(), "tiff").array
 
 
-def test_a_png_is_opened_whatever_else_is_in_it() -> None:
+def test_a_png_with_faulty_other_chunks_is_opened() -> None:
     picture = Image.fromarray(RANDOM.integers(0, 256, (7, 5, 3), dtype=np.uint8))
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", "x" * 2_000_000, zip=True)
@@ -103,7 +103,7 @@ def test_a_png_is_opened_whatever_else_is_in_it() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"name\0\0", b"name\0\0junk", b"name\0\0" + zlib.compress(b"")])
-def test_a_profile_that_is_damaged_is_passed_over(body: bytes) -> None:
+def test_a_damaged_profile_is_ignored(body: bytes) -> None:
     plain = file(Image.new("RGB", (5, 7), "red"))
     damaged = plain[:33] + png._chunk(b"iCCP", body) + plain[33:]
     opened = coded(damaged, "png").image
@@ -145,13 +145,13 @@ def test_a_film_of_16_bit_grey_does_not_turn_white() -> None:
 
 
 @pytest.mark.parametrize("profile", [b"junk", SRGB[:200], SRGB])
-def test_a_profile_that_does_not_suit_leaves_the_colours_alone(profile: bytes) -> None:
+def test_an_unusable_profile_leaves_the_colours_unchanged(profile: bytes) -> None:
     image = Image.new("L", (4, 4), 100)
     image.info["icc_profile"] = profile
     assert in_srgb(image).getpixel((0, 0)) == (100, 100, 100)
 
 
-def test_16_bits_are_asked_for_and_come(client: impasto.Client, fake: FakeServer) -> None:
+def test_a_16_bit_result_has_16_bits(client: impasto.Client, fake: FakeServer) -> None:
     values = RANDOM.integers(0, 65536, (32, 48, 3), dtype=np.uint16)
     fake.result = png.write(48, 32, 3, 16, values.astype("<u2").tobytes())
     client.create_job(b"-", b"style", format="png16")
@@ -164,7 +164,7 @@ def test_16_bits_are_asked_for_and_come(client: impasto.Client, fake: FakeServer
     assert [request.spec.result_format for request in fake.requests] == [0, pb.IMAGE_FORMAT_PNG_16]
 
 
-def test_formats_that_there_are_not(client: impasto.Client, fake: FakeServer) -> None:
+def test_unknown_formats_are_refused(client: impasto.Client, fake: FakeServer) -> None:
     with pytest.raises(impasto.InvalidRequest, match="give one of png, png16"):
         client.stylize(b"content", b"style", format="tiff")  # type: ignore[arg-type]
     with pytest.raises(impasto.InvalidRequest, match="rgba16"):
@@ -219,6 +219,6 @@ def test_a_picture_is_not_saved_under_the_name_of_another_format(
         ("rgba8", "x.rgba8"),
     ],
 )
-def test_a_picture_is_saved_as_it_is(tmp_path: Path, format: str, name: str) -> None:
+def test_a_picture_is_saved_unchanged(tmp_path: Path, format: str, name: str) -> None:
     coded(b"data", format).save(tmp_path / name)
     assert (tmp_path / name).read_bytes() == b"data"

@@ -1,4 +1,4 @@
-"""Pillow images of every mode and arrays of NumPy's: painted as they look, or refused with what to do."""
+"""Pillow images of every mode and NumPy arrays: sent with their colours, or refused with what to do."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def refusal(source: Any) -> str:
 
 
 @pytest.mark.parametrize("mode", ["HSV", "YCbCr", "RGBX", "LAB"])
-def test_modes_that_no_file_has_are_painted_as_they_look(mode: str) -> None:
+def test_modes_without_a_file_format_keep_their_colours(mode: str) -> None:
     if mode == "LAB":
         srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
         image = ImageCms.profileToProfile(PICTURE, srgb, lab, outputMode="LAB")
@@ -100,7 +100,7 @@ def test_mode_f_without_a_white_is_refused(value: float) -> None:
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L", "I;16N"])
-def test_16_bits_of_either_byte_order(mode: str) -> None:
+def test_16_bits_of_either_byte_order_are_read(mode: str) -> None:
     values = np.arange(48, dtype=np.uint16).reshape(6, 8) * 1365
     order = ">u2" if mode == "I;16B" else "<u2"
     image = Image.frombytes(mode, (8, 6), values.astype(order).tobytes())
@@ -120,14 +120,14 @@ def test_a_16_bit_image_is_turned_upright() -> None:
 @pytest.mark.parametrize(
     "exif", [b"junk", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff"]
 )
-def test_damaged_exif_is_no_fault_of_the_picture(mode: str, exif: bytes) -> None:
+def test_damaged_exif_is_ignored(mode: str, exif: bytes) -> None:
     image = PICTURE.convert(mode)
     image.info["exif"] = exif
     expected = np.asarray(PICTURE if mode == "RGB" else PICTURE.convert("L")).astype(int)
     assert np.abs(samples(image) // (257 if mode == "F" else 1) - expected).max() <= 1
 
 
-def test_a_profile_of_other_colours_is_left_out() -> None:
+def test_a_profile_of_another_colour_space_is_left_out() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = PICTURE.convert("L")
     image.info["icc_profile"] = profile
@@ -148,7 +148,7 @@ def test_damaged_and_closed_images_are_refused() -> None:
 
 @pytest.mark.parametrize("channels", [None, 1, 2, 3, 4])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, ">u2", np.bool_, np.float16, np.float32, np.float64])
-def test_arrays(channels: int | None, kind: Any) -> None:
+def test_arrays_are_sent_without_loss(channels: int | None, kind: Any) -> None:
     shape = (6, 8) if channels is None else (6, 8, channels)
     values = np.random.default_rng(1).integers(0, 256, shape)
     given, expected = {
@@ -165,7 +165,7 @@ def test_arrays(channels: int | None, kind: Any) -> None:
     assert np.abs(got.reshape(expected.shape) - expected).max() <= slack
 
 
-def test_an_array_that_is_a_view_or_masked() -> None:
+def test_views_and_masked_arrays_are_sent() -> None:
     values = np.arange(96, dtype=np.uint8).reshape(6, 16)[::-1, ::2]
     assert (samples(values) == values).all()
     assert (samples(np.ma.masked_array(values)) == values).all()
@@ -206,15 +206,17 @@ def test_an_array_that_is_a_view_or_masked() -> None:
         (np.array([[-np.inf, 0.5]], np.float32), "from -inf to 0.5; replace what is infinite"),
     ],
 )
-def test_an_array_that_is_no_image_is_refused_with_what_to_do(values: Any, remedy: str) -> None:
+def test_an_array_of_the_wrong_type_shape_or_range_is_refused_with_what_to_give(
+    values: Any, remedy: str
+) -> None:
     assert remedy in refusal(values)
 
 
-def test_an_array_just_beyond_1_is_clipped() -> None:
+def test_array_values_just_above_1_are_clipped() -> None:
     assert (samples(np.array([[1.0005, -0.0005]])) == [[65535, 0]]).all()
 
 
-def test_arrays_and_images_go_wherever_an_image_does(fake: FakeServer) -> None:
+def test_arrays_and_pillow_images_are_accepted_for_every_image(fake: FakeServer) -> None:
     style, mask = np.asarray(PICTURE), np.ones((6, 8), bool)
     with impasto.Client(fake.address) as client:
         client.create_job(PICTURE.convert("HSV"), [(style, 2.0)], selection=mask)
@@ -225,7 +227,7 @@ def test_arrays_and_images_go_wherever_an_image_does(fake: FakeServer) -> None:
     assert png.depth(fake.images[uploaded.sha256]) == 16
 
 
-def test_raw_pixels_of_16_bits() -> None:
+def test_raw_pixels_with_16_bits_are_sent() -> None:
     values = np.arange(6 * 8 * 4, dtype="<u2").reshape(6, 8, 4) * 300
     pixels = impasto.RawPixels(8, 6, values.tobytes(), bits_per_channel=16)
     raw = images.image_message(pixels).raw
@@ -248,6 +250,6 @@ def test_raw_pixels_of_16_bits() -> None:
         (impasto.RawPixels(1, 1, "abcd"), "type str; give bytes"),  # type: ignore[arg-type]
     ],
 )
-def test_raw_pixels_that_cannot_be(pixels: impasto.RawPixels, words: str) -> None:
+def test_invalid_raw_pixels_are_refused(pixels: impasto.RawPixels, words: str) -> None:
     with pytest.raises(impasto.InvalidRequest, match=words):
         images.image_file(pixels)

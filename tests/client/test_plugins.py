@@ -1,4 +1,4 @@
-"""Packages of plugins, with a plugin made for the test; what is vendored is what pip fetches."""
+"""Packages of plug-ins, with a plug-in made for the test. Its dependencies come from pip."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_what_lies_in_the_current_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_in_the_current_folder_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("pip.py", "struct.py", "json.py"):
         (tmp_path / name).write_text(f"open({str(tmp_path / 'run')!r}, 'w').close()\nraise SystemExit(9)\n")
     monkeypatch.chdir(tmp_path)
@@ -61,7 +61,9 @@ def test_what_lies_in_the_current_folder_is_not_run(tmp_path: Path, monkeypatch:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_zip_for_krita(sources: dict[HostName, Path], vendored: Path) -> None:
+def test_the_zip_for_krita_has_the_plugin_and_its_dependencies(
+    sources: dict[HostName, Path], vendored: Path
+) -> None:
     package = plugins.build("krita", sources=sources["krita"], vendored=vendored)
     names = zipfile.ZipFile(io.BytesIO(package)).namelist()
     assert {name.split("/")[0] for name in names} == {"impasto_krita.desktop", "impasto_krita"}
@@ -80,7 +82,7 @@ def test_a_zip_for_krita(sources: dict[HostName, Path], vendored: Path) -> None:
     assert len(package) < 2**20
 
 
-def test_the_same_sources_are_the_same_bytes(sources: dict[HostName, Path], vendored: Path) -> None:
+def test_building_twice_gives_the_same_bytes(sources: dict[HostName, Path], vendored: Path) -> None:
     first = plugins.build("gimp", sources=sources["gimp"], vendored=vendored)
     os.utime(sources["gimp"] / "impasto" / "impasto.py", (1, 1))
     (sources["gimp"] / "impasto" / "impasto.py").chmod(0o600)
@@ -93,7 +95,7 @@ def test_the_same_sources_are_the_same_bytes(sources: dict[HostName, Path], vend
     assert set(modes.values()) == {0o755, 0o644}
 
 
-def test_what_is_in_the_zip_paints_alone(
+def test_the_zip_paints_without_other_packages(
     sources: dict[HostName, Path], vendored: Path, tmp_path: Path, fake: FakeServer
 ) -> None:
     package = plugins.build("krita", sources=sources["krita"], vendored=vendored)
@@ -114,7 +116,7 @@ assert impasto.__version__ == {impasto.__version__!r}
     subprocess.run([sys.executable, "-S", "-I", "-c", program], check=True)
 
 
-def test_what_is_compiled_is_refused(sources: dict[HostName, Path], tmp_path: Path) -> None:
+def test_compiled_modules_are_refused(sources: dict[HostName, Path], tmp_path: Path) -> None:
     vendored = tmp_path / "vendored"
     (vendored / "h2").mkdir(parents=True)
     (vendored / "h2" / "fast.so").write_bytes(b"")
@@ -174,7 +176,7 @@ def test_gimp(sources: dict[HostName, Path], vendored: Path, home: Path) -> None
 
 
 @pytest.mark.parametrize("there", ["impasto_krita", "impasto_krita.desktop", "link"])
-def test_what_is_not_ours_stays(
+def test_other_plugins_files_are_not_touched(
     sources: dict[HostName, Path], vendored: Path, home: Path, there: str
 ) -> None:
     folder = home / ".local/share/krita/pykrita"
@@ -192,7 +194,7 @@ def test_what_is_not_ours_stays(
     assert not (home / ".config" / "kritarc").exists()
 
 
-def test_sources_that_are_none(tmp_path: Path, vendored: Path) -> None:
+def test_missing_sources_are_refused(tmp_path: Path, vendored: Path) -> None:
     with pytest.raises(PluginError, match="no sources of a plugin for krita"):
         plugins.build("krita", sources=tmp_path / "none", vendored=vendored)
     with pytest.raises(PluginError, match="has 0 folders"):

@@ -1,4 +1,4 @@
-"""The private server's life, with a stand-in for the program that it starts."""
+"""Starting and stopping the private server, with a stand-in for its program."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
 LISTEN = 'print(json.dumps({"address": "127.0.0.1:1"}), flush=True)'
 
 
-def test_it_listens_and_ends_with_its_stdin(stand_in: StandIn, tmp_path: Path) -> None:
+def test_the_server_listens_and_ends_with_its_stdin(stand_in: StandIn, tmp_path: Path) -> None:
     end = tmp_path / "end"
     stand_in(f"{LISTEN}\nsys.stdin.read()\nopen({str(end)!r}, 'w').write(repr(sys.argv))")
     with impasto.PrivateServer(weights="builtin", device="cpu") as server:
@@ -44,7 +44,7 @@ def test_it_listens_and_ends_with_its_stdin(stand_in: StandIn, tmp_path: Path) -
         assert option in end.read_text()
 
 
-def test_it_is_gone_even_if_it_does_not_want_to_be(
+def test_a_server_that_ignores_signals_is_killed(
     stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(private_server, "GRACE", 0.2)
@@ -59,7 +59,7 @@ def test_it_is_gone_even_if_it_does_not_want_to_be(
         os.kill(int(pid.read_text()), 0)
 
 
-def test_its_last_word_and_exit_code_are_kept(stand_in: StandIn) -> None:
+def test_the_error_has_the_servers_last_message_and_exit_code(stand_in: StandIn) -> None:
     stand_in("print('noise', file=sys.stderr); sys.exit('impasto-server: there is no device tpu')")
     lines: list[str] = []
     with (
@@ -71,7 +71,7 @@ def test_its_last_word_and_exit_code_are_kept(stand_in: StandIn) -> None:
     assert lines == ["noise", "impasto-server: there is no device tpu"]
 
 
-def test_a_server_that_is_killed(stand_in: StandIn) -> None:
+def test_a_killed_server_is_told_with_the_signal(stand_in: StandIn) -> None:
     stand_in(f"{LISTEN}\nos.kill(os.getpid(), signal.SIGKILL)")
     with impasto.PrivateServer() as server:
         assert server.address
@@ -81,14 +81,16 @@ def test_a_server_that_is_killed(stand_in: StandIn) -> None:
     assert death.exit_code == -9
 
 
-def test_too_slow_to_start(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_starts_too_slowly_raises_an_error(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(private_server, "START_TIMEOUT", 0.2)
     stand_in("sys.stdin.read()")
     with impasto.PrivateServer() as server, pytest.raises(impasto.PrivateServerError, match="did not start"):
         _ = server.address
 
 
-def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_server_raises_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_server, "_NEEDED", ("no_such_package",))
     with (
         pytest.raises(impasto.PrivateServerError, match=r"impasto-server\[torch\].*--server"),
@@ -97,7 +99,7 @@ def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-def test_it_does_not_outlive_a_killed_parent(stand_in: StandIn, tmp_path: Path) -> None:
+def test_the_server_ends_if_its_parent_is_killed(stand_in: StandIn, tmp_path: Path) -> None:
     end = tmp_path / "end"
     stand_in(f"{LISTEN}\nsys.stdin.read()\nopen({str(end)!r}, 'w')")
     program = (

@@ -29,7 +29,7 @@ def metadata(**changes: Any) -> dict[str, Any]:
     return {**fake_server.metadata_of(REQUEST), **changes}
 
 
-def test_what_a_picture_says() -> None:
+def test_the_metadata_of_a_picture_is_read() -> None:
     read = provenance.read(png(metadata=metadata()))
     assert read == provenance.read(json.dumps(metadata()).encode())
     assert read.recipe == impasto.Recipe(
@@ -79,7 +79,7 @@ def test_every_kind_of_text_entry_is_read(chunk: str) -> None:
     assert provenance.png_text(file.getvalue(), "impasto") == said
 
 
-def test_a_text_entry_that_swells_is_not_read() -> None:
+def test_a_decompression_bomb_in_a_text_entry_is_not_read() -> None:
     body = b"impasto\0\0" + zlib.compress(bytes(50_000_000))
     chunk = struct.pack(">I4s", len(body), b"zTXt") + body + bytes(4)
     assert provenance.png_text(provenance.PNG_SIGNATURE + chunk, "impasto") is None
@@ -110,7 +110,7 @@ def test_a_damaged_text_entry_is_not_read(entry: bytes) -> None:
         ({"selection_sha256": 3}, "its entry selection_sha256 is not a SHA-256"),
     ],
 )
-def test_metadata_that_cannot_be_understood(changes: dict[str, Any], message: str) -> None:
+def test_wrong_metadata_is_refused_with_the_entry(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=r"^(cannot be understood|does not say enough)") as caught:
         provenance.parse(metadata(**changes))
     assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""The client and a real server: that both mean the same by the contract."""
+"""The client with a real server: both understand the contract in the same way."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def client(way: str, server: ServerProcess) -> Iterator[impasto.Client]:
         yield client
 
 
-def test_a_painting_from_beginning_to_end(client: impasto.Client, tmp_path: Path) -> None:
+def test_a_painting_from_start_to_end(client: impasto.Client, tmp_path: Path) -> None:
     with client.stylize(
         photo(40, 30), [(photo(20, 28), 2.0), coded(photo(16, 16))], evaluations=6
     ) as painting:
@@ -50,7 +50,7 @@ def test_a_painting_from_beginning_to_end(client: impasto.Client, tmp_path: Path
     assert (tmp_path / "picture.png").read_bytes() == picture.data
 
 
-def test_how_far_the_targets_of_a_large_scale_are_found_reaches_the_caller(client: impasto.Client) -> None:
+def test_the_caller_sees_the_progress_of_the_search_for_targets(client: impasto.Client) -> None:
     with client.stylize(photo(), photo(64, 48), objective="neighbours", size=320, evaluations=3) as painting:
         numbers = [event for event in painting if isinstance(event, impasto.Progress)]
     shares = [progress.preparing for progress in numbers if progress.preparing is not None]
@@ -64,7 +64,7 @@ def test_how_far_the_targets_of_a_large_scale_are_found_reaches_the_caller(clien
     assert painting.result().image.size == (320, 240)
 
 
-def test_what_is_refused_says_so_in_the_words_of_the_contract(client: impasto.Client) -> None:
+def test_a_refusal_names_the_fields_of_the_contract(client: impasto.Client) -> None:
     with pytest.raises(impasto.InvalidRequest) as caught:
         client.stylize(b"no image", photo(), size=7)
     assert {field.removesuffix(".encoded") for field, _ in caught.value.fields} == {
@@ -95,7 +95,7 @@ def test_raw_pixels_and_a_start_image(client: impasto.Client) -> None:
     assert (picture.width, picture.height) == (24, 16)
 
 
-def test_info(client: impasto.Client) -> None:
+def test_info_is_read(client: impasto.Client) -> None:
     info = client.info()
     assert info.network is not None
     assert info.network.architecture == "vgg16"
@@ -123,7 +123,7 @@ def test_a_texture(client: impasto.Client) -> None:
     assert picture.metadata["texture"] == {"width": 40, "height": 24}
 
 
-def test_a_selection_leaves_the_rest_as_it_is(client: impasto.Client) -> None:
+def test_a_selection_leaves_the_rest_unchanged(client: impasto.Client) -> None:
     content = photo(64, 32)
     style = Image.effect_noise((32, 32), 100).convert("RGB")
     picture = client.stylize(content, style, selection=half_mask(64, 32), evaluations=6).result()
@@ -152,7 +152,7 @@ def test_each_region_takes_its_own_style(client: impasto.Client) -> None:
     assert len(picture.metadata["regions"]) == 2
 
 
-def test_how_it_fits_into_memory_is_told(client: impasto.Client) -> None:
+def test_the_job_has_its_memory_plan(client: impasto.Client) -> None:
     job = client.stylize(photo(), photo(), evaluations=1).result().job
     assert job.memory_plan is not None
     assert job.memory_plan.method == "plain"
@@ -162,7 +162,7 @@ def test_how_it_fits_into_memory_is_told(client: impasto.Client) -> None:
     assert info.limits.max_regions >= 1
 
 
-def test_a_job_from_beginning_to_end(client: impasto.Client) -> None:
+def test_a_job_from_start_to_end(client: impasto.Client) -> None:
     content = client.upload(photo(40, 30))
     assert client.upload(photo(40, 30)) == content
     made = client.create_job(content, photo(20, 28), evaluations=6, title="a test's", priority=3)
@@ -224,13 +224,13 @@ def test_steering_pausing_and_cancelling(client: impasto.Client) -> None:
     client.delete(name)
 
 
-def test_one_that_keeps_running_is_found_again(client: impasto.Client) -> None:
+def test_a_job_that_keeps_running_is_found_again(client: impasto.Client) -> None:
     with client.stylize(photo(), photo(), evaluations=20, keep_running=True) as painting:
         name = painting.job.name
     assert client.watch(name).result().job.name == name
 
 
-def test_nothing_is_known_of_what_there_is_not(client: impasto.Client) -> None:
+def test_unknown_jobs_and_images_are_not_found(client: impasto.Client) -> None:
     for call in (client.job, client.pause, client.resume, client.cancel, client.delete, client.watch):
         with pytest.raises(impasto.NotFound):
             call("jobs/none")

@@ -1,4 +1,4 @@
-"""A painting goes on by itself over broken connections, silence and restarts, on real sockets."""
+"""Reconnecting: a painting survives broken connections, silence and restarts, on real sockets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def stylize_first(count: int, then: Callable[[], object], *, pieces: int = 0) ->
 
 
 @pytest.mark.parametrize("count", range(1, len(course()) + 1))
-def test_the_line_is_cut_after_each_event(fake: FakeServer, line: Line, count: int) -> None:
+def test_a_painting_survives_a_broken_connection_after_any_event(
+    fake: FakeServer, line: Line, count: int
+) -> None:
     seen: list[str] = []
     reached = threading.Event()
 
@@ -76,7 +78,7 @@ def test_the_line_is_cut_after_each_event(fake: FakeServer, line: Line, count: i
     assert not fake.called("CancelJob")
 
 
-def test_cut_again_and_again(fake: FakeServer, line: Line) -> None:
+def test_a_painting_survives_many_broken_connections(fake: FakeServer, line: Line) -> None:
     seen: list[str] = []
 
     def one_event_each(request: pb.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
@@ -97,7 +99,7 @@ def test_cut_again_and_again(fake: FakeServer, line: Line) -> None:
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
-def test_the_rest_of_the_picture_is_fetched(fake: FakeServer, line: Line, pieces: int) -> None:
+def test_the_rest_of_the_picture_is_downloaded(fake: FakeServer, line: Line, pieces: int) -> None:
     received: list[pb.ImageChunk] = []
     add = calls.Pieces.add
 
@@ -117,7 +119,7 @@ def test_the_rest_of_the_picture_is_fetched(fake: FakeServer, line: Line, pieces
     assert request.offset == PIECE * pieces
 
 
-def test_a_server_that_is_started_anew_on_its_port() -> None:
+def test_a_painting_survives_a_restart_of_the_server() -> None:
     with fake_server.running() as (fake, server), impasto.Client(fake.address) as client:
         seen: list[str] = []
         gone = threading.Event()
@@ -141,7 +143,7 @@ def test_a_server_that_is_started_anew_on_its_port() -> None:
         assert [request.after_sequence for request in fake.called("WatchJob")][-1] == 3
 
 
-def test_a_server_that_does_not_come_back() -> None:
+def test_a_server_that_does_not_come_back_raises_unavailable() -> None:
     with fake_server.running() as (fake, server), impasto.Client(fake.address, patience=0.7) as client:
         fake.script = stylize_first(2, lambda: None)
         painting = client.stylize(png(), png())
@@ -153,7 +155,7 @@ def test_a_server_that_does_not_come_back() -> None:
         assert time.monotonic() - began < 4
 
 
-def test_a_server_that_drains_says_when_to_come_back(client: impasto.Client, fake: FakeServer) -> None:
+def test_a_server_that_shuts_down_says_when_to_reconnect(client: impasto.Client, fake: FakeServer) -> None:
     ended = 0.0
 
     def draining(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
@@ -176,7 +178,7 @@ def test_a_server_that_drains_says_when_to_come_back(client: impasto.Client, fak
     assert 0.6 <= came[0] - ended < 2
 
 
-def test_what_is_known_is_not_told_again(client: impasto.Client, fake: FakeServer) -> None:
+def test_known_events_are_not_repeated(client: impasto.Client, fake: FakeServer) -> None:
     def twice(request: pb.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
         yield snapshot(course()[:4])
         for event in course():
@@ -210,7 +212,7 @@ def test_a_preview_older_than_the_job_it_comes_with(client: impasto.Client, fake
     assert kinds(client.stylize(png(), png()))[2:] == ["JobChanged", "Preview"]
 
 
-def test_only_unavailable_is_worth_another_attempt(client: impasto.Client, fake: FakeServer) -> None:
+def test_only_unavailable_is_retried(client: impasto.Client, fake: FakeServer) -> None:
     fake.script = refuse_after(3, grpc.StatusCode.INTERNAL)
     painting = client.stylize(png(), png())
     with pytest.raises(impasto.ServerError, match="worker died"):
@@ -219,7 +221,7 @@ def test_only_unavailable_is_worth_another_attempt(client: impasto.Client, fake:
     assert fake.called("CancelJob")
 
 
-def test_silence_counts_as_a_broken_line(
+def test_silence_counts_as_a_broken_connection(
     fake: FakeServer, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calls, "SILENCE", 1.5)
@@ -237,7 +239,7 @@ def test_silence_counts_as_a_broken_line(
     assert len(fake.requests) == 1
 
 
-def test_heartbeats_keep_a_quiet_stream(
+def test_heartbeats_keep_a_quiet_stream_open(
     client: impasto.Client, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calls, "SILENCE", 2.5)
@@ -256,7 +258,7 @@ def test_heartbeats_keep_a_quiet_stream(
     assert not fake.called("WatchJob")
 
 
-def test_a_slow_reader_is_not_taken_for_silence(
+def test_a_slow_reader_does_not_count_as_silence(
     client: impasto.Client, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calls, "SILENCE", 0.2)
@@ -267,7 +269,7 @@ def test_a_slow_reader_is_not_taken_for_silence(
     assert not fake.called("WatchJob")
 
 
-def test_a_lost_stylize_is_the_same_request_again(client: impasto.Client, fake: FakeServer) -> None:
+def test_a_lost_stylize_is_repeated_with_the_same_request(client: impasto.Client, fake: FakeServer) -> None:
     fake.faults["Stylize"] = [status(grpc.StatusCode.UNAVAILABLE, "not yet", REASON)] * 2
     client.stylize(png(), png()).result()
     first, second, third = fake.called("Stylize")
@@ -278,7 +280,7 @@ def test_a_lost_stylize_is_the_same_request_again(client: impasto.Client, fake: 
     assert fake.called("Stylize")[-1].request_id != first.request_id
 
 
-def test_one_that_keeps_running(client: impasto.Client, fake: FakeServer) -> None:
+def test_a_job_that_keeps_running_is_not_cancelled(client: impasto.Client, fake: FakeServer) -> None:
     fake.script = fake_server.paint_forever
     with client.stylize(png(), png(), keep_running=True, title="t", priority=3):
         pass
@@ -314,7 +316,7 @@ def test_cancelling_while_the_stream_is_down(fake: FakeServer, line: Line) -> No
         assert abs(time.monotonic() - ends[0]) < 1
 
 
-def test_cancelling_is_bounded_where_nobody_answers(
+def test_cancelling_gives_up_if_the_server_does_not_answer(
     fake: FakeServer, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calls, "CANCEL_TIMEOUT", 0.5)
@@ -328,7 +330,7 @@ def test_cancelling_is_bounded_where_nobody_answers(
         assert time.monotonic() - began < 2
 
 
-def test_closing_the_client_cancels_what_is_its_own(fake: FakeServer) -> None:
+def test_closing_the_client_cancels_owned_jobs(fake: FakeServer) -> None:
     fake.script = fake_server.paint_forever
     with impasto.Client(fake.address) as client:
         painting = client.stylize(png(), png())
@@ -337,7 +339,7 @@ def test_closing_the_client_cancels_what_is_its_own(fake: FakeServer) -> None:
         painting.result()
 
 
-def test_watching_what_there_is(client: impasto.Client, fake: FakeServer) -> None:
+def test_watching_an_existing_job(client: impasto.Client, fake: FakeServer) -> None:
     fake.log = course()
     with client.watch("jobs/fake", previews=False) as painting:
         assert painting.job.name == "jobs/fake"
@@ -365,7 +367,7 @@ def test_leaving_a_watch_only_stops_watching(client: impasto.Client, fake: FakeS
     assert fake.called("CancelJob")
 
 
-def test_watching_ends_after_the_time_for_it(client: impasto.Client, fake: FakeServer) -> None:
+def test_watching_ends_after_its_timeout(client: impasto.Client, fake: FakeServer) -> None:
     fake.watch_script = lambda request, context: iter([course()[0], heartbeat(1), *slowly(context)])
     began = time.monotonic()
     with pytest.raises(impasto.DeadlineExceeded):
@@ -380,7 +382,7 @@ def slowly(context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
         yield heartbeat(1)
 
 
-def test_a_job_that_is_gone(client: impasto.Client, fake: FakeServer) -> None:
+def test_watching_a_deleted_job_raises_not_found(client: impasto.Client, fake: FakeServer) -> None:
     def gone(request: pb.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
         context.abort(grpc.StatusCode.NOT_FOUND, "there is no job jobs/gone")
         yield
@@ -390,7 +392,7 @@ def test_a_job_that_is_gone(client: impasto.Client, fake: FakeServer) -> None:
         client.watch("jobs/gone")
 
 
-def test_unary_calls_are_made_again_within_their_time(client: impasto.Client, fake: FakeServer) -> None:
+def test_unary_calls_are_repeated_until_their_deadline(client: impasto.Client, fake: FakeServer) -> None:
     fake.faults["GetServerInfo"] = [status(grpc.StatusCode.UNAVAILABLE, "not yet", REASON)] * 3
     assert client.info().version == "9.9"
     retry = error_details_pb2.RetryInfo()
@@ -403,7 +405,7 @@ def test_unary_calls_are_made_again_within_their_time(client: impasto.Client, fa
         client.info()
 
 
-def test_unary_calls_over_a_restart() -> None:
+def test_unary_calls_survive_a_restart() -> None:
     with fake_server.running() as (fake, server), impasto.Client(fake.address) as client:
         client.info()
         server.stop()
@@ -416,7 +418,7 @@ def test_unary_calls_over_a_restart() -> None:
         server.start()
 
 
-def test_deleted_by_an_attempt_whose_answer_was_lost(client: impasto.Client, fake: FakeServer) -> None:
+def test_a_delete_whose_answer_was_lost_succeeds(client: impasto.Client, fake: FakeServer) -> None:
     name = client.create_job(png(), png()).name
     fake.faults["DeleteJob"] = [status(grpc.StatusCode.UNAVAILABLE, "after it was done", REASON)]
     fake.jobs.clear()

@@ -1,4 +1,4 @@
-"""Tokens and TLS, with certificates made on the spot."""
+"""Tokens and TLS, with certificates made by the tests."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def protected(certificates: Path) -> Iterator[FakeServer]:
         yield fake
 
 
-def test_every_call_shows_the_token(fake: FakeServer) -> None:
+def test_every_call_sends_the_token(fake: FakeServer) -> None:
     fake.token = "s3cret"
     with impasto.Client(fake.address, token="s3cret") as client:
         assert client.info().tenant == "a tenant"
@@ -102,7 +102,7 @@ def test_every_call_shows_the_token(fake: FakeServer) -> None:
     assert {metadata.get("authorization") for _, _, metadata in fake.calls} == {"Bearer s3cret"}
 
 
-def test_no_token_and_a_wrong_one(fake: FakeServer) -> None:
+def test_a_missing_or_wrong_token_is_unauthenticated(fake: FakeServer) -> None:
     fake.token = "s3cret"
     with impasto.Client(fake.address) as client:
         for call in (client.info, lambda: client.stylize(png(), png()), lambda: client.upload(png())):
@@ -127,41 +127,41 @@ def test_a_token_is_not_sent_in_plaintext(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:5", "localhost:5", "[::1]:5", "unix:/a"])
-def test_this_machine_may_be_told_in_plaintext(address: str) -> None:
+def test_a_local_server_gets_the_token_in_plaintext(address: str) -> None:
     told = call_metadata("t", address, encrypted=False, allow_plaintext_token=False)
     assert told == (("authorization", "Bearer t"),)
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\n", "tökén"])
-def test_what_is_no_token(token: str) -> None:
+def test_an_invalid_token_is_refused(token: str) -> None:
     with pytest.raises(ValueError, match="no token has") as caught:
         impasto.Client("127.0.0.1", token=token)
     assert not token or token not in str(caught.value)
 
 
-def test_a_token_is_not_shown() -> None:
+def test_a_token_is_not_in_the_repr() -> None:
     endpoint = Endpoint("127.0.0.1:1", metadata=(("authorization", "Bearer s3cret"),))
     assert "s3cret" not in repr(endpoint)
 
 
-def test_tls(protected: FakeServer, certificates: Path) -> None:
+def test_a_client_paints_over_tls(protected: FakeServer, certificates: Path) -> None:
     tls = impasto.Tls(ca=certificates / "ca.crt")
     with impasto.Client(protected.address, tls=tls, token="t") as client:
         assert client.stylize(png(), png()).result().data == png()
     assert {metadata["authorization"] for _, _, metadata in protected.calls} == {"Bearer t"}
 
 
-def test_tls_to_a_server_that_nobody_vouches_for(protected: FakeServer) -> None:
+def test_an_untrusted_server_is_refused(protected: FakeServer) -> None:
     with impasto.Client(protected.address, tls=True) as client, pytest.raises(impasto.Unreachable):
         client.info()
 
 
-def test_plaintext_to_a_server_with_tls(protected: FakeServer) -> None:
+def test_plaintext_to_a_server_with_tls_fails(protected: FakeServer) -> None:
     with impasto.Client(protected.address, timeout=2) as client, pytest.raises(impasto.Unavailable):
         client.info()
 
 
-def test_the_name_in_the_certificate(certificates: Path) -> None:
+def test_the_name_in_the_certificate_can_be_given(certificates: Path) -> None:
     with fake_server.serving(credentials=credentials(certificates, "elsewhere")) as fake:
         ca = certificates / "ca.crt"
         with (
@@ -187,7 +187,7 @@ def test_a_server_that_asks_for_a_certificate(certificates: Path) -> None:
             client.info()
 
 
-def test_files_that_begin_with_a_byte_order_mark(certificates: Path, tmp_path: Path) -> None:
+def test_certificate_files_may_begin_with_a_byte_order_mark(certificates: Path, tmp_path: Path) -> None:
     marked = {}
     for name in ("ca.crt", "caller.crt", "caller.key"):
         marked[name] = tmp_path / f"marked-{name}"
@@ -198,7 +198,7 @@ def test_files_that_begin_with_a_byte_order_mark(certificates: Path, tmp_path: P
             assert client.info().version == "9.9"
 
 
-def test_files_that_do_not_suit(certificates: Path) -> None:
+def test_wrong_certificate_files_are_refused(certificates: Path) -> None:
     with pytest.raises(ValueError, match="cert is given without key"):
         impasto.Tls(cert=certificates / "caller.crt")
     with pytest.raises(FileNotFoundError):

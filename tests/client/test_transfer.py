@@ -1,4 +1,4 @@
-"""Images there and back, in pieces, over lines that break."""
+"""Uploads and downloads in pieces, over connections that break."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sent(fake: FakeServer) -> int:
     return sum(len(message.data) for messages in fake.called("UploadImage") for message in messages)
 
 
-def test_an_upload(client: impasto.Client, fake: FakeServer) -> None:
+def test_an_image_is_uploaded(client: impasto.Client, fake: FakeServer) -> None:
     assert client.upload(BIG) == impasto.UploadedImage(SHA)
     assert fake.images == {SHA: BIG}
     asked, *stretches = fake.called("UploadImage")
@@ -42,14 +42,14 @@ def test_an_upload(client: impasto.Client, fake: FakeServer) -> None:
     assert all(not message.sha256 for messages in stretches for message in messages[1:])
 
 
-def test_an_image_that_is_there_is_not_sent(client: impasto.Client, fake: FakeServer) -> None:
+def test_an_image_on_the_server_is_not_sent_again(client: impasto.Client, fake: FakeServer) -> None:
     client.upload(BIG)
     before = sent(fake)
     client.upload(BIG)
     assert sent(fake) == before == len(BIG)
 
 
-def test_an_upload_goes_on_where_it_broke_off(client: impasto.Client, fake: FakeServer) -> None:
+def test_an_upload_resumes_where_it_stopped(client: impasto.Client, fake: FakeServer) -> None:
     fake.breaks = [300_000, 700_000]
     client.upload(BIG)
     assert fake.images == {SHA: BIG}
@@ -57,14 +57,14 @@ def test_an_upload_goes_on_where_it_broke_off(client: impasto.Client, fake: Fake
     assert len(BIG) <= sent(fake) <= len(BIG) + 2 * 256 * 1024
 
 
-def test_an_upload_begun_by_another(client: impasto.Client, fake: FakeServer) -> None:
+def test_an_upload_continues_one_of_another_client(client: impasto.Client, fake: FakeServer) -> None:
     fake.parts[SHA] = bytearray(BIG[:900_000])
     client.upload(BIG)
     assert fake.images == {SHA: BIG}
     assert sent(fake) == 100_000
 
 
-def test_an_offset_that_has_moved_is_asked_for_again(client: impasto.Client, fake: FakeServer) -> None:
+def test_a_wrong_offset_is_corrected(client: impasto.Client, fake: FakeServer) -> None:
     # After the first question, and one stretch, somebody else sends a part.
     real, count = fake._enter, [0]
 
@@ -85,7 +85,7 @@ def test_a_refused_upload(client: impasto.Client, fake: FakeServer) -> None:
         client.upload(BIG)
 
 
-def test_an_upload_that_gets_nowhere_ends(fake: FakeServer) -> None:
+def test_an_upload_without_progress_raises_an_error(fake: FakeServer) -> None:
     fake.faults["UploadImage"] = [status(grpc.StatusCode.FAILED_PRECONDITION, "not there")] * 100
     with (
         impasto.Client(fake.address, patience=0.5) as client,
@@ -94,7 +94,7 @@ def test_an_upload_that_gets_nowhere_ends(fake: FakeServer) -> None:
         client.upload(BIG)
 
 
-def test_large_images_go_first(client: impasto.Client, fake: FakeServer) -> None:
+def test_large_images_are_uploaded_before_the_request(client: impasto.Client, fake: FakeServer) -> None:
     large = os.urandom(calls.INLINE_BYTES)
     client.stylize(large, [large, png()], selection=impasto.RawPixels(2, 1, bytes(8))).result()
     (request,) = fake.requests
@@ -108,7 +108,7 @@ def test_large_images_go_first(client: impasto.Client, fake: FakeServer) -> None
     assert sent(fake) == len(large)
 
 
-def test_large_raw_pixels_go_as_a_png(client: impasto.Client, fake: FakeServer) -> None:
+def test_large_raw_pixels_are_uploaded_as_a_png(client: impasto.Client, fake: FakeServer) -> None:
     rgba = os.urandom(1000 * 1000 * 4)
     client.stylize(impasto.RawPixels(1000, 1000, rgba), png()).result()
     (file,) = fake.images.values()
@@ -116,7 +116,7 @@ def test_large_raw_pixels_go_as_a_png(client: impasto.Client, fake: FakeServer) 
     assert fake.requests[0].spec.content.sha256 == hashlib.sha256(file).hexdigest()
 
 
-def test_what_the_server_has_is_named(client: impasto.Client, fake: FakeServer) -> None:
+def test_images_on_the_server_are_named_in_the_request(client: impasto.Client, fake: FakeServer) -> None:
     named = impasto.StyleName("styles/starry-night")
     client.stylize(client.upload(png()), [named, (named, 2.0)]).result()
     spec = fake.requests[0].spec
@@ -127,14 +127,16 @@ def test_what_the_server_has_is_named(client: impasto.Client, fake: FakeServer) 
 
 
 @pytest.mark.parametrize("name", [impasto.StyleName("starry night"), impasto.UploadedImage("ABC")])
-def test_what_is_no_name_is_refused(client: impasto.Client, fake: FakeServer, name: object) -> None:
+def test_an_invalid_style_name_or_digest_is_refused(
+    client: impasto.Client, fake: FakeServer, name: object
+) -> None:
     with pytest.raises(impasto.InvalidRequest) as caught:
         client.stylize(png(), name)  # type: ignore[arg-type]
     assert caught.value.field == "spec.styles[0].image"
     assert not fake.calls
 
 
-def test_a_download(client: impasto.Client, fake: FakeServer, tmp_path: Path) -> None:
+def test_an_image_is_downloaded(client: impasto.Client, fake: FakeServer, tmp_path: Path) -> None:
     fake.result = png(300, 200)
     image = client.download(result_of="jobs/fake")
     assert image.data == fake.result
@@ -149,7 +151,7 @@ def test_a_download(client: impasto.Client, fake: FakeServer, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("breaks", [[0], [500], [1000, 1500], [0, 0, 2000]])
-def test_a_download_goes_on_where_it_broke_off(
+def test_a_download_resumes_where_it_stopped(
     client: impasto.Client, fake: FakeServer, breaks: list[int]
 ) -> None:
     fake.result, fake.breaks = BIG[:5000], list(breaks)
@@ -157,9 +159,7 @@ def test_a_download_goes_on_where_it_broke_off(
     assert [request.offset for request in fake.called("DownloadImage")] == [0, *breaks]
 
 
-def test_another_image_than_before_is_taken_from_its_beginning(
-    client: impasto.Client, fake: FakeServer
-) -> None:
+def test_a_download_of_a_changed_image_starts_over(client: impasto.Client, fake: FakeServer) -> None:
     fake.result, fake.breaks = BIG[:5000], [2000]
     real = fake._enter
 
@@ -173,7 +173,7 @@ def test_another_image_than_before_is_taken_from_its_beginning(
     assert [request.offset for request in fake.called("DownloadImage")] == [0, 2000, 0]
 
 
-def test_a_shorter_image_than_before(client: impasto.Client, fake: FakeServer) -> None:
+def test_a_download_of_a_changed_shorter_image_starts_over(client: impasto.Client, fake: FakeServer) -> None:
     fake.result, fake.breaks = BIG[:5000], [4000]
     real = fake._enter
 
@@ -187,11 +187,11 @@ def test_a_shorter_image_than_before(client: impasto.Client, fake: FakeServer) -
 
 
 @pytest.mark.parametrize("sources", [{}, {"result_of": "jobs/a", "sha256": "0" * 64}])
-def test_a_download_has_one_source(client: impasto.Client, sources: dict[str, str]) -> None:
+def test_a_download_needs_exactly_one_source(client: impasto.Client, sources: dict[str, str]) -> None:
     with pytest.raises(impasto.InvalidRequest, match="give one of result_of"):
         client.download(**sources)  # type: ignore[arg-type]
 
 
-def test_raw_pixels_that_are_too_few(client: impasto.Client) -> None:
+def test_too_few_raw_pixels_are_refused(client: impasto.Client) -> None:
     with pytest.raises(impasto.InvalidRequest, match="has 8 bytes for 2 × 2 pixels"):
         client.upload(impasto.RawPixels(2, 2, bytes(8)))

@@ -1,4 +1,4 @@
-"""What a transport has to do beyond carrying messages, over real sockets."""
+"""The duties of a transport besides carrying messages, over real sockets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def begun(transport: Transport) -> transports.Stream[pb.StylizeResponse]:
     return transport.stream(methods.STYLIZE, pb.StylizeRequest(), timeout=None)
 
 
-def test_a_reader_that_stalls_is_not_sent_more(transport: Transport, fake: FakeServer) -> None:
+def test_flow_control_holds_back_news_for_a_slow_reader(transport: Transport, fake: FakeServer) -> None:
     sent = 0
 
     def flood(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
@@ -67,7 +67,7 @@ def test_a_reader_that_stalls_is_not_sent_more(transport: Transport, fake: FakeS
     assert fake.left.wait(10)
 
 
-def test_a_bulk_runs_ahead_and_all_of_it_comes(transport: Transport, fake: FakeServer) -> None:
+def test_a_bulk_stream_runs_ahead_of_its_reader(transport: Transport, fake: FakeServer) -> None:
     fake.result = bytes(range(256)) * 8000
     stream = transport.stream(methods.DOWNLOAD_IMAGE, pb.DownloadImageRequest(result_of="jobs/a"), timeout=30)
     data = bytearray()
@@ -96,7 +96,7 @@ def test_cancelling_from_another_thread(transport: Transport, fake: FakeServer) 
     stream.cancel()
 
 
-def test_silence(transport: Transport, fake: FakeServer) -> None:
+def test_a_silent_stream_raises_unavailable(transport: Transport, fake: FakeServer) -> None:
     def quiet(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
         yield pb.StylizeResponse(event=course()[0])
         while context.is_active():
@@ -111,7 +111,7 @@ def test_silence(transport: Transport, fake: FakeServer) -> None:
     assert fake.left.wait(10)
 
 
-def test_a_stream_that_nobody_holds_is_left(transport: Transport, fake: FakeServer) -> None:
+def test_an_abandoned_stream_is_ended(transport: Transport, fake: FakeServer) -> None:
     def quiet(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
         yield pb.StylizeResponse(event=course()[0])
         while context.is_active():
@@ -138,7 +138,7 @@ def test_a_stream_has_a_deadline(transport: Transport, fake: FakeServer) -> None
     assert caught.value.code == "DEADLINE_EXCEEDED"
 
 
-def test_details_come_as_they_are(transport: Transport, fake: FakeServer) -> None:
+def test_error_details_arrive_unchanged(transport: Transport, fake: FakeServer) -> None:
     fake.script = refuse(grpc.StatusCode.ABORTED, "größer: 100 %")
     with pytest.raises(TransportError) as caught:
         begun(transport).receive(10)
@@ -147,7 +147,7 @@ def test_details_come_as_they_are(transport: Transport, fake: FakeServer) -> Non
     assert b"gr\xc3\xb6\xc3\x9fer" in caught.value.details
 
 
-def test_an_answer_before_all_is_sent(transport: Transport, fake: FakeServer) -> None:
+def test_an_answer_before_all_requests_are_sent_counts(transport: Transport, fake: FakeServer) -> None:
     # The server has the image, and does not read on after the first piece.
     for attempt in range(20):
         sha256 = f"{attempt:064}"
@@ -160,7 +160,7 @@ def test_an_answer_before_all_is_sent(transport: Transport, fake: FakeServer) ->
         assert answer.complete
 
 
-def test_nobody_is_reached(stack: Stack) -> None:
+def test_an_unreachable_server_is_marked_as_unreached(stack: Stack) -> None:
     transport = transports.of(stack)(Endpoint("127.0.0.1:1"))
     with pytest.raises(TransportError, match="Connection refused") as caught:
         transport.unary(methods.GET_SERVER_INFO, pb.GetServerInfoRequest(), timeout=5)
@@ -168,7 +168,7 @@ def test_nobody_is_reached(stack: Stack) -> None:
     transport.close()
 
 
-def test_a_line_that_breaks_is_no_other_code(stack: Stack, fake: FakeServer, line: Line) -> None:
+def test_a_broken_connection_is_always_unavailable(stack: Stack, fake: FakeServer, line: Line) -> None:
     received = threading.Event()
 
     def cut(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
@@ -187,14 +187,14 @@ def test_a_line_that_breaks_is_no_other_code(stack: Stack, fake: FakeServer, lin
     transport.close()
 
 
-def test_after_closing_there_are_no_calls(transport: Transport, fake: FakeServer) -> None:
+def test_a_closed_transport_makes_no_calls(transport: Transport, fake: FakeServer) -> None:
     transport.close()
     transport.close()
     with pytest.raises(ValueError, match="closed"):
         transport.unary(methods.GET_SERVER_INFO, pb.GetServerInfoRequest(), timeout=5)
 
 
-def test_closing_ends_what_is_under_way(transport: Transport, fake: FakeServer) -> None:
+def test_closing_ends_calls_in_progress(transport: Transport, fake: FakeServer) -> None:
     def quiet(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
         yield pb.StylizeResponse(event=course()[0])
         while context.is_active():
@@ -209,7 +209,7 @@ def test_closing_ends_what_is_under_way(transport: Transport, fake: FakeServer) 
     assert fake.left.wait(10)
 
 
-def test_closing_in_several_threads_at_once_ends_for_all(stack: Stack, fake: FakeServer) -> None:
+def test_closing_from_several_threads_at_once_ends(stack: Stack, fake: FakeServer) -> None:
     for _ in range(50):
         transport = transports.of(stack)(Endpoint(fake.address))
         stream = begun(transport)
@@ -240,7 +240,7 @@ def test_closing_in_several_threads_at_once_ends_for_all(stack: Stack, fake: Fak
         assert sorted(ended) == ["calls", "closing", "closing", "stream"]
 
 
-def test_a_program_that_closes_at_its_very_end_ends(stack: Stack) -> None:
+def test_a_program_that_closes_at_exit_ends(stack: Stack) -> None:
     """What was registered before the client is called after the client's own end."""
     program = (
         "import atexit, impasto\n"

@@ -44,7 +44,7 @@ def test_a_recipe_survives_the_way_there_and_back() -> None:
     assert wire.recipe(requests.recipe_message(recipe)) == recipe
 
 
-def test_the_share_of_the_targets_that_is_found_is_none_once_they_are() -> None:
+def test_preparing_is_none_once_the_targets_are_found() -> None:
     told = pb.Progress(evaluation=7, evaluations=9, scale=2, scales=3, width=8, height=6, preparing=0.25)
     found = wire.progress(told)
     assert (found.evaluation, found.preparing, found.time_left) == (7, 0.25, None)
@@ -52,7 +52,7 @@ def test_the_share_of_the_targets_that_is_found_is_none_once_they_are() -> None:
     assert wire.progress(told).preparing is None
 
 
-def test_the_numbers_have_every_field_of_the_contract() -> None:
+def test_progress_has_every_field_of_the_contract() -> None:
     names = [field.name for field in dataclasses.fields(impasto.Progress)]
     assert names == [field.name for field in pb.Progress.DESCRIPTOR.fields]
 
@@ -92,7 +92,7 @@ def test_the_recipe_has_every_field_and_word_of_the_contract() -> None:
         ({"style_layers": {"relu4_2": "much"}}, "spec.recipe.style_layers"),
     ],
 )
-def test_what_cannot_be_said_names_its_field(settings: dict[str, object], field: str) -> None:
+def test_an_invalid_setting_names_its_field(settings: dict[str, object], field: str) -> None:
     with pytest.raises(impasto.InvalidRequest) as caught:
         requests.recipe_message(impasto.Recipe(**settings))  # type: ignore[arg-type]
     assert caught.value.field == field
@@ -141,7 +141,7 @@ def test_a_wrong_recipe_is_refused_with_what_to_give(given: Any, remedy: str) ->
             assert caught.value.field == "spec.recipe"
 
 
-def test_images_from_everywhere(tmp_path: Path) -> None:
+def test_images_may_be_paths_bytes_or_raw_pixels(tmp_path: Path) -> None:
     data = png()
     file = tmp_path / "a.png"
     file.write_bytes(data)
@@ -172,12 +172,12 @@ def test_a_pillow_image_keeps_its_orientation_and_colour_profile() -> None:
     assert sent.info["icc_profile"] == profile
 
 
-def test_what_is_no_image_is_a_type_error() -> None:
+def test_an_unsupported_image_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="of the type int"):
         images.image_message(3)  # type: ignore[arg-type]
 
 
-def test_styles_alone_weighted_and_several() -> None:
+def test_styles_may_be_one_or_several_with_or_without_weights() -> None:
     data = png()
     for styles in (
         data,
@@ -192,7 +192,7 @@ def test_styles_alone_weighted_and_several() -> None:
     assert [style.weight for style in spec.styles] == [2.0, 3.0]
 
 
-def test_a_start_image_sets_the_start() -> None:
+def test_a_start_image_sets_the_recipes_start() -> None:
     spec = requests.job_spec(png(), png(), recipe=impasto.Recipe(), start_image=png())
     assert spec.recipe.start == pb.START_IMAGE
     assert spec.start_image.encoded == png()
@@ -235,7 +235,7 @@ def test_regions_and_a_selection() -> None:
         ({"styles": (b"style", "much"), "texture": None}, "spec.styles[0].weight"),
     ],
 )
-def test_parts_that_cannot_be_said_name_their_field(fields: dict[str, Any], field: str) -> None:
+def test_invalid_parts_name_their_field(fields: dict[str, Any], field: str) -> None:
     styles = [fields.pop("styles")] if "styles" in fields else png()
     with pytest.raises(impasto.InvalidRequest) as caught:
         requests.job_spec(png(), styles, recipe=impasto.Recipe(), **fields)

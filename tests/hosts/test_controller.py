@@ -1,4 +1,4 @@
-"""The controller with a fake host and a fake service: every state, and what goes wrong in it."""
+"""The controller with a fake host and a fake service: every state and its errors."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ def paint(controller: Controller, host: FakeHost, service: FakeService, **choice
 # The connection.
 
 
-def test_it_connects_says_so_and_lists_the_styles(connected: Controller) -> None:
+def test_connecting_shows_the_server_and_lists_the_styles(connected: Controller) -> None:
     assert connected.connection.sentence == "Connected to studio:50051: A CPU."
     assert connected.library.offered == (STYLE,)
     assert connected.library.offered[0].thumbnail == b"jpeg"
 
 
-def test_while_nobody_is_there_it_tries_again_ever_more_rarely(
+def test_the_delay_between_attempts_to_connect_grows(
     controller: Controller, host: FakeHost, service: FakeService
 ) -> None:
     service.take_down()
@@ -113,7 +113,7 @@ def test_while_nobody_is_there_it_tries_again_ever_more_rarely(
     assert controller.connection.info is not None
 
 
-def test_a_refusal_is_not_tried_again_until_the_settings_change(
+def test_a_refused_connection_is_not_repeated_until_the_settings_change(
     controller: Controller, host: FakeHost, service: FakeService
 ) -> None:
     service.fail("info", Unauthenticated("no such token"))
@@ -126,7 +126,7 @@ def test_a_refusal_is_not_tried_again_until_the_settings_change(
     host.until(lambda: controller.connection.state == "connected")
 
 
-def test_an_address_that_is_none_is_refused_in_words(host: FakeHost, storage: FakeStorage) -> None:
+def test_an_invalid_address_is_refused_with_a_sentence(host: FakeHost, storage: FakeStorage) -> None:
     controller = Controller(host, storage)
     controller.connect(Server("what is this"))
     host.until(lambda: controller.connection.state == "refused")
@@ -137,7 +137,9 @@ def test_an_address_that_is_none_is_refused_in_words(host: FakeHost, storage: Fa
     controller.close()
 
 
-def test_the_last_server_asked_for_wins(controller: Controller, host: FakeHost, service: FakeService) -> None:
+def test_the_last_server_that_was_entered_wins(
+    controller: Controller, host: FakeHost, service: FakeService
+) -> None:
     gate = service.gate("info")
     controller.connect(Server("slow:1"))
     controller.connect(Server("quick:1"))
@@ -150,7 +152,7 @@ def test_the_last_server_asked_for_wins(controller: Controller, host: FakeHost, 
     assert [client.closed for client in service.clients if client is not current] == [True]
 
 
-def test_a_server_that_goes_away_is_noticed_and_found_again(
+def test_a_lost_server_is_noticed_and_reconnected(
     connected: Controller, host: FakeHost, service: FakeService
 ) -> None:
     service.take_down()
@@ -161,15 +163,15 @@ def test_a_server_that_goes_away_is_noticed_and_found_again(
     host.until(lambda: connected.connection.state == "connected")
 
 
-def test_a_token_that_was_taken_back_is_noticed(
-    connected: Controller, host: FakeHost, service: FakeService
-) -> None:
+def test_a_revoked_token_is_noticed(connected: Controller, host: FakeHost, service: FakeService) -> None:
     service.fail("info", Unauthenticated("gone"))
     host.pass_time(10)
     host.until(lambda: connected.connection.state == "refused")
 
 
-def test_disconnected_it_stays_so(connected: Controller, host: FakeHost, service: FakeService) -> None:
+def test_a_disconnected_connection_stays_disconnected(
+    connected: Controller, host: FakeHost, service: FakeService
+) -> None:
     connected.connection.disconnect()
     calls = len(service.calls)
     host.pass_time(60)
@@ -195,7 +197,7 @@ def test_the_server_is_remembered(
 # A painting.
 
 
-def test_a_host_of_16_bits_sends_and_gets_them(
+def test_a_16_bit_host_sends_and_receives_16_bits(
     host: FakeHost, service: FakeService, storage: FakeStorage
 ) -> None:
     controller = Controller(
@@ -217,7 +219,7 @@ def test_a_host_of_16_bits_sends_and_gets_them(
     controller.close()
 
 
-def test_a_painting_from_the_order_to_its_place(
+def test_a_painting_from_the_order_to_the_placed_picture(
     connected: Controller, host: FakeHost, service: FakeService, storage: FakeStorage
 ) -> None:
     told: list[str] = []
@@ -264,13 +266,13 @@ def test_a_painting_from_the_order_to_its_place(
     assert connected.choices().seed == 7
 
 
-def test_only_one_at_a_time(connected: Controller, host: FakeHost, service: FakeService) -> None:
+def test_only_one_painting_at_a_time(connected: Controller, host: FakeHost, service: FakeService) -> None:
     paint(connected, host, service)
     with pytest.raises(ValueError, match="cancel it first"):
         connected.stylize(order())
 
 
-def test_pictures_come_faster_than_the_host_takes_them(
+def test_newer_previews_replace_those_that_a_busy_host_has_not_taken(
     connected: Controller, host: FakeHost, service: FakeService
 ) -> None:
     run = paint(connected, host, service)
@@ -305,7 +307,7 @@ def test_a_job_that_fails_says_why(connected: Controller, host: FakeHost, servic
         (KeyError("bug"), "Please report it"),
     ],
 )
-def test_a_request_that_is_refused(
+def test_a_refused_request_is_told_with_what_to_do(
     connected: Controller, host: FakeHost, service: FakeService, error: Exception, words: str
 ) -> None:
     service.fail("create_job", error)
@@ -318,7 +320,9 @@ def test_a_request_that_is_refused(
     host.until(lambda: again.state == "queued")
 
 
-def test_content_that_cannot_be_read(connected: Controller, host: FakeHost, service: FakeService) -> None:
+def test_unreadable_content_ends_the_painting_with_a_sentence(
+    connected: Controller, host: FakeHost, service: FakeService
+) -> None:
     def content() -> RawPixels:
         raise ValueError("The layer is empty.")
 
@@ -348,7 +352,7 @@ def test_pause_and_resume(connected: Controller, host: FakeHost, service: FakeSe
     assert service.calls.count("pause") == 1
 
 
-def test_a_pause_that_fails_is_said_and_the_painting_goes_on(
+def test_a_failed_pause_is_shown_and_the_painting_goes_on(
     connected: Controller, host: FakeHost, service: FakeService
 ) -> None:
     run = paint(connected, host, service)
@@ -394,7 +398,7 @@ def test_the_host_closes_while_a_cancelled_order_is_being_sent(
     again.close()
 
 
-def test_cancel_while_the_server_is_gone_is_made_up_for(
+def test_a_cancel_without_connection_is_sent_after_reconnecting(
     connected: Controller, host: FakeHost, service: FakeService
 ) -> None:
     run = paint(connected, host, service)
@@ -407,7 +411,7 @@ def test_cancel_while_the_server_is_gone_is_made_up_for(
     host.until(lambda: service.only().job.state == "cancelled")
 
 
-def test_a_cancel_that_comes_too_late_still_counts_here(
+def test_a_painting_cancelled_too_late_still_counts_as_cancelled(
     connected: Controller, host: FakeHost, service: FakeService
 ) -> None:
     run = paint(connected, host, service)
@@ -421,7 +425,9 @@ def test_a_cancel_that_comes_too_late_still_counts_here(
     assert host.placed == []
 
 
-def test_a_job_cancelled_by_someone_else(connected: Controller, host: FakeHost, service: FakeService) -> None:
+def test_a_job_cancelled_by_another_caller_raises_job_cancelled(
+    connected: Controller, host: FakeHost, service: FakeService
+) -> None:
     run = paint(connected, host, service)
     service.become("cancelled")
     host.until(lambda: run.is_final)
@@ -431,7 +437,9 @@ def test_a_job_cancelled_by_someone_else(connected: Controller, host: FakeHost, 
 # The server goes away, in every state.
 
 
-def test_gone_before_the_order_is_sent(connected: Controller, host: FakeHost, service: FakeService) -> None:
+def test_the_connection_is_lost_before_the_order_is_sent(
+    connected: Controller, host: FakeHost, service: FakeService
+) -> None:
     service.take_down()
     run = connected.stylize(order())
     host.until(lambda: connected.connection.state == "reconnecting")
@@ -442,7 +450,7 @@ def test_gone_before_the_order_is_sent(connected: Controller, host: FakeHost, se
     host.until(lambda: run.state == "queued")
 
 
-def test_an_order_whose_answer_was_lost_is_made_only_once(
+def test_an_order_whose_answer_was_lost_creates_one_job(
     connected: Controller, host: FakeHost, service: FakeService
 ) -> None:
     real = service.clients[-1].create_job
@@ -460,7 +468,9 @@ def test_an_order_whose_answer_was_lost_is_made_only_once(
     assert len(service.jobs) == 1
 
 
-def test_gone_while_it_is_painted(connected: Controller, host: FakeHost, service: FakeService) -> None:
+def test_the_connection_is_lost_during_painting(
+    connected: Controller, host: FakeHost, service: FakeService
+) -> None:
     run = paint(connected, host, service)
     service.take_down()
     host.until(lambda: connected.connection.state == "reconnecting")
@@ -475,7 +485,9 @@ def test_gone_while_it_is_painted(connected: Controller, host: FakeHost, service
     host.until(lambda: run.progress and run.progress.evaluation == 9)
 
 
-def test_gone_and_the_job_ends_meanwhile(connected: Controller, host: FakeHost, service: FakeService) -> None:
+def test_the_job_ends_while_the_connection_is_lost(
+    connected: Controller, host: FakeHost, service: FakeService
+) -> None:
     run = paint(connected, host, service)
     service.take_down()
     host.until(lambda: not run.in_contact)
@@ -486,7 +498,7 @@ def test_gone_and_the_job_ends_meanwhile(connected: Controller, host: FakeHost, 
     assert len(host.placed) == 1
 
 
-def test_gone_while_the_picture_is_fetched(
+def test_the_connection_is_lost_while_the_picture_is_fetched(
     connected: Controller, host: FakeHost, service: FakeService
 ) -> None:
     run = paint(connected, host, service)
@@ -499,7 +511,7 @@ def test_gone_while_the_picture_is_fetched(
     assert len(host.placed) == 1
 
 
-def test_the_server_comes_back_without_the_job(
+def test_the_job_is_missing_after_reconnecting(
     connected: Controller, host: FakeHost, service: FakeService
 ) -> None:
     run = paint(connected, host, service)
@@ -513,7 +525,7 @@ def test_the_server_comes_back_without_the_job(
     assert "Start again" in run.sentence
 
 
-def test_refused_while_it_is_sent_it_waits_for_the_right_token(
+def test_an_order_refused_for_its_token_waits_for_another_token(
     connected: Controller, host: FakeHost, service: FakeService
 ) -> None:
     service.fail("create_job", Unauthenticated("who are you?"))
@@ -524,7 +536,7 @@ def test_refused_while_it_is_sent_it_waits_for_the_right_token(
     host.until(lambda: run.state == "queued")
 
 
-def test_another_server_leaves_the_painting_alone(
+def test_connecting_to_another_server_does_not_touch_the_painting(
     connected: Controller, host: FakeHost, service: FakeService
 ) -> None:
     run = paint(connected, host, service)
@@ -541,7 +553,7 @@ def test_another_server_leaves_the_painting_alone(
 # Steering.
 
 
-def test_many_moves_of_a_slider_are_few_calls_and_the_newest_wins(
+def test_many_moves_of_a_slider_make_few_calls_and_the_newest_wins(
     connected: Controller, host: FakeHost, service: FakeService
 ) -> None:
     run = paint(connected, host, service)
@@ -553,9 +565,7 @@ def test_many_moves_of_a_slider_are_few_calls_and_the_newest_wins(
     assert service.only().updates == [{"content_weight": Choices(strength=70).content_weight}]
 
 
-def test_one_change_is_under_way_at_a_time(
-    connected: Controller, host: FakeHost, service: FakeService
-) -> None:
+def test_one_change_is_sent_at_a_time(connected: Controller, host: FakeHost, service: FakeService) -> None:
     run = paint(connected, host, service)
     gate = service.gate("update_job")
     run.steer(Choices(strength=60))
@@ -578,7 +588,7 @@ def test_one_change_is_under_way_at_a_time(
     assert run.choices.strength == 80
 
 
-def test_steering_before_the_job_is_there_waits_for_it(
+def test_steering_waits_until_the_job_is_created(
     connected: Controller, host: FakeHost, service: FakeService
 ) -> None:
     gate = service.gate("create_job")
@@ -592,7 +602,7 @@ def test_steering_before_the_job_is_there_waits_for_it(
     host.until(lambda: service.only().updates)
 
 
-def test_steering_while_the_server_is_gone_is_told_later(
+def test_steering_without_connection_is_sent_after_reconnecting(
     connected: Controller, host: FakeHost, service: FakeService
 ) -> None:
     run = paint(connected, host, service)
@@ -608,9 +618,7 @@ def test_steering_while_the_server_is_gone_is_told_later(
     assert service.only().updates == [{"content_weight": Choices(strength=95).content_weight}]
 
 
-def test_steering_that_is_refused_is_said(
-    connected: Controller, host: FakeHost, service: FakeService
-) -> None:
+def test_refused_steering_is_shown(connected: Controller, host: FakeHost, service: FakeService) -> None:
     run = paint(connected, host, service)
     service.fail("update_job", InvalidRequest("too strong; give less"))
     run.steer(Choices(strength=90))
@@ -682,7 +690,9 @@ def test_an_own_style_that_the_server_forgot_is_uploaded_again(
     assert service.uploads == [b"a painting", b"a painting"]
 
 
-def test_an_own_style_whose_file_is_lost(connected: Controller, host: FakeHost, storage: FakeStorage) -> None:
+def test_an_own_style_whose_file_is_lost_is_told(
+    connected: Controller, host: FakeHost, storage: FakeStorage
+) -> None:
     item = connected.library.add(b"a painting", "Mine")
     storage.remove(f"styles/{item.key}")
     run = connected.stylize(order(style=item))
@@ -693,7 +703,7 @@ def test_an_own_style_whose_file_is_lost(connected: Controller, host: FakeHost, 
 # The host is closed and opened again.
 
 
-def test_a_job_is_found_again_and_its_picture_put_in_place(
+def test_a_finished_job_is_found_again_and_its_picture_placed(
     connected: Controller, host: FakeHost, service: FakeService, storage: FakeStorage
 ) -> None:
     run = paint(connected, host, service, seed=5)
@@ -734,7 +744,7 @@ def test_a_job_that_still_runs_is_taken_up(
     again.close()
 
 
-def test_closed_while_it_was_sent_it_is_found_by_its_title(
+def test_a_job_without_a_known_name_is_found_by_its_title(
     connected: Controller, host: FakeHost, service: FakeService, storage: FakeStorage
 ) -> None:
     gate = service.gate("create_job")
@@ -765,7 +775,7 @@ def test_found_jobs_can_be_dismissed(
     again.close()
 
 
-def test_jobs_that_came_to_nothing_are_forgotten(
+def test_failed_and_cancelled_jobs_are_forgotten(
     connected: Controller, host: FakeHost, service: FakeService, storage: FakeStorage
 ) -> None:
     paint(connected, host, service)
@@ -778,7 +788,7 @@ def test_jobs_that_came_to_nothing_are_forgotten(
     again.close()
 
 
-def test_a_picture_without_a_place_stays_on_offer(
+def test_a_picture_that_cannot_be_placed_can_be_placed_later(
     connected: Controller, host: FakeHost, service: FakeService
 ) -> None:
     run = paint(connected, host, service)
@@ -793,9 +803,7 @@ def test_a_picture_without_a_place_stays_on_offer(
     assert connected.found == ()
 
 
-def test_after_closing_nothing_happens_any_more(
-    connected: Controller, host: FakeHost, service: FakeService
-) -> None:
+def test_nothing_happens_after_closing(connected: Controller, host: FakeHost, service: FakeService) -> None:
     run = paint(connected, host, service)
     told: list[str] = []
     connected.listen(told.append)
@@ -808,7 +816,7 @@ def test_after_closing_nothing_happens_any_more(
     assert host.placed == []
 
 
-def test_what_is_kept_may_be_broken(host: FakeHost, service: FakeService, storage: FakeStorage) -> None:
+def test_damaged_stored_files_are_ignored(host: FakeHost, service: FakeService, storage: FakeStorage) -> None:
     for key in ("server.json", "styles.json", "recents.json", "jobs.json", "cancelled.json"):
         for broken in (b"", b"{", b"[1, null, {}]", b'{"a": 1}', b"null"):
             storage.write(key, broken)

@@ -47,7 +47,7 @@ def test_a_size_keeps_the_proportions_and_the_limits(
     assert size.enlarged == (max(width, height) > limit)
 
 
-def test_a_size_is_told_in_words() -> None:
+def test_a_size_has_a_sentence() -> None:
     assert plan(800, 600, 1024).sentence == "Painted at 800 × 600."
     assert plan(8000, 6000, 1024).sentence == "Painted at 1024 × 768, enlarged to 8000 × 6000."
 
@@ -57,7 +57,7 @@ def test_the_middle_strength_is_the_servers_own_default() -> None:
     assert Recipe().resolve(64, 64).content_weight == MIDDLE_CONTENT_WEIGHT
 
 
-def test_more_strength_is_less_content() -> None:
+def test_more_strength_means_less_content_weight() -> None:
     weights = [Choices(strength=strength).content_weight for strength in range(101)]
     assert weights == sorted(weights, reverse=True)
     assert weights[0] == pytest.approx(8 * MIDDLE_CONTENT_WEIGHT, rel=1e-3)
@@ -81,7 +81,7 @@ def test_only_what_changed_is_steered() -> None:
     | st.none()
     | st.lists(st.integers())
 )
-def test_kept_choices_are_always_usable(values: object) -> None:
+def test_stored_choices_are_always_valid(values: object) -> None:
     choices = from_json(values)
     assert 0 <= choices.strength <= 100
     assert 0 <= choices.seed < 2**32
@@ -95,7 +95,7 @@ def test_the_size_that_an_older_plugin_kept_is_used() -> None:
     assert from_json({"longest_side": 640, "size": 768}).size == 768
 
 
-def test_an_artist_is_told_what_each_effort_and_colour_is() -> None:
+def test_each_effort_and_colour_has_a_label_and_a_meaning() -> None:
     assert [word for word, _, _ in labelled(EFFORTS)] == list(FIELD["effort"].words)
     assert [word for word, _, _ in labelled(COLORS)] == list(FIELD["color"].words)
     for _, label, meaning in [*labelled(EFFORTS), *labelled(COLORS)]:
@@ -104,12 +104,12 @@ def test_an_artist_is_told_what_each_effort_and_colour_is() -> None:
     assert labelled(["new"]) == [("new", "New", "")]
 
 
-def test_a_seed_is_one_that_the_widget_and_the_server_take() -> None:
+def test_the_seed_fits_the_widget_and_the_server() -> None:
     assert seed_range(2**31 - 1) == (0, 2**31 - 1)
     assert seed_range(2**40) == (0, 2**32 - 1)
 
 
-def test_a_folder_only_its_user_can_read(tmp_path: Path) -> None:
+def test_only_the_user_can_read_the_stored_files(tmp_path: Path) -> None:
     storage = FolderStorage(tmp_path / "impasto")
     assert storage.read("server.json") is None
     storage.remove("server.json")
@@ -147,7 +147,7 @@ def test_durations(seconds: float, said: str) -> None:
     assert words.duration(seconds) == said
 
 
-def test_importing_it_needs_nothing_but_python() -> None:
+def test_importing_impasto_hosts_needs_only_python() -> None:
     program = (
         "import sys, impasto.hosts\n"
         "found = [m for m in ('grpc', 'google.protobuf', 'numpy', 'PIL', 'PyQt5', 'gi', 'torch')"

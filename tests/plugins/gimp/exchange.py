@@ -1,4 +1,4 @@
-"""Between a test and its program inside of GIMP: what it is given, and what it tells."""
+"""Data between a test and its program inside GIMP."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""Runs in GIMP's own Python beside its window: the dialog is used by keys, as people do."""
+"""Runs in GIMP's own Python and uses the dialog by keyboard, as people do."""
 
 import glob
 import pathlib

@@ -1,4 +1,4 @@
-"""Runs in GIMP's own Python: calls of the plug-in as a script makes them."""
+"""Runs in GIMP's own Python and calls the plug-in as a script does."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""What GIMP is told can be chosen, with a GIMP that only listens."""
+"""The arguments of the procedure, with a fake GIMP."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_a_layer_is_painted_in_the_style_of_a_file(told: dict[str, Any]) -> None
     assert set(painted[3::4]) == {255}
 
 
-def test_the_layer_says_how_it_was_made(told: dict[str, Any]) -> None:
+def test_the_layer_stores_how_it_was_made(told: dict[str, Any]) -> None:
     kept = json.loads(told["selection"]["layer"]["kept"])
     assert kept["style"] == "waves"
     assert kept["choices"]["strength"] == 80
@@ -143,7 +143,7 @@ def test_a_grey_deep_layer_beyond_the_image_painted_smaller(told: dict[str, Any]
         ("mask", "calling-error", "Choose one layer"),
     ],
 )
-def test_what_goes_wrong_is_said_in_words(told: dict[str, Any], case: str, status: str, says: str) -> None:
+def test_errors_are_sentences(told: dict[str, Any], case: str, status: str, says: str) -> None:
     refused = told["refused"][case]
     assert refused["status"] == status
     assert says in refused["sentence"], refused["sentence"]
@@ -153,7 +153,7 @@ def test_what_goes_wrong_is_said_in_words(told: dict[str, Any], case: str, statu
 
 
 @pytest.mark.parametrize("case", ["whole", "selection", "grey"])
-def test_the_artists_own_layer_is_never_written(told: dict[str, Any], case: str) -> None:
+def test_the_artists_layer_is_never_changed(told: dict[str, Any], case: str) -> None:
     assert told[case]["untouched"]
 
 
@@ -184,14 +184,14 @@ def test_the_dialog_paints_one_layer_above_the_artists_own(used: dict[str, Any])
     assert json.loads(used["kept"])["choices"]["size"] == SMALL
 
 
-def test_one_undo_takes_it_away_and_redo_brings_it_back(used: dict[str, Any]) -> None:
+def test_one_undo_removes_the_layer_and_redo_restores_it(used: dict[str, Any]) -> None:
     assert used["undone"] == ["subject.png"]
     assert used["own layer after undo"]
     assert used["redone"] == used["layers"]
     assert used["result after redo"]
 
 
-def test_what_was_chosen_last_is_remembered(used: dict[str, Any]) -> None:
+def test_the_last_settings_are_remembered(used: dict[str, Any]) -> None:
     assert used["again"] == "success"
     assert len(used["again layers"]) == 2
     assert json.loads(used["again kept"])["choices"] == json.loads(used["kept"])["choices"]
@@ -203,12 +203,12 @@ def test_closing_the_dialog_cancels_the_painting(used: dict[str, Any]) -> None:
     assert used["layers at the end"] == 0
 
 
-def test_without_a_server_the_dialog_stays_and_nothing_happens(used: dict[str, Any]) -> None:
+def test_without_a_server_the_dialog_stays_open(used: dict[str, Any]) -> None:
     assert used["nobody"] == "cancel"
     assert used["nobody layers"] == ["subject.png"]
 
 
-def test_there_are_pictures_of_the_dialog(used: dict[str, Any], gimp: Gimp) -> None:
+def test_screenshots_of_the_dialog_are_taken(used: dict[str, Any], gimp: Gimp) -> None:
     pictures = {name: PIL.Image.open(gimp.folder / f"{name}.png").convert("RGB") for name in PICTURES}
     for picture in pictures.values():
         assert min(picture.size) > 400

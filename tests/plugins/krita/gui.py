@@ -1,4 +1,4 @@
-"""Runs inside Krita's full window, on a virtual screen: undo, cancel, and whether the window stays quick."""
+"""Runs inside Krita with its window, on a virtual screen: undo, cancelling, and a responsive window."""
 
 from __future__ import annotations
 

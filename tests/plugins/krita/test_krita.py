@@ -168,7 +168,7 @@ def test_in_the_window(window: Ran) -> None:
         _is_a_picture(window.folder / name)
 
 
-def test_the_window_stays_quick(window: Ran) -> None:
+def test_the_window_stays_responsive(window: Ran) -> None:
     """150 ms on a quiet machine; here others may be at work beside it."""
     figures = window.results["longest_gap_ms"]
     assert set(figures) == {"docker", "docker and canvas", "docker and canvas of 12 megapixels"}
