@@ -33,6 +33,7 @@ grpcio, or grpclib, which is pure Python.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 from impasto.errors import (
@@ -81,7 +82,8 @@ from impasto.recipe import (
 )
 from impasto.security import Tls
 
-if TYPE_CHECKING:
+# pdoc does not see names that are imported when they are first used.
+if TYPE_CHECKING or "pdoc" in sys.modules:
     from impasto.client import Client
     from impasto.painting import Painting
     from impasto.picture import CodedImage, Picture

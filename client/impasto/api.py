@@ -454,6 +454,8 @@ def published(method: Method, call: Callable[..., Any], returns: Mapping[str, st
             makes `Steps[Job]` a `Job`.
     """
     functools.update_wrapper(method, call)
+    # Otherwise tools would show the call of `Api` in place of the method.
+    del method.__wrapped__  # type: ignore[attr-defined]
     method.__qualname__ = f"Client.{call.__name__}"
     kind, _, item = call.__annotations__["return"].rstrip("]").partition("[")
     wrapper = returns[kind]

@@ -24,6 +24,10 @@ class BaseClient(Generic[Factory]):
         timeout: deadline of each call with one answer, in seconds.
     """
 
+    def __init_subclass__(cls) -> None:
+        # pdoc shows a constructor only if the class itself has it.
+        cls.__init__ = BaseClient.__init__  # type: ignore[method-assign,assignment]
+
     def __init__(
         self,
         address: str,

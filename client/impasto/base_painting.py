@@ -19,6 +19,11 @@ class BasePainting:
         begun: the job, and the steps to its picture.
     """
 
+    def __init_subclass__(cls) -> None:
+        # pdoc shows only the properties that the class itself has.
+        for name in ("job", "progress", "skipped_previews"):
+            setattr(cls, name, vars(BasePainting)[name])
+
     def __init__(self, calls: Calls, begun: Begun) -> None:
         self._calls = calls
         self._watched = begun.watched
