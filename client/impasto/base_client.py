@@ -26,7 +26,8 @@ class BaseClient(Generic[Factory]):
 
     def __init_subclass__(cls) -> None:
         # pdoc shows a constructor only if the class itself has it.
-        cls.__init__ = BaseClient.__init__  # type: ignore[method-assign,assignment]
+        if "__init__" not in vars(cls):
+            cls.__init__ = super(cls, cls).__init__  # type: ignore[method-assign]
 
     def __init__(
         self,

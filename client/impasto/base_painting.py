@@ -22,7 +22,8 @@ class BasePainting:
     def __init_subclass__(cls) -> None:
         # pdoc shows only the properties that the class itself has.
         for name in ("job", "progress", "skipped_previews"):
-            setattr(cls, name, vars(BasePainting)[name])
+            if name not in vars(cls):
+                setattr(cls, name, vars(BasePainting)[name])
 
     def __init__(self, calls: Calls, begun: Begun) -> None:
         self._calls = calls
@@ -82,8 +83,8 @@ class BasePainting:
         raise NotImplementedError
 
     def _is_to_be_cancelled(self) -> bool:
-        """Whether the server has to be told; says yes once."""
-        # Do not repeat what the server could not be told in time.
+        """Returns whether the server has to cancel the job; True only once."""
+        # Do not repeat a call that the server did not answer in time.
         wanted = self._picture is None and not self._abandoned and not isinstance(self._error, Unavailable)
         self._abandoned = self._abandoned or wanted
         return wanted
@@ -95,7 +96,7 @@ class BasePainting:
         return ImpastoError("the job is not watched any more", code="CANCELLED")
 
     def _ended(self) -> bool:
-        """Whether there are no more events.
+        """Returns whether there are no more events.
 
         Raises:
             ImpastoError: an error ended it.
@@ -111,7 +112,7 @@ class BasePainting:
         return self._error
 
     def _needs_closing(self, error: ImpastoError) -> bool:
-        """Whether the server can still be told, after an error, that the caller leaves."""
+        """Stores an error that ended the painting. Returns whether to tell the server about the end."""
         self._error = error
         # If the server refused the job, there is nothing to cancel; if it is out of reach, nobody to tell.
         return bool(self._watched.name) and not isinstance(error, Unavailable)

@@ -236,7 +236,7 @@ class Calls:
             pieces.begin()
             try:
                 yield Begin(methods.DOWNLOAD_IMAGE, request, None)
-                # A result that is to be coded otherwise is, before the first piece.
+                # Converting a result to another format delays the first piece.
                 timeout = min(SILENCE, max(self.timeout, patience.left()))
                 while True:
                     chunk: pb.ImageChunk | None = yield Receive(timeout)
@@ -434,7 +434,7 @@ def _deadline(timeout: float | None) -> float | None:
 
 
 def _is_positive(seconds: object) -> bool:
-    return isinstance(seconds, Real) and seconds > 0
+    return isinstance(seconds, Real) and float(seconds) > 0
 
 
 def _said(error: ImpastoError, message: str) -> ImpastoError:

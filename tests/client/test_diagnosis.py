@@ -170,7 +170,7 @@ def test_invalid_certificate_files_are_diagnosed(authority: Authority, tmp_path:
     (tmp_path / "junk.pem").write_text("junk")
     found = diagnosis.find(Endpoint("127.0.0.1:1", impasto.Tls(ca=tmp_path / "junk.pem")))
     assert found is not None
-    assert "files of certificates cannot be used" in found.cause
+    assert "certificate files cannot be used" in found.cause
     one, other = authority.issue("one"), authority.issue("other")
     found = diagnosis.find(Endpoint("127.0.0.1:1", impasto.Tls(cert=one.cert, key=other.key)))
     assert found is not None

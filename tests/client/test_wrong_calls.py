@@ -11,6 +11,7 @@ import pytest
 
 import impasto
 import impasto.aio
+from impasto.v1 import style_transfer_pb2 as pb
 from support.fake_server import FakeServer, png
 
 
@@ -164,8 +165,9 @@ def test_calls_take_a_job_or_a_painting_in_place_of_a_name(client: Any, fake: Fa
     job = client.create_job(png(), png())
     assert client.job(job) == client.job(job.name)
     assert client.download(job).sha256 == client.download(result_of=job).sha256
-    painting = client.watch(job)
-    assert client.job(painting) == client.job(job)
+    fake.jobs["jobs/fake"] = pb.Job(name="jobs/fake")
+    painting = client.watch("jobs/fake")
+    assert client.job(painting) == client.job("jobs/fake")
     fake.images[DIGEST] = png()
     for image in (f"sha256:{DIGEST}", DIGEST, impasto.UploadedImage(DIGEST)):
         assert client.download(image).data == png()
@@ -193,3 +195,16 @@ def test_the_asyncio_client_refuses_wrong_calls_too(fake: FakeServer) -> None:
                 client.jobs([], 1)  # type: ignore[call-arg]
 
     asyncio.run(errand())
+
+
+def test_a_subclass_may_have_its_own_constructor(fake: FakeServer) -> None:
+    class Studio(impasto.Client):
+        def __init__(self) -> None:
+            super().__init__(fake.address)
+
+    class Sub(Studio):
+        pass
+
+    for kind in (Studio, Sub):
+        with kind() as client:
+            assert client.info().version == "9.9"

@@ -55,7 +55,7 @@ class Painting(BasePainting):
 
     async def cancel(self) -> None:
         self._give_up(self._cancelled())
-        # A transport that was closed has nothing to say any more.
+        # A closed transport raises ValueError: the server can no longer be told.
         async with self._cancelling:
             with contextlib.suppress(ValueError, OSError):
                 if self._is_to_be_cancelled():
@@ -107,7 +107,7 @@ class Painting(BasePainting):
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Waits for work that goes on even if the waiting is cancelled, as it is when a loop ends."""
+    """Waits for work to finish, even if the waiting task is cancelled, as when an event loop ends."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)

@@ -128,7 +128,7 @@ def _through_service(
     with client.stylize(
         content.data,
         style.data,
-        longest_side=recipe.longest_side,
+        size=recipe.longest_side,
         effort=recipe.effort,
         evaluations=recipe.evaluations,
     ) as painting:
