@@ -374,7 +374,7 @@ _ROWS = (
         default="yes; no with report",
         default_value=True,
         steerable=True,
-        option="--plateau",
+        option="--stop-on-plateau",
         detail=True,
     ),
 )

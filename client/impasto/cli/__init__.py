@@ -8,87 +8,78 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from impasto.cli import jobs, plugin
 from impasto.cli.again import Given, paint_again
 from impasto.cli.grouped import grouped
+from impasto.cli.json_lines import plain, print_json
 from impasto.cli.options import (
     Connection,
+    DemoOut,
     Format,
     FormatAgain,
+    FormatOnServer,
     KeepRunning,
     Kept,
     Out,
     Parts,
+    PreviewOptions,
     Priority,
-    RegionOption,
     RegionsAgain,
-    ResultFormat,
     Run,
     SelectionAgain,
     Shares,
     StartAgain,
     TextureSize,
     Title,
-    parse_image,
-    parse_region,
-    parse_shares,
-    parse_size,
+    option,
 )
-from impasto.cli.output import Output, check_inputs
+from impasto.cli.output import Input, Output, check_inputs
+from impasto.cli.plain_help import PlainCommand, PlainGroup
 from impasto.cli.recipe_options import GivenRecipe, Painted, PaintedTexture, Tried
 from impasto.cli.running import connected, info_once_ready, outcome, paint, serving, submit
 from impasto.cli.signals import end_in_good_order
 from impasto.cli.spec import Spec
+from impasto.cli.tables import server_table
+from impasto.cli.values import RegionOption, file_name, parse_image, parse_region, parse_shares, parse_size
+from impasto.cli.words import counted
 from impasto.errors import InvalidRequest
 from impasto.formats import FileFormat, StoredFormat, stored
-from impasto.recipe import Recipe, Region, Style
+from impasto.recipe import Previews, Recipe, Region, Style
 
 EPILOG = (
-    "Exit codes: 0 done; 1 the job failed or the server made an error; 2 wrong usage or an image that cannot "
-    "be painted; 3 the server cannot be reached, is not available, or took longer than --timeout; "
-    "129 SIGHUP, 130 Ctrl-C, 143 SIGTERM."
+    "Exit codes: 0 done; 1 the job failed, or the server made an error; 2 wrong usage, or an image that "
+    "cannot be painted; 3 the server cannot be reached, is unavailable, or took longer than --timeout; "
+    "129 SIGHUP, 130 Ctrl-C, 131 SIGQUIT, 143 SIGTERM."
 )
 
 TABLE_COLUMNS = 80
-"""Columns of a terminal from which on help is a table."""
-
-
-class _PlainlySpoken(TyperGroup):
-    """Leaves out of errors about options what only says that Python raised them."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except typer.BadParameter as error:
-            error.message = error.message.removeprefix("Value error, ")
-            raise
+"""Number of columns that a terminal needs for help in tables."""
 
 
 app = typer.Typer(
     name="impasto",
-    cls=_PlainlySpoken,
-    help="Paint a photograph in the style of a painting, and watch.",
+    cls=PlainGroup,
+    help="Paint photographs in the style of paintings, and watch.",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    # In a narrow table, long names of options are cut off.
+    # A narrow table would cut off the options' names.
     rich_markup_mode="rich" if shutil.get_terminal_size().columns >= TABLE_COLUMNS else None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 def main() -> None:
-    """Runs the command line and ends the process with its exit code."""
+    """Runs the command line and exits with its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name or a sign that the terminal's encoding lacks is no reason to lose a picture.
+        # A character that the terminal cannot show must not lose a picture.
         sys.stdout.reconfigure(errors="replace")
-    # What gRPC logs of a connection that ends would stand between our own lines; errors are told by us.
+    # gRPC would log each connection that ends between our lines. We report errors ourselves.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     end_in_good_order()
     app()
@@ -106,7 +97,7 @@ def _show_version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version and end."),
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     pass
@@ -116,7 +107,7 @@ Content = Annotated[
     str,
     typer.Argument(
         metavar="CONTENT",
-        help="The photograph: a file, or an image that was uploaded as sha256:DIGEST.",
+        help="The photograph: a file, or sha256:DIGEST for an uploaded image.",
         show_default=False,
     ),
 ]
@@ -124,14 +115,14 @@ Styles = Annotated[
     list[str],
     typer.Argument(
         metavar="STYLE",
-        help="The painting, or several to share the style: files, styles/NAME of the server, or "
-        "sha256:DIGEST of what was uploaded.",
+        help="The painting, or several paintings: files, styles/NAME for styles of the server, or "
+        "sha256:DIGEST for uploaded images.",
         show_default=False,
     ),
 ]
 
 
-@app.command(epilog=EPILOG)
+@app.command(epilog=EPILOG, cls=PlainCommand)
 @grouped
 def stylize(
     content: Content,
@@ -141,6 +132,7 @@ def stylize(
     parts: Parts,
     kept: Kept,
     run: Run,
+    preview_options: PreviewOptions,
     format: Format = None,
     title: Title = None,
     priority: Priority = None,
@@ -155,12 +147,13 @@ def stylize(
             title=title,
             priority=priority,
             format=stored(output.format),
+            previews=preview_options.wanted(),
         )
         output.check(spec.files())
         paint(spec, output, run, display, keep_running=keep_running)
 
 
-@app.command(name="submit", epilog=EPILOG)
+@app.command(name="submit", epilog=EPILOG, cls=PlainCommand)
 @grouped
 def submit_job(
     content: Content,
@@ -168,19 +161,28 @@ def submit_job(
     recipe: Painted,
     parts: Parts,
     connection: Connection,
-    format: ResultFormat = None,
+    preview_options: PreviewOptions,
+    format: FormatOnServer = None,
     title: Title = None,
     priority: Priority = None,
 ) -> None:
-    """Have CONTENT painted in the style of STYLE, do not wait for it, and print the job's name."""
+    """Submit a job that paints CONTENT in the style of STYLE, and print its name without waiting."""
     names: dict[str, str] = {}
-    with outcome(connection, names, interrupted="stopped; the job may have been made") as display:
-        spec = _spec(*(content, styles, recipe, parts, names), title=title, priority=priority, format=format)
+    with outcome(
+        connection, names, interrupted="stopped; the job may have been created, see `impasto jobs`"
+    ) as display:
+        spec = _spec(
+            *(content, styles, recipe, parts, names),
+            title=title,
+            priority=priority,
+            format=format,
+            previews=preview_options.wanted(),
+        )
         check_inputs(spec.files())
         submit(spec, connection, display)
 
 
-@app.command(epilog=EPILOG)
+@app.command(epilog=EPILOG, cls=PlainCommand)
 @grouped
 def texture(
     styles: Styles,
@@ -189,13 +191,14 @@ def texture(
     kept: Kept,
     run: Run,
     recipe: PaintedTexture,
+    preview_options: PreviewOptions,
     format: Format = None,
     shares: Shares = None,
     title: Title = None,
     priority: Priority = None,
     keep_running: KeepRunning = False,
 ) -> None:
-    """Make a texture in the manner of the painting STYLE, of any size, without a photograph."""
+    """Paint a texture of any size in the style of the painting STYLE, without a photograph."""
     names = {"spec.start_image": f"--start {recipe.start_image}"}
     with outcome(run, names) as display:
         output = _output(out, kept, format)
@@ -208,19 +211,21 @@ def texture(
             title=title,
             priority=priority,
             format=stored(output.format),
+            previews=preview_options.wanted(),
         )
         output.check(spec.files())
         paint(spec, output, run, display, keep_running=keep_running)
 
 
-@app.command(epilog=EPILOG)
+@app.command(epilog=EPILOG, cls=PlainCommand)
 @grouped
 def again(
     result: Annotated[
         Path,
         typer.Argument(
             metavar="RESULT",
-            help="A picture of Impasto's (PNG or TIFF), or its sidecar (JSON).",
+            parser=file_name,
+            help="A picture that Impasto painted (PNG or TIFF), or its sidecar (JSON).",
             show_default=False,
         ),
     ],
@@ -228,7 +233,8 @@ def again(
         list[Path],
         typer.Argument(
             metavar="CONTENT STYLE",
-            help="The images it was painted from, in their order; for a texture the styles alone.",
+            parser=file_name,
+            help="The files from which RESULT was painted, in their order; of a texture the styles only.",
             show_default=False,
         ),
     ],
@@ -236,13 +242,15 @@ def again(
     kept: Kept,
     run: Run,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Paint even if these are not the images it was painted from.")
+        bool,
+        option("--anyway", help="Paint even if the files differ from those of RESULT. Default: no."),
     ] = False,
     strict: Annotated[
         bool,
-        typer.Option(
+        option(
             "--strict",
-            help="Refuse a server unlike the one that painted it, and fail if the new picture differs.",
+            help="Refuse a server that differs from the one that painted RESULT, and fail if the new picture "
+            "differs. Default: no.",
         ),
     ] = False,
     format: FormatAgain = None,
@@ -250,23 +258,23 @@ def again(
     region: RegionsAgain = None,
     selection: SelectionAgain = None,
 ) -> None:
-    """Paint the picture RESULT again, as it says that it was made, and compare the two."""
+    """Paint RESULT again, as its record says it was made, and compare the two pictures."""
     names: dict[str, str] = {}
     with outcome(run, names) as display:
         regions = [parse_region(text) for text in region or ()]
         output = _output(out, kept, format)
-        output.check([result, *images, start, *_masks(regions), selection])
+        output.check(_files_again(result, images, start, regions, selection))
         given = Given(images, start, regions, selection)
         paint_again(result, given, output, run, display, names, format=format, anyway=anyway, strict=strict)
 
 
-@app.command(epilog=EPILOG)
+@app.command(epilog=EPILOG, cls=PlainCommand)
 @grouped
 def demo(
     recipe: Tried,
     kept: Kept,
     run: Run,
-    out: Out = Path("impasto-demo.png"),
+    out: DemoOut = Path("impasto-demo.png"),
     format: Format = None,
 ) -> None:
     """Paint an astronaut in the style of Van Gogh's The Starry Night; both come with Impasto."""
@@ -285,13 +293,11 @@ def demo(
         paint(spec, output, run, display)
 
 
-@app.command(epilog=EPILOG)
+@app.command(epilog=EPILOG, cls=PlainCommand)
 @grouped
 def info(run: Run) -> None:
-    """Say what a server is: its devices, feature network and limits."""
+    """Print the devices, the feature network and the limits of a server."""
     with outcome(run, {}, interrupted="stopped") as display, serving(run, display) as address:
-        from impasto.cli.terminal import plain, print_json, server_table
-
         with connected(run, address(), timeout=run.timeout) as client:
             said = client.info() if run.server else info_once_ready(client, client.timeout)
         display.close()
@@ -304,7 +310,7 @@ def info(run: Run) -> None:
 jobs.add_commands(app, EPILOG)
 app.add_typer(plugin.app, name="plugin")
 
-# What is noted in `names` is what the user calls the fields of the request.
+# `names` gets the user's names for the fields of the request: the files and options on the command line.
 
 
 def _spec(
@@ -317,11 +323,12 @@ def _spec(
     title: str | None,
     priority: int | None,
     format: StoredFormat | None,
+    previews: Previews | None,
 ) -> Spec:
     names |= {"spec.content": content, "spec.start_image": f"--start {recipe.start_image}"}
     regions = [parse_region(text) for text in parts.region or ()]
     return Spec(
-        parse_image(content),
+        parse_image(content, "CONTENT"),
         _styles(styles, parts.shares, names),
         Recipe(**recipe.settings(names)),
         start_image=recipe.start_image,
@@ -330,6 +337,7 @@ def _spec(
         title=title,
         priority=priority,
         format=format,
+        previews=previews,
     )
 
 
@@ -342,7 +350,7 @@ def _styles(texts: Sequence[str], shares: str | None, names: dict[str, str]) -> 
         names[f"spec.styles[{i}]"] = text
         names[f"spec.styles[{i}].weight"] = f"--shares {shares}: the share of {text}"
     return [
-        Style(parse_image(text), share)
+        Style(parse_image(text, "STYLE"), share)
         for text, share in zip(texts, parse_shares(shares, len(texts)), strict=True)
     ]
 
@@ -352,12 +360,28 @@ def _regions(options: Sequence[RegionOption], count: int, names: dict[str, str])
     for i, region in enumerate(options):
         style = 1 if region.style is None else region.style
         if not 1 <= style <= count:
-            raise InvalidRequest(f"--region {region.mask}: there is no style {style}; give 1 to {count}")
+            there = "there is only 1 style" if count == 1 else f"there are {counted(count, 'style')}"
+            raise InvalidRequest(
+                f"--region {region.mask},style={style}: {there}; give "
+                f"{'style=1' if count == 1 else f'style=1 to style={count}'}"
+            )
         names[f"spec.regions[{i}]"] = f"--region {region.mask}"
         names[f"spec.regions[{i}].style_mask"] = f"--region {region.mask},style-mask={region.style_mask}"
         regions.append(Region(region.mask, style - 1, region.style_mask))
     return regions
 
 
-def _masks(options: Sequence[RegionOption]) -> list[Path | None]:
-    return [mask for region in options for mask in (region.mask, region.style_mask)]
+def _files_again(
+    result: Path,
+    images: Sequence[Path],
+    start: Path | None,
+    regions: Sequence[RegionOption],
+    selection: Path | None,
+) -> list[Input]:
+    """Returns the files to read, each with the option that names it."""
+    given: list[tuple[str, Path | None]] = [("", result), *(("", image) for image in images)]
+    given += [("--start ", start), ("--selection ", selection)]
+    for region in regions:
+        given.append(("--region ", region.mask))
+        given.append((f"--region {region.mask},style-mask=", region.style_mask))
+    return [(option, file) for option, file in given if file is not None]

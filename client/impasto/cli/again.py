@@ -1,4 +1,4 @@
-"""`impasto again`: a picture painted once more, from what it says about its making."""
+"""`impasto again`: paints a picture once more, by the record of how it was made."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from impasto import png, tiff
-from impasto.cli.options import RegionOption, Run
+from impasto.cli.options import Run
 from impasto.cli.output import Output
 from impasto.cli.running import info_once_ready, paint
 from impasto.cli.spec import Spec
+from impasto.cli.values import RegionOption
+from impasto.cli.words import counted
 from impasto.errors import FailedPrecondition, ImpastoError, InvalidRequest
 from impasto.files import read_whole
 from impasto.formats import LOSSY, FileFormat, stored
@@ -28,18 +30,18 @@ if TYPE_CHECKING:
     from impasto.client import Client
 
 PATIENCE = 60.0
-"""Seconds that a server is given to load its feature network before it counts as unknown."""
+"""Seconds to wait until the server has loaded its feature network and can name it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """The files that are said to be those a picture was painted from.
+    """The files that the user gave as those from which a picture was painted.
 
     Attributes:
-        images: the content, unless it is a texture, and the styles.
-        start: the picture it started from, if it did.
-        regions: the masks of its regions.
-        selection: the mask of its selection, if it had one.
+        images: the content, if it is no texture, and the styles.
+        start: the picture that the painting started from, if it is given.
+        regions: the masks of the regions.
+        selection: the mask of the selection, if it is given.
     """
 
     images: Sequence[Path]
@@ -60,19 +62,20 @@ def paint_again(
     anyway: bool,
     strict: bool,
 ) -> None:
-    """Paints the picture `result` again and says whether it comes out the same.
+    """Paints the picture `result` again and says whether the new picture is the same.
 
     Args:
-        names: is told what the user calls the fields of the request.
-        format: how the picture is to be written; None for as its file's name says, with as many bits per
-            channel as it had.
-        anyway: go on with images other than those it was painted from.
-        strict: refuse a server unlike the one that painted it, and fail if the new picture differs.
+        names: gets the user's names for fields of the request.
+        format: format of the new picture; None for the one of its name's ending, with as many bits per
+            channel as `result`.
+        anyway: whether to paint although files differ from those of `result`.
+        strict: whether to refuse a server that differs from the one that painted `result`, and to fail if the
+            new picture differs.
 
     Raises:
-        InvalidRequest: it does not say how it was made, or the files given are not those.
-        FailedPrecondition: strict, and the server is unlike the one that painted it.
-        ImpastoError: painting failed, or, if strict, the new picture differs.
+        InvalidRequest: `result` has no record of how it was made, or the files are not those of the record.
+        FailedPrecondition: `strict`, and the server differs.
+        ImpastoError: the painting failed, or `strict` and the new picture differs.
     """
     data = read_whole(result)
     try:
@@ -90,7 +93,9 @@ def paint_again(
     else:
         spec = dataclasses.replace(spec, format=stored(format))
     if mismatches and not anyway:
-        raise InvalidRequest(f"{'; '.join(mismatches)}; --anyway paints all the same")
+        raise InvalidRequest(
+            f"{'; '.join(mismatches)}; give the right files, or --anyway to paint with these"
+        )
     for mismatch in mismatches:
         display.warning(mismatch)
 
@@ -98,23 +103,22 @@ def paint_again(
         differences = "; ".join(provenance.differences(info_once_ready(client, run.timeout or PATIENCE)))
         if differences and strict:
             raise FailedPrecondition(
-                f"{result} may come out otherwise here: {differences}; leave out --strict to paint all "
-                "the same"
+                f"the new picture may differ from {result}: {differences}; leave out --strict to paint anyway"
             )
         if differences:
-            display.warning(f"{result} may come out otherwise here: {differences}")
+            display.warning(f"the new picture may differ from {result}: {differences}")
 
     if provenance.weights == "builtin" and run.server is None and run.weights is None:
         run = dataclasses.replace(run, weights="builtin")
     if before is None and strict:
-        display.warning(f"the new picture is not compared: {result} has no pixels that can be read here")
+        display.warning(f"the new picture is not compared: the pixels of {result} cannot be read")
     picture = paint(spec, output, run, display, look_at=look_at)
     if before is not None and (now := _decoded(picture.data)) is not None:
         difference = _largest_difference(before, now)
         lossy = output.format if output.format in LOSSY else None
         display.compared(str(output.picture), str(result), difference, lossy)
         if difference != 0:
-            with contextlib.suppress(ValueError):  # The new picture need not say how it was made.
+            with contextlib.suppress(ValueError):  # The new picture may have no record.
                 for change in provenance.changes(read(picture.data)):
                     display.note(change)
         if strict and difference != 0:
@@ -125,10 +129,10 @@ def paint_again(
 def _spec(
     result: Path, provenance: Provenance, given: Given, names: dict[str, str]
 ) -> tuple[Spec, list[str]]:
-    """What to paint, and for each file that is not the recorded one a sentence that says so.
+    """Returns what to paint, and a clause for each file that differs from the record.
 
     Raises:
-        InvalidRequest: there are more or fewer files than the picture was painted from.
+        InvalidRequest: there are more or fewer files than in the record.
     """
     _check_parts(result, provenance, given)
     mismatches = []
@@ -139,8 +143,8 @@ def _spec(
         digest = hashlib.sha256(data).hexdigest()
         if digest != recorded:
             mismatches.append(
-                f"{file} is not the {part} that {result} was painted from: its SHA-256 is {digest}, "
-                f"recorded is {recorded}"
+                f"{file} is not the {part} from which {result} was painted: its SHA-256 is {digest}, but "
+                f"{recorded} is recorded"
             )
         return data
 
@@ -184,49 +188,52 @@ def _spec(
 
 
 def _check_parts(result: Path, provenance: Provenance, given: Given) -> None:
-    from impasto.cli.terminal import counted
-
     texture = provenance.content_sha256 is None
     styles = counted(len(provenance.styles), "style")
     needed = len(provenance.styles) + (not texture)
     if len(given.images) != needed:
-        made_from = f"{styles} alone" if texture else f"a content and {styles}"
-        raise InvalidRequest(f"{result} was painted from {made_from}; give {needed}, not {len(given.images)}")
+        made_from = f"{styles} and no content" if texture else f"a content and {styles}"
+        raise InvalidRequest(
+            f"{result} was painted from {made_from}; give {counted(needed, 'file')}, not {len(given.images)}"
+        )
     for option, part, file, digest in (
         ("--start", "a start image", given.start, provenance.start_image_sha256),
         ("--selection", "a selection", given.selection, provenance.selection_sha256),
     ):
         if digest is not None and file is None:
             raise InvalidRequest(
-                f"{result} was painted with {part}; give it with {option} (SHA-256 {digest})"
+                f"{result} was painted with {part}; give its file with {option} (SHA-256 {digest})"
             )
         if digest is None and file is not None:
             raise InvalidRequest(f"{result} was painted without {part}; leave out {option}")
     if len(given.regions) != len(provenance.regions):
         raise InvalidRequest(
-            f"{result} was painted with {counted(len(provenance.regions), 'region')}; give --region for "
-            f"each, in their order, not {counted(len(given.regions), 'time')}"
+            f"{result} was painted with {counted(len(provenance.regions), 'region')}, but --region is given "
+            f"{counted(len(given.regions), 'time')}; give it once for each region, in their order"
         )
     for number, (masks, region) in enumerate(zip(given.regions, provenance.regions, strict=True), 1):
         if masks.style not in (None, region.style + 1):
             raise InvalidRequest(
-                f"region {number} of {result} is in style {region.style + 1}, not {masks.style}; "
-                "leave out style="
+                f"--region {masks.mask}: region {number} of {result} has style {region.style + 1}, not "
+                f"{masks.style}; leave out style="
             )
         if (masks.style_mask is None) != (region.style_mask_sha256 is None):
             without, remedy = ("", "give") if masks.style_mask is None else ("out", "leave out")
             raise InvalidRequest(
-                f"region {number} of {result} was painted with{without} a style mask; {remedy} style-mask="
+                f"--region {masks.mask}: region {number} of {result} was painted with{without} a style mask; "
+                f"{remedy} style-mask="
             )
 
 
 def _decoded(data: bytes) -> tuple[Image, Image] | None:
-    """The higher and the lower bytes of the samples, see `png.halves`; of a TIFF with 8 bits twice the same.
+    """Decodes a picture to the higher and the lower bytes of its samples, see `png.halves`.
 
-    None for a sidecar, and for a TIFF of 16 bits, of which Pillow would make 8.
+    Returns:
+        The same picture twice for a TIFF with 8 bits. None for a sidecar, and for a TIFF with 16 bits, which
+        Pillow would read as 8 bits.
 
     Raises:
-        ValueError: it is damaged; the message is a clause that goes on from the file's name.
+        ValueError: the picture is damaged; the message is a clause that follows the file's name.
     """
     try:
         if tiff.depth(data) == 8:
@@ -239,11 +246,11 @@ def _decoded(data: bytes) -> tuple[Image, Image] | None:
 
 
 def _largest_difference(one: tuple[Image, Image], other: tuple[Image, Image]) -> int | None:
-    """By how many grey levels (of 255) two pictures differ at most; None if their sizes do."""
+    """Returns the largest difference of two pictures in grey levels (of 255); None if their sizes differ."""
     if one[0].size != other[0].size:
         return None
     high, low = (_difference_in_8_bits(*halves) for halves in zip(one, other, strict=True))
-    # What the higher bytes leave open of 16 bits is less than a level.
+    # With 16 bits the lower bytes differ by less than a level.
     sixteen = one[0] is not one[1] or other[0] is not other[1]
     return high + 1 if sixteen and low else high
 

@@ -1,4 +1,4 @@
-"""The painting of a picture as a film: an animated WebP."""
+"""The film of a painting: an animated WebP of its previews."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ MAX_SIDE = 800
 LENGTH = 6.0
 """Seconds from the first preview to the finished picture, if there are enough previews."""
 SLOWEST = 0.25
+"""Seconds for which a preview is shown at most."""
 HOLD = 1.5
-"""Seconds that the finished picture is held."""
+"""Seconds for which the finished picture is shown."""
 
 
 class Film:
-    """Collects previews, evenly thinned out if they become many, and writes the film."""
+    """Collects previews and makes a film of them. Keeps at most `MAX_FRAMES`, at equal distances."""
 
     def __init__(self) -> None:
         self._previews: list[Preview] = []
@@ -29,7 +30,7 @@ class Film:
         self._seen = 0
 
     def add(self, preview: Preview) -> None:
-        """Takes the next preview."""
+        """Adds the next preview."""
         if self._seen % self._every == 0:
             self._previews.append(preview)
         self._seen += 1
@@ -38,7 +39,7 @@ class Film:
             self._every *= 2
 
     def webp(self, picture: Picture) -> bytes:
-        """The film, which ends with the finished picture: frames in its size, at most `MAX_SIDE`, in sRGB."""
+        """Returns the film. Frames are in sRGB, at most `MAX_SIDE` pixels; the last is the picture."""
         from PIL import Image
 
         last = in_srgb(picture.image)
@@ -65,11 +66,11 @@ class Film:
 
 
 def in_srgb(image: Image) -> Image:
-    """A picture as previews are: opaque, of 8 bits, in sRGB, whatever its profile says its colours are."""
+    """Converts a picture to what previews are: opaque, 8 bits per channel, sRGB."""
     from PIL import ImageCms
 
     if image.mode.startswith("I"):
-        # Pillow's own conversion makes nearly all of a 16-bit picture white.
+        # Pillow's own conversion would turn most of a 16-bit picture white.
         profile = image.info.get("icc_profile")
         image = image.convert("I").point(lambda level: level * (1 / 257) + 0.5).convert("L")
         image.info["icc_profile"] = profile
@@ -82,6 +83,6 @@ def in_srgb(image: Image) -> Image:
         srgb = ImageCms.createProfile("sRGB")
         converted = ImageCms.profileToProfile(colours, own, srgb, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError):
-        # A profile that is damaged, or of other colours than these, says nothing.
+        # A profile that is damaged or belongs to another colour space is ignored.
         return colours.convert("RGB")
     return converted if converted is not None else colours.convert("RGB")

@@ -1,4 +1,4 @@
-"""Options that several commands share, which a command takes as one parameter."""
+"""Lets a command take a group of options as one parameter."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, Protocol, get_type_hints, runtime_checkable
 
 @runtime_checkable
 class Options(Protocol):
-    """Options that a command takes as one value."""
+    """A group of options that a command takes as one value."""
 
     def parameters(self) -> list[inspect.Parameter]:
-        """A parameter for each option, as Typer reads it."""
+        """Returns a parameter for each option, in the form that Typer reads."""
 
     def taken(self, values: dict[str, Any]) -> Any:
-        """The value; takes what was given of the options, by their parameters' names, out of `values`."""
+        """Returns the group's value. Removes its options from `values`, by their parameters' names."""
 
 
 class _DataclassOptions:
-    """An option for each field of a dataclass."""
+    """The options of a dataclass: one for each field."""
 
     def __init__(self, kind: Any) -> None:
         self._kind = kind
@@ -43,12 +43,14 @@ class _DataclassOptions:
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes several options in place of some of its parameters: in place of one that is a
-    dataclass, an option for each of its fields; in place of one that is annotated with `Options`, those.
+    """Returns the command with some parameters replaced by options.
+
+    A parameter whose type is a dataclass becomes an option for each field. A parameter that is annotated with
+    `Options` becomes those options.
     """
     parameters: list[inspect.Parameter] = []
     groups: dict[str, Options] = {}
-    # Not `get_type_hints`: on Python 3.10 that hides the options whose default is None.
+    # On Python 3.10 `get_type_hints` would hide the options whose default is None.
     signature = inspect.signature(command, eval_str=True)
     for name, parameter in signature.parameters.items():
         options = _options(parameter.annotation)
@@ -64,7 +66,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         command(**values, **whole)
 
     ungrouped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    # Typer asks for the type hints too, and would be told those of the command.
+    # Typer also reads the type hints, and would get those of `command`.
     del ungrouped.__wrapped__
     ungrouped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return ungrouped

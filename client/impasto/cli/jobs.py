@@ -1,4 +1,4 @@
-"""The commands about jobs that there are, and about what a server keeps."""
+"""The commands for jobs that exist, and for the images and styles of a server."""
 
 from __future__ import annotations
 
@@ -8,71 +8,84 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from impasto import tiff
 from impasto.cli.grouped import grouped
+from impasto.cli.json_lines import plain, print_json
+from impasto.cli.keeping import lost_transparency
 from impasto.cli.options import (
+    ENDINGS,
     Connection,
+    FormatOfResult,
     JobName,
     Kept,
+    NewPreviewOptions,
+    NewPriority,
+    NewTitle,
     OutIfAny,
-    PreviewInterval,
-    PreviewSide,
-    Priority,
     Quiet,
-    Title,
+    option,
 )
 from impasto.cli.output import Output, check_inputs, check_output, format_of, write
+from impasto.cli.plain_help import PlainCommand
 from impasto.cli.recipe_options import Steered
 from impasto.cli.running import connected, follow, named_server, outcome
 from impasto.cli.signals import exit_code_of
-from impasto.errors import InvalidRequest, NotFound, Unavailable
+from impasto.cli.tables import jobs_table, short_names, styles_table
+from impasto.cli.values import file_name, folder_name, one_of
+from impasto.cli.words import say
+from impasto.errors import ImpastoError, InvalidRequest, NotFound, Unavailable
 from impasto.files import write_whole
-from impasto.recipe import Previews
+from impasto.formats import coding
+from impasto.png import is_transparent
 
 if TYPE_CHECKING:
     from impasto.cli.terminal import Display
     from impasto.client import Client
+    from impasto.formats import FileFormat
     from impasto.job import Job
+    from impasto.picture import CodedImage
 
 REFRESH = 1.0
-"""Seconds between two looks at the jobs."""
+"""Seconds between two requests for the jobs, while the table is live."""
 SHOWN = 5
-"""Names that an error shows at most."""
-
-Coding = Literal["png", "png16", "tiff", "jpeg", "webp"]
+"""Number of names that an error shows at most."""
+STATES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 
 
 def add_commands(app: typer.Typer, epilog: str) -> None:
-    """Adds them to the command line."""
+    """Adds the commands to the command line."""
     for command in (jobs, watch, steer, pause, resume, cancel, delete, get, styles, upload):
-        app.command(epilog=epilog)(grouped(command))
+        app.command(epilog=epilog, cls=PlainCommand)(grouped(command))
 
 
 def jobs(
     connection: Connection,
     state: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--state",
-            metavar="queued|running|paused|succeeded|failed|cancelled",
-            help="Only jobs in this state. Repeat it for several.",
+            metavar="STATE",
+            parser=one_of(STATES),
+            help=f"State of the jobs to list: {', '.join(STATES[:-1])} or {STATES[-1]}. Repeat the option "
+            "for several states. Default: all jobs.",
         ),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Print the table once, and end.")] = False,
+    once: Annotated[
+        bool, option("--once", help="Print the table once and exit. Default: no on a terminal, else yes.")
+    ] = False,
 ) -> None:
-    """List the jobs, the newest first; on a terminal the table is live until Ctrl-C."""
+    """List the jobs, newest first. On a terminal the table is live until Ctrl-C."""
     from rich.console import Console
     from rich.live import Live
-
-    from impasto.cli.terminal import jobs_table, plain, print_json
 
     def look(client: Client) -> list[Job]:
         return list(client.jobs(state or ()))
 
-    with at_server(connection, {"states": "--state"}) as (client, display):
+    with at_server(connection) as (client, display):
         listed = look(client)
         display.close()
         if connection.json:
@@ -80,10 +93,10 @@ def jobs(
                 print_json("job", plain(job))
             return
         console = Console()
-        # Not `is_terminal`: with FORCE_COLOR, which is about colours, it is true of a file as well.
+        # `console.is_terminal` would be wrong: FORCE_COLOR makes it true for a file.
         live = sys.stdout.isatty()
         if once or not live:
-            # Cut off to the width of a terminal that is not there, a name would be of no use.
+            # Without a terminal rich assumes 80 columns and would cut names off.
             console.width = console.width if live else 200
             console.print(jobs_table(listed, _now()))
             return
@@ -92,14 +105,14 @@ def jobs(
             with Live(console=console, auto_refresh=False, transient=False) as live:
                 while True:
                     silent = time.monotonic() - seen
-                    note = f"no contact with the server for {silent:.0f} s" if silent > 2 * REFRESH else ""
+                    note = f"the server has not answered for {silent:.0f} s" if silent > 2 * REFRESH else ""
                     live.update(jobs_table(listed, _now(), note), refresh=True)
                     time.sleep(REFRESH)
                     with contextlib.suppress(Unavailable):
                         listed = look(client)
                         seen = time.monotonic()
         except KeyboardInterrupt as interrupt:
-            # The usual end of a live table: there is nothing to say.
+            # This is how a live table usually ends, so it is no error.
             raise typer.Exit(exit_code_of(interrupt)) from None
 
 
@@ -110,10 +123,10 @@ def watch(
     out: OutIfAny = None,
     quiet: Quiet = False,
 ) -> None:
-    """Watch JOB being painted, and write its result. Ctrl-C only stops watching."""
-    if kept.sidecar and out is None:
-        raise typer.BadParameter("--sidecar is written beside the picture; give --out too")
+    """Watch JOB and write its result. Ctrl-C stops watching; the job continues."""
     with at_server(connection, quiet=quiet) as (client, display):
+        if kept.sidecar and out is None:
+            raise InvalidRequest("--sidecar needs --out: the sidecar is written beside the picture")
         output = Output.at(out, previews=kept.preview_dir, film=kept.animate, sidecar=kept.sidecar)
         output.check([])
         previews = bool(output.film or output.previews or connection.json)
@@ -126,44 +139,39 @@ def steer(
     job: JobName,
     recipe: Steered,
     connection: Connection,
-    title: Title = None,
-    priority: Priority = None,
-    preview_interval: PreviewInterval = None,
-    preview_side: PreviewSide = None,
+    preview_options: NewPreviewOptions,
+    title: NewTitle = None,
+    priority: NewPriority = None,
 ) -> None:
-    """Change how JOB is painted; if it runs, it goes on from the image that it has."""
+    """Change how JOB is painted. A running job continues from its present picture."""
     names: dict[str, str] = {}
     with at_server(connection, names) as (client, display):
         settings = recipe.settings(names, "job.recipe")
-        previews = None
-        if preview_interval is not None or preview_side is not None:
-            previews = Previews(min_interval=preview_interval, max_side=preview_side)
+        previews = preview_options.wanted()
         if not settings and title is None and priority is None and previews is None:
-            raise InvalidRequest("nothing to change; give an option, as --content-weight 0.5")
+            raise InvalidRequest("there is nothing to change; give an option: --content-weight 0.5")
         name = full_name(client, job)
         changed = client.update_job(name, title=title, priority=priority, previews=previews, **settings)
         _say(connection, display, changed, "steered")
 
 
 def pause(job: JobName, connection: Connection) -> None:
-    """Take JOB off its device, or out of the queue, with all its work kept."""
+    """Pause JOB. Its work is kept; `impasto resume` continues it."""
     _move(connection, job, lambda client, name: client.pause(name))
 
 
 def resume(job: JobName, connection: Connection) -> None:
-    """Let JOB go on after a pause."""
+    """Continue JOB after a pause."""
     _move(connection, job, lambda client, name: client.resume(name))
 
 
 def cancel(job: JobName, connection: Connection) -> None:
-    """Cancel JOB."""
+    """Cancel JOB. It cannot be resumed."""
     _move(connection, job, lambda client, name: client.cancel(name))
 
 
 def delete(job: JobName, connection: Connection) -> None:
-    """Delete JOB and its result; cancels it first if need be."""
-    from impasto.cli.terminal import print_json, say
-
+    """Delete JOB and its result. A job that is not finished is cancelled first."""
     with at_server(connection) as (client, display):
         name = full_name(client, job)
         client.delete(name)
@@ -176,40 +184,38 @@ def delete(job: JobName, connection: Connection) -> None:
 
 def get(
     job: JobName,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Where to write the picture.")],
-    connection: Connection,
-    format: Annotated[
-        Coding | None,
-        typer.Option(
-            "--format",
-            metavar="png|png16|tiff|jpeg|webp",
-            help="How to code the result; by default as OUT ends, a PNG with as many bits per channel as the "
-            "result is kept with. A TIFF has as many too.",
+    out: Annotated[
+        Path,
+        option(
+            "--out", "-o", metavar="OUT", parser=file_name, help=f"File to write the picture to. {ENDINGS}"
         ),
-    ] = None,
+    ],
+    connection: Connection,
+    format: FormatOfResult = None,
     preview: Annotated[
-        bool, typer.Option("--preview", help="The newest preview, in place of the result.")
+        bool, option("--preview", help="Write the newest preview instead of the result. Default: no.")
     ] = False,
 ) -> None:
-    """Write the result of JOB."""
-    from impasto.cli.terminal import plain, print_json, say
-
+    """Write the result of JOB to a file."""
     with at_server(connection) as (client, display):
         wanted = format_of(out, format)
         if preview and format is not None:
-            raise InvalidRequest("--format is for results; a preview comes as it is: leave it out")
-        check_output(out)
+            raise InvalidRequest("--format cannot be given together with --preview; leave out one of the two")
+        check_output(out, "--out")
         name = full_name(client, job)
         if preview:
             image = client.download(preview_of=name)
             if image.format != wanted:
-                raise InvalidRequest(f"the preview is a {image.format}; give {out.stem}.{image.format}")
+                raise InvalidRequest(
+                    f"--out {out}: the preview is a {image.format}; give {out.stem}.{image.format}"
+                )
         else:
-            # A PNG that nobody asked more of is the result as it is kept, with all its bits.
-            image = client.download(
-                result_of=name, format=None if format is None and wanted == "png" else wanted
-            )
+            image = _result(client, name, wanted, as_kept=format is None)
         write(out, image.data)
+        if wanted == "jpeg" and not preview:
+            with contextlib.suppress(ImpastoError):
+                if is_transparent(client.download(result_of=name).data):
+                    display.warning(lost_transparency(out))
         display.close()
         if connection.json:
             fields = plain(image)
@@ -219,16 +225,36 @@ def get(
             say(f"{out}: {image.width} × {image.height}")
 
 
+def _result(client: Client, name: str, wanted: FileFormat, *, as_kept: bool) -> CodedImage:
+    """Downloads the result of a job.
+
+    Args:
+        as_kept: whether a PNG or TIFF has as many bits per channel as the server keeps.
+
+    Raises:
+        InvalidRequest: 16 bits per channel are wanted of a TIFF, and the server keeps 8.
+    """
+    if wanted == "png" and as_kept:
+        return client.download(result_of=name)
+    image = client.download(result_of=name, format=coding(wanted) if wanted == "tiff16" else wanted)
+    if wanted == "tiff16" and tiff.depth(image.data) == 8:
+        raise InvalidRequest("--format tiff16: the server keeps the result with 8 bits; give --format tiff")
+    return image
+
+
 def styles(
     connection: Connection,
     save_thumbnails: Annotated[
         Path | None,
-        typer.Option("--save-thumbnails", metavar="DIR", help="Write a small picture of each there."),
+        option(
+            "--save-thumbnails",
+            metavar="FOLDER",
+            parser=folder_name,
+            help="Folder to write a small picture of each style to. Default: none.",
+        ),
     ] = None,
 ) -> None:
-    """List the styles that the server offers by name; paint with one as STYLE styles/NAME."""
-    from impasto.cli.terminal import plain, print_json, styles_table
-
+    """List the server's styles. Paint with one by giving its name as STYLE: styles/NAME."""
     with at_server(connection) as (client, display):
         found = list(client.styles())
         paths: dict[str, str] = {}
@@ -236,12 +262,14 @@ def styles(
             try:
                 save_thumbnails.mkdir(parents=True, exist_ok=True)
                 for style in found:
-                    # The name is the server's: no way out of the folder.
+                    # A server could send a name that leads out of the folder.
                     path = save_thumbnails / f"{Path(style.name).name}.jpg"
                     write_whole(path, style.thumbnail)
                     paths[style.name] = str(path)
             except OSError as error:
-                raise InvalidRequest(f"--save-thumbnails {save_thumbnails}: {error.strerror}") from None
+                raise InvalidRequest(
+                    f"--save-thumbnails {save_thumbnails} cannot be used: {error.strerror}; give another"
+                ) from None
         display.close()
         if not connection.json:
             styles_table(found)
@@ -253,14 +281,20 @@ def styles(
 
 
 def upload(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An image.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            parser=file_name,
+            help="File of the image: PNG, JPEG, WebP or TIFF.",
+            show_default=False,
+        ),
+    ],
     connection: Connection,
 ) -> None:
-    """Send an image once, to be named as sha256:DIGEST in any number of jobs."""
-    from impasto.cli.terminal import print_json, say
-
+    """Upload an image once, for any number of jobs, and print its name sha256:DIGEST."""
     with at_server(connection, {"image": str(file), "data": str(file)}) as (client, display):
-        check_inputs([file])
+        check_inputs([("", file)])
         uploaded = client.upload(file)
         display.close()
         if connection.json:
@@ -273,9 +307,9 @@ def upload(
 def at_server(
     connection: Connection, names: dict[str, str] | None = None, *, quiet: bool = False
 ) -> Iterator[tuple[Client, Display]]:
-    """A client of the server that is named; how the command ends becomes its exit code."""
+    """Gives a client of the named server, and ends the command with its exit code."""
     with (
-        # Nothing of the server's is cancelled by leaving such a command.
+        # Such a command cancels nothing on the server when it is interrupted.
         outcome(connection, {} if names is None else names, quiet=quiet, interrupted="stopped") as display,
         connected(connection, named_server(connection), timeout=connection.timeout) as client,
     ):
@@ -283,34 +317,35 @@ def at_server(
 
 
 def full_name(client: Client, job: str) -> str:
-    """The name of a job that is called by it, by the beginning of its identifier, or "last".
+    """Returns the full name of a job.
+
+    Args:
+        job: the full name, the beginning of the identifier, or "last" for the newest job.
 
     Raises:
         NotFound: there is no such job.
-        InvalidRequest: there are several, or nothing is given.
+        InvalidRequest: there are several such jobs, or `job` is empty.
     """
     if not job.removeprefix("jobs/").strip():
         raise InvalidRequest(
-            "JOB is empty; give a job's name, or the beginning of one, as `impasto jobs` shows it"
+            "JOB is empty; give the name of a job, or its beginning, as `impasto jobs` shows it"
         )
     if job.startswith("jobs/"):
         return job
     if job == "last":
         newest = next(client.jobs(), None)
         if newest is None:
-            raise NotFound("there is no job")
+            raise NotFound("there are no jobs")
         return newest.name
     found = [listed.name for listed in client.jobs() if listed.name.startswith(f"jobs/{job}")]
     if f"jobs/{job}" in found:
         return f"jobs/{job}"
     if not found:
-        raise NotFound(f"there is no job that begins with {job}; `impasto jobs` lists those there are")
+        raise NotFound(f"there is no job whose name begins with {job}; `impasto jobs` lists the jobs")
     if len(found) > 1:
-        from impasto.cli.terminal import short_names
-
         names = short_names(found)
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        raise InvalidRequest(f"{job} may be any of {', '.join(names[:SHOWN])}{more}; give more of the name")
+        raise InvalidRequest(f"JOB {job} could be {', '.join(names[:SHOWN])}{more}; give more of the name")
     return found[0]
 
 
@@ -321,8 +356,6 @@ def _move(connection: Connection, job: str, move: Callable[[Client, str], Job]) 
 
 
 def _say(connection: Connection, display: Display, job: Job, what: str) -> None:
-    from impasto.cli.terminal import plain, print_json, say
-
     display.close()
     if connection.json:
         print_json("job", plain(job))

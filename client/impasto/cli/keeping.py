@@ -1,4 +1,4 @@
-"""What is written when a picture is done: each file by itself, so that one that fails costs no other."""
+"""Writes the files of a finished picture. A file that fails does not keep the others from being written."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 def keep(
     client: Client, picture: Picture, film: Film | None, output: Output, display: Display, *, on_server: bool
 ) -> None:
-    """Writes a picture and what is to be kept with it, and says so.
+    """Writes a picture and the files that belong to it, and shows that it is finished.
 
     Args:
-        film: of its painting, if there is to be one.
-        on_server: the server goes on, and has the result.
+        film: the film of the painting; None for no film.
+        on_server: whether the server keeps the result after this command.
 
     Raises:
-        ImpastoError: something could not be had or written; the message says what was written, and where the
-            picture is.
+        ImpastoError: a file could not be downloaded or written. The message says what was written, and where
+            the picture is.
     """
     file: CodedImage = picture
     coded = coding(output.format)
@@ -61,41 +61,46 @@ def keep(
     if film is not None:
         keep_each("film", output.film, lambda: film.webp(picture))
 
-    if "path" in paths and coded == "jpeg" and png.is_transparent(picture.data):
-        display.warning(
-            f"{output.picture} is over white: a JPEG cannot be transparent, as the picture is; write a "
-            "PNG, TIFF or WebP to keep that"
-        )
+    if output.picture and "path" in paths and coded == "jpeg" and png.is_transparent(picture.data):
+        display.warning(lost_transparency(output.picture))
     if not faults:
         display.finished(picture, file, paths)
         return
-    there = rescued + ([f"written: {', '.join(paths.values())}"] if paths else [])
+    there = rescued + ([f"these files were written: {', '.join(paths.values())}"] if paths else [])
     first = faults[0]
     if type(first) is ImpastoError:
         raise ImpastoError("; ".join([fault.message for fault in faults] + there))
-    # What the server says has words and an exit code of its own.
+    # The server's error has its own words and its own exit code.
     display.warning("; ".join([fault.message for fault in faults[1:]] + there))
     raise first
 
 
+def lost_transparency(file: Path) -> str:
+    """Returns the warning that a JPEG of a transparent picture has a white background."""
+    return (
+        f"{file} has a white background: the picture is transparent, which a JPEG cannot be; write a PNG, "
+        "TIFF or WebP to keep the transparency"
+    )
+
+
 def _sidecar(picture: Picture, path: Path | None) -> bytes:
     if not picture.metadata:
-        raise ImpastoError(f"{path} is not written: the server does not say how it painted")
+        raise ImpastoError(f"{path} is not written: the result does not say how it was made")
     told = dict(picture.metadata)
     if png.depth(picture.data) == 16:
-        # The picture itself shows it; who has only the sidecar could not tell.
+        # The picture shows this itself; the sidecar alone would not.
         told["bits_per_channel"] = 16
     return json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
 def _elsewhere(picture: Picture, file: CodedImage, wanted: Path, on_server: bool) -> str:
-    """Where a picture is that could not be had or written where it was wanted, in a clause."""
+    """Saves a picture that could not be written where it was wanted; returns a clause about where."""
     if on_server:
         job = picture.job.name
-        return f"`impasto get {job} -o FILE` fetches the picture, as long as the server keeps it"
+        return f"fetch the picture with `impasto get {job} -o FILE` while the server keeps it"
     name = wanted.name if coding(file.format) == SUFFIXES[wanted.suffix.lower()] else f"{wanted.stem}.png"
     try:
-        # In a folder of its own: a temporary folder is everybody's.
+        # In a new folder, because other users can read the temporary folder.
         folder = Path(tempfile.mkdtemp(prefix="impasto-"))
         try:
             write_whole(folder / name, file.data)
@@ -103,5 +108,5 @@ def _elsewhere(picture: Picture, file: CodedImage, wanted: Path, on_server: bool
             shutil.rmtree(folder, ignore_errors=True)
             raise
     except OSError:
-        return "nor can a temporary file be written, so the picture is lost"
+        return "a temporary file cannot be written either, so the picture is lost"
     return f"the picture is in {folder / name} instead"

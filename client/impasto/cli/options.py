@@ -1,19 +1,17 @@
-"""The options that several commands share, and what their texts mean."""
+"""The options that several commands share."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import os
-import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import typer
 
-from impasto.errors import InvalidRequest
+from impasto.cli.values import file_name, folder_name, interval, one_of, seconds, whole_number
 from impasto.formats import FILE_FORMATS, FileFormat, StoredFormat
-from impasto.recipe import FIELDS, StyleName, UploadedImage
+from impasto.recipe import Previews
 
 PAINTING, PARTS, LOSSES, KEEPING, RUNNING = (
     "How to paint",
@@ -22,145 +20,181 @@ PAINTING, PARTS, LOSSES, KEEPING, RUNNING = (
     "What to keep",
     "Where to run",
 )
+FORMATS = f"{', '.join(FILE_FORMATS[:-1])} or {FILE_FORMATS[-1]}"
+ENDINGS = "Its ending sets the format: .png, .tif, .jpg or .webp."
 
 
-def _checked_timeout(timeout: float | None) -> float | None:
-    if timeout is not None and math.isnan(timeout):
-        raise typer.BadParameter("nan is no time; give seconds, or inf for never")
-    return timeout
+def option(
+    *names: str,
+    help: str,
+    metavar: str | None = None,
+    parser: Callable[[str], Any] | None = None,
+    panel: str | None = None,
+    environment: str | None = None,
+    hidden: bool = False,
+) -> Any:
+    """Describes an option for Typer. Its help says the default, so Typer does not add it."""
+    return typer.Option(
+        *names,
+        help=help,
+        metavar=metavar,
+        parser=parser,
+        rich_help_panel=panel,
+        envvar=environment,
+        show_default=False,
+        hidden=hidden,
+    )
 
 
 # How to paint.
 
 TextureSize = Annotated[
     str,
-    typer.Option("--size", metavar="WxH", help="Its width and height in pixels.", rich_help_panel=PAINTING),
+    option(
+        "--size",
+        metavar="WxH",
+        help="Width and height of the texture in pixels: 640x480. One number makes a square.",
+        panel=PAINTING,
+    ),
 ]
 
 # Parts and shares.
 
 Shares = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--shares",
         metavar="W,W,…",
-        help="The styles' shares, in their order: 2,1 takes twice as much of the first.",
-        rich_help_panel=PARTS,
+        help="Shares of the styles, in their order: with 2,1 the first style counts twice as much as the "
+        "second. Default: equal shares.",
+        panel=PARTS,
     ),
 ]
 Regions = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--region",
-        metavar="MASK[,style=N][,style-mask=FILE]",
-        help="Paint what is white in MASK in style N (from 1, in the order given; else the first), or in the "
-        "part of it that is white in FILE. Repeat it for each region.",
-        rich_help_panel=PARTS,
+        metavar="MASK…",
+        help="Region that is painted in one style: MASK[,style=N][,style-mask=FILE]. White in MASK marks the "
+        "region. N is the number of the style, from 1; default: 1. White in FILE marks the part of the style "
+        "that is used; default: all. Repeat the option for each region. Default: every style everywhere.",
+        panel=PARTS,
     ),
 ]
 Selection = Annotated[
     Path | None,
-    typer.Option(
+    option(
         "--selection",
         metavar="MASK",
-        help="Paint only what is white in MASK; the rest stays as it is.",
-        rich_help_panel=PARTS,
+        parser=file_name,
+        help="Mask of the part to paint: white marks it. The rest of the photograph stays as it is. Default: "
+        "the whole photograph.",
+        panel=PARTS,
     ),
 ]
 
 StartAgain = Annotated[
     Path | None,
-    typer.Option(
-        "--start", metavar="FILE", help="The picture it started from, if it did.", rich_help_panel=PARTS
+    option(
+        "--start",
+        metavar="FILE",
+        parser=file_name,
+        help="Picture from which the painting of RESULT started. Required if it started from one.",
+        panel=PARTS,
     ),
 ]
 RegionsAgain = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--region",
-        metavar="MASK[,style-mask=FILE]",
-        help="The masks of its regions, in their order, if it had any.",
-        rich_help_panel=PARTS,
+        metavar="MASK…",
+        help="Masks of a region of RESULT: MASK[,style-mask=FILE]. Repeat the option for each region, in "
+        "their order. Required if it has regions.",
+        panel=PARTS,
     ),
 ]
 SelectionAgain = Annotated[
     Path | None,
-    typer.Option(
-        "--selection", metavar="MASK", help="The mask of its selection, if it had one.", rich_help_panel=PARTS
+    option(
+        "--selection",
+        metavar="MASK",
+        parser=file_name,
+        help="Mask of the selection of RESULT. Required if it has one.",
+        panel=PARTS,
     ),
 ]
 
 
 # What to keep.
 
-Out = Annotated[
-    Path,
-    typer.Option(
-        "--out",
-        "-o",
-        metavar="OUT.png",
-        help="Where to write the picture: a PNG, TIFF, JPEG or WebP, as its name ends.",
-        rich_help_panel=KEEPING,
-    ),
-]
+
+def _out(help: str) -> Any:
+    return option("--out", "-o", metavar="OUT", parser=file_name, help=help, panel=KEEPING)
+
+
+def _format(help: str, words: tuple[str, ...] = FILE_FORMATS) -> Any:
+    return option("--format", metavar="FORMAT", parser=one_of(words), help=help, panel=KEEPING)
+
+
+Out = Annotated[Path, _out(f"File to write the picture to. {ENDINGS}")]
+DemoOut = Annotated[Path, _out(f"File to write the picture to. {ENDINGS} Default: impasto-demo.png.")]
 OutIfAny = Annotated[
-    Path | None,
-    typer.Option(
-        "--out", "-o", metavar="OUT.png", help="Where to write the picture.", rich_help_panel=KEEPING
-    ),
+    Path | None, _out(f"File to write the picture to. {ENDINGS} Default: none; the picture is not written.")
 ]
 Format = Annotated[
     FileFormat | None,
-    typer.Option(
-        "--format",
-        metavar="|".join(FILE_FORMATS),
-        help="How to write the picture; by default as OUT ends, with 8 bits per channel. png16 and tiff16 "
-        "have 16.",
-        rich_help_panel=KEEPING,
+    _format(
+        f"Format of the picture: {FORMATS}. png16 and tiff16 have 16 bits per channel. Default: by the "
+        "ending of OUT, with 8 bits per channel."
     ),
 ]
 FormatAgain = Annotated[
     FileFormat | None,
-    typer.Option(
-        "--format",
-        metavar="|".join(FILE_FORMATS),
-        help="How to write the picture; by default as OUT ends, with as many bits per channel as RESULT has.",
-        rich_help_panel=KEEPING,
+    _format(
+        f"Format of the picture: {FORMATS}. Default: by the ending of OUT, with as many bits per channel as "
+        "RESULT."
     ),
 ]
-ResultFormat = Annotated[
+FormatOfResult = Annotated[
+    FileFormat | None,
+    _format(
+        f"Format of the picture: {FORMATS}. Default: by the ending of OUT, with as many bits per channel as "
+        "the server keeps."
+    ),
+]
+FormatOnServer = Annotated[
     StoredFormat | None,
-    typer.Option(
-        "--format",
-        metavar="png|png16",
-        help="What the result is kept as on the server [default: png]; png16 has 16 bits per channel.",
-        rich_help_panel=KEEPING,
+    _format(
+        "Format in which the server keeps the result: png, or png16 with 16 bits per channel. Default: png.",
+        ("png", "png16"),
     ),
 ]
 Sidecar = Annotated[
     bool,
-    typer.Option(
+    option(
         "--sidecar",
-        help="Write how the picture was made beside it too, as OUT.json.",
-        rich_help_panel=KEEPING,
+        help="Write OUT.json too, which says how the picture was made. Default: no.",
+        panel=KEEPING,
     ),
 ]
 PreviewDir = Annotated[
     Path | None,
-    typer.Option(
+    option(
         "--preview-dir",
-        metavar="DIR",
-        help="Keep every preview in this folder, numbered.",
-        rich_help_panel=KEEPING,
+        metavar="FOLDER",
+        parser=folder_name,
+        help="Folder in which every preview is kept, numbered from 0001. Default: none.",
+        panel=KEEPING,
     ),
 ]
 Animate = Annotated[
     Path | None,
-    typer.Option(
+    option(
         "--animate",
         metavar="FILE.webp",
-        help="Write the painting of the picture as a film.",
-        rich_help_panel=KEEPING,
+        parser=file_name,
+        help="File to write a film of the painting to, an animated WebP. Default: none.",
+        panel=KEEPING,
     ),
 ]
 
@@ -168,186 +202,172 @@ Animate = Annotated[
 
 Server = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--server",
-        metavar="HOST:PORT",
-        envvar="IMPASTO_SERVER",
-        help="The server that paints. Without one, a private server is started for this call.",
-        rich_help_panel=RUNNING,
+        metavar="ADDRESS",
+        environment="IMPASTO_SERVER",
+        help="Address of the server that paints: HOST:PORT. Default: none; a private server is started for "
+        "this command.",
+        panel=RUNNING,
     ),
 ]
 NamedServer = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--server",
-        metavar="HOST:PORT",
-        envvar="IMPASTO_SERVER",
-        help="The server that has the jobs.",
-        rich_help_panel=RUNNING,
+        metavar="ADDRESS",
+        environment="IMPASTO_SERVER",
+        help="Address of the server that has the jobs: HOST:PORT. Required, here or in IMPASTO_SERVER.",
+        panel=RUNNING,
     ),
 ]
 UseTls = Annotated[
     bool,
-    typer.Option(
+    option(
         "--tls",
-        envvar="IMPASTO_TLS",
-        help="Connect with TLS, and trust what the system trusts.",
-        rich_help_panel=RUNNING,
+        environment="IMPASTO_TLS",
+        help="Connect with TLS and trust the certificates that this system trusts. Default: no.",
+        panel=RUNNING,
     ),
 ]
 Ca = Annotated[
     Path | None,
-    typer.Option(
+    option(
         "--ca",
         metavar="FILE",
-        envvar="IMPASTO_CA",
-        help="Connect with TLS, and trust the certificates in this file (PEM).",
-        rich_help_panel=RUNNING,
+        parser=file_name,
+        environment="IMPASTO_CA",
+        help="Connect with TLS and trust the certificates in this PEM file. Default: none.",
+        panel=RUNNING,
     ),
 ]
 Cert = Annotated[
     Path | None,
-    typer.Option(
+    option(
         "--cert",
         metavar="FILE",
-        envvar="IMPASTO_CERT",
-        help="Own certificate (PEM), for a server that asks for one.",
-        rich_help_panel=RUNNING,
+        parser=file_name,
+        environment="IMPASTO_CERT",
+        help="Certificate to show to a server that asks for one, a PEM file. Default: none.",
+        panel=RUNNING,
     ),
 ]
 Key = Annotated[
     Path | None,
-    typer.Option(
+    option(
         "--key",
         metavar="FILE",
-        envvar="IMPASTO_KEY",
-        help="The private key of --cert (PEM).",
-        rich_help_panel=RUNNING,
+        parser=file_name,
+        environment="IMPASTO_KEY",
+        help="Private key of --cert, a PEM file. Default: none.",
+        panel=RUNNING,
     ),
 ]
 TokenFile = Annotated[
     Path | None,
-    typer.Option(
+    option(
         "--token-file",
         metavar="FILE",
-        envvar="IMPASTO_TOKEN_FILE",
-        help="File that has the token to show to the server; else IMPASTO_TOKEN is shown, if it is set.",
-        rich_help_panel=RUNNING,
+        parser=file_name,
+        environment="IMPASTO_TOKEN_FILE",
+        help="File with the token to send to the server. Default: the token in IMPASTO_TOKEN, if it is set.",
+        panel=RUNNING,
     ),
 ]
 PlaintextToken = Annotated[
     bool,
-    typer.Option(
+    option(
         "--allow-plaintext-token",
-        help="Send the token without TLS, over a network that is protected itself.",
-        rich_help_panel=RUNNING,
+        help="Send the token without TLS; safe only in a protected network. Default: no.",
+        panel=RUNNING,
     ),
 ]
 KeepRunning = Annotated[
     bool,
-    typer.Option(
+    option(
         "--keep-running",
-        help="Let the job go on when this command ends, however it does; `impasto watch` comes back to it.",
-        rich_help_panel=RUNNING,
+        help="Let the job continue on the server when this command ends early; `impasto watch` returns to "
+        "it. Default: no.",
+        panel=RUNNING,
     ),
 ]
-Title = Annotated[
-    str | None,
-    typer.Option("--title", metavar="TEXT", help="What lists call the job.", rich_help_panel=RUNNING),
-]
-Priority = Annotated[
-    int | None,
-    typer.Option(
-        "--priority",
-        metavar="N",
-        help="Among one's own jobs higher goes first, -100 to 100.",
-        rich_help_panel=RUNNING,
-    ),
-]
-PreviewInterval = Annotated[
-    float | None,
-    typer.Option(
-        "--preview-interval",
-        metavar="SECONDS",
-        help="Shortest time between two previews.",
-        rich_help_panel=RUNNING,
-    ),
-]
-PreviewSide = Annotated[
-    int | None,
-    typer.Option(
-        "--preview-side",
-        metavar="PIXELS",
-        help="Longer side of the previews at most.",
-        rich_help_panel=RUNNING,
-    ),
-]
+
+
+def _title(default: str) -> Any:
+    help = f"Title of the job in lists. Default: {default}."
+    return option("--title", metavar="TEXT", help=help, panel=RUNNING)
+
+
+def _priority(default: str) -> Any:
+    help = f"Priority among your own jobs, -100 to 100; higher goes first. Default: {default}."
+    parser = whole_number("a whole number: -100 to 100", -100, 100)
+    return option("--priority", metavar="N", parser=parser, help=help, panel=RUNNING)
+
+
+def _preview_interval(default: str) -> Any:
+    help = f"Shortest time between two previews, 0.1 to 60 seconds. Default: {default}."
+    return option("--preview-interval", metavar="SECONDS", parser=interval, help=help, panel=RUNNING)
+
+
+def _preview_side(default: str) -> Any:
+    help = f"Longer side of the previews, at most this many pixels, 16 to 2048. Default: {default}."
+    parser = whole_number("a whole number: 16 to 2048", 16, 2048)
+    return option("--preview-side", metavar="PIXELS", parser=parser, help=help, panel=RUNNING)
+
+
+Title = Annotated[str | None, _title("none")]
+NewTitle = Annotated[str | None, _title("unchanged")]
+Priority = Annotated[int | None, _priority("0")]
+NewPriority = Annotated[int | None, _priority("unchanged")]
 JobName = Annotated[
     str,
     typer.Argument(
         metavar="JOB",
-        help="A job's name or the beginning of it, as `impasto jobs` shows it, or `last` for the newest.",
+        help="Name of the job, the beginning of its name as `impasto jobs` shows it, or `last` for the "
+        "newest job.",
         show_default=False,
     ),
 ]
 Weights = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--weights",
-        metavar="vgg19|builtin|FILE",
-        help="Weights of the feature network of the private server.",
-        rich_help_panel=RUNNING,
+        metavar="NAME|FILE",
+        help="Weights of the private server's feature network: vgg19, builtin, or a file. Default: vgg19 if "
+        "it is on this machine, else builtin.",
+        panel=RUNNING,
     ),
 ]
 Device = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--device",
-        metavar="auto|cpu|cuda:0|mps",
-        help="What the private server paints with.",
-        rich_help_panel=RUNNING,
+        metavar="DEVICE",
+        help="Device that the private server paints with: auto, cpu, cuda:0 or mps. Default: auto, a GPU if "
+        "there is one.",
+        panel=RUNNING,
     ),
 ]
 Timeout = Annotated[
     float | None,
-    typer.Option(
+    option(
         "--timeout",
         metavar="SECONDS",
-        min=0.001,
-        callback=_checked_timeout,
-        help="Give up after so long; inf for never.",
-        rich_help_panel=RUNNING,
+        parser=seconds,
+        help="Give up after this many seconds; inf for no limit. Default: no limit for a painting, 10 "
+        "seconds for an answer of the server.",
+        panel=RUNNING,
     ),
 ]
 Json = Annotated[
-    bool, typer.Option("--json", help="Events as lines of JSON on stdout.", rich_help_panel=RUNNING)
+    bool, option("--json", help="Print events as lines of JSON on stdout. Default: no.", panel=RUNNING)
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Say only what went wrong.", rich_help_panel=RUNNING)
+    bool, option("--quiet", "-q", help="Print errors and warnings only. Default: no.", panel=RUNNING)
 ]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", help="Show the private server's whole log.", rich_help_panel=RUNNING)
+    bool, option("--verbose", help="Print the private server's whole log. Default: no.", panel=RUNNING)
 ]
-
-OPTION_OF_FIELD = {
-    **{f"spec.recipe.{field.wire_name}": field.option for field in FIELDS.values()},
-    "spec.styles": "STYLE",
-    "spec.texture": "--size",
-    "spec.regions": "--region",
-    "spec.selection": "--selection",
-    "spec.result_format": "--format",
-    "title": "--title",
-    "priority": "--priority",
-    "preview.min_interval": "--preview-interval",
-    "preview.max_side": "--preview-side",
-}
-# UpdateJob has the same fields of a job.
-OPTION_OF_FIELD |= {
-    f"job.{field.removeprefix('spec.')}": option
-    for field, option in OPTION_OF_FIELD.items()
-    if field.startswith("spec.recipe.") or not field.startswith("spec.")
-}
-"""What the command line calls a field of the request, by the field's path."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -380,7 +400,7 @@ class Run(Connection):
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """Which parts of a photograph are painted, and how much of each style there is."""
+    """Which parts of a photograph are painted, and the shares of the styles."""
 
     shares: Shares = None
     region: Regions = None
@@ -389,92 +409,30 @@ class Parts:
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """What a painting leaves on disk beside the picture."""
+    """The files that a painting leaves beside the picture."""
 
     sidecar: Sidecar = False
     preview_dir: PreviewDir = None
     animate: Animate = None
 
 
-class RegionOption(NamedTuple):
-    """What `--region` says.
+@dataclasses.dataclass(frozen=True)
+class PreviewOptions:
+    """How often previews are made, and their size."""
 
-    Attributes:
-        mask: where in the content.
-        style: which style, from 1; None if not said.
-        style_mask: where in the style; None for all of it.
-    """
+    preview_interval: Annotated[float | None, _preview_interval("0.25")] = None
+    preview_side: Annotated[int | None, _preview_side("512")] = None
 
-    mask: Path
-    style: int | None
-    style_mask: Path | None
-
-
-# Read from its end, so that a comma, a colon or "=" in a file's name is no matter.
-_REGION = re.compile(
-    r"(?P<mask>.+?)(,style=(?P<style>[0-9]{1,9}))?(,style-mask=(?P<style_mask>.+))?", re.DOTALL
-)
+    def wanted(self) -> Previews | None:
+        """Returns the previews to ask for; None if no option is given."""
+        if self.preview_interval is None and self.preview_side is None:
+            return None
+        return Previews(min_interval=self.preview_interval, max_side=self.preview_side)
 
 
-def parse_region(text: str) -> RegionOption:
-    """What a `--region` means.
+@dataclasses.dataclass(frozen=True)
+class NewPreviewOptions(PreviewOptions):
+    """The same options for a job that exists."""
 
-    Raises:
-        InvalidRequest: it is empty, or says something that is not understood.
-    """
-    found = _REGION.fullmatch(text)
-    if found is None:
-        raise InvalidRequest("--region is empty; give MASK[,style=N][,style-mask=FILE]")
-    for file in (found["mask"], found["style_mask"] or ""):
-        unknown = re.search(r",([\w-]+)=", file)
-        if unknown and not os.path.exists(file):
-            raise InvalidRequest(
-                f"--region {text}: {unknown[1]}= is not understood where it stands, and there is no file "
-                f"{file}; give MASK[,style=N][,style-mask=FILE]"
-            )
-    return RegionOption(
-        Path(found["mask"]),
-        int(found["style"]) if found["style"] else None,
-        Path(found["style_mask"]) if found["style_mask"] else None,
-    )
-
-
-def parse_image(text: str) -> Path | StyleName | UploadedImage:
-    """What a CONTENT or STYLE means: a file, or if there is none a style by name, or an uploaded image.
-
-    Raises:
-        InvalidRequest: it is empty.
-    """
-    if not text:
-        raise InvalidRequest("the name of an image to paint from is empty; give a file")
-    path = Path(text)
-    # Not `Path.exists`, which raises an error for a name that is too long.
-    if not os.path.exists(path):
-        if re.fullmatch("styles/[a-z0-9-]+", text):
-            return StyleName(text)
-        if text.startswith("sha256:"):
-            return UploadedImage(text.removeprefix("sha256:"))
-    return path
-
-
-def parse_shares(text: str | None, count: int) -> list[float | None]:
-    """What `--shares` means for so many styles."""
-    if text is None:
-        return [None] * count
-    try:
-        shares = [float(share) for share in text.split(",")]
-    except ValueError:
-        raise InvalidRequest(f"--shares {text} are not numbers with commas between, as 2,1") from None
-    if len(shares) != count:
-        raise InvalidRequest(
-            f"--shares {text} are {len(shares)}, but the styles are {count}; give each its own"
-        )
-    return list(shares)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """What the `--size` of a texture means: width and height in pixels."""
-    found = re.fullmatch(r"([0-9]{1,20})(?:[x×X]([0-9]{1,20}))?", text)
-    if found is None:
-        raise InvalidRequest(f"--size {text} is no size; give WIDTHxHEIGHT in pixels, as 640x480")
-    return int(found[1]), int(found[2] or found[1])
+    preview_interval: Annotated[float | None, _preview_interval("unchanged")] = None
+    preview_side: Annotated[int | None, _preview_side("unchanged")] = None

@@ -1,4 +1,4 @@
-"""The commands about plugins for host applications."""
+"""The commands for plugins of host applications."""
 
 from __future__ import annotations
 
@@ -10,62 +10,77 @@ from typing import Annotated
 
 import typer
 
-from impasto.cli.plugins import HostName
+from impasto.cli.options import option
+from impasto.cli.plain_help import PlainCommand, PlainGroup
+from impasto.cli.plugins import HOSTS, HostName
+from impasto.cli.values import file_name, folder_name, one_of
+from impasto.cli.words import clean, say
 
 app = typer.Typer(
-    no_args_is_help=True, help="Package Impasto's plugins for Krita and GIMP 3, or install them."
+    cls=PlainGroup, no_args_is_help=True, help="Build or install Impasto's plugins for Krita and GIMP 3."
 )
 
-Host = Annotated[HostName, typer.Argument(metavar="krita|gimp", show_default=False)]
+Host = Annotated[
+    HostName,
+    typer.Argument(
+        metavar="HOST", parser=one_of(HOSTS), help="Host application: krita or gimp.", show_default=False
+    ),
+]
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def build(
     host: Host,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="ZIP", help="Where to write it [default: impasto-HOST.zip]."),
+        option(
+            "--out",
+            "-o",
+            metavar="ZIP",
+            parser=file_name,
+            help="File to write the plugin to. Default: impasto-HOST.zip.",
+        ),
     ] = None,
 ) -> None:
-    """Write a plugin with all that it needs as one zip, for the host's own importer."""
+    """Write a plugin and all that it needs to one zip file, for the importer of the host application."""
     from impasto.cli import plugins
-    from impasto.cli.terminal import say
     from impasto.files import write_whole
 
     out = out or Path(f"impasto-{host}.zip")
-    with _told():
+    with _errors_shown():
         package = plugins.build(host)
         write_whole(out, package)
     say(f"{out}: {len(package):,} bytes")
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def install(
     host: Host,
     to: Annotated[
         Path | None,
-        typer.Option(
-            "--to", metavar="FOLDER", help="Folder of plugins to put it in, instead of the host's own."
+        option(
+            "--to",
+            metavar="FOLDER",
+            parser=folder_name,
+            help="Folder of plugins to install into. Default: the folder of the host application.",
         ),
     ] = None,
 ) -> None:
-    """Put a plugin where its host looks for it, in place of an earlier version."""
+    """Install a plugin where the host application finds it. Replaces an earlier version."""
     from impasto.cli import plugins
-    from impasto.cli.terminal import say
 
-    with _told():
+    with _errors_shown():
         done = plugins.install(host, folders=None if to is None else [to])
     for one in done:
         say(f"{one.folder}: installed" + (f" in place of {one.replaced}" if one.replaced else ""))
         if one.enabled is not None:
             say(f"{one.enabled}: the plugin is enabled")
-    say(f"Start {host.upper() if host == 'gimp' else host.title()} anew to have it.")
+    say(f"Restart {host.upper() if host == 'gimp' else host.title()} to use the plugin.")
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _errors_shown() -> Iterator[None]:
     from impasto.cli.plugins import PluginError
-    from impasto.cli.terminal import clean
 
     try:
         yield

@@ -1,6 +1,6 @@
-"""Packages of the plugins for host applications: the plugin, and all that it needs besides its host.
+"""Packages of the plugins for host applications: the plugin and all that it needs beside its host.
 
-Hosts bring a Python of their own and change it from release to release, so all of a package is pure Python.
+A host has its own Python, and another one in each release. Therefore a package contains pure Python only.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import tempfile
 import zipfile
 from collections.abc import Mapping, Set
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, get_args
 
 from impasto.files import write_whole
 from impasto.python_programs import module_command
 
 HostName = Literal["krita", "gimp"]
+HOSTS: tuple[HostName, ...] = get_args(HostName)
 
 VENDORED = (
     "googleapis-common-protos==1.76.0",
@@ -34,34 +35,34 @@ VENDORED = (
     "protobuf==7.36.2",
     "typing_extensions==4.16.0",
 )
-"""What the client needs over grpclib; in fixed versions, so that the same package comes out everywhere."""
+"""The packages that the client needs for grpclib, in fixed versions: builds are reproducible."""
 OLDEST_PYTHON = "3.10"
 COMPILED = (".so", ".pyd", ".dylib", ".dll")
 MARK = "impasto-plugin.json"
-"""Stands in every folder that was put in place here, and in no other."""
+"""A file in every folder that `install` made. It tells them from other folders."""
 
 # The folder of the package `impasto`.
 _PACKAGE = Path(__file__).parents[1]
 
-# Of the client, what belongs to the command line, to asyncio or to grpcio.
+# The parts of the client for the command line, asyncio and grpcio, which a plugin does not need.
 _LEFT_OUT = {"aio", "cli", "data", "grpcio.py", "grpcio_aio.py", "plugin_sources"}
 
-# The earliest time that a zip can tell.
+# The earliest time that a zip file can record.
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
 class PluginError(Exception):
-    """A package cannot be made or put in place; says why, and what to do."""
+    """A package cannot be built or installed. The message says why, and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Installed:
-    """What was put in place.
+    """A plugin that was installed.
 
     Attributes:
-        folder: where the plugin lies now.
-        replaced: the version that lay there before; None if none did.
-        enabled: the host's file of settings that switches it on now; None if there is nothing to switch.
+        folder: folder of the plugin.
+        replaced: the version that was installed there before; None if there was none.
+        enabled: the host's settings file in which the plugin was enabled; None if it needs no entry.
     """
 
     folder: Path
@@ -70,20 +71,20 @@ class Installed:
 
 
 def build(host: HostName, *, sources: Path | None = None, vendored: Path | None = None) -> bytes:
-    """A zip that the host's own importer takes; from the same versions, always the same bytes.
+    """Returns a zip file for the host's importer. The same versions always give the same bytes.
 
     Args:
         sources: folder of the plugin's sources; None for those that come with Impasto.
-        vendored: folder of what is vendored; None to have it fetched, or taken from the cache.
+        vendored: folder of the packages in `VENDORED`; None to download them, or take them from the cache.
 
     Raises:
-        PluginError: something is missing, cannot be fetched, or is not pure Python.
+        PluginError: a file is missing or not pure Python, or a download failed.
     """
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
         for path, data in sorted(_contents(host, sources, vendored).items()):
             entry = zipfile.ZipInfo(path, _TIME)
-            # Unix, whatever this machine is: elsewhere the modes mean nothing.
+            # Always Unix, because permissions have no meaning elsewhere.
             entry.create_system = 3
             entry.external_attr = (0o100755 if _is_program(host, path) else 0o100644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
@@ -98,15 +99,15 @@ def install(
     sources: Path | None = None,
     vendored: Path | None = None,
 ) -> list[Installed]:
-    """Puts the plugin where the host looks for it, in place of an earlier version, and switches it on.
+    """Installs the plugin where the host finds it, and enables it. Replaces an earlier version.
 
     Args:
-        folders: folders of plugins to put it in, with nothing switched on; None for the host's own.
+        folders: folders of plugins to install into, without enabling; None for the host's own folders.
         sources, vendored: as for `build`.
 
     Raises:
-        PluginError: as `build`, or something stands there that is not Impasto's.
-        OSError: it cannot be written.
+        PluginError: as for `build`, or another file has the plugin's name.
+        OSError: a file cannot be written.
     """
     contents = _contents(host, sources, vendored)
     (name,) = {PurePosixPath(path).parts[0] for path in contents if "/" in path}
@@ -120,10 +121,10 @@ def install(
 
 
 def vendored_files() -> Path:
-    """Folder of what is vendored, fetched with pip at the first time and kept in the user's cache.
+    """Returns the folder of the packages in `VENDORED`. The first call downloads them to the user's cache.
 
     Raises:
-        PluginError: it cannot be fetched, or is not pure Python.
+        PluginError: pip failed, or a package is not pure Python.
     """
     digest = hashlib.sha256("\n".join(VENDORED).encode()).hexdigest()[:16]
     kept = _cache() / "impasto" / "vendored" / digest
@@ -144,41 +145,44 @@ def vendored_files() -> Path:
             "none",
         ]
         options = ["--no-compile", "--no-deps", "--only-binary=:all:", "--target", str(fetched)]
-        # In a folder of its own: with -m, Python runs what lies in the current one, such as a pip.py.
+        # In a new folder: with -m, Python would run a pip.py of the current folder.
         ran = subprocess.run([*pip, *options, *pure, *VENDORED], cwd=part, capture_output=True, text=True)
         if ran.returncode:
             said = ran.stderr.strip().rpartition("\n")[2] or f"pip ended with {ran.returncode}"
-            raise PluginError(f"what the plugin needs cannot be fetched with pip ({said})")
+            raise PluginError(
+                f"pip could not download the packages that the plugin needs ({said}); check the network and "
+                "try again"
+            )
         check_pure(fetched)
         try:
             fetched.rename(kept)
         except OSError:
-            # Somebody else has just done the same.
+            # Another process has made the folder meanwhile.
             if not kept.is_dir():
                 raise
     return kept
 
 
 def check_pure(folder: Path) -> None:
-    """Checks that nothing in a folder is compiled for one machine or one Python.
+    """Checks that a folder contains no file that is compiled for one machine or one version of Python.
 
     Raises:
-        PluginError: something is.
+        PluginError: it contains such a file.
     """
     for file in sorted(folder.rglob("*")):
         if file.suffix in COMPILED:
-            raise PluginError(f"{file.relative_to(folder)} is compiled; a plugin has to be all Python")
+            raise PluginError(f"{file.relative_to(folder)} is compiled; a plugin must be pure Python")
 
 
 def _contents(host: HostName, sources: Path | None, vendored: Path | None) -> dict[str, bytes]:
-    """The files of a package by their paths."""
+    """Returns the files of a package by their paths."""
     plugin = sources or _sources(host)
     if not plugin.is_dir():
-        raise PluginError(f"there are no sources of a plugin for {host} in {plugin}")
+        raise PluginError(f"{plugin} has no plugin for {host}; install Impasto again")
     contents = _files(plugin)
     names = {PurePosixPath(path).parts[0] for path in contents if "/" in path}
     if len(names) != 1:
-        raise PluginError(f"{plugin} has {len(names)} folders; the plugin's own has to be the only one")
+        raise PluginError(f"{plugin} must have one folder, that of the plugin; it has {len(names)}")
     (name,) = names
     needed = {
         path: data
@@ -196,7 +200,7 @@ def _contents(host: HostName, sources: Path | None, vendored: Path | None) -> di
     contents |= {f"{name}/_vendor/{path}": data for path, data in needed.items()}
     for path in contents:
         if path.endswith(COMPILED):
-            raise PluginError(f"{path} is compiled; a plugin has to be all Python")
+            raise PluginError(f"{path} is compiled; a plugin must be pure Python")
     contents[f"{name}/{MARK}"] = (json.dumps({"plugin": host, "version": version}) + "\n").encode()
     return contents
 
@@ -211,7 +215,7 @@ def _files(folder: Path, *, leave_out: Set[str] = frozenset(), prefix: str = "")
 
 
 def _sources(host: HostName) -> Path:
-    # In a wheel they lie within the package, in a checkout beside it.
+    # A wheel has them within the package, a checkout beside it.
     within = _PACKAGE / "plugin_sources" / host
     return within if within.is_dir() else _PACKAGE.parent / "plugins" / host
 
@@ -223,16 +227,16 @@ def _version() -> str:
 
 
 def _is_program(host: HostName, path: str) -> bool:
-    """GIMP starts NAME/NAME.py, and nothing that may not be executed."""
+    """Returns whether a file must be executable: GIMP runs NAME/NAME.py."""
     parts = PurePosixPath(path).parts
     return host == "gimp" and len(parts) == 2 and parts[1] == f"{parts[0]}.py"
 
 
 def _check(folder: Path, name: str, contents: Mapping[str, bytes]) -> str | None:
-    """The version that is installed in a folder of plugins; None if none is.
+    """Returns the version that is installed in a folder of plugins; None if there is none.
 
     Raises:
-        PluginError: something else stands in the way.
+        PluginError: another file has the plugin's name.
     """
     target = folder / name
     mark = target / MARK
@@ -241,12 +245,12 @@ def _check(folder: Path, name: str, contents: Mapping[str, bytes]) -> str | None
     for path in sorted({PurePosixPath(path).parts[0] for path in contents}):
         there = folder / path
         if there.exists() or there.is_symlink():
-            raise PluginError(f"{there} was not put there by Impasto; move it away first")
+            raise PluginError(f"{there} was not installed by Impasto; move it away first")
     return None
 
 
 def _put(host: HostName, folder: Path, name: str, contents: Mapping[str, bytes]) -> None:
-    """Puts the files of a package into a folder of plugins, the plugin's own folder in one go."""
+    """Writes a package to a folder of plugins. The plugin's own folder appears at once, complete."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".impasto-part-") as part:
         for path, data in contents.items():
@@ -267,13 +271,13 @@ def _plugin_folders(host: HostName) -> list[Path]:
     data, settings = _host_folders()
     if host == "krita":
         return [data / "krita" / "pykrita"]
-    # Each release has its own; there may be several, or none before the first start.
+    # Each release of GIMP has its own folder, which the first start makes.
     releases = sorted(folder for folder in (settings / "GIMP").glob("3.*") if folder.is_dir())
     return [release / "plug-ins" for release in releases or [settings / "GIMP" / "3.0"]]
 
 
 def _enable_in_krita(name: str) -> Path:
-    """Switches a plugin on in Krita's settings, and leaves everything else there as it is."""
+    """Enables a plugin in Krita's settings, without changing any other setting."""
     if sys.platform == "darwin":
         file = Path.home() / "Library" / "Preferences" / "kritarc"
     elif sys.platform == "win32":
@@ -287,7 +291,7 @@ def _enable_in_krita(name: str) -> Path:
 
 
 def _with_setting(text: str, group: str, key: str, value: str) -> str:
-    """The text of a file of settings with one changed or added."""
+    """Returns the text of a settings file with one setting changed or added."""
     lines = text.splitlines()
     if f"[{group}]" not in lines:
         lines += [*([""] if lines else []), f"[{group}]"]
@@ -304,7 +308,7 @@ def _with_setting(text: str, group: str, key: str, value: str) -> str:
 
 
 def _host_folders() -> tuple[Path, Path]:
-    """Where hosts keep data, and where settings."""
+    """Returns the folders for the data and for the settings of host applications."""
     if sys.platform == "darwin":
         support = Path.home() / "Library" / "Application Support"
         return support, support

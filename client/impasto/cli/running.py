@@ -1,4 +1,4 @@
-"""How a command runs: its server, its painting, its files, and how it ends."""
+"""How a command runs: its server, its painting, its files, and its end."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from impasto.address import parse
+from impasto.cli.field_names import in_options
+from impasto.cli.json_lines import plain, print_json
 from impasto.cli.keeping import keep
-from impasto.cli.options import OPTION_OF_FIELD, Connection, Run
+from impasto.cli.options import Connection, Run
 from impasto.cli.output import Output, why_not
+from impasto.cli.proportions import stretched
 from impasto.cli.signals import exit_code_of
 from impasto.cli.spec import Spec
+from impasto.cli.words import say
 from impasto.errors import (
     DeadlineExceeded,
     ImpastoError,
@@ -41,7 +46,7 @@ if TYPE_CHECKING:
 FAILED, WRONG, UNREACHABLE = 1, 2, 3
 
 PRIVATE_PATIENCE = 5.0
-"""Seconds that a private server is given to answer again."""
+"""Seconds for which a private server that does not answer is called again."""
 
 
 def paint(
@@ -53,17 +58,21 @@ def paint(
     look_at: Callable[[Client], None] | None = None,
     keep_running: bool = False,
 ) -> Picture:
-    """Paints a picture, shows it being painted, and writes what is to be kept.
+    """Has a picture painted, shows its progress, and writes its files.
 
     Args:
-        look_at: what to do with the server before it is asked to paint.
-        keep_running: the job goes on when it is left.
+        look_at: called with the client before it asks for the painting.
+        keep_running: whether the job continues when this command ends early.
 
     Raises:
-        ImpastoError: it failed, or something could not be written.
+        ImpastoError: the painting failed, or a file could not be written.
     """
     if keep_running and run.server is None:
-        raise InvalidRequest("--keep-running is for a server that goes on itself; name it with --server")
+        raise InvalidRequest(
+            "--keep-running needs a server that outlives this command; name one with --server, or leave "
+            "--keep-running out"
+        )
+    warn_of_stretching(spec, display)
     with serving(run, display) as address, connected(run, address()) as client, spec.missing_by_name():
         if look_at is not None:
             look_at(client)
@@ -71,7 +80,7 @@ def paint(
             spec.content,
             spec.styles,
             **spec.keywords(),
-            previews=bool(output.film or output.previews or run.json),
+            previews=(spec.previews or True) if output.film or output.previews or run.json else False,
             keep_running=keep_running,
             timeout=run.timeout,
         ) as painting:
@@ -94,22 +103,22 @@ def follow(
     goes_on: bool,
     on_server: bool = True,
 ) -> Picture:
-    """Shows a picture being painted, and writes what is to be kept.
+    """Shows the progress of a painting, and writes its files.
 
     Args:
-        client: what the painting came from.
-        goes_on: the job does when it is left.
-        on_server: the server goes on when this command has ended, and has the result.
+        client: the client that the painting came from.
+        goes_on: whether the job continues when this command ends early.
+        on_server: whether the server keeps the result after this command.
 
     Raises:
-        ImpastoError: it failed, or something could not be written.
+        ImpastoError: the painting failed, or a file could not be written.
         KeyboardInterrupt: Ctrl-C; its message is for the user.
     """
     from impasto.cli.film import Film
     from impasto.job import Preview
 
     film = Film() if output.film else None
-    numbered = 0
+    numbered, keeps_previews = 0, True
     try:
         for event in painting:
             path = None
@@ -117,29 +126,35 @@ def follow(
                 if film:
                     film.add(event)
                 numbered += 1
-                path = output.write_preview(numbered, event.format, event.data)
+                try:
+                    if keeps_previews:
+                        path = output.write_preview(numbered, event.format, event.data)
+                except ImpastoError as error:
+                    keeps_previews = False
+                    display.warning(f"{error.message}; the painting continues, without further previews")
             display.event(event, str(path) if path else None)
         picture = painting.result()
     except KeyboardInterrupt as interrupt:
         if goes_on:
             name = painting.job.name
-            interrupt.args = (f"stopped watching; {name} goes on, `impasto watch {name}` comes back to it",)
+            interrupt.args = (
+                f"stopped watching; {name} continues, and `impasto watch {name}` returns to it",
+            )
         raise
     keep(client, picture, film, output, display, on_server=on_server)
     return picture
 
 
 def submit(spec: Spec, connection: Connection, display: Display) -> None:
-    """Makes a job and prints its name.
+    """Creates a job and prints its name.
 
     Raises:
-        ImpastoError: it is refused.
+        ImpastoError: the server refuses the job.
     """
-    from impasto.cli.terminal import plain, print_json, say
-
     server = named_server(connection)
+    warn_of_stretching(spec, display)
     with connected(connection, server, timeout=connection.timeout) as client, spec.missing_by_name():
-        job = client.create_job(spec.content, spec.styles, **spec.keywords())
+        job = client.create_job(spec.content, spec.styles, **spec.keywords(), previews=spec.previews or True)
     display.close()
     if connection.json:
         print_json("job", plain(job))
@@ -147,14 +162,24 @@ def submit(spec: Spec, connection: Connection, display: Display) -> None:
         say(job.name)
 
 
+def warn_of_stretching(spec: Spec, display: Display) -> None:
+    """Warns of each mask and start picture that has other proportions than the content."""
+    fitted = {image for image in (spec.start_image, spec.selection) if isinstance(image, Path)}
+    fitted |= {region.content_mask for region in spec.regions if isinstance(region.content_mask, Path)}
+    for warning in stretched(
+        spec.content, [entry for entry in spec.files() if entry[0] and entry[1] in fitted]
+    ):
+        display.warning(warning)
+
+
 def named_server(connection: Connection) -> str:
-    """The address of the server that has the jobs.
+    """Returns the address of the server that has the jobs.
 
     Raises:
-        InvalidRequest: there is none, or it is no address.
+        InvalidRequest: no server is named, or the address is wrong.
     """
     if connection.server is None:
-        raise InvalidRequest("no server is named; give --server HOST:PORT, or set IMPASTO_SERVER")
+        raise InvalidRequest("no server is given; give --server HOST:PORT, or set IMPASTO_SERVER")
     try:
         return parse(connection.server)
     except ValueError as error:
@@ -163,17 +188,16 @@ def named_server(connection: Connection) -> str:
 
 @contextlib.contextmanager
 def connected(connection: Connection, address: str, *, timeout: float | None = None) -> Iterator[Client]:
-    """A client of the server that is named, with what the user says of TLS and token, or of a private server.
+    """Gives a client of the named server, with the user's options for TLS and token, or of a private server.
 
     Raises:
-        InvalidRequest: what the user says cannot be.
+        InvalidRequest: the options are wrong.
     """
-    # Imported while a private server starts.
+    # Importing these takes a moment, in which a private server starts.
     from impasto.calls import DEFAULT_PATIENCE, DEFAULT_TIMEOUT
     from impasto.client import Client
 
     given = connection if connection.server is not None else Connection()
-    has_token = f"--token-file {given.token_file}" if given.token_file is not None else "IMPASTO_TOKEN"
     try:
         token = _token(given) if connection.server is not None else None
         tls: Tls | bool = given.tls
@@ -184,12 +208,12 @@ def connected(connection: Connection, address: str, *, timeout: float | None = N
             token=token,
             tls=tls,
             timeout=timeout or DEFAULT_TIMEOUT,
-            # A private server that is gone does not come back.
+            # A private server that has ended does not return.
             patience=DEFAULT_PATIENCE if connection.server is not None else PRIVATE_PATIENCE,
             allow_plaintext_token=given.allow_plaintext_token,
         )
     except OSError as error:
-        if error.filename is None:  # What OpenSSL says has no file's name.
+        if error.filename is None:  # An error of OpenSSL has no file's name.
             raise InvalidRequest(
                 f"--ca, --cert or --key cannot be used ({error.strerror}); give PEM files"
             ) from None
@@ -198,41 +222,49 @@ def connected(connection: Connection, address: str, *, timeout: float | None = N
         raise InvalidRequest(f"{''.join(options[:1])}{error.filename} {why_not(error, 'read')}") from None
     except UnicodeDecodeError:
         raise InvalidRequest(
-            f"--token-file {given.token_file} has no token in it; give another file"
+            f"--token-file {given.token_file} contains no text; give the file of a token"
         ) from None
     except ValueError as error:
-        said = _with_options(str(error)).replace(
-            "the token is not one:", f"what {has_token} has is no token:"
-        )
-        raise InvalidRequest(said) from None
+        if str(error).startswith("the token "):
+            raise InvalidRequest(
+                f"{_source_of_token(given)} contains no valid token; give the token as `impasto-server token "
+                "add` printed it"
+            ) from None
+        raise InvalidRequest(_with_options(str(error))) from None
     with client:
         yield client
 
 
+def _source_of_token(connection: Connection) -> str:
+    if connection.token_file is not None:
+        return f"--token-file {connection.token_file}"
+    return "IMPASTO_TOKEN"
+
+
 def _token(connection: Connection) -> str | None:
-    """The token to show to the server; None if there is to be none.
+    """Returns the token to send to the server; None for no token.
 
     Raises:
-        InvalidRequest: what is given has no token in it.
+        InvalidRequest: the file or the variable contains no token.
         OSError, UnicodeDecodeError: as `read_text`.
     """
     if connection.token_file is not None:
         written = read_text(connection.token_file).strip()
         if not written:
             raise InvalidRequest(
-                f"--token-file {connection.token_file} has no token in it; give another file, or none"
+                f"--token-file {connection.token_file} is empty; give the file of a token, or none"
             )
         return written
     token = os.environ.get("IMPASTO_TOKEN")
     if not token:
-        return None  # An empty variable is none, as for every other of the options.
+        return None  # An empty variable counts as unset, as it does for every option.
     if not token.strip():
         raise InvalidRequest("IMPASTO_TOKEN is blank; set it to a token, or unset it")
     return token
 
 
 def _with_options(words: str) -> str:
-    """What the client says of its arguments, in options."""
+    """Replaces the client library's arguments by options in an error's words."""
     for python, option in _IN_OPTIONS.items():
         words = words.replace(python, option)
     return words
@@ -253,13 +285,13 @@ _IN_OPTIONS = {
 
 @contextlib.contextmanager
 def serving(run: Run, display: Display) -> Iterator[Callable[[], str]]:
-    """Gives the server's address when asked; a private server is starting meanwhile and ends afterwards."""
+    """Gives a function that returns the server's address. Starts and ends a private server if needed."""
     if run.server is not None:
         for option, value in (("--weights", run.weights), ("--device", run.device)):
             if value is not None:
                 raise InvalidRequest(
-                    f"{option} is for a private server, but {run.server} is to paint (--server or "
-                    "IMPASTO_SERVER), with what it was started with; leave out one of the two"
+                    f"{option} sets up a private server, but --server or IMPASTO_SERVER names {run.server}; "
+                    "leave out one of the two"
                 )
         server = named_server(run)
         yield lambda: server
@@ -276,7 +308,7 @@ def serving(run: Run, display: Display) -> Iterator[Callable[[], str]]:
         try:
             yield lambda: private.address
         except Unavailable as error:
-            # A worker's death leaves the server alive, which says so; anything else is likely its own end.
+            # The server survives the death of a worker and reports it. Otherwise the server itself has ended.
             if error.reason == "WORKER_DIED":
                 raise
             raise private.death() or error from None
@@ -286,12 +318,12 @@ def serving(run: Run, display: Display) -> Iterator[Callable[[], str]]:
 def outcome(
     connection: Connection, names: Mapping[str, str], *, quiet: bool = False, interrupted: str = "cancelled"
 ) -> Iterator[Display]:
-    """Shows how a command ends and turns it into the exit code.
+    """Shows how a command ends, and ends it with the exit code.
 
     Args:
-        names: what the user calls the fields of the request, beside the options of `OPTION_OF_FIELD`; read
-            only at the end.
-        interrupted: what to say after Ctrl-C or SIGTERM, unless the interrupt has words of its own.
+        names: the user's names for fields of the request, beside those of `field_names`. They are read only
+            when an error is shown.
+        interrupted: the words to show after Ctrl-C or SIGTERM, unless the interrupt has its own.
     """
     from impasto.cli import terminal
 
@@ -307,42 +339,43 @@ def outcome(
             display.error(error, _in_words(error, connection, names), code)
             raise typer.Exit(code) from None
         except OSError as error:
-            # A file that was there when it was looked for.
+            # The file existed when the command checked it.
             if isinstance(error, BrokenPipeError) or error.filename is None:
                 raise
             told = InvalidRequest(f"{error.filename} {why_not(error, 'read')}")
             display.error(told, told.message, WRONG)
             raise typer.Exit(WRONG) from None
         except BrokenPipeError:
-            # Whoever read stdout has gone; nothing more can be said there, not even on closing it.
+            # The reader of stdout has gone. Without this, closing stdout would raise the error again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(FAILED) from None
 
 
 def _in_words(error: ImpastoError, connection: Connection, names: Mapping[str, str]) -> str:
-    """An error in the words of the command line: options for fields, and what to do next."""
+    """Returns an error's message with options instead of fields, and with what to do."""
     if error.fields:
-        known = {**OPTION_OF_FIELD, **names}
-        sentences = []
-        for field, sentence in error.fields:
-            # The longest path that has a name stands for all below it: spec.styles[0].image.raw is the file.
-            name = max((path for path in known if field.startswith(path)), key=len, default=None)
-            sentences.append(f"{known[name] if name else field} {sentence}")
-        # An option that sets two fields, as --size does a texture's width and height, is at fault once.
-        return "; ".join(dict.fromkeys(sentences))
+        return in_options(error.fields, names)
     if isinstance(error, Unreachable) and error.remedy:
         return _with_options(error.message)
     if isinstance(error, Unreachable) and connection.server:
         return f"{error.message}. Start one with `impasto-server serve`, or leave out --server to paint here"
     if isinstance(error, DeadlineExceeded) and connection.timeout:
-        return f"not done within --timeout {connection.timeout:g}"
+        return (
+            f"not finished within --timeout {connection.timeout:g} seconds; give more time, or leave it out"
+        )
+    if isinstance(error, Unauthenticated) and connection.server and error.reason in ("", "NO_TOKEN"):
+        given = connection.token_file is not None or os.environ.get("IMPASTO_TOKEN")
+        if given:
+            return f"{connection.server} does not accept the token in {_source_of_token(connection)}; {_ASK}"
+        return f"{connection.server} requires a token; give --token-file, or set IMPASTO_TOKEN; {_ASK}"
     unsaid = [sentence for _, sentence in error.violations if sentence not in error.message]
     message = "; ".join([error.message, *unsaid])
-    if isinstance(error, Unauthenticated):
-        return f"{message}. Give a token with --token-file or IMPASTO_TOKEN"
     if isinstance(error, ResourceExhausted) and error.retry_after is not None:
         return f"{message}; try again in {error.retry_after:.0f} s"
     return message
+
+
+_ASK = "ask the server's administrator for a token"
 
 
 def _exit_code(error: ImpastoError) -> int:
@@ -357,7 +390,7 @@ _LOG_LINE = re.compile(r"\S*time=\S+ level=(?P<level>\w+) process=\S+ event=(?P<
 
 
 def _worth_seeing(line: str) -> str | None:
-    """What a line of the private server's log says to someone who only wants a picture, if anything."""
+    """Returns the part of a line of the private server's log that its user should see, if any."""
     match = _LOG_LINE.fullmatch(line)
     if match is None:
         return None
@@ -366,7 +399,7 @@ def _worth_seeing(line: str) -> str | None:
 
 
 def info_once_ready(client: Client, patience: float) -> ServerInfo:
-    """What a server says when its worker has loaded its weights, or after so many seconds."""
+    """Returns a server's information once its weights are loaded, at the latest after `patience` seconds."""
     deadline = time.monotonic() + patience
     while True:
         said = client.info()

@@ -1,4 +1,4 @@
-"""Signals that end a command: it leaves the terminal and its job as Ctrl-C does."""
+"""Signals that end a command: they restore the terminal and cancel the job, as Ctrl-C does."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from types import FrameType
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was told to end by another signal than that of Ctrl-C.
+    """Another signal than Ctrl-C told the process to end.
 
     Attributes:
-        number: the signal's.
+        number: number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -19,15 +19,15 @@ class Terminated(KeyboardInterrupt):
 
 
 def exit_code_of(interrupt: KeyboardInterrupt) -> int:
-    """What a command exits with that was ended by a signal."""
+    """Returns the exit code of a command that a signal ended."""
     number = interrupt.number if isinstance(interrupt, Terminated) else signal.SIGINT
     return 128 + number
 
 
 def end_in_good_order() -> None:
-    """Makes SIGTERM and SIGHUP raise `Terminated`, unless they are ignored, as SIGHUP is under nohup."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # There is no SIGHUP on Windows.
+    """Makes SIGTERM, SIGHUP and SIGQUIT raise `Terminated` unless they are ignored, as by nohup."""
+    for name in ("SIGTERM", "SIGHUP", "SIGQUIT"):
+        number = getattr(signal, name, None)  # Windows has only SIGTERM.
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _end)
 

@@ -1,4 +1,4 @@
-"""What a command is to paint, and what it says of an image that the server does not have."""
+"""The painting that a command asks for, and its errors about images that the server does not have."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from impasto.cli.output import Input
 from impasto.errors import FailedPrecondition, InvalidRequest, NotFound
 from impasto.formats import StoredFormat
-from impasto.recipe import Recipe, Region, Style, StyleName, UploadedImage
+from impasto.recipe import Previews, Recipe, Region, Style, StyleName, UploadedImage
 
 if TYPE_CHECKING:
     from impasto.recipe import ImageSource
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """What to paint; see `impasto.Client.stylize`."""
+    """A painting to ask for; see `impasto.Client.stylize` for its parts."""
 
     content: ImageSource | None
     styles: Sequence[Style]
@@ -31,13 +32,19 @@ class Spec:
     title: str | None = None
     priority: int | None = None
     format: StoredFormat | None = None
+    previews: Previews | None = None
 
-    def files(self) -> list[Path]:
-        """The files to paint from."""
-        return [image for image in self._images() if isinstance(image, Path)]
+    def files(self) -> list[Input]:
+        """Returns the files to read, each with the option that names it."""
+        images = [("", self.content), *(("", style.image) for style in self.styles)]
+        images += [("--start ", self.start_image), ("--selection ", self.selection)]
+        for region in self.regions:
+            images.append(("--region ", region.content_mask))
+            images.append((f"--region {region.content_mask},style-mask=", region.style_mask))
+        return [(option, image) for option, image in images if isinstance(image, Path)]
 
     def keywords(self) -> dict[str, Any]:
-        """What `Client.stylize` and `Client.create_job` call the parts."""
+        """Returns the keywords of `Client.stylize` and `Client.create_job`, except the previews."""
         return {
             "recipe": self.recipe,
             "start_image": self.start_image,
@@ -51,10 +58,10 @@ class Spec:
 
     @contextlib.contextmanager
     def missing_by_name(self) -> Iterator[None]:
-        """Tells of an image that the server does not have in the words of the command line.
+        """Replaces the server's error about an image that it does not have by one in the user's words.
 
         Raises:
-            InvalidRequest: in place of what the server says of it, NotFound or FailedPrecondition.
+            InvalidRequest: instead of NotFound or FailedPrecondition.
         """
         try:
             yield
@@ -62,13 +69,13 @@ class Spec:
             for image in self._images():
                 if isinstance(image, StyleName) and _names(error.message, image.name):
                     raise InvalidRequest(
-                        f"there is no style {image.name}; `impasto styles` lists those that a server has, "
-                        f"and for a file give ./{image.name}",
+                        f"there is no style {image.name} on the server, and no such file; `impasto styles` "
+                        "lists the server's styles",
                         code=error.code,
                     ) from None
                 if isinstance(image, UploadedImage) and _names(error.message, image.sha256):
                     raise InvalidRequest(
-                        f"there is no image sha256:{image.sha256} on the server; send it with "
+                        f"there is no image sha256:{image.sha256} on the server; upload it with "
                         "`impasto upload FILE`",
                         code=error.code,
                     ) from None
@@ -82,5 +89,5 @@ class Spec:
 
 
 def _names(message: str, name: str) -> bool:
-    """Whether a message has a name in it that is not only a part of another."""
+    """Returns whether a message contains a name, and not only as a part of another name."""
     return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", message) is not None

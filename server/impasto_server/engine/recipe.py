@@ -335,7 +335,6 @@ class Recipe:
             "Finish a scale early when its loss has almost stopped falling.",
             default=Default(True, _by_objective("stop_on_plateau")),
             steerable=True,
-            option="--plateau",
             detail=True,
         ),
     )
