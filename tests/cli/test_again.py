@@ -120,8 +120,8 @@ def test_another_file_is_an_error_that_names_it_and_both_digests(again: Impasto,
     outcome = again("out.png", *ALL, "-o", "new.png")
     assert outcome.code == 2
     given = hashlib.sha256(png(9, 9)).hexdigest()
-    assert "style.png is not the style that out.png was painted from" in outcome.err
-    assert f"its SHA-256 is {given}, recorded is {expected}" in outcome.err
+    assert "style.png is not the style from which out.png was painted" in outcome.err
+    assert f"its SHA-256 is {given}, but {expected} is recorded" in outcome.err
     assert "--anyway" in outcome.err
     assert len(fake.requests) == 1
 
@@ -136,7 +136,7 @@ def test_other_masks_are_noticed(again: Impasto, file: str, part: str) -> None:
     Path(file).write_bytes(png(11, 11))
     outcome = again("out.png", *ALL, "-o", "new.png")
     assert outcome.code == 2
-    assert f"{file} is not the region's {part} that out.png was painted from" in outcome.err
+    assert f"{file} is not the region's {part} from which out.png was painted" in outcome.err
 
 
 def altered(result: str, **changes: Any) -> None:
@@ -163,7 +163,7 @@ def test_a_server_unlike_the_one_that_painted_it(
     altered("altered.png", **changes)
     outcome = again("altered.png", *ALL, "-o", "new.png")
     assert outcome.code == 0
-    assert f"Warning: altered.png may come out otherwise here: {words}" in outcome.err
+    assert f"Warning: the new picture may differ from altered.png: {words}" in outcome.err
     warning = next(
         line
         for line in again("altered.png", *ALL, "-o", "new.png", "--json").lines
@@ -199,21 +199,24 @@ def test_metadata_that_the_server_refuses_goes_by_the_pictures_name(again: Impas
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["content.png", "style.png", *PARTS], "painted from a content and 2 styles; give 3, not 2"),
-        ([*FILES, "mask.png", *PARTS], "give 3, not 4"),
-        ([*FILES, *PARTS[:-2]], "was painted with a start image; give it with --start (SHA-256"),
-        ([*FILES, *PARTS[:-4], *PARTS[-2:]], "was painted with a selection; give it with --selection"),
-        ([*FILES, *PARTS[2:]], "was painted with 2 regions; give --region for each, in their order, not 1"),
+        (["content.png", "style.png", *PARTS], "painted from a content and 2 styles; give 3 files, not 2"),
+        ([*FILES, "mask.png", *PARTS], "give 3 files, not 4"),
+        ([*FILES, *PARTS[:-2]], "was painted with a start image; give its file with --start (SHA-256"),
+        ([*FILES, *PARTS[:-4], *PARTS[-2:]], "was painted with a selection; give its file with --selection"),
+        (
+            [*FILES, *PARTS[2:]],
+            "was painted with 2 regions, but --region is given 1 time; give it once for each region",
+        ),
         ([*FILES, "--region", "mask.png", *PARTS[2:]], "region 1 of out.png was painted with a style mask"),
         (
             [*FILES, "--region", "mask.png,style=1,style-mask=other.png", *PARTS[2:]],
-            "region 1 of out.png is in style 2, not 1",
+            "--region mask.png: region 1 of out.png has style 2, not 1",
         ),
         (
             [*FILES, *PARTS[:2], "--region", "other.png,style-mask=mask.png", *PARTS[4:]],
             "region 2 of out.png was painted without a style mask",
         ),
-        ([*FILES, *PARTS[:-1], "none.png"], "there is no file none.png"),
+        ([*FILES, *PARTS[:-1], "none.png"], "--start none.png: there is no such file"),
     ],
 )
 def test_files_that_do_not_suit(again: Impasto, fake: FakeServer, arguments: list[str], message: str) -> None:
@@ -311,7 +314,7 @@ def test_a_tiff_of_16_bits_is_painted_so_again(again: Impasto, fake: FakeServer,
     Path("old.tif").write_bytes(bare_tiff(order, 16, told))
     outcome = again("old.tif", *ALL, "-o", "new.png", "--strict")
     assert outcome.code == 0, outcome.err
-    assert "new picture is not compared: old.tif has no pixels that can be read here" in outcome.err
+    assert "new picture is not compared: the pixels of old.tif cannot be read" in outcome.err
     assert fake.requests[1].spec.result_format == pb.IMAGE_FORMAT_PNG_16
 
 
@@ -372,7 +375,7 @@ def bare_tiff(order: str, bits: int, text: bytes) -> bytes:
     [
         ({}, "the painting is identical to out.png, pixel for pixel", 0),
         ({"turn": 180}, f"the painting differs from out.png by at most {UPSIDE_DOWN} of 255 grey levels", 1),
-        ({"width": 40}, "the painting differs from out.png in size", 1),
+        ({"width": 40}, "the painting has another size than out.png", 1),
     ],
 )
 def test_a_file_that_is_not_exact_is_told_from_the_painting(
@@ -381,7 +384,7 @@ def test_a_file_that_is_not_exact_is_told_from_the_painting(
     fake.script = functools.partial(fake_server.paint_recorded, **change)
     outcome = again("out.png", *ALL, "-o", name, "--strict")
     assert outcome.code == code
-    assert outcome.out.splitlines()[-1] == f"{said}; {name} is a {kind}, which is not exact"
+    assert outcome.out.splitlines()[-1] == f"{said}; {name} is a {kind}, which is lossy"
     if code:
         assert outcome.err.splitlines()[-1] == f"Error: the painting in {name} is not identical to out.png"
     (line,) = [

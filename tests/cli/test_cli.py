@@ -157,6 +157,33 @@ def test_previews_nobody_looks_at_are_not_sent(stylize: Impasto, fake: FakeServe
     assert [request.preview.disabled for request in fake.requests] == [True, False]
 
 
+def test_how_often_previews_are_made_and_their_size(at_fake: Impasto, fake: FakeServer) -> None:
+    options = ("--preview-interval", 2, "--preview-side", 128)
+    at_fake("stylize", "content.png", "style.png", "-o", "a.png", "--preview-dir", "previews", *options)
+    at_fake("texture", "style.png", "--size", 64, "-o", "b.png", "--animate", "f.webp", *options)
+    at_fake("submit", "content.png", "style.png", *options)
+    asked = [request.preview for request in (*fake.requests, *fake.called("CreateJob"))]
+    assert [(preview.min_interval.seconds, preview.max_side) for preview in asked] == [(2, 128)] * 3
+
+
+@pytest.mark.parametrize("option", ["--selection", "--region", "--start"])
+def test_a_mask_of_other_proportions_gets_a_warning(stylize: Impasto, fake: FakeServer, option: str) -> None:
+    for size, warned in (((48, 32), False), ((24, 16), False), ((241, 160), False), ((32, 48), True)):
+        Image.new("L", size, 255).save("mask.png")
+        outcome = stylize(option, "mask.png", "--quiet")
+        assert outcome.code == 0
+        said = f"Warning: {option} mask.png (32 × 48) has other proportions than content.png (48 × 32); "
+        assert outcome.err == (f"{said}it is stretched to fit\n" if warned else "")
+
+
+def test_a_mask_is_compared_with_the_content_as_viewers_show_it(stylize: Impasto, fake: FakeServer) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (32, 48)).save("content.png", exif=turned)
+    Image.new("L", (48, 32), 255).save("mask.png")
+    assert stylize("--selection", "mask.png", "--quiet").err == ""
+
+
 def test_the_film(stylize: Impasto) -> None:
     assert stylize("--animate", "film.webp").code == 0
     film = Image.open("film.webp")
@@ -224,18 +251,24 @@ WRONG_USAGE = [
     (["stylize", "content.png", "style.png", "-o", "out.gif"], "out.gif does not end in .png, .tif"),
     (["stylize", "content.png", "style.png", "-o", "out.jpg", "--format", "png16"], "as a png16 does"),
     (["stylize", "content.png", "style.png", "-o", "out"], "out does not end in .png"),
-    (["stylize", "content.png", "style.png", "-o", "none/out.png"], "no folder none"),
-    (["stylize", "content.png", "style.png", "-o", "out.png", "--start", "none.png"], "no file none.png"),
-    (["stylize", "content.png", "style.png", "-o", "out.png", "--recipe", "cubist"], "cubist"),
+    (
+        ["stylize", "content.png", "style.png", "-o", "none/out.png"],
+        "--out none/out.png: there is no folder none; make it, or give another",
+    ),
+    (
+        ["stylize", "content.png", "style.png", "-o", "out.png", "--start", "none.png"],
+        "--start none.png: there is no such file",
+    ),
+    (["stylize", "content.png", "style.png", "-o", "out.png", "--recipe", "cubist"], "--recipe is 'cubist'"),
     (["demo", "--animate", "film.gif"], "a film is an animated WebP"),
     (["demo", "--preview-dir", "content.png"], "--preview-dir content.png"),
     (
         ["demo", "--effort", "draft", "--evaluations", "5"],
-        "--effort cannot be combined with a number of evaluations",
+        "--effort cannot be given together with --evaluations",
     ),
     (["demo", "--size", "-5"], "--size is -5 px; give 16 to 8192"),
-    (["demo", "--weights", "builtin"], "--weights is for a private server"),
-    (["info", "--device", "cpu"], "--device is for a private server"),
+    (["demo", "--weights", "builtin"], "--weights sets up a private server"),
+    (["info", "--device", "cpu"], "--device sets up a private server"),
     (["info", "--server", "http://here"], "'http://here' is not an address; give HOST:PORT"),
 ]
 
@@ -347,7 +380,7 @@ def test_longer_than_allowed(stylize: Impasto, fake: FakeServer) -> None:
     fake.script = fake_server.paint_forever
     outcome = stylize("--timeout", 0.5)
     assert outcome.code == 3
-    assert "not done within --timeout 0.5" in outcome.err
+    assert "not finished within --timeout 0.5 seconds; give more time, or leave it out" in outcome.err
     assert fake.cancelled.wait(10)
     assert fake.left.wait(10)
 
@@ -360,8 +393,8 @@ def test_a_full_disk(stylize: Impasto, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = stylize()
     assert outcome.code == 1
     assert outcome.err.splitlines()[-1] == (
-        "Error: out.png cannot be written: No space left on device; `impasto get jobs/fake -o FILE` fetches "
-        "the picture, as long as the server keeps it"
+        "Error: out.png cannot be written: No space left on device; fetch the picture with `impasto get "
+        "jobs/fake -o FILE` while the server keeps it"
     )
     assert not left_behind()
 
@@ -411,6 +444,7 @@ def test_the_help_tells_every_exit_code(impasto: Impasto) -> None:
             "3 the server",
             "129 SIGHUP",
             "130 Ctrl-C",
+            "131 SIGQUIT",
             "143 SIGTERM",
         ):
             assert code in said

@@ -107,7 +107,7 @@ def test_ctrl_c_where_the_job_goes_on(endless: FakeServer, tmp_path: Path, argum
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert err.splitlines()[-1] == (
-        "stopped watching; jobs/fake goes on, `impasto watch jobs/fake` comes back to it"
+        "stopped watching; jobs/fake continues, and `impasto watch jobs/fake` returns to it"
     )
     assert not endless.called("CancelJob")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import struct
 from pathlib import Path
 
 import grpc
@@ -12,7 +14,7 @@ from google.rpc import error_details_pb2
 from PIL import Image
 
 from impasto import calls, files
-from impasto.cli.terminal import short_names
+from impasto.cli.tables import short_names
 from impasto.v1 import style_transfer_pb2 as pb
 from support import fake_server
 from support.command_line import Impasto, Outcome
@@ -103,6 +105,16 @@ def test_the_table(submitted: Impasto, fake: FakeServer) -> None:
     assert rows[0][3:5] == ["number", "3"]
 
 
+def test_the_table_says_how_far_the_search_for_neighbours_is(submitted: Impasto, fake: FakeServer) -> None:
+    job = fake.jobs["jobs/0001fake"]
+    job.state = pb.JOB_STATE_RUNNING
+    job.queue_position = 0
+    job.progress.CopyFrom(fake_server.numbers(2, 40, preparing=0.4))
+    assert "2/40 finding neighbours 40 %" in submitted("jobs", "--once").out
+    job.state = pb.JOB_STATE_CANCELLED
+    assert "neighbours" not in submitted("jobs", "--once").out
+
+
 def test_the_table_in_json_and_by_state(submitted: Impasto, fake: FakeServer) -> None:
     submitted("pause", "0001")
     lines = submitted("jobs", "--json", "--state", "paused").lines
@@ -111,7 +123,7 @@ def test_the_table_in_json_and_by_state(submitted: Impasto, fake: FakeServer) ->
     ]
     outcome = submitted("jobs", "--state", "asleep")
     assert outcome.code == 2
-    assert "--state cannot be 'asleep'; give one of queued, running, paused" in outcome.err
+    assert "--state is 'asleep'; give one of queued, running, paused" in outcome.err
 
 
 def test_a_title_is_not_markup(at_fake: Impasto) -> None:
@@ -147,16 +159,16 @@ def test_names_may_be_short(submitted: Impasto, fake: FakeServer, said: str, mea
 def test_names_that_are_none(submitted: Impasto) -> None:
     outcome = submitted("pause", "000")
     assert outcome.code == 2
-    assert "000 may be any of 0002fake, 0001fake, 0000fake; give more of the name" in outcome.err
+    assert "JOB 000 could be 0002fake, 0001fake, 0000fake; give more of the name" in outcome.err
     outcome = submitted("pause", "x")
     assert outcome.code == 1
-    assert "there is no job that begins with x" in outcome.err
+    assert "there is no job whose name begins with x" in outcome.err
     outcome = submitted("pause", "jobs/none")
     assert (outcome.code, outcome.err) == (1, "Error: there is no job jobs/none\n")
 
 
 def test_there_is_no_last_job(at_fake: Impasto) -> None:
-    assert at_fake("get", "last", "-o", "out.png").err == "Error: there is no job\n"
+    assert at_fake("get", "last", "-o", "out.png").err == "Error: there are no jobs\n"
 
 
 def test_a_life(submitted: Impasto, fake: FakeServer) -> None:
@@ -180,7 +192,7 @@ def test_steer(submitted: Impasto, fake: FakeServer) -> None:
         *("steer", "last", "--content-weight", 0.5, "--style-weight", 2, "--tv-weight", 0),
         *("--optimizer", "adam", "--learning-rate", 0.1, "--evaluations", 9, "--precision", "float32"),
         *("--color", "matched", "--content-layer", "relu4_2", "--style-layer", "relu1_1=2"),
-        *("--averaging", 0.5, "--no-plateau", "--title", "new", "--priority", 3),
+        *("--averaging", 0.5, "--no-stop-on-plateau", "--title", "new", "--priority", 3),
         *("--preview-interval", 2, "--preview-side", 128),
     )
     assert outcome == Outcome(0, "jobs/0002fake: steered\n", "")
@@ -200,7 +212,7 @@ def test_what_the_server_does_not_let_be_steered(submitted: Impasto, fake: FakeS
     outcome = submitted("steer", "last")
     assert (outcome.code, outcome.err) == (
         2,
-        "Error: nothing to change; give an option, as --content-weight 0.5\n",
+        "Error: there is nothing to change; give an option: --content-weight 0.5\n",
     )
     refused = bad_request(job__recipe__content_weight="is too large", job__title="is too long")
     fake.faults["UpdateJob"] = [status(grpc.StatusCode.INVALID_ARGUMENT, "no", refused)]
@@ -257,7 +269,10 @@ def test_watch_for_so_long(submitted: Impasto, fake: FakeServer) -> None:
 
     fake.watch_script = forever  # type: ignore[assignment]
     outcome = submitted("watch", "last", "--timeout", 0.5)
-    assert (outcome.code, outcome.err) == (3, "Error: not done within --timeout 0.5\n")
+    assert (outcome.code, outcome.err) == (
+        3,
+        "Error: not finished within --timeout 0.5 seconds; give more time, or leave it out\n",
+    )
     assert not fake.called("CancelJob")
 
 
@@ -285,11 +300,39 @@ def test_get_16_bits(submitted: Impasto, fake: FakeServer) -> None:
     assert line["format"] == "png16"
 
 
+@pytest.mark.parametrize(("name", "warned"), [("o.jpg", True), ("o.webp", False), ("o.png", False)])
+def test_get_warns_that_a_jpeg_loses_transparency(
+    submitted: Impasto, fake: FakeServer, name: str, warned: bool
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGBA", (4, 4), (9, 9, 9, 0)).save(file, "PNG")
+    fake.result = file.getvalue()
+    outcome = submitted("get", "last", "-o", name)
+    assert outcome.code == 0
+    said = f"Warning: {name} has a white background: the picture is transparent, which a JPEG cannot be; "
+    assert outcome.err == (f"{said}write a PNG, TIFF or WebP to keep the transparency\n" if warned else "")
+
+
+def test_get_has_the_formats_of_stylize(submitted: Impasto, fake: FakeServer) -> None:
+    for name, format, bits in (("o.tif", "tiff", 8), ("o.tif", "tiff16", 8), ("o.tif", "tiff16", 16)):
+        fake.result = struct.pack("<4sIHHHIII", b"II*\0", 8, 1, 258, 3, 1, bits, 0)
+        outcome = submitted("get", "last", "-o", name, "--format", format)
+        if (format, bits) == ("tiff16", 8):
+            assert (outcome.code, outcome.err) == (
+                2,
+                "Error: --format tiff16: the server keeps the result with 8 bits; give --format tiff\n",
+            )
+        else:
+            assert outcome.code == 0, outcome.err
+    asked = {request.format for request in fake.called("DownloadImage")}
+    assert asked == {pb.IMAGE_FORMAT_TIFF}
+
+
 def test_get_a_preview(submitted: Impasto, fake: FakeServer) -> None:
     assert submitted("get", "last", "-o", "o.png", "--preview").code == 0
     assert fake.called("DownloadImage")[0].preview_of == "jobs/0002fake"
     outcome = submitted("get", "last", "-o", "o.jpg", "--preview")
-    assert (outcome.code, outcome.err) == (2, "Error: the preview is a png; give o.png\n")
+    assert (outcome.code, outcome.err) == (2, "Error: --out o.jpg: the preview is a png; give o.png\n")
 
 
 def test_get_what_cannot_be_had(submitted: Impasto, fake: FakeServer) -> None:
@@ -298,7 +341,7 @@ def test_get_what_cannot_be_had(submitted: Impasto, fake: FakeServer) -> None:
         (["-o", "o.gif"], "o.gif does not end in .png, .tif, .tiff, .jpg, .jpeg, .webp"),
         (["-o", "o.png", "--format", "webp"], "o.png does not end in .webp"),
         (["-o", "none/o.png"], "there is no folder none"),
-        (["-o", "o.png", "--preview", "--format", "png"], "--format is for results"),
+        (["-o", "o.png", "--preview", "--format", "png"], "--format cannot be given together with --preview"),
     ):
         outcome = submitted("get", "last", *arguments)
         assert outcome.code == 2
@@ -328,7 +371,7 @@ def test_styles(at_fake: Impasto) -> None:
 def test_jobs_need_a_server(impasto: Impasto, command: list[str]) -> None:
     outcome = impasto(*command)
     assert outcome.code == 2
-    assert "no server is named; give --server HOST:PORT, or set IMPASTO_SERVER" in outcome.err
+    assert "no server is given; give --server HOST:PORT, or set IMPASTO_SERVER" in outcome.err
 
 
 def test_keeping_it_running(stylize: Impasto, impasto: Impasto, fake: FakeServer) -> None:
@@ -433,7 +476,7 @@ def test_a_job_without_a_name(submitted: Impasto, fake: FakeServer, name: str) -
         outcome = submitted(*command)
         assert outcome.code == 2
         assert outcome.err == (
-            "Error: JOB is empty; give a job's name, or the beginning of one, as `impasto jobs` shows it\n"
+            "Error: JOB is empty; give the name of a job, or its beginning, as `impasto jobs` shows it\n"
         )
     assert not fake.called("ListJobs")
 
@@ -444,7 +487,7 @@ def test_a_beginning_that_many_jobs_have(at_fake: Impasto, fake: FakeServer) -> 
         fake.jobs = {name: pb.Job(name=name, state=pb.JOB_STATE_QUEUED) for name in names}
         outcome = at_fake("delete", "aa")
         assert outcome.code == 2
-        shown = outcome.err.partition("any of ")[2].partition(more or "; give")[0]
+        shown = outcome.err.partition("could be ")[2].partition(more or "; give")[0]
         assert len(shown.split(", ")) == 5
         assert f"{more}; give more of the name" in outcome.err
 
@@ -465,7 +508,7 @@ def test_a_token_file_without_a_token(at_fake: Impasto, fake: FakeServer, text: 
     for command in (["jobs"], ["info"], ["stylize", "content.png", "style.png", "-o", "o.png"]):
         outcome = at_fake(*command, "--token-file", "token")
         assert outcome.code == 2
-        assert outcome.err == "Error: --token-file token has no token in it; give another file, or none\n"
+        assert outcome.err == "Error: --token-file token is empty; give the file of a token, or none\n"
     assert not fake.calls
 
 
@@ -489,16 +532,13 @@ def test_a_variable_without_a_token(
 def test_what_is_no_token_is_called_by_where_it_was_given(
     at_fake: Impasto, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = (
-        "has is no token: it is empty, or has spaces or other signs that no token has; give it as "
-        "`impasto-server token add` showed it\n"
-    )
+    said = "contains no valid token; give the token as `impasto-server token add` printed it\n"
     Path("token").write_text("two words")
     outcome = at_fake("info", "--token-file", "token")
-    assert (outcome.code, outcome.err) == (2, f"Error: what --token-file token {said}")
+    assert (outcome.code, outcome.err) == (2, f"Error: --token-file token {said}")
     monkeypatch.setenv("IMPASTO_TOKEN", "two words")
     outcome = at_fake("info")
-    assert (outcome.code, outcome.err) == (2, f"Error: what IMPASTO_TOKEN {said}")
+    assert (outcome.code, outcome.err) == (2, f"Error: IMPASTO_TOKEN {said}")
     assert not fake.calls
 
 
@@ -510,19 +550,19 @@ def test_an_image_that_the_server_does_not_have(at_fake: Impasto, fake: FakeServ
         (
             ["content.png", "styles/none"],
             "there is no styles/none",
-            "there is no style styles/none; `impasto styles` lists those that a server has, and for a file "
-            "give ./styles/none",
+            "there is no style styles/none on the server, and no such file; `impasto styles` lists the "
+            "server's styles",
         ),
         (
             ["styles/one", "style.png", "styles/one-more"],
             "there is no styles/one-more",
-            "there is no style styles/one-more; `impasto styles` lists those that a server has, and for a "
-            "file give ./styles/one-more",
+            "there is no style styles/one-more on the server, and no such file; `impasto styles` lists the "
+            "server's styles",
         ),
         (
             ["content.png", f"sha256:{digest}"],
             f"the image {digest} is not on the server; upload it first",
-            f"there is no image sha256:{digest} on the server; send it with `impasto upload FILE`",
+            f"there is no image sha256:{digest} on the server; upload it with `impasto upload FILE`",
         ),
     ):
         # The server tells of what can still come, as an upload, otherwise than of what it does not know.

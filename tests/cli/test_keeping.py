@@ -21,7 +21,7 @@ from support.command_line import Impasto
 from support.disks import fill, small_disk
 from support.fake_server import FakeServer, png, status
 
-FETCHES = "`impasto get jobs/fake -o FILE` fetches the picture, as long as the server keeps it"
+FETCH = "fetch the picture with `impasto get jobs/fake -o FILE` while the server keeps it"
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_picture_that_cannot_be_written_is_to_be_fetched(stylize: Impasto, los
     assert outcome.code == 1
     assert outcome.err.splitlines()[-1] == (
         f"Error: lost/x.png cannot be written: No such file or directory; "
-        f"lost/x.json cannot be written: No such file or directory; {FETCHES}; written: film.webp"
+        f"lost/x.json cannot be written: No such file or directory; {FETCH}; written: film.webp"
     )
     assert Image.open("film.webp").size == (48, 32)
 
@@ -78,7 +78,7 @@ def test_a_picture_that_cannot_be_had_in_its_format_costs_nothing_else(
     outcome = stylize("-o", "x.jpg", "--sidecar")
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.splitlines()[-2:] == [
-        f"Warning: {FETCHES}; written: x.json",
+        f"Warning: {FETCH}; written: x.json",
         "Error: the disk is full",
     ]
     assert Path("x.json").exists()
@@ -130,7 +130,7 @@ def test_a_private_servers_picture_that_there_is_no_room_for(
     shutil.rmtree(private)
     outcome = impasto("stylize", "content.png", "style.png", "-o", "lost/x.png")
     assert outcome.code == 1
-    assert outcome.err.endswith("; nor can a temporary file be written, so the picture is lost\n")
+    assert outcome.err.endswith("; a temporary file cannot be written either, so the picture is lost\n")
     private.mkdir()
     Path("lost").mkdir()
     with small_disk(private, 1) as disk:
@@ -138,3 +138,13 @@ def test_a_private_servers_picture_that_there_is_no_room_for(
         outcome = impasto("stylize", "content.png", "style.png", "-o", "lost/x.png")
         assert outcome.err.endswith("so the picture is lost\n")
         assert os.listdir(disk) == ["filler"]
+
+
+def test_a_preview_that_cannot_be_written_does_not_end_the_painting(stylize: Impasto, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        fill(disk)
+        outcome = stylize("--preview-dir", "disk/previews")
+    assert outcome.code == 0, outcome.err
+    assert Path("out.png").read_bytes() == png()
+    assert outcome.err.count("Warning") == 1
+    assert outcome.err.count("the painting continues, without further previews\n") == 1

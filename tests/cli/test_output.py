@@ -113,18 +113,22 @@ def test_a_legal_name_of_any_length_is_written(stylize: Impasto) -> None:
     ("arguments", "message"),
     [
         (["-o", LONG], "its name is too long; give a shorter one"),
-        (["-o", ""], "--out is empty, or a folder; give a file's name, as out.png"),
-        (["-o", "."], "--out is empty, or a folder"),
+        (["-o", ""], "--out is empty; give the name of a file"),
+        (["-o", "."], "--out . is a folder; give a file's name: out.png"),
         (["-o", ".png"], ".png has nothing before its ending; give a whole name, as out.png"),
         (
             ["-o", "folder.png/.JPG"],
             "folder.png/.JPG has nothing before its ending; give a whole name, as out.JPG",
         ),
         (["-o", "out"], "out does not end in .png"),
-        (["--animate", ""], "--animate is empty, or a folder"),
-        (["--animate", ".webp"], ".webp has nothing before its ending"),
-        (["--start", ""], "an empty name, or ., is a folder; give a file to paint from"),
-        (["--selection", ""], "an empty name, or ., is a folder"),
+        (["--animate", ""], "--animate is empty; give the name of a file"),
+        (["--animate", "."], "--animate . is a folder; give a file's name: film.webp"),
+        (["--animate", ".webp"], "--animate .webp has no name before its ending"),
+        (["--start", ""], "--start is empty; give content, noise or a file's name"),
+        (["--start", "."], "--start . is a folder; give a file"),
+        (["--selection", ""], "--selection is empty; give the name of a file"),
+        (["--selection", "."], "--selection . is a folder; give a file"),
+        (["--preview-dir", ""], "--preview-dir is empty; give the name of a folder"),
         (["-o", "folder.png"], "folder.png is a folder; give a file's name"),
         (["-o", "pipe.png"], "pipe.png is a device, a pipe or a socket"),
         (["-o", "loop.png"], "loop.png cannot be written: Too many levels"),
@@ -132,24 +136,27 @@ def test_a_legal_name_of_any_length_is_written(stylize: Impasto) -> None:
         (["-o", "content.png/out.png"], "there is no folder content.png"),
         (["--animate", "x" * 300 + ".webp"], "its name is too long"),
         (["--animate", "none/film.webp"], "there is no folder none"),
-        (["-o", "a.webp", "--animate", "./a.webp"], "--animate a.webp is the picture's file"),
+        (["-o", "a.webp", "--animate", "./a.webp"], "--animate a.webp is the same file as --out a.webp"),
         (["-o", "x" * 252 + ".webp", "--sidecar"], "its name is too long"),
         (["--preview-dir", "x" * 300], "--preview-dir xxx"),
-        (["--preview-dir", "content.png/previews"], "--preview-dir content.png/previews: Not a directory"),
-        (["--preview-dir", "dangling.png"], "--preview-dir dangling.png: No such file"),
+        (
+            ["--preview-dir", "content.png/previews"],
+            "--preview-dir content.png/previews cannot be used: Not a directory",
+        ),
+        (["--preview-dir", "dangling.png"], "--preview-dir dangling.png cannot be used: No such file"),
         (["--start", LONG], "its name is too long"),
         (["--region", f"content.png,style={'9' * 5000}"], "content.png,style=999"),
         (
             ["--region", "content.png,foo=1"],
-            "--region content.png,foo=1: foo= is not understood where it stands, and there is no file "
+            "--region content.png,foo=1: foo= has no meaning here, and there is no file "
             "content.png,foo=1; give MASK[,style=N][,style-mask=FILE]",
         ),
-        (["--region", "content.png,style=one"], "style= is not understood where it stands"),
+        (["--region", "content.png,style=one"], "style= has no meaning here"),
         (
             ["--region", "content.png,style-mask=style.png,style=1"],
-            "style= is not understood where it stands, and there is no file style.png,style=1;",
+            "style= has no meaning here, and there is no file style.png,style=1;",
         ),
-        (["--region", "none.png,style=1"], "there is no file none.png\n"),
+        (["--region", "none.png,style=1"], "--region none.png: there is no such file\n"),
         (["-o", "x.png", "--format", "tiff16"], "as a tiff16 does; give another name, or --format png16\n"),
         (["-o", "x.tif", "--format", "png16"], "as a png16 does; give another name, or --format tiff16\n"),
         (["-o", "x.jpg", "--format", "png16"], "as a png16 does; give another name, or --format jpeg\n"),
@@ -183,8 +190,35 @@ def test_an_image_without_a_name(impasto: Impasto, fake: FakeServer, command: li
     for arguments in ([*command, "-o", "o.png"], ["submit", *command[1:]]):
         outcome = impasto(*arguments, "--server", fake.address)
         assert outcome.code == 2
-        assert outcome.err == "Error: the name of an image to paint from is empty; give a file\n"
+        argument = "STYLE" if command[1] else "CONTENT"
+        assert outcome.err == f"Error: {argument} is empty; give the name of a file\n"
     assert impasto("again", "", "content.png", "style.png", "-o", "o.png", "--server", fake.address).code == 2
+    assert not fake.calls
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "https://example.org/a.png",
+            "https://example.org/a.png is a web address; download the picture first, ",
+        ),
+        ("FTP://example.org/a.png", "FTP://example.org/a.png is a web address; download the picture first, "),
+        ("file:///home/a.png", "file:///home/a.png is a URL; give the file's name without file://"),
+    ],
+)
+@pytest.mark.parametrize(
+    "option", ["", "--start ", "--selection ", "--region ", "--region content.png,style-mask="]
+)
+def test_a_url_is_no_file(stylize: Impasto, fake: FakeServer, option: str, name: str, said: str) -> None:
+    if option:
+        before, _, after = option.partition(" ")
+        outcome = stylize(before, after + name)
+    else:
+        outcome = stylize(name)
+    assert outcome.code == 2
+    # In a path, two slashes are one.
+    assert outcome.err.replace("file:/home", "file:///home").startswith(f"Error: {option}{said}")
     assert not fake.calls
 
 
@@ -225,8 +259,8 @@ def test_transparency_that_is_lost_is_told(
     outcome = stylize("-o", name, "--quiet")
     assert outcome.code == 0, outcome.err
     assert outcome.err == (
-        f"Warning: {name} is over white: a JPEG cannot be transparent, as the picture is; write a PNG, "
-        "TIFF or WebP to keep that\n"
+        f"Warning: {name} has a white background: the picture is transparent, which a JPEG cannot be; "
+        "write a PNG, TIFF or WebP to keep the transparency\n"
         if warned
         else ""
     )
@@ -237,25 +271,25 @@ def test_transparency_that_is_lost_is_told(
     [
         (
             ["-o", "x.webp", "--animate", "x.webp"],
-            "--animate x.webp is the picture's file; give another name",
+            "--animate x.webp is the same file as --out x.webp; give another name",
         ),
-        (["-o", "x.webp", "--animate", "sub/../x.webp"], "--animate sub/../x.webp is the picture's file"),
-        (["-o", "x.webp", "--animate", "here/x.webp"], "--animate here/x.webp is the picture's file"),
-        (["-o", "x.webp", "--animate", "link.webp"], "--animate link.webp is the picture's file"),
-        (["-o", "here/x.webp", "--animate", "link.webp"], "--animate link.webp is the picture's file"),
-        (["-o", "old.webp", "--animate", "hard.webp"], "--animate hard.webp is the picture's file"),
-        (["-o", "side.png", "--sidecar"], "the sidecar side.json is the picture's file"),
+        (["-o", "x.webp", "--animate", "sub/../x.webp"], "--animate sub/../x.webp is the same file as"),
+        (["-o", "x.webp", "--animate", "here/x.webp"], "--animate here/x.webp is the same file as"),
+        (["-o", "x.webp", "--animate", "link.webp"], "--animate link.webp is the same file as"),
+        (["-o", "here/x.webp", "--animate", "link.webp"], "--animate link.webp is the same file as"),
+        (["-o", "old.webp", "--animate", "hard.webp"], "--animate hard.webp is the same file as"),
+        (["-o", "side.png", "--sidecar"], "the sidecar side.json is the same file as --out side.png"),
         (
             ["-o", "p.png", "--animate", "f.webp", "--sidecar"],
-            "the sidecar p.json is the file of --animate f.webp too",
+            "the sidecar p.json is the same file as --animate f.webp",
         ),
-        (["-o", "sub/0001.jpg", "--preview-dir", "sub"], "a preview would be written over sub/0001.jpg"),
-        (["--animate", "sub/0012.webp", "--preview-dir", "here/sub"], "would be written over sub/0012.webp"),
-        (["--start", "sub/0007.png", "--preview-dir", "sub"], "would be written over sub/0007.png"),
-        (["-o", "new.png", "--preview-dir", "new.png"], "--preview-dir new.png: new.png is to be a file"),
+        (["-o", "sub/0001.jpg", "--preview-dir", "sub"], "a preview would overwrite sub/0001.jpg"),
+        (["--animate", "sub/0012.webp", "--preview-dir", "here/sub"], "would overwrite sub/0012.webp"),
+        (["--start", "sub/0007.png", "--preview-dir", "sub"], "would overwrite sub/0007.png"),
+        (["-o", "new.png", "--preview-dir", "new.png"], "--preview-dir new.png: new.png will be a file"),
         (
             ["-o", "new.png", "--preview-dir", "./new.png/deep"],
-            "new.png is to be a file; give another folder",
+            "new.png will be a file; give another folder",
         ),
     ],
 )
@@ -345,7 +379,10 @@ def test_a_folder_that_may_not_be_looked_into(
     for option, file in (("-o", "locked/x.png"), ("--animate", "locked/x.webp"), ("-o", "locked/deep/x.png")):
         outcome = stylize(option, file)
         assert outcome.code == 2
-        assert outcome.err == f"Error: the folder {Path(file).parent} is not writable; give another\n"
+        assert outcome.err == (
+            f"Error: {'--out' if option == '-o' else option} {file}: the folder {Path(file).parent} is not "
+            "writable; give another folder\n"
+        )
     assert not fake.calls
 
 

@@ -32,13 +32,13 @@ def test_build(impasto: Impasto, sources: Path) -> None:
 def test_install(impasto: Impasto, sources: Path, tmp_path: Path) -> None:
     there = tmp_path / "plug-ins"
     first = impasto("plugin", "install", "gimp", "--to", str(there))
-    assert (first.code, first.out) == (0, f"{there}/impasto: installed\nStart GIMP anew to have it.\n")
+    assert (first.code, first.out) == (0, f"{there}/impasto: installed\nRestart GIMP to use the plugin.\n")
     assert "installed in place of" in impasto("plugin", "install", "gimp", "--to", str(there)).out
     (there / "impasto" / plugins.MARK).unlink()
     refused = impasto("plugin", "install", "gimp", "--to", str(there))
     assert (refused.code, refused.out) == (1, "")
     assert "Error: " in refused.err
-    assert "not put there by Impasto" in refused.err
+    assert "not installed by Impasto" in refused.err
 
 
 def test_wrong_usage(impasto: Impasto) -> None:

@@ -71,7 +71,7 @@ def test_regions_a_selection_and_a_start_again(run: Impasto) -> None:
     swapped = [part.replace("left.png", "right.png") for part in parts]
     outcome = run("again", "first.png", *images, *swapped, "-o", "third.png")
     assert outcome.code == 2
-    assert "right.png is not the selection's mask that first.png was painted from" in outcome.err
+    assert "right.png is not the selection's mask from which first.png was painted" in outcome.err
 
 
 def test_a_texture_again(run: Impasto) -> None:

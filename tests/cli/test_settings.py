@@ -26,7 +26,7 @@ def test_the_finer_settings_reach_the_server(stylize: Impasto, fake: FakeServer)
     outcome = stylize(
         *("--recipe", "wasserstein", "--style-scale", 1.5, "--color", "matched", "--averaging", 0.9),
         *("--content-layer", "relu4_2", "--style-layer", "relu3_1=0.5", "--style-layer", "relu4_1=2"),
-        "--no-plateau",
+        "--no-stop-on-plateau",
     )
     assert outcome.code == 0
     assert fake.requests[0].spec.recipe == pb.Recipe(
@@ -149,19 +149,37 @@ IMAGES = ["stylize", "content.png", "style.png", "-o", "out.png"]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([*IMAGES, "--region", "none.png"], "there is no file none.png"),
-        ([*IMAGES, "--region", "style.png,style=2"], "there is no style 2; give 1 to 1"),
-        ([*IMAGES, "--region", "style.png,style=0"], "there is no style 0; give 1 to 1"),
-        ([*IMAGES, "--region", "style.png,style-mask=none.png"], "there is no file none.png"),
+        ([*IMAGES, "--region", "none.png"], "--region none.png: there is no such file"),
+        (
+            [*IMAGES, "--region", "style.png,style=2"],
+            "--region style.png,style=2: there is only 1 style; give style=1",
+        ),
+        (
+            [*IMAGES, "--region", "style.png,style=0"],
+            "--region style.png,style=0: there is only 1 style; give style=1",
+        ),
+        (
+            [*IMAGES, "--region", "style.png,style-mask=none.png"],
+            "--region style.png,style-mask=none.png: there is no such file",
+        ),
         ([*IMAGES, "--region", "style.png,stile=1"], "there is no file style.png,stile=1"),
         ([*IMAGES, "--region", ""], "--region is empty"),
-        ([*IMAGES, "--selection", "none.png"], "there is no file none.png"),
-        ([*IMAGES, "--shares", "1,2"], "--shares 1,2 are 2, but the styles are 1"),
-        ([*IMAGES, "--shares", "much"], "--shares much"),
-        ([*IMAGES, "--style-layer", "relu3_1=much"], "--style-layer relu3_1=much: 'much' is not a number"),
-        ([*IMAGES, "--color", "mine"], "mine"),
-        (["texture", "style.png", "-o", "out.png", "--size", "big"], "--size big is no size"),
-        (["texture", "style.png", "-o", "out.png", "--size", "9" * 5000], "is no size; give WIDTHxHEIGHT"),
+        ([*IMAGES, "--selection", "none.png"], "--selection none.png: there is no such file"),
+        ([*IMAGES, "--shares", "1,2"], "--shares 1,2 has 2 shares for 1 style; give one for each style: 2"),
+        ([*IMAGES, "--shares", "much"], "--shares is 'much'; give a number for each style"),
+        (
+            [*IMAGES, "--style-layer", "relu3_1=much"],
+            "--style-layer relu3_1=much has the share 'much'; give a number",
+        ),
+        ([*IMAGES, "--color", "mine"], "--color is 'mine'; give one of style, luminance, matched"),
+        (
+            ["texture", "style.png", "-o", "out.png", "--size", "big"],
+            "--size is 'big'; give WIDTHxHEIGHT in pixels: 640x480",
+        ),
+        (
+            ["texture", "style.png", "-o", "out.png", "--size", "9" * 5000],
+            "; give WIDTHxHEIGHT in pixels: 640x480",
+        ),
         (["texture", "style.png", "-o", "out.png"], "--size"),
         (
             ["texture", "style.png", "-o", "out.png", "--size", "99999999999x3"],
@@ -203,7 +221,7 @@ def test_refused_fields_go_by_the_names_of_their_options(impasto: Impasto, fake:
     )
     outcome = impasto(
         *("stylize", "content.png", "style.png", "-o", "out.png", "--server", fake.address),
-        *("--style-layer", "relu1_1", "--style-layer", "relu3_4=2", "--shares", -1, "--selection", "sky.png"),
+        *("--style-layer", "relu1_1", "--style-layer", "relu3_4=2", "--shares", 1, "--selection", "sky.png"),
         *("--region", "sky.png", "--region", "sea.png,style-mask=style.png"),
     )
     assert outcome.code == 2
@@ -212,11 +230,11 @@ def test_refused_fields_go_by_the_names_of_their_options(impasto: Impasto, fake:
         "give 0.1 to 4",
         "--color is wrong",
         "--averaging is 2",
-        "--plateau is odd",
+        "--stop-on-plateau is odd",
         "--content-layer name a layer twice",
         "--style-layer relu3_4=2 is 'relu3_4'",
         "give a layer that VGG-16 has",
-        "--shares -1: the share of style.png is -1",
+        "--shares 1: the share of style.png is -1",
         "give a number above 0",
         "--region sky.png is damaged",
         "--region sea.png,style-mask=style.png is truncated",

@@ -18,7 +18,8 @@ from google.rpc import error_details_pb2
 from rich.console import Console
 
 from impasto import cli, wire
-from impasto.cli.terminal import Bar, clean
+from impasto.cli.terminal import Bar
+from impasto.cli.words import ScaleName, clean
 from impasto.v1 import style_transfer_pb2 as pb
 from support import fake_server
 from support.command_line import Impasto
@@ -135,6 +136,21 @@ def test_the_bar_shows_how_far_the_targets_of_a_scale_are_found_in_place_of_the_
         bar.close()
 
 
+def test_a_last_pass_at_the_size_of_the_scale_before_is_named() -> None:
+    names = ScaleName()
+    shown = []
+    for scale, size in ((1, 24), (2, 48), (3, 48), (3, 48)):
+        told = fake_server.numbers(scale, scale=1)
+        told.scale, told.scales, told.width, told.height = scale, 3, size, size
+        shown.append(names.of(wire.progress(told)))
+    assert shown == [
+        "scale 1/3 24×24",
+        "scale 2/3 48×48",
+        "scale 3/3 48×48, last pass",
+        "scale 3/3 48×48, last pass",
+    ]
+
+
 @pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"])
 def test_a_log_has_no_redrawn_lines(fake: FakeServer, tmp_path: Path, variable: str) -> None:
     run = subprocess.run(
@@ -166,7 +182,7 @@ def test_the_table_of_jobs_is_printed_once_where_there_is_no_terminal(
     assert len(fake.called("ListJobs")) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_leaves_the_terminal_and_the_job_as_ctrl_c_does(
     fake: FakeServer, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -66,7 +66,7 @@ def keep(
     if not faults:
         display.finished(picture, file, paths)
         return
-    there = rescued + ([f"these files were written: {', '.join(paths.values())}"] if paths else [])
+    there = rescued + ([f"written: {', '.join(paths.values())}"] if paths else [])
     first = faults[0]
     if type(first) is ImpastoError:
         raise ImpastoError("; ".join([fault.message for fault in faults] + there))

@@ -1,0 +1,151 @@
+"""Every option of every command with every kind of wrong value: an error that names the option."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from typer.main import get_command
+
+from impasto.cli import app
+from support.command_line import Impasto
+from support.fake_server import FakeServer, bad_request, refuse, status
+
+WRONG = {
+    "empty": "",
+    "negative": "-5",
+    "too large": "99999999999999999999",
+    "no number": "abc",
+    "a fraction": "2.5",
+    "not a number": "nan",
+    "infinite": "inf",
+    "a missing file": "none.png",
+    "a folder": "folder",
+    "a web address": "https://example.org/a.png",
+}
+ARGUMENTS = {
+    "stylize": ["content.png", "style.png", "-o", "out.png"],
+    "submit": ["content.png", "style.png"],
+    "texture": ["style.png", "--size", "64", "-o", "out.png"],
+    "again": ["result.json", "content.png", "style.png", "-o", "out.png"],
+    "demo": [],
+    "info": [],
+    "jobs": [],
+    "watch": ["last"],
+    "steer": ["last"],
+    "get": ["last", "-o", "out.png"],
+    "styles": [],
+    "upload": ["content.png"],
+}
+FREE = {"--title", "--server", "--weights", "--device"}
+"""Options whose values the server checks, or that name a server."""
+LEAKS = re.compile(
+    r"Value error|Input should|unable to parse|Traceback|Invalid value|longest_side|spec\.|job\.|\w_weight"
+)
+
+
+def options() -> Iterator[tuple[str, str]]:
+    """Every command with each of its options that takes a value."""
+    group: Any = get_command(app)
+    for command, arguments in ARGUMENTS.items():
+        for parameter in group.commands[command].params:
+            name = max(parameter.opts, key=len)
+            flag = getattr(parameter, "is_flag", False)
+            if name.startswith("--") and not flag and name not in FREE:
+                yield command, name
+        assert arguments is not None
+
+
+@pytest.fixture
+def files() -> None:
+    Path("folder").mkdir()
+    Path("result.json").write_text("{}")
+
+
+@pytest.mark.parametrize(("command", "option"), list(options()))
+def test_a_wrong_value_is_refused_by_its_option(
+    at_fake: Impasto, fake: FakeServer, files: None, command: str, option: str
+) -> None:
+    accepted = []
+    for kind, value in WRONG.items():
+        outcome = at_fake(command, *ARGUMENTS[command], option, value)
+        said = outcome.err
+        assert not LEAKS.search(said), said
+        if outcome.code == 0:
+            accepted.append(kind)
+            continue
+        assert outcome.code in (1, 2), outcome
+        *_, last = said.splitlines()
+        if "result.json" in last or "there are no jobs" in last:
+            accepted.append(kind)  # The command went on to its next check.
+            continue
+        assert last.startswith(f"Error: {option}"), said
+        assert (outcome.code, said.count("\n")) == (2, 1)
+    assert set(accepted) <= {*ACCEPTED.get(option, ()), *ACCEPTED.get((command, option), ())}, accepted
+    os.listdir()
+
+
+ANY_NUMBER = ("too large", "a fraction")
+ACCEPTED: dict[Any, tuple[str, ...]] = {
+    "--content-weight": ANY_NUMBER,
+    "--style-weight": ANY_NUMBER,
+    "--tv-weight": ANY_NUMBER,
+    "--learning-rate": ("a fraction",),
+    "--style-scale": ("a fraction",),
+    "--shares": ANY_NUMBER,
+    "--timeout": (*ANY_NUMBER, "infinite"),
+    "--preview-interval": ("a fraction",),
+    # A name of a file or folder that does not exist yet.
+    "--preview-dir": tuple(WRONG),
+    "--save-thumbnails": tuple(WRONG),
+}
+
+
+def test_a_flag_in_a_variable_is_yes_or_no(
+    at_fake: Impasto, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMPASTO_TLS", "maybe")
+    outcome = at_fake("info")
+    assert (outcome.code, outcome.err) == (2, "Error: IMPASTO_TLS is neither yes nor no; set it to 1 or 0\n")
+    assert not fake.calls
+
+
+def test_a_wrong_value_in_json(at_fake: Impasto, fake: FakeServer) -> None:
+    (line,) = at_fake("demo", "--json", "--size", "abc").lines
+    assert line["event"] == "error"
+    assert line["message"] == "--size is 'abc'; give a whole number: 16 to 8192"
+    assert (line["code"], line["exit_code"]) == ("INVALID_ARGUMENT", 2)
+
+
+def test_the_last_of_a_repeated_option_counts(at_fake: Impasto, fake: FakeServer) -> None:
+    assert at_fake("demo", "--size", "64", "--size", "32").code == 0
+    assert fake.requests[0].spec.recipe.longest_side == 32
+
+
+def test_a_texture_cannot_start_from_the_content(at_fake: Impasto, fake: FakeServer) -> None:
+    outcome = at_fake("texture", *ARGUMENTS["texture"], "--start", "content")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "Error: --start is 'content', but a texture has no content; give noise or a file\n",
+    )
+
+
+def test_the_server_names_fields_and_the_error_names_options(at_fake: Impasto, fake: FakeServer) -> None:
+    told = bad_request(spec__recipe__style_weight="is 0 and so is content_weight; give at least one of them")
+    fake.script = refuse(grpc.StatusCode.INVALID_ARGUMENT, "no", told)
+    outcome = at_fake("demo")
+    assert outcome.err == "Error: --style-weight is 0 and so is --content-weight; give at least one of them\n"
+    fake.faults["ListJobs"] = [status(grpc.StatusCode.INVALID_ARGUMENT, "no", bad_request(states="is new"))]
+    assert at_fake("jobs").err == "Error: --state is new\n"
+
+
+def test_the_former_name_of_an_option_still_works(at_fake: Impasto, fake: FakeServer) -> None:
+    for options in (["--no-plateau"], ["--plateau"], ["--no-plateau", "--stop-on-plateau"]):
+        assert at_fake("stylize", *ARGUMENTS["stylize"], *options).code == 0
+    assert [request.spec.recipe.stop_on_plateau for request in fake.requests] == [False, True, True]
+    assert "--plateau" not in at_fake("stylize", "--help").out
