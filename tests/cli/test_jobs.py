@@ -532,7 +532,7 @@ def test_a_variable_without_a_token(
 def test_what_is_no_token_is_called_by_where_it_was_given(
     at_fake: Impasto, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = "contains no valid token; give the token as `impasto-server token add` printed it\n"
+    said = "contains no valid token; give the token that `impasto-server token add` printed\n"
     Path("token").write_text("two words")
     outcome = at_fake("info", "--token-file", "token")
     assert (outcome.code, outcome.err) == (2, f"Error: --token-file token {said}")

@@ -56,7 +56,7 @@ def test_files_in_the_current_folder_are_not_run(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", "cache")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(PluginError, match="cannot be fetched"):
+    with pytest.raises(PluginError, match="pip could not download"):
         plugins.vendored_files()
     assert not (tmp_path / "run").exists()
 
@@ -188,14 +188,14 @@ def test_other_plugins_files_are_not_touched(
     else:
         (folder / there).mkdir()
         (folder / there / "mine.py").write_text("mine")
-    with pytest.raises(PluginError, match="was not put there by Impasto; move it away"):
+    with pytest.raises(PluginError, match="was not installed by Impasto; move it away"):
         install("krita", sources, vendored)
     assert len(list(folder.iterdir())) == 1
     assert not (home / ".config" / "kritarc").exists()
 
 
 def test_missing_sources_are_refused(tmp_path: Path, vendored: Path) -> None:
-    with pytest.raises(PluginError, match="no sources of a plugin for krita"):
+    with pytest.raises(PluginError, match="has no plugin for krita"):
         plugins.build("krita", sources=tmp_path / "none", vendored=vendored)
-    with pytest.raises(PluginError, match="has 0 folders"):
+    with pytest.raises(PluginError, match="must have one folder"):
         plugins.build("krita", sources=tmp_path, vendored=vendored)

@@ -123,7 +123,7 @@ def gpu_machine(folder: Path, environment: dict[str, str], *, protected: bool) -
         (folder / "token.txt").write_text(token)
         (folder / "token.txt").chmod(0o600)
         arguments += ["--tls-cert", str(pair.cert), "--tls-key", str(pair.key), "--tokens-file", str(tokens)]
-    with running_server("--mock", "--port", "0", *arguments) as server:
+    with running_server("--mock", "--port", "0", "--mock-evaluation-time", "60ms", *arguments) as server:
         yield server.address
 
 

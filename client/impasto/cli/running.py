@@ -8,7 +8,6 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -72,7 +71,8 @@ def paint(
             "--keep-running needs a server that outlives this command; name one with --server, or leave "
             "--keep-running out"
         )
-    warn_of_stretching(spec, display)
+    for warning in stretched(spec.content, spec.fitted_files()):
+        display.warning(warning)
     with serving(run, display) as address, connected(run, address()) as client, spec.missing_by_name():
         if look_at is not None:
             look_at(client)
@@ -152,7 +152,8 @@ def submit(spec: Spec, connection: Connection, display: Display) -> None:
         ImpastoError: the server refuses the job.
     """
     server = named_server(connection)
-    warn_of_stretching(spec, display)
+    for warning in stretched(spec.content, spec.fitted_files()):
+        display.warning(warning)
     with connected(connection, server, timeout=connection.timeout) as client, spec.missing_by_name():
         job = client.create_job(spec.content, spec.styles, **spec.keywords(), previews=spec.previews or True)
     display.close()
@@ -160,16 +161,6 @@ def submit(spec: Spec, connection: Connection, display: Display) -> None:
         print_json("job", plain(job))
     else:
         say(job.name)
-
-
-def warn_of_stretching(spec: Spec, display: Display) -> None:
-    """Warns of each mask and start picture that has other proportions than the content."""
-    fitted = {image for image in (spec.start_image, spec.selection) if isinstance(image, Path)}
-    fitted |= {region.content_mask for region in spec.regions if isinstance(region.content_mask, Path)}
-    for warning in stretched(
-        spec.content, [entry for entry in spec.files() if entry[0] and entry[1] in fitted]
-    ):
-        display.warning(warning)
 
 
 def named_server(connection: Connection) -> str:
@@ -225,11 +216,6 @@ def connected(connection: Connection, address: str, *, timeout: float | None = N
             f"--token-file {given.token_file} contains no text; give the file of a token"
         ) from None
     except ValueError as error:
-        if str(error).startswith("the token "):
-            raise InvalidRequest(
-                f"{_source_of_token(given)} contains no valid token; give the token as `impasto-server token "
-                "add` printed it"
-            ) from None
         raise InvalidRequest(_with_options(str(error))) from None
     with client:
         yield client
@@ -254,12 +240,18 @@ def _token(connection: Connection) -> str | None:
             raise InvalidRequest(
                 f"--token-file {connection.token_file} is empty; give the file of a token, or none"
             )
-        return written
-    token = os.environ.get("IMPASTO_TOKEN")
-    if not token:
-        return None  # An empty variable counts as unset, as it does for every option.
-    if not token.strip():
-        raise InvalidRequest("IMPASTO_TOKEN is blank; set it to a token, or unset it")
+        token = written
+    else:
+        token = os.environ.get("IMPASTO_TOKEN", "")
+        if not token:
+            return None  # An empty variable counts as unset, as it does for every option.
+        if not token.strip():
+            raise InvalidRequest("IMPASTO_TOKEN is blank; set it to a token, or unset it")
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise InvalidRequest(
+            f"{_source_of_token(connection)} contains no valid token; give the token that `impasto-server "
+            "token add` printed"
+        )
     return token
 
 
@@ -358,7 +350,8 @@ def _in_words(error: ImpastoError, connection: Connection, names: Mapping[str, s
     if isinstance(error, Unreachable) and error.remedy:
         return _with_options(error.message)
     if isinstance(error, Unreachable) and connection.server:
-        return f"{error.message}. Start one with `impasto-server serve`, or leave out --server to paint here"
+        remedy = "leave out --server to paint here" if isinstance(connection, Run) else "check --server"
+        return f"{error.message}. Start one with `impasto-server serve`, or {remedy}"
     if isinstance(error, DeadlineExceeded) and connection.timeout:
         return (
             f"not finished within --timeout {connection.timeout:g} seconds; give more time, or leave it out"

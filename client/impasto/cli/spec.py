@@ -37,11 +37,15 @@ class Spec:
     def files(self) -> list[Input]:
         """Returns the files to read, each with the option that names it."""
         images = [("", self.content), *(("", style.image) for style in self.styles)]
-        images += [("--start ", self.start_image), ("--selection ", self.selection)]
-        for region in self.regions:
-            images.append(("--region ", region.content_mask))
-            images.append((f"--region {region.content_mask},style-mask=", region.style_mask))
-        return [(option, image) for option, image in images if isinstance(image, Path)]
+        images += [
+            (f"--region {region.content_mask},style-mask=", region.style_mask) for region in self.regions
+        ]
+        return [*_files(images), *self.fitted_files()]
+
+    def fitted_files(self) -> list[Input]:
+        """Returns those of the files that are resized to the content."""
+        images = [("--start ", self.start_image), ("--selection ", self.selection)]
+        return _files([*images, *(("--region ", region.content_mask) for region in self.regions)])
 
     def keywords(self) -> dict[str, Any]:
         """Returns the keywords of `Client.stylize` and `Client.create_job`, except the previews."""
@@ -86,6 +90,10 @@ class Spec:
         images += [style.image for style in self.styles]
         images += [mask for region in self.regions for mask in (region.content_mask, region.style_mask)]
         return images
+
+
+def _files(images: Sequence[tuple[str, ImageSource | None]]) -> list[Input]:
+    return [(option, image) for option, image in images if isinstance(image, Path)]
 
 
 def _names(message: str, name: str) -> bool:
