@@ -145,21 +145,12 @@ def test_auto_is_a_device_by_name() -> None:
         assert "auto" not in names
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("--device", "cpu", "--weights", "/nowhere/vgg.pth"), "/nowhere/vgg.pth"),
-        (("--device", "cpu", "--weights", __file__), "cannot be read as weights"),
-    ],
-)
-def test_a_setting_that_cannot_work_ends_the_server_with_a_message(
-    arguments: tuple[str, ...], sentence: str
-) -> None:
-    with running_server("--private", *arguments) as server:
+def test_a_file_that_is_not_weights_ends_the_server_with_a_message() -> None:
+    with running_server("--private", "--device", "cpu", "--weights", __file__) as server:
         assert server.process.wait(PATIENCE) == 2
         last_line = server.log.splitlines()[-1]
         assert last_line.startswith("impasto-server: ")
-        assert sentence in last_line
+        assert "cannot be read as weights" in last_line
 
 
 def test_a_worker_refuses_a_device_that_torch_does_not_find(tmp_path: Path) -> None:
