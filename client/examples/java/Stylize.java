@@ -237,11 +237,15 @@ public final class Stylize {
     return Optional.empty();
   }
 
-  /** The message of an error; of a lost connection, also its cause. */
+  /** The message of an error; for a lost connection, also its first cause. */
   static String message(StatusRuntimeException error) {
     Status status = error.getStatus();
-    String text = Optional.ofNullable(status.getDescription()).orElse(status.getCode().name());
-    return status.getCause() == null ? text : text + ": " + status.getCause().getMessage();
+    String text = Optional.ofNullable(status.getDescription()).orElse(status.getCode().name()).lines().findFirst()
+        .orElse("");
+    Throwable cause = status.getCause();
+    if (cause == null) return text;
+    while (cause.getCause() != null) cause = cause.getCause();
+    return text + ": " + cause.getMessage();
   }
 
   /** The fields that are wrong and what to do about them, or the message. */
