@@ -49,11 +49,11 @@ def paint(address: str, content: Path, style: Path, out: Path) -> impasto.Pictur
 def jobs(address: str) -> dict[str, str]:
     with impasto.Client(address, transport="grpclib") as client:
         uploaded: impasto.UploadedImage = client.upload(Path("a.png"))
-        made = client.create_job(uploaded, "b.png", seed=3, title="a sample")
+        made = client.create_job(uploaded, "b.png", recipe="gatys", seed=3, title="a sample")
         client.update_job(made.name, content_weight=0.5, previews=False)
         newest: impasto.NewestPreview = client.preview(made.name, wait=1.0)
         assert newest.job.name == made.name
-        image: impasto.CodedImage = client.download(result_of=made.name, format="jpeg")
+        image: impasto.CodedImage = client.download(made, format="jpeg")
         assert image.format == "jpeg"
         return {job.name: job.state for job in client.jobs(["running"])}
 

@@ -29,6 +29,7 @@ def test_a_user_of_the_api_passes_strict(tmp_path: Path) -> None:
     for right, mistake, said in (
         ("size=800", 'size="800"', "incompatible type"),
         ("made.name, content_weight=0.5", "made.name, contentweight=0.5", "Unexpected keyword"),
+        ('recipe="gatys"', 'recipe="gates"', "incompatible type"),
         ("await painting.result()", "painting.result()", "Incompatible return value"),
         ('transport="grpclib"', 'transport="http"', "incompatible type"),
         ("event.evaluations}", "event.evolutions}", "has no attribute"),

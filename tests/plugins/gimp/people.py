@@ -164,7 +164,7 @@ def cancel_then_paint():
     TOLD["after cancel"] = cancelled(seen["first"])
     picture("cancelled")
     # Smaller, so that it is done soon.
-    key("alt+d", "ctrl+a")
+    key("alt+z", "ctrl+a")
     x("type", str(GIVEN["small"]))
     key("Tab", "alt+p")
 
