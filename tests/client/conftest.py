@@ -14,7 +14,7 @@ from support.fake_server import line as line
 
 @pytest.fixture(params=["grpcio", "grpclib", "grpcio-asyncio", "grpclib-asyncio"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Which client is meant by `impasto.Client`, and how its calls travel: a test is run over all of them."""
+    """Runs a test with each client in place of `impasto.Client`, and over each transport."""
     stack, _, loop = request.param.partition("-")
     monkeypatch.setattr(transports, "installed", lambda: stack)
     if loop:

@@ -25,14 +25,14 @@ def authority(tmp_path: Path) -> Authority:
 
 @contextlib.contextmanager
 def protected(pair: Pair, callers: Path | None = None) -> Iterator[str]:
-    """The address of a server with TLS; callers: who signs the certificates that it asks for."""
+    """The address of a server with TLS. `callers` signs the certificates that it asks for."""
     with fake_server.serving(credentials=pair.for_server(callers)) as fake:
         yield fake.address
 
 
 @contextlib.contextmanager
 def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
-    """The address of something that is no gRPC server."""
+    """The address of a program that is not a gRPC server."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
@@ -52,7 +52,7 @@ def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
 
 
 def said(address: str, tls: impasto.Tls | bool | None = None) -> str:
-    """What each kind of call says of a server that cannot be reached, which is the same."""
+    """The error of every kind of call to an unreachable server, which is the same for all."""
     causes = set()
     for call in (
         lambda client: client.info(),
@@ -61,13 +61,13 @@ def said(address: str, tls: impasto.Tls | bool | None = None) -> str:
         lambda client: client.download(result_of="jobs/1"),
         lambda client: client.delete("jobs/1"),
     ):
-        # As a painting has them; a call that is made again for so long would not be over in time.
+        # Calls with a painting's patience would take too long here.
         with impasto.Client(address, tls=tls, timeout=60, patience=60) as client:
             begun = time.monotonic()
             with pytest.raises(impasto.Unreachable) as told:
                 call(client)
             assert time.monotonic() - begun < 30
-            # Why a name is not known, a name server says in one way or another.
+            # The reason depends on the name server.
             causes.add(told.value.cause.partition(":")[0])
     assert len(causes) == 1
     return told.value.message

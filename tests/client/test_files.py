@@ -93,7 +93,7 @@ def test_a_pipe_is_read_to_its_end(folder: Path) -> None:
     os.mkfifo("pipe")
     data = os.urandom(300_000)
     files.check_readable("pipe")
-    # Opening waits for the reader.
+    # Opening a pipe waits for its reader.
     writer = threading.Thread(target=Path("pipe").write_bytes, args=(data,))
     writer.start()
     assert files.read_whole("pipe") == data

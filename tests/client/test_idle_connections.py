@@ -16,7 +16,7 @@ from support.server_process import until
 
 
 class Listener(pb_grpc.StyleTransferServicer):
-    """Notes by which connections it is called."""
+    """Records the connections of its callers."""
 
     def __init__(self) -> None:
         self.peers: list[str] = []
@@ -39,7 +39,7 @@ def test_a_call_on_an_idle_connection_succeeds(transport: Literal["grpcio", "grp
 
             def connections() -> int:
                 client.info()
-                # Longer than the server puts up with.
+                # Longer than the server keeps an idle connection.
                 time.sleep(0.3)
                 return len(set(listener.peers))
 

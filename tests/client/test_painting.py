@@ -21,7 +21,7 @@ from support.fake_server import chunks, job, paint, png, succeeded
 
 
 class Messages:
-    """A transport whose streams are messages made beforehand; an exception among them is raised.
+    """A transport whose streams play back lists of messages. An exception in a list is raised.
 
     Attributes:
         called: the names of the calls made, in their order.
@@ -68,7 +68,7 @@ class Scripted:
 
 
 def numbered(messages: Iterable[Any]) -> list[Any]:
-    """The messages, with a sequence for each event that has none."""
+    """Returns the messages, with a sequence number for each event that has none."""
     numbered, sequence = [], 0
     for message in messages:
         if isinstance(message, pb.StylizeResponse) and message.HasField("event"):
@@ -83,7 +83,7 @@ def numbered(messages: Iterable[Any]) -> list[Any]:
 def painting_of(
     *messages: Any, then: Sequence[list[Any]] = (), transport: Messages | None = None
 ) -> Painting:
-    """A painting whose first stream has these messages; the streams after it are `then`."""
+    """Returns a painting whose first stream has these messages; `then` has the later streams."""
     transport = transport or Messages()
     transport.streams = [numbered(messages), *then]
     client = impasto.Client("127.0.0.1:1", transport=lambda endpoint: transport, patience=0.5)

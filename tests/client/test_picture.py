@@ -112,7 +112,7 @@ def test_a_damaged_profile_is_ignored(body: bytes) -> None:
 
 
 def film_ends(picture: Image.Image, preview: Image.Image, **options: Any) -> float:
-    """By how many levels the last frame of a film differs from the one before, on average."""
+    """Returns by how many levels, on average, the last frame of a film differs from the one before."""
     output = io.BytesIO()
     preview.save(output, "PNG")
     film = Film()

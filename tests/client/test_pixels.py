@@ -22,12 +22,12 @@ def sent(source: Any) -> bytes:
 
 
 def seen(source: Any) -> Image.Image:
-    """What was sent, decoded."""
+    """Returns the sent image, decoded."""
     return Image.open(io.BytesIO(sent(source)))
 
 
 def samples(source: Any) -> Any:
-    """The samples of what was sent, with all their bits."""
+    """Returns the samples of the sent image, with all their bits."""
     data = sent(source)
     high, low = (np.asarray(half).astype(int) for half in png.halves(data))
     return high * 256 + low if png.depth(data) == 16 else high
@@ -49,7 +49,7 @@ def test_modes_without_a_file_format_keep_their_colours(mode: str) -> None:
         image = PICTURE.convert(mode)
     assert image is not None
     got = np.asarray(seen(image)).astype(int)
-    # The 8 bits of Lab are coarse where colours are strong.
+    # 8-bit Lab is coarse for saturated colours.
     assert np.abs(got - np.asarray(PICTURE)).max() <= (20 if mode == "LAB" else 6)
 
 
@@ -160,7 +160,7 @@ def test_arrays_are_sent_without_loss(channels: int | None, kind: Any) -> None:
         "f8": (values / 255, values * 257),
     }[np.dtype(kind).str[1:]]
     got = samples(given.astype(kind))
-    # A float of 16 bits tells levels apart no better than by a 2,048th.
+    # A 16-bit float has a relative precision of 1/2,048.
     slack = 32 if kind is np.float16 else 0
     assert np.abs(got.reshape(expected.shape) - expected).max() <= slack
 

@@ -112,7 +112,7 @@ with impasto.Client({fake.address!r}) as client:
         pass
 assert impasto.__version__ == {impasto.__version__!r}
 """
-    # -S: nothing that is installed can be found; -I: nor what the environment names.
+    # -S hides installed packages; -I ignores the environment.
     subprocess.run([sys.executable, "-S", "-I", "-c", program], check=True)
 
 

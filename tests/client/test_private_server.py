@@ -19,7 +19,7 @@ StandIn = Callable[[str], None]
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    """Puts a program in the place of `python -m impasto_server`."""
+    """Replaces `python -m impasto_server` with a program."""
 
     def put(program: str) -> None:
         package = tmp_path / "impasto_server"

@@ -58,7 +58,7 @@ def test_the_caller_sees_the_progress_of_the_search_for_targets(client: impasto.
     assert all(0 < share < 1 for share in shares)
     told = [progress for progress in numbers if progress.preparing is not None]
     assert {(progress.evaluation, progress.scale) for progress in told} == {(2, 3)}
-    # By the pace of the scales before.
+    # The estimate comes from the earlier scales.
     assert all(progress.time_left > 0 for progress in told)
     assert (numbers[-1].evaluation, numbers[-1].preparing) == (3, None)
     assert painting.result().image.size == (320, 240)
@@ -104,7 +104,7 @@ def test_info_is_read(client: impasto.Client) -> None:
 
 
 def half_mask(width: int, height: int) -> Image.Image:
-    """White on the left."""
+    """A mask whose left part is white."""
     mask = Image.new("L", (width, height))
     mask.paste(255, (0, 0, width // 2, height))
     return mask
@@ -179,7 +179,7 @@ def test_a_job_from_start_to_end(client: impasto.Client) -> None:
     smaller = client.download(result_of=made.name, format="jpeg")
     assert (smaller.format, smaller.image.size) == ("jpeg", (40, 30))
     assert client.download(sha256=content.sha256).data == coded(photo(40, 30), compress_level=1)
-    # Watched once more, it tells no more than how it ended.
+    # Watching a final job gives only its state.
     assert client.watch(made.name).result().data == picture.data
     client.delete(made.name)
     with pytest.raises(impasto.NotFound):

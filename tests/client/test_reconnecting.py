@@ -35,7 +35,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def stylize_first(count: int, then: Callable[[], object], *, pieces: int = 0) -> fake_server.Script:
-    """A stream of so many events of the course, and pieces of the picture, after which something happens."""
+    """Returns a script that sends `count` events and `pieces` pieces of the picture, then calls `then`."""
 
     def script(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Iterator[pb.StylizeResponse]:
         for event in course()[:count]:
@@ -43,7 +43,7 @@ def stylize_first(count: int, then: Callable[[], object], *, pieces: int = 0) ->
         for piece in fake_server.chunks(png(), size=PIECE)[:pieces]:
             yield pb.StylizeResponse(result=piece)
         then()
-        # What was sent is on its way; a stream that is broken is noticed by the caller, not here.
+        # The messages are already sent; only the caller notices the broken stream.
         while context.is_active():
             time.sleep(0.01)
 
@@ -58,7 +58,7 @@ def test_a_painting_survives_a_broken_connection_after_any_event(
     reached = threading.Event()
 
     def cut() -> None:
-        # So that the events before the cut are there.
+        # Wait until the events before the cut have arrived.
         reached.wait(10)
         line.cut()
 
@@ -225,7 +225,7 @@ def test_silence_counts_as_a_broken_connection(
     fake: FakeServer, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calls, "SILENCE", 1.5)
-    # The server says no more after two events; the line falls silent once both of them are here.
+    # The server sends two events; the connection falls silent once both have arrived.
     fake.script = stylize_first(2, lambda: None)
     seen: list[str] = []
     with impasto.Client(line.address, timeout=2.0) as client:

@@ -30,7 +30,7 @@ DAY = datetime.timedelta(days=1)
 
 
 class Authority:
-    """Vouches for certificates; each is written as NAME.crt and NAME.key, its own as ca.crt."""
+    """A certificate authority. Writes each certificate as NAME.crt and NAME.key, and its own as ca.crt."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -28,7 +28,7 @@ def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sent(fake: FakeServer) -> int:
-    """Bytes of images that the server was sent."""
+    """Returns the number of bytes of images that the server received."""
     return sum(len(message.data) for messages in fake.called("UploadImage") for message in messages)
 
 
@@ -53,7 +53,7 @@ def test_an_upload_resumes_where_it_stopped(client: impasto.Client, fake: FakeSe
     fake.breaks = [300_000, 700_000]
     client.upload(BIG)
     assert fake.images == {SHA: BIG}
-    # What had arrived before a break is asked for, and not sent again.
+    # The client asks how much arrived before a break, and does not send that again.
     assert len(BIG) <= sent(fake) <= len(BIG) + 2 * 256 * 1024
 
 
@@ -65,7 +65,7 @@ def test_an_upload_continues_one_of_another_client(client: impasto.Client, fake:
 
 
 def test_a_wrong_offset_is_corrected(client: impasto.Client, fake: FakeServer) -> None:
-    # After the first question, and one stretch, somebody else sends a part.
+    # After the first question and one stretch, another client sends a part.
     real, count = fake._enter, [0]
 
     def meddle(name: str, request: object, context: grpc.ServicerContext) -> None:

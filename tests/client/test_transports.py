@@ -148,7 +148,7 @@ def test_error_details_arrive_unchanged(transport: Transport, fake: FakeServer) 
 
 
 def test_an_answer_before_all_requests_are_sent_counts(transport: Transport, fake: FakeServer) -> None:
-    # The server has the image, and does not read on after the first piece.
+    # The server has the image and stops reading after the first piece.
     for attempt in range(20):
         sha256 = f"{attempt:064}"
         fake.images[sha256] = b""
@@ -241,7 +241,7 @@ def test_closing_from_several_threads_at_once_ends(stack: Stack, fake: FakeServe
 
 
 def test_a_program_that_closes_at_exit_ends(stack: Stack) -> None:
-    """What was registered before the client is called after the client's own end."""
+    """Functions registered with atexit before the client run after the client has ended."""
     program = (
         "import atexit, impasto\n"
         "clients = []\n"
@@ -253,7 +253,7 @@ def test_a_program_that_closes_at_exit_ends(stack: Stack) -> None:
 
 
 def test_threads_end_with_their_client(fake: FakeServer) -> None:
-    # What another test left may end later.
+    # Threads of other tests may end later.
     before = set(threading.enumerate())
     for _ in range(3):
         client = impasto.Client(fake.address, transport="grpclib")

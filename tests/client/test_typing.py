@@ -14,7 +14,7 @@ pytest.importorskip("mypy")
 
 
 def checked(program: Path, cache: Path) -> subprocess.CompletedProcess[str]:
-    # As for a user: strict, and without this project's own settings.
+    # Check as a user does: strictly, and without this project's settings.
     options = ["--strict", "--config-file=", f"--cache-dir={cache}", "--follow-imports=silent"]
     return subprocess.run(
         [sys.executable, "-m", "mypy", *options, str(program)], capture_output=True, text=True, cwd=cache

@@ -74,7 +74,7 @@ def order(style: StyleItem = STYLE, **choices: Any) -> Order:
 
 
 def paint(controller: Controller, host: FakeHost, service: FakeService, **choices: Any) -> Any:
-    """A painting that runs."""
+    """Starts a painting and returns it once it runs."""
     run = controller.stylize(order(**choices))
     host.until(lambda: run.state == "queued")
     host.until(lambda: service.only().watchers)
@@ -434,7 +434,7 @@ def test_a_job_cancelled_by_another_caller_raises_job_cancelled(
     assert (run.state, run.sentence) == ("cancelled", "Cancelled on the server.")
 
 
-# The server goes away, in every state.
+# The connection is lost, in every state.
 
 
 def test_the_connection_is_lost_before_the_order_is_sent(
@@ -700,7 +700,7 @@ def test_an_own_style_whose_file_is_lost_is_told(
     assert run.sentence == "The file of the style “Mine” is lost. Add it again."
 
 
-# The host is closed and opened again.
+# The host is restarted.
 
 
 def test_a_finished_job_is_found_again_and_its_picture_placed(
