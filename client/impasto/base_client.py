@@ -27,7 +27,7 @@ class BaseClient(Generic[Factory]):
     def __init_subclass__(cls) -> None:
         # pdoc shows a constructor only if the class itself has it.
         if "__init__" not in vars(cls):
-            cls.__init__ = super(cls, cls).__init__  # type: ignore[method-assign]
+            cls.__init__ = super(cls, cls).__init__  # type: ignore[assignment]
 
     def __init__(
         self,
