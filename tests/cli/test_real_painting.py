@@ -89,7 +89,7 @@ def test_settings_that_do_not_suit_are_refused_by_their_names(run: Impasto) -> N
         *("--style-layer", "relu1_1", "--style-layer", "conv9"),
     )
     assert outcome.code == 2
-    for name in ("--style-scale is 99", "--averaging is 2", "--style-layer conv9 is 'conv9'"):
+    for name in ("--style-scale is 99", "--averaging is 2", "--style-layer is 'conv9'"):
         assert name in outcome.err
     outcome = run("texture", "style.png", "-o", "out.png", "--size", "4x40", "--recipe", "gatys")
     assert outcome.code == 2

@@ -146,7 +146,7 @@ def test_all_that_is_out_of_range_is_told_at_once(impasto: Impasto, fake: FakeSe
         "--seed is -1; give 0 to 4294967295",
         "--style-scale is 9; give 0.1 to 4",
         "--averaging is 2; give 0 to 0.9999",
-        "--style-layer conv9=2 is 'conv9'; give one of relu1_1, ",
+        "--style-layer is 'conv9'; give one of relu1_1, ",
         "--content-layer relu4_2=0 is 0; give more than 0",
     ):
         assert words in outcome.err
@@ -159,7 +159,7 @@ def test_steering_out_of_range_is_refused_by_its_option(impasto: Impasto, fake: 
     assert not fake.called("UpdateJob")
     layers = ("--style-layer", "relu1_1", "--style-layer", "relu9_9=2", "--json")
     (line,) = impasto("steer", "jobs/fake", "--server", fake.address, *layers).lines
-    assert line["message"].startswith("--style-layer relu9_9=2 is 'relu9_9'; give one of relu1_1, ")
+    assert line["message"].startswith("--style-layer is 'relu9_9'; give one of relu1_1, ")
     assert line["fields"][0]["field"] == "job.recipe.style_layers[1].layer"
     assert not fake.called("UpdateJob")
 

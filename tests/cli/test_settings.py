@@ -232,7 +232,7 @@ def test_refused_fields_go_by_the_names_of_their_options(impasto: Impasto, fake:
         "--averaging is 2",
         "--stop-on-plateau is odd",
         "--content-layer name a layer twice",
-        "--style-layer relu3_4=2 is 'relu3_4'",
+        "--style-layer is 'relu3_4'",
         "give a layer that VGG-16 has",
         "--shares 1: the share of style.png is -1",
         "give a number above 0",

@@ -101,13 +101,16 @@ def test_json_has_the_text_as_it_is_and_is_harmless_all_the_same(at_fake: Impast
     assert outcome.lines[0]["title"] == EVIL
 
 
-def test_the_commands_print_by_way_of_the_terminal_alone() -> None:
+def test_the_commands_print_only_text_that_is_safe() -> None:
     assert cli.__file__ is not None
     for file in Path(cli.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
                 printed = ast.unparse(node.args[0])
-                assert printed.startswith(("clean(", 'f"impasto {version', "f'impasto {version")), (
+                # JSON escapes control characters.
+                assert printed.startswith(
+                    ("clean(", "json.dumps(", 'f"impasto {version', "f'impasto {version")
+                ), (
                     file,
                     printed,
                 )
