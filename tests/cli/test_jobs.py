@@ -393,7 +393,8 @@ def test_a_token_from_a_file_and_from_the_environment(
     outcome = at_fake("jobs")
     assert outcome.code == 1
     assert outcome.err.endswith(
-        " requires a token; give --token-file, or set IMPASTO_TOKEN; ask the server's administrator for a token\n"
+        " requires a token; give --token-file, or set IMPASTO_TOKEN; ask the server's administrator for "
+        "a token\n"
     )
     Path("token").write_text("s3cret\n")
     outcome = at_fake("info", "--token-file", "token")

@@ -169,7 +169,7 @@ IMAGES = ["stylize", "content.png", "style.png", "-o", "out.png"]
         ([*IMAGES, "--shares", "much"], "--shares is 'much'; give a number for each style"),
         (
             [*IMAGES, "--style-layer", "relu3_1=much"],
-            "--style-layer relu3_1=much has the share 'much'; give a number",
+            "--style-layer relu3_1=much: the share is 'much'; give a number: relu3_1=0.5",
         ),
         ([*IMAGES, "--color", "mine"], "--color is 'mine'; give one of style, luminance, matched"),
         (

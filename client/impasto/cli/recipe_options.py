@@ -193,12 +193,15 @@ def _layers(
     layers = []
     for i, text in enumerate(texts):
         names[f"{path}.{field.name}[{i}]"] = f"{field.option} {text}"
+        names[f"{path}.{field.name}[{i}].layer"] = field.option
         name, equals, share = text.partition("=")
+        if not name:
+            raise InvalidRequest(f"{field.option} {text} names no layer; give one: {field.words[-1]}=0.5")
         try:
             layers.append((name, float(share) if equals else 1.0))
         except ValueError:
             raise InvalidRequest(
-                f"{field.option} {text} has the share {quoted(share)}; give a number"
+                f"{field.option} {text}: the share is {quoted(share)}; give a number: {name}=0.5"
             ) from None
     return layers
 

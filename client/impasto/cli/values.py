@@ -215,7 +215,8 @@ def parse_shares(text: str | None, count: int) -> list[float | None]:
         shares = [float(share) for share in text.split(",")]
     except ValueError:
         raise InvalidRequest(
-            f"--shares is {quoted(text)}; give a number for each style, with commas between: {example}"
+            f"--shares is {quoted(text) if text else 'empty'}; give a number for each style, with commas "
+            f"between: {example}"
         ) from None
     if len(shares) != count:
         raise InvalidRequest(
