@@ -1,4 +1,4 @@
-"""`impasto again`, against a server whose pictures say how they were made."""
+"""`impasto again`, with a fake server that records how its pictures were made."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ ALL = [*FILES, *PARTS]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_a_sidecar_as_windows_saves_it(again: Impasto, encoding: str) -> None:
+def test_again_reads_a_sidecar_that_windows_saved(again: Impasto, encoding: str) -> None:
     Path("out.json").write_bytes(Path("out.json").read_text().encode(encoding))
     assert again("out.json", *ALL, "-o", "new.png").code == 0
 
 
 @pytest.mark.parametrize("result", ["out.png", "out.json"])
-def test_everything_is_asked_for_again(again: Impasto, fake: FakeServer, result: str) -> None:
+def test_again_asks_for_everything_that_was_recorded(again: Impasto, fake: FakeServer, result: str) -> None:
     outcome = again(result, *ALL, "-o", "new.png")
     assert outcome.code == 0
     assert outcome.err.count("Warning") == 0
@@ -100,7 +100,7 @@ def test_a_texture_again(impasto: Impasto, fake: FakeServer) -> None:
         ({"width": 40}, "has another size than out.png", None),
     ],
 )
-def test_a_picture_that_comes_out_otherwise(
+def test_again_says_how_the_new_picture_differs(
     again: Impasto, fake: FakeServer, change: Any, words: str, difference: int | None
 ) -> None:
     fake.script = functools.partial(fake_server.paint_recorded, **change)
@@ -132,7 +132,7 @@ def test_another_file_is_an_error_that_names_it_and_both_digests(again: Impasto,
 
 
 @pytest.mark.parametrize(("file", "part"), [("mask.png", "mask"), ("other.png", "style mask")])
-def test_other_masks_are_noticed(again: Impasto, file: str, part: str) -> None:
+def test_again_refuses_other_masks(again: Impasto, file: str, part: str) -> None:
     Path(file).write_bytes(png(11, 11))
     outcome = again("out.png", *ALL, "-o", "new.png")
     assert outcome.code == 2
@@ -157,7 +157,7 @@ def altered(result: str, **changes: Any) -> None:
         ({"network": None}, "its feature network was unnamed"),
     ],
 )
-def test_a_server_unlike_the_one_that_painted_it(
+def test_again_warns_of_a_server_that_differs(
     again: Impasto, fake: FakeServer, changes: dict[str, Any], words: str
 ) -> None:
     altered("altered.png", **changes)
@@ -179,7 +179,7 @@ def test_a_server_unlike_the_one_that_painted_it(
     assert not Path("stricter.png").exists()
 
 
-def test_what_may_be_the_cause_of_a_difference(again: Impasto, fake: FakeServer) -> None:
+def test_again_names_possible_causes_of_a_difference(again: Impasto, fake: FakeServer) -> None:
     fake.script = functools.partial(fake_server.paint_recorded, turn=180)
     altered("altered.png", torch="1.0", memory_plan={"method": "plain", "tile_side": None})
     outcome = again("altered.png", *ALL, "-o", "new.png")
@@ -188,7 +188,7 @@ def test_what_may_be_the_cause_of_a_difference(again: Impasto, fake: FakeServer)
     assert "the memory plan was plain then, is tiled (512 px) now" in outcome.err
 
 
-def test_metadata_that_the_server_refuses_goes_by_the_pictures_name(again: Impasto) -> None:
+def test_an_error_in_the_metadata_names_the_picture(again: Impasto) -> None:
     metadata = json.loads(Path("out.json").read_text())
     altered("altered.png", recipe={**metadata["recipe"], "objective": "cubist"})
     outcome = again("altered.png", *ALL, "-o", "new.png")
@@ -219,20 +219,22 @@ def test_metadata_that_the_server_refuses_goes_by_the_pictures_name(again: Impas
         ([*FILES, *PARTS[:-1], "none.png"], "--start none.png: there is no such file"),
     ],
 )
-def test_files_that_do_not_suit(again: Impasto, fake: FakeServer, arguments: list[str], message: str) -> None:
+def test_again_refuses_files_that_differ_from_the_record(
+    again: Impasto, fake: FakeServer, arguments: list[str], message: str
+) -> None:
     outcome = again("out.png", *arguments, "-o", "new.png")
     assert outcome.code == 2
     assert message in outcome.err
     assert len(fake.requests) == 1
 
 
-def test_parts_that_it_was_not_painted_with(again: Impasto) -> None:
+def test_again_refuses_a_part_that_the_picture_did_not_have(again: Impasto) -> None:
     altered("plain.png", selection_sha256=None)
     outcome = again("plain.png", *ALL, "-o", "new.png")
     assert "plain.png was painted without a selection; leave out --selection" in outcome.err
 
 
-def test_the_result_is_not_overwritten(again: Impasto) -> None:
+def test_again_does_not_overwrite_the_result(again: Impasto) -> None:
     for arguments in (["out.png", *ALL, "-o", "out.png"], ["out.json", *ALL, "-o", "out.png", "--sidecar"]):
         outcome: Outcome = again(*arguments)
         assert outcome.code == 2
@@ -249,14 +251,14 @@ def test_the_result_is_not_overwritten(again: Impasto) -> None:
         (png()[:60], "bad.png does not say how it was made: it is not Impasto's"),
     ],
 )
-def test_a_picture_that_does_not_say(again: Impasto, data: bytes, message: str) -> None:
+def test_again_refuses_a_picture_without_a_record(again: Impasto, data: bytes, message: str) -> None:
     Path("bad.png").write_bytes(data)
     outcome = again("bad.png", *ALL, "-o", "new.png")
     assert outcome.code == 2
     assert message in outcome.err
 
 
-def test_a_picture_cut_off_after_its_metadata(again: Impasto, fake: FakeServer) -> None:
+def test_again_refuses_a_picture_that_is_cut_off_after_its_metadata(again: Impasto, fake: FakeServer) -> None:
     data = Path("out.png").read_bytes()
     Path("cut.png").write_bytes(data[: data.index(b"IDAT") + 20])
     outcome = again("cut.png", *ALL, "-o", "new.png")
@@ -273,7 +275,7 @@ def test_quiet_still_warns(again: Impasto) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WebP"])
-def test_a_picture_that_cannot_say_how_it_was_made(impasto: Impasto, fake: FakeServer, kind: str) -> None:
+def test_again_asks_for_the_sidecar_of_a_jpeg_or_webp(impasto: Impasto, fake: FakeServer, kind: str) -> None:
     Image.new("RGB", (20, 20)).save("old.picture", kind)
     outcome = impasto(
         "again", "old.picture", "content.png", "style.png", "-o", "o.png", "--server", fake.address
@@ -298,7 +300,7 @@ def tiff(text: str, picture: Image.Image, name: str) -> None:
         (180, f"new.png differs from old.tif by at most {UPSIDE_DOWN} of 255 grey levels"),
     ],
 )
-def test_a_tiff_says_how_it_was_made(again: Impasto, fake: FakeServer, turn: float, said: str) -> None:
+def test_again_reads_the_record_of_a_tiff(again: Impasto, fake: FakeServer, turn: float, said: str) -> None:
     tiff(Path("out.json").read_text(), decode(Path("out.png").read_bytes()), "old.tif")
     fake.script = functools.partial(fake_server.paint_recorded, turn=turn)
     outcome = again("old.tif", *ALL, "-o", "new.png")
@@ -309,7 +311,7 @@ def test_a_tiff_says_how_it_was_made(again: Impasto, fake: FakeServer, turn: flo
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_a_tiff_of_16_bits_is_painted_so_again(again: Impasto, fake: FakeServer, order: str) -> None:
+def test_again_paints_a_16_bit_tiff_with_16_bits(again: Impasto, fake: FakeServer, order: str) -> None:
     told = Path("out.json").read_bytes()
     Path("old.tif").write_bytes(bare_tiff(order, 16, told))
     outcome = again("old.tif", *ALL, "-o", "new.png", "--strict")
@@ -330,7 +332,7 @@ def test_a_tiff_of_16_bits_is_painted_so_again(again: Impasto, fake: FakeServer,
         '{"impasto": "1", "recipe": {}, "much": "' + "x" * 2**20 + '"}',
     ],
 )
-def test_a_tiff_that_says_something_else(again: Impasto, fake: FakeServer, text: str) -> None:
+def test_again_refuses_a_tiff_with_another_description(again: Impasto, fake: FakeServer, text: str) -> None:
     tiff(text, Image.new("RGB", (20, 20)), "old.tif")
     outcome = again("old.tif", *ALL, "-o", "new.png")
     assert (outcome.code, outcome.err) == (
@@ -341,7 +343,7 @@ def test_a_tiff_that_says_something_else(again: Impasto, fake: FakeServer, text:
     assert len(fake.requests) == 1
 
 
-def test_a_tiff_that_is_cut_off_or_odd(again: Impasto) -> None:
+def test_again_refuses_a_damaged_tiff(again: Impasto) -> None:
     whole = bare_tiff("<", 16, Path("out.json").read_bytes())
     odd = [whole[:end] for end in (4, 7, 8, 9, 12, 20, 40, 50, len(whole) - 1)]
     odd += [b"II*\0" + b"\xff" * 40, whole[:8] + b"\0\0" + whole[10:], b"II+\0" + whole[4:]]
@@ -378,7 +380,7 @@ def bare_tiff(order: str, bits: int, text: bytes) -> bytes:
         ({"width": 40}, "the painting has another size than out.png", 1),
     ],
 )
-def test_a_file_that_is_not_exact_is_told_from_the_painting(
+def test_again_compares_the_painting_and_not_a_lossy_file(
     again: Impasto, fake: FakeServer, name: str, kind: str, change: Any, said: str, code: int
 ) -> None:
     fake.script = functools.partial(fake_server.paint_recorded, **change)

@@ -1,4 +1,4 @@
-"""What the command line says and with which code it ends, against a server that answers as told."""
+"""Output and exit codes of the command line, with a fake server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def left_behind() -> set[str]:
     return {path.name for path in Path().iterdir()} - {"content.png", "style.png"}
 
 
-def test_a_picture_and_a_line_about_it(stylize: Impasto) -> None:
+def test_stylize_writes_the_picture_and_prints_a_line_about_it(stylize: Impasto) -> None:
     outcome = stylize()
     assert outcome.code == 0
     assert Path("out.png").read_bytes() == png()
@@ -37,7 +37,7 @@ def test_a_picture_and_a_line_about_it(stylize: Impasto) -> None:
     assert left_behind() == {"out.png"}
 
 
-def test_quiet_says_nothing(stylize: Impasto) -> None:
+def test_quiet_prints_nothing(stylize: Impasto) -> None:
     assert stylize("--quiet") == Outcome(0, "", "")
 
 
@@ -110,9 +110,7 @@ def test_json_lines(stylize: Impasto) -> None:
     }
 
 
-def test_how_far_the_targets_of_a_scale_are_found_is_shown_once_for_each(
-    stylize: Impasto, fake: FakeServer
-) -> None:
+def test_the_search_for_neighbours_is_shown_once_for_each_scale(stylize: Impasto, fake: FakeServer) -> None:
     fake.script = fake_server.paint_with_targets
     assert stylize().err.splitlines() == [
         "scale 1/2 24×16, finding neighbours 40 %",
@@ -122,7 +120,7 @@ def test_how_far_the_targets_of_a_scale_are_found_is_shown_once_for_each(
     ]
 
 
-def test_how_far_the_targets_of_a_scale_are_found_in_json(stylize: Impasto, fake: FakeServer) -> None:
+def test_the_search_for_neighbours_is_in_json(stylize: Impasto, fake: FakeServer) -> None:
     fake.script = fake_server.paint_with_targets
     lines = [line for line in stylize("--json").lines if line["event"] == "progress"]
     assert [(line["evaluation"], line["preparing"]) for line in lines] == [
@@ -132,7 +130,7 @@ def test_how_far_the_targets_of_a_scale_are_found_in_json(stylize: Impasto, fake
     assert [line["time_left"] is None for line in lines] == [line["preparing"] is not None for line in lines]
 
 
-def test_json_has_no_word_for_infinity(stylize: Impasto, fake: FakeServer) -> None:
+def test_infinity_is_null_in_json(stylize: Impasto, fake: FakeServer) -> None:
     def script(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Any:
         yield job(pb.JOB_STATE_QUEUED)
         numbers = pb.Progress(evaluation=1, evaluations=2, loss=float("nan"), style_loss=float("inf"))
@@ -151,7 +149,7 @@ def test_previews_are_numbered(stylize: Impasto) -> None:
     assert Image.open("a/b/0004.jpg").size == (48, 32)
 
 
-def test_previews_nobody_looks_at_are_not_sent(stylize: Impasto, fake: FakeServer) -> None:
+def test_previews_are_asked_for_only_if_they_are_used(stylize: Impasto, fake: FakeServer) -> None:
     stylize()
     stylize("--animate", "film.webp")
     assert [request.preview.disabled for request in fake.requests] == [True, False]
@@ -292,7 +290,7 @@ def test_a_folder_that_is_not_writable(impasto: Impasto, fake: FakeServer) -> No
     assert "not writable" in outcome.err
 
 
-def test_a_refused_field_goes_by_the_name_of_its_option(stylize: Impasto, fake: FakeServer) -> None:
+def test_an_error_names_the_option_of_a_refused_field(stylize: Impasto, fake: FakeServer) -> None:
     fake.script = refuse(
         grpc.StatusCode.INVALID_ARGUMENT,
         "no",
@@ -310,7 +308,7 @@ def test_a_refused_field_goes_by_the_name_of_its_option(stylize: Impasto, fake: 
     )
 
 
-def test_a_refused_image_goes_by_the_name_of_its_file(stylize: Impasto, fake: FakeServer) -> None:
+def test_an_error_names_the_file_of_a_refused_image(stylize: Impasto, fake: FakeServer) -> None:
     told = error_details_pb2.BadRequest()
     told.field_violations.add(field="spec.content", description="is truncated")
     told.field_violations.add(field="spec.styles[0].image.encoded", description="is not an image")
@@ -376,7 +374,7 @@ def test_no_server_there(impasto: Impasto) -> None:
         assert "impasto-server serve" in outcome.err
 
 
-def test_longer_than_allowed(stylize: Impasto, fake: FakeServer) -> None:
+def test_a_painting_that_takes_longer_than_the_timeout(stylize: Impasto, fake: FakeServer) -> None:
     fake.script = fake_server.paint_forever
     outcome = stylize("--timeout", 0.5)
     assert outcome.code == 3
@@ -406,7 +404,7 @@ def test_no_server_installed(impasto: Impasto, monkeypatch: pytest.MonkeyPatch) 
     assert "Run: pip install 'impasto-server[torch]'; or name a server with --server" in outcome.err
 
 
-def test_an_option_that_sets_two_fields_is_at_fault_once(impasto: Impasto, fake: FakeServer) -> None:
+def test_an_error_names_an_option_that_sets_two_fields_once(impasto: Impasto, fake: FakeServer) -> None:
     fault = "is 1 px; give 16 to 8192"
     for width, height, said in (
         (fault, fault, f"--size {fault}"),
@@ -419,7 +417,7 @@ def test_an_option_that_sets_two_fields_is_at_fault_once(impasto: Impasto, fake:
         assert (outcome.code, outcome.err) == (2, f"Error: {said}\n")
 
 
-def test_one_is_told_as_one(stylize: Impasto, fake: FakeServer) -> None:
+def test_one_evaluation_is_singular(stylize: Impasto, fake: FakeServer) -> None:
     def stopped(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Any:
         yield job(
             pb.JOB_STATE_SUCCEEDED,
@@ -434,7 +432,7 @@ def test_one_is_told_as_one(stylize: Impasto, fake: FakeServer) -> None:
     assert "1 evaluation, it got no better" in stylize().out
 
 
-def test_the_help_tells_every_exit_code(impasto: Impasto) -> None:
+def test_help_lists_every_exit_code(impasto: Impasto) -> None:
     for command in ([], ["stylize"], ["jobs"]):
         said = " ".join(impasto(*command, "--help").out.split())
         for code in (

@@ -1,4 +1,4 @@
-"""What the help of every command says: texts in one form, with every default, at two widths."""
+"""The help of every command: texts in one form, with every default, at three widths."""
 
 from __future__ import annotations
 

@@ -86,7 +86,9 @@ def test_ctrl_c_before_the_job_is_accepted(endless: FakeServer, tmp_path: Path) 
 @pytest.mark.parametrize(
     "arguments", [["watch", "jobs/fake"], ["stylize", "a.png", "a.png", "-o", "out.png", "--keep-running"]]
 )
-def test_ctrl_c_where_the_job_goes_on(endless: FakeServer, tmp_path: Path, arguments: list[str]) -> None:
+def test_ctrl_c_stops_watching_a_job_that_continues(
+    endless: FakeServer, tmp_path: Path, arguments: list[str]
+) -> None:
     heartbeats = 0
 
     def forever(request: pb.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
@@ -113,7 +115,7 @@ def test_ctrl_c_where_the_job_goes_on(endless: FakeServer, tmp_path: Path, argum
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_leaving_the_live_table_says_nothing(
+def test_leaving_the_live_table_prints_nothing(
     endless: FakeServer, tmp_path: Path, number: signal.Signals
 ) -> None:
     endless.jobs["jobs/abcdefghij"] = pb.Job(name="jobs/abcdefghij", state=pb.JOB_STATE_RUNNING, title="sky")
@@ -157,7 +159,7 @@ def test_ctrl_c_while_a_private_server_starts(tmp_path: Path, monkeypatch: pytes
     until((tmp_path / "ended").exists)
 
 
-def test_a_reader_that_has_enough(endless: FakeServer, tmp_path: Path) -> None:
+def test_a_reader_of_stdout_that_leaves(endless: FakeServer, tmp_path: Path) -> None:
     with subprocess.Popen(
         [*COMMAND, "demo", "--server", endless.address, "--json"],
         cwd=tmp_path,

@@ -1,4 +1,4 @@
-"""The commands about jobs, against a fake server."""
+"""The commands for jobs, with a fake server."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_title_is_not_markup(at_fake: Impasto) -> None:
     assert "[red]x[/] [bold" in at_fake("jobs", "--once").out
 
 
-def test_names_are_as_short_as_tells_them_apart() -> None:
+def test_short_names_are_different() -> None:
     assert short_names([]) == []
     assert short_names(["jobs/abc"]) == ["abc"]
     assert short_names(["jobs/abcdefghijkl", "jobs/abcdefghijxx", "jobs/zbcdefghijkl"]) == [
@@ -150,13 +150,15 @@ def test_names_are_as_short_as_tells_them_apart() -> None:
         ("jobs/0000fake", "jobs/0000fake"),
     ],
 )
-def test_names_may_be_short(submitted: Impasto, fake: FakeServer, said: str, meant: str) -> None:
+def test_a_job_can_be_named_by_the_beginning_of_its_name(
+    submitted: Impasto, fake: FakeServer, said: str, meant: str
+) -> None:
     outcome = submitted("pause", said)
     assert outcome == Outcome(0, f"{meant}: paused\n", "")
     assert fake.jobs[meant].state == pb.JOB_STATE_PAUSED
 
 
-def test_names_that_are_none(submitted: Impasto) -> None:
+def test_a_name_that_no_job_or_several_jobs_have(submitted: Impasto) -> None:
     outcome = submitted("pause", "000")
     assert outcome.code == 2
     assert "JOB 000 could be 0002fake, 0001fake, 0000fake; give more of the name" in outcome.err
@@ -167,11 +169,11 @@ def test_names_that_are_none(submitted: Impasto) -> None:
     assert (outcome.code, outcome.err) == (1, "Error: there is no job jobs/none\n")
 
 
-def test_there_is_no_last_job(at_fake: Impasto) -> None:
+def test_last_without_any_job(at_fake: Impasto) -> None:
     assert at_fake("get", "last", "-o", "out.png").err == "Error: there are no jobs\n"
 
 
-def test_a_life(submitted: Impasto, fake: FakeServer) -> None:
+def test_pause_resume_cancel_and_delete(submitted: Impasto, fake: FakeServer) -> None:
     assert submitted("pause", "last").out == "jobs/0002fake: paused\n"
     assert submitted("resume", "last").out == "jobs/0002fake: queued\n"
     assert submitted("cancel", "last").out == "jobs/0002fake: cancelled\n"
@@ -181,7 +183,7 @@ def test_a_life(submitted: Impasto, fake: FakeServer) -> None:
     assert set(fake.jobs) == {"jobs/0000fake"}
 
 
-def test_a_state_that_does_not_allow_it(submitted: Impasto, fake: FakeServer) -> None:
+def test_a_finished_job_cannot_be_paused(submitted: Impasto, fake: FakeServer) -> None:
     fake.jobs["jobs/0002fake"].state = pb.JOB_STATE_SUCCEEDED
     outcome = submitted("pause", "last")
     assert (outcome.code, outcome.err) == (1, "Error: jobs/0002fake has ended; the job has ended\n")
@@ -208,7 +210,7 @@ def test_steer(submitted: Impasto, fake: FakeServer) -> None:
     assert fake.jobs["jobs/0002fake"].title == "new"
 
 
-def test_what_the_server_does_not_let_be_steered(submitted: Impasto, fake: FakeServer) -> None:
+def test_steering_that_the_server_refuses(submitted: Impasto, fake: FakeServer) -> None:
     outcome = submitted("steer", "last")
     assert (outcome.code, outcome.err) == (
         2,
@@ -238,7 +240,7 @@ def test_watch(submitted: Impasto, fake: FakeServer) -> None:
     assert fake.called("WatchJob")[1].omit_previews
 
 
-def test_watch_shows_how_far_the_targets_of_a_scale_are_found(submitted: Impasto, fake: FakeServer) -> None:
+def test_watch_shows_the_search_for_neighbours(submitted: Impasto, fake: FakeServer) -> None:
     fake.log = events(*begin_with_targets(), succeeded())
     assert submitted("watch", "last").err.splitlines()[::2] == [
         "scale 1/2 24×16, finding neighbours 40 %",
@@ -261,7 +263,7 @@ def test_watch_a_job_that_fails(submitted: Impasto, fake: FakeServer) -> None:
     assert not Path("out.png").exists()
 
 
-def test_watch_for_so_long(submitted: Impasto, fake: FakeServer) -> None:
+def test_watch_with_a_timeout(submitted: Impasto, fake: FakeServer) -> None:
     def forever(request: pb.WatchJobRequest, context: grpc.ServicerContext) -> object:
         yield course()[0]
         while context.is_active():
@@ -339,7 +341,7 @@ def test_get_a_preview(submitted: Impasto, fake: FakeServer) -> None:
     assert (outcome.code, outcome.err) == (2, "Error: --out o.jpg: the preview is a png; give o.png\n")
 
 
-def test_get_what_cannot_be_had(submitted: Impasto, fake: FakeServer) -> None:
+def test_get_refuses_wrong_names_and_formats(submitted: Impasto, fake: FakeServer) -> None:
     asked = len(fake.calls)
     for arguments, message in (
         (["-o", "o.gif"], "o.gif does not end in .png, .tif, .tiff, .jpg, .jpeg, .webp"),
@@ -378,7 +380,7 @@ def test_jobs_need_a_server(impasto: Impasto, command: list[str]) -> None:
     assert "no server is given; give --server HOST:PORT, or set IMPASTO_SERVER" in outcome.err
 
 
-def test_keeping_it_running(stylize: Impasto, impasto: Impasto, fake: FakeServer) -> None:
+def test_keep_running_needs_a_server(stylize: Impasto, impasto: Impasto, fake: FakeServer) -> None:
     assert stylize("--keep-running", "--title", "t").code == 0
     assert (fake.requests[0].keep_running, fake.requests[0].title) == (True, "t")
     outcome = impasto("stylize", "content.png", "style.png", "-o", "out.png", "--keep-running")
@@ -410,7 +412,7 @@ def test_a_token_from_a_file_and_from_the_environment(
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le with mark", "utf-16-be with mark"])
-def test_a_token_file_as_windows_saves_it(at_fake: Impasto, fake: FakeServer, encoding: str) -> None:
+def test_a_token_file_that_windows_saved(at_fake: Impasto, fake: FakeServer, encoding: str) -> None:
     fake.token = "s3cret"
     coding, _, marked = encoding.partition(" with ")
     Path("token").write_bytes((f"{chr(0xFEFF)}s3cret\r\n" if marked else "s3cret\r\n").encode(coding))
@@ -418,7 +420,7 @@ def test_a_token_file_as_windows_saves_it(at_fake: Impasto, fake: FakeServer, en
 
 
 @pytest.mark.parametrize("seconds", ["inf", "1e10", "1e300"])
-def test_any_time_may_be_allowed(at_fake: Impasto, fake: FakeServer, seconds: str) -> None:
+def test_a_timeout_may_be_long_or_infinite(at_fake: Impasto, fake: FakeServer, seconds: str) -> None:
     image = ["content.png", "style.png"]
     assert at_fake("stylize", *image, "-o", "out.png", "--timeout", seconds).code == 0
     assert at_fake("submit", *image, "--timeout", seconds).code == 0
@@ -427,14 +429,14 @@ def test_any_time_may_be_allowed(at_fake: Impasto, fake: FakeServer, seconds: st
 
 
 @pytest.mark.parametrize("seconds", ["nan", "0", "-1", "-inf", "soon"])
-def test_what_is_no_time_is_refused(at_fake: Impasto, fake: FakeServer, seconds: str) -> None:
+def test_a_timeout_that_is_no_time_is_refused(at_fake: Impasto, fake: FakeServer, seconds: str) -> None:
     outcome = at_fake("stylize", "content.png", "style.png", "-o", "out.png", "--timeout", seconds)
     assert outcome.code == 2
     assert "--timeout" in outcome.err
     assert not fake.calls
 
 
-def test_a_connection_that_cannot_be(impasto: Impasto, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_options_of_a_connection(impasto: Impasto, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "PIPE_PATIENCE", 0.1)
     Path("token").write_text("s3cret")
     os.mkfifo("pipe")
@@ -490,7 +492,7 @@ def test_a_job_without_a_name(submitted: Impasto, fake: FakeServer, name: str) -
     assert not fake.called("ListJobs")
 
 
-def test_a_beginning_that_many_jobs_have(at_fake: Impasto, fake: FakeServer) -> None:
+def test_the_beginning_of_the_names_of_many_jobs(at_fake: Impasto, fake: FakeServer) -> None:
     for count, more in ((5, ""), (6, " and 1 more"), (40, " and 35 more")):
         names = [f"jobs/aa{number:06}" for number in range(count)]
         fake.jobs = {name: pb.Job(name=name, state=pb.JOB_STATE_QUEUED) for name in names}
@@ -521,7 +523,7 @@ def test_a_token_file_without_a_token(at_fake: Impasto, fake: FakeServer, text: 
     assert not fake.calls
 
 
-def test_a_variable_without_a_token(
+def test_a_blank_variable_for_the_token(
     at_fake: Impasto, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IMPASTO_TOKEN", " \t")
@@ -538,7 +540,7 @@ def test_a_variable_without_a_token(
     assert at_fake("info", "--token-file", "token").code == 0
 
 
-def test_what_is_no_token_is_called_by_where_it_was_given(
+def test_an_error_about_a_token_says_where_it_was_given(
     at_fake: Impasto, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = "contains no valid token; give the token that `impasto-server token add` printed\n"

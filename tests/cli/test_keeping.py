@@ -1,4 +1,4 @@
-"""What is left of a painting when one of its files cannot be had or written at the end."""
+"""The files of a painting, when one of them cannot be downloaded or written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def losing(fake: FakeServer) -> FakeServer:
     return fake
 
 
-def test_a_film_that_cannot_be_written_costs_nothing_else(stylize: Impasto, losing: FakeServer) -> None:
+def test_the_other_files_are_written_if_the_film_cannot_be(stylize: Impasto, losing: FakeServer) -> None:
     outcome = stylize("--sidecar", "--animate", "lost/film.webp")
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.splitlines()[-1] == (
@@ -61,7 +61,7 @@ def test_a_film_on_a_full_disk(stylize: Impasto, tmp_path: Path) -> None:
     assert Path("out.json").exists()
 
 
-def test_a_picture_that_cannot_be_written_is_to_be_fetched(stylize: Impasto, losing: FakeServer) -> None:
+def test_a_picture_that_cannot_be_written_can_be_fetched(stylize: Impasto, losing: FakeServer) -> None:
     outcome = stylize("-o", "lost/x.png", "--sidecar", "--animate", "film.webp")
     assert outcome.code == 1
     assert outcome.err.splitlines()[-1] == (
@@ -71,7 +71,7 @@ def test_a_picture_that_cannot_be_written_is_to_be_fetched(stylize: Impasto, los
     assert Image.open("film.webp").size == (48, 32)
 
 
-def test_a_picture_that_cannot_be_had_in_its_format_costs_nothing_else(
+def test_the_other_files_are_written_if_the_picture_cannot_be_downloaded(
     stylize: Impasto, fake: FakeServer
 ) -> None:
     fake.faults["DownloadImage"] = [status(grpc.StatusCode.RESOURCE_EXHAUSTED, "the disk is full")]
@@ -99,7 +99,7 @@ def private(fake: FakeServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.JPEG", "x.tif"])
-def test_a_private_servers_picture_is_kept_elsewhere(
+def test_the_picture_of_a_private_server_is_saved_elsewhere(
     impasto: Impasto, losing: FakeServer, private: Path, name: str
 ) -> None:
     outcome = impasto("stylize", "content.png", "style.png", "-o", f"lost/{name}")
@@ -113,7 +113,7 @@ def test_a_private_servers_picture_is_kept_elsewhere(
     )
 
 
-def test_a_private_servers_picture_that_it_cannot_code(
+def test_a_picture_that_a_private_server_cannot_encode_is_saved_as_png(
     impasto: Impasto, fake: FakeServer, private: Path
 ) -> None:
     fake.faults["DownloadImage"] = [status(grpc.StatusCode.INTERNAL, "no")]
@@ -124,7 +124,7 @@ def test_a_private_servers_picture_that_it_cannot_code(
     assert f"Warning: the picture is in {kept} instead\n" in outcome.err
 
 
-def test_a_private_servers_picture_that_there_is_no_room_for(
+def test_the_picture_of_a_private_server_is_lost_if_no_disk_has_room(
     impasto: Impasto, losing: FakeServer, private: Path
 ) -> None:
     shutil.rmtree(private)

@@ -1,4 +1,4 @@
-"""What the command line reads and writes: refused before any work, in the format that is asked for."""
+"""The files that the command line reads and writes: checked before the work, in the right format."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LONG = "x" * 300 + ".png"
         ("out.png", "png", None),
     ],
 )
-def test_a_picture_is_written_as_its_name_ends(
+def test_the_ending_of_the_name_sets_the_format(
     stylize: Impasto, fake: FakeServer, name: str, format: str | None, asked: str | None
 ) -> None:
     fake.result = b"coded otherwise"
@@ -50,7 +50,7 @@ def test_a_picture_is_written_as_its_name_ends(
     assert Path(name).read_bytes() == (fake.result if asked else png())
 
 
-def test_the_other_commands_take_a_format_too(impasto: Impasto, fake: FakeServer) -> None:
+def test_the_other_commands_have_format_too(impasto: Impasto, fake: FakeServer) -> None:
     at = ("--server", fake.address)
     assert impasto("texture", "style.png", "--size", 64, "-o", "t.tif", "--format", "tiff16", *at).code == 0
     assert impasto("demo", "-o", "d.jpg", *at).code == 0
@@ -59,7 +59,7 @@ def test_the_other_commands_take_a_format_too(impasto: Impasto, fake: FakeServer
     assert formats == [pb.IMAGE_FORMAT_PNG_16, 0, pb.IMAGE_FORMAT_PNG_16]
 
 
-def test_again_keeps_the_bits(impasto: Impasto, fake: FakeServer) -> None:
+def test_again_keeps_the_bits_per_channel(impasto: Impasto, fake: FakeServer) -> None:
     fake.script = fake_server.paint_recorded
     at = ("--server", fake.address)
     assert impasto("stylize", "content.png", "style.png", "-o", "out.png", *at).code == 0
@@ -102,7 +102,7 @@ def test_again_keeps_the_bits_of_a_sidecar(impasto: Impasto, fake: FakeServer) -
     assert "identical to a.png, pixel for pixel" in outcome.out
 
 
-def test_a_legal_name_of_any_length_is_written(stylize: Impasto) -> None:
+def test_a_file_may_have_the_longest_name(stylize: Impasto) -> None:
     for length in (245, 251):
         name = "x" * length + ".png"
         assert stylize("-o", name).code == 0
@@ -169,7 +169,7 @@ def test_a_legal_name_of_any_length_is_written(stylize: Impasto) -> None:
         (["--start", "/dev/zero"], "/dev/zero is a device or a socket; give a regular file"),
     ],
 )
-def test_what_cannot_be_read_or_written_is_refused_before_any_work(
+def test_files_that_cannot_be_read_or_written_are_refused_before_the_work(
     stylize: Impasto, fake: FakeServer, arguments: list[str], message: str
 ) -> None:
     Path("folder.png").mkdir()
@@ -210,7 +210,9 @@ def test_an_image_without_a_name(impasto: Impasto, fake: FakeServer, command: li
 @pytest.mark.parametrize(
     "option", ["", "--start ", "--selection ", "--region ", "--region content.png,style-mask="]
 )
-def test_a_url_is_no_file(stylize: Impasto, fake: FakeServer, option: str, name: str, said: str) -> None:
+def test_a_url_instead_of_a_file(
+    stylize: Impasto, fake: FakeServer, option: str, name: str, said: str
+) -> None:
     if option:
         before, _, after = option.partition(" ")
         outcome = stylize(before, after + name)
@@ -252,7 +254,7 @@ def with_alpha(mode: str, alpha: int) -> bytes:
         ("o.png", 0, False),
     ],
 )
-def test_transparency_that_is_lost_is_told(
+def test_a_jpeg_that_loses_transparency_gets_a_warning(
     stylize: Impasto, fake: FakeServer, mode: str, name: str, alpha: int, warned: bool
 ) -> None:
     fake.script = functools.partial(fake_server.paint_as, with_alpha(mode, alpha))
@@ -293,7 +295,7 @@ def test_transparency_that_is_lost_is_told(
         ),
     ],
 )
-def test_nothing_is_written_twice_or_over_what_is_read(
+def test_no_file_is_written_twice_or_overwritten_if_it_is_read(
     stylize: Impasto, fake: FakeServer, arguments: list[str], message: str
 ) -> None:
     Path("here").symlink_to(".")
@@ -312,14 +314,14 @@ def test_nothing_is_written_twice_or_over_what_is_read(
     assert Path("old.webp").read_bytes() == png()
 
 
-def test_outputs_beside_each_other_are_no_clash(stylize: Impasto, fake: FakeServer) -> None:
+def test_outputs_may_be_in_one_folder(stylize: Impasto, fake: FakeServer) -> None:
     options = ("--sidecar", "--animate", "previews/film.webp", "--preview-dir", "previews")
     Path("previews").mkdir()
     assert stylize("-o", "previews/out.png", *options).code == 0
     assert stylize("-o", "previews/00001a.png", *options).code == 0
 
 
-def test_a_pipe_that_ends_is_painted(impasto: Impasto, fake: FakeServer) -> None:
+def test_the_content_may_be_a_pipe(impasto: Impasto, fake: FakeServer) -> None:
     os.mkfifo("pipe")
     writer = threading.Thread(target=Path("pipe").write_bytes, args=(png(),))
     writer.start()
@@ -358,16 +360,14 @@ def test_a_refused_job_leaves_no_folder_of_previews(stylize: Impasto, fake: Fake
     assert len(os.listdir("deep/previews")) == 4
 
 
-def test_a_file_that_goes_away_meanwhile_is_an_error_in_words(
-    stylize: Impasto, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_disappears_meanwhile(stylize: Impasto, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("impasto.cli.output.check_readable", lambda path: None)
     Path("style.png").unlink()
     outcome = stylize()
     assert (outcome.code, outcome.err) == (2, "Error: style.png cannot be read: No such file or directory\n")
 
 
-def test_a_folder_that_may_not_be_looked_into(
+def test_a_folder_that_may_not_be_read(
     stylize: Impasto, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     locked = Path("locked").absolute()
@@ -393,7 +393,7 @@ def refused_within(folder: Path, call: Any, path: Any, *arguments: Any, **named:
     return call(path, *arguments, **named)
 
 
-def test_a_masks_name_may_look_like_what_is_said_of_regions(stylize: Impasto, fake: FakeServer) -> None:
+def test_the_name_of_a_mask_may_look_like_a_key_of_region(stylize: Impasto, fake: FakeServer) -> None:
     name = "mask,foo=1.png"
     Path(name).write_bytes(png(9, 9))
     assert stylize("--region", f"{name},style=1").code == 0

@@ -53,7 +53,7 @@ def test_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("option", "value", "message"),
     [("--weights", "none.pth", "none.pth"), ("--device", "cuda:99", "cuda:99")],
 )
-def test_a_server_that_cannot_run_so(tmp_path: Path, option: str, value: str, message: str) -> None:
+def test_weights_or_a_device_that_do_not_exist(tmp_path: Path, option: str, value: str, message: str) -> None:
     done = subprocess.run([*COMMAND, "demo", option, value], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]

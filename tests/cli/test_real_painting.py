@@ -1,4 +1,4 @@
-"""The command line and a real server: what is painted again comes out the same."""
+"""The command line with a real server: `impasto again` paints the same picture."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pixels(file: str) -> bytes:
     return Image.open(file).tobytes()
 
 
-def test_again_and_again(run: Impasto) -> None:
+def test_again_gives_the_same_picture_twice(run: Impasto) -> None:
     painted = run(
         *("stylize", "content.png", "style.png", "other.jpg", "-o", "first.png", "--shares", "2,1"),
         *("--recipe", "balanced", "--evaluations", 6, "--seed", 3, "--start", "noise"),
@@ -83,7 +83,7 @@ def test_a_texture_again(run: Impasto) -> None:
     assert pixels("first.png") == pixels("second.png")
 
 
-def test_settings_that_do_not_suit_are_refused_by_their_names(run: Impasto) -> None:
+def test_errors_of_a_real_server_name_the_options(run: Impasto) -> None:
     outcome = run(
         *("stylize", "content.png", "style.png", "-o", "out.png", "--style-scale", 99, "--averaging", 2),
         *("--style-layer", "relu1_1", "--style-layer", "conv9"),

@@ -1,4 +1,4 @@
-"""The recipe's options: made from the table, and refused by their names before a server is asked."""
+"""The recipe's options: made from the table, and checked before a server is called."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def test_help_has_every_field_with_its_range_and_default(help_of: Any) -> None:
         assert options_in(help_of(command)) == OPTIONS
 
 
-def test_steer_has_what_may_be_steered(help_of: Any) -> None:
+def test_steer_has_the_steerable_fields(help_of: Any) -> None:
     steerable = {field.option for field in FIELDS.values() if field.steerable}
     assert options_in(help_of("steer")) == steerable
 
 
-def test_texture_has_what_needs_no_content(help_of: Any) -> None:
+def test_texture_has_the_fields_that_need_no_content(help_of: Any) -> None:
     text = help_of("texture")
     without = {FIELDS[name].option for name in ("content_weight", "content_layers", "color")}
     assert options_in(text) == OPTIONS - without
@@ -73,7 +73,7 @@ def test_texture_has_what_needs_no_content(help_of: Any) -> None:
     assert "One of: noise, or a file. Default: noise." in text
 
 
-def test_an_objective_that_needs_a_content_is_none_of_a_textures(impasto: Impasto, fake: FakeServer) -> None:
+def test_texture_refuses_an_objective_that_needs_a_content(impasto: Impasto, fake: FakeServer) -> None:
     texture = ("texture", "style.png", "-o", "out.png", "--size", "32", "--server", fake.address)
     assert impasto(*texture, "--recipe", "report").code == 2
     assert not fake.requests
@@ -82,7 +82,7 @@ def test_an_objective_that_needs_a_content_is_none_of_a_textures(impasto: Impast
 
 
 @pytest.mark.parametrize("field", FIELDS.values(), ids=by_name)
-def test_every_field_goes_by_its_option_in_errors(field: RecipeField) -> None:
+def test_errors_have_an_option_for_every_field(field: RecipeField) -> None:
     assert OPTION_OF_FIELD[f"spec.recipe.{field.wire_name}"] == field.option
     assert OPTION_OF_FIELD[f"job.recipe.{field.wire_name}"] == field.option
 
@@ -97,7 +97,7 @@ def beyond(field: RecipeField) -> float:
 
 
 @pytest.mark.parametrize("field", NUMBERS, ids=by_name)
-def test_a_value_out_of_its_range_is_refused_by_its_option(
+def test_an_error_names_the_option_of_a_value_out_of_range(
     impasto: Impasto, fake: FakeServer, field: RecipeField
 ) -> None:
     outcome = impasto(*IMAGES, "--server", fake.address, field.option, repr(beyond(field)))
@@ -123,7 +123,7 @@ ANY_NUMBER = st.sampled_from(NUMBERS).flatmap(
 
 
 @given(ANY_NUMBER)
-def test_the_command_line_refuses_what_the_server_would(given: tuple[RecipeField, Any]) -> None:
+def test_the_command_line_refuses_the_same_values_as_the_server(given: tuple[RecipeField, Any]) -> None:
     field, value = given
     recipe = GivenRecipe({field.name: value})
     try:
@@ -136,7 +136,7 @@ def test_the_command_line_refuses_what_the_server_would(given: tuple[RecipeField
         assert recipe.settings({}) == {field.name: value}
 
 
-def test_all_that_is_out_of_range_is_told_at_once(impasto: Impasto, fake: FakeServer) -> None:
+def test_all_values_out_of_range_are_in_one_error(impasto: Impasto, fake: FakeServer) -> None:
     outcome = impasto(
         *(*IMAGES, "--server", fake.address, "--style-scale", 9, "--averaging", 2, "--seed", -1),
         *("--style-layer", "relu1_1", "--style-layer", "conv9=2", "--content-layer", "relu4_2=0"),
@@ -153,7 +153,9 @@ def test_all_that_is_out_of_range_is_told_at_once(impasto: Impasto, fake: FakeSe
     assert not fake.requests
 
 
-def test_steering_out_of_range_is_refused_by_its_option(impasto: Impasto, fake: FakeServer) -> None:
+def test_an_error_names_the_option_of_a_steered_value_out_of_range(
+    impasto: Impasto, fake: FakeServer
+) -> None:
     outcome = impasto("steer", "jobs/fake", "--server", fake.address, "--content-weight", -1)
     assert (outcome.code, outcome.err) == (2, "Error: --content-weight is -1; give 0 or more\n")
     assert not fake.called("UpdateJob")
@@ -167,7 +169,7 @@ def test_steering_out_of_range_is_refused_by_its_option(impasto: Impasto, fake: 
 @pytest.mark.parametrize(
     "arguments", [("--color", "blue"), ("--precision", "double"), ("--format", "gif"), ("--timeout", "0")]
 )
-def test_a_wrong_value_is_refused_in_plain_words(stylize: Impasto, arguments: tuple[str, str]) -> None:
+def test_wrong_values_are_refused_in_plain_words(stylize: Impasto, arguments: tuple[str, str]) -> None:
     outcome = stylize(*arguments)
     assert outcome.code == 2
     assert outcome.err.startswith(f"Error: {arguments[0]} is '{arguments[1]}'; give ")

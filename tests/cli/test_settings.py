@@ -1,4 +1,4 @@
-"""Regions, shares, layers, textures and sidecars from the command line, against a fake server."""
+"""Regions, shares, layers, textures and sidecars on the command line, with a fake server."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_sidecar(stylize: Impasto) -> None:
     assert {path.name for path in Path().iterdir()} == {"content.png", "style.png", "out.png", "out.json"}
 
 
-def test_a_sidecar_of_a_server_that_does_not_say(stylize: Impasto, fake: FakeServer) -> None:
+def test_no_sidecar_without_a_record(stylize: Impasto, fake: FakeServer) -> None:
     def script(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Any:
         yield from fake_server.begin()
         yield fake_server.succeeded()
@@ -129,7 +129,7 @@ def test_a_sidecar_of_a_server_that_does_not_say(stylize: Impasto, fake: FakeSer
         (pb.MemoryPlan(method=pb.MEMORY_METHOD_RECOMPUTED, estimated_bytes=5), "features recomputed"),
     ],
 )
-def test_how_it_fitted_into_memory(
+def test_the_line_about_a_picture_has_the_memory_plan(
     stylize: Impasto, fake: FakeServer, plan: pb.MemoryPlan, words: str | None
 ) -> None:
     def script(request: pb.StylizeRequest, context: grpc.ServicerContext) -> Any:
@@ -202,7 +202,7 @@ def test_an_existing_sidecar_is_not_one_of_the_files_to_paint_from(stylize: Impa
     assert "out.json is one of the files to paint from" in outcome.err
 
 
-def test_refused_fields_go_by_the_names_of_their_options(impasto: Impasto, fake: FakeServer) -> None:
+def test_an_error_names_the_options_of_refused_fields(impasto: Impasto, fake: FakeServer) -> None:
     for name in ("sky.png", "sea.png"):
         Path(name).write_bytes(png())
     fake.script = violations(
@@ -257,7 +257,7 @@ def test_a_job_too_large_for_the_memory_names_its_option(stylize: Impasto, fake:
     assert outcome.err.endswith("Error: --size of 9000 px needs about 7 GiB; give at most 4096\n")
 
 
-def test_a_refused_texture_goes_by_the_name_of_its_option(impasto: Impasto, fake: FakeServer) -> None:
+def test_an_error_names_the_option_of_a_refused_texture(impasto: Impasto, fake: FakeServer) -> None:
     fake.script = violations(("spec.texture.width", "is 3; give 16 to 8192"))
     outcome = impasto(
         *("texture", "style.png", "-o", "out.png", "--size", "3x20", "--server", fake.address),

@@ -1,4 +1,4 @@
-"""What comes to a terminal: nothing that does something to it, and the terminal is left as it was."""
+"""Output on a terminal: no control characters from others, and the terminal is restored."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ HARMLESS = "a�]0;owned�b�[2Jc�1md� e�f [red]g[/] \\"
     "text",
     ["", "Sternennacht – La nuit étoilée", "星月夜", "ليلة النجوم", "👩‍👩‍👧 🏳️‍🌈 🏴󠁧󠁢󠁥󠁮󠁧󠁿", "a\u200fb", "½ × [x]"],
 )
-def test_every_language_and_emoji_stay(text: str) -> None:
+def test_clean_keeps_every_language_and_emoji(text: str) -> None:
     assert clean(text) == text
 
 
-def test_what_would_do_something_to_a_terminal_is_shown_instead() -> None:
+def test_clean_replaces_control_characters() -> None:
     assert clean(EVIL) == HARMLESS
     assert clean("\udcff.png") == "\ufffd.png"
     assert clean("\0\b\t|\u2028|") == "\ufffd\ufffd | |"
@@ -94,7 +94,7 @@ def test_names_of_files_are_harmless(impasto: Impasto, fake: FakeServer) -> None
     assert is_clean(outcome.err)
 
 
-def test_json_has_the_text_as_it_is_and_is_harmless_all_the_same(at_fake: Impasto, fake: FakeServer) -> None:
+def test_json_has_the_whole_text_with_control_characters_escaped(at_fake: Impasto, fake: FakeServer) -> None:
     fake.jobs["jobs/abc"] = pb.Job(name="jobs/abc", state=pb.JOB_STATE_RUNNING, title=EVIL)
     outcome = at_fake("jobs", "--json")
     assert is_clean(outcome.out)
@@ -116,7 +116,7 @@ def test_the_commands_print_only_text_that_is_safe() -> None:
                 )
 
 
-def test_the_bar_shows_how_far_the_targets_of_a_scale_are_found_in_place_of_the_losses() -> None:
+def test_the_bar_shows_the_search_for_neighbours_instead_of_the_losses() -> None:
     shown = io.StringIO()
     bar = Bar(Console(file=shown, force_terminal=True, width=120, legacy_windows=False))
     no_content = fake_server.numbers(4)
@@ -170,9 +170,7 @@ def test_a_log_has_no_redrawn_lines(fake: FakeServer, tmp_path: Path, variable: 
         assert control not in run.stderr + run.stdout
 
 
-def test_the_table_of_jobs_is_printed_once_where_there_is_no_terminal(
-    fake: FakeServer, tmp_path: Path
-) -> None:
+def test_the_table_of_jobs_is_printed_once_without_a_terminal(fake: FakeServer, tmp_path: Path) -> None:
     run = subprocess.run(
         [*COMMAND, "jobs", "--server", fake.address],
         cwd=tmp_path,

@@ -1,4 +1,4 @@
-"""What the command line says of a server that cannot be reached."""
+"""Errors about a server that cannot be reached."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAINT = ("stylize", "content.png", "style.png", "-o", "out.png", "--server")
         (True, ["--ca"], "give --cert FILE and --key FILE, and --ca with them"),
     ],
 )
-def test_the_remedy_is_told_in_options(
+def test_an_error_of_a_connection_names_options(
     impasto: Impasto, tmp_path: Path, mutual: bool, options: list[str], words: str
 ) -> None:
     authority = Authority(tmp_path)

@@ -66,7 +66,7 @@ def files() -> None:
 
 
 @pytest.mark.parametrize(("command", "option"), list(options()))
-def test_a_wrong_value_is_refused_by_its_option(
+def test_an_error_names_the_option_of_a_wrong_value(
     at_fake: Impasto, fake: FakeServer, files: None, command: str, option: str
 ) -> None:
     accepted = []
