@@ -201,9 +201,9 @@ def test_an_image_without_a_name(impasto: Impasto, fake: FakeServer, command: li
     [
         (
             "https://example.org/a.png",
-            "https://example.org/a.png is a web address; download the picture first, ",
+            "https://example.org/a.png is a web address; download it first, ",
         ),
-        ("FTP://example.org/a.png", "FTP://example.org/a.png is a web address; download the picture first, "),
+        ("FTP://example.org/a.png", "FTP://example.org/a.png is a web address; download it first, "),
         ("file:///home/a.png", "file:///home/a.png is a URL; give the file's name without file://"),
     ],
 )

@@ -104,6 +104,36 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("--server", "HOST:PORT"),
+        ("--weights", "vgg19, builtin or a file's name"),
+        ("--device", "auto, cpu, cuda:0 or mps"),
+    ],
+)
+def test_an_empty_value_is_refused(impasto: Impasto, option: str, values: str) -> None:
+    outcome = impasto("demo", option, "")
+    assert (outcome.code, outcome.err) == (2, f"Error: {option} is empty; give {values}\n")
+
+
+@pytest.mark.parametrize(
+    ("weights", "fault"),
+    [
+        ("none.pth", "none.pth: there is no such file"),
+        (".", ". is a folder; give a file"),
+        (
+            "https://example.org/a.pth",
+            "https://example.org/a.pth is a web address; download it first, and give the file",
+        ),
+    ],
+)
+def test_weights_that_are_no_file_are_refused_at_once(impasto: Impasto, weights: str, fault: str) -> None:
+    outcome = impasto("demo", "--weights", weights)
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"Error: --weights {fault}")
+
+
 def test_a_flag_in_a_variable_is_yes_or_no(
     at_fake: Impasto, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,16 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from impasto.cli.values import file_name, folder_name, interval, one_of, seconds, whole_number
+from impasto.cli.values import (
+    file_name,
+    folder_name,
+    interval,
+    one_of,
+    seconds,
+    some_text,
+    whole_number,
+    word_or_file,
+)
 from impasto.formats import FILE_FORMATS, FileFormat, StoredFormat
 from impasto.recipe import Previews
 
@@ -20,6 +29,7 @@ PAINTING, PARTS, LOSSES, KEEPING, RUNNING = (
     "What to keep",
     "Where to run",
 )
+NAMED_WEIGHTS = ("vgg19", "builtin")
 FORMATS = f"{', '.join(FILE_FORMATS[:-1])} or {FILE_FORMATS[-1]}"
 ENDINGS = "Its ending sets the format: .png, .tif, .jpg or .webp."
 
@@ -205,6 +215,7 @@ Server = Annotated[
     option(
         "--server",
         metavar="ADDRESS",
+        parser=some_text("HOST:PORT"),
         environment="IMPASTO_SERVER",
         help="Address of the server that paints: HOST:PORT. Default: none; a private server is started for "
         "this command.",
@@ -216,6 +227,7 @@ NamedServer = Annotated[
     option(
         "--server",
         metavar="ADDRESS",
+        parser=some_text("HOST:PORT"),
         environment="IMPASTO_SERVER",
         help="Address of the server that has the jobs: HOST:PORT. Required, here or in IMPASTO_SERVER.",
         panel=RUNNING,
@@ -333,6 +345,7 @@ Weights = Annotated[
     option(
         "--weights",
         metavar="NAME|FILE",
+        parser=word_or_file(NAMED_WEIGHTS),
         help="Weights of the private server's feature network: vgg19, builtin, or a file. Default: vgg19 if "
         "it is on this machine, else builtin.",
         panel=RUNNING,
@@ -343,6 +356,7 @@ Device = Annotated[
     option(
         "--device",
         metavar="DEVICE",
+        parser=some_text("auto, cpu, cuda:0 or mps"),
         help="Device that the private server paints with: auto, cpu, cuda:0 or mps. Default: auto, a GPU if "
         "there is one.",
         panel=RUNNING,

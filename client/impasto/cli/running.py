@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,8 +17,8 @@ from impasto.address import parse
 from impasto.cli.field_names import in_options
 from impasto.cli.json_lines import plain, print_json
 from impasto.cli.keeping import keep
-from impasto.cli.options import Connection, Run
-from impasto.cli.output import Output, why_not
+from impasto.cli.options import NAMED_WEIGHTS, Connection, Run
+from impasto.cli.output import Output, check_inputs, why_not
 from impasto.cli.proportions import stretched
 from impasto.cli.signals import exit_code_of
 from impasto.cli.spec import Spec
@@ -174,7 +175,7 @@ def named_server(connection: Connection) -> str:
     try:
         return parse(connection.server)
     except ValueError as error:
-        raise InvalidRequest(f"--server: {error}") from None
+        raise InvalidRequest(f"--server {error}") from None
 
 
 @contextlib.contextmanager
@@ -290,6 +291,9 @@ def serving(run: Run, display: Display) -> Iterator[Callable[[], str]]:
         return
 
     from impasto.private_server import PrivateServer
+
+    if run.weights is not None and run.weights not in NAMED_WEIGHTS:
+        check_inputs([("--weights ", Path(run.weights))])
 
     def show(line: str) -> None:
         text = line if run.verbose else _worth_seeing(line)

@@ -104,15 +104,21 @@ def one_of(words: Sequence[str]) -> Callable[[str], str]:
     return parse_choice
 
 
+def some_text(values: str) -> Callable[[str], str]:
+    """Returns a parser that refuses an empty text; `values` says in the error what to give."""
+
+    def parse_text(text: str) -> str:
+        if not text.strip():
+            raise typer.BadParameter(f"is empty; give {values}")
+        return text
+
+    return parse_text
+
+
 def word_or_file(words: Sequence[str]) -> Callable[[str], str]:
     """Returns a parser that accepts a word or the name of a file."""
 
-    def parse_word_or_file(text: str) -> str:
-        if not text:
-            raise typer.BadParameter(f"is empty; give {', '.join(words)} or a file's name")
-        return text
-
-    return parse_word_or_file
+    return some_text(f"{', '.join(words)} or a file's name")
 
 
 def file_name(text: str) -> Path:
@@ -167,7 +173,7 @@ def web_fault(name: str) -> str | None:
     """Returns what to tell a user who gave a URL instead of a file; None if the name is no URL."""
     if found := _WEB_ADDRESS.fullmatch(name):
         # A `Path` has lost one of the slashes.
-        return f"{found[1]}://{found['rest']} is a web address; download the picture first, and give the file"
+        return f"{found[1]}://{found['rest']} is a web address; download it first, and give the file"
     if _URL_OF_A_FILE.match(name):
         return f"{name} is a URL; give the file's name without file://"
     return None
