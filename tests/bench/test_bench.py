@@ -61,6 +61,7 @@ def figures(said: list[str]) -> Figures:
     return measure(TINY, device="cpu", weights="builtin", reference="fresh", say=said.append)
 
 
+@pytest.mark.slow
 def test_every_figure_is_measured(figures: Figures) -> None:
     found = json.loads(figures.json())
     assert found.keys() >= PROMISED
@@ -166,6 +167,7 @@ def test_an_unknown_device_is_refused() -> None:
     assert "abacus" in result.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_with_a_short_message() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "impasto_server", "bench", "--quick", "--device", "cpu"],

@@ -93,6 +93,7 @@ def test_a_file_that_is_not_a_picture_is_named(tmp_path: Path) -> None:
         read_picture(tmp_path / "none.png")
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_sheet(tmp_path: Path) -> None:
     content, style, out = tmp_path / "content.png", tmp_path / "style.png", tmp_path / "sheet.jpg"
     photo().save(content)

@@ -21,6 +21,7 @@ def test_the_recorded_reference_has_the_weights_and_pictures_of_the_bench() -> N
     assert reference.precision == "float32"
 
 
+@pytest.mark.slow
 def test_the_recorded_reference_starts_with_the_loss_of_the_engine() -> None:
     """The whole run takes half an hour, but its first loss only a second."""
     reference = recorded_reference()

@@ -114,6 +114,7 @@ def test_ctrl_c_stops_watching_a_job_that_continues(
     assert not endless.called("CancelJob")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_leaving_the_live_table_prints_nothing(
     endless: FakeServer, tmp_path: Path, number: signal.Signals

@@ -36,6 +36,7 @@ def until_none_left_in(folder: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Settings of a server for others must not reach the private one.
     monkeypatch.setenv("IMPASTO_PORT", "1")
@@ -49,6 +50,7 @@ def test_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert processes_in(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [("--weights", "none.pth", "none.pth"), ("--device", "cuda:99", "cuda:99")],
@@ -62,6 +64,7 @@ def test_weights_or_a_device_that_do_not_exist(tmp_path: Path, option: str, valu
     assert processes_in(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_of_an_interrupted_painting(tmp_path: Path, number: signal.Signals) -> None:
     with subprocess.Popen(

@@ -30,6 +30,7 @@ def pixels(file: str) -> bytes:
     return Image.open(file).tobytes()
 
 
+@pytest.mark.slow
 def test_again_gives_the_same_picture_twice(run: Impasto) -> None:
     painted = run(
         *("stylize", "content.png", "style.png", "other.jpg", "-o", "first.png", "--shares", "2,1"),

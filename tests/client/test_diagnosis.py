@@ -73,6 +73,7 @@ def said(address: str, tls: impasto.Tls | bool | None = None) -> str:
     return told.value.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70])
 @pytest.mark.parametrize("tls", [None, True])
 def test_a_misspelt_host_is_diagnosed(way: str, host: str, tls: bool | None) -> None:

@@ -50,6 +50,7 @@ def test_a_painting_from_start_to_end(client: impasto.Client, tmp_path: Path) ->
     assert (tmp_path / "picture.png").read_bytes() == picture.data
 
 
+@pytest.mark.slow
 def test_the_caller_sees_the_progress_of_the_search_for_targets(client: impasto.Client) -> None:
     with client.stylize(photo(), photo(64, 48), objective="neighbours", size=320, evaluations=3) as painting:
         numbers = [event for event in painting if isinstance(event, impasto.Progress)]
@@ -132,6 +133,7 @@ def test_a_selection_leaves_the_rest_unchanged(client: impasto.Client) -> None:
     assert max(high for _, high in difference.crop((0, 0, 30, 32)).getextrema()) > 20
 
 
+@pytest.mark.slow
 def test_each_region_takes_its_own_style(client: impasto.Client) -> None:
     noise = Image.effect_noise((48, 48), 60)
     dark = noise.point(lambda value: value // 4)

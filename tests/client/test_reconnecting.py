@@ -50,6 +50,7 @@ def stylize_first(count: int, then: Callable[[], object], *, pieces: int = 0) ->
     return script
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", range(1, len(course()) + 1))
 def test_a_painting_survives_a_broken_connection_after_any_event(
     fake: FakeServer, line: Line, count: int
@@ -78,6 +79,7 @@ def test_a_painting_survives_a_broken_connection_after_any_event(
     assert not fake.called("CancelJob")
 
 
+@pytest.mark.slow
 def test_a_painting_survives_many_broken_connections(fake: FakeServer, line: Line) -> None:
     seen: list[str] = []
 
@@ -119,6 +121,7 @@ def test_the_rest_of_the_picture_is_downloaded(fake: FakeServer, line: Line, pie
     assert request.offset == PIECE * pieces
 
 
+@pytest.mark.slow
 def test_a_painting_survives_a_restart_of_the_server() -> None:
     with fake_server.running() as (fake, server), impasto.Client(fake.address) as client:
         seen: list[str] = []
@@ -221,6 +224,7 @@ def test_only_unavailable_is_retried(client: impasto.Client, fake: FakeServer) -
     assert fake.called("CancelJob")
 
 
+@pytest.mark.slow
 def test_silence_counts_as_a_broken_connection(
     fake: FakeServer, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +243,7 @@ def test_silence_counts_as_a_broken_connection(
     assert len(fake.requests) == 1
 
 
+@pytest.mark.slow
 def test_heartbeats_keep_a_quiet_stream_open(
     client: impasto.Client, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +263,7 @@ def test_heartbeats_keep_a_quiet_stream_open(
     assert not fake.called("WatchJob")
 
 
+@pytest.mark.slow
 def test_a_slow_reader_does_not_count_as_silence(
     client: impasto.Client, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -405,6 +411,7 @@ def test_unary_calls_are_repeated_until_their_deadline(client: impasto.Client, f
         client.info()
 
 
+@pytest.mark.slow
 def test_unary_calls_survive_a_restart() -> None:
     with fake_server.running() as (fake, server), impasto.Client(fake.address) as client:
         client.info()

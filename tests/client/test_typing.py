@@ -21,6 +21,7 @@ def checked(program: Path, cache: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_user_of_the_api_passes_strict(tmp_path: Path) -> None:
     passed = checked(SAMPLE, tmp_path)
     assert passed.returncode == 0, passed.stdout

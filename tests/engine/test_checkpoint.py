@@ -78,6 +78,7 @@ def test_an_update_that_does_not_fit_changes_nothing(network):
     session.step()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "first", "second"),
     [("adam", *pair) for pair in itertools.permutations(["free", "least"])]

@@ -32,6 +32,7 @@ print(faults, kept - resident())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="not glibc")
 def test_freed_memory_is_kept_and_then_returned():
     """Four tensors of 32 MiB need 32,768 new pages each time, or none if memory is kept."""

@@ -211,6 +211,7 @@ def test_the_wasserstein_distance_has_the_closed_form_of_normal_distributions():
     assert torch.autograd.gradcheck(lambda x: distance(mean, (x + x.T) / 2), symmetric)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("at", [1, 3, 5])
 def test_a_restored_run_ends_with_the_same_bytes(network, optimizer, at):
@@ -303,6 +304,7 @@ def test_the_cache_never_exceeds_its_maximum_size():
     assert cache.misses == 4
 
 
+@pytest.mark.slow
 def test_the_average_of_the_images_of_adam_has_less_noise(network):
     recipe = {"optimizer": "adam", "learning_rate": 0.3, "evaluations": 30, "stop_on_plateau": False}
 
@@ -325,6 +327,7 @@ def test_a_plateau_ends_a_scale_and_is_reported(network):
     assert len(list(patient)) == 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("color", ["style", "luminance", "matched"])
 def test_a_picture_of_16_bits_is_painted_at_every_scale_and_within_a_selection(network, color):
     rng = np.random.default_rng(1)

@@ -152,6 +152,7 @@ def test_the_content_has_no_content_loss_and_the_style_no_style_loss(network64):
     assert loss(content).style > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["balanced", "gatys", "wasserstein"])
 @pytest.mark.parametrize(("masked", "tile_side"), [(False, None), (True, None), (False, 32)])
 def test_a_painting_has_no_style_loss_with_itself_as_style(network, name, masked, tile_side):

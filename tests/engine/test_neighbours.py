@@ -119,6 +119,7 @@ class TestHypercolumns:
         assert abs(value - expected) < 1e-12
         assert (gradient - expected_gradient).norm() < 1e-10 * expected_gradient.norm()
 
+    @pytest.mark.slow
     def test_tiles_give_the_same_hypercolumns_as_the_whole_image(self, network64):
         image = torch.randn(1, 3, 150, 203, dtype=torch.float64)
         ((numbers, rows),) = rows_of(network64, image, margin=16, padding="reflect")
@@ -267,6 +268,7 @@ class TestPaintings:
         assert np.array_equal(painted(made), painted(other))
         assert made.stop_reason == "completed"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("made_of", ["selection", "scale", "styles"])
     def test_large_styles_are_processed_in_pieces_with_progress(self, network, made_of):
         style = picture(420, 300, 2)
@@ -364,6 +366,7 @@ class TestSessions:
         assert len(guesses) > 8
         assert guesses == pytest.approx([clock.now] * len(guesses))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("at", [0, 2, 5, 9, 14])
     @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
     def test_a_restored_run_ends_with_the_same_bytes(self, network, monkeypatch, optimizer, at):
@@ -378,6 +381,7 @@ class TestSessions:
         assert restored.state() == state
         assert np.array_equal(painted(restored), painted(straight))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
     def test_the_last_pass_can_be_restored(self, network, monkeypatch, precision):
         monkeypatch.setattr(neighbours, "_AT_ONCE", 0)
@@ -388,6 +392,7 @@ class TestSessions:
         restored = Session.restore(stopped.state(), Scene(content=CONTENT, styles=[Style(STYLE)]), network)
         assert np.array_equal(painted(restored), painted(straight))
 
+    @pytest.mark.slow
     def test_each_layer_has_its_own_neighbours_in_the_last_pass(self, network):
         made = session(network, {"evaluations": 24})
         losses = [p.loss for p in made if p.scale == p.scales]
@@ -399,6 +404,7 @@ class TestSessions:
         assert not torch.equal(places[:, 0], places[:, -1])
         assert losses[-1] < losses[0]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("regions", [False, True])
     def test_the_last_pass_is_the_same_in_tiles_as_at_once(self, network64, regions):
         parts = [Region(half(True), 1), Region(half(False), 0)] if regions else []
@@ -425,6 +431,7 @@ class TestSessions:
         assert made.step().evaluation == 4
         assert not torch.equal(before, made._stage.kept["places.0"])
 
+    @pytest.mark.slow
     def test_a_style_is_indexed_once_for_many_pictures(self, network):
         cache = TargetCache()
         first = painted(session(network, cache=cache))

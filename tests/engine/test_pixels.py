@@ -67,6 +67,7 @@ def test_the_start_noise_has_deviation_1_but_no_checkerboard(size):
         assert checkerboard(image.permute(1, 2, 0)) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["balanced", "gatys", "neighbours"])
 def test_a_texture_of_a_smooth_painting_has_no_checkerboard(builtin_network, objective):
     scene = Scene(texture=(64, 48), styles=[Style(picture(96, 80, 2))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -12,6 +13,7 @@ from support.random_networks import picture
 from support.report_program import ReportProgram, vgg19_features
 
 
+@pytest.mark.slow
 def test_report_makes_the_same_steps_as_the_program_of_the_report(tmp_path):
     features = vgg19_features()
     path = tmp_path / "vgg19.pth"

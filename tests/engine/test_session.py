@@ -35,6 +35,7 @@ def array(image):
     return np.asarray(image).astype(int)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["balanced", "gatys", "report"])
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("start", ["content", "noise"])
@@ -65,6 +66,7 @@ def test_pictures_that_are_not_square_are_not_distorted(network, size):
     assert np.array_equal(array(made.picture()), array(content))
 
 
+@pytest.mark.slow
 def test_the_painting_grows_through_its_scales(network):
     made, progress = painted(network, content=picture(300, 200, 1), evaluations=6, longest_side=300)
     assert [(p.scale, p.width, p.height) for p in progress[:: len(progress) - 1]] == [
@@ -165,6 +167,7 @@ def test_the_painting_starts_from_the_start_image(network):
         session(network, start_image=start)
 
 
+@pytest.mark.slow
 def test_a_total_variation_weight_makes_the_picture_smoother(network):
     def roughness(tv_weight):
         made, _ = painted(network, start="noise", tv_weight=tv_weight, evaluations=12)
@@ -354,6 +357,7 @@ def test_a_recipe_is_valid_or_refused_with_its_field(fields):
 class TestTheBorder:
     """The edge of the image must not show as a frame in the picture."""
 
+    @pytest.mark.slow
     def test_the_outermost_pixels_are_like_the_rest(self, builtin_network):
         style = Image.effect_noise((128, 128), 90).convert("RGB")
         content = picture(128, 96, 4)
@@ -386,6 +390,7 @@ class TestTheBorder:
 class TestFlatPictures:
     """A picture or a painting of one colour."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("color", [(128, 128, 128), (250, 250, 245)])
     def test_a_flat_content_gets_the_mean_colour_of_the_painting(self, builtin_network, color):
         style = picture(72, 60, 2)

@@ -45,6 +45,7 @@ def objective(
     return prepared(setting), content.flip(3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)], ids=["float64", "float32"]
 )

@@ -176,6 +176,7 @@ def test_vgg19_is_fetched_once_verified_and_cached(hub, download, monkeypatch):
     assert weights.origin == module.VGG19_ORIGIN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["wrong hash", "cut off", "stalled", "refused", "nobody there"])
 def test_a_download_that_fails_leaves_nothing_and_can_be_restarted(hub, download, monkeypatch, trouble):
     monkeypatch.setattr(module, "STALL_SECONDS", 0.3)

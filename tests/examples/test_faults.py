@@ -18,6 +18,7 @@ from support.job_server import Jobs, serving
 from support.server_process import until
 
 
+@pytest.mark.slow
 def test_a_lost_answer_does_not_create_a_second_job(program: Program) -> None:
     with serving(Jobs(lose_answers=2)) as server:
         run = program.paint(server.address)
@@ -104,6 +105,7 @@ def test_ctrl_c_while_the_server_is_away_names_the_job_that_is_not_cancelled(pro
     assert "could not cancel jobs/fake-1: " in run.said
 
 
+@pytest.mark.slow
 def test_tls_with_a_token_from_a_file(program: Program) -> None:
     authority = Authority(program.folder)
     pair = authority.issue("localhost")
@@ -142,6 +144,7 @@ def test_no_command_line_shows_the_token(program: Program) -> None:
         until(lambda: server.jobs.only().state, lambda state: state == pb.JOB_STATE_CANCELLED)
 
 
+@pytest.mark.slow
 def test_an_unreachable_server_is_an_error(program: Program) -> None:
     with serving(Jobs()) as server:
         address = server.address

@@ -35,6 +35,7 @@ def expected(server: ServerProcess) -> PIL.Image.Image:
         return painting.result().image
 
 
+@pytest.mark.slow
 def test_the_program_paints_the_picture(
     program: Program, server: ServerProcess, expected: PIL.Image.Image
 ) -> None:
@@ -142,6 +143,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
         yield f"localhost:{server.address.rpartition(':')[2]}", certificate, token
 
 
+@pytest.mark.slow
 def test_tls_with_a_token_from_a_file_or_the_environment(
     program: Program, guarded: tuple[str, Path, str]
 ) -> None:
@@ -159,6 +161,7 @@ def test_tls_with_a_token_from_a_file_or_the_environment(
     assert run.end() == 0, run.said
 
 
+@pytest.mark.slow
 def test_the_command_of_the_readme_works(program: Program, server: ServerProcess) -> None:
     """The exact command of the README, run in its folder."""
     folder = EXAMPLES / program.name

@@ -31,6 +31,7 @@ def script(tmp_path: Path) -> Iterator[Program]:
     program.close()
 
 
+@pytest.mark.slow
 def test_the_command_of_the_readme_works(script: Program, server: ServerProcess) -> None:
     run = script.start(IMPASTO_SERVER=server.address)
     assert run.end() == 0, run.said

@@ -30,6 +30,7 @@ def begin(server: ServerProcess, request: pb.StylizeRequest = ENDLESS) -> grpc.C
     return call
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_restarted_and_its_job_goes_on() -> None:
     with running_server(*CPU) as server:
         server.ready()
@@ -46,6 +47,7 @@ def test_a_worker_that_is_killed_is_restarted_and_its_job_goes_on() -> None:
         assert server.worker_pids() != [worker]
 
 
+@pytest.mark.slow
 def test_no_worker_outlives_a_gateway_that_is_killed() -> None:
     with running_server(*CPU) as server:
         server.ready()
@@ -58,6 +60,7 @@ def test_no_worker_outlives_a_gateway_that_is_killed() -> None:
         assert list(server.folder.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_server_in_good_order(number: signal.Signals) -> None:
     with running_server(*CPU) as server:
@@ -79,6 +82,7 @@ def test_a_signal_ends_the_server_in_good_order(number: signal.Signals) -> None:
         assert list(server.folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_everything_at_once() -> None:
     with running_server(*CPU) as server:
         server.ready()
@@ -103,6 +107,7 @@ def test_a_signal_while_the_worker_starts_ends_the_server() -> None:
         assert server.process.wait(PATIENCE) == 0
 
 
+@pytest.mark.slow
 def test_a_private_server_ends_with_its_stdin() -> None:
     with running_server("--private", "--device", "cpu", "--weights", "builtin") as server:
         server.ready()
@@ -114,6 +119,7 @@ def test_a_private_server_ends_with_its_stdin() -> None:
         assert not is_alive(worker)
 
 
+@pytest.mark.slow
 def test_health_is_not_serving_while_no_worker_is_ready() -> None:
     with running_server(*CPU) as server:
         health = health_pb2_grpc.HealthStub(server.channel)
@@ -128,6 +134,7 @@ def test_health_is_not_serving_while_no_worker_is_ready() -> None:
         )
 
 
+@pytest.mark.slow
 def test_jobs_are_spread_over_the_devices() -> None:
     with running_server("--port", "0", "--device", "cpu,cpu", "--weights", "builtin") as server:
         until(server.info, lambda info: len(info.devices) == 2)
@@ -138,6 +145,7 @@ def test_jobs_are_spread_over_the_devices() -> None:
             call.cancel()
 
 
+@pytest.mark.slow
 def test_auto_is_a_device_by_name() -> None:
     with running_server("--port", "0", "--device", "auto", "--weights", "builtin") as server:
         names = [device.name for device in server.ready().devices]

@@ -132,6 +132,7 @@ def test_a_picture_is_not_blamed_if_its_process_is_killed_from_outside() -> None
     with_intake(work)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped", ["process", "child"])
 def test_a_stopped_task_is_repeated(stopped: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PING_SECONDS", 0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -166,6 +167,7 @@ class World:
             ]
 
 
+@pytest.mark.slow
 @given(
     tenants=st.integers(2, 12),
     jobs_each=st.integers(1, 6),

@@ -53,6 +53,7 @@ def undisturbed() -> bytes:
         return result(server, create(server).name)
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_from_its_checkpoint_when_its_worker_is_killed(undisturbed: bytes) -> None:
     with running_server("--port", "0", *CPU) as server:
         name = create(server).name
@@ -70,6 +71,7 @@ def test_a_job_goes_on_from_its_checkpoint_when_its_worker_is_killed(undisturbed
         assert result(server, name) == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_job_goes_on_after_a_restart_of_the_server(
     undisturbed: bytes, tmp_path: Path, number: signal.Signals
@@ -102,6 +104,7 @@ def test_a_job_goes_on_after_a_restart_of_the_server(
         assert not list((tmp_path / "checkpoints").rglob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_watchers_are_told_to_come_back_at_shutdown_and_can(tmp_path: Path) -> None:
     arguments = ("--port", "0", *CPU, "--data-dir", str(tmp_path))
     with running_server(*arguments) as server:
@@ -120,6 +123,7 @@ def test_watchers_are_told_to_come_back_at_shutdown_and_can(tmp_path: Path) -> N
         server.stub.DeleteJob(pb.DeleteJobRequest(name=name), timeout=PATIENCE)
 
 
+@pytest.mark.slow
 def test_a_job_that_crashes_its_worker_fails_and_the_others_go_on() -> None:
     with running_server("--port", "0", *CPU) as server:
         server.ready()
@@ -147,6 +151,7 @@ def test_a_job_that_crashes_its_worker_fails_and_the_others_go_on() -> None:
         assert server.ready().devices[0].restarts == 3
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_the_work_but_not_the_job(undisturbed: bytes, tmp_path: Path) -> None:
     arguments = ("--port", "0", *CPU, "--data-dir", str(tmp_path))
     with running_server(*arguments) as server:

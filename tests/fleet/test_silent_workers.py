@@ -120,6 +120,7 @@ RECIPE = worker_pb2.UpdateRunRequest(job_name="jobs/1", recipe=pb.Recipe(seed=7)
 PRIORITY = worker_pb2.UpdateRunRequest(job_name="jobs/1", priority=2)
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_gets_no_jobs_delays_nothing_and_comes_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_stopped_worker_gets_no_jobs_delays_nothing_and_comes_back(
     assert [record.levelname for record in told] == ["WARNING", "INFO"]
 
 
+@pytest.mark.slow
 def test_a_worker_that_stays_silent_is_replaced_and_no_job_is_blamed(tmp_path: Path) -> None:
     async def check() -> None:
         async with kept(tmp_path) as keeper:
@@ -184,6 +186,7 @@ def test_a_worker_that_stays_silent_is_replaced_and_no_job_is_blamed(tmp_path: P
     run(check())
 
 
+@pytest.mark.slow
 def test_a_worker_whose_turn_does_not_end_is_killed_and_its_job_is_blamed(tmp_path: Path) -> None:
     # An evaluation of half a megapixel takes longer than the limit.
     recipe = pb.Recipe(objective=pb.OBJECTIVE_REPORT, longest_side=700, evaluations=50)
@@ -217,6 +220,7 @@ def test_a_killed_worker_blames_the_job_of_its_turn_and_the_next_worker_none(tmp
     run(check())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [False, True])
 def test_a_shutdown_does_not_wait_for_a_stopped_worker(tmp_path: Path, known: bool) -> None:
     async def check() -> None:
@@ -235,6 +239,7 @@ def test_a_shutdown_does_not_wait_for_a_stopped_worker(tmp_path: Path, known: bo
     run(check())
 
 
+@pytest.mark.slow
 def test_a_worker_is_not_killed_because_the_gateway_itself_was_stopped(tmp_path: Path) -> None:
     async def check() -> None:
         async with kept(tmp_path, timeout=1.0) as keeper:
@@ -247,6 +252,7 @@ def test_a_worker_is_not_killed_because_the_gateway_itself_was_stopped(tmp_path:
     run(check())
 
 
+@pytest.mark.slow
 def test_the_fleet_gives_no_jobs_to_a_silent_worker_and_names_devices_uniquely() -> None:
     async def check() -> None:
         fleet = Fleet(
@@ -280,6 +286,7 @@ def test_the_fleet_gives_no_jobs_to_a_silent_worker_and_names_devices_uniquely()
     run(check())
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_be_started_is_started_again_later(tmp_path: Path) -> None:
     folder = tmp_path / "later"
 
@@ -304,6 +311,7 @@ async def successor(old: int, before: list[int]) -> int:
         await asyncio.sleep(0.002)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["", "importing torch"])
 def test_a_worker_that_is_stopped_while_it_starts_is_replaced_and_no_job_is_blamed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, step: str
@@ -332,6 +340,7 @@ def test_a_worker_that_is_stopped_while_it_starts_is_replaced_and_no_job_is_blam
     assert killed.message.endswith("job=")
 
 
+@pytest.mark.slow
 def test_a_slow_start_is_tolerated_while_the_worker_gives_signs_of_life(tmp_path: Path) -> None:
     watch = StartWatch(tmp_path / "start", 2.0)
 
@@ -361,6 +370,7 @@ def test_a_step_of_the_start_that_takes_too_long_ends_the_signs_of_life(tmp_path
     run(check())
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_be_monitored_is_replaced_and_no_job_is_blamed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

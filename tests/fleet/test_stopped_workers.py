@@ -7,6 +7,7 @@ import signal
 import time
 
 import grpc
+import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -38,6 +39,7 @@ def stop_worker(server: ServerProcess) -> int:
     return worker
 
 
+@pytest.mark.slow
 def test_no_call_waits_for_a_stopped_worker() -> None:
     with running_server(*CPU, "--worker-timeout", "10min") as server:
         server.ready()
@@ -66,6 +68,7 @@ def test_no_call_waits_for_a_stopped_worker() -> None:
             os.kill(worker, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_is_replaced_and_its_job_goes_on_without_blame() -> None:
     with running_server(*CPU, "--worker-timeout", "4s", "--checkpoint-interval", "50ms") as server:
         server.ready()
@@ -85,6 +88,7 @@ def test_a_stopped_worker_is_replaced_and_its_job_goes_on_without_blame() -> Non
         assert server.info().devices[0].restarts == 1
 
 
+@pytest.mark.slow
 def test_a_server_with_a_stopped_worker_ends_in_time() -> None:
     with running_server(*CPU, "--worker-timeout", "4s") as server:
         server.ready()

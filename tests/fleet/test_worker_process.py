@@ -36,6 +36,7 @@ def run(worker: WorkerProcess, name: str) -> AsyncGenerator[worker_pb2.RunRespon
     return worker.run(message, samples_of(message, pictures), None)
 
 
+@pytest.mark.slow
 def test_every_run_reports_the_death_of_its_worker_however_late_it_is_noticed(tmp_path: Path) -> None:
     """As if the gateway were busy: it notices the ends of the process and of the calls at the same time."""
 
@@ -78,6 +79,7 @@ def test_every_run_reports_the_death_of_its_worker_however_late_it_is_noticed(tm
     asyncio.run(check())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a stopped worker waits to be continued")
 @pytest.mark.parametrize("is_ready", [True, False])
 def test_a_stopped_worker_does_not_outlive_a_gateway_that_is_killed(is_ready: bool) -> None:

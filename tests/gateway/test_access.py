@@ -225,6 +225,7 @@ def test_a_renewed_certificate_is_used_without_a_restart(tmp_path: Path) -> None
             assert info_over(channel).version
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
 def test_with_mtls_the_certificate_names_the_tenant(tmp_path: Path, mark: bytes) -> None:
     authority, stranger = Authority(tmp_path), Authority(tmp_path, "Somebody else")
@@ -294,6 +295,7 @@ def test_an_unprotected_public_address_is_refused(tmp_path: Path) -> None:
     assert "encryption" not in said
 
 
+@pytest.mark.slow
 def test_invalid_certificates_are_refused(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     good, other = authority.issue("server"), authority.issue("other")

@@ -56,6 +56,7 @@ def upload(server: ServerProcess, data: bytes, sha256: str) -> pb.UploadImageRes
     return server.stub.UploadImage(iter([piece]), timeout=PATIENCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", ["uploaded", "sent with a job"])
 def test_a_damaged_image_counts_as_missing_until_it_is_uploaded_again(
     server: ServerProcess, folder: Path, again: str

@@ -162,6 +162,7 @@ def test_equal_requests_give_the_same_bytes(server: ServerProcess) -> None:
     assert data() == data()
 
 
+@pytest.mark.slow
 def test_a_style_is_computed_once_for_many_contents() -> None:
     arguments = ("--private", "--device", "cpu", "--weights", "builtin")
     style = coded(photo(30, 30))
@@ -195,6 +196,7 @@ def test_the_memory_plan_is_reported(server: ServerProcess) -> None:
     assert json.loads(picture.info["impasto"])["memory_plan"] == {"method": "plain", "tile_side": None}
 
 
+@pytest.mark.slow
 def test_jobs_wait_for_free_memory(server: ServerProcess) -> None:
     needed = paint(server, stylize_request())[0].memory_plan.estimated_bytes >> 20
     arguments = ("--private", "--device", "cpu", "--weights", "builtin", "--memory", f"{needed * 3 // 2}MiB")
@@ -210,6 +212,7 @@ def test_jobs_wait_for_free_memory(server: ServerProcess) -> None:
         assert states == [pb.JOB_STATE_RUNNING, pb.JOB_STATE_SUCCEEDED]
 
 
+@pytest.mark.slow
 def test_a_job_larger_than_the_memory_is_refused_with_the_memory_that_it_needs() -> None:
     arguments = ("--private", "--device", "cpu", "--weights", "builtin", "--memory", "300MiB")
     with running_server(*arguments) as server:
@@ -230,6 +233,7 @@ def test_a_job_larger_than_the_memory_is_refused_with_the_memory_that_it_needs()
         assert paint(server, stylize_request())[0].state == pb.JOB_STATE_SUCCEEDED
 
 
+@pytest.mark.slow
 def test_pictures_beyond_the_devices_memory_are_refused_before_they_are_decoded() -> None:
     with running_server(
         "--port", "0", "--device", "cpu", "--weights", "builtin", "--memory", "300MiB"

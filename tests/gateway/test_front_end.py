@@ -148,6 +148,7 @@ def test_large_messages_without_a_token_take_no_memory(guarded: Guarded) -> None
     assert grown[0] < 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["GetJob", "CreateJob"])
 def test_only_a_few_large_messages_of_a_tenant_are_read_at_the_same_time(
     guarded: Guarded, method: str
@@ -268,6 +269,7 @@ def test_unfinished_requests_of_a_tenant_do_not_delay_others(guarded: Guarded) -
         guarded.server.stub.CreateJob(request, timeout=4, metadata=guarded.bob)
 
 
+@pytest.mark.slow
 def test_a_call_ends_if_its_message_never_arrives(guarded: Guarded) -> None:
     with calling(guarded.address) as caller:
         stream = caller.open(SERVICE + b"GetJob", guarded.headers(guarded.bob))
@@ -337,6 +339,7 @@ def test_every_line_of_a_json_log_is_json(guarded: Guarded) -> None:
     assert processes == {"gateway", "worker"}
 
 
+@pytest.mark.slow
 def test_a_process_with_a_low_limit_of_open_files_keeps_a_reserve() -> None:
     limit = ("sh", "-c", 'ulimit -S -n 300; ulimit -H -n 400; exec "$@"', "sh")
     with running_server(*CPU, within=limit) as server:
@@ -375,6 +378,7 @@ def test_reflection_answers_one_question_after_another(guarded: Guarded) -> None
     questions.put(None)
 
 
+@pytest.mark.slow
 def test_a_silent_connection_is_closed(guarded: Guarded) -> None:
     host, _, port = guarded.address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=30) as silent:

@@ -241,6 +241,7 @@ def test_a_caller_without_a_valid_token_is_refused_by_every_handler(method: str,
     asyncio.run(run())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [*STREAMS, "Waiting"])
 def test_the_calls_of_a_removed_token_end_within_a_second(method: str, tmp_path: Path) -> None:
     tokens = Tokens(tmp_path / "tokens.json")
@@ -266,6 +267,7 @@ def test_the_calls_of_a_removed_token_end_within_a_second(method: str, tmp_path:
     asyncio.run(run())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_tokens", [False, True])
 @pytest.mark.parametrize("method", STREAMS)
 def test_a_stream_ends_at_the_maximum_duration(method: str, with_tokens: bool, tmp_path: Path) -> None:

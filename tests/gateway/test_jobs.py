@@ -174,6 +174,7 @@ def test_a_job_goes_on_when_a_watcher_leaves(server: ServerProcess, endless: pb.
     assert job.state == pb.JOB_STATE_RUNNING
 
 
+@pytest.mark.slow
 def test_a_paused_job_leaves_the_device_and_continues_unchanged(server: ServerProcess) -> None:
     recipe = pb.Recipe(objective=pb.OBJECTIVE_REPORT, optimizer=pb.OPTIMIZER_LBFGS, evaluations=400)
     undisturbed = create(server, recipe=recipe)
@@ -202,6 +203,7 @@ def test_a_paused_job_leaves_the_device_and_continues_unchanged(server: ServerPr
     assert download(server, result_of=job.name)[1] == expected
 
 
+@pytest.mark.slow
 def test_a_running_job_can_be_steered(server: ServerProcess, endless: pb.Job) -> None:
     stream = watch(server, endless.name)
     next(stream)

@@ -55,6 +55,7 @@ class Watch:
         return self._states[-1]
 
 
+@pytest.mark.slow
 def test_a_job_whose_caller_left_runs_and_a_retry_returns_it(server: ServerProcess) -> None:
     begin = time.monotonic()
     create(server, ONE)

@@ -76,6 +76,7 @@ def streams(server: ServerProcess, image: str, job: str) -> dict[str, Callable[.
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cancel", "deadline", "disconnect", "error"])
 @pytest.mark.parametrize("call", ["Stylize", "WatchJob", "DownloadImage", "UploadImage"])
 def test_nothing_remains_of_a_stream(counted: ServerProcess, call: str, how: str) -> None:
@@ -131,6 +132,7 @@ def _end(server: ServerProcess, call: str, how: str, image: str, job: str) -> No
         stream.cancel()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["Stylize", "WatchJob", "DownloadImage", "UploadImage"])
 def test_a_shutdown_ends_a_stream_and_leaves_no_open_file(call: str) -> None:
     with running_server("--port", "0", "--device", "cpu", "--weights", "builtin") as server:

@@ -60,6 +60,7 @@ def as_variables(server: ServerProcess, **more: Path) -> dict[str, str]:
     return {"IMPASTO_PORT": port} | {f"IMPASTO_{name.upper()}": str(path) for name, path in more.items()}
 
 
+@pytest.mark.slow
 def test_health_tells_whether_the_server_takes_jobs() -> None:
     with running_server(*CPU) as server:
         server.ready()
@@ -74,6 +75,7 @@ def test_health_tells_whether_the_server_takes_jobs() -> None:
     assert said.startswith(("UNAVAILABLE", "DEADLINE_EXCEEDED"))
 
 
+@pytest.mark.slow
 def test_health_can_use_tls(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     pair = authority.issue("server")
@@ -121,6 +123,7 @@ def stopped_while_painting(server: ServerProcess) -> int:
     return worker
 
 
+@pytest.mark.slow
 def test_a_drain_ends_in_time_even_if_a_worker_does_not_answer() -> None:
     with running_server(*CPU, "--drain", "1s") as server:
         worker = stopped_while_painting(server)
@@ -154,6 +157,7 @@ def test_calls_interrupted_by_a_shutdown_are_told_to_come_back(tmp_path: Path) -
     assert any(detail.Unpack(retry) for detail in status.details)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_the_server_at_once() -> None:
     with running_server(*CPU) as server:
         worker = stopped_while_painting(server)

@@ -14,6 +14,7 @@ from support.server_process import PATIENCE, running_server, until
 CPU = ("--private", "--device", "cpu", "--weights", "builtin", "--metrics-port", "0")
 
 
+@pytest.mark.slow
 def test_the_metrics_count_jobs_and_calls() -> None:
     with running_server(*CPU) as server:
         address = until(lambda: re.search(r"event=metrics address=(\S+)", server.log), bool)

@@ -95,6 +95,7 @@ def test_non_square_pictures_keep_their_proportions(server: ServerProcess) -> No
     assert result_for(server, coded(photo(30, 90)), longest_side=60).size == (20, 60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [pb.OBJECTIVE_BALANCED, pb.OBJECTIVE_WASSERSTEIN, pb.OBJECTIVE_GATYS])
 @pytest.mark.parametrize(
     ("content", "style", "longest_side", "size"),

@@ -41,6 +41,7 @@ def _fill(path: Path) -> None:
             assert error.errno == errno.ENOSPC
 
 
+@pytest.mark.slow
 def test_a_full_disk_refuses_the_call_and_loses_nothing(small_disk: Path) -> None:
     with running_server(*CPU, "--data-dir", str(small_disk / "data")) as server:
         server.ready()

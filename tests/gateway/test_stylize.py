@@ -206,6 +206,7 @@ def test_an_image_with_damaged_pixels_fails_the_job_with_its_field(server: Serve
     assert not chunks
 
 
+@pytest.mark.slow
 def test_the_jobs_of_two_callers_both_progress(server: ServerProcess) -> None:
     request = stylize_request(coded(photo(64, 64)), recipe=pb.Recipe(evaluations=40))
     calls = [server.stub.Stylize(request, timeout=PATIENCE) for _ in range(2)]
@@ -279,6 +280,7 @@ def test_a_request_above_the_size_limit_is_refused(server: ServerProcess) -> Non
     assert server.info().version
 
 
+@pytest.mark.slow
 def test_a_full_queue_refuses_jobs_and_says_when_to_retry() -> None:
     arguments = ("--private", "--device", "cpu", "--weights", "builtin", "--max-jobs", "1")
     with running_server(*arguments) as server:
@@ -299,6 +301,7 @@ def test_a_full_queue_refuses_jobs_and_says_when_to_retry() -> None:
         assert paint(server, stylize_request())[1]
 
 
+@pytest.mark.slow
 def test_jobs_beyond_max_resident_wait_for_their_turn() -> None:
     arguments = ("--private", "--device", "cpu", "--weights", "builtin", "--max-resident", "1")
     with running_server(*arguments) as server:

@@ -76,6 +76,7 @@ def test_pieces_of_a_puzzle_are_joined_where_they_fit_in_spite_of_rounded_places
     assert np.abs(joined - wanted).max() <= 1
 
 
+@pytest.mark.slow
 def test_drawn_styles_are_the_same_every_time() -> None:
     for draw in (drawn_styles.rectangles, drawn_styles.watercolour):
         first, second = draw(), draw()

@@ -26,6 +26,7 @@ def simulation() -> Iterator[Simulation]:
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_every_world_keeps_the_guarantees(simulation: Simulation, block: int) -> None:
     for seed in range(block * SEEDS // BLOCKS, (block + 1) * SEEDS // BLOCKS):
@@ -63,6 +64,7 @@ HAPPENINGS = (
 )
 
 
+@pytest.mark.slow
 def test_every_kind_of_event_occurs(simulation: Simulation) -> None:
     seen: set[str] = set()
     for seed in range(TRIES):
@@ -81,6 +83,7 @@ def test_a_seed_always_gives_the_same_world(simulation: Simulation, seed: int) -
     assert first.digest == second.digest != simulation.outcome(seed + 1).digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mutations.MUTATIONS)
 def test_each_fault_in_the_code_is_found(simulation: Simulation, name: str) -> None:
     kind = mutations.MUTATIONS[name].kind

@@ -37,6 +37,7 @@ def test_acknowledged_changes_survive_kill_9(tmp_path: Path) -> None:
     assert checked > ROUNDS
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_the_store_survives_a_kill_at_every_step(tmp_path: Path) -> None:
     run = subprocess.run(

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -29,6 +30,7 @@ def run(folder, *command):
     )
 
 
+@pytest.mark.slow
 def test_the_readmes_main_command_paints(tmp_path):
     command = re.search(r"\.venv/bin/impasto (demo.*)$", README.read_text("utf-8"), re.M)
     assert command, "the README's first command no longer ends in `impasto demo`"
@@ -43,6 +45,7 @@ def test_the_readmes_main_command_paints(tmp_path):
     assert np.abs(np.diff(pixels, axis=1)).mean() > 5
 
 
+@pytest.mark.slow
 def test_the_report_recipe_paints_the_same_picture_as_the_reports_program(tmp_path):
     features = vgg19_features()
     weights = {f"features.{name}": tensor for name, tensor in features.state_dict().items()}

@@ -67,6 +67,7 @@ def refused(call: Any) -> status_pb2.Status:
     return status
 
 
+@pytest.mark.slow
 def test_a_job_sends_its_start_its_progress_and_its_picture(worker: WorkerProcess) -> None:
     outcome = Outcome().read(worker.run(job(recipe=RECIPE), IMAGES))
     assert outcome.kinds == ["started", "progress", "finished", "result"]
@@ -193,6 +194,7 @@ def test_a_cuda_error_ends_the_process_and_leaves_the_name_of_its_job() -> None:
         assert message in faulty.log
 
 
+@pytest.mark.slow
 def test_an_error_that_only_mentions_memory_fails_only_its_job() -> None:
     with running_worker(program=(FAULTY, "5", "the strides in memory do not fit")) as faulty:
         outcome = Outcome().read(faulty.run(job(recipe=LONG), IMAGES))
@@ -230,6 +232,7 @@ def test_a_cancelled_job_leaves_the_device_at_once(worker: WorkerProcess) -> Non
     until(lambda: worker.turn_file.read_bytes().strip(b"\0"), lambda name: name == b"")
 
 
+@pytest.mark.slow
 def test_an_update_takes_effect_at_once(worker: WorkerProcess) -> None:
     call = worker.run(job(recipe=LONG), IMAGES)
     outcome = Outcome().read(call, "progress")
@@ -264,6 +267,7 @@ def test_a_refused_update_changes_nothing_in_a_running_job(
     call.cancel()
 
 
+@pytest.mark.slow
 def test_a_job_that_waits_for_memory_can_be_updated_and_suspended(worker: WorkerProcess) -> None:
     # The memory is enough for one job only: the second waits.
     with running_worker("--memory", "300") as small:
@@ -359,6 +363,7 @@ RECIPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RECIPES)
 def test_a_job_resumed_in_another_process_gives_the_same_bytes(worker: WorkerProcess, kind: str) -> None:
     recipe = RECIPES[kind]
@@ -377,6 +382,7 @@ def test_a_job_resumed_in_another_process_gives_the_same_bytes(worker: WorkerPro
     assert resumed.result == undisturbed.result
 
 
+@pytest.mark.slow
 def test_a_job_whose_worker_was_killed_gives_the_same_bytes(worker: WorkerProcess) -> None:
     recipe = pb.Recipe(evaluations=60, precision=pb.PRECISION_FLOAT32)
     undisturbed = Outcome().read(worker.run(job(recipe=recipe), IMAGES))
@@ -408,6 +414,7 @@ def test_a_job_whose_worker_was_killed_gives_the_same_bytes(worker: WorkerProces
     assert outcome.result == undisturbed.result
 
 
+@pytest.mark.slow
 def test_a_killed_worker_leaves_the_name_of_the_job_whose_turn_it_was() -> None:
     with running_worker() as victim:
         call = victim.run(job("jobs/poison", recipe=LONG), IMAGES)
@@ -423,6 +430,7 @@ def damaged(checkpoint: bytes) -> bytes:
     return checkpoint[:at] + bytes([checkpoint[at] ^ 1]) + checkpoint[at + 1 :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["cut", "bit", "rubbish", "other size", "other objective"])
 def test_a_job_starts_over_if_its_checkpoint_cannot_be_used(worker: WorkerProcess, harm: str) -> None:
     undisturbed = Outcome().read(worker.run(job(recipe=RECIPE), IMAGES))

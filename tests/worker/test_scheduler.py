@@ -184,6 +184,7 @@ def test_a_tenant_gains_nothing_by_coming_and_going(visits: list[tuple[float, in
     assert visited - device.seconds_of(steady) <= 2 * LONGEST + CREDIT_SECONDS + 0.5 + 1e-6
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(happenings(claims))
 def test_the_device_never_idles_and_the_highest_priority_of_a_tenant_goes_first(
@@ -201,6 +202,7 @@ def test_the_device_never_idles_and_the_highest_priority_of_a_tenant_goes_first(
             assert claim.priority == max(rival.priority for rival in rivals)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     tenants=st.lists(st.floats(0.5, 2.0), min_size=1, max_size=4),
