@@ -118,7 +118,7 @@ def test_a_client_sees_progress_through_several_scales_previews_and_the_result(s
     picture = PIL.Image.open(io.BytesIO(result))
     assert picture.size == (160, 120)
     made = json.loads(picture.text["impasto"])  # type: ignore[attr-defined]
-    assert (made["device"], made["network"]["weights"]) == ("mock", "mock")
+    assert (made["device"], made["network"]["weights"]) == (server.info().devices[0].description, "mock")
 
 
 def test_the_result_depends_on_the_request_and_on_nothing_else(server: ServerProcess) -> None:

@@ -35,6 +35,7 @@ from impasto_server.worker.turn_file import TurnFile
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
+DESCRIPTION = "Mock: nothing is painted"
 MEMORY_BYTES = 8 << 30
 NETWORK = pb.FeatureNetwork(
     architecture="mock",
@@ -130,7 +131,7 @@ class _Run:
         message = f"the mock made {made} evaluations" if made > 1 else "the mock made the one evaluation"
         metadata = {
             "impasto": importlib.metadata.version("impasto"),
-            "device": "mock",
+            "device": DESCRIPTION,
             "network": {field.name: value for field, value in NETWORK.ListFields()},
             "recipe": dataclasses.asdict(painting.recipe),
             "memory_plan": {"method": "plain", "tile_side": None},
@@ -219,7 +220,7 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
     ) -> worker_pb2.GetWorkerInfoResponse:
         device = pb.Device(
             name="mock",
-            description="Mock: nothing is painted",
+            description=DESCRIPTION,
             auto_precision=pb.PRECISION_FLOAT32,
             resident_jobs=len(self._runs),
             memory_bytes=MEMORY_BYTES,
