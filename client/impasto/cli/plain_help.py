@@ -30,10 +30,8 @@ class PlainCommand(TyperCommand):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Shows arguments as other programs do: CONTENT, not {CONTENT}."""
-        return [
-            piece if "|" in piece else piece.translate({ord("{"): None, ord("}"): None})
-            for piece in super().collect_usage_pieces(ctx)
-        ]
+        braces = {ord("{"): None, ord("}"): None}
+        return [piece.translate(braces) for piece in super().collect_usage_pieces(ctx)]
 
 
 class PlainGroup(TyperGroup):
@@ -82,7 +80,7 @@ def _name(param: Any, arguments: list[str]) -> str:
 def _plain(error: typer.BadParameter) -> str:
     # Our own parsers raise clauses. Typer itself parses only flags, which have a value in a variable.
     if error.message.startswith(("is ", "has ", "cannot ")):
-        return error.message
+        return str(error.message)
     return "is neither yes nor no; set it to 1 or 0"
 
 

@@ -21,7 +21,9 @@ def stretched(content: ImageSource | None, masks: Iterable[Input]) -> Sequence[s
     The server resizes a mask to the content, so the area that it selects is distorted.
     """
     whole = _size(content)
-    found = []
+    found: list[str] = []
+    if not isinstance(content, Path):
+        return found
     for option, mask in masks:
         size = _size(mask)
         if whole is None or size is None:

@@ -38,7 +38,9 @@ class Spec:
         """Returns the files to read, each with the option that names it."""
         images = [("", self.content), *(("", style.image) for style in self.styles)]
         images += [
-            (f"--region {region.content_mask},style-mask=", region.style_mask) for region in self.regions
+            (f"--region {region.content_mask},style-mask=", region.style_mask)
+            for region in self.regions
+            if isinstance(region.content_mask, Path)
         ]
         return [*_files(images), *self.fitted_files()]
 
