@@ -111,7 +111,7 @@ def test_a_missing_or_wrong_token_is_unauthenticated(fake: FakeServer) -> None:
             assert caught.value.code == "UNAUTHENTICATED"
     with (
         impasto.Client(fake.address, token="wrong") as client,
-        pytest.raises(impasto.Unauthenticated, match="none that is known") as caught,
+        pytest.raises(impasto.Unauthenticated, match="missing or unknown") as caught,
     ):
         client.info()
     assert "asks for" not in str(caught.value)

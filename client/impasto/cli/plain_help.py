@@ -74,7 +74,7 @@ def _name(param: Any, arguments: list[str]) -> str:
     given = any(text.partition("=")[0] in options for text in arguments)
     if isinstance(variable, str) and variable in os.environ and not given:
         return variable
-    return max(options, key=len)
+    return str(max(options, key=len))
 
 
 def _plain(error: typer.BadParameter) -> str:

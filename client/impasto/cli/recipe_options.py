@@ -149,7 +149,7 @@ class RecipeOptions:
     def _default(self, field: RecipeField) -> str:
         if self._steering:
             return "unchanged"
-        of_texture = re.search(r"; with a texture ([\w.]+)", field.default)
+        of_texture = re.search(r"; ([\w.]+) with a texture", field.default)
         if of_texture is None:
             return field.default
         return of_texture[1] if self._texture else field.default.replace(of_texture[0], "")
