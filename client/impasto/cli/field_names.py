@@ -33,7 +33,7 @@ OPTION_OF_FIELD |= {
 }
 """The option or argument that sets a field of a request, by the field's path."""
 
-_OPTION_OF_NAME = {field.name: field.option for field in FIELDS.values() if "_" in field.name}
+_OPTION_OF_NAME = {field.wire_name: field.option for field in FIELDS.values() if "_" in field.wire_name}
 """Names of fields that cannot be mistaken for English words."""
 
 

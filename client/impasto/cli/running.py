@@ -267,7 +267,6 @@ _IN_OPTIONS = {
     "tls=Tls(ca=FILE)": "--ca FILE",
     "tls=Tls(cert=FILE, key=FILE), and ca with them": "--cert FILE and --key FILE, and --ca with them",
     ", or give that as tls=Tls(server_name=NAME)": "",
-    "not signed by what ca has": "not signed by what --ca has",
     "leave out tls, or": "leave out --tls, --ca, --cert and --key, or",
     "tls=True": "--tls",
     "allow_plaintext_token=True": "--allow-plaintext-token",
