@@ -14,17 +14,15 @@
 Where to go from here:
 
 - `Client` has every call of the service. `impasto.aio.Client` has the same calls for asyncio.
-- `Client.stylize` paints and returns a `Painting`: iterate over it to watch, or call `Painting.result` to
-wait. - `Recipe` has every setting of how a picture is painted, with its range and default. Give settings to
-`stylize` by
-  name: `size=1024, effort="fine", content_weight=0.5`.
+- `Client.stylize` paints and returns a `Painting`. Iterate over it to watch, or call `Painting.result` to wait.
+- `Recipe` has every setting of how a picture is painted, with its range and default. `stylize` takes the same
+  settings by name: `size=1024, effort="fine", content_weight=0.5`.
 - `Client.create_job` starts a job that goes on without its caller. Any client can then list, watch, steer,
-pause or
-  cancel it, and download its result: see `Client.jobs`, `watch`, `update_job`, `pause`, `cancel` and
+  pause or cancel it, and download its result: see `Client.jobs`, `watch`, `update_job`, `pause`, `cancel` and
   `download`.
 - `PrivateServer` starts a server on this machine for as long as your program needs it.
 - `ImpastoError` is the base class of all errors. An `InvalidRequest` names the field and says what to do.
-- `impasto.hosts` has what a plug-in for an image editor needs.
+- `impasto.hosts` has what a plugin for an image editor needs.
 
 Importing this package is fast: gRPC, protobuf and Pillow are imported when they are first used. Calls need
 grpcio, or grpclib, which is pure Python.
