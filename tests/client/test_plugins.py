@@ -1,4 +1,4 @@
-"""Packages of plug-ins, with a plug-in made for the test. Its dependencies come from pip."""
+"""Packages of plugins, with a plugin made for the test. Its dependencies come from pip."""
 
 from __future__ import annotations
 

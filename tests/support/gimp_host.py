@@ -1,4 +1,4 @@
-"""The real GIMP 3, in a chroot, with the plug-in in a new profile."""
+"""The real GIMP 3, in a chroot, with the plugin in a new profile."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATIENCE = 400.0
 
 
 def set_up() -> None:
-    """Makes the chroot if necessary, and fetches what the plug-in needs. Skips the test if that fails."""
+    """Makes the chroot if necessary, and fetches what the plugin needs. Skips the test if that fails."""
     made = subprocess.run([CHROOT, "make"], env=CALLERS, capture_output=True, text=True, timeout=SETTING_UP)
     if made.returncode == CANNOT:
         pytest.skip(made.stderr.strip())
@@ -37,7 +37,7 @@ def set_up() -> None:
 
 
 class Gimp:
-    """A GIMP profile with the plug-in.
+    """A GIMP profile with the plugin.
 
     Attributes:
         folder: folder that GIMP sees as /share.

@@ -43,7 +43,7 @@ class Ran:
 
 
 def plugin_zip(path: Path) -> Path:
-    """The plug-in as a zip for Krita's importer, with the client in it."""
+    """The plugin as a zip for Krita's importer, with the client in it."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.write(PLUGIN / "impasto_krita.desktop", "impasto_krita.desktop")
         for folder, source in (
@@ -59,7 +59,7 @@ def plugin_zip(path: Path) -> Path:
 
 
 def imported(archive: Path, resources: Path) -> None:
-    """Puts a plug-in into a profile with Krita's own importer."""
+    """Puts a plugin into a profile with Krita's own importer."""
     resources.mkdir(parents=True)
     program = (
         f"import sys; sys.path.insert(0, {str(IMPORTER)!r}); from plugin_importer import PluginImporter\n"

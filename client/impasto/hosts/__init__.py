@@ -1,4 +1,4 @@
-"""What a plug-in for a host application (Krita, GIMP) needs besides its widgets.
+"""What a plugin for a host application (Krita, GIMP) needs besides its widgets.
 
     controller = Controller(host, FolderStorage(folder))   # host: see `Host`
     controller.listen(show)                                 # called with what has changed

@@ -89,7 +89,7 @@ def from_json(values: Any) -> Choices:
     default = Choices()
     if not isinstance(values, dict):
         return default
-    # Older plug-ins kept the size under its name in the contract.
+    # Older plugins kept the size under its name in the contract.
     values = {"size": values.get("longest_side"), **values}
 
     def whole(name: str, least: float, most: float) -> int:

@@ -74,7 +74,7 @@ def sentence(error: Exception, address: str = "") -> str:
         )
     if isinstance(error, (OSError, ValueError)):
         return _ended(str(error))
-    return f"Error in the plug-in ({type(error).__name__}: {error}). Please report it."
+    return f"Error in the plugin ({type(error).__name__}: {error}). Please report it."
 
 
 def painting(progress: Progress | None) -> str:

@@ -79,7 +79,7 @@ def cancelled(job):
 
 
 def interact(image, steps, mode=Gimp.RunMode.INTERACTIVE, **settings):
-    """Calls the plug-in as the menu does, while the steps use its dialog."""
+    """Calls the plugin as the menu does, while the steps use its dialog."""
     procedure = Gimp.get_pdb().lookup_procedure("plug-in-impasto-stylize")
     config = procedure.create_config()
     config.set_property("run-mode", mode)

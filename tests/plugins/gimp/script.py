@@ -1,4 +1,4 @@
-"""Runs in GIMP's own Python and calls the plug-in as a script does."""
+"""Runs in GIMP's own Python and calls the plugin as a script does."""
 
 import sys
 import time
@@ -20,7 +20,7 @@ def pixels(drawable, format=FORMAT):
 
 
 def stylize(image, layers=None, **settings):
-    """Calls the plug-in as a script does; what it returned, and the image as it is then."""
+    """Calls the plugin as a script does; what it returned, and the image as it is then."""
     layers = image.get_layers()[:1] if layers is None else layers
     before = {layer.get_name(): pixels(layer) for layer in image.get_layers()}
     procedure = Gimp.get_pdb().lookup_procedure("plug-in-impasto-stylize")

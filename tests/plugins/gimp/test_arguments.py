@@ -46,7 +46,7 @@ class Procedure:
 
 @pytest.fixture
 def plugin(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The plug-in's program, as GIMP loads it."""
+    """The plugin's program, as GIMP loads it."""
     gimp = MagicMock()
     gimp.PlugIn = type("PlugIn", (), {"__gtype__": None})
     gimp.Choice.new = Choice

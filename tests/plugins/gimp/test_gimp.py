@@ -1,4 +1,4 @@
-"""The plug-in in the real GIMP 3, against a real server.
+"""The plugin in the real GIMP 3, against a real server.
 
 One run of GIMP takes 10 to 30 seconds, mostly for its start, so that few runs do much each.
 """

@@ -1,4 +1,4 @@
-"""What the plug-in did inside the real Krita, without a screen and on a virtual one.
+"""What the plugin did inside the real Krita, without a screen and on a virtual one.
 
 Where Krita is not installed (Debian: `krita python3-pyqt5 xvfb openbox imagemagick`) these tests are skipped;
 with IMPASTO_REQUIRE_HOSTS=1 they fail.
@@ -120,7 +120,7 @@ def screen() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def window(screen: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """The steps of `gui.py` in Krita's window, with the plug-in as its importer installs it."""
+    """The steps of `gui.py` in Krita's window, with the plugin as its importer installs it."""
     require("krita")
     folder = tmp_path_factory.mktemp("krita-window")
     home = folder / "home"

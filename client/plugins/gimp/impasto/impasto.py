@@ -145,7 +145,7 @@ def run(procedure, run_mode, image, drawables, config, data):
         import canvas
         import order
     except ImportError as error:
-        return outcome(status.EXECUTION_ERROR, f"The plug-in is incomplete ({error}). Reinstall it.")
+        return outcome(status.EXECUTION_ERROR, f"The plugin is incomplete ({error}). Reinstall it.")
 
     Gegl.init(None)
     try:

@@ -158,6 +158,6 @@ def _layer_name(painted: Painted) -> str:
 
 
 def folder() -> str:
-    """Returns the folder for the plug-in's files, beside Krita's own."""
+    """Returns the folder for the plugin's files, beside Krita's own."""
     data = QtCore.QStandardPaths.writableLocation(QtCore.QStandardPaths.StandardLocation.AppDataLocation)
     return os.path.join(data, "impasto")

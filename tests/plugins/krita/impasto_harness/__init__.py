@@ -1,4 +1,4 @@
-"""A Krita plug-in for tests: runs `gui.main`, a generator, inside Krita's event loop, and closes Krita.
+"""A Krita plugin for tests: runs `gui.main`, a generator, inside Krita's event loop, and closes Krita.
 
 `yield 200` gives the loop 200 ms. What comes of it is written as JSON into the folder that the variable
 IMPASTO_KRITA_TEST names.
