@@ -14,7 +14,8 @@
 Where to go from here:
 
 - `Client` has every call of the service. `impasto.aio.Client` has the same calls for asyncio.
-- `Client.stylize` paints and returns a `Painting`. Iterate over it to watch; `Painting.result` waits for the end.
+- `Client.stylize` paints and returns a `Painting`. Iterate over it to watch; `Painting.result`
+  waits for the end.
 - `Recipe` has every setting of how a picture is painted, with its range and default. `stylize` takes the same
   settings by name: `size=1024, effort="fine", content_weight=0.5`.
 - `Client.create_job` starts a job that goes on without its caller. Any client can then list, watch, steer,
