@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from impasto_server.engine import Recipe, RecipeError, Scene, Session, Style
+from impasto_server.engine.objectives import OBJECTIVES
 from impasto_server.engine.recipe import MIN_SIDE, result_size
 from impasto_server.engine.scales import LEAST_FINISHING, plan_scales, replanned
 from support.random_networks import picture
@@ -55,6 +56,15 @@ def test_every_recipe_lowers_its_loss(network, objective, optimizer, start):
     assert made.picture().size == made.size == (40, 32)
     assert progress[-1].seconds_left == 0
     assert all(p.seconds_left > 0 for p in progress[:-1])
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_lowers_its_loss(network, objective):
+    made, progress = painted(network, objective=objective, evaluations=8)
+    losses = [p.loss for p in progress if p.preparing is None]
+    assert len(losses) == 8
+    assert min(losses) < losses[0]
+    assert made.picture().size == (40, 32)
 
 
 @pytest.mark.parametrize("size", [(64, 16), (16, 64), (40, 33), (100, 31)])
