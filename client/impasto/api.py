@@ -251,7 +251,7 @@ class Api:
         previews: Previews | bool | None = None,
         **settings: Unpack[Settings],
     ) -> Steps[Job]:
-        """Steers a job: changes its recipe while it is painted. It goes on from its present picture.
+        """Steers a job: changes its recipe while it is painted. It goes on from its current image.
 
         Args:
             name: the job, or its name.

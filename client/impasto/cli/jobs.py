@@ -143,7 +143,7 @@ def steer(
     title: NewTitle = None,
     priority: NewPriority = None,
 ) -> None:
-    """Change how JOB is painted. A running job continues from its present picture."""
+    """Change how JOB is painted. A running job continues from its current image."""
     names: dict[str, str] = {}
     with at_server(connection, names) as (client, display):
         settings = recipe.settings(names, "job.recipe")
