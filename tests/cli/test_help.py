@@ -79,3 +79,8 @@ def test_help_shows_no_types_of_python_and_cuts_nothing_off(columns: int) -> Non
 def test_help_shows_arguments_as_they_are_given(impasto: Impasto) -> None:
     assert "impasto stylize [OPTIONS] CONTENT STYLE..." in impasto("stylize", "--help").out
     assert "impasto plugin build [OPTIONS] HOST" in impasto("plugin", "build", "--help").out
+
+
+def test_help_names_the_sidecar_as_it_is_written(impasto: Impasto) -> None:
+    help = " ".join(impasto("demo", "--help").out.replace("│", " ").split())
+    assert "Write a JSON file beside the picture too (result.json for result.png), which says how it" in help

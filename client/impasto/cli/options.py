@@ -183,7 +183,8 @@ Sidecar = Annotated[
     bool,
     option(
         "--sidecar",
-        help="Write OUT.json too, which says how the picture was made. Default: no.",
+        help="Write a JSON file beside the picture too (result.json for result.png), which says how it was "
+        "made. Default: no.",
         panel=KEEPING,
     ),
 ]
