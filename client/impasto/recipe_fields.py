@@ -80,8 +80,8 @@ class RecipeField:
         if self.kind == "choice" and value not in self.words:
             return "", f"is {value!r}; give one of {', '.join(self.words)}"
         if self.kind in ("number", "whole number") and not self._in_range(value):
-            unit = f" {self.unit}" if self.unit else ""
-            return "", f"is {_shown(value)}{unit}; give {self.range}"
+            unit = f" {self.unit}" if self.unit and _is_finite(value) else ""
+            return "", f"is {_shown(value)}{unit}; give {self._wanted(value)}"
         return None
 
     def values(self) -> str:
@@ -93,10 +93,14 @@ class RecipeField:
             if layer not in self.words:
                 return f"[{index}].layer", f"is {layer!r}; give one of {', '.join(self.words)}"
             if not self._in_range(weight):
-                return f"[{index}].weight", f"is {_shown(weight)}; give {self.range}"
+                return f"[{index}].weight", f"is {_shown(weight)}; give {self._wanted(weight)}"
         if len({layer for layer, _ in layers}) < len(layers):
             return "", "name a layer twice; give each once"
         return None
+
+    def _wanted(self, wrong: float) -> str:
+        """What to give in place of a number: "0 or more" alone would not exclude infinity."""
+        return self.range if _is_finite(wrong) else f"a finite number: {self.range}"
 
     def _in_range(self, value: float) -> bool:
         above = self.least < value if self.above_least else self.least <= value
@@ -166,6 +170,11 @@ def _nearest(name: str, known: Sequence[str]) -> str:
             return f"did you mean {field.name!r}?"
     matches = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {matches[0]!r}?" if matches else f"give one of {', '.join(known)}"
+
+
+def _is_finite(value: float) -> bool:
+    # `math.isfinite` raises OverflowError for an integer that no float can hold.
+    return -math.inf < value < math.inf
 
 
 def _shown(value: float) -> str:

@@ -67,7 +67,7 @@ def test_the_same_objective_can_be_compared_with_other_fields() -> None:
         ("balanced:", "contains ''; give a field as NAME=VALUE"),
         ("balanced:effort=much", "effort is 'much'; give one of draft, standard, fine"),
         ("balanced:style_scale=9", "balanced:style_scale=9: style_scale is 9; give 0.1 to 4"),
-        ("balanced:style_scale=nan", "style_scale is nan; give 0.1 to 4"),
+        ("balanced:style_scale=nan", "style_scale is nan; give a finite number: 0.1 to 4"),
         ("balanced:style_scale=big", "style_scale is 'big'; give a number, 0.1 to 4"),
         ("balanced:style_scale=", "style_scale is ''; give a number"),
         ("balanced:evaluations=2.5", "evaluations is '2.5'; give a whole number, 1 to 100000"),

@@ -153,6 +153,17 @@ def test_all_values_out_of_range_are_in_one_error(impasto: Impasto, fake: FakeSe
     assert not fake.requests
 
 
+@pytest.mark.parametrize("value", ["inf", "nan", "-inf"])
+def test_a_weight_has_to_be_a_finite_number(stylize: Impasto, fake: FakeServer, value: str) -> None:
+    outcome = stylize("--content-weight", value, "--style-layer", f"relu1_1={value}")
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"Error: --content-weight is {value}; give a finite number: 0 or more; "
+        f"--style-layer relu1_1={value} is {value}; give a finite number: more than 0\n",
+    )
+    assert not fake.requests
+
+
 def test_an_error_names_the_option_of_a_steered_value_out_of_range(
     impasto: Impasto, fake: FakeServer
 ) -> None:

@@ -127,7 +127,8 @@ def test_the_engine_the_contract_and_the_client_refuse_the_same_values_in_the_sa
         assert of_contract == [of_engine]
         assert of_client == ("", of_engine[1])
         assert of_engine[0] == field.name
-        assert of_engine[1].endswith(f"; give {field.range}")
+        wanted = field.range if math.isfinite(value) else f"a finite number: {field.range}"
+        assert of_engine[1].endswith(f"; give {wanted}")
 
 
 LAYERS = st.lists(
