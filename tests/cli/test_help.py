@@ -81,6 +81,12 @@ def test_help_shows_arguments_as_they_are_given(impasto: Impasto) -> None:
     assert "impasto plugin build [OPTIONS] HOST" in impasto("plugin", "build", "--help").out
 
 
+@pytest.mark.parametrize(("names", "command"), COMMANDS, ids=lambda value: str(value))
+def test_help_says_recipe_as_the_option_does(names: list[str], command: Any) -> None:
+    texts = [command.help, *(option.help for option in options(command))]
+    assert not [text for text in texts if "objective" in text]
+
+
 def test_help_names_the_sidecar_as_it_is_written(impasto: Impasto) -> None:
     help = " ".join(impasto("demo", "--help").out.replace("│", " ").split())
     assert "Write a JSON file beside the picture too (result.json for result.png), which says how it" in help

@@ -172,6 +172,16 @@ def test_the_server_names_fields_and_the_error_names_options(at_fake: Impasto, f
     assert at_fake("jobs").err == "Error: --state is new\n"
 
 
+def test_an_error_says_recipe_where_the_server_says_objective(at_fake: Impasto, fake: FakeServer) -> None:
+    clause = "is fixed by the objective report; leave it out or give another objective"
+    told = bad_request(spec__recipe__style_scale=clause, title="cannot be 'objective'")
+    fake.script = refuse(grpc.StatusCode.INVALID_ARGUMENT, "no", told)
+    assert at_fake("demo").err == (
+        "Error: --style-scale is fixed by the recipe report; leave it out or give another recipe; "
+        "--title cannot be 'objective'\n"
+    )
+
+
 def test_the_former_name_of_an_option_still_works(at_fake: Impasto, fake: FakeServer) -> None:
     for options in (["--no-plateau"], ["--plateau"], ["--no-plateau", "--stop-on-plateau"]):
         assert at_fake("stylize", *ARGUMENTS["stylize"], *options).code == 0

@@ -59,4 +59,16 @@ def _is_within(field: str, path: str) -> bool:
 
 
 def _renamed(clause: str) -> str:
-    return re.sub(r"\b[a-z]+(_[a-z]+)+\b", lambda name: _OPTION_OF_NAME.get(name[0], name[0]), clause)
+    clause = re.sub(r"\b[a-z]+(_[a-z]+)+\b", lambda name: _OPTION_OF_NAME.get(name[0], name[0]), clause)
+    return recipe_for_objective(clause)
+
+
+_QUOTED_OR_OBJECTIVE = re.compile(r"(?P<quoted>(?<!\w)'[^']*')|\bobjective\b")
+
+
+def recipe_for_objective(text: str) -> str:
+    """Returns a text with the command line's word for the objective, which `--recipe` sets.
+
+    What the text quotes stays as it is.
+    """
+    return _QUOTED_OR_OBJECTIVE.sub(lambda found: found["quoted"] or "recipe", text)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+from impasto.cli.field_names import recipe_for_objective
 from impasto.cli.options import LOSSES, PAINTING, option
 from impasto.cli.values import number, one_of, quoted, whole_number, word_or_file
 from impasto.errors import InvalidRequest
@@ -144,7 +145,7 @@ class RecipeOptions:
             parts.append(f"One of {', '.join(words[:-1])} or {words[-1]}.")
         if field.range:
             parts.append(f"Range{' of a share' if field.kind == 'layers' else ''}: {field.range}.")
-        return " ".join([*parts, f"Default: {self._default(field)}."])
+        return recipe_for_objective(" ".join([*parts, f"Default: {self._default(field)}."]))
 
     def _default(self, field: RecipeField) -> str:
         if self._steering:
