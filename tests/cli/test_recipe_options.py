@@ -48,7 +48,7 @@ def test_help_has_every_field_with_its_range_and_default(help_of: Any) -> None:
     text = help_of("stylize")
     assert options_in(text) == OPTIONS
     for field in FIELDS.values():
-        default = field.default.replace("; noise with a texture", "")
+        default = field.default.replace("; noise with a texture", "").replace("objective", "recipe")
         assert f"Default: {default}." in text
         assert field.help in text
         if field.range:
