@@ -56,8 +56,8 @@ class BaseClient(Generic[Factory]):
                 for grpcio if it is installed, else grpclib.
 
         Raises:
-            ValueError: the address, the token or a time is invalid, or a network would carry the token in
-                plaintext.
+            ValueError: the address, the token, a time or a file of `tls` is invalid, or a network would
+                carry the token in plaintext.
             TypeError: `tls` is neither True nor a `Tls`.
             OSError: a file of `tls` cannot be read.
             TransportMissing: the gRPC library of the transport is not installed.

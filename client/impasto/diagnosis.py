@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 
 from impasto.address import is_local
-from impasto.security import Tls, ssl_context
+from impasto.security import Tls, TlsFileError, ssl_context
 from impasto.transport import Endpoint
 
 PATIENCE = 3.0
@@ -64,6 +64,8 @@ def _look(endpoint: Endpoint) -> Finding | None:
         return _not_plaintext(endpoint.address, answer)
     try:
         context = ssl_context(endpoint.tls)
+    except TlsFileError as error:  # The file has changed since the client was made.
+        return Finding(f"{error.file} {error.cause}", error.remedy)
     except ssl.SSLError as error:
         return Finding(
             f"the certificate files cannot be used ({error.reason or error})",

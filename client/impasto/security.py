@@ -40,15 +40,85 @@ class Tls:
             raise ValueError(f"{given} is given without {missing}; give both or neither")
 
     def check_files(self) -> None:
-        """Checks that the files can be read several times: by the transport, and for diagnosis.
+        """Checks the files: that they can be read several times (by the transport, and for diagnosis), and
+        that they contain certificates and the key of the caller's certificate.
 
         Raises:
-            OSError: a file cannot; `strerror` says why and what to do.
+            OSError: a file cannot be read; `strerror` says why and what to do.
+            TlsFileError: a file does not contain what it should.
         """
         for file in (self.ca, self.cert, self.key):
             if file is not None and stat.S_ISFIFO(check_readable(file)):
                 sentence = "is a pipe, which can be read only once; give a regular file"
                 raise OSError(errno.EINVAL, sentence, os.fspath(file))
+        if self.ca is not None and not _has_certificate(self.ca):
+            raise TlsFileError("ca", self.ca, "contains no certificate", "give a PEM file")
+        if self.cert is not None and self.key is not None:
+            _check_pair(self.cert, self.key)
+
+
+class TlsFileError(ValueError):
+    """A file of a `Tls` does not contain what it should.
+
+    Attributes:
+        argument: the file's name in `Tls`: "ca", "cert" or "key".
+        file: the file.
+        cause: what is wrong, as a clause that follows the file's name.
+        remedy: what to do, as a clause.
+    """
+
+    def __init__(self, argument: str, file: str | os.PathLike[str], cause: str, remedy: str) -> None:
+        super().__init__(f"{argument} {os.fspath(file)} {cause}; {remedy}")
+        self.argument = argument
+        self.file = os.fspath(file)
+        self.cause = cause
+        self.remedy = remedy
+
+
+def _has_certificate(file: str | os.PathLike[str]) -> bool:
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(os.fspath(file))
+    except ssl.SSLError:
+        return False
+    # A file of revoked certificates can be loaded too.
+    return context.cert_store_stats()["x509"] > 0
+
+
+def _check_pair(cert: str | os.PathLike[str], key: str | os.PathLike[str]) -> None:
+    """Checks a certificate and its private key.
+
+    Raises:
+        TlsFileError: a file does not contain what it should, or they do not belong together.
+    """
+    import ssl
+
+    if not _has_certificate(cert):
+        raise TlsFileError("cert", cert, "contains no certificate", "give a PEM file")
+    encrypted = False
+
+    def password() -> str:
+        nonlocal encrypted
+        encrypted = True
+        return ""
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        # Without a function for the password, OpenSSL asks for it on the terminal.
+        context.load_cert_chain(cert, key, password)
+    except ssl.SSLError as error:
+        if encrypted:
+            cause, remedy = "is protected by a passphrase", "give a key without one"
+        elif error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
+            cause = f"is not the key of the certificate {os.fspath(cert)}"
+            remedy = "give the key that belongs to it"
+        elif error.reason in (None, "PEM_LIB", "NO_START_LINE", "UNSUPPORTED"):
+            cause, remedy = "contains no private key", "give a PEM file"
+        else:
+            return  # OpenSSL rejects the certificate, but another library may accept it.
+        raise TlsFileError("key", key, cause, remedy) from None
 
 
 def ssl_context(tls: Tls) -> ssl.SSLContext:
@@ -56,7 +126,8 @@ def ssl_context(tls: Tls) -> ssl.SSLContext:
 
     Raises:
         OSError: a file cannot be read.
-        ssl.SSLError: a file has no certificate or no key.
+        TlsFileError: a file does not contain what it should.
+        ssl.SSLError: OpenSSL rejects a certificate, for example because its key is too short.
     """
     import ssl  # Importing it slows the command line's start.
 

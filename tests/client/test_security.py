@@ -6,6 +6,7 @@ import codecs
 import datetime
 import ipaddress
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 import impasto
@@ -203,6 +204,50 @@ def test_wrong_certificate_files_are_refused(certificates: Path) -> None:
         impasto.Tls(cert=certificates / "caller.crt")
     with pytest.raises(FileNotFoundError):
         impasto.Client("127.0.0.1", tls=impasto.Tls(ca=certificates / "none.crt"))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("text", None, None), "ca {text} contains no certificate; give a PEM file"),
+        (("caller.key", None, None), "ca {caller.key} contains no certificate; give a PEM file"),
+        (("ca.crt", "text", "caller.key"), "cert {text} contains no certificate; give a PEM file"),
+        ((None, "caller.key", "caller.key"), "cert {caller.key} contains no certificate; give a PEM file"),
+        ((None, "caller.crt", "text"), "key {text} contains no private key; give a PEM file"),
+        ((None, "caller.crt", "caller.crt"), "key {caller.crt} contains no private key; give a PEM file"),
+        (
+            (None, "caller.crt", "rsa.key"),
+            "key {rsa.key} is not the key of the certificate {caller.crt}; give",
+        ),
+        (
+            (None, "caller.crt", "server.key"),
+            "key {server.key} is not the key of the certificate {caller.crt}; give the key that belongs to",
+        ),
+        (
+            (None, "caller.crt", "locked.key"),
+            "key {locked.key} is protected by a passphrase; give a key without one",
+        ),
+    ],
+)
+def test_a_file_without_a_certificate_or_key_is_refused_at_once(
+    certificates: Path, names: tuple[str | None, ...], message: str
+) -> None:
+    (certificates / "text").write_text("no certificate")
+    for name, key, encryption in (
+        ("rsa.key", rsa.generate_private_key(65537, 2048), serialization.NoEncryption()),
+        (
+            "locked.key",
+            ec.generate_private_key(ec.SECP256R1()),
+            serialization.BestAvailableEncryption(b"secret"),
+        ),
+    ):
+        form = serialization.PrivateFormat.PKCS8
+        data = key.private_bytes(serialization.Encoding.PEM, form, encryption)
+        (certificates / name).write_bytes(data)
+    ca, cert, key = (None if name is None else certificates / name for name in names)
+    with pytest.raises(ValueError, match="; give ") as caught:
+        impasto.Client("127.0.0.1", tls=impasto.Tls(ca=ca, cert=cert, key=key))
+    assert str(caught.value).startswith(re.sub("{(.*?)}", rf"{certificates}/\1", message))
 
 
 @pytest.mark.parametrize("which", ["ca", "cert", "key"])

@@ -36,6 +36,7 @@ class GrpcioTransport:
 
     Raises:
         OSError: a file that the endpoint's TLS names cannot be read.
+        TlsFileError: such a file does not contain what it should.
     """
 
     dials = True
@@ -173,6 +174,7 @@ def open_channel(endpoint: Endpoint, api: ModuleType) -> Any:
 
     Raises:
         OSError: a file that the endpoint's TLS names cannot be read.
+        TlsFileError: such a file does not contain what it should.
     """
     options: list[tuple[str, int | str]] = [
         # With this probe, megabytes may be buffered for a slow reader, whose previews are then seconds old.

@@ -18,6 +18,7 @@ class GrpcioAsyncTransport:
 
     Raises:
         OSError: a file that the endpoint's TLS names cannot be read.
+        TlsFileError: such a file does not contain what it should.
     """
 
     dials = True

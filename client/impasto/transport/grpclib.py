@@ -55,6 +55,7 @@ class GrpclibAsyncTransport:
 
     Raises:
         OSError: a file that the endpoint's TLS names cannot be read.
+        TlsFileError: such a file does not contain what it should.
     """
 
     dials = True
@@ -188,6 +189,7 @@ class GrpclibTransport:
 
     Raises:
         OSError: a file that the endpoint's TLS names cannot be read.
+        TlsFileError: such a file does not contain what it should.
     """
 
     dials = True
