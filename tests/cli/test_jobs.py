@@ -452,6 +452,8 @@ def test_wrong_options_of_a_connection(impasto: Impasto, monkeypatch: pytest.Mon
         (["--cert", "token", "--key", "pipe"], "--key pipe is a pipe, which"),
         (["--token-file", "pipe"], "--token-file pipe is a pipe that was silent for 0.1 s; give a file"),
         (["--cert", "token"], "--cert is given without --key; give both"),
+        (["--ca", "token"], "--ca token contains no certificate; give a PEM file"),
+        (["--cert", "token", "--key", "token"], "--cert token contains no certificate; give a PEM file"),
     ):
         outcome = impasto("jobs", "--server", "10.1.2.3:4", *arguments)
         assert outcome.code == 2, outcome

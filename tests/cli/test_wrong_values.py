@@ -143,6 +143,89 @@ def test_a_flag_in_a_variable_is_yes_or_no(
     assert not fake.calls
 
 
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"CA": "none.pem"}, "IMPASTO_CA none.pem cannot be read: No such file or directory"),
+        ({"CA": "content.png"}, "IMPASTO_CA content.png contains no certificate; give a PEM file"),
+        ({"CERT": "none.pem", "KEY": "content.png"}, "IMPASTO_CERT none.pem cannot be read: No such file or"),
+        ({"CERT": "content.png", "KEY": "none.pem"}, "IMPASTO_KEY none.pem cannot be read: No such file or"),
+        ({"CERT": "content.png"}, "IMPASTO_CERT is given without --key; give both or neither"),
+        ({"KEY": "content.png"}, "IMPASTO_KEY is given without --cert; give both or neither"),
+        ({"TOKEN_FILE": "none"}, "IMPASTO_TOKEN_FILE none cannot be read: No such file or directory"),
+        ({"TOKEN_FILE": "content.png"}, "IMPASTO_TOKEN_FILE content.png contains no text; give the file of"),
+        ({"TOKEN_FILE": "empty"}, "IMPASTO_TOKEN_FILE empty is empty; give the file of a token, or none"),
+        ({"TOKEN_FILE": "words"}, "IMPASTO_TOKEN_FILE words contains no valid token; give the token that"),
+    ],
+)
+def test_an_error_names_the_variable_of_a_wrong_file(
+    at_fake: Impasto,
+    fake: FakeServer,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    message: str,
+) -> None:
+    Path("empty").write_text("")
+    Path("words").write_text("two words")
+    for name, value in variables.items():
+        monkeypatch.setenv(f"IMPASTO_{name}", value)
+    outcome = at_fake("jobs")
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"Error: {message}")
+    assert not fake.calls
+
+
+def test_an_option_counts_more_than_its_variable(
+    at_fake: Impasto, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMPASTO_CA", "other.pem")
+    assert at_fake("jobs", "--ca", "none.pem").err.startswith("Error: --ca none.pem cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--tls"],
+        ["--ca", "ca.pem"],
+        ["--cert", "cert.pem"],
+        ["--key", "key.pem"],
+        ["--token-file", "token"],
+        ["--allow-plaintext-token"],
+        ["--priority", "3"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_a_private_server_takes_no_option_of_a_named_server(impasto: Impasto, options: list[str]) -> None:
+    outcome = impasto("stylize", *ARGUMENTS["stylize"], *options)
+    option = options[0]
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"Error: {option} has no effect on a private server; name another server with --server, or leave "
+        f"{option} out\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["upload", "a.png", "b.png"], "unexpected argument 'b.png'; `impasto upload` takes only FILE"),
+        (["watch", "last", "more"], "unexpected argument 'more'; `impasto watch` takes only JOB"),
+        (["jobs", "a", "b"], "unexpected arguments 'a', 'b'; `impasto jobs` takes no arguments"),
+        (
+            ["plugin", "build", "krita", "gimp"],
+            "unexpected argument 'gimp'; `impasto plugin build` takes only",
+        ),
+    ],
+)
+def test_an_argument_too_many_is_refused(impasto: Impasto, arguments: list[str], message: str) -> None:
+    outcome = impasto(*arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"Error: {message}")
+    assert outcome.err.count("\n") == 1
+    (line,) = impasto(*arguments, "--json").lines if arguments[0] != "plugin" else [{"exit_code": 2}]
+    assert line["exit_code"] == 2
+
+
 def test_a_wrong_value_in_json(at_fake: Impasto, fake: FakeServer) -> None:
     (line,) = at_fake("demo", "--json", "--size", "abc").lines
     assert line["event"] == "error"

@@ -10,10 +10,16 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from impasto.cli.json_lines import print_json
+from impasto.cli.sources import remember
+from impasto.cli.values import quoted
 from impasto.cli.words import clean
 
 _ARGUMENTS = "impasto.arguments"
 """Where the context keeps the command line."""
+
+
+class _Unexpected(typer.BadParameter):
+    """There are more arguments than a command takes. The message is complete."""
 
 
 class PlainCommand(TyperCommand):
@@ -27,6 +33,19 @@ class PlainCommand(TyperCommand):
             elif getattr(param, "is_flag", False):
                 param.metavar = ""
         return params
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parses the arguments. Says in plain words which arguments are too many."""
+        ctx.allow_extra_args = True
+        rest = super().parse_args(ctx, args)
+        if rest and not ctx.resilient_parsing:
+            arguments = [str(param.metavar) for param in self.params if isinstance(param, TyperArgument)]
+            raise _Unexpected(
+                f"unexpected argument{'s' if len(rest) > 1 else ''} {', '.join(map(quoted, rest))}; "
+                f"`{ctx.command_path}` takes {'only ' + ' '.join(arguments) if arguments else 'no arguments'}"
+            )
+        remember(ctx)
+        return rest
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Shows arguments as other programs do: CONTENT, not {CONTENT}."""
@@ -53,10 +72,11 @@ class PlainGroup(TyperGroup):
             return super().invoke(ctx)
         except typer.BadParameter as error:
             # An argument that is missing has no message. Typer shows the usage, which is what helps then.
-            if not error.message or error.param is None:
+            unexpected = isinstance(error, _Unexpected)
+            if not unexpected and (not error.message or error.param is None):
                 raise
             arguments = ctx.find_root().meta.get(_ARGUMENTS, [])
-            message = f"{_name(error.param, arguments)} {_plain(error)}"
+            message = error.message if unexpected else f"{_name(error.param, arguments)} {_plain(error)}"
             if "--json" in arguments:
                 fields = {"code": "INVALID_ARGUMENT", "message": message, "fields": [], "reason": ""}
                 print_json("error", {**fields, "retry_after": None, "exit_code": 2})

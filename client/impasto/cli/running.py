@@ -21,6 +21,7 @@ from impasto.cli.options import NAMED_WEIGHTS, Connection, Run
 from impasto.cli.output import Output, check_inputs, why_not
 from impasto.cli.proportions import stretched
 from impasto.cli.signals import exit_code_of
+from impasto.cli.sources import written
 from impasto.cli.spec import Spec
 from impasto.cli.words import say
 from impasto.errors import (
@@ -34,7 +35,7 @@ from impasto.errors import (
     Unreachable,
 )
 from impasto.files import read_text
-from impasto.security import Tls
+from impasto.security import Tls, TlsFileError
 
 if TYPE_CHECKING:
     from impasto.cli.terminal import Display
@@ -209,22 +210,29 @@ def connected(connection: Connection, address: str, *, timeout: float | None = N
             raise InvalidRequest(
                 f"--ca, --cert or --key cannot be used ({error.strerror}); give PEM files"
             ) from None
-        files = {"--ca": given.ca, "--cert": given.cert, "--key": given.key, "--token-file": given.token_file}
-        options = [f"{option} " for option, file in files.items() if file and str(file) == error.filename]
+        files = {name: getattr(given, name) for name in ("ca", "cert", "key", "token_file")}
+        options = [f"{_named(name)} " for name, file in files.items() if file and str(file) == error.filename]
         raise InvalidRequest(f"{''.join(options[:1])}{error.filename} {why_not(error, 'read')}") from None
     except UnicodeDecodeError:
         raise InvalidRequest(
-            f"--token-file {given.token_file} contains no text; give the file of a token"
+            f"{_source_of_token(given)} contains no text; give the file of a token"
         ) from None
+    except TlsFileError as error:
+        raise InvalidRequest(f"{_named(error.argument)} {error.file} {error.cause}; {error.remedy}") from None
     except ValueError as error:
         raise InvalidRequest(_with_options(str(error))) from None
     with client:
         yield client
 
 
+def _named(parameter: str) -> str:
+    """Returns what the user wrote to name a file: an option, or the variable that stands for it."""
+    return written(parameter) or "--" + parameter.replace("_", "-")
+
+
 def _source_of_token(connection: Connection) -> str:
     if connection.token_file is not None:
-        return f"--token-file {connection.token_file}"
+        return f"{_named('token_file')} {connection.token_file}"
     return "IMPASTO_TOKEN"
 
 
@@ -239,7 +247,7 @@ def _token(connection: Connection) -> str | None:
         written = read_text(connection.token_file).strip()
         if not written:
             raise InvalidRequest(
-                f"--token-file {connection.token_file} is empty; give the file of a token, or none"
+                f"{_source_of_token(connection)} is empty; give the file of a token, or none"
             )
         token = written
     else:
@@ -258,6 +266,8 @@ def _token(connection: Connection) -> str | None:
 
 def _with_options(words: str) -> str:
     """Replaces the client library's arguments by options in an error's words."""
+    if found := re.match("(cert|key) is given without (cert|key)", words):
+        words = f"{_named(found[1])} is given without --{found[2]}{words[found.end() :]}"
     for python, option in _IN_OPTIONS.items():
         words = words.replace(python, option)
     return words
@@ -270,9 +280,11 @@ _IN_OPTIONS = {
     "leave out tls, or": "leave out --tls, --ca, --cert and --key, or",
     "tls=True": "--tls",
     "allow_plaintext_token=True": "--allow-plaintext-token",
-    "cert is given without key": "--cert is given without --key",
-    "key is given without cert": "--key is given without --cert",
 }
+
+
+_OF_A_NAMED_SERVER = ("tls", "ca", "cert", "key", "token_file", "allow_plaintext_token", "priority")
+"""Options without a meaning for a private server, by their parameters."""
 
 
 @contextlib.contextmanager
@@ -288,6 +300,14 @@ def serving(run: Run, display: Display) -> Iterator[Callable[[], str]]:
         server = named_server(run)
         yield lambda: server
         return
+
+    for name in _OF_A_NAMED_SERVER:
+        option = written(name)
+        # The environment may have settings for other commands.
+        if option is not None and option.startswith("--"):
+            raise InvalidRequest(
+                f"{option} has no effect on a private server; name another server with --server, or leave {option} out"
+            )
 
     from impasto.private_server import PrivateServer
 
