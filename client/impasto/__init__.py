@@ -36,6 +36,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from impasto.errors import (
+    ClientClosed,
     DataLoss,
     DeadlineExceeded,
     FailedPrecondition,
@@ -92,6 +93,7 @@ if TYPE_CHECKING or "pdoc" in sys.modules:
 
 __all__ = [
     "Client",
+    "ClientClosed",
     "CodedImage",
     "DataLoss",
     "DeadlineExceeded",

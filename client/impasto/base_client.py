@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import types
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
@@ -27,7 +29,14 @@ class BaseClient(Generic[Factory]):
     def __init_subclass__(cls) -> None:
         # pdoc shows a constructor only if the class itself has it.
         if "__init__" not in vars(cls):
-            cls.__init__ = super(cls, cls).__init__  # type: ignore[assignment]
+            inherited: Any = super(cls, cls).__init__
+            # A copy, so that errors about its arguments name the class.
+            own = types.FunctionType(inherited.__code__, inherited.__globals__, closure=inherited.__closure__)
+            functools.update_wrapper(own, inherited)
+            del own.__wrapped__
+            own.__defaults__, own.__kwdefaults__ = inherited.__defaults__, inherited.__kwdefaults__
+            own.__qualname__ = f"{cls.__qualname__}.__init__"
+            cls.__init__ = own  # type: ignore[method-assign]
 
     def __init__(
         self,
@@ -58,7 +67,7 @@ class BaseClient(Generic[Factory]):
         Raises:
             ValueError: the address, the token, a time or a file of `tls` is invalid, or a network would
                 carry the token in plaintext.
-            TypeError: `tls` is neither True nor a `Tls`.
+            TypeError: `tls` is neither True nor a `Tls`, or the token is not a text.
             OSError: a file of `tls` cannot be read.
             TransportMissing: the gRPC library of the transport is not installed.
             RuntimeError: no event loop is running (`impasto.aio` only).

@@ -178,6 +178,15 @@ class PrivateServerError(ImpastoError):
         self.exit_code = exit_code
 
 
+class ClientClosed(ImpastoError, ValueError):
+    """The client was closed before the call, or during it."""
+
+    default_code = "FAILED_PRECONDITION"
+
+    def __init__(self) -> None:
+        super().__init__("the client is closed; make a new one")
+
+
 class TransportMissing(ImpastoError, ImportError):
     """The gRPC library that should carry the calls is not installed."""
 

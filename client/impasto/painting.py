@@ -53,7 +53,7 @@ class Painting(BasePainting):
 
     def cancel(self) -> None:
         self._give_up(self._cancelled())
-        # A closed transport raises ValueError: the server can no longer be told.
+        # A closed client can no longer tell the server; another transport may raise its own ValueError.
         with self._cancelling, contextlib.suppress(ValueError, OSError):
             if self._is_to_be_cancelled():
                 Driver(self._transport).run(self._calls.abandon(self._watched))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -99,8 +99,13 @@ def stylize_request(
 
     Raises:
         InvalidRequest: a value does not fit into a message.
+        TypeError: `keep_running` is neither True nor False.
     """
-    message = pb.StylizeRequest(spec=spec, preview=previews_message(previews), keep_running=keep_running)
+    message = pb.StylizeRequest(spec=spec, preview=previews_message(previews))
+    try:
+        message.keep_running = keep_running
+    except TypeError:
+        raise TypeError(f"keep_running cannot be {keep_running!r}; give True or False") from None
     if linger:
         message.linger.CopyFrom(_duration(linger, "linger"))
     for name, value in (("request_id", request_id), ("title", title), ("priority", priority)):
@@ -162,8 +167,11 @@ def list_jobs_request(states: Sequence[str]) -> pb.ListJobsRequest:
 
     Raises:
         InvalidRequest: there is no such state.
+        TypeError: the states are not a sequence.
     """
     request = pb.ListJobsRequest(page_size=200)
+    if not isinstance(states, Iterable):
+        raise TypeError(f"states cannot be {states!r}; give a list of states, or leave it out for all jobs")
     for state in [states] if isinstance(states, str) else states:
         try:
             request.states.append(number_of(pb.JobState, state))  # type: ignore[arg-type]

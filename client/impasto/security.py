@@ -152,10 +152,13 @@ def call_metadata(
         allow_plaintext_token: whether to send the token over a network without TLS.
 
     Raises:
+        TypeError: the token is not a text.
         ValueError: the token is invalid, or a network would carry it in plaintext.
     """
     if token is None:
         return ()
+    if not isinstance(token, str):
+        raise TypeError(f"token cannot be of the type {type(token).__name__}; give it as a text")
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ValueError(
             "the token is empty, or has spaces or other characters that no token has; give it as "

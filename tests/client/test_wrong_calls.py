@@ -51,6 +51,15 @@ WRONG_TYPES: dict[str, tuple[Call, str]] = {
         lambda c: c.stylize(png(), ["a.png", 2.0]),
         "spec.styles.1..image cannot be of the type float; give a path",
     ),
+    "none as states": (
+        lambda c: list(c.jobs(None)),
+        r"states cannot be None; give a list of states, or leave it out for all jobs",
+    ),
+    "number as states": (lambda c: c.jobs(3), r"states cannot be 3; give a list of states"),
+    "text as keep_running": (
+        lambda c: c.stylize(png(), png(), keep_running="x"),
+        r"keep_running cannot be 'x'; give True or False",
+    ),
     "number as job": (lambda c: c.cancel(7), "a job cannot be 7; give its name"),
 }
 
@@ -142,6 +151,7 @@ def test_a_wrong_value_is_refused_before_any_call(client: Any, fake: FakeServer,
         ({"address": "http://gpu:50051"}, ValueError, "give HOST:PORT, .*, here gpu:50051"),
         ({"address": None}, TypeError, "an address cannot be None"),
         ({"tls": "ca.pem"}, TypeError, "give True, or impasto.Tls"),
+        ({"token": 3}, TypeError, "token cannot be of the type int; give it as a text"),
         ({"timeout": "5"}, ValueError, "timeout is '5'; give seconds above 0"),
         ({"patience": 0}, ValueError, "patience is 0; give seconds above 0"),
     ],
@@ -151,6 +161,47 @@ def test_a_client_with_wrong_options_is_not_made(
 ) -> None:
     with pytest.raises(kind, match=message):
         impasto.Client(**{"address": "127.0.0.1", **options})
+
+
+def test_a_client_without_an_address_is_not_made() -> None:
+    class Studio(impasto.Client):
+        pass
+
+    for kind, name in ((impasto.Client, "Client"), (impasto.aio.Client, "Client"), (Studio, r"\S*Studio")):
+        with pytest.raises(TypeError, match=rf"^{name}\.__init__\(\) missing 1 required .* 'address'"):
+            kind()  # type: ignore[call-arg]
+
+
+AFTER_CLOSING: dict[str, Call] = {
+    "info": lambda c: c.info(),
+    "stylize": lambda c: c.stylize(png(), png()),
+    "watch": lambda c: c.watch("jobs/fake"),
+    "jobs": lambda c: list(c.jobs()),
+    "upload": lambda c: c.upload(png()),
+    "download": lambda c: c.download("jobs/fake"),
+    "delete": lambda c: c.delete("jobs/fake"),
+}
+
+
+@pytest.mark.parametrize("call", AFTER_CLOSING)
+def test_a_closed_client_makes_no_calls(way: str, fake: FakeServer, call: str) -> None:
+    client = impasto.Client(fake.address)
+    client.info()
+    client.close()
+    calls = len(fake.calls)
+    with pytest.raises(impasto.ImpastoError, match=r"^the client is closed; make a new one$") as caught:
+        AFTER_CLOSING[call](client)
+    assert isinstance(caught.value, impasto.ClientClosed)
+    assert len(fake.calls) == calls
+    client.close()
+
+
+def test_the_painting_of_a_closed_client_can_be_closed(way: str, fake: FakeServer) -> None:
+    client = impasto.Client(fake.address)
+    painting = client.stylize(png(), png(), keep_running=True)
+    client.close()
+    painting.cancel()
+    painting.close()
 
 
 def test_calls_by_their_names_in_the_contract_are_told_by_their_names_in_python(client: Any) -> None:

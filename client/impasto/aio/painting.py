@@ -55,7 +55,7 @@ class Painting(BasePainting):
 
     async def cancel(self) -> None:
         self._give_up(self._cancelled())
-        # A closed transport raises ValueError: the server can no longer be told.
+        # A closed client can no longer tell the server; another transport may raise its own ValueError.
         async with self._cancelling:
             with contextlib.suppress(ValueError, OSError):
                 if self._is_to_be_cancelled():

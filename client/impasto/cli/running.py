@@ -306,7 +306,8 @@ def serving(run: Run, display: Display) -> Iterator[Callable[[], str]]:
         # The environment may have settings for other commands.
         if option is not None and option.startswith("--"):
             raise InvalidRequest(
-                f"{option} has no effect on a private server; name another server with --server, or leave {option} out"
+                f"{option} has no effect on a private server; name another server with --server, or leave "
+                f"{option} out"
             )
 
     from impasto.private_server import PrivateServer

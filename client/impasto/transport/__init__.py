@@ -137,7 +137,7 @@ class Transport(Protocol):
         """
 
     def close(self) -> None:
-        """Ends what is under way and lets the connection go."""
+        """Ends what is under way and lets the connection go. Later calls raise `ClientClosed`."""
 
 
 TransportFactory = Callable[[Endpoint], Transport]
@@ -175,7 +175,7 @@ class AsyncTransport(Protocol):
         """As `Transport.stream`."""
 
     async def close(self) -> None:
-        """Ends what is under way and lets the connection go."""
+        """Ends what is under way and lets the connection go. Later calls raise `ClientClosed`."""
 
 
 AsyncTransportFactory = Callable[[Endpoint], AsyncTransport]

@@ -12,7 +12,7 @@ from typing import Any, Generic
 import grpc
 
 from impasto.address import is_local
-from impasto.errors import DETAILS_KEY
+from impasto.errors import DETAILS_KEY, ClientClosed
 from impasto.files import read_pem
 from impasto.security import Tls
 from impasto.transport import (
@@ -44,6 +44,7 @@ class GrpcioTransport:
     def __init__(self, endpoint: Endpoint) -> None:
         self._channel = open_channel(endpoint, grpc)
         self._metadata = endpoint.metadata
+        self._closed = False
 
     def unary(self, method: Method[Request, Response], request: Request, *, timeout: float) -> Response:
         call = self._channel.unary_unary(
@@ -56,6 +57,9 @@ class GrpcioTransport:
             return response
         except grpc.RpcError as error:
             raise transport_error(error) from None
+        except ValueError:
+            self._check_open()
+            raise
 
     def upload(
         self, method: Method[Request, Response], requests: Iterable[Request], *, timeout: float
@@ -70,6 +74,9 @@ class GrpcioTransport:
             return response
         except grpc.RpcError as error:
             raise transport_error(error) from None
+        except ValueError:
+            self._check_open()
+            raise
 
     def stream(
         self, method: Method[Request, Response], request: Request, *, timeout: float | None
@@ -79,10 +86,20 @@ class GrpcioTransport:
             request_serializer=method.request.SerializeToString,
             response_deserializer=method.response.FromString,
         )
-        return _GrpcioStream(call(request, timeout=timeout, metadata=self._metadata))
+        try:
+            return _GrpcioStream(call(request, timeout=timeout, metadata=self._metadata))
+        except ValueError:
+            self._check_open()
+            raise
 
     def close(self) -> None:
+        self._closed = True
         self._channel.close()
+
+    def _check_open(self) -> None:
+        # For a call on a closed channel, grpcio raises ValueError.
+        if self._closed:
+            raise ClientClosed() from None
 
 
 class _GrpcioStream(Generic[Response]):

@@ -9,6 +9,7 @@ from typing import Any, Generic
 import grpc
 import grpc.aio
 
+from impasto.errors import ClientClosed
 from impasto.transport import AsyncStream, Endpoint, Method, Request, Response, TransportError
 from impasto.transport.grpcio import open_channel, transport_error
 
@@ -26,8 +27,10 @@ class GrpcioAsyncTransport:
     def __init__(self, endpoint: Endpoint) -> None:
         self._channel = open_channel(endpoint, grpc.aio)
         self._metadata = endpoint.metadata
+        self._closed = False
 
     async def unary(self, method: Method[Request, Response], request: Request, *, timeout: float) -> Response:
+        self._check_open()
         call = self._channel.unary_unary(
             method.path,
             request_serializer=method.request.SerializeToString,
@@ -39,6 +42,7 @@ class GrpcioAsyncTransport:
     async def upload(
         self, method: Method[Request, Response], requests: Iterable[Request], *, timeout: float
     ) -> Response:
+        self._check_open()
         call = self._channel.stream_unary(
             method.path,
             request_serializer=method.request.SerializeToString,
@@ -50,6 +54,7 @@ class GrpcioAsyncTransport:
     def stream(
         self, method: Method[Request, Response], request: Request, *, timeout: float | None
     ) -> AsyncStream[Response]:
+        self._check_open()
         call = self._channel.unary_stream(
             method.path,
             request_serializer=method.request.SerializeToString,
@@ -58,7 +63,13 @@ class GrpcioAsyncTransport:
         return _GrpcioAsyncStream(call(request, timeout=timeout, metadata=self._metadata))
 
     async def close(self) -> None:
+        self._closed = True
         await self._channel.close()
+
+    def _check_open(self) -> None:
+        # For a call on a closed channel, grpc.aio raises an internal error.
+        if self._closed:
+            raise ClientClosed()
 
 
 async def _answer(call: Any) -> Any:

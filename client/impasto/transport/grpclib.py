@@ -28,6 +28,7 @@ from grpclib.encoding.proto import ProtoCodec
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.protocol import H2Protocol
 
+from impasto.errors import ClientClosed
 from impasto.security import ssl_context
 from impasto.transport import (
     CONNECT_TIMEOUT,
@@ -91,7 +92,7 @@ class GrpclibAsyncTransport:
     def _start(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         if self._closed:
             call.close()
-            raise ValueError("the connection is closed")
+            raise ClientClosed()
         # grpclib ends a call by cancelling the task that waits for it, so each call has its own task.
         task = asyncio.ensure_future(call)
         self._calls.add(task)
@@ -242,12 +243,12 @@ class GrpclibTransport:
         with self._lock:
             if self._closing is not None or not self._stop.alive:
                 work.close()
-                raise ValueError("the connection is closed")
+                raise ClientClosed()
             future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
-            raise ValueError("the connection is closed") from None
+            raise ClientClosed() from None
         except BaseException:
             # Ctrl-C ends the call too.
             future.cancel()
@@ -347,7 +348,7 @@ class _GrpclibStream(Generic[Response]):
     def receive(self, timeout: float | None) -> Response | None:
         try:
             return self._transport._wait(self._stream.receive(timeout))
-        except ValueError:
+        except ClientClosed:
             raise TransportError("CANCELLED", "the connection was closed") from None
 
     def cancel(self) -> None:
