@@ -303,7 +303,7 @@ class WorkerLife:
             "worker ready device=%s description=%r precision=%s memory_mib=%d",
             self._name,
             info.device.description,
-            pb.Precision.Name(info.device.auto_precision),
+            pb.Precision.Name(info.device.auto_precision).removeprefix("PRECISION_").lower(),
             info.device.memory_bytes >> 20,
         )
         self._changed()
