@@ -94,6 +94,21 @@ def test_it_says_that_it_is_a_mock_and_no_process_has_pytorch(
         assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
 
 
+def test_the_log_says_that_the_mock_is_ready_and_its_precision(server: ServerProcess) -> None:
+    (line,) = [line for line in server.log.splitlines() if "worker ready" in line][:1]
+    assert " precision=float32 " in line
+
+
+@pytest.mark.parametrize(("objective", "searches"), [("neighbours", True), ("balanced", False)])
+def test_only_neighbours_searches_before_the_evaluations(
+    server: ServerProcess, objective: str, searches: bool
+) -> None:
+    recipe = pb.Recipe(objective=f"OBJECTIVE_{objective.upper()}", evaluations=6)
+    events, _ = paint(server, stylize_request(recipe=recipe))
+    numbers = [event.progress for event in events if event.HasField("progress")]
+    assert any(progress.HasField("preparing") for progress in numbers) == searches
+
+
 def test_a_client_sees_progress_through_several_scales_previews_and_the_result(server: ServerProcess) -> None:
     request = stylize_request(coded(photo(160, 120)), recipe=pb.Recipe(effort=pb.EFFORT_DRAFT))
     request.preview.max_side = 64
@@ -160,6 +175,26 @@ def test_a_job_can_be_steered_paused_and_resumed(server: ServerProcess) -> None:
     assert done.state == pb.JOB_STATE_SUCCEEDED
     assert done.recipe.evaluations == done.progress.evaluation == max(120, made)
     assert done.progress.device_time.ToMilliseconds() >= 5 * 120
+
+
+def test_a_paused_job_keeps_the_evaluations_that_are_made_when_it_is_steered_to_fewer(
+    server: ServerProcess,
+) -> None:
+    job = create(server, pb.Recipe(evaluations=100_000, objective=pb.OBJECTIVE_NEIGHBOURS))
+    until_evaluation(server, job.name, 20)
+    server.stub.PauseJob(pb.PauseJobRequest(name=job.name), timeout=PATIENCE)
+    update = pb.Job(name=job.name, recipe=pb.Recipe(evaluations=5))
+    request = pb.UpdateJobRequest(job=update, update_mask=FieldMask(paths=["recipe.evaluations"]))
+    server.stub.UpdateJob(request, timeout=PATIENCE)
+    server.stub.ResumeJob(pb.ResumeJobRequest(name=job.name), timeout=PATIENCE)
+    responses = server.stub.WatchJob(pb.WatchJobRequest(name=job.name, omit_previews=True), timeout=PATIENCE)
+    events = list(responses)
+    for progress in (event.progress for event in events if event.HasField("progress")):
+        assert progress.evaluation <= progress.evaluations
+        assert progress.time_left.ToNanoseconds() >= 0
+    done = events[-1].job
+    assert done.state == pb.JOB_STATE_SUCCEEDED
+    assert done.recipe.evaluations == done.progress.evaluation == done.progress.evaluations
 
 
 def test_a_steering_change_that_is_refused_names_its_field(server: ServerProcess) -> None:
@@ -254,6 +289,7 @@ def test_seed_9006_makes_a_job_stop_early(server: ServerProcess) -> None:
     done = final(server, create(server, seeded(9006)).name)
     assert (done.state, done.stop_reason) == (pb.JOB_STATE_SUCCEEDED, pb.STOP_REASON_PLATEAU)
     assert done.progress.evaluation == 20
+    assert done.stop_message == "the loss had almost stopped falling after 20 evaluations"
 
 
 def test_with_a_data_folder_a_job_goes_on_after_a_crash_of_the_server(tmp_path: Path) -> None:

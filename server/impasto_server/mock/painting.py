@@ -53,7 +53,9 @@ class MockPainting:
         self.evaluation = 0
         self.done = False
         self._made_here = 0
-        self._prepared = False
+        # Only the objective neighbours searches before the first evaluation of a scale.
+        self._searches = recipe.objective == "neighbours"
+        self._prepared = not self._searches
         self._seconds = 0.0
 
     @property
@@ -72,7 +74,7 @@ class MockPainting:
         return result_size(*self.size, min(max_side, max(self.scale.size)))
 
     def step(self, seconds: float) -> pb.Progress:
-        """Make one evaluation, or pretend to find a scale's targets before its first one.
+        """Make one evaluation, or pretend to find a scale's targets before its first one, as neighbours does.
 
         Args:
             seconds: that it took.
@@ -90,7 +92,7 @@ class MockPainting:
             self.done = self.at + 1 == len(self.scales)
             if not self.done:
                 self.at += 1
-                self._made_here, self._prepared = 0, False
+                self._made_here, self._prepared = 0, not self._searches
         return progress
 
     def update(self, recipe: Recipe) -> None:
@@ -99,10 +101,7 @@ class MockPainting:
         Raises:
             RecipeError: it cannot be taken up; nothing has changed.
         """
-        recipe = _in_float32(updated(self.recipe, recipe, self.size, texture=self._texture))
-        assert recipe.evaluations is not None
-        least = self.evaluation + least_left(self.scales, self.at)
-        self.recipe = dataclasses.replace(recipe, evaluations=max(recipe.evaluations, least))
+        self.recipe = _in_float32(updated(self.recipe, recipe, self.size, texture=self._texture))
         self._replan()
 
     def checkpoint(self) -> bytes:
@@ -128,10 +127,16 @@ class MockPainting:
             return
         self.scales, self.at, self._made_here, self.evaluation = scales, at, made_here, evaluation
         self._seconds = seconds
-        # It may have been steered since.
+        # The recipe may have been steered since.
         self._replan()
 
     def _replan(self) -> None:
+        """Spreads the recipe's evaluations over the scales, and raises a number that is too small."""
+        assert self.recipe.evaluations is not None
+        # Evaluations cannot be undone, and every scale needs one.
+        least = self.evaluation + least_left(self.scales, self.at)
+        if self.recipe.evaluations < least:
+            self.recipe = dataclasses.replace(self.recipe, evaluations=least)
         if sum(scale.evaluations for scale in self.scales) != self.recipe.evaluations:
             self.scales = replanned(self.recipe, self.scales, self.at, self._made_here, self.evaluation)
 

@@ -128,7 +128,10 @@ class _Run:
         """The responses that deliver the result."""
         painting, bits = self.painting, self._result_bits
         made = painting.evaluation
-        message = f"the mock made {made} evaluations" if made > 1 else "the mock made the one evaluation"
+        if self.stop_reason == pb.STOP_REASON_PLATEAU:
+            message = f"the loss had almost stopped falling after {made} evaluations"
+        else:
+            message = "the one evaluation was made" if made == 1 else f"all {made} evaluations were made"
         metadata = {
             "impasto": importlib.metadata.version("impasto"),
             "device": DESCRIPTION,
