@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime
 import inspect
+import logging
 import os
 import re
 import sys
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from impasto_server.gateway.settings import Settings
     from impasto_server.gateway.tokens import Tokens
+
+
+_log = logging.getLogger(__name__)
 
 
 class _PlainErrors(TyperGroup):
@@ -80,6 +84,8 @@ def _serve(context: typer.Context, config: Path | None, **flags: object) -> None
     _check_given_paths(settings)
     # Before gRPC is imported, which the next two modules do.
     log_to_stderr("gateway", settings.log_level, settings.log_format)
+    if settings.mock:
+        _warn_of_ignored_settings(flags, config)
     from impasto_server.fleet.worker_process import ConfigurationError
     from impasto_server.gateway.server import serve as serve_until_stopped
 
@@ -87,6 +93,17 @@ def _serve(context: typer.Context, config: Path | None, **flags: object) -> None
         asyncio.run(serve_until_stopped(settings))
     except ConfigurationError as error:
         _exit_with(error)
+
+
+def _warn_of_ignored_settings(flags: Mapping[str, object], config: Path | None) -> None:
+    """Logs each setting that a mock server ignores because it is not given as an option."""
+    from impasto_server.gateway.settings import ignored_by_mock
+
+    for place, option in ignored_by_mock(os.environ, config):
+        if flags[option[2:].replace("-", "_")] is None:
+            _log.warning(
+                "a mock server ignores this setting; give the option setting=%s option=%s", place, option
+            )
 
 
 def _check_given_paths(settings: Settings) -> None:

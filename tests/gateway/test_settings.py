@@ -66,7 +66,9 @@ def test_an_option_takes_precedence_over_a_variable_and_a_variable_over_the_file
         ('keep_results_for = "0s"', "give 1s to"),
         ("max_jobs = 3\nmax-jobs = 4", "max-jobs is set twice"),
         ('insecure = "perhaps"', "true or false"),
-        ("host = ", "is not valid TOML: invalid value (at"),
+        ("host =", "is not valid TOML at its end; give each setting once, on a line"),
+        ("port = 1\nport = 2\n\nhost = 3", "is not valid TOML at line 2, column 9; give each setting once"),
+        ("\x89PNG\n", "is not valid TOML at line 1"),
         ("host = " + 100_000 * "[", "is not valid TOML"),
     ],
     ids=lambda value: value[:40],
@@ -81,8 +83,9 @@ def test_an_invalid_setting_is_refused_with_its_place(tmp_path: Path, text: str,
 
 
 def test_a_file_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot be read"):
-        gather({}, {}, tmp_path / "none.toml")
+    file = tmp_path / "none.toml"
+    with pytest.raises(SettingsError, match=f"^--config {file} cannot be read"):
+        gather({}, {}, file)
 
 
 def test_a_file_that_is_not_utf_8_is_refused_in_plain_words(tmp_path: Path) -> None:
@@ -90,7 +93,7 @@ def test_a_file_that_is_not_utf_8_is_refused_in_plain_words(tmp_path: Path) -> N
     file.write_bytes('styles_dir = "/für"'.encode("latin-1"))
     with pytest.raises(SettingsError) as caught:
         gather({}, {}, file)
-    assert str(caught.value) == f"{file} is not UTF-8 text; save it as UTF-8"
+    assert str(caught.value) == f"--config {file} is not text in UTF-8; save it as UTF-8"
 
 
 def test_an_invalid_variable_is_refused_with_its_name() -> None:

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from google.rpc import code_pb2, error_details_pb2
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import reason_of
-from impasto_server.gateway.settings import gather
+from impasto_server.gateway.settings import SettingsError, gather
 from support.samples import coded, mask, photo, stylize_request, texture_request
 from support.server_process import PATIENCE, ServerProcess, children, running_server, until
 
@@ -320,6 +321,24 @@ def test_a_mock_never_touches_the_data_or_the_tokens_of_a_real_server(tmp_path: 
     assert not gather({"mock": True, "data_dir": str(tmp_path)}, environment).keeps_nothing
     # A server that paints cannot become a mock by mistake.
     assert not gather({}, {"IMPASTO_MOCK": "1"}).mock
+
+
+def test_a_mock_warns_of_each_setting_that_it_ignores(tmp_path: Path) -> None:
+    config = tmp_path / "f.toml"
+    config.write_text("metrics_port = 1\nmax_jobs = 3\n")
+    variables = ["env", "IMPASTO_PORT=1", f"IMPASTO_TOKENS_FILE={tmp_path / 'tokens.json'}"]
+    with running_server(*MOCK, "--config", str(config), within=variables) as server:
+        server.ready()
+        ignored = re.findall(r"level=WARNING .* ignores this setting.* option=(\S+)", server.log)
+        assert f"setting='{config}: metrics_port' option=--metrics-port" in server.log
+    # The port is given as an option too. The tests' data folder is a variable.
+    assert ignored == ["--data-dir", "--tokens-file", "--metrics-port"]
+
+
+@pytest.mark.parametrize("port", ["99999", "abc"])
+def test_a_mock_refuses_an_invalid_value_of_a_setting_that_it_ignores(port: str) -> None:
+    with pytest.raises(SettingsError, match=f"IMPASTO_PORT is '{port}'; give a whole number"):
+        gather({"mock": True}, {"IMPASTO_PORT": port})
 
 
 def test_the_command_line_client_paints_with_it(server: ServerProcess, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ in this order of precedence. All three, and the table in server/README.md, are m
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -243,8 +244,9 @@ class Settings:
     mock: bool = _setting(
         False,
         YES,
-        "Only pretend to paint, without PyTorch: for tests of clients. The server deletes its data when it "
-        "ends, unless --data-dir is given.",
+        "Only pretend to paint, without PyTorch: for tests of clients. The server takes its address, data "
+        "folder, tokens, TLS and metrics from options only, not from variables or --config. It deletes its "
+        "data when it ends, unless --data-dir is given.",
         hidden=True,
     )
     mock_evaluation_time: float = _setting(
@@ -311,7 +313,8 @@ def shown_default(field: dataclasses.Field[Any]) -> str:
 def gather(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Settings:
     """Reads the settings: an option takes precedence over a variable, and a variable over the file.
 
-    A private server and a mock ignore the variables and keys of settings that are `public`.
+    A private server and a mock ignore the variables and keys of settings that are `public`. A mock still
+    checks their values.
 
     Args:
         flags: options by field; None means not given.
@@ -323,17 +326,54 @@ def gather(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path 
     """
     from_file = _read_file(file) if file is not None else {}
     values: dict[str, Any] = {}
-    apart = flags.get("private") or flags.get("mock")
     for field in fields():
         name = field.name
-        flag_only = field.metadata["hidden"] or (apart and field.metadata["public"])
         if flags.get(name) is not None:
             values[name] = _read(field, flags[name], flag(field))
-        elif not flag_only and environment.get(variable(field)):
-            values[name] = _read(field, environment[variable(field)], variable(field))
-        elif not flag_only and name in from_file:
-            values[name] = _read(field, from_file[name], f"{file}: {name}")
+            continue
+        given = _given_elsewhere(field, environment, from_file, file)
+        if given is None or (field.metadata["public"] and flags.get("private")):
+            continue
+        value = _read(field, *given)
+        if not (field.metadata["public"] and flags.get("mock")):
+            values[name] = value
     return Settings(**values)
+
+
+def ignored_by_mock(environment: Mapping[str, str], file: Path | None = None) -> list[tuple[str, str]]:
+    """Returns the settings that a mock takes from the command line only, but that are given elsewhere.
+
+    Args:
+        environment, file: as for `gather`.
+
+    Returns:
+        For each, where it is given ("IMPASTO_PORT" or "impasto.toml: port") and its option ("--port").
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    from_file = _read_file(file) if file is not None else {}
+    return [
+        (given[1], flag(field))
+        for field in fields()
+        if field.metadata["public"] and (given := _given_elsewhere(field, environment, from_file, file))
+    ]
+
+
+def _given_elsewhere(
+    field: dataclasses.Field[Any],
+    environment: Mapping[str, str],
+    from_file: Mapping[str, Any],
+    file: Path | None,
+) -> tuple[Any, str] | None:
+    """Returns a setting's value in the environment or else in the file, and its place; None if not given."""
+    if field.metadata["hidden"]:
+        return None
+    if environment.get(variable(field)):
+        return environment[variable(field)], variable(field)
+    if field.name in from_file:
+        return from_file[field.name], f"{file}: {field.name}"
+    return None
 
 
 def table() -> str:
@@ -382,22 +422,24 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         read = tomllib.loads(read_text(path))
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read ({error.strerror}); give another file") from None
+        raise SettingsError(f"--config {path} cannot be read ({error.strerror}); give another file") from None
     except UnicodeDecodeError:
-        raise SettingsError(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        reason = str(error)
-        raise SettingsError(f"{path} is not valid TOML: {reason[:1].lower()}{reason[1:]}") from None
-    except RecursionError:
-        raise SettingsError(f"{path} is not valid TOML: it is nested too deeply") from None
+        raise SettingsError(f"--config {path} is not text in UTF-8; save it as UTF-8") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        place = re.search(r"\((at line \d+, column \d+|at end of document)\)$", str(error))
+        where = f" {place[1].replace('end of document', 'its end')}" if place else ""
+        raise SettingsError(
+            f"--config {path} is not valid TOML{where}; give each setting once, on a line of its own: port = "
+            '8000, or device = "cpu" (`impasto-server settings --toml` prints all)'
+        ) from None
     known = {field.name for field in fields() if not field.metadata["hidden"]}
     values = {key.replace("-", "_"): value for key, value in read.items()}
     if len(values) < len(read):
         twice = next(key for key in read if "-" in key and key.replace("-", "_") in read)
-        raise SettingsError(f"{path}: {twice} is set twice, with - and with _; remove one of them")
+        raise SettingsError(f"--config {path}: {twice} is set twice, with - and with _; remove one of them")
     if unknown := sorted(values.keys() - known):
         are = "is not a setting" if len(unknown) == 1 else "are not settings"
         raise SettingsError(
-            f"{path}: {', '.join(unknown)} {are}; `impasto-server settings` lists all settings"
+            f"--config {path}: {', '.join(unknown)} {are}; `impasto-server settings` lists all settings"
         )
     return values
