@@ -31,7 +31,9 @@ class BaseClient(Generic[Factory]):
         if "__init__" not in vars(cls):
             inherited: Any = super(cls, cls).__init__
             # A copy, so that errors about its arguments name the class.
-            own = types.FunctionType(inherited.__code__, inherited.__globals__, closure=inherited.__closure__)
+            own: Any = types.FunctionType(
+                inherited.__code__, inherited.__globals__, closure=inherited.__closure__
+            )
             functools.update_wrapper(own, inherited)
             del own.__wrapped__
             own.__defaults__, own.__kwdefaults__ = inherited.__defaults__, inherited.__kwdefaults__

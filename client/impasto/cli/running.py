@@ -302,12 +302,12 @@ def serving(run: Run, display: Display) -> Iterator[Callable[[], str]]:
         return
 
     for name in _OF_A_NAMED_SERVER:
-        option = written(name)
+        given = written(name)
         # The environment may have settings for other commands.
-        if option is not None and option.startswith("--"):
+        if given is not None and given.startswith("--"):
             raise InvalidRequest(
-                f"{option} has no effect on a private server; name another server with --server, or leave "
-                f"{option} out"
+                f"{given} has no effect on a private server; name another server with --server, or leave "
+                f"{given} out"
             )
 
     from impasto.private_server import PrivateServer
