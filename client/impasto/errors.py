@@ -183,8 +183,8 @@ class ClientClosed(ImpastoError, ValueError):
 
     default_code = "FAILED_PRECONDITION"
 
-    def __init__(self) -> None:
-        super().__init__("the client is closed; make a new one")
+    def __init__(self, message: str = "the client is closed; make a new one", **details: Any) -> None:
+        super().__init__(message, **details)
 
 
 class TransportMissing(ImpastoError, ImportError):
