@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import importlib.metadata
 import inspect
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 
 import typer
-from typer.core import TyperGroup
 
 from impasto_server.bench.commands import bench, contact_sheet
 from impasto_server.cli import INSTALL_PYTORCH, missing_pytorch
+from impasto_server.plain_help import PlainCommand, PlainGroup, PlainProgram, number, share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,46 +32,42 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class _PlainErrors(TyperGroup):
-    """Says what is wrong with an option's value in our words, not in those of typer's libraries."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except typer.BadParameter as error:
-            error.message = _plain(error.message)
-            raise
-
-
-def _plain(message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    for found, plain in (
-        (r"Input should be a valid number.*", "give a number"),
-        (r"Input should be a valid integer.*", "give a whole number"),
-        (r"Input should be a finite number.*", "give a finite number"),
-        (r"Input should be greater than or equal to (\S+)", r"give \1 or more"),
-        (r"Input should be less than or equal to (\S+)", r"give \1 or less"),
-    ):
-        message = re.sub(found, plain, message)
-    return message
-
-
 app = typer.Typer(
-    cls=_PlainErrors,
+    cls=PlainProgram,
     help="Paint photographs in the style of paintings, for callers over gRPC.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     # In a table, rich cuts off long names of options.
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 weights_app = typer.Typer(
+    cls=PlainGroup,
     help="List, verify and download weights of the feature network.",
     invoke_without_command=True,
 )
 app.add_typer(weights_app, name="weights")
-tokens_app = typer.Typer(help="Make, list and remove the callers' tokens.", no_args_is_help=True)
+tokens_app = typer.Typer(
+    cls=PlainGroup, help="Make, list and remove the callers' tokens.", no_args_is_help=True
+)
 app.add_typer(tokens_app, name="token")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"impasto-server {importlib.metadata.version('impasto-server')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    pass
 
 
 def _serve(context: typer.Context, config: Path | None, **flags: object) -> None:
@@ -125,13 +121,13 @@ _CONFIG = typer.Option(
     "--config",
     envvar="IMPASTO_CONFIG",
     metavar="FILE",
-    help="File of settings in TOML. Options and environment variables take precedence. Default: none.",
-    show_default=False,
+    help="File of settings in TOML. Options and environment variables take precedence. Default: none. "
+    "[IMPASTO_CONFIG]",
 )
 
 
 def _pem(help: str) -> Any:
-    return typer.Option(help=help, metavar="FILE", exists=True, dir_okay=False, readable=True)
+    return typer.Option(help=help, metavar="FILE")
 
 
 def _with_settings(command: Callable[..., None], name: str, help: str) -> None:
@@ -148,8 +144,7 @@ def _with_settings(command: Callable[..., None], name: str, help: str) -> None:
         hidden = field.metadata["hidden"]
         about = field.metadata["help"]
         is_switch = field.default is False
-        if not is_switch:
-            about += f" Default: {shown_default(field)}."
+        about += f" Default: {shown_default(field)}."
         if not hidden:
             about += f" [{variable(field)}]"
         names = [f"{flag(field)}/--no-{flag(field)[2:]}" if is_switch and not hidden else flag(field)]
@@ -163,7 +158,7 @@ def _with_settings(command: Callable[..., None], name: str, help: str) -> None:
     run.__doc__ = help
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    app.command(name)(run)
+    app.command(name, cls=PlainCommand)(run)
 
 
 _with_settings(
@@ -171,16 +166,17 @@ _with_settings(
     "serve",
     """Run a server until Ctrl-C or SIGTERM.
 
-    Prints {"address": "HOST:PORT"} to stdout as soon as it listens, and logs to stderr. Each setting can also
-    be given as an environment variable (shown in brackets), or in the file of --config.
+    The command prints {"address": "HOST:PORT"} to stdout as soon as it listens, and logs to stderr. Each
+    setting can also be given as an environment variable (shown in brackets), or in the file of --config.
     """,
 )
 
 
-@app.command("settings")
+@app.command("settings", cls=PlainCommand)
 def list_settings(
     toml: Annotated[
-        bool, typer.Option("--toml", help="Print an example file for --config instead of a table.")
+        bool,
+        typer.Option("--toml", help="Print an example file for --config instead of a table. Default: no."),
     ] = False,
 ) -> None:
     """List all settings of a server."""
@@ -189,14 +185,13 @@ def list_settings(
     typer.echo(example_file() if toml else table(), nl=False)
 
 
-@app.command("health")
+@app.command("health", cls=PlainCommand)
 def tell_health(
     address: Annotated[
         str | None,
         typer.Argument(
             metavar="HOST:PORT",
             help="Address of the server. Default: the server on this machine that the settings describe.",
-            show_default=False,
         ),
     ] = None,
     ca: Annotated[
@@ -207,7 +202,12 @@ def tell_health(
     ] = None,
     key: Annotated[Path | None, _pem("Private key of the client certificate (PEM). Default: none.")] = None,
     timeout: Annotated[
-        float, typer.Option(min=0.1, max=3600, metavar="SECONDS", help="Maximum time to wait, in seconds.")
+        float,
+        typer.Option(
+            parser=number(0.1, 3600, "0.1 to 3600 seconds"),
+            metavar="SECONDS",
+            help="Maximum time to wait, in seconds. Range: 0.1 to 3600. Default: 5.",
+        ),
     ] = 5.0,
     config: Annotated[Path | None, _CONFIG] = None,
 ) -> None:
@@ -222,8 +222,7 @@ def tell_health(
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     from impasto_server.fleet.worker_process import ConfigurationError
-    from impasto_server.gateway.listening import own_channel
-    from impasto_server.given_files import read_pem
+    from impasto_server.gateway.listening import own_channel, secure_channel
 
     if (cert is None) != (key is None) or (cert is not None and ca is None):
         _exit_with(ValueError("--cert, --key and --ca belong together; give all three"))
@@ -240,10 +239,9 @@ def tell_health(
         channel = grpc.insecure_channel(address)
     else:
         try:
-            read = [None if file is None else read_pem(file) for file in (ca, key, cert)]
-        except OSError as error:
-            _exit_with(ValueError(f"{error.filename} cannot be read ({error.strerror}); give a PEM file"))
-        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(*read))
+            channel = secure_channel(address, ca, cert, key)
+        except ConfigurationError as error:
+            _exit_with(error)
     with channel:
         try:
             request = health_pb2.HealthCheckRequest()
@@ -277,20 +275,21 @@ _TOKENS_FILE: TypeAlias = Annotated[
     typer.Option(
         metavar="FILE",
         help="File of the tokens. Default: the file that the server's settings name.",
-        show_default=False,
     ),
 ]
 _CONFIG_OPTION: TypeAlias = Annotated[Path | None, _CONFIG]
 
 
-@tokens_app.command("add")
+@tokens_app.command("add", cls=PlainCommand)
 def add_token(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the tenant who gets the token.")],
     weight: Annotated[
         float,
         typer.Option(
+            parser=share,
             metavar="NUMBER",
-            help="Share of device time relative to other tenants; 2 gets twice as much as 1.",
+            help="Share of device time relative to other tenants; 2 gets twice as much as 1. Range: above 0. "
+            "Default: 1.",
         ),
     ] = 1.0,
     tokens_file: _TOKENS_FILE = None,
@@ -308,7 +307,7 @@ def add_token(
         )
 
 
-@tokens_app.command("list")
+@tokens_app.command("list", cls=PlainCommand)
 def list_tokens(tokens_file: _TOKENS_FILE = None, config: _CONFIG_OPTION = None) -> None:
     """List the tenants who have a token. The tokens themselves are not stored."""
     with _telling_token_errors():
@@ -317,7 +316,7 @@ def list_tokens(tokens_file: _TOKENS_FILE = None, config: _CONFIG_OPTION = None)
             typer.echo(f"{tenant.name:32} weight {tenant.weight:g}  made {made:%Y-%m-%d %H:%M}")
 
 
-@tokens_app.command("remove")
+@tokens_app.command("remove", cls=PlainCommand)
 def remove_token(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the tenant.")],
     tokens_file: _TOKENS_FILE = None,
@@ -331,8 +330,8 @@ def remove_token(
         _tokens(tokens_file, config).remove(name)
 
 
-app.command()(bench)
-app.command("contact-sheet")(contact_sheet)
+app.command(cls=PlainCommand)(bench)
+app.command("contact-sheet", cls=PlainCommand)(contact_sheet)
 
 
 @weights_app.callback()
@@ -351,7 +350,7 @@ def list_weights(context: typer.Context) -> None:
     _describe("builtin", builtin_path())
 
 
-@weights_app.command()
+@weights_app.command(cls=PlainCommand)
 def fetch() -> None:
     """Download VGG-19 (550 MB) to torchvision's cache."""
     from impasto_server.engine.weights import WeightsError, fetch_vgg19

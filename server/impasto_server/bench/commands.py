@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, cast, get_args
 
 import typer
 
@@ -21,6 +20,7 @@ from impasto_server.engine.recipe import (
     Effort,
     RecipeError,
 )
+from impasto_server.plain_help import one_of, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,49 +42,47 @@ Device = Annotated[
     ),
 ]
 WeightsName = Annotated[
-    str, typer.Option(metavar="vgg19|builtin|FILE", help="Weights of the feature network.")
+    str,
+    typer.Option(metavar="vgg19|builtin|FILE", help="Weights of the feature network. Default: builtin."),
 ]
-
-
-class ReferenceName(str, enum.Enum):
-    """Sources of the final loss of the report's program."""
-
-    recorded = "recorded"
-    fresh = "fresh"
 
 
 def bench(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="FILE", help="File for the JSON of --json; the table is then printed as well."
+            metavar="FILE",
+            help="File for the JSON of --json; the table is then printed as well. Default: none.",
         ),
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Print JSON instead of the table, or write JSON to FILE.")
+        bool,
+        typer.Option("--json", help="Print JSON instead of the table, or write JSON to FILE. Default: no."),
     ] = False,
     quick: Annotated[
         bool,
         typer.Option(
             "--quick",
-            help="Measure less: about 3 minutes on two CPU cores, instead of about 10.",
+            help="Measure less: about 3 minutes on two CPU cores, instead of about 10. Default: no.",
         ),
     ] = False,
     device: Device = None,
     weights: WeightsName = "builtin",
     reference: Annotated[
-        ReferenceName,
+        str,
         typer.Option(
+            parser=one_of("recorded", "fresh"),
+            metavar="recorded|fresh",
             help="Final loss of the report's program: the recorded one, or a fresh one, which takes half an "
-            "hour to compute."
+            "hour to compute. Default: recorded.",
         ),
-    ] = ReferenceName.recorded,
+    ] = "recorded",
 ) -> None:
-    """Measures how fast this machine paints.
+    """Measure how fast this machine paints.
 
-    It times the engine, compares it with the speed of the machine's convolutions and with the program of the
-    course report, and measures what the service adds. Run nothing else on the machine meanwhile. Progress
-    goes to stderr.
+    The command times the engine, compares it with the speed of the machine's convolutions and with the
+    program of the course report, and measures what the service adds. Run nothing else on the machine
+    meanwhile. Progress goes to stderr.
     """
     if file is not None and not json:
         raise typer.BadParameter("needs --json; give --json too", param_hint="FILE")
@@ -102,7 +100,7 @@ def bench(
                 QUICK if quick else FULL,
                 device=_checked(device),
                 weights=weights,
-                reference=reference.value,
+                reference=reference,
                 say=say,
             )
         except (WeightsError, impasto.ImpastoError) as error:
@@ -121,22 +119,22 @@ def bench(
 def contact_sheet(
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="SHEET.jpg", help="File of the sheet: .jpg, .png or .webp."),
+        typer.Option(
+            "--out", "-o", metavar="SHEET.jpg", help="File of the sheet: .jpg, .png or .webp. Required."
+        ),
     ],
     contents: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Photograph to paint; repeat it for more. Default: that of impasto demo.",
-            show_default=False,
+            help="Photograph to paint; repeat it for more. Default: that of `impasto demo`.",
         ),
     ] = None,
     styles: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Painting that gives the style; repeat it for more. Default: that of impasto demo.",
-            show_default=False,
+            help="Painting that gives the style; repeat it for more. Default: that of `impasto demo`.",
         ),
     ] = None,
     pairs: Annotated[
@@ -144,16 +142,16 @@ def contact_sheet(
         typer.Option(
             metavar="FILE.txt",
             help="Text file with the pairs to paint, instead of every content in every style: on each line "
-            "the paths of a content and a style, relative to the file's folder.",
+            "the paths of a content and a style, relative to the file's folder. Default: none.",
         ),
     ] = None,
     size: Annotated[
         int,
         typer.Option(
+            parser=whole_number(MIN_SIDE, MAX_LONGEST_SIDE, f"{MIN_SIDE} to {MAX_LONGEST_SIDE} pixels"),
             metavar="PIXELS",
-            min=MIN_SIDE,
-            max=MAX_LONGEST_SIDE,
-            help="Longer side of each painting in pixels.",
+            help=f"Longer side of each painting in pixels. Range: {MIN_SIDE} to {MAX_LONGEST_SIDE}. Default: "
+            f"{DEFAULT_LONGEST_SIDE}.",
         ),
     ] = DEFAULT_LONGEST_SIDE,
     recipe: Annotated[
@@ -162,7 +160,6 @@ def contact_sheet(
             "--recipe",
             metavar="|".join(FIELD["objective"].words),
             help=f"{FIELD['objective'].help} Default: {_DEFAULT_OBJECTIVE}.",
-            show_default=False,
         ),
     ] = None,
     compare: Annotated[
@@ -170,27 +167,33 @@ def contact_sheet(
         typer.Option(
             metavar="RECIPES",
             help="Recipes to compare, separated by commas. A recipe can have fields, each after a colon: "
-            "balanced,gatys:content_weight=2:effort=fine.",
+            "balanced,gatys:content_weight=2:effort=fine. Default: none, no comparison.",
         ),
     ] = None,
     effort: Annotated[
-        Effort, typer.Option(help="Amount of work for a painting. A recipe in --compare can set its own.")
+        str,
+        typer.Option(
+            parser=one_of(*get_args(Effort)),
+            metavar="|".join(get_args(Effort)),
+            help="Amount of work for a painting. A recipe in --compare can set its own. Default: standard.",
+        ),
     ] = "standard",
     numbers: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="File for the numbers of a comparison.")
+        Path | None,
+        typer.Option(metavar="FILE.json", help="File for the numbers of a comparison. Default: none."),
     ] = None,
     faces: Annotated[
         bool,
         typer.Option(
             "--faces",
             help="Measure in a comparison whether each face is still recognised. Needs two packages: "
-            "dlib-bin and face-recognition-models.",
+            "dlib-bin and face-recognition-models. Default: no.",
         ),
     ] = False,
     device: Device = None,
     weights: WeightsName = "builtin",
 ) -> None:
-    """Paints every content in every style and puts the paintings on one sheet.
+    """Paint every content in every style and put the paintings on one sheet.
 
     The contents are at the left and the styles at the top. With --compare, --pairs, --numbers or --faces, the
     sheet is a comparison: it has a row for each pair of content and style, a column for each recipe, and the
@@ -211,11 +214,13 @@ def contact_sheet(
         )
     try:
         recipes = compared_recipes(
-            recipe or _DEFAULT_OBJECTIVE if compare is None else compare, effort=effort, longest_side=size
+            recipe or _DEFAULT_OBJECTIVE if compare is None else compare,
+            effort=cast(Effort, effort),
+            longest_side=size,
         )
     except RecipeError as error:
         hint = "--recipe" if compare is None else "--compare"
-        raise typer.BadParameter(str(error), param_hint=hint) from error
+        _exit_with(ValueError(f"{hint}: {error}"))
     from impasto_server.bench.faces import FacesError
     from impasto_server.bench.pictures import PictureError
     from impasto_server.engine import WeightsError

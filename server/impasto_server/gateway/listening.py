@@ -95,10 +95,37 @@ def own_channel(settings: Settings) -> grpc.Channel:
     cert, key = settings.tls_cert, settings.tls_key
     if cert is None or key is None:
         return grpc.insecure_channel(address)
-    chain, private = _read(cert, "--tls-cert"), _read(key, "--tls-key")
+    chain, private = _read_pair(cert, "--tls-cert", key, "--tls-key")
     own = (private, chain) if settings.tls_client_ca is not None else (None, None)
     credentials = grpc.ssl_channel_credentials(chain, *own)
     return grpc.secure_channel(address, credentials, [("grpc.ssl_target_name_override", _a_name(chain))])
+
+
+def secure_channel(
+    address: str, authorities: Path, cert: Path | None = None, key: Path | None = None
+) -> grpc.Channel:
+    """Opens a channel with TLS, for the options --ca, --cert and --key of `impasto-server health`.
+
+    Args:
+        address: HOST:PORT.
+        authorities: file of the certificates to trust.
+        cert, key: files of the certificate and its key that the channel shows; both or none.
+
+    Raises:
+        ConfigurationError: a file cannot be read, or does not contain what it should.
+    """
+    trusted = _read(authorities, "--ca")
+    try:
+        # Not `_certificates`: lists of a system's authorities have certificates that cryptography dislikes.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(
+            cadata=trusted.decode("ascii", "ignore")
+        )
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigurationError(_no_certificate(authorities, "--ca")) from error
+    chain = private = None
+    if cert is not None and key is not None:
+        chain, private = _read_pair(cert, "--cert", key, "--key")
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(trusted, private, chain))
 
 
 def _a_name(chain: bytes) -> str:
@@ -159,12 +186,23 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
 
 
 def _configuration(cert: Path, key: Path, client_ca: Path | None) -> grpc.ServerCertificateConfiguration:
-    chain, private = _read(cert, "--tls-cert"), _read(key, "--tls-key")
-    authorities = None if client_ca is None else _read(client_ca, "--tls-client-ca")
+    chain, private = _read_pair(cert, "--tls-cert", key, "--tls-key")
+    _check_dates(chain, cert, "--tls-cert")
+    authorities = None
+    if client_ca is not None:
+        authorities = _read(client_ca, "--tls-client-ca")
+        _check_dates(authorities, client_ca, "--tls-client-ca")
+    return grpc.ssl_server_certificate_configuration([(private, chain)], authorities)
+
+
+def _read_pair(cert: Path, cert_option: str, key: Path, key_option: str) -> tuple[bytes, bytes]:
+    """Reads a certificate chain and its private key, and checks that they belong together."""
+    chain, private = _read(cert, cert_option), _read(key, key_option)
+    _certificates(chain, cert, cert_option)
     if b"ENCRYPTED" in private:
         # OpenSSL would ask for the password at the terminal.
         raise ConfigurationError(
-            f"--tls-key {key} is encrypted, and the server cannot ask for a password; decrypt the key: "
+            f"{key_option} {key} is encrypted, and this program cannot ask for a password; decrypt the key: "
             f"openssl pkey -in {key} -out NEW.key"
         )
     try:
@@ -172,32 +210,38 @@ def _configuration(cert: Path, key: Path, client_ca: Path | None) -> grpc.Server
     except (ssl.SSLError, OSError) as error:
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
             raise ConfigurationError(
-                f"--tls-key {key} is not the key of the certificate {cert}; give the certificate's own key"
+                f"{key_option} {key} is not the key of the certificate {cert}; give the certificate's own key"
             ) from error
         raise ConfigurationError(
-            f"--tls-cert {cert} or --tls-key {key} is not in PEM format; give both files in PEM"
+            f"{key_option} {key} contains no private key; give the certificate's key as a PEM file"
         ) from error
-    _check_dates(chain, cert)
-    if authorities is not None:
-        _check_dates(authorities, client_ca or cert)
-    return grpc.ssl_server_certificate_configuration([(private, chain)], authorities)
+    return chain, private
 
 
-def _check_dates(pem: bytes, path: Path) -> None:
-    try:
-        certificate = x509.load_pem_x509_certificates(pem)[0]
-    except ValueError as error:
-        raise ConfigurationError(f"{path} is not a certificate in PEM; give another file") from error
+def _check_dates(pem: bytes, path: Path, option: str) -> None:
+    certificate = _certificates(pem, path, option)[0]
     now = datetime.datetime.now(datetime.timezone.utc)
     if now > certificate.not_valid_after_utc:
         raise ConfigurationError(
-            f"{path} expired on {certificate.not_valid_after_utc:%Y-%m-%d}; renew the certificate"
+            f"{option} {path} expired on {certificate.not_valid_after_utc:%Y-%m-%d}; renew the certificate"
         )
     if now < certificate.not_valid_before_utc:
         raise ConfigurationError(
-            f"{path} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC; check the "
-            "clock of this machine"
+            f"{option} {path} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC; "
+            "check the clock of this machine"
         )
+
+
+def _certificates(pem: bytes, path: Path, option: str) -> list[x509.Certificate]:
+    """Returns the certificates in a file's text."""
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        raise ConfigurationError(_no_certificate(path, option)) from error
+
+
+def _no_certificate(path: Path, option: str) -> str:
+    return f"{option} {path} contains no certificate; give a PEM file"
 
 
 def _read(path: Path, flag: str) -> bytes:
