@@ -87,7 +87,9 @@ class Provenance:
         if info.version != self.version:
             found.append(f"it was made by version {self.version or 'unknown'}, the server is {info.version}")
         descriptions = [device.description for device in info.devices]
-        if self.device not in descriptions:
+        # Before version 0.2, a CPU with one thread had "1 threads".
+        device = self.device and re.sub(r"\b1 threads$", "1 thread", self.device)
+        if device not in descriptions:
             found.append(
                 f"it was painted on {self.device or 'an unknown device'}, the server has "
                 f"{', '.join(descriptions) or 'none'}"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import struct
@@ -119,3 +120,19 @@ def test_wrong_metadata_is_refused_with_the_entry(changes: dict[str, Any], messa
 def test_deeply_nested_json_is_refused() -> None:
     with pytest.raises(ValueError, match="does not say in JSON"):
         provenance.read(b"[" * 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        ("AMD EPYC, 1 threads", "AMD EPYC, 1 thread", True),
+        ("AMD EPYC, 11 threads", "AMD EPYC, 1 thread", False),
+        ("AMD EPYC, 2 threads", "AMD EPYC, 2 threads", True),
+    ],
+)
+def test_devices_of_results_of_earlier_versions_are_recognised(before: str, now: str, same: bool) -> None:
+    with fake_server.running() as (fake, _), impasto.Client(fake.address) as client:
+        info = client.info()
+    info = dataclasses.replace(info, devices=(dataclasses.replace(info.devices[0], description=now),))
+    found = provenance.read(png(metadata=metadata(device=before))).differences(info)
+    assert any("painted on" in clause for clause in found) != same
