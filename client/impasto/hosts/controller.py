@@ -65,7 +65,7 @@ class Controller:
         connection: the connection to the server.
         library: the styles to choose from.
         run: the current painting, or the last one; None before the first.
-        found: earlier paintings that can be taken up.
+        found: earlier paintings that can be continued.
     """
 
     def __init__(

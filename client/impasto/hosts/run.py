@@ -158,7 +158,7 @@ class Run:
     # The artist's actions.
 
     def begin(self) -> None:
-        """Sends the order, or takes up an existing job."""
+        """Sends the order, or continues an existing job."""
         self.contact_changed()
 
     def steer(self, choices: Choices) -> None:

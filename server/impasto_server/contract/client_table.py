@@ -158,7 +158,7 @@ def _quoted(text: str) -> str:
 
 
 def _name(field: RecipeField) -> str:
-    """What the Python client calls a field."""
+    """Returns a field's name in the Python client."""
     return field.python_name or field.name
 
 

@@ -91,7 +91,7 @@ class Samples:
     """A decoded picture or mask.
 
     Attributes:
-        file: rows from top to bottom, interleaved samples. Whoever asked for the picture closes it.
+        file: rows from top to bottom, interleaved samples. The caller closes it.
         width, height: in pixels.
         channels: 3 for R, G, B in sRGB, or 1 for the levels of a mask.
         bits: per sample: 8, or 16 in little-endian order.

@@ -60,7 +60,7 @@ class Fleet:
         self._worker_module = worker_module
         self._folder: TemporaryFolder | None = None
         self._workers: list[WorkerProcess] = []
-        self._keepers: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
         self._change = asyncio.Event()
         self._network_told = False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -71,9 +71,9 @@ class Fleet:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._folder is not None:
             self._folder.remove()
         self.failed.cancel()
@@ -126,13 +126,15 @@ class Fleet:
             module=self._worker_module,
         )
         self._workers.append(worker)
-        keeper = asyncio.create_task(worker.keep_alive())
-        keeper.add_done_callback(self._on_keeper_end)
-        self._keepers.append(keeper)
+        task = asyncio.create_task(worker.keep_alive())
+        task.add_done_callback(self._on_task_end)
+        self._tasks.append(task)
 
-    def _on_keeper_end(self, keeper: asyncio.Task[None]) -> None:
-        if not keeper.cancelled() and not self.failed.done():
-            self.failed.set_exception(keeper.exception() or AssertionError("a worker's keeper returned"))
+    def _on_task_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not self.failed.done():
+            self.failed.set_exception(
+                task.exception() or AssertionError("the task that keeps a worker alive ended")
+            )
 
     def _on_change(self) -> None:
         first = self._workers[0].info

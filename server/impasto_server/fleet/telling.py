@@ -48,12 +48,12 @@ class Telling:
         self._unheard = False
 
     def begin(self) -> worker_pb2.UpdateRunRequest:
-        """Returns what the worker must be told at the start, together with the job."""
+        """Returns the settings that are sent to the worker with the job."""
         self._told = self._wishes()
         return self._wishes()
 
     def begun(self, told: pb.Recipe, run: pb.Recipe) -> None:
-        """The worker has started, so it can be told of changes from now on.
+        """Notes that the worker has started. From now on it gets changes.
 
         Args:
             told: the recipe that it was told first.
@@ -91,7 +91,7 @@ class Telling:
             self._tasks.start(self._follow())
 
     def remind(self) -> None:
-        """Tells the worker again what it did not answer to."""
+        """Sends the changes again that the worker did not answer."""
         if self._unheard:
             self.follow()
 

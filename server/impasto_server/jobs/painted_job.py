@@ -24,7 +24,7 @@ STORE_RETRY_SECONDS = 5.0
 
 
 class PaintedJob(StoredJob):
-    """A job that is told by its run what happens on the device.
+    """A job that receives the events of its run.
 
     Every method that changes the record does so in a task of its own, because the run can be stopped
     meanwhile.

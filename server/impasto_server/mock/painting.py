@@ -18,13 +18,13 @@ class MockPainting:
     """A job on the mock's device.
 
     Attributes:
-        recipe: as it is run, every field set.
+        recipe: the recipe in use, with every field set.
         size: (width, height) of the result in pixels.
-        picture: what it looks like.
-        scales: coarse to fine.
-        at: index of the scale at work.
+        picture: computes the pixels.
+        scales: the scales, from coarse to fine.
+        at: index of the current scale.
         evaluation: evaluations made.
-        done: whether the result is there.
+        done: whether the result is ready.
     """
 
     def __init__(self, spec: pb.JobSpec, pictures: Mapping[str, Raster]) -> None:
@@ -60,21 +60,21 @@ class MockPainting:
 
     @property
     def scale(self) -> Scale:
-        """The scale at work."""
+        """The current scale."""
         return self.scales[self.at]
 
     @property
     def share(self) -> float:
-        """How much of the work is done, 0 to 1."""
+        """The share of the work that is done, 0 to 1."""
         assert self.recipe.evaluations is not None
         return self.evaluation / self.recipe.evaluations
 
     def preview_size(self, max_side: int) -> tuple[int, int]:
-        """(width, height) of a preview: at most that of the scale at work."""
+        """(width, height) of a preview: at most that of the current scale."""
         return result_size(*self.size, min(max_side, max(self.scale.size)))
 
     def step(self, seconds: float) -> pb.Progress:
-        """Make one evaluation, or pretend to find a scale's targets before its first one, as neighbours does.
+        """Makes one evaluation. With neighbours it first pretends to find the targets of each scale.
 
         Args:
             seconds: that it took.
@@ -96,16 +96,16 @@ class MockPainting:
         return progress
 
     def update(self, recipe: Recipe) -> None:
-        """Go on with another recipe.
+        """Continues with another recipe.
 
         Raises:
-            RecipeError: it cannot be taken up; nothing has changed.
+            RecipeError: the recipe cannot be used; nothing has changed.
         """
         self.recipe = _in_float32(updated(self.recipe, recipe, self.size, texture=self._texture))
         self._replan()
 
     def checkpoint(self) -> bytes:
-        """What `resume` takes to go on from here."""
+        """Returns a checkpoint for `resume`."""
         return json.dumps(
             {
                 "scales": [dataclasses.asdict(scale) for scale in self.scales],
@@ -117,7 +117,7 @@ class MockPainting:
         ).encode()
 
     def resume(self, checkpoint: bytes) -> None:
-        """Go on from a checkpoint; one of a real worker is ignored."""
+        """Continues from a checkpoint. Ignores the checkpoint of a real worker."""
         try:
             saved = json.loads(checkpoint)
             scales = [Scale(**scale) for scale in saved["scales"]]
@@ -143,7 +143,7 @@ class MockPainting:
     def _progress(self, seconds: float) -> pb.Progress:
         recipe = self.recipe
         assert recipe.evaluations is not None
-        # Any numbers that fall within a scale.
+        # The numbers only have to fall within a scale.
         loss = 0.0 if not self.evaluation else 1 / (1 + self._made_here)
         content_loss = 0.5 * loss if recipe.definition.content_layers else 0.0
         style_loss, tv_loss = loss, 0.1 * loss

@@ -22,17 +22,17 @@ _LUMA = np.array((0.2126, 0.7152, 0.0722), np.float32)
 
 
 class MockPicture:
-    """What a job is painted from, and from it the picture at any moment.
+    """Computes the picture of a job, at any moment, from the images of the job.
 
-    Depends on nothing but the job, so that the same request always gives the same pixels.
+    It depends on the job only, so that the same request always gives the same pixels.
     """
 
     def __init__(self, spec: pb.JobSpec, pictures: Mapping[str, Raster], seed: int) -> None:
         """
         Args:
-            spec: of the job.
+            spec: the job's specification.
             pictures: by the fields of the spec that name them; the content has the result's size.
-            seed: of the recipe.
+            seed: the recipe's seed.
         """
         self._seed = seed
         styles = [_floats(pictures[f"styles[{index}].image"]) for index in range(len(spec.styles))]
@@ -54,18 +54,18 @@ class MockPicture:
             self._parts.append((None, (_mean(means, shares), _mean(deviations, shares))))
 
     def samples(self, recipe: Recipe, share: float, bits: int) -> Samples:
-        """The picture at its full size, (H, W, 3), painted everywhere, whatever is selected.
+        """Returns the picture at its full size, (H, W, 3), painted inside and outside of the selection.
 
         Args:
-            recipe: resolved.
-            share: of the work that is done, 0 to 1.
-            bits: of each sample, 8 or 16.
+            recipe: the recipe with all defaults.
+            share: share of the work that is done, 0 to 1.
+            bits: bits of each sample, 8 or 16.
         """
         height, width = self._content.shape[:2]
         return _integers(self._painted((width, height), recipe, share), bits)
 
     def preview(self, size: tuple[int, int], recipe: Recipe, share: float) -> PIL.Image.Image:
-        """The picture at (width, height), painted where it is selected; else as `samples`."""
+        """Returns the picture at (width, height), painted within the selection; else as `samples`."""
         painted = self._painted(size, recipe, share)
         if self._selection is not None:
             content = _resized(self._content, size)
@@ -95,7 +95,7 @@ class MockPicture:
 
 
 def _floats(raster: Raster) -> Floats:
-    """A picture as (H, W, 3), or a mask as (H, W, 1), from 0 to 1."""
+    """Returns a picture as (H, W, 3), or a mask as (H, W, 1), from 0 to 1."""
     samples = raster.samples if raster.samples.ndim == 3 else raster.samples[..., None]
     most = np.float32(np.iinfo(samples.dtype).max)
     result: Floats = samples.astype(np.float32) / most
@@ -108,7 +108,7 @@ def _integers(image: Floats, bits: int) -> Samples:
 
 
 def _resized(image: Floats, size: tuple[int, int]) -> Floats:
-    """An image (H, W, C) at (width, height)."""
+    """Returns an image (H, W, C) resized to (width, height)."""
     if (image.shape[1], image.shape[0]) == size:
         return image
     channels = [PIL.Image.fromarray(np.ascontiguousarray(image[..., c])) for c in range(image.shape[2])]
@@ -117,7 +117,7 @@ def _resized(image: Floats, size: tuple[int, int]) -> Floats:
 
 
 def _tiled(style: Floats, width: int, height: int, seed: int) -> Floats:
-    """A style repeated in both directions, from a corner that the seed chooses."""
+    """Returns a style repeated in both directions, from a corner that the seed chooses."""
     top, left = np.random.default_rng(seed).integers(0, style.shape[:2])
     rows = (np.arange(height) + top) % style.shape[0]
     columns = (np.arange(width) + left) % style.shape[1]
@@ -126,7 +126,7 @@ def _tiled(style: Floats, width: int, height: int, seed: int) -> Floats:
 
 
 def _palette(style: Floats, inside: Floats | None = None) -> Palette:
-    """Of a style, or of the part of it that a mask selects."""
+    """Returns the palette of a style, or of the part that a mask selects."""
     pixels = style.reshape(-1, 3)
     if inside is not None:
         selected = _resized(inside, (style.shape[1], style.shape[0])).reshape(-1) >= 0.5
@@ -139,7 +139,7 @@ def _mean(values: Sequence[Floats], shares: Sequence[float]) -> Floats:
 
 
 def _recolored(image: Floats, palette: Palette) -> Floats:
-    """An image with the mean and the standard deviation of a palette, channel by channel."""
+    """Returns an image with the mean and the standard deviation of a palette in each channel."""
     mean, deviation = palette
     pixels = image.reshape(-1, 3)
     result: Floats = (image - pixels.mean(axis=0)) * (deviation / (pixels.std(axis=0) + 1e-3)) + mean

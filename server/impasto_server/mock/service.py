@@ -61,11 +61,11 @@ class Seed(enum.IntEnum):
 
 
 class _Run:
-    """One execution of a job: its painting, and what is still to be sent of it.
+    """One execution of a job: its painting, and the responses that are not sent yet.
 
     Attributes:
-        responses: for the call of Run; closed at the end.
-        wish: which previews to make, while `watched`.
+        responses: responses of the call of Run; closed at the end.
+        wish: the previews to make while `watched`.
     """
 
     def __init__(self, begin: worker_pb2.Begin, painting: MockPainting) -> None:
@@ -82,7 +82,7 @@ class _Run:
         self._previewed: tuple[int, int] | None = None
 
     async def turn(self, spent: float) -> None:
-        """Make an evaluation, which took `spent` seconds, and tell what there is to tell."""
+        """Makes an evaluation, which took `spent` seconds, and queues the responses about it."""
         painting = self.painting
         progress = painting.step(spent)
         self.responses.put(worker_pb2.RunResponse(progress=progress), kind="progress")
@@ -125,7 +125,7 @@ class _Run:
         self.responses.put(worker_pb2.RunResponse(preview=preview), kind="preview")
 
     async def result(self) -> AsyncIterator[worker_pb2.RunResponse]:
-        """The responses that deliver the result."""
+        """Yields the responses that deliver the result."""
         painting, bits = self.painting, self._result_bits
         made = painting.evaluation
         if self.stop_reason == pb.STOP_REASON_PLATEAU:
@@ -159,9 +159,9 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
     def __init__(self, evaluation_seconds: float, turn_file: TurnFile, folder: Path) -> None:
         """
         Args:
-            evaluation_seconds: how long an evaluation takes.
-            turn_file: told whose turn it is.
-            folder: for notes that outlive this process, but not the server.
+            evaluation_seconds: duration of an evaluation in seconds.
+            turn_file: records the job that has the turn.
+            folder: folder for notes that outlive this process, but not the server.
         """
         self._evaluation_seconds = evaluation_seconds
         self._turn_file = turn_file
@@ -169,11 +169,11 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
         self._scheduler: Scheduler[_Run] = Scheduler()
         self._runs: dict[str, _Run] = {}
         self._changed = asyncio.Event()
-        # The job whose turn it is, and since when.
+        # The job that has the turn, and the time at which the turn began.
         self._at_work: tuple[str, float] | None = None
 
     async def work(self) -> None:
-        """Give the jobs turns, for ever."""
+        """Gives the jobs turns in an endless loop."""
         while True:
             run = self._scheduler.next()
             if run is None:
@@ -197,7 +197,7 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
                     self._leave(run)
 
     def _provoke(self, run: _Run) -> None:
-        """What the job's seed asks for, once half of the evaluations are made."""
+        """Does what the job's seed demands, once half of the evaluations are made."""
         seed = run.painting.recipe.seed
         if run.painting.share < 0.5:
             return
@@ -341,7 +341,7 @@ def _claim(begin: worker_pb2.Begin, recipe: Recipe) -> Claim:
 
 
 def _refusal(error: RecipeError) -> status_pb2.Status:
-    """The status of a recipe or a mask that cannot be painted."""
+    """Returns the status of a recipe or a mask that cannot be painted."""
     beside = error.field.startswith(("regions", "selection"))
     path = f"spec.{error.field}" if beside else f"spec.recipe.{error.field}"
     return invalid_argument([(path, error.remedy)])
