@@ -7,10 +7,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from impasto_server.commands import app
 from impasto_server.fleet.intake import IntakeProcess
 from impasto_server.gateway.settings import fields, flag, gather
 from impasto_server.gateway.styles import StyleLibrary
@@ -75,16 +79,62 @@ def test_a_timeout_of_health_that_is_out_of_range_is_refused(seconds: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["token", "add", "x", "--weight", "heavy"], "Invalid value for '--weight': give a number\n"),
-        (["health", "--timeout", "soon"], "Invalid value for '--timeout': give a number\n"),
-        (["health", "--timeout", "0"], "Invalid value for '--timeout': give 0.1 or more\n"),
-        (["health", "--timeout", "1e9"], "Invalid value for '--timeout': give 3600 or less\n"),
+        (["token", "add", "x", "--weight", "heavy"], "--weight is 'heavy'; give a finite number above 0"),
+        (["token", "add", "x", "--weight", "inf"], "--weight is 'inf'; give a finite number above 0"),
+        (["health", "--timeout", "soon"], "--timeout is 'soon'; give 0.1 to 3600 seconds"),
+        (["health", "--timeout", "nan"], "--timeout is 'nan'; give 0.1 to 3600 seconds"),
+        (["health", "--timeout", "0"], "--timeout is '0'; give 0.1 to 3600 seconds"),
+        (["health", "--timeout", "1e9"], "--timeout is '1e9'; give 0.1 to 3600 seconds"),
+        (["token", "list", "x"], "`impasto-server token list` does not take 'x'; leave it out"),
+        (["settings", "x", "y"], "`impasto-server settings` does not take 'x y'; leave it out"),
+        (["paint"], "there is no command 'paint'; `impasto-server --help` lists the commands"),
+        (["serve", "--x"], "there is no option --x; `impasto-server serve --help` lists the options"),
+        (["--x"], "there is no option --x; `impasto-server --help` lists the options"),
+        (["serve", "--port"], "--port needs a value; give one after it"),
+        (["bench", "--json=3"], "--json takes no value; leave the value out"),
+        (["token", "add"], "NAME is missing; `impasto-server token add --help` describes it"),
+        (["contact-sheet"], "--out is missing; `impasto-server contact-sheet --help` describes it"),
+        (["contact-sheet", "-o", "x.png", "--size", "3"], "--size is '3'; give 16 to 8192 pixels"),
+        (["bench", "--reference", "x"], "--reference is 'x'; give one of recorded, fresh"),
     ],
 )
 def test_an_invalid_option_is_refused_in_plain_words(arguments: list[str], words: str) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert words in done.stderr
+    assert done.stderr == f"impasto-server: {words}\n"
+
+
+def test_the_command_prints_its_version() -> None:
+    done = run("--version")
+    assert re.fullmatch(r"impasto-server \d+\.\d+\.\d+\S*\n", done.stdout)
+
+
+def commands() -> Iterator[tuple[list[str], Any]]:
+    group: Any = get_command(app)
+    for name, command in group.commands.items():
+        yield [name], command
+        yield from (([name, inner], found) for inner, found in getattr(command, "commands", {}).items())
+
+
+@pytest.mark.parametrize(("names", "command"), commands(), ids=str)
+def test_every_help_text_is_a_sentence_and_says_the_default(names: list[str], command: Any) -> None:
+    assert re.match(r"(?!\w+s )[A-Z].*\.$", command.help.partition("\n")[0])
+    for parameter in command.params:
+        about = parameter.help.partition(" [")[0]
+        assert re.fullmatch(r"[A-Z].*\.", about), parameter.opts
+        if not parameter.required:
+            assert "Default: " in about, parameter.opts
+
+
+def test_help_shows_no_types_and_cuts_nothing_off() -> None:
+    shown = run("-h", COLUMNS="80").stdout
+    assert shown == run("--help", COLUMNS="80").stdout
+    for names, _ in commands():
+        shown += run(*names, "-h", COLUMNS="80").stdout
+    assert not re.search(
+        r"<\w|<=|\[default|\[required|\[env var|\{NAME|\.\.\.\n", shown.replace("[ARGS]...", "")
+    )
+    assert "put the paintings on\n                 one sheet." in shown
 
 
 def test_health_says_in_plain_words_why_it_got_no_answer() -> None:

@@ -16,7 +16,7 @@ def main() -> None:
     try:
         from impasto_server.commands import app
 
-        app()
+        app(prog_name="impasto-server")
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing in ("", "impasto_server"):

@@ -100,7 +100,7 @@ def test_health_can_use_tls(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("localhost:1", "--ca", "/nowhere.pem"), "does not exist"),
+        (("localhost:1", "--ca", "/nowhere.pem"), "--ca /nowhere.pem cannot be read (No such file"),
         (("localhost:1", "--cert", __file__), "belong together"),
         (("--ca", __file__), "needs HOST:PORT"),
     ],
@@ -109,6 +109,26 @@ def test_health_refuses_incomplete_tls_options(arguments: tuple[str, ...], sente
     code, said = health(*arguments)
     assert code == 2
     assert sentence in said
+
+
+def test_health_names_the_option_whose_file_contains_no_certificate_or_key(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair, other = authority.issue("caller"), authority.issue("other")
+    picture = tmp_path / "text.png"
+    picture.write_bytes(b"\x89PNG\r\n\xff")
+    good = {"--ca": authority.cert, "--cert": pair.cert, "--key": pair.key}
+    for wrong, sentence in (
+        ({"--ca": picture}, f"--ca {picture} contains no certificate; give a PEM file"),
+        ({"--cert": picture}, f"--cert {picture} contains no certificate; give a PEM file"),
+        ({"--key": picture}, f"--key {picture} contains no private key; give the certificate's key"),
+        ({"--key": other.key}, f"--key {other.key} is not the key of the certificate {pair.cert}"),
+    ):
+        options = [str(word) for option in (good | wrong).items() for word in option]
+        code, said = health("localhost:1", *options)
+        assert code == 2
+        assert said.startswith(f"impasto-server: {sentence}")
+    code, said = health(IMPASTO_TLS_CERT=str(picture), IMPASTO_TLS_KEY=str(pair.key))
+    assert (code, "--tls-cert" in said) == (2, True)
 
 
 def stopped_while_painting(server: ServerProcess) -> int:

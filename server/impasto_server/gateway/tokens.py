@@ -108,7 +108,7 @@ class Tokens:
                 "@, with a letter or digit first"
             )
         if not 0 < weight < math.inf:
-            raise TokensError(f"the weight is {weight:g}; give a number above 0")
+            raise TokensError(f"the weight is {weight:g}; give a finite number above 0")
         # 256 random bits cannot be guessed. The slow hash that passwords need would add nothing.
         token = secrets.token_urlsafe(32)
         with self._changing() as entries:
