@@ -82,18 +82,19 @@ class PlainProgram(PlainGroup):
             raise _told(error) from None
 
 
-def _told(error: Any) -> Exception:
+def _told(error: Any) -> BaseException:
     """Prints a usage error. Returns what to raise instead of it."""
     text = error.format_message()
     if isinstance(error, typer.BadParameter) and error.message:
-        named = error.param_hint or max(error.param.opts, key=len)
+        named = error.param_hint or (max(error.param.opts, key=len) if error.param else "the command line")
         text = f"{named} {error.message}"
     else:
         # Errors of the parser have no context.
         command = "impasto-server" if error.ctx is None else error.ctx.command_path
         if error.ctx is not None and text == error.ctx.get_help():
             # A group without a command shows its help.
-            return error
+            shown: BaseException = error
+            return shown
         for pattern, words in _REWORDED:
             if found := re.fullmatch(pattern, text, re.DOTALL):
                 text = words.format(found[1], command=command)
