@@ -211,10 +211,10 @@ def test_a_signal_leaves_the_terminal_and_the_job_as_ctrl_c_does(
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert drawn.wait(30)
+    assert drawn.wait(60)
     process.send_signal(number)
-    assert process.wait(20) == 128 + number
-    reader.join(20)
+    assert process.wait(60) == 128 + number
+    reader.join(60)
     os.close(ours)
     assert shown.rfind(b"\x1b[?25h") > shown.rfind(b"\x1b[?25l") >= 0
     assert b"cancelled" in shown

@@ -21,6 +21,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import code_pb2, error_details_pb2
 
+from impasto.python_programs import module_command
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import reason_of
 from impasto_server.gateway.settings import SettingsError, gather
@@ -355,3 +356,19 @@ def test_the_command_line_client_paints_with_it(server: ServerProcess, tmp_path:
     command += ["--server", server.address, "--size", "48", "--effort", "draft"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=PATIENCE)
     assert PIL.Image.open(tmp_path / "out.png").size == (48, 36)
+
+
+def test_a_mock_and_a_real_server_refuse_each_others_data_folders(tmp_path: Path) -> None:
+    ours, real = tmp_path / "mock", tmp_path / "real"
+    with running_server(*MOCK, "--data-dir", str(ours)):
+        pass
+    (real / "store").mkdir(parents=True)
+    for options, words in (
+        (("--data-dir", str(ours), "--port", "0"), "belongs to a mock server"),
+        ((*MOCK, "--data-dir", str(real)), "give --mock another folder"),
+    ):
+        command = [*module_command("impasto_server"), "serve", *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert str(tmp_path) in done.stderr

@@ -100,7 +100,7 @@ def bench(
                 QUICK if quick else FULL,
                 device=_checked(device),
                 weights=weights,
-                reference=reference,
+                reference="fresh" if reference == "fresh" else "recorded",
                 say=say,
             )
         except (WeightsError, impasto.ImpastoError) as error:

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -45,6 +46,8 @@ from impasto_server.temporary import TemporaryFolder
 _log = logging.getLogger(__name__)
 
 MOCK_MODULE = "impasto_server.mock"
+MOCK_MARK = "mock-server"
+"""File in the data folder of a mock. A real server must not continue its jobs: their pictures are not real."""
 
 SERVICE = style_transfer_pb2.DESCRIPTOR.services_by_name["StyleTransfer"].full_name
 
@@ -158,6 +161,8 @@ def _store(settings: Settings) -> Iterator[Store]:
             raise ConfigurationError(
                 f"the data folder {folder} cannot be made ({reason}); give another one with --data-dir"
             ) from error
+        if temporary is None:
+            _check_mark(folder, mock=settings.mock)
         try:
             store = Store(folder, quota_bytes=settings.max_stored_bytes_per_tenant or None)
         except StoreError as error:
@@ -169,6 +174,25 @@ def _store(settings: Settings) -> Iterator[Store]:
     finally:
         if temporary is not None:
             temporary.remove()
+
+
+def _check_mark(folder: Path, *, mock: bool) -> None:
+    """Keeps mock servers and real ones out of each other's data folders.
+
+    Raises:
+        ConfigurationError: the folder belongs to a server of the other kind.
+    """
+    mark = folder / MOCK_MARK
+    if mock and not mark.exists():
+        if any(not file.name.startswith("tokens.json") for file in folder.iterdir()):
+            raise ConfigurationError(
+                f"--data-dir {folder} has files, and not those of a mock server; give --mock another folder"
+            )
+        mark.touch()
+    elif not mock and mark.exists():
+        raise ConfigurationError(
+            f"the data folder {folder} belongs to a mock server; give another one with --data-dir"
+        )
 
 
 @contextlib.contextmanager
