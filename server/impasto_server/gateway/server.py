@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 MOCK_MODULE = "impasto_server.mock"
 MOCK_MARK = "mock-server"
-"""File in the data folder of a mock. A real server must not continue its jobs: their pictures are not real."""
+"""File in the data folder of a mock. A real server must not continue the jobs there."""
 
 SERVICE = style_transfer_pb2.DESCRIPTOR.services_by_name["StyleTransfer"].full_name
 
