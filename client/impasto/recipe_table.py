@@ -52,9 +52,9 @@ class Recipe:
             lightness is painted (luminance); or those of the photograph, to which the style's colours are
             matched first (matched). Default: style.
         content_layers: Layers at which the content is compared, with their shares. Not with report or
-            neighbours. Range: more than 0. Default: the objective's own.
+            neighbours. Range of a share: more than 0. Default: the objective's own.
         style_layers: Layers at which the style is compared, with their shares. Not with report or neighbours.
-            Range: more than 0. Default: the objective's own.
+            Range of a share: more than 0. Default: the objective's own.
         averaging: Decay of the running average of Adam's images, which is shown because it has less noise
             than the last image; at 0 there is no average. It has no effect with lbfgs. Range: 0 to 0.9999.
             Default: 0.99; 0 with lbfgs or report.

@@ -295,7 +295,10 @@ def add_token(
     tokens_file: _TOKENS_FILE = None,
     config: _CONFIG_OPTION = None,
 ) -> None:
-    """Make a token and print it. It is shown only once. A running server accepts it within a second."""
+    """Make a token and print it. It is shown only once.
+
+    A running server accepts it within a second. A server that was started without tokens must be restarted.
+    """
     tokens = _tokens(tokens_file, config)
     with _telling_token_errors():
         is_first = not tokens.tenants()
@@ -311,7 +314,11 @@ def add_token(
 def list_tokens(tokens_file: _TOKENS_FILE = None, config: _CONFIG_OPTION = None) -> None:
     """List the tenants who have a token. The tokens themselves are not stored."""
     with _telling_token_errors():
-        for tenant, created in _tokens(tokens_file, config).tenants():
+        tokens = _tokens(tokens_file, config)
+        tenants = list(tokens.tenants())
+        if not tenants:
+            typer.echo(f"there are no tokens in {tokens.path}", err=True)
+        for tenant, created in tenants:
             made = datetime.datetime.fromtimestamp(created)
             typer.echo(f"{tenant.name:32} weight {tenant.weight:g}  made {made:%Y-%m-%d %H:%M}")
 

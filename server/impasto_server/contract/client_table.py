@@ -55,7 +55,8 @@ def _recipe() -> Iterator[str]:
     yield ""
     yield "    Attributes:"
     for field in FIELDS:
-        help = [field.help, *([f"Range: {field.range}."] if field.range else [])]
+        of_share = " of a share" if field.kind == "layers" else ""
+        help = [field.help, *([f"Range{of_share}: {field.range}."] if field.range else [])]
         help.append(f"Default: {field.shown_default}.")
         yield textwrap.fill(
             f"{_name(field)}: {' '.join(help)}",
