@@ -22,6 +22,8 @@ from impasto_server.bench.timing import UNSTEADY, Timing
 from impasto_server.commands import app
 from impasto_server.engine.objectives import OBJECTIVES
 
+pytestmark = pytest.mark.slow
+
 TINY = Plan(
     standard_side=32,
     standard_evaluations=4,
@@ -61,7 +63,6 @@ def figures(said: list[str]) -> Figures:
     return measure(TINY, device="cpu", weights="builtin", reference="fresh", say=said.append)
 
 
-@pytest.mark.slow
 def test_every_figure_is_measured(figures: Figures) -> None:
     found = json.loads(figures.json())
     assert found.keys() >= PROMISED
@@ -167,7 +168,6 @@ def test_an_unknown_device_is_refused() -> None:
     assert "abacus" in result.stderr
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_it_with_a_short_message() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "impasto_server", "bench", "--quick", "--device", "cpu"],

@@ -25,6 +25,8 @@ from impasto_server.commands import app
 from impasto_server.engine import Network
 from support.samples import coded, photo
 
+pytestmark = pytest.mark.slow
+
 TWO = compared_recipes("balanced:evaluations=2,gatys:evaluations=1", effort="draft", longest_side=32)
 
 
@@ -303,7 +305,6 @@ def test_the_command_refuses_wrong_arguments_before_it_paints(
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
-@pytest.mark.slow
 def test_a_comparison_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
     arguments = command(
         "-o", tmp_path / "s.jpg", "--compare", "balanced,gatys", "--numbers", tmp_path / "n.json"

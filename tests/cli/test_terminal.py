@@ -189,12 +189,17 @@ def test_a_signal_leaves_the_terminal_and_the_job_as_ctrl_c_does(
 ) -> None:
     fake.script = fake_server.paint_forever
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, "demo", "--server", fake.address],
-        cwd=tmp_path,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
-    )
+    # A shell that runs the tests in the background may ignore the signal, and so would the command.
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen(
+            [*COMMAND, "demo", "--server", fake.address],
+            cwd=tmp_path,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+        )
+    finally:
+        signal.signal(number, before)
     os.close(theirs)
     shown, drawn = bytearray(), threading.Event()
 

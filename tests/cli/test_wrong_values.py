@@ -65,6 +65,7 @@ def files() -> None:
     Path("result.json").write_text("{}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "option"), list(options()))
 def test_an_error_names_the_option_of_a_wrong_value(
     at_fake: Impasto, fake: FakeServer, files: None, command: str, option: str

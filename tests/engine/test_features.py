@@ -85,6 +85,7 @@ def test_a_style_mask_chooses_a_part_of_the_painting(network):
     assert not torch.allclose(targets[0], targets[1], rtol=0.05)
 
 
+@pytest.mark.slow
 def test_the_frame_of_a_painting_is_ignored(network):
     painting = picture(200, 160, 2)
     framed = painting.copy()
@@ -278,6 +279,7 @@ def test_steering_to_fewer_evaluations_than_were_made_ends_the_painting_soon(net
     assert len(list(made)) == 1
 
 
+@pytest.mark.slow
 def test_style_targets_are_computed_once_for_many_photographs(network):
     cache = TargetCache()
 

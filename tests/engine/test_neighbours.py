@@ -209,6 +209,7 @@ class TestPaintings:
         assert left[2] > left[0] + 60
         assert right[0] > right[2] + 60
 
+    @pytest.mark.slow
     def test_areas_outside_all_regions_stay_like_the_photograph(self, builtin_network):
         regions = [Region(half(True), 0)]
         content = picture(144, 112, 1)
