@@ -18,6 +18,7 @@ RECIPE = "impasto_server.engine.recipe"
 # Modules that every folder may import; `v1` is the code generated from worker.proto.
 COMMON = (
     "impasto_server.given_files",
+    "impasto_server.identity",
     "impasto_server.logs",
     "impasto_server.mailbox",
     "impasto_server.shares",
