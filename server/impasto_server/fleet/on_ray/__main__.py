@@ -64,6 +64,8 @@ def _tell(descriptor: int, message: dict[str, Any]) -> None:
 
 def _in_a_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if any(line.startswith("Traceback ") for line in lines):
+        lines = lines[-1:]
     return f"{type(error).__name__}: {' '.join(lines[:3])[:500]}" if lines else type(error).__name__
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -17,6 +17,7 @@ from impasto_server.fleet.on_ray.actor import WorkerActor, version
 
 _CONCURRENT_CALLS = 1000
 """Maximum calls of one actor at a time. Each gateway, and each that was killed, waits in a few."""
+_LEAVE_SECONDS = 2.0
 
 
 class WrongVersion(Exception):
@@ -63,7 +64,6 @@ class Cluster:
         else:
             ray.init(address=address, **common)
         self._is_client = address.startswith("ray://")
-        self._census = ray.remote(num_cpus=0)(take_census)
         self._worker = ray.remote(WorkerActor)
 
     @property
@@ -74,16 +74,16 @@ class Cluster:
     def leave(self) -> None:
         """Withdraws what was asked for, and disconnects."""
         with contextlib.suppress(Exception):
-            _request([])
+            if self._is_client:
+                ray.get(_as_task(_request).remote([]), timeout=_LEAVE_SECONDS)
+            else:
+                _request([])
         ray.shutdown()
 
     async def census(self) -> dict[str, Any]:
         """Returns `nodes`, the machines, and `actors`, the names of the actors of this namespace."""
-        if self._is_client:
-            # A client has no view of its own of the cluster.
-            found: dict[str, Any] = await self._census.remote()
-            return found
-        return await asyncio.to_thread(take_census)
+        found: dict[str, Any] = await self._on_cluster(take_census)
+        return found
 
     async def create(self, name: str, node: str, ask: Mapping[str, Any]) -> None:
         """Makes an actor, unless there is one of this name.
@@ -154,13 +154,23 @@ class Cluster:
         Args:
             bundles: resources by Ray's names, each for one worker.
         """
-        await asyncio.to_thread(_request, bundles)
+        await self._on_cluster(_request, bundles)
+
+    async def _on_cluster(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Does something that needs a view of the cluster, which a client of Ray does not have itself."""
+        if self._is_client:
+            return await _as_task(work).remote(*arguments)
+        return await asyncio.to_thread(work, *arguments)
 
     async def _actor(self, name: str) -> Any:
         try:
             return await asyncio.to_thread(ray.get_actor, name)
         except ValueError as error:
             raise _NoActor(f"there is no actor {name}") from error
+
+
+def _as_task(work: Callable[..., Any]) -> Any:
+    return ray.remote(num_cpus=0)(work)
 
 
 def _request(bundles: Sequence[Mapping[str, float]]) -> None:
