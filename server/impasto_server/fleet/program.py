@@ -36,7 +36,7 @@ class Program(Protocol):
     """A worker's process.
 
     Attributes:
-        machine: name of the machine that it runs on; empty for this machine.
+        machine: name of the machine that it runs on.
         step: the step of its start that it reported last, in words.
     """
 

@@ -63,7 +63,7 @@ class WorkerLife:
     ) -> None:
         """
         Args:
-            name: names the device: gets the machine's name (empty for this machine) and torch's name.
+            name: names the device: gets the machine's name and torch's name.
             launcher: starts the process.
             timeout: seconds without an answer after which the worker is killed.
             turn_timeout: maximum duration of a turn in seconds, after which the worker is killed.
@@ -95,7 +95,7 @@ class WorkerLife:
 
     @property
     def machine(self) -> str:
-        """Name of the machine that the process runs on; empty for this machine, and while there is none."""
+        """Name of the machine that the process runs on; empty while there is no process."""
         return "" if self._program is None else self._program.machine
 
     async def live(self, device: str, arguments: Sequence[str]) -> Exit:

@@ -73,6 +73,7 @@ class WorkerProcess:
         key: str,
         name: Callable[[str, str], str] = lambda machine, device: device,
         launcher: Launcher,
+        machine: str = "",
         arguments: Sequence[str],
         changed: Callable[[], None],
         timeout: float,
@@ -82,8 +83,9 @@ class WorkerProcess:
         Args:
             device: "auto", or torch's name of a device.
             key: a unique name.
-            name: names the device: gets the machine's name (empty for this machine) and torch's name.
+            name: names the device: gets the machine's name and torch's name.
             launcher: starts the process.
+            machine: name of the machine on which it is expected to run; empty if that is not known.
             arguments: further arguments of `python -m impasto_server.worker`.
             changed: called when the worker becomes ready, stops answering, answers again, and dies.
             timeout: seconds without an answer to a ping after which the worker is killed and restarted. After
@@ -100,6 +102,7 @@ class WorkerProcess:
         self._name = name
         self._device = name("", device)
         self._launcher = launcher
+        self._machine = machine
         self._arguments = arguments
         self._changed = changed
         self._timeout = timeout
@@ -144,8 +147,10 @@ class WorkerProcess:
 
     @property
     def machine(self) -> str:
-        """Name of the machine that it runs on; empty for this machine, and while it is not known."""
-        return "" if self._life is None else self._life.machine
+        """Name of the machine that it runs on, last ran on, or is expected on; empty if there is none."""
+        if self._life is not None and self._life.machine:
+            self._machine = self._life.machine
+        return self._machine
 
     @property
     def network(self) -> pb.FeatureNetwork:

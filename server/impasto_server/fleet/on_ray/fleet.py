@@ -285,10 +285,15 @@ class RayFleet(Fleet):
                 free[node.id][resource] -= amount
             name = f"{_PREFIX}{secrets.token_hex(4)}"
             await self._broker.call("create", name=name, node=node.id, ask=dataclasses.asdict(ask))
-            self._adopt(name)
+            self._adopt(name, node.name)
 
-    def _adopt(self, name: str) -> None:
-        """Adds the worker of an actor."""
+    def _adopt(self, name: str, machine: str = "") -> None:
+        """Adds the worker of an actor.
+
+        Args:
+            name: of the actor.
+            machine: on which it is expected to be; empty if that is not known.
+        """
         launcher = RemoteLauncher(
             self._broker,
             name,
@@ -306,6 +311,7 @@ class RayFleet(Fleet):
             key=name,
             name=device_name,
             launcher=launcher,
+            machine=machine,
             arguments=self._arguments,
             changed=self._note_change,
             timeout=self._worker_timeout,
