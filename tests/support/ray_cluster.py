@@ -166,7 +166,9 @@ class RayCluster:
         environment: environment variables of all nodes, also for programs that connect to them.
     """
 
-    def __init__(self, folder: Path, id: str, subnet: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, id: str, subnet: str, environment: dict[str, str], *, head_apart: bool
+    ) -> None:
         self.id = id
         self.folder = folder
         self.environment = environment
@@ -174,6 +176,8 @@ class RayCluster:
         self._numbers = itertools.count(11)
         host = f"{subnet}.1" if subnet else "127.0.0.1"
         port, client_port, *rest = _free_ports(host, 6)
+        if head_apart:
+            host = f"{subnet}.{next(self._numbers)}"
         self.address = f"{host}:{port}"
         self.client_address = f"ray://{host}:{client_port}"
         self.nodes: dict[str, RayNode] = {}
@@ -183,6 +187,8 @@ class RayCluster:
         arguments += ["--node-name", "head"]
         arguments += itertools.chain.from_iterable(zip(names, map(str, rest), strict=False))
         self.head = RayNode(self, "head", host, arguments)
+        if head_apart:
+            self._separate(self.head)
 
     def add(self, name: str, *, cpus: int = 1) -> RayNode:
         """Starts a node, and waits until it is part of the cluster."""
@@ -198,16 +204,33 @@ class RayCluster:
         arguments += ["--num-cpus", str(cpus), "--num-gpus", "0"]
         node = self.nodes[name] = RayNode(self, name, host, arguments)
         if self._subnet:
-            node.namespace = f"{self.id}-{number}"
-            link = self.link(node)
-            _ip("netns", "add", node.namespace)
-            _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", node.namespace)
-            _ip("link", "set", link, "master", self.id, "up")
-            _ip("-n", node.namespace, "addr", "add", f"{host}/24", "dev", "eth0")
-            _ip("-n", node.namespace, "link", "set", "eth0", "up")
-            _ip("-n", node.namespace, "link", "set", "lo", "up")
+            self._separate(node)
         node.begin()
         return node
+
+    def forget_actors(self) -> None:
+        """Removes all actors, with what they have started."""
+        program = (
+            "import ray\n"
+            f"ray.init({self.address!r}, log_to_driver=False, logging_level='ERROR', namespace='tests')\n"
+            "for actor in ray.util.list_named_actors(all_namespaces=True):\n"
+            "    ray.kill(ray.get_actor(**actor), no_restart=True)\n"
+        )
+        environment = {**os.environ, **self.environment}
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE, env=environment)
+        until(self.worker_pids, lambda pids: not pids)
+
+    def _separate(self, node: RayNode) -> None:
+        """Makes a node's network namespace."""
+        number = node.address.rpartition(".")[2]
+        node.namespace = f"{self.id}-{number}"
+        link = self.link(node)
+        _ip("netns", "add", node.namespace)
+        _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", node.namespace)
+        _ip("link", "set", link, "master", self.id, "up")
+        _ip("-n", node.namespace, "addr", "add", f"{node.address}/24", "dev", "eth0")
+        _ip("-n", node.namespace, "link", "set", "eth0", "up")
+        _ip("-n", node.namespace, "link", "set", "lo", "up")
 
     def link(self, node: RayNode) -> str:
         """Name of the node's network link on this machine."""
@@ -227,9 +250,9 @@ class RayCluster:
 
     def end(self) -> None:
         """Kills everything, and removes files and network."""
-        for node in [*self.nodes.values(), self.head]:
+        for node in reversed(self.all_nodes()):
             node.end()
-        for node in self.nodes.values():
+        for node in self.all_nodes():
             if node.namespace:
                 with contextlib.suppress(subprocess.CalledProcessError):
                     _ip("link", "del", self.link(node))
@@ -242,7 +265,7 @@ class RayCluster:
 
 @contextlib.contextmanager
 def ray_cluster(
-    *names: str, cpus: int = 1, namespaces: bool = True, **environment: str
+    *names: str, cpus: int = 1, namespaces: bool = True, head_apart: bool = False, **environment: str
 ) -> Iterator[RayCluster]:
     """Starts a cluster, and ends it with everything that it has started.
 
@@ -250,6 +273,8 @@ def ray_cluster(
         names: of the nodes.
         cpus: number of cores of each node, as Ray counts them.
         namespaces: whether each node gets a network namespace of its own, if that is possible.
+        head_apart: whether the head gets one, too. Then a gateway on this machine can only connect by
+            `client_address`.
         environment: environment variables of all nodes.
     """
     id = f"ir{secrets.token_hex(3)}"
@@ -262,7 +287,13 @@ def ray_cluster(
     folder = Path(tempfile.mkdtemp(prefix="ir-", dir="/tmp"))
     # Without a token of its own, Ray takes the one in the home folder, if there is one by now.
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    cluster = RayCluster(folder, id, subnet, {"OMP_NUM_THREADS": "1", **_LIGHT, **token, **environment})
+    cluster = RayCluster(
+        folder,
+        id,
+        subnet,
+        {"OMP_NUM_THREADS": "1", **_LIGHT, **token, **environment},
+        head_apart=head_apart and bool(subnet),
+    )
     try:
         cluster.head.start()
         nodes = [cluster.begin(name, cpus=cpus) for name in names]
