@@ -131,6 +131,133 @@ class Watch(threading.Thread):
         return self.last
 
 
-def node_with(cluster: RayCluster, server: Gateway, name: str) -> str:
+def node_of(server: Gateway, name: str) -> str:
     """Name of the machine on which a job is painted."""
     return job_of(server, name).device.partition("/")[0]
+
+
+@pytest.mark.slow
+def test_a_job_moves_to_another_machine_within_15_seconds_when_its_machine_dies(
+    cluster: RayCluster, serve: Callable[..., Gateway]
+) -> None:
+    server = serve(*MOCK, *TWO)
+    server.ready(2)
+    names = [create(server, LONG) for _ in range(2)]
+    for name in names:
+        painted(server, name, 20)
+    dying = cluster.nodes[node_of(server, names[0])]
+    watches = [Watch(server, name) for name in names]
+    time.sleep(1)
+    killed = time.monotonic()
+    dying.kill()
+    assert max(watch.seconds_until_progress(killed) for watch in watches) < 15
+    assert {node_of(server, name) for name in names} == set(cluster.nodes) - {dying.name}
+    dying.start()
+    server.ready(2)
+    cancel(server, *names)
+    assert [watch.ended().state for watch in watches] == [pb.JOB_STATE_CANCELLED] * 2
+    evaluations = [number for watch in watches for _, number in watch.times]
+    assert max(evaluations) > 20
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_started_again_and_its_job_goes_on(
+    cluster: RayCluster, serve: Callable[..., Gateway]
+) -> None:
+    server = serve(*MOCK, *TWO)
+    server.ready(2)
+    name = create(server, LONG)
+    painted(server, name, 20)
+    watch = Watch(server, name)
+    for _ in range(2):
+        (worker,) = cluster.nodes[node_of(server, name)].worker_pids()
+        killed = time.monotonic()
+        os.kill(worker, signal.SIGKILL)
+        assert watch.seconds_until_progress(killed) < 15
+    cancel(server, name)
+    assert watch.ended().state == pb.JOB_STATE_CANCELLED
+
+
+@pytest.mark.slow
+def test_an_actor_that_is_killed_is_started_again_and_its_job_goes_on(
+    cluster: RayCluster, serve: Callable[..., Gateway]
+) -> None:
+    server = serve(*MOCK, *TWO)
+    server.ready(2)
+    name = create(server, LONG)
+    painted(server, name, 20)
+    watch = Watch(server, name)
+    # More often than the times that a job may kill its worker.
+    for _ in range(4):
+        server.ready(2)
+        (actor,) = cluster.nodes[node_of(server, name)].actor_pids()
+        killed = time.monotonic()
+        os.kill(actor, signal.SIGKILL)
+        assert watch.seconds_until_progress(killed) < 15
+    cancel(server, name)
+    assert watch.ended().state == pb.JOB_STATE_CANCELLED
+
+
+@pytest.mark.slow
+def test_jobs_go_on_when_the_broker_dies(cluster: RayCluster, serve: Callable[..., Gateway]) -> None:
+    server = serve(*MOCK, *TWO)
+    server.ready(2)
+    name = create(server, LONG)
+    painted(server, name)
+    workers = cluster.worker_pids()
+    watch = Watch(server, name)
+    for attempt in (2, 3):
+        broker = server.broker_pid()
+        killed = time.monotonic()
+        os.kill(broker, signal.SIGKILL)
+        assert watch.seconds_until_progress(killed) < 1
+        until(lambda: server.log.count("connected to a cluster"), lambda count, least=attempt: count == least)
+    # The new broker does its work: the machine's worker is started again.
+    (worker,) = cluster.nodes[node_of(server, name)].worker_pids()
+    assert workers == cluster.worker_pids()
+    killed = time.monotonic()
+    os.kill(worker, signal.SIGKILL)
+    assert watch.seconds_until_progress(killed) < 15
+    server.ready(2)
+    cancel(server, name)
+    assert watch.ended().state == pb.JOB_STATE_CANCELLED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gracefully", [False, True], ids=["killed", "ended in good order"])
+def test_a_new_gateway_takes_up_the_workers_of_the_last(
+    cluster: RayCluster, serve: Callable[..., Gateway], gracefully: bool
+) -> None:
+    server = serve(*MOCK, *TWO)
+    server.ready(2)
+    name = create(server, LONG)
+    painted(server, name, 50)
+    workers = cluster.worker_pids()
+    if gracefully:
+        assert server.end() == 0
+    else:
+        server.kill()
+    time.sleep(1)
+    assert cluster.worker_pids() == workers
+    server.start()
+    server.ready(2)
+    assert cluster.worker_pids() == workers
+    assert server.log.count("worker taken up") == 2
+    # Checkpoints are made every 100 ms, and an evaluation takes 20 ms.
+    first = painted(server, name).progress.evaluation
+    assert first > 30, first
+    cancel(server, name)
+
+
+@pytest.mark.slow
+def test_a_gateway_with_another_data_folder_does_not_see_the_workers_of_others(
+    cluster: RayCluster, serve: Callable[..., Gateway]
+) -> None:
+    first = serve(*MOCK, "--ray-worker", "cpu=1")
+    first.ready(1)
+    second = serve(*MOCK, "--ray-worker", "cpu=1")
+    second.ready(1)
+    machines = [device.machine for server in (first, second) for device in server.info().devices]
+    assert sorted(machines) == ["n1", "n2"]
+    job = final(second, create(second, 3))
+    assert job.state == pb.JOB_STATE_SUCCEEDED
