@@ -76,6 +76,8 @@ class RayNode:
         within = ["ip", "netns", "exec", self.namespace] if self.namespace else []
         folder = self._cluster.folder / self.name
         folder.mkdir(exist_ok=True)
+        # A head that was killed would count as running, because other nodes of this machine belong to it.
+        (folder / "ray_current_cluster").unlink(missing_ok=True)
         with folder.with_suffix(".log").open("ab") as log:
             self._keeper = subprocess.Popen(
                 [
