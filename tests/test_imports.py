@@ -15,7 +15,7 @@ SERVER = ROOT / "server" / "impasto_server"
 CLIENT = ROOT / "client" / "impasto"
 
 RECIPE = "impasto_server.engine.recipe"
-# Modules that every folder may import; `v1` is the code generated from worker.proto.
+# Modules that every folder may import; `v1` is the code generated from the private protocols.
 COMMON = (
     "impasto_server.given_files",
     "impasto_server.identity",
