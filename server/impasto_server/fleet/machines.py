@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+DEVICE_STATES = ("ready", "starting", "silent", "leaving")
+"""The states of a device; see `DeviceLoad`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceLoad:
