@@ -7,9 +7,9 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 import grpc.aio
@@ -35,7 +35,7 @@ Context = grpc.aio.ServicerContext
 class Machines(Protocol):
     """The part of a fleet that an administrator sees and changes; see `Fleet`."""
 
-    def machines(self) -> Coroutine[Any, Any, Sequence[Machine]]: ...
+    async def machines(self) -> Sequence[Machine]: ...
 
     def wanted_workers(self) -> tuple[int, int, int]: ...
 
@@ -94,9 +94,9 @@ class Admin(admin_pb2_grpc.AdminServiceServicer):
 
 class _NoSuchMachine(Exception):
     def __init__(self, machine: str, names: Sequence[str]) -> None:
-        shown = list(names[:_SHOWN_NAMES]) + [f"{len(names) - _SHOWN_NAMES} more"] * (
-            len(names) > _SHOWN_NAMES
-        )
+        shown = list(names[:_SHOWN_NAMES])
+        if len(names) > _SHOWN_NAMES:
+            shown.append(f"and {len(names) - _SHOWN_NAMES} more")
         known = f"the machines are {', '.join(shown)}" if names else "there are no machines yet"
         super().__init__(f"there is no machine {machine!r}; {known}")
 

@@ -28,8 +28,8 @@ _FLEET_SECONDS = 1.0
 class Metrics:
     """The metrics of one server, in a registry of their own.
 
-    Only device time has the tenant as a label, and only devices have the machine: with further labels the number
-    of series would multiply.
+    Only device time has the tenant as a label, and only devices have the machine: with further labels the
+    number of series would multiply.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Metrics:
         self._restarts.set_function(count)
 
     def fleet(self, fleet: Machines) -> None:
-        """Sets the fleet whose machines and devices are counted when metrics are read. Call it in the event loop."""
+        """Sets the fleet whose devices are counted when metrics are read. Called in the fleet's event loop."""
         self.registry.register(_FleetCollector(fleet, asyncio.get_running_loop()))
 
     def job_ended(self, state: str, reason: str) -> None:
@@ -147,6 +147,7 @@ class _FleetCollector(Collector):
         self._fleet = fleet
         self._loop = loop
         self._machines: Sequence[Machine] = ()
+        self._wanted = 0
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         self._read()
@@ -167,12 +168,15 @@ class _FleetCollector(Collector):
         yield GaugeMetricFamily(
             "impasto_workers_wanted",
             "Workers that the running and waiting jobs want",
-            value=self._fleet.wanted_workers()[1],
+            value=self._wanted,
         )
+
+    async def _ask(self) -> tuple[Sequence[Machine], int]:
+        return await self._fleet.machines(), self._fleet.wanted_workers()[1]
 
     def _read(self) -> None:
         """Asks the fleet, in its event loop. If it does not answer soon, the last answer stays."""
-        asked = self._fleet.machines()
+        asked = self._ask()
         try:
             answer = asyncio.run_coroutine_threadsafe(asked, self._loop)
         except RuntimeError:
@@ -180,7 +184,7 @@ class _FleetCollector(Collector):
             asked.close()
             return
         try:
-            self._machines = answer.result(_FLEET_SECONDS)
+            self._machines, self._wanted = answer.result(_FLEET_SECONDS)
         except concurrent.futures.TimeoutError:
             answer.cancel()
         except Exception as error:
