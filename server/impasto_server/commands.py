@@ -54,11 +54,7 @@ tokens_app = typer.Typer(
     cls=PlainGroup, help="Make, list and remove the callers' tokens.", no_args_is_help=True
 )
 app.add_typer(tokens_app, name="token")
-fleet_app = typer.Typer(
-    cls=PlainGroup,
-    help="List the machines of a running server, and take them out of use.",
-    invoke_without_command=True,
-)
+fleet_app = typer.Typer(cls=PlainGroup, invoke_without_command=True)
 app.add_typer(fleet_app, name="fleet")
 
 
@@ -372,7 +368,8 @@ def list_machines(
     The table shows every device with its state, its jobs and its memory. The server must run on this machine.
     """
     if context.invoked_subcommand is not None:
-        if as_json or data_dir is not None:
+        given = [name for name in context.params if _is_given(context, name)]
+        if given:
             command = f"impasto-server fleet {context.invoked_subcommand}"
             _exit_with(ValueError(f"give options after `{command}`; `{command} --help` lists them"))
         return
@@ -381,6 +378,12 @@ def list_machines(
 
         machines = admin.machines()
         typer.echo(json.dumps(as_data(machines)) if as_json else table(machines))
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter is given on the command line, not in the environment or by default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 @fleet_app.command("drain", cls=PlainCommand)

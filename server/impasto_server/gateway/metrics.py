@@ -80,7 +80,7 @@ class Metrics:
         self._restarts.set_function(count)
 
     def fleet(self, fleet: Machines) -> None:
-        """Sets the fleet whose devices are counted when metrics are read. Called in the fleet's event loop."""
+        """Sets the fleet whose devices are counted when metrics are read. Called in its event loop."""
         self.registry.register(_FleetCollector(fleet, asyncio.get_running_loop()))
 
     def job_ended(self, state: str, reason: str) -> None:
