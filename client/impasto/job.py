@@ -222,7 +222,7 @@ class Device:
         resident_jobs: number of jobs in its memory.
         restarts: number of restarts of its worker.
         memory_bytes: memory for jobs, in bytes; None until it is ready.
-        machine: name of the machine that has it; can be empty if the server has only one.
+        machine: name of the machine that has it; can be empty until it is ready.
     """
 
     name: str

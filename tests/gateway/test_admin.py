@@ -252,6 +252,9 @@ def test_a_drained_server_paints_no_jobs_until_it_is_used_again(tmp_path: Path) 
         assert run("undrain", name, "--data-dir", tmp_path).returncode == 0
         *_, last = server.stub.WatchJob(pb.WatchJobRequest(name=job.name), timeout=PATIENCE)
         assert last.job.state == pb.JOB_STATE_SUCCEEDED
+        starts = re.findall(r"job started.* job=(\S+) device=(\S+) evaluation=(\d+)", server.log)
+        assert [start[:2] for start in starts] == [(job.name, device.name)] * 2
+        assert int(starts[1][2]) > 0
 
         server.process.kill()
         server.process.wait(PATIENCE)

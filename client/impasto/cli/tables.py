@@ -27,7 +27,7 @@ def server_table(info: ServerInfo) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     table.add_row("version", escaped(info.version))
-    several_machines = len({device.machine for device in info.devices}) > 1
+    several_machines = len({device.machine for device in info.devices if device.machine}) > 1
     for device in info.devices:
         precision = f", {device.auto_precision}" if device.auto_precision else ""
         memory = f", {device.memory_bytes / 2**30:,.1f} GiB for jobs" if device.memory_bytes else ""

@@ -43,8 +43,8 @@ class Machine:
     Attributes:
         name: unique in the fleet; the name of the host if the fleet has only this machine.
         address: IP address; empty for this machine.
-        state: "ready", "joining" (no worker is ready on it yet), "draining" (its jobs move to other machines)
-            or "drained" (it has no jobs and gets none).
+        state: "ready", "joining" (no worker is ready on it yet), "unused" (it needs no worker now),
+            "draining" (its jobs move to other machines) or "drained" (it has no jobs and gets none).
         devices: its devices, each with one worker.
         resources: amounts of Ray's resources, by name; empty if the fleet does not run on Ray.
     """
