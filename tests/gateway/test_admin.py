@@ -67,6 +67,14 @@ def test_the_table_shows_every_machine_and_device(fleet: FakeFleet, tmp_path: Pa
     assert run(IMPASTO_DATA_DIR=str(tmp_path)).stdout == TABLE
 
 
+def test_without_machines_there_is_no_table(fleet: FakeFleet, tmp_path: Path) -> None:
+    fleet.by_name.clear()
+    assert run("--data-dir", tmp_path).stdout.startswith("There are no machines yet.\n\n2 workers now")
+    assert refused(run("drain", "x", "--data-dir", tmp_path)) == (
+        "impasto-server: there is no machine 'x'; there are no machines yet"
+    )
+
+
 def test_the_json_has_every_field(fleet: FakeFleet, tmp_path: Path) -> None:
     data = json.loads(run("--data-dir", tmp_path, "--json").stdout)
     assert [machine["name"] for machine in data["machines"]] == ["render1", "render2", "render3"]

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import grpc
 import grpc.aio
@@ -29,7 +29,9 @@ _MAX_PARENT_PATH = 60
 _SHOWN_NAMES = 20
 
 T = TypeVar("T")
-Context = grpc.aio.ServicerContext
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Machines(Protocol):
@@ -56,18 +58,18 @@ class Admin(admin_pb2_grpc.AdminServiceServicer):
         self._fleet = fleet
         self._waiting_jobs = waiting_jobs
 
-    async def ListMachines(  # type: ignore[override]
+    async def ListMachines(
         self, request: admin_pb2.ListMachinesRequest, context: Context
     ) -> admin_pb2.ListMachinesResponse:
         return await _answered(context, self._list)
 
-    async def DrainMachine(  # type: ignore[override]
+    async def DrainMachine(
         self, request: admin_pb2.DrainMachineRequest, context: Context
     ) -> admin_pb2.DrainMachineResponse:
         await _answered(context, lambda: self._change(self._fleet.drain, request.machine))
         return admin_pb2.DrainMachineResponse()
 
-    async def UndrainMachine(  # type: ignore[override]
+    async def UndrainMachine(
         self, request: admin_pb2.UndrainMachineRequest, context: Context
     ) -> admin_pb2.UndrainMachineResponse:
         await _answered(context, lambda: self._change(self._fleet.undrain, request.machine))

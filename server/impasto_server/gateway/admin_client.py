@@ -78,7 +78,8 @@ class AdminClient:
 
         Args:
             machine: its name.
-            tell: called with the number of jobs on the machine, at first and whenever it has changed.
+            tell: called with the number of jobs on the machine, at first and whenever it has changed, but not
+                with 0.
 
         Raises:
             AdminError: somebody takes the machine into use again, or the server did not answer.
@@ -87,7 +88,8 @@ class AdminClient:
         while (found := find(self.machines(), machine)) is not None and found.state != "drained":
             if found.state != "draining":
                 raise AdminError(f"{machine} has been taken into use again")
-            if (jobs := jobs_on(found)) != told:
+            # Without jobs, the machine's workers are still being given back.
+            if (jobs := jobs_on(found)) not in (0, told):
                 tell(jobs)
                 told = jobs
             time.sleep(_POLL_SECONDS)
@@ -167,6 +169,8 @@ def _names(machines: Sequence[admin_pb2.Machine]) -> str:
 
 def table(answer: admin_pb2.ListMachinesResponse) -> str:
     """Returns the machines and their devices as a table, with a summary below it."""
+    if not answer.machines:
+        return "\n".join(["There are no machines yet.", "", _summary(answer)])
     rows = [("machine", "address", "device", "state", "jobs", "memory", "restarts", "description")]
     for machine in answer.machines:
         start = (machine.name, machine.address or "this machine")
