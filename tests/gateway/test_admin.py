@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -51,6 +52,13 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     return line
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder with a short path, as data folders have: those of pytest are too long for sockets."""
+    with tempfile.TemporaryDirectory(prefix="h") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -206,13 +214,28 @@ def test_a_server_removes_its_file_but_not_that_of_its_successor(tmp_path: Path)
     assert (tmp_path / ADMIN_FILE).read_text() == "another server's"
 
 
-def test_the_folder_for_temporary_files_can_have_a_long_path(
+def test_the_socket_is_in_the_data_folder(fleet: FakeFleet, tmp_path: Path) -> None:
+    """Where other programs see it, even if systemd hides the server's folder for temporary files."""
+    assert tmp_path in Path(json.loads((tmp_path / ADMIN_FILE).read_text())["socket"]).parents
+
+
+@pytest.mark.parametrize("name", ["a b", "ä", "100%20", "a?b#c"])
+def test_the_data_folder_can_have_any_name(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    with serving(FakeFleet(), folder), AdminClient(folder) as client:
+        assert len(client.machines().machines) == 3
+
+
+def test_the_data_folder_and_the_folder_for_temporary_files_can_have_long_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = tmp_path / ("x" * 100)
     long.mkdir()
+    with serving(FakeFleet(), long), AdminClient(long) as client:
+        assert len(client.machines().machines) == 3
     monkeypatch.setattr("tempfile.tempdir", str(long))
-    with serving(FakeFleet(), tmp_path), AdminClient(tmp_path) as client:
+    with serving(FakeFleet(), long), AdminClient(long) as client:
         assert len(client.machines().machines) == 3
 
 

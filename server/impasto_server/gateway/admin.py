@@ -23,8 +23,11 @@ _log = logging.getLogger(__name__)
 ADMIN_FILE = "admin.json"
 """File in the data folder that says where the running server listens for its administrator."""
 
+_SOCKET = "admin.sock"
 # sun_path has 108 bytes; the names of the temporary folder and of the socket need 40 of them.
 _MAX_PARENT_PATH = 60
+# gRPC reads addresses as URIs, in which these characters have a meaning.
+_NOT_IN_ADDRESSES = "%?#"
 
 _SHOWN_NAMES = 20
 
@@ -156,16 +159,37 @@ class AdminServer:
 
     async def start(self) -> None:
         """Begins to serve. If that is impossible, logs why: callers can be served nevertheless."""
-        parent = None if len(os.fsencode(tempfile.gettempdir())) <= _MAX_PARENT_PATH else "/tmp"
         try:
-            self._folder = TemporaryFolder("impasto-admin-", parent)
-            socket = self._folder.path / "admin.sock"
-            self._server.add_insecure_port(f"unix:{socket}")
+            self._folder = self._listen()
             await self._server.start()
-            self._told = json.dumps({"socket": str(socket)})
+            self._told = json.dumps({"socket": str(self._folder.path / _SOCKET)})
             _write(self._file, self._told)
         except (OSError, RuntimeError) as error:
             _log.error("administrator's commands cannot be served error=%r", str(error))
+
+    def _listen(self) -> TemporaryFolder:
+        """Binds the socket in a new folder that only this user can enter, and returns the folder.
+
+        Raises:
+            OSError: the folder cannot be made.
+            RuntimeError: the socket cannot be bound.
+        """
+        # With systemd's PrivateTmp, other processes do not see this server's folder for temporary files. But
+        # the path of the data folder can be too long or unfit, and its file system need not have sockets.
+        parents = [str(self._file.parent.absolute()), tempfile.gettempdir()]
+        for parent in filter(_is_fit, parents):
+            with contextlib.suppress(OSError, RuntimeError):
+                return self._listen_in(parent)
+        return self._listen_in("/tmp")
+
+    def _listen_in(self, parent: str) -> TemporaryFolder:
+        folder = TemporaryFolder("impasto-admin-", parent)
+        try:
+            self._server.add_insecure_port(f"unix:{folder.path / _SOCKET}")
+        except RuntimeError:
+            folder.remove()
+            raise
+        return folder
 
     async def stop(self) -> None:
         """Ends all calls and removes the file, unless another server has replaced it."""
@@ -175,6 +199,11 @@ class AdminServer:
                 self._file.unlink()
         if self._folder is not None:
             self._folder.remove()
+
+
+def _is_fit(parent: str) -> bool:
+    """Whether gRPC can name a socket in a folder of this folder."""
+    return len(os.fsencode(parent)) <= _MAX_PARENT_PATH and not set(parent) & set(_NOT_IN_ADDRESSES)
 
 
 def _write(file: Path, text: str) -> None:
