@@ -61,6 +61,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "mock": (
         "impasto_server.mock",
         "impasto_server.worker.__main__",
+        "impasto_server.worker.answering",
         "impasto_server.worker.handover",
         "impasto_server.worker.heartbeat",
         "impasto_server.worker.previews",

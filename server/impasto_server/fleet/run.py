@@ -242,9 +242,6 @@ class Run:
 
     async def _on_started(self, started: worker_pb2.Started, told: pb.Recipe) -> None:
         job = self.job
-        _log.info(
-            "job runs job=%s device=%s from_evaluation=%d", job.name, self.worker.device, started.evaluation
-        )
         self.started = True
         self._evaluations = started.evaluation
         if started.evaluation and job.progress is not None:

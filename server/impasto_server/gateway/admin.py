@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import grpc
 import grpc.aio
 
+from impasto_server.fleet.fleet import Refused
 from impasto_server.fleet.machines import Machine
 from impasto_server.temporary import TemporaryFolder
 from impasto_server.v1 import admin_pb2, admin_pb2_grpc
@@ -112,6 +113,8 @@ async def _answered(context: Context, answer: Callable[[], Awaitable[T]]) -> T:
         return await answer()
     except _NoSuchMachine as error:
         code, message = grpc.StatusCode.NOT_FOUND, str(error)
+    except Refused as error:
+        code, message = grpc.StatusCode.FAILED_PRECONDITION, str(error)
     except Exception:
         _log.exception("administrator's call failed")
         code, message = grpc.StatusCode.INTERNAL, "the server failed to answer; its log says why"
