@@ -118,6 +118,8 @@ class RayFleet(Fleet):
         self._unwanted: set[str] = set()
         self._to_remove: set[str] = set()
         self._was_ready = False
+        # SHA-256 of the weights with which the fleet paints, once they are known.
+        self._network: str | None = None
         self._pause = _LOST_SECONDS
         self._make_after = 0.0
 
@@ -396,9 +398,27 @@ class RayFleet(Fleet):
         self._pause = min(2 * self._pause, _MAX_LOST_SECONDS)
 
     def _note_change(self) -> None:
+        for worker in [worker for worker in self._workers if worker.info is not None]:
+            self._check_network(worker)
         if self.ready_workers:
             self._was_ready, self._pause = True, _LOST_SECONDS
         super()._note_change()
+
+    def _check_network(self, worker: WorkerProcess) -> None:
+        """Refuses a worker with other weights than the first: a picture must not depend on its machine."""
+        network = worker.network
+        if self._network is None:
+            self._network = network.sha256
+        elif network.sha256 != self._network:
+            _log.error(
+                "worker has other weights than the fleet machine=%s weights=%s remedy=%r",
+                worker.machine,
+                network.weights,
+                "give --weights builtin, or put the same weights on every machine",
+            )
+            self._remove(worker)
+            self._pause = _MAX_LOST_SECONDS
+            self._wait_before_making()
 
 
 def _identity(folder: Path) -> Identity:
