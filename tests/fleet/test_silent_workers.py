@@ -343,7 +343,7 @@ def test_a_worker_that_is_stopped_while_it_starts_is_replaced_and_no_job_is_blam
     run(check())
     (killed,) = [record for record in caplog.records if "worker killed" in record.message]
     assert f"no sign of life for 6 s while it started, at {step}" in killed.message
-    assert killed.message.endswith("job=")
+    assert "job=" not in killed.message, "no job is blamed"
 
 
 @pytest.mark.slow

@@ -33,6 +33,9 @@ ELSEWHERE = {
 """Documents whose commands another test runs."""
 
 _INSTALLING = ".ci/run and .ci/packages.py install as the documents say"
+_ADMINISTERING = "tests/gateway/test_admin.py and tests/system/test_draining.py do this"
+_ON_RAY = "tests/system/test_two_nodes.py runs the two commands, in a network of their own"
+_MACHINES = "it needs three machines; tests/fleet has such clusters on one machine"
 LEFT_OUT = {
     "python3 -m venv .venv && .venv/bin/pip install -e . -e './server[torch]' && .venv/bin/impasto demo": (
         _INSTALLING
@@ -41,6 +44,17 @@ LEFT_OUT = {
     "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' -e './server[torch]'": _INSTALLING,
     "pip install . './server[torch]'": _INSTALLING,
     "pip install . ./server": _INSTALLING,
+    "pip install 'impasto-server[torch,ray]'": _INSTALLING,
+    "impasto-server fleet": _ADMINISTERING,
+    "impasto-server fleet drain MACHINE --wait": _ADMINISTERING,
+    "impasto-server fleet undrain MACHINE": _ADMINISTERING,
+    "ray start --head --num-cpus 1 --node-name one &&"
+    " ray start --address 127.0.0.1:6379 --num-cpus 1 --node-name two": _ON_RAY,
+    "impasto-server serve --ray auto --ray-min-workers 2 & until impasto-server health; do sleep 1; done;"
+    " impasto demo --server 127.0.0.1:50051 --effort draft": _ON_RAY,
+    "ray start --head --num-cpus 0": _MACHINES,
+    "ray start --address FIRST_MACHINE:6379": _MACHINES,
+    "impasto-server serve --ray auto --ray-worker gpu=1": _MACHINES,
     "source .venv/bin/activate": "the tests run in an environment already",
     "pre-commit install": "it would change the hooks of this checkout; .ci/run runs the hooks",
     "PYTHONPATH=tests python -m judging.picture_set FOLDER ../shared/images": "it needs package servers",

@@ -15,6 +15,10 @@ from impasto_server.fleet.worker_process import WorkerProcess
 _log = logging.getLogger(__name__)
 
 
+class Refused(Exception):
+    """The fleet cannot do what the administrator wants. The message says why."""
+
+
 class Fleet(abc.ABC):
     """The workers, one for each device.
 
@@ -106,6 +110,7 @@ class Fleet(abc.ABC):
 
         Raises:
             KeyError: there is no such machine; its argument is the list of the names that there are.
+            Refused: it cannot be used again.
         """
         self._check_name(machine)
         _log.info("machine is used again machine=%s", machine)

@@ -208,4 +208,5 @@ class LocalProcess:
 
     async def _watch_start(self) -> None:
         self._fault = f"killed after {await self._files.start.until_hung()}"
+        _log.error("worker killed pid=%d how=%r", self.pid, self._fault)
         self.kill()

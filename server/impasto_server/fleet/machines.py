@@ -1,24 +1,29 @@
-"""Machines and their devices as an administrator sees them."""
+"""The machines of a fleet, as an administrator sees them."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+DEVICE_STATES = ("ready", "starting", "silent", "leaving")
+"""The states of a device; see `DeviceLoad`."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class DeviceLoad:
-    """A device and its worker.
+    """A device, its worker, and the jobs on it.
 
     Attributes:
         key: unique name of the worker.
-        name: of the device: "cpu" or "cuda:0"; "MACHINE/cuda:0" in a fleet of several machines.
-        state: "ready", "starting", "silent" (it does not answer) or "leaving" (its jobs move to others).
+        name: of the device: "cpu" or "cuda:0"; in a fleet of several machines with the machine's name before
+            it ("render1/cuda:0").
+        state: "ready", "starting", "silent" (the worker does not answer) or "leaving" (its jobs move to other
+            devices).
         jobs: number of jobs on it.
-        places: maximum number of jobs.
-        memory_bytes: memory that jobs can use; 0 while the worker is not ready.
+        places: maximum number of jobs on it.
+        memory_bytes: memory that jobs can use, in bytes; 0 if it is not known yet.
         restarts: number of restarts of the worker.
-        description: of the device, in words; empty while the worker is not ready.
+        description: such as "NVIDIA H100"; empty if it is not known yet.
     """
 
     key: str
@@ -31,17 +36,17 @@ class DeviceLoad:
     description: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A machine of the fleet.
+    """A machine and its devices.
 
     Attributes:
-        name: unique.
-        address: its IP address; empty for the gateway's machine.
-        state: "ready", "joining" (no worker is ready on it), "draining" (its jobs move to others) or
-        "drained".
-        devices: those for which there is a worker.
-        resources: what Ray says that it has, by Ray's name; empty without Ray.
+        name: unique in the fleet; the name of the host if the fleet has only this machine.
+        address: IP address; empty for this machine.
+        state: "ready", "joining" (no worker is ready on it yet), "unused" (it needs no worker now),
+            "draining" (its jobs move to other machines) or "drained" (it has no jobs and gets none).
+        devices: its devices, each with one worker.
+        resources: amounts of Ray's resources, by name; empty if the fleet does not run on Ray.
     """
 
     name: str

@@ -242,15 +242,15 @@ class Run:
 
     async def _on_started(self, started: worker_pb2.Started, told: pb.Recipe) -> None:
         job = self.job
-        _log.info(
-            "job runs job=%s device=%s from_evaluation=%d", job.name, self.worker.device, started.evaluation
-        )
         self.started = True
         self._evaluations = started.evaluation
         if started.evaluation and job.progress is not None:
             self._device_seconds = seconds(job.progress.device_time)
         if not job.record.job.HasField("start_time"):
             self._observer.queue_waited(asyncio.get_running_loop().time() - job.queued_at)
+        _log.info(
+            "job started job=%s device=%s evaluation=%d", job.name, self.worker.device, started.evaluation
+        )
         await job.started(started, self.worker.network, self.worker.device, told)
         # Changes from before the worker knew the job.
         if self.leaving:

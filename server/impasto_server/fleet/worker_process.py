@@ -196,7 +196,10 @@ class WorkerProcess:
                 request = worker_pb2.GetWorkerInfoRequest()
                 info = await life.ask(life.stub.GetWorkerInfo, request, _INFO_SECONDS)
             device.MergeFrom(info.device)
-            device.state = pb.DEVICE_STATE_READY if self.ready else pb.DEVICE_STATE_STARTING
+            if self.leaving:
+                device.state = pb.DEVICE_STATE_DRAINING
+            else:
+                device.state = pb.DEVICE_STATE_READY if self.ready else pb.DEVICE_STATE_STARTING
         device.name, device.machine, device.restarts = self.device, self.machine, self.restarts
         return device
 

@@ -28,6 +28,7 @@ from impasto_server.fleet.placer import Placer
 from impasto_server.fleet.program import WORKER_MODULE
 from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.access import Access
+from impasto_server.gateway.admin import Admin, AdminServer
 from impasto_server.gateway.connections import raise_descriptor_limit, server_options
 from impasto_server.gateway.hardware import check_devices
 from impasto_server.gateway.housekeeping import keep_sweeping
@@ -100,6 +101,8 @@ async def _serve(
     )
     metrics.job_states(registry.in_state, ("queued", "running", "paused"))
     metrics.worker_restarts(lambda: fleet.restarts)
+    metrics.fleet(fleet)
+    admin = AdminServer(Admin(fleet, lambda: sum(job.waiting for job in registry)), settings.data_folder)
     styles = StyleLibrary(settings.styles_dir, intake)
     service = StyleTransfer(settings, fleet, registry, access, metrics, styles, intake)
     style_transfer_pb2_grpc.add_StyleTransferServicer_to_server(service, server)
@@ -118,6 +121,8 @@ async def _serve(
         keep_sweeping(registry.store, max_age=settings.keep_results_for, max_bytes=settings.keep_bytes)
     )
     await server.start()
+    if not settings.keeps_nothing:
+        await admin.start()
     print(json.dumps({"address": address}), flush=True)
     _log.info("listening address=%s", address)
     tell_systemd("READY=1")
@@ -133,6 +138,7 @@ async def _serve(
         tell_systemd("STOPPING=1")
         health_updates.cancel()
         sweeping.cancel()
+        await admin.stop()
         await servicer.enter_graceful_shutdown()
         registry.begin_drain()
         await placer.drain(settings.drain)

@@ -7,12 +7,13 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
+import json
 import logging
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from impasto_server.fleet.fleet import Fleet
+from impasto_server.fleet.fleet import Fleet, Refused
 from impasto_server.fleet.machines import Machine
 from impasto_server.fleet.on_ray.ask import Ask
 from impasto_server.fleet.on_ray.broker import Broker, BrokerGone, ClusterError, RayMissing
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
 _PREFIX = "worker-"
+_DRAINED = "drained.json"
 _LOST_SECONDS, _MAX_LOST_SECONDS = 1.0, 60.0
 """Pauses in the making of workers after one could not be started at all: the first, and the longest."""
 
@@ -70,7 +72,8 @@ class RayFleet(Fleet):
                 machine has a GPU.
             min_workers, max_workers: limits of the number of workers; None for no maximum.
             idle_seconds: time without jobs after which a worker beyond the minimum is given back.
-            folder: for the gateway's key, which its workers know after a restart; None to forget it.
+            folder: for what outlives a restart: the gateway's key, which its workers know, and the names of
+                the drained machines. None if nothing does.
             max_resident: maximum number of jobs on a device at a time.
             worker_timeout: seconds without an answer after which a worker is killed and restarted. After a
                 quarter of this time it gets no jobs. Above 0.
@@ -99,8 +102,12 @@ class RayFleet(Fleet):
         self._worker_timeout, self._turn_timeout = worker_timeout, turn_timeout
         self._arguments = [*worker_arguments, "--max-resident", str(max_resident)]
         self._module = worker_module
-        self._keeps_identity = folder is not None
+        self._folder = folder
         self._identity = Identity.new() if folder is None else _identity(folder)
+        if folder is not None:
+            # A damaged file costs an administrator's wish, but must not keep the server from starting.
+            with contextlib.suppress(OSError, ValueError):
+                self._draining.update(json.loads((folder / _DRAINED).read_text(encoding="utf-8")))
         namespace = f"impasto-{hashlib.sha256(self._identity.certificate).hexdigest()[:16]}"
         self._broker = Broker(address, namespace, log_level=log_level, log_format=log_format)
         self._tasks: list[asyncio.Task[None]] = []
@@ -111,6 +118,8 @@ class RayFleet(Fleet):
         self._unwanted: set[str] = set()
         self._to_remove: set[str] = set()
         self._was_ready = False
+        # SHA-256 of the weights with which the fleet paints, once they are known.
+        self._network: str | None = None
         self._pause = _LOST_SECONDS
         self._make_after = 0.0
 
@@ -123,7 +132,7 @@ class RayFleet(Fleet):
         self._tasks[1].cancel()
         workers = list(self._workers)
         await super().__aexit__()
-        if not self._keeps_identity:
+        if self._folder is None:
             # No later gateway could take them up.
             self._to_remove.update(worker.key for worker in workers)
             with contextlib.suppress(BrokerGone, ClusterError):
@@ -161,6 +170,31 @@ class RayFleet(Fleet):
                 Machine(name=name, address=address, state=state, devices=devices, resources=resources)
             )
         return found
+
+    def drain(self, machine: str) -> None:
+        """See `Fleet`. The machine stays drained after a restart of the server."""
+        super().drain(machine)
+        self._keep_draining()
+
+    def undrain(self, machine: str) -> None:
+        """See `Fleet`."""
+        if any(node.draining and node.name == machine for node in self._nodes.values()):
+            raise Refused(
+                f"Ray itself takes the machine {machine!r} out of use, and never uses it again; let it join "
+                "the cluster again with `ray start`"
+            )
+        super().undrain(machine)
+        self._keep_draining()
+
+    def _keep_draining(self) -> None:
+        """Stores the names of the drained machines."""
+        if self._folder is not None:
+            new = self._folder / f"{_DRAINED}.new"
+            try:
+                new.write_text(json.dumps(sorted(self._draining)), encoding="utf-8")
+                new.replace(self._folder / _DRAINED)
+            except OSError as error:
+                _log.error("drained machines cannot be stored error=%r", str(error))
 
     @property
     def _wanted(self) -> int:
@@ -364,9 +398,27 @@ class RayFleet(Fleet):
         self._pause = min(2 * self._pause, _MAX_LOST_SECONDS)
 
     def _note_change(self) -> None:
+        for worker in [worker for worker in self._workers if worker.info is not None]:
+            self._check_network(worker)
         if self.ready_workers:
             self._was_ready, self._pause = True, _LOST_SECONDS
         super()._note_change()
+
+    def _check_network(self, worker: WorkerProcess) -> None:
+        """Refuses a worker with other weights than the first: a picture must not depend on its machine."""
+        network = worker.network
+        if self._network is None:
+            self._network = network.sha256
+        elif network.sha256 != self._network:
+            _log.error(
+                "worker has other weights than the fleet machine=%s weights=%s remedy=%r",
+                worker.machine,
+                network.weights,
+                "give --weights builtin, or put the same weights on every machine",
+            )
+            self._remove(worker)
+            self._pause = _MAX_LOST_SECONDS
+            self._wait_before_making()
 
 
 def _identity(folder: Path) -> Identity:
