@@ -9,15 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import grpc
 import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
-from support.ray_cluster import Gateway, RayCluster, gateway, ray_cluster, why_no_namespaces
+from support.ray_cluster import Gateway, RayCluster, gateway, ray_cluster
 from support.samples import coded, photo
-from support.server_process import PATIENCE, is_alive, until
+from support.server_process import PATIENCE, until
 
 pytest.importorskip("ray")
 pytestmark = [
