@@ -90,7 +90,7 @@ class RayNode:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **self._cluster.environment},
+                env={**os.environ, "TMPDIR": str(self._cluster.folder), **self._cluster.environment},
                 start_new_session=True,
             )
 
