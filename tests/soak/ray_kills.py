@@ -276,9 +276,8 @@ def soak(
                 done.append(kill_something(cluster, server, followers, chance))
                 if number % 10 == 9:
                     made = sum(len(thread.jobs) for thread in (*threads, *followers))
-                    say(
-                        f"{time.strftime('%T')} {number + 1} kills, {made} jobs, {keeper.restarts} starts of nodes"
-                    )
+                    now = time.strftime("%T")
+                    say(f"{now} {number + 1} kills, {made} jobs, {keeper.restarts} starts of nodes")
                 for thread in (*threads, *followers):
                     if thread.error is not None:
                         raise thread.error

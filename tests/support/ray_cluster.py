@@ -341,7 +341,7 @@ class Gateway:
             self.process = subprocess.Popen(
                 [
                     *(*module_command("impasto_server"), "serve", "--port", str(self._port)),
-                    *("--data-dir", str(self._folder / "data"), *self._arguments),
+                    *("--data-dir", str(self.data_folder), *self._arguments),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -353,6 +353,11 @@ class Gateway:
         assert line, f"the gateway did not start:\n{self.log}"
         self.address: str = json.loads(line)["address"]
         self._port = int(self.address.rpartition(":")[2])
+
+    @property
+    def data_folder(self) -> Path:
+        """The folder with its data."""
+        return self._folder / "data"
 
     @property
     def log_file(self) -> Path:
