@@ -375,9 +375,9 @@ def test_jobs_go_on_while_the_head_is_started_anew(
 def test_a_job_moves_while_its_machine_is_cut_off_and_the_machine_is_used_again_afterwards(
     cluster: RayCluster, serve: Callable[..., Gateway]
 ) -> None:
-    server = serve(*MOCK, *TWO)
+    server = serve(*MOCK, *TWO, "--worker-timeout", "8s")
     server.ready(2)
-    names = [create(server, 2000) for _ in range(2)]
+    names = [create(server, 1200) for _ in range(2)]
     for name in names:
         painted(server, name, 20)
     machine = node_of(server, names[0])
@@ -540,14 +540,13 @@ def test_a_server_without_valid_weights_ends_and_says_why(cluster: RayCluster) -
 @pytest.mark.slow
 def test_a_server_says_that_ray_is_not_installed(tmp_path: Path) -> None:
     (tmp_path / "ray.py").write_text("raise ImportError('no Ray here')\n")
-    command = [*module_command("impasto_server"), "serve", "--port", "0", "--private", "--ray", "auto"]
+    command = [*module_command("impasto_server"), "serve", "--port", "0", "--ray", "auto"]
     ended = subprocess.run(
-        command,
+        [*command, "--data-dir", str(tmp_path / "data")],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        stdin=subprocess.DEVNULL,
     )
     assert ended.returncode == 2, ended
     assert "pip install 'impasto-server[ray]'" in ended.stderr
