@@ -66,6 +66,11 @@ class Fleet(abc.ABC):
         """Describes all machines as they are now."""
 
     @property
+    def trouble(self) -> str:
+        """What is wrong with the fleet as a whole, in a sentence; empty if nothing is."""
+        return ""
+
+    @property
     def ready_workers(self) -> list[WorkerProcess]:
         """The workers that take jobs now: not those that are starting, leaving, or do not answer."""
         return [worker for worker in self._workers if worker.ready]

@@ -171,6 +171,15 @@ class RayFleet(Fleet):
             )
         return found
 
+    @property
+    def trouble(self) -> str:
+        """See `Fleet`."""
+        broker = self._broker
+        if broker.connected.is_set():
+            return ""
+        why = f" ({broker.trouble})" if broker.trouble else ""
+        return f"the Ray cluster {broker.address} cannot be reached{why}; workers that are ready go on"
+
     def drain(self, machine: str) -> None:
         """See `Fleet`. The machine stays drained after a restart of the server."""
         super().drain(machine)
