@@ -148,7 +148,7 @@ class Cluster:
             actor = await self._actor(name)
             await asyncio.to_thread(ray.kill, actor, no_restart=True)
 
-    async def request(self, bundles: Sequence[Mapping[str, float]]) -> None:
+    async def request(self, bundles: Sequence[Mapping[str, int]]) -> None:
         """Tells the autoscaler how much the cluster must have room for.
 
         Args:
@@ -173,7 +173,7 @@ def _as_task(work: Callable[..., Any]) -> Any:
     return ray.remote(num_cpus=0)(work)
 
 
-def _request(bundles: Sequence[Mapping[str, float]]) -> None:
+def _request(bundles: Sequence[Mapping[str, int]]) -> None:
     from ray.autoscaler.sdk import request_resources
 
     request_resources(bundles=[dict(bundle) for bundle in bundles])

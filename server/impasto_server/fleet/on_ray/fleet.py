@@ -235,15 +235,19 @@ class RayFleet(Fleet):
 
     async def _keep_shape(self) -> None:
         """Looks at the cluster every second, and makes, adopts and gives back workers."""
+        told = ""
         while True:
             try:
                 await self._shape()
+                told = ""
             except BrokerGone:
                 self._requested = None
                 await self._broker.connected.wait()
                 continue
             except ClusterError as error:
-                _log.warning("cluster does not answer error=%r", str(error))
+                if str(error) != told:
+                    told = str(error)
+                    _log.warning("cluster does not do what it is asked for error=%r", told)
             except Exception:
                 _log.exception("error in the regular work on the cluster")
             await asyncio.sleep(_LOOK_SECONDS)
@@ -284,7 +288,7 @@ class RayFleet(Fleet):
         wanted = (self._wanted, drained)
         if wanted != self._requested:
             # Workers that are leaving still occupy their machines.
-            await self._broker.call("request", bundles=[ask.as_ray()] * sum(wanted))
+            await self._broker.call("request", bundles=ask.bundles(sum(wanted)))
             self._requested = wanted
 
     async def _give_back(self) -> None:
