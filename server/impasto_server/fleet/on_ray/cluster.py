@@ -29,12 +29,15 @@ def kind_of(error: Exception) -> str:
 
     Returns:
         "unavailable": try again, the actor is being restarted or cannot be reached. "lost": it will not come
-        back. "failed": anything else.
+        back. "unknown": the cluster has no actor of this name, perhaps because its head has been started anew
+        and has forgotten everything. "failed": anything else.
     """
     if isinstance(error, (ray.exceptions.ActorUnavailableError, ray.exceptions.ActorUnschedulableError)):
         return "unavailable"
-    if isinstance(error, (ray.exceptions.RayActorError, WrongVersion, _NoActor)):
+    if isinstance(error, (ray.exceptions.RayActorError, WrongVersion)):
         return "lost"
+    if isinstance(error, _NoActor):
+        return "unknown"
     return "failed"
 
 

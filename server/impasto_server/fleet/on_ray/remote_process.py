@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import grpc
 import grpc.aio
 
 from impasto_server.fleet.local_process import CHANNEL_OPTIONS
@@ -18,6 +19,10 @@ _log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.3
 _STEP_SECONDS = 10.0
+_LOOK_SECONDS = 0.5
+_LOOKS = 3
+"""Interval between two looks at the connection of a worker whose actor cannot be asked, and the number of
+looks without a connection after which the worker counts as lost."""
 
 
 class RemoteLauncher:
@@ -68,7 +73,7 @@ class RemoteLauncher:
         try:
             started = await self.ask("start", order=order, give_up=self._given_up)
         except ClusterError as error:
-            if error.kind == "lost":
+            if error.kind in ("lost", "unknown"):
                 raise PlaceLost(str(error)) from error
             raise OSError(str(error)) from error
         self.gpus = [str(gpu) for gpu in started["gpus"]]
@@ -114,6 +119,7 @@ class RemoteProcess:
         self._launcher = launcher
         self._identity = identity
         self._name = name
+        self._channel: grpc.aio.Channel | None = None
         self._killed = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -130,7 +136,9 @@ class RemoteProcess:
         if not contact:
             # It has ended, which `wait` tells.
             await asyncio.Event().wait()
-        return self._identity.channel(contact["address"], contact["certificate"].encode(), CHANNEL_OPTIONS)
+        certificate = contact["certificate"].encode()
+        self._channel = self._identity.channel(contact["address"], certificate, CHANNEL_OPTIONS)
+        return self._channel
 
     def started(self) -> None:
         """See `Program`. The actor watches the start."""
@@ -162,10 +170,23 @@ class RemoteProcess:
             task.cancel()
 
     async def _await_end(self) -> Exit:
-        try:
-            return Exit(**await self._launcher.ask("wait", process=self._name))
-        except ClusterError as error:
-            return Exit(None, f"its actor is lost: {error}", blames=False)
+        """Waits for the end of the process, as its actor tells it.
+
+        If the actor cannot be asked, for example because the cluster's head was started anew and does not
+        know it any more, the process can live all the same. Then it ends when the connection to it does.
+        """
+        without_connection = 0
+        while True:
+            try:
+                return Exit(**await self._launcher.ask("wait", process=self._name))
+            except ClusterError as error:
+                without_connection = 0 if self._is_connected() else without_connection + 1
+                if error.kind == "lost" or without_connection == _LOOKS:
+                    return Exit(None, f"its actor is lost: {error}", blames=False)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _is_connected(self) -> bool:
+        return self._channel is not None and self._channel.get_state() == grpc.ChannelConnectivity.READY
 
     async def _keep_step(self) -> None:
         while True:
