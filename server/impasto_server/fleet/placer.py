@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from impasto_server.contract.pictures import Intake
+from impasto_server.contract.previews import seconds
 from impasto_server.contract.recipes import is_draft
 from impasto_server.fleet import run as runs
-from impasto_server.fleet.placement import Candidate, Place, Placed, Served, plan
+from impasto_server.fleet.placement import Candidate, Place, Placed, Served, Waiting, plan
 from impasto_server.fleet.run import MAX_DEATHS, Run
 from impasto_server.fleet.workers import Worker, Workers
 from impasto_server.jobs.job import Job
@@ -145,24 +147,31 @@ class Placer:
         self._observer.queue_length(len(waiting))
         self._served.keep({job.tenant for job in jobs})
         self._number_queues(quiet=True)
-        if not waiting:
-            return
         stays: defaultdict[str, list[Run]] = defaultdict(list)
         for run in self._runs():
             stays[run.worker.key].append(run)
         workers = {worker.key: worker for worker in self._workers.ready_workers}
         places = [self._place_of(worker, stays[key]) for key, worker in workers.items()]
-        todo = plan([self._candidate(job) for job in waiting.values()], places, self._served)
-        for run in (run for those in stays.values() for run in those if run.job.name in set(todo.suspend)):
-            _log.info("job makes room job=%s", run.job.name)
-            run.suspend()
+        todo = plan(Waiting(map(self._candidate, waiting.values())), places, self._served)
+        runs = {run.job.name: run for those in stays.values() for run in those}
+        for name in todo.suspend:
+            _log.info("job makes room job=%s", name)
+            runs[name].suspend()
+        for name in todo.move:
+            _log.info("job moves to a device with fewer jobs job=%s", name)
+            runs[name].suspend()
         for name, key in todo.start:
             self._start(waiting[name], workers[key])
 
     def _place_of(self, worker: Worker, stays: list[Run]) -> Place:
         now = asyncio.get_running_loop().time()
         placed = [
-            Placed(candidate=self._candidate(run.job), seconds=now - run.since, leaving=run.leaving)
+            Placed(
+                candidate=self._candidate(run.job),
+                seconds=now - run.since,
+                leaving=run.leaving,
+                seconds_left=_seconds_left(run),
+            )
             for run in stays
         ]
         planned = sum(run.job.record.job.memory_plan.estimated_bytes for run in stays if run.started)
@@ -222,6 +231,15 @@ class Placer:
                 job.queue_position = position
                 if not quiet:
                     job.publish_position()
+
+
+def _seconds_left(run: Run) -> float:
+    if run.painted:
+        return 0.0
+    progress = run.job.progress
+    if progress is None or not progress.HasField("time_left"):
+        return math.inf
+    return seconds(progress.time_left)
 
 
 async def _still_there(stays: list[Run], seconds: float, *, remind: bool = False) -> list[Run]:
