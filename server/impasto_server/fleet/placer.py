@@ -72,6 +72,13 @@ class Placer:
         self._max_resident = max_resident
         self._checkpoint_interval = checkpoint_interval
         self._served = Served()
+        self._waiting = Waiting()
+        self._weights: dict[str, float] = {}
+        self._running: list[Run] = []
+        # The candidates of jobs on devices, by name.
+        self._on_devices: dict[str, Candidate] = {}
+        # Waiting jobs that are watched, by name: their watchers are told of each new position.
+        self._watched: dict[str, Job] = {}
         self._loops: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -101,7 +108,8 @@ class Placer:
         return asyncio.get_running_loop().create_task(work)
 
     def _runs(self) -> list[Run]:
-        return [job.painting for job in self._registry if isinstance(job.painting, Run)]
+        self._running = [run for run in self._running if run.job.painting is run]
+        return self._running
 
     async def _keep_placing(self) -> None:
         loop = asyncio.get_running_loop()
@@ -134,40 +142,68 @@ class Placer:
                 _log.exception("error in the regular work on jobs")
 
     def _tick(self, ticks: int) -> None:
-        self._number_queues()
-        for job in self._registry:
-            if job.behind and ticks % _STORE_RETRY_TICKS == 0:
-                self._registry.tasks.start(job.store_what_happened())
+        for job in self._watched.values():
+            if job.waiting:
+                job.publish_position()
+        if ticks % _STORE_RETRY_TICKS == 0:
+            for job in self._registry:
+                if job.behind:
+                    self._registry.tasks.start(job.store_what_happened())
         for run in self._runs():
             run.remind()
 
     def _place(self) -> None:
-        jobs = list(self._registry)
-        waiting = {job.name: job for job in jobs if job.waiting}
-        self._observer.queue_length(len(waiting))
-        self._served.keep({job.tenant for job in jobs})
-        self._number_queues(quiet=True)
+        self._served.keep(self._registry.tenants)
+        self._note_changes()
+        self._observer.queue_length(len(self._waiting))
+        runs = self._runs()
         stays: defaultdict[str, list[Run]] = defaultdict(list)
-        for run in self._runs():
+        for run in runs:
             stays[run.worker.key].append(run)
         workers = {worker.key: worker for worker in self._workers.ready_workers}
         places = [self._place_of(worker, stays[key]) for key, worker in workers.items()]
-        todo = plan(Waiting(map(self._candidate, waiting.values())), places, self._served)
-        runs = {run.job.name: run for those in stays.values() for run in those}
-        for name in todo.suspend:
-            _log.info("job makes room job=%s", name)
-            runs[name].suspend()
-        for name in todo.move:
-            _log.info("job moves to a device with fewer jobs job=%s", name)
-            runs[name].suspend()
+        todo = plan(self._waiting, places, self._served)
+        if todo.suspend or todo.move:
+            by_name = {run.job.name: run for run in runs}
+            for name in todo.suspend:
+                _log.info("job makes room job=%s", name)
+                by_name[name].suspend()
+            for name in todo.move:
+                _log.info("job moves to a device with fewer jobs job=%s", name)
+                by_name[name].suspend()
         for name, key in todo.start:
-            self._start(waiting[name], workers[key])
+            job = self._registry.find(name)
+            assert job is not None
+            self._waiting.remove(name)
+            self._watched.pop(name, None)
+            self._start(job, workers[key])
+
+    def _note_changes(self) -> None:
+        """Takes over what has changed since the last plan: a plan must not look at all jobs."""
+        weights = {tenant: self._weight_of(tenant) for tenant in self._registry.tenants}
+        jobs = self._registry.take_moved()
+        changed = {
+            tenant for tenant in weights if self._weights.get(tenant, weights[tenant]) != weights[tenant]
+        }
+        if changed:
+            jobs += [job for job in self._registry if job.tenant in changed]
+        self._weights = weights
+        for job in jobs:
+            self._on_devices.pop(job.name, None)
+            self._watched.pop(job.name, None)
+            if job.waiting:
+                candidate = self._candidate(job)
+                self._waiting.put(candidate)
+                if candidate.watched:
+                    self._watched[job.name] = job
+            else:
+                self._waiting.remove(job.name)
 
     def _place_of(self, worker: Worker, stays: list[Run]) -> Place:
         now = asyncio.get_running_loop().time()
         placed = [
             Placed(
-                candidate=self._candidate(run.job),
+                candidate=self._placed_candidate(run.job),
                 seconds=now - run.since,
                 leaving=run.leaving,
                 seconds_left=_seconds_left(run),
@@ -181,6 +217,17 @@ class Placer:
             jobs=placed,
             free_bytes=worker.memory_bytes - planned,
         )
+
+    def _placed_candidate(self, job: Job) -> Candidate:
+        candidate = self._on_devices.get(job.name)
+        # Progress changes these two, and is not announced.
+        if (
+            candidate is None
+            or (candidate.interactive and job.progress is not None)
+            or candidate.alone != (job.deaths >= _ALONE_AFTER)
+        ):
+            candidate = self._on_devices[job.name] = self._candidate(job)
+        return candidate
 
     def _candidate(self, job: Job) -> Candidate:
         message = job.record.job
@@ -198,7 +245,7 @@ class Placer:
         )
 
     def _start(self, job: Job, worker: Worker) -> None:
-        Run(
+        run = Run(
             job,
             worker,
             store=self._registry.store,
@@ -210,6 +257,8 @@ class Placer:
             charge=self._charge,
             has_larger_device=self._has_larger_device,
         )
+        self._running.append(run)
+        self._registry.placed(job)
 
     def _charge(self, tenant: str, seconds: float) -> None:
         self._served.charge(tenant, seconds, self._weight_of(tenant))
@@ -217,20 +266,6 @@ class Placer:
 
     def _has_larger_device(self, worker: Worker) -> bool:
         return any(other.memory_bytes > worker.memory_bytes for other in self._workers.ready_workers)
-
-    def _number_queues(self, *, quiet: bool = False) -> None:
-        """Sets every waiting job's position among its tenant's jobs. Unless `quiet`, tells the watchers of
-        jobs whose position has changed."""
-        queues: defaultdict[str, list[Job]] = defaultdict(list)
-        for job in self._registry:
-            if job.waiting:
-                queues[job.tenant].append(job)
-        for queue in queues.values():
-            queue.sort(key=lambda job: job.rank)
-            for position, job in enumerate(queue, 1):
-                job.queue_position = position
-                if not quiet:
-                    job.publish_position()
 
 
 def _seconds_left(run: Run) -> float:
