@@ -247,7 +247,7 @@ def on_devices() -> st.SearchStrategy[Placed]:
     slots=st.integers(1, 6),
     seconds=st.lists(st.sampled_from([0.0, 3.0, 9.0, 14.0, 25.0]), min_size=5, max_size=5),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_the_plan_is_that_of_the_slow_reference(
     waiting: list[Candidate],
     jobs: list[list[Placed]],

@@ -215,9 +215,9 @@ def plan(waiting: Waiting, places: Sequence[Place], served: Served) -> Plan:
         elif victim := board.victim_for(candidate):
             suspend.append(victim.name)
             board.promise(victim, candidate)
-            # The number of places per tenant has changed, so the other lines get another chance.
+            # The number of places per tenant has changed, so other lines get another chance.
             lines.changed(candidate.tenant, victim.tenant)
-            lines.retry()
+            lines.retry(victim.tenant)
         else:
             # The jobs behind it are younger and otherwise equal.
             lines.give_up(line)
@@ -231,6 +231,7 @@ class _Line:
         self.tenant = group[0].tenant
         # Changes with each new entry in the heap, so that older entries can be recognised.
         self.entry = 0
+        self.hopeless = False
         self._group = group
         self._next = 0
 
@@ -238,9 +239,14 @@ class _Line:
     def first(self) -> Candidate | None:
         return self._group[self._next] if self._next < len(self._group) else None
 
+    @property
+    def last(self) -> Candidate:
+        """The job that was taken last."""
+        return self._group[self._next - 1]
+
     def pop(self) -> Candidate:
         self._next += 1
-        return self._group[self._next - 1]
+        return self.last
 
 
 class _Lines:
@@ -250,7 +256,10 @@ class _Lines:
         self._board = board
         self._of_tenant: dict[str, list[_Line]] = {}
         self._heap: list[tuple[tuple[bool, float, float, bool, int, int], int, int, _Line]] = []
-        self._hopeless: set[_Line] = set()
+        # By tenant, and by whether they are interactive: what such lines may displace is the same.
+        self._hopeless: dict[tuple[str, bool], list[_Line]] = {}
+        # Tenants that got more places since the last `retry`.
+        self._grown: set[str] = set()
         for group in waiting.groups:
             line = _Line(group)
             self._of_tenant.setdefault(line.tenant, []).append(line)
@@ -264,19 +273,31 @@ class _Lines:
 
     def changed(self, *tenants: str) -> None:
         """Sorts the lines of tenants again, because the number of their places or their first job changed."""
+        self._grown.update(tenants)
         for tenant in tenants:
             for line in self._of_tenant.get(tenant, ()):
-                if line not in self._hopeless:
+                if not line.hopeless:
                     self._enter(line)
 
     def give_up(self, line: _Line) -> None:
-        """Leaves a line out until `retry`."""
-        self._hopeless.add(line)
+        """Leaves a line out until `retry` finds that it has a chance again."""
+        line.hopeless = True
+        candidate = line.last
+        self._hopeless.setdefault((candidate.tenant, candidate.interactive), []).append(line)
 
-    def retry(self) -> None:
-        hopeless, self._hopeless = self._hopeless, set()
-        for line in hopeless:
-            self._enter(line)
+    def retry(self, shrunk: str) -> None:
+        """Takes up the lines that may find a place now: those of a tenant that has fewer places, and those
+        that come before tenants that have more."""
+        for key, lines in list(self._hopeless.items()):
+            candidate = lines[0].last
+            if candidate.tenant == shrunk or any(
+                self._board.yields(tenant, candidate) for tenant in self._grown if tenant != candidate.tenant
+            ):
+                del self._hopeless[key]
+                for line in lines:
+                    line.hopeless = False
+                    self._enter(line)
+        self._grown.clear()
 
     def _enter(self, line: _Line) -> None:
         line.entry += 1
@@ -319,6 +340,32 @@ _Victim = tuple[bool, int, int, Candidate, _Device]
 """A job that can make room. The first three items sort it: cheaper jobs come first."""
 
 
+class _Ranking:
+    """Tenants by places divided by weight, then by the device time that they had, the most first."""
+
+    def __init__(self) -> None:
+        self._overs: list[float] = []
+        self._tenants: dict[float, list[tuple[float, str]]] = {}
+
+    def add(self, over: float, served: float, tenant: str) -> None:
+        if over not in self._tenants:
+            bisect.insort(self._overs, over)
+            self._tenants[over] = []
+        bisect.insort(self._tenants[over], (served, tenant))
+
+    def remove(self, over: float, served: float, tenant: str) -> None:
+        tenants = self._tenants[over]
+        del tenants[bisect.bisect_left(tenants, (served, tenant))]
+        if not tenants:
+            del self._tenants[over]
+            del self._overs[bisect.bisect_left(self._overs, over)]
+
+    def __iter__(self) -> Iterator[tuple[float, Iterator[tuple[float, str]]]]:
+        """Yields each number of places with the device times and names of its tenants."""
+        for over in reversed(self._overs):
+            yield over, reversed(self._tenants[over])
+
+
 class _Board:
     """The places while a plan is made."""
 
@@ -333,7 +380,7 @@ class _Board:
         # The jobs that can make room, by tenant.
         self._victims: dict[str, list[_Victim]] = {}
         self._sorted: set[str] = set()
-        self._ranking: list[tuple[float, float, str]] | None = None
+        self._ranking: _Ranking | None = None
         self._suspended: set[str] = set()
         self._started = 0
         for index, place in enumerate(places):
@@ -376,8 +423,16 @@ class _Board:
         )
 
     def _add(self, tenant: str, number: int) -> None:
-        self._count[tenant] += number
-        self._ranking = None
+        if self._ranking is not None and tenant in self._victims:
+            self._ranking.remove(self._over(tenant), self._served[tenant], tenant)
+            self._count[tenant] += number
+            self._ranking.add(self._over(tenant), self._served[tenant], tenant)
+        else:
+            self._count[tenant] += number
+
+    def _over(self, tenant: str) -> float:
+        """The places of a tenant with jobs that can make room, divided by its weight."""
+        return self._count[tenant] / self._weight[tenant]
 
     def device_for(self, candidate: Candidate) -> str | None:
         """Returns the device with the fewest jobs that can take the candidate, then the most free memory."""
@@ -428,53 +483,59 @@ class _Board:
         It is a job of the tenant with the most places divided by its weight, then of the one that was served
         most. Of its jobs, the unwatched go first, then lower priority, then the youngest.
         """
-        mine = self._count[candidate.tenant] / candidate.weight
-        best: _Victim | None = None
-        rank: tuple[float, float] | None = None
-        for over, served, tenant in self._ranked():
-            if (rank is not None and (over, served) != rank) or -over < mine:
-                break
-            victim = self._victim_of(tenant, candidate)
-            if victim is not None and (best is None or victim[:3] < best[:3]):
-                best, rank = victim, (over, served)
-        return None if best is None else best[3]
-
-    def _ranked(self) -> list[tuple[float, float, str]]:
-        """The tenants with jobs that can make room: negative places divided by weight, negative device time,
-        name. Those that should make room come first."""
         if self._ranking is None:
-            self._ranking = sorted(
-                (-self._count[tenant] / self._weight[tenant], -self._served[tenant], tenant)
-                for tenant, victims in self._victims.items()
-                if victims
-            )
-        return self._ranking
+            self._ranking = _Ranking()
+            for tenant in self._victims:
+                self._ranking.add(self._over(tenant), self._served[tenant], tenant)
+        mine = self._count[candidate.tenant] / candidate.weight
+        for over, tenants in self._ranking:
+            if over <= mine:
+                break
+            best: _Victim | None = None
+            rank = 0.0
+            for served, tenant in tenants:
+                # Tenants behind this one were served less, so the candidate has no right over them either.
+                if (best is not None and served != rank) or not self.yields(tenant, candidate):
+                    break
+                victim = self._victim_of(tenant, candidate)
+                if victim is not None and (best is None or victim[:3] < best[:3]):
+                    best, rank = victim, served
+            if best is not None:
+                return best[3]
+        if candidate.tenant in self._victims:
+            for victim in self._victims_of(candidate.tenant, candidate):
+                if _comes_before(candidate, victim[3]):
+                    return victim[3]
+        return None
+
+    def yields(self, tenant: str, candidate: Candidate) -> bool:
+        """Whether some jobs of another tenant would make room for a candidate."""
+        if tenant not in self._victims:
+            return False
+        its, mine = self._over(tenant), self._count[candidate.tenant]
+        if its > (mine + 1) / candidate.weight:
+            return True
+        # A job whose caller waits for the first preview does not wait until the other is far enough ahead.
+        at_least = 0.0 if candidate.interactive else TURN_SECONDS
+        return its > mine / candidate.weight and self._ahead(tenant, candidate) >= at_least
+
+    def _ahead(self, tenant: str, candidate: Candidate) -> float:
+        return self._served[tenant] - self._served[candidate.tenant]
 
     def _victim_of(self, tenant: str, candidate: Candidate) -> _Victim | None:
-        """Returns the first of a tenant's jobs over which the candidate has a better right."""
-        if tenant == candidate.tenant:
-            return next(
-                (
-                    victim
-                    for victim in self._victims_of(tenant, candidate)
-                    if _comes_before(candidate, victim[3])
-                ),
-                None,
-            )
-        mine, after_mine = ((self._count[candidate.tenant] + more) / candidate.weight for more in (0, 1))
-        its = self._count[tenant] / self._weight[tenant]
-        if its <= mine:
-            return None
-        ahead = self._served[tenant] - self._served[candidate.tenant]
-        if its > after_mine or ahead >= TURN_SECONDS:
-            return next(self._victims_of(tenant, candidate), None)
-        if candidate.interactive and ahead >= 0:
-            # A job whose caller waits for the first preview does not wait until the other is far enough
-            # ahead.
-            return next(
-                (victim for victim in self._victims_of(tenant, candidate) if not victim[3].interactive), None
-            )
-        return None
+        """Returns the first job of a tenant that `yields`; None if none can make room."""
+        all_yield = (
+            self._over(tenant) > (self._count[candidate.tenant] + 1) / candidate.weight
+            or self._ahead(tenant, candidate) >= TURN_SECONDS
+        )
+        return next(
+            (
+                victim
+                for victim in self._victims_of(tenant, candidate)
+                if all_yield or not victim[3].interactive
+            ),
+            None,
+        )
 
     def _victims_of(self, tenant: str, candidate: Candidate) -> Iterator[_Victim]:
         victims = self._victims[tenant]
