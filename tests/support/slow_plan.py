@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from impasto_server.fleet.placement import (
     SETTLED_SECONDS,
-    TURN_SECONDS,
     Candidate,
     Place,
     Placed,
     Plan,
     Served,
+    turn_seconds,
 )
 
 
@@ -174,7 +174,7 @@ class _Board:
             return True
         mine = self.places_of(candidate.tenant) / candidate.weight
         # A job whose caller waits for the first preview does not wait until the other is far enough ahead.
-        ahead = 0.0 if candidate.interactive and not other.interactive else TURN_SECONDS
+        ahead = 0.0 if candidate.interactive and not other.interactive else turn_seconds(its)
         return its > mine and served[other.tenant] - served[candidate.tenant] >= ahead
 
     def promised(self, candidate: Candidate) -> bool:

@@ -15,7 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 TURN_SECONDS = 10.0
 """How far, in seconds of device time divided by weight, a tenant must be ahead of another before it makes
-room for it, if both have equally few places."""
+room for it, if neither has a whole place too few. A tenant with more places must be ahead by so much for
+each, because its time also grows faster. Otherwise, jobs of large fleets would change places every few
+seconds."""
 
 SETTLED_SECONDS = 2.0
 """Minimum time in seconds for which a job stays on a device."""
@@ -516,7 +518,7 @@ class _Board:
         if its > (mine + 1) / candidate.weight:
             return True
         # A job whose caller waits for the first preview does not wait until the other is far enough ahead.
-        at_least = 0.0 if candidate.interactive else TURN_SECONDS
+        at_least = 0.0 if candidate.interactive else turn_seconds(its)
         return its > mine / candidate.weight and self._ahead(tenant, candidate) >= at_least
 
     def _ahead(self, tenant: str, candidate: Candidate) -> float:
@@ -524,10 +526,10 @@ class _Board:
 
     def _victim_of(self, tenant: str, candidate: Candidate) -> _Victim | None:
         """Returns the first job of a tenant that `yields`; None if none can make room."""
-        all_yield = (
-            self._over(tenant) > (self._count[candidate.tenant] + 1) / candidate.weight
-            or self._ahead(tenant, candidate) >= TURN_SECONDS
-        )
+        its = self._over(tenant)
+        all_yield = its > (self._count[candidate.tenant] + 1) / candidate.weight or self._ahead(
+            tenant, candidate
+        ) >= turn_seconds(its)
         return next(
             (
                 victim
@@ -662,6 +664,11 @@ class _Levels:
                 return self._low[0][3]
             heapq.heappop(self._low)
         return None
+
+
+def turn_seconds(places: float) -> float:
+    """Returns how far a tenant must be ahead of another, if it has so many places divided by its weight."""
+    return TURN_SECONDS * max(1.0, places)
 
 
 def _comes_before(candidate: Candidate, other: Candidate) -> bool:
