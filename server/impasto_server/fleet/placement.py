@@ -55,7 +55,7 @@ class Candidate:
     too_small: frozenset[str] = frozenset()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(kw_only=True, slots=True)
 class Placed:
     """A job on a device.
 
@@ -290,10 +290,12 @@ class _Lines:
     def retry(self, shrunk: str) -> None:
         """Takes up the lines that may find a place now: those of a tenant that has fewer places, and those
         that come before tenants that have more."""
+        highest = max(map(self._board.over, self._grown), default=0.0)
         for key, lines in list(self._hopeless.items()):
             candidate = lines[0].last
-            if candidate.tenant == shrunk or any(
-                self._board.yields(tenant, candidate) for tenant in self._grown if tenant != candidate.tenant
+            if candidate.tenant == shrunk or (
+                self._board.share_of(candidate) < highest
+                and any(self._board.yields(other, candidate) for other in self._grown)
             ):
                 del self._hopeless[key]
                 for line in lines:
@@ -338,8 +340,14 @@ class _Device:
         return self.jobs, -self.place.free_bytes, self.index
 
 
-_Victim = tuple[bool, int, int, Candidate, _Device]
-"""A job that can make room. The first three items sort it: cheaper jobs come first."""
+_Victim = tuple[Candidate, _Device]
+"""A job that can make room, and where it is."""
+
+
+def _cost(victim: _Victim) -> tuple[bool, int, int]:
+    """The order in which jobs of equal tenants make room: cheaper ones first."""
+    candidate = victim[0]
+    return candidate.watched, candidate.priority, -candidate.number
 
 
 class _Ranking:
@@ -386,30 +394,31 @@ class _Board:
         self._suspended: set[str] = set()
         self._started = 0
         for index, place in enumerate(places):
-            device = self._devices[place.device] = _Device(place, index, len(place.jobs))
-            for job in place.jobs:
-                self._enter(job, device)
+            self._devices[place.device] = self._enter(place, index)
         self._open = [(*device.order, device) for device in self._devices.values() if device.takes_another]
         heapq.heapify(self._open)
 
-    def _enter(self, job: Placed, device: _Device) -> None:
-        candidate = job.candidate
-        if candidate.alone:
-            device.alone = True
-        if job.leaving:
-            self._leaving += 1
-            self._on_their_way += 1
-            return
-        device.staying += 1
-        tenant = candidate.tenant
-        self._count[tenant] += 1
-        if job.seconds >= SETTLED_SECONDS and not candidate.alone:
-            victim = candidate.watched, candidate.priority, -candidate.number, candidate, device
-            if tenant in self._victims:
-                self._victims[tenant].append(victim)
-            else:
-                self._victims[tenant] = [victim]
-                self._weight[tenant] = candidate.weight
+    def _enter(self, place: Place, index: int) -> _Device:
+        device = _Device(place, index, len(place.jobs))
+        for job in place.jobs:
+            candidate = job.candidate
+            if candidate.alone:
+                device.alone = True
+            if job.leaving:
+                self._leaving += 1
+                self._on_their_way += 1
+                continue
+            device.staying += 1
+            tenant = candidate.tenant
+            if tenant not in self._count:
+                self._count[tenant] = 0
+            self._count[tenant] += 1
+            if job.seconds >= SETTLED_SECONDS and not candidate.alone:
+                if tenant not in self._victims:
+                    self._victims[tenant] = []
+                    self._weight[tenant] = candidate.weight
+                self._victims[tenant].append((candidate, device))
+        return device
 
     def order(self, candidate: Candidate) -> tuple[bool, float, float, bool, int, int]:
         """The order in which candidates are considered."""
@@ -417,7 +426,7 @@ class _Board:
         # once.
         return (
             not candidate.alone,
-            self._count[candidate.tenant] / candidate.weight,
+            self.share_of(candidate),
             self._served[candidate.tenant],
             not candidate.interactive,
             -candidate.priority,
@@ -426,15 +435,19 @@ class _Board:
 
     def _add(self, tenant: str, number: int) -> None:
         if self._ranking is not None and tenant in self._victims:
-            self._ranking.remove(self._over(tenant), self._served[tenant], tenant)
+            self._ranking.remove(self.over(tenant), self._served[tenant], tenant)
             self._count[tenant] += number
-            self._ranking.add(self._over(tenant), self._served[tenant], tenant)
+            self._ranking.add(self.over(tenant), self._served[tenant], tenant)
         else:
             self._count[tenant] += number
 
-    def _over(self, tenant: str) -> float:
-        """The places of a tenant with jobs that can make room, divided by its weight."""
-        return self._count[tenant] / self._weight[tenant]
+    def over(self, tenant: str) -> float:
+        """The places of a tenant with jobs that can make room, divided by its weight; 0 if it has none."""
+        return self._count[tenant] / self._weight[tenant] if tenant in self._victims else 0.0
+
+    def share_of(self, candidate: Candidate) -> float:
+        """The places of a candidate's tenant divided by its weight."""
+        return self._count[candidate.tenant] / candidate.weight
 
     def device_for(self, candidate: Candidate) -> str | None:
         """Returns the device with the fewest jobs that can take the candidate, then the most free memory."""
@@ -488,8 +501,8 @@ class _Board:
         if self._ranking is None:
             self._ranking = _Ranking()
             for tenant in self._victims:
-                self._ranking.add(self._over(tenant), self._served[tenant], tenant)
-        mine = self._count[candidate.tenant] / candidate.weight
+                self._ranking.add(self.over(tenant), self._served[tenant], tenant)
+        mine = self.share_of(candidate)
         for over, tenants in self._ranking:
             if over <= mine:
                 break
@@ -500,21 +513,21 @@ class _Board:
                 if (best is not None and served != rank) or not self.yields(tenant, candidate):
                     break
                 victim = self._victim_of(tenant, candidate)
-                if victim is not None and (best is None or victim[:3] < best[:3]):
+                if victim is not None and (best is None or _cost(victim) < _cost(best)):
                     best, rank = victim, served
             if best is not None:
-                return best[3]
+                return best[0]
         if candidate.tenant in self._victims:
             for victim in self._victims_of(candidate.tenant, candidate):
-                if _comes_before(candidate, victim[3]):
-                    return victim[3]
+                if _comes_before(candidate, victim[0]):
+                    return victim[0]
         return None
 
     def yields(self, tenant: str, candidate: Candidate) -> bool:
         """Whether some jobs of another tenant would make room for a candidate."""
-        if tenant not in self._victims:
+        if tenant not in self._victims or tenant == candidate.tenant:
             return False
-        its, mine = self._over(tenant), self._count[candidate.tenant]
+        its, mine = self.over(tenant), self._count[candidate.tenant]
         if its > (mine + 1) / candidate.weight:
             return True
         # A job whose caller waits for the first preview does not wait until the other is far enough ahead.
@@ -526,7 +539,7 @@ class _Board:
 
     def _victim_of(self, tenant: str, candidate: Candidate) -> _Victim | None:
         """Returns the first job of a tenant that `yields`; None if none can make room."""
-        its = self._over(tenant)
+        its = self.over(tenant)
         all_yield = its > (self._count[candidate.tenant] + 1) / candidate.weight or self._ahead(
             tenant, candidate
         ) >= turn_seconds(its)
@@ -534,7 +547,7 @@ class _Board:
             (
                 victim
                 for victim in self._victims_of(tenant, candidate)
-                if all_yield or not victim[3].interactive
+                if all_yield or not victim[0].interactive
             ),
             None,
         )
@@ -543,9 +556,9 @@ class _Board:
         victims = self._victims[tenant]
         if tenant not in self._sorted:
             self._sorted.add(tenant)
-            victims.sort(key=lambda victim: victim[:3])
+            victims.sort(key=_cost)
         for victim in victims:
-            device = victim[4]
+            device = victim[1]
             if not device.reserved and device.place.device not in candidate.too_small:
                 yield victim
 
@@ -560,8 +573,8 @@ class _Board:
     def promise(self, victim: Candidate, candidate: Candidate) -> None:
         """Promises the victim's place to the candidate."""
         victims = self._victims[victim.tenant]
-        index = next(index for index, other in enumerate(victims) if other[3] is victim)
-        device = victims.pop(index)[4]
+        index = next(index for index, other in enumerate(victims) if other[0] is victim)
+        device = victims.pop(index)[1]
         device.staying -= 1
         self._suspended.add(victim.name)
         self._add(victim.tenant, -1)

@@ -156,27 +156,31 @@ class Placer:
         self._served.keep(self._registry.tenants)
         self._note_changes()
         self._observer.queue_length(len(self._waiting))
-        runs = self._runs()
         stays: defaultdict[str, list[Run]] = defaultdict(list)
-        for run in runs:
+        for run in self._runs():
             stays[run.worker.key].append(run)
         workers = {worker.key: worker for worker in self._workers.ready_workers}
-        places = [self._place_of(worker, stays[key]) for key, worker in workers.items()]
+        # While more jobs wait than there are places, none moves, so that it does not matter when jobs end.
+        may_move = len(self._waiting) < self._max_resident * len(workers)
+        places = [self._place_of(worker, stays[key], may_move) for key, worker in workers.items()]
         todo = plan(self._waiting, places, self._served)
-        if todo.suspend or todo.move:
-            by_name = {run.job.name: run for run in runs}
-            for name in todo.suspend:
-                _log.info("job makes room job=%s", name)
-                by_name[name].suspend()
-            for name in todo.move:
-                _log.info("job moves to a device with fewer jobs job=%s", name)
-                by_name[name].suspend()
+        for name in todo.suspend:
+            _log.info("job makes room job=%s", name)
+            self._take_off(name)
+        for name in todo.move:
+            _log.info("job moves to a device with fewer jobs job=%s", name)
+            self._take_off(name)
         for name, key in todo.start:
             job = self._registry.find(name)
             assert job is not None
             self._waiting.remove(name)
             self._watched.pop(name, None)
             self._start(job, workers[key])
+
+    def _take_off(self, name: str) -> None:
+        job = self._registry.find(name)
+        if job is not None and job.painting is not None:
+            job.painting.suspend()
 
     def _note_changes(self) -> None:
         """Takes over what has changed since the last plan: a plan must not look at all jobs."""
@@ -199,14 +203,14 @@ class Placer:
             else:
                 self._waiting.remove(job.name)
 
-    def _place_of(self, worker: Worker, stays: list[Run]) -> Place:
+    def _place_of(self, worker: Worker, stays: list[Run], may_move: bool) -> Place:
         now = asyncio.get_running_loop().time()
         placed = [
             Placed(
                 candidate=self._placed_candidate(run.job),
                 seconds=now - run.since,
                 leaving=run.leaving,
-                seconds_left=_seconds_left(run),
+                seconds_left=_seconds_left(run) if may_move else math.inf,
             )
             for run in stays
         ]
