@@ -380,3 +380,22 @@ def test_moves_make_the_devices_even_and_end(counts: list[int], slots: int, watc
     for _ in range(60):
         world.tick()
     assert world.moves == moves, "once the devices are even, nobody moves"
+
+
+@given(changes=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1), st.booleans()), max_size=30))
+def test_waiting_jobs_can_be_changed_and_removed(changes: list[tuple[int, int, bool]]) -> None:
+    waiting, expected = Waiting(), {}
+    for number, priority, stays in changes:
+        name = f"jobs/{number}"
+        if stays:
+            expected[name] = Candidate(name=name, tenant="a", number=number, priority=priority)
+            waiting.put(expected[name])
+        else:
+            expected.pop(name, None)
+            waiting.remove(name)
+    assert len(waiting) == len(expected)
+    groups = [list(group) for group in waiting.groups]
+    assert sorted(c.name for group in groups for c in group) == sorted(expected)
+    assert all(c == expected[c.name] for group in groups for c in group)
+    assert all(len({c.priority for c in group}) == 1 for group in groups)
+    assert all(group == sorted(group, key=lambda c: c.number) for group in groups)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -170,12 +170,27 @@ class Placer:
         for name in todo.move:
             _log.info("job moves to a device with fewer jobs job=%s", name)
             self._take_off(name)
-        for name, key in todo.start:
-            job = self._registry.find(name)
-            assert job is not None
-            self._waiting.remove(name)
-            self._watched.pop(name, None)
-            self._start(job, workers[key])
+        if todo.start:
+            self._start_all([(self._waiting_job(name), workers[key]) for name, key in todo.start])
+
+    def _waiting_job(self, name: str) -> Job:
+        job = self._registry.find(name)
+        assert job is not None
+        return job
+
+    def _start_all(self, starts: list[tuple[Job, Worker]]) -> None:
+        """Starts jobs. A tenant's weight is divided among its places: otherwise a tenant with twice the
+        weight would have twice as many places, and each would get twice as many turns of its device."""
+        places = Counter(run.job.tenant for run in self._running if not run.leaving)
+        here = Counter((run.worker.key, run.job.tenant) for run in self._running if not run.leaving)
+        for job, worker in starts:
+            places[job.tenant] += 1
+            here[worker.key, job.tenant] += 1
+        for job, worker in starts:
+            self._waiting.remove(job.name)
+            self._watched.pop(job.name, None)
+            share = here[worker.key, job.tenant] / places[job.tenant]
+            self._start(job, worker, self._weight_of(job.tenant) * share)
 
     def _take_off(self, name: str) -> None:
         job = self._registry.find(name)
@@ -248,7 +263,7 @@ class Placer:
             too_small=job.too_small,
         )
 
-    def _start(self, job: Job, worker: Worker) -> None:
+    def _start(self, job: Job, worker: Worker, weight: float) -> None:
         run = Run(
             job,
             worker,
@@ -256,7 +271,7 @@ class Placer:
             intake=self._intake,
             tasks=self._registry.tasks,
             observer=self._observer,
-            weight=self._weight_of(job.tenant),
+            weight=weight,
             checkpoint_interval=self._checkpoint_interval,
             charge=self._charge,
             has_larger_device=self._has_larger_device,

@@ -37,7 +37,8 @@ EVALUATION_SECONDS: Mapping[str, Mapping[int, float]] = {
     "cpu": {256: 0.57, 512: 2.5, 1024: 10.0, 2048: 40.0},
 }
 """Seconds of an evaluation by the longer side in pixels. Those of the GPU are ASSUMED, for a data-centre GPU.
-Those of the CPU were measured at 256 and 512 pixels with one thread; the others are in proportion to the pixels."""
+Those of the CPU were measured at 256 and 512 pixels with one thread; the others are in proportion to the
+pixels."""
 
 SIZES = {256: 0.15, 512: 0.50, 1024: 0.30, 2048: 0.05}
 """Shares of the jobs by size."""
@@ -98,6 +99,7 @@ class SimulatedRun:
 
     job: SimulatedJob
     worker: SimulatedDevice
+    weight: float
     since: float
     started: bool = False
     leaving: bool = False
@@ -214,8 +216,8 @@ class SimulatedPlacer(Placer):
 
     fleet: Fleet
 
-    def _start(self, job: Any, worker: Any) -> None:
-        self._running.append(self.fleet.start(job, worker))
+    def _start(self, job: Any, worker: Any, weight: float) -> None:
+        self._running.append(self.fleet.start(job, worker, weight))
 
 
 class Fleet:
@@ -369,8 +371,8 @@ class Fleet:
 
     # Runs.
 
-    def start(self, job: SimulatedJob, device: SimulatedDevice) -> SimulatedRun:
-        run = job.painting = device.runs[job.name] = SimulatedRun(job, device, self._clock.now)
+    def start(self, job: SimulatedJob, device: SimulatedDevice, weight: float) -> SimulatedRun:
+        run = job.painting = device.runs[job.name] = SimulatedRun(job, device, weight, self._clock.now)
         self._at(self._clock.now + LOAD_SECONDS, self._started, run, device.life)
         return run
 
@@ -386,7 +388,7 @@ class Fleet:
         self.outcome.wrote("state changes")
         claim = Claim(
             tenant=job.tenant,
-            weight=self.outcome.weights[job.tenant],
+            weight=run.weight,
             priority=job.record.job.priority,
             created=job.record.number,
             watched=bool(job.audience),
