@@ -84,6 +84,7 @@ def _report(outcome: Outcome) -> list[str]:
         lines.append(f"{len(waited)} {word} jobs started, after {_quantiles(waited, 1.0)} s")
     rates = {what: number / outcome.seconds for what, number in sorted(outcome.writes.items())}
     lines.append("store, per second: " + ", ".join(f"{rate:.0f} {what}" for what, rate in rates.items()))
+    lines[-1] += f" ({outcome.checkpoint_bytes / outcome.seconds / 1e9:.1f} GB)"
     return lines
 
 

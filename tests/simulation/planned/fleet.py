@@ -27,7 +27,7 @@ LOAD_SECONDS = 1.0
 """Time from the placement of a job until it takes turns: images are decoded and targets computed."""
 SAVE_SECONDS = 1.5
 """Time for which a job that leaves its device waits for its checkpoint."""
-CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_SECONDS = 5.0
 """Device time of a job between two checkpoints: the server's default."""
 TURN_SECONDS = 0.5
 """Several evaluations count as one turn until they take this long, so that there are fewer events."""
@@ -46,6 +46,9 @@ EVALUATIONS = (30, 68, 200)
 """Evaluations of a draft, a standard and a fine painting."""
 DRAFTS, WATCHED = 0.02, 0.02
 """Shares of the jobs that are drafts, and that somebody watches."""
+CHECKPOINT_BYTES = 107
+"""Size of a checkpoint per pixel, measured for the default objective: the image and a part of
+the optimiser's history."""
 SMALL_SCALES = 0.6
 """Mean cost of an evaluation relative to one at full size: the first ones are made at smaller scales."""
 
@@ -75,6 +78,7 @@ class SimulatedJob:
     tenant: str
     record: Record
     audience: Sequence[None]
+    side: int
     seconds_per_evaluation: float
     evaluations: int
     queued_at: float
@@ -182,6 +186,7 @@ class Outcome:
         waited: time from the request to the first start, by whether the job was interactive.
         finished, lost_evaluations, deaths: numbers.
         suspended, moved: number of jobs that made room for others, and that moved to another device.
+        checkpoint_bytes: bytes of all checkpoints.
         device_seconds: device time that each tenant had.
         weights: of the tenants.
         demanding: tenants that had waiting jobs all the time.
@@ -347,6 +352,7 @@ class Fleet:
                 tenant=tenant,
                 record=Record(message, number),
                 audience=(None,) if watched else (),
+                side=size,
                 seconds_per_evaluation=EVALUATION_SECONDS[self._kind][size] * SMALL_SCALES,
                 evaluations=EVALUATIONS[0] if draft else self._random.choice(EVALUATIONS[1:]),
                 queued_at=self._clock.now,
@@ -442,6 +448,7 @@ class Fleet:
     def _save(self, job: SimulatedJob) -> None:
         job.saved, job.unsaved_seconds = job.made, 0.0
         self.outcome.wrote("checkpoints")
+        self.outcome.checkpoint_bytes += job.side**2 * CHECKPOINT_BYTES
 
     def _finish(self, run: SimulatedRun) -> None:
         job = run.job
