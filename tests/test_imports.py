@@ -15,9 +15,10 @@ SERVER = ROOT / "server" / "impasto_server"
 CLIENT = ROOT / "client" / "impasto"
 
 RECIPE = "impasto_server.engine.recipe"
-# Modules that every folder may import; `v1` is the code generated from worker.proto.
+# Modules that every folder may import; `v1` is the code generated from the private protocols.
 COMMON = (
     "impasto_server.given_files",
+    "impasto_server.identity",
     "impasto_server.logs",
     "impasto_server.mailbox",
     "impasto_server.shares",
@@ -60,6 +61,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "mock": (
         "impasto_server.mock",
         "impasto_server.worker.__main__",
+        "impasto_server.worker.answering",
         "impasto_server.worker.handover",
         "impasto_server.worker.heartbeat",
         "impasto_server.worker.previews",

@@ -215,13 +215,14 @@ class Device:
     """A GPU or a CPU that paints.
 
     Attributes:
-        name: its name: "cpu", "cuda:0" or "mps".
+        name: its name: "cpu", "cuda:0" or "mps"; on a server with several machines "render1/cuda:0".
         description: its description for people.
-        state: "starting" or "ready".
+        state: "starting", "ready" or "draining" (it gets no jobs, and its jobs move to other devices).
         auto_precision: the precision that "auto" means here; None until it is ready.
         resident_jobs: number of jobs in its memory.
         restarts: number of restarts of its worker.
         memory_bytes: memory for jobs, in bytes; None until it is ready.
+        machine: name of the machine that has it; can be empty until it is ready.
     """
 
     name: str
@@ -231,6 +232,7 @@ class Device:
     resident_jobs: int
     restarts: int
     memory_bytes: int | None
+    machine: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

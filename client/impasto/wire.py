@@ -140,6 +140,7 @@ def server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
                 resident_jobs=device.resident_jobs,
                 restarts=device.restarts,
                 memory_bytes=device.memory_bytes or None,
+                machine=device.machine,
             )
             for device in message.devices
         ),

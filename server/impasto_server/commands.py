@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import importlib.metadata
 import inspect
+import json
 import logging
 import os
 import sys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from impasto_server.gateway.admin_client import AdminClient
     from impasto_server.gateway.settings import Settings
     from impasto_server.gateway.tokens import Tokens
 
@@ -52,6 +54,8 @@ tokens_app = typer.Typer(
     cls=PlainGroup, help="Make, list and remove the callers' tokens.", no_args_is_help=True
 )
 app.add_typer(tokens_app, name="token")
+fleet_app = typer.Typer(cls=PlainGroup, invoke_without_command=True)
+app.add_typer(fleet_app, name="fleet")
 
 
 def _show_version(wanted: bool) -> None:
@@ -335,6 +339,103 @@ def remove_token(
     """
     with _telling_token_errors():
         _tokens(tokens_file, config).remove(name)
+
+
+_DATA_DIR: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        metavar="PATH",
+        help="Data folder of the server. Default: the folder that the server's settings name.",
+    ),
+]
+_MACHINE: TypeAlias = Annotated[
+    str, typer.Argument(metavar="MACHINE", help="Name of the machine, as `impasto-server fleet` shows it.")
+]
+
+
+@fleet_app.callback()
+def list_machines(
+    context: typer.Context,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of a table. Default: no.")
+    ] = False,
+    data_dir: _DATA_DIR = None,
+    config: _CONFIG_OPTION = None,
+) -> None:
+    """List the machines of a running server, and take them out of use.
+
+    The table shows every device with its state, its jobs and its memory. The server must run on this machine.
+    """
+    if context.invoked_subcommand is not None:
+        given = [name for name in context.params if _is_given(context, name)]
+        if given:
+            command = f"impasto-server fleet {context.invoked_subcommand}"
+            _exit_with(ValueError(f"give options after `{command}`; `{command} --help` lists them"))
+        return
+    with _admin(data_dir, config) as admin:
+        from impasto_server.gateway.admin_client import as_data, table
+
+        machines = admin.machines()
+        typer.echo(json.dumps(as_data(machines)) if as_json else table(machines))
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter is given on the command line, not in the environment or by default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+@fleet_app.command("drain", cls=PlainCommand)
+def drain_machine(
+    machine: _MACHINE,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the machine has no jobs. Default: no.")
+    ] = False,
+    data_dir: _DATA_DIR = None,
+    config: _CONFIG_OPTION = None,
+) -> None:
+    """Take a machine out of use: it gets no more jobs, and its jobs move to other machines.
+
+    A job moves with a checkpoint and continues where it was. The command returns at once, unless --wait is
+    given. `impasto-server fleet undrain` takes the machine into use again.
+    """
+    with _admin(data_dir, config) as admin:
+        from impasto_server.gateway.admin_client import what_drain_does
+
+        admin.drain(machine)
+        typer.echo(what_drain_does(admin.machines(), machine))
+        if wait:
+            try:
+                admin.wait_until_drained(machine, lambda jobs: typer.echo(f"jobs left: {jobs}", err=True))
+            except KeyboardInterrupt:
+                typer.echo("no longer waiting; the machine stays out of use", err=True)
+                raise typer.Exit(130) from None
+            typer.echo(f"{machine} has no jobs.")
+
+
+@fleet_app.command("undrain", cls=PlainCommand)
+def undrain_machine(machine: _MACHINE, data_dir: _DATA_DIR = None, config: _CONFIG_OPTION = None) -> None:
+    """Take a machine into use again after `impasto-server fleet drain`."""
+    with _admin(data_dir, config) as admin:
+        admin.undrain(machine)
+        typer.echo(f"{machine} gets jobs again.")
+
+
+@contextlib.contextmanager
+def _admin(data_dir: Path | None, config: Path | None) -> Iterator[AdminClient]:
+    """Connects to the server of a data folder. Ends the command with code 2 if a call fails."""
+    # Silences the lines of gRPC's core, which are for its developers. Before gRPC is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from impasto_server.gateway.admin_client import AdminClient, AdminError
+
+    given = None if data_dir is None else str(data_dir)
+    settings = _settings(config, {"data_dir": given})
+    try:
+        with AdminClient(settings.data_folder) as admin:
+            yield admin
+    except AdminError as error:
+        _exit_with(error)
 
 
 app.command(cls=PlainCommand)(bench)

@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.fleet.fleet import Fleet
+from impasto_server.fleet.local import LocalFleet
 from impasto_server.fleet.worker_process import ConfigurationError
 from support.samples import stylize_request
 from support.server_process import PATIENCE, ServerProcess, is_alive, running_server, until
@@ -176,8 +176,8 @@ def test_a_worker_refuses_a_device_that_torch_does_not_find(tmp_path: Path) -> N
 
 def test_a_device_that_the_worker_refuses_ends_the_fleet_with_its_message() -> None:
     async def run() -> None:
-        fleet = Fleet(
-            ["cuda:97"], ["--max-resident", "1", "--weights", "builtin"], worker_timeout=20, turn_timeout=60
+        fleet = LocalFleet(
+            ["cuda:97"], ["--weights", "builtin"], max_resident=1, worker_timeout=20, turn_timeout=60
         )
         async with fleet:
             with pytest.raises(ConfigurationError, match="there is no device 'cuda:97' here; there is "):

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.fleet.start_watch import StartWatch
+from impasto_server.fleet.local_process import LocalLauncher
+from impasto_server.fleet.start_watch import START_SECONDS, StartWatch
 from impasto_server.fleet.worker_process import WorkerDied, WorkerProcess
 from impasto_server.v1 import worker_pb2
 from support.samples import stylize_request
@@ -44,8 +45,9 @@ def test_every_run_reports_the_death_of_its_worker_however_late_it_is_noticed(tm
         changed = asyncio.Event()
         worker = WorkerProcess(
             "cpu",
+            key="worker-0",
+            launcher=LocalLauncher(tmp_path / "socket", start_timeout=START_SECONDS),
             arguments=ARGUMENTS,
-            socket=tmp_path / "socket",
             changed=changed.set,
             timeout=60.0,
             turn_timeout=600.0,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import urllib.request
@@ -8,6 +9,7 @@ import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.gateway import metrics
+from support.fake_fleet import FakeFleet
 from support.samples import stylize_request
 from support.server_process import PATIENCE, running_server, until
 
@@ -56,3 +58,43 @@ def test_a_silent_connection_for_metrics_is_closed_without_a_log_line(
     finally:
         end()
     assert capfd.readouterr().err == ""
+
+
+def test_devices_are_counted_by_machine_and_state() -> None:
+    async def scrape() -> dict[tuple[str, ...], float]:
+        counts, fleet = metrics.Metrics(), FakeFleet()
+        fleet.drain("render2")
+        counts.fleet(fleet)
+        found = await asyncio.to_thread(lambda: list(counts.registry.collect()))
+        fleet.broken = True
+        # The last answer stays.
+        assert await asyncio.to_thread(lambda: list(counts.registry.collect())) == found
+        return {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in found
+            if family.name in ("impasto_devices", "impasto_device_jobs", "impasto_workers_wanted")
+            for sample in family.samples
+        }
+
+    found = asyncio.run(scrape())
+    assert found["impasto_devices", "render1", "ready"] == 1
+    assert found["impasto_devices", "render1", "leaving"] == 0
+    assert found["impasto_devices", "render2", "leaving"] == 1
+    assert found["impasto_devices", "render3", "ready"] == 0
+    assert found["impasto_device_jobs", "render2", "render2/cuda:0"] == 2
+    assert found["impasto_workers_wanted",] == 3
+
+
+def test_metrics_are_served_while_the_fleet_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_FLEET_SECONDS", 0.1)
+
+    async def register() -> metrics.Metrics:
+        counts = metrics.Metrics()
+        counts.fleet(FakeFleet())
+        # In this thread the event loop cannot answer.
+        assert counts.registry.get_sample_value("impasto_workers_wanted") == 0
+        return counts
+
+    counts = asyncio.run(register())
+    # The event loop has ended.
+    assert counts.registry.get_sample_value("impasto_workers_wanted") == 0

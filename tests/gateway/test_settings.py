@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impasto_server.gateway.kinds import DURATION, SIZE
+from impasto_server.fleet.on_ray.ask import Ask
+from impasto_server.gateway.kinds import ASK, DURATION, SIZE
 from impasto_server.gateway.settings import (
     Settings,
     SettingsError,
@@ -195,3 +196,56 @@ def test_a_private_server_takes_public_settings_from_options_only(tmp_path: Path
 def test_the_command_lists_the_settings() -> None:
     command = [sys.executable, "-m", "impasto_server", "settings"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == table()
+
+
+@pytest.mark.parametrize(
+    ("text", "ask"),
+    [
+        ("auto", None),
+        ("gpu=1", Ask(gpu=1.0)),
+        ("gpu=0.25", Ask(gpu=0.25)),
+        ("cpu=4", Ask(cpu=4.0)),
+        (" gpu=1, cpu=2 ,memory=8GiB", Ask(gpu=1.0, cpu=2.0, memory=8 << 30)),
+        ("cpu=1,accelerator_type:A100=0.001", Ask(cpu=1.0, custom={"accelerator_type:A100": 0.001})),
+    ],
+)
+def test_what_a_worker_asks_for_is_read_and_shown_alike(text: str, ask: Ask | None) -> None:
+    assert ASK.read(text) == ask
+    assert ASK.read(ASK.show(ask)) == ask
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "give amounts such as gpu=1,cpu=4"),
+        ("gpu", "give amounts"),
+        ("gpu=one", "give amounts"),
+        ("cpu=1,CPU=2", "give amounts"),
+        ("cpu=1,memory=8", "give a size with its unit"),
+        ("gpu=0", "cannot be asked for"),
+        ("cpu=-1", "cannot be asked for"),
+        ("cpu=1.5", "give a whole number, or a share of 1"),
+        ("cpu=nan", "cannot be asked for"),
+        ("gpu=2", "a worker paints on one GPU"),
+        ("memory=8GiB", "a worker paints on a GPU or on cores"),
+        ("a100=1", "a worker paints on a GPU or on cores"),
+    ],
+)
+def test_what_no_machine_can_be_asked_for_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(sentence)):
+        gather({"ray_worker": text}, {})
+
+
+@pytest.mark.parametrize(
+    "address", ["auto", "local", "head:6379", "192.0.2.1:6379", "ray://head.x:10001", "[::1]:1"]
+)
+def test_addresses_of_clusters_are_read(address: str) -> None:
+    assert gather({"ray": address}, {}).ray == address
+
+
+@pytest.mark.parametrize(
+    "address", ["", "head", "http://head:1", "ray://", "ray://head", "head:99999999", "a b:1"]
+)
+def test_other_addresses_of_clusters_are_refused(address: str) -> None:
+    with pytest.raises(SettingsError, match="give auto, local, HOST:PORT or ray://HOST:PORT"):
+        gather({"ray": address}, {})

@@ -27,11 +27,13 @@ def server_table(info: ServerInfo) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     table.add_row("version", escaped(info.version))
+    several_machines = len({device.machine for device in info.devices if device.machine}) > 1
     for device in info.devices:
         precision = f", {device.auto_precision}" if device.auto_precision else ""
         memory = f", {device.memory_bytes / 2**30:,.1f} GiB for jobs" if device.memory_bytes else ""
         restarts = f", restarted {counted(device.restarts, 'time')}" if device.restarts else ""
-        state = f"{device.state}{precision}{memory}{restarts}"
+        machine = f"on {device.machine}, " if several_machines and device.machine else ""
+        state = f"{machine}{device.state}{precision}{memory}{restarts}"
         table.add_row(escaped(device.name), escaped(f"{device.description} ({state})"))
     if info.network is None:
         table.add_row("weights", "not loaded yet")

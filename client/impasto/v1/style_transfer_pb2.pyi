@@ -14,6 +14,7 @@ COLOR_MATCHED: Color
 COLOR_STYLE: Color
 COLOR_UNSPECIFIED: Color
 DESCRIPTOR: _descriptor.FileDescriptor
+DEVICE_STATE_DRAINING: DeviceState
 DEVICE_STATE_READY: DeviceState
 DEVICE_STATE_STARTING: DeviceState
 DEVICE_STATE_UNSPECIFIED: DeviceState
@@ -91,9 +92,10 @@ class DeleteJobRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class Device(_message.Message):
-    __slots__ = ["auto_precision", "description", "memory_bytes", "name", "resident_jobs", "restarts", "state"]
+    __slots__ = ["auto_precision", "description", "machine", "memory_bytes", "name", "resident_jobs", "restarts", "state"]
     AUTO_PRECISION_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    MACHINE_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_JOBS_FIELD_NUMBER: _ClassVar[int]
@@ -101,12 +103,13 @@ class Device(_message.Message):
     STATE_FIELD_NUMBER: _ClassVar[int]
     auto_precision: Precision
     description: str
+    machine: str
     memory_bytes: int
     name: str
     resident_jobs: int
     restarts: int
     state: DeviceState
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., state: _Optional[_Union[DeviceState, str]] = ..., auto_precision: _Optional[_Union[Precision, str]] = ..., resident_jobs: _Optional[int] = ..., restarts: _Optional[int] = ..., memory_bytes: _Optional[int] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., state: _Optional[_Union[DeviceState, str]] = ..., auto_precision: _Optional[_Union[Precision, str]] = ..., resident_jobs: _Optional[int] = ..., restarts: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., machine: _Optional[str] = ...) -> None: ...
 
 class DownloadImageRequest(_message.Message):
     __slots__ = ["format", "offset", "preview_of", "result_of", "sha256"]

@@ -145,10 +145,16 @@ class Placer:
         self._observer.queue_length(len(waiting))
         self._served.keep({job.tenant for job in jobs})
         self._number_queues(quiet=True)
+        runs = self._runs()
+        self._workers.want(len(waiting) + len(runs))
+        for run in runs:
+            if run.worker.leaving and not run.leaving:
+                _log.info("job moves, because its worker is leaving job=%s", run.job.name)
+                run.suspend()
         if not waiting:
             return
         stays: defaultdict[str, list[Run]] = defaultdict(list)
-        for run in self._runs():
+        for run in runs:
             stays[run.worker.key].append(run)
         workers = {worker.key: worker for worker in self._workers.ready_workers}
         places = [self._place_of(worker, stays[key]) for key, worker in workers.items()]

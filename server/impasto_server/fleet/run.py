@@ -248,6 +248,9 @@ class Run:
             self._device_seconds = seconds(job.progress.device_time)
         if not job.record.job.HasField("start_time"):
             self._observer.queue_waited(asyncio.get_running_loop().time() - job.queued_at)
+        _log.info(
+            "job started job=%s device=%s evaluation=%d", job.name, self.worker.device, started.evaluation
+        )
         await job.started(started, self.worker.network, self.worker.device, told)
         # Changes from before the worker knew the job.
         if self.leaving:

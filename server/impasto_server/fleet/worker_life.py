@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
-import os
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import grpc
 import grpc.aio
 from grpc_status import rpc_status
 
-from impasto.python_programs import module_command
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.fleet.start_watch import StartWatch
-from impasto_server.logs import events_descriptor
+from impasto_server.fleet.program import Exit, Launcher, Program
 from impasto_server.v1 import worker_pb2, worker_pb2_grpc
 
 if TYPE_CHECKING:
@@ -28,10 +23,6 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-WORKER_MODULE = "impasto_server.worker"
-"""The program that paints."""
-_END_SECONDS = 1.0
-"""Maximum time for a process to end by itself before it is killed."""
 _NOTICE_SECONDS = 3.0
 """Maximum time between the end of a dying process's connections and the notice of its exit."""
 _PING_SECONDS = 1.0
@@ -40,24 +31,6 @@ _SILENT_SHARE, _PING_SHARE = 1 / 4, 1 / 8
 """Shares of the timeout: the silence after which a worker gets no jobs, and the timeout of one ping."""
 _TOLD_SECONDS = 60.0
 """Interval of the log lines about a worker that is not ready yet."""
-_TURN_BYTES = 128
-"""Size of the file in which a worker writes the name of the job that has the turn."""
-
-_CHANNEL_OPTIONS = [
-    # The gateway has checked the sizes.
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    # The socket appears when the worker is ready: try to connect often.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 250),
-    ("grpc.use_local_subchannel_pool", 1),
-]
-
-WORKER_ENVIRONMENT = {"GOMP_SPINCOUNT": "20000"}
-"""Environment variables of a worker, unless the gateway's own environment sets them. OpenMP's threads spin
-while they wait for each other, by default for milliseconds, on cores that other processes may need. Measured:
-with shorter spinning, evaluations take as long on quiet cores, and 20 % less on busy ones."""
 
 
 class NoAnswer(Exception):
@@ -66,26 +39,6 @@ class NoAnswer(Exception):
 
 class Gone(Exception):
     """The worker's process has ended."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Death:
-    """How a process ended.
-
-    Attributes:
-        exit_code: of the process; below 0, the signal that ended it.
-        how: the same in words.
-        turn_of: name of the job that had the turn; empty if none had it.
-        blames: whether a job can be the cause. Not if the worker was killed because it did not answer, or
-            hung while it started.
-        last_words: its output on stdout.
-    """
-
-    exit_code: int
-    how: str
-    turn_of: str
-    blames: bool
-    last_words: str = ""
 
 
 class WorkerLife:
@@ -101,107 +54,89 @@ class WorkerLife:
 
     def __init__(
         self,
-        name: str | None,
+        name: Callable[[str, str], str],
         *,
-        socket: Path,
-        turn_file: Path,
+        launcher: Launcher,
         timeout: float,
         turn_timeout: float,
-        start_timeout: float,
         changed: Callable[[], None],
-        module: str = WORKER_MODULE,
     ) -> None:
         """
         Args:
-            name: of the device, for the log; None for the name that the worker reports.
-            socket: path of the Unix socket for calls.
-            turn_file: file for the name of the job that has the turn.
+            name: names the device: gets the machine's name and torch's name.
+            launcher: starts the process.
             timeout: seconds without an answer after which the worker is killed.
             turn_timeout: maximum duration of a turn in seconds, after which the worker is killed.
-            start_timeout: seconds without a sign of life during the start after which the worker is killed;
-                more than 1.
             changed: called when the worker becomes ready, stops answering, answers again, and has ended.
-            module: the program that the worker runs.
         """
         self.info: worker_pb2.GetWorkerInfoResponse | None = None
         self.stub: WorkerServiceAsyncStub | None = None
         self.answers = True
         self.exited = asyncio.Event()
-        self.death: Death | None = None
+        self.death: Exit | None = None
+        self._listens = True
         # Set while it is useless to wait for an answer.
         self._unheard = asyncio.Event()
-        self._name = self._given_name = name
-        self._socket = socket
-        self._turn_file = turn_file
+        self._name_for = name
+        self._name = ""
+        self._launcher = launcher
         self._timeout = timeout
         self._turn_timeout = turn_timeout
         self._changed = changed
-        self._module = module
-        self._start = StartWatch(socket.with_suffix(".start"), start_timeout)
-        self._process: asyncio.subprocess.Process | None = None
+        self._program: Program | None = None
+        self._channel: grpc.aio.Channel | None = None
         # Why this object killed the process, and the job whose turn had not ended; None if it did not.
         self._killed: tuple[str, str] | None = None
 
     @property
     def ready(self) -> bool:
         """Whether it takes jobs."""
-        return self.info is not None and self.answers
+        return self.info is not None and self.answers and self._listens
 
-    async def live(self, device: str, arguments: Sequence[str]) -> Death:
-        """Runs the process from start to end. Ends it when cancelled.
+    @property
+    def machine(self) -> str:
+        """Name of the machine that the process runs on; empty while there is no process."""
+        return "" if self._program is None else self._program.machine
+
+    async def live(self, device: str, arguments: Sequence[str]) -> Exit:
+        """Runs the process from start to end. Leaves it when cancelled.
 
         Args:
             device: torch's name of the device, or "auto".
             arguments: further arguments of `python -m impasto_server.worker`.
 
         Raises:
-            OSError: the process cannot be started.
+            OSError: the process cannot be started now.
+            PlaceLost: it can never be started again.
         """
-        self._name = self._given_name or device
-        self._socket.unlink(missing_ok=True)
-        self._turn_file.write_bytes(bytes(_TURN_BYTES))
-        self._start.prepare()
-        process = self._process = await asyncio.create_subprocess_exec(
-            *module_command(self._module),
-            *("--socket", str(self._socket), "--device", device),
-            *("--turn-file", str(self._turn_file), "--heartbeat-file", str(self._start.path)),
-            *arguments,
-            # The worker ends when this pipe closes, which happens when this process ends in any way.
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            # The worker logs in the same format as this process, to the same place.
-            stderr=events_descriptor(),
-            # Ctrl-C in the terminal reaches only the gateway, which then ends the workers in good order.
-            start_new_session=True,
-            env=WORKER_ENVIRONMENT | os.environ,
-        )
-        assert process.stdout is not None
-        _log.info("worker started device=%s pid=%d", self._name, process.pid)
-        last_words = asyncio.create_task(process.stdout.read())
-        channel = grpc.aio.insecure_channel(f"unix:{self._socket}", options=_CHANNEL_OPTIONS)
-        attending = asyncio.create_task(self._attend(channel))
-        ending = asyncio.create_task(process.wait())
+        program = self._program = await self._launcher.launch(device, arguments)
+        self._name = self._name_for(program.machine, device)
+        attending = asyncio.create_task(self._attend(program))
+        ending = asyncio.create_task(program.wait())
+        death = Exit(None, "left by the gateway", blames=False)
         try:
             await asyncio.wait({ending, attending}, return_when=asyncio.FIRST_COMPLETED)
             # Also if the attending has failed: otherwise a hung worker would never be noticed.
-            self.kill()
-            await ending
+            program.kill()
+            death = self._judged(await ending)
         finally:
             attending.cancel()
+            ending.cancel()
             self.info = self.stub = None
-            await self._end(process)
-            self.death = self._judged(process)
+            await program.leave(answers=self.answers)
+            self.death = death
             self._unheard.set()
             self.exited.set()
             self._changed()
-            await channel.close()
-        self.death = dataclasses.replace(self.death, last_words=await _read_soon(last_words))
-        return self.death
+            if self._channel is not None:
+                # This ends all calls, also those to a machine that cannot be reached any more.
+                await self._channel.close()
+        return death
 
     def kill(self) -> None:
         """Ends the process at once."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        if self._program is not None:
+            self._program.kill()
 
     async def ask(self, method: Callable[..., Awaitable[T]], request: object, timeout: float) -> T:
         """Makes a call, and waits for the answer only while the worker answers pings.
@@ -247,57 +182,30 @@ class WorkerLife:
             await asyncio.wait_for(self.exited.wait(), _NOTICE_SECONDS)
         return self.exited.is_set()
 
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None
-        process.stdin.close()
-        if not self.answers:
-            # A stopped process (SIGSTOP) would not notice the closed pipe.
-            self.kill()
-        try:
-            await asyncio.wait_for(process.wait(), _END_SECONDS)
-        except (asyncio.TimeoutError, asyncio.CancelledError):
-            self.kill()
-            await process.wait()
+    def _judged(self, exit: Exit) -> Exit:
+        if self._killed is None:
+            return exit
+        how, turn_of = self._killed
+        return Exit(exit.code, how, turn_of, blames=bool(turn_of))
 
-    def _judged(self, process: asyncio.subprocess.Process) -> Death:
-        assert process.returncode is not None
-        code = process.returncode
-        if self._killed is not None:
-            how, turn_of = self._killed
-            return Death(code, how, turn_of, blames=bool(turn_of))
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return Death(code, how, self._read_turn(), blames=True)
-
-    def _read_turn(self) -> str:
-        with contextlib.suppress(OSError):
-            return self._turn_file.read_bytes().rstrip(b"\0 \n").decode(errors="replace")
-        return ""
-
-    async def _attend(self, channel: grpc.aio.Channel) -> None:
+    async def _attend(self, program: Program) -> None:
         """Waits until the worker is ready, then checks that it answers. Returns once it must be killed."""
-        stub = cast("WorkerServiceAsyncStub", worker_pb2_grpc.WorkerServiceStub(channel))
         try:
-            if await self._await_ready(stub):
-                await self._keep_pinging(stub)
+            self._channel = await program.connect()
+            stub = cast("WorkerServiceAsyncStub", worker_pb2_grpc.WorkerServiceStub(self._channel))
+            info = await self._first_info(stub, program)
+            program.started()
+            self._note_ready(info, stub, program)
+            await self._keep_pinging(stub)
         except Exception as error:
             _log.exception("worker cannot be monitored device=%s", self._name)
             self._kill_because(f"killed because it could not be monitored: {error!r}", turn_of="")
 
-    async def _await_ready(self, stub: WorkerServiceAsyncStub) -> bool:
-        """Waits until the worker is ready. Returns False if it hung instead and was killed."""
-        asking = asyncio.create_task(self._first_info(stub))
-        watching = asyncio.create_task(self._start.until_hung())
-        try:
-            await asyncio.wait({asking, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if not asking.done():
-                self._kill_because(f"killed after {watching.result()}", turn_of="")
-                return False
-            info = asking.result()
-        finally:
-            asking.cancel()
-            watching.cancel()
-        self._name = self._given_name or info.device.name
-        info.device.name = self._name
+    def _note_ready(
+        self, info: worker_pb2.GetWorkerInfoResponse, stub: WorkerServiceAsyncStub, program: Program
+    ) -> None:
+        self._name = info.device.name = self._name_for(program.machine, info.device.name)
+        info.device.machine = program.machine
         self.info, self.stub = info, stub
         _log.info(
             "worker ready device=%s description=%r precision=%s memory_mib=%d",
@@ -307,9 +215,10 @@ class WorkerLife:
             info.device.memory_bytes >> 20,
         )
         self._changed()
-        return True
 
-    async def _first_info(self, stub: WorkerServiceAsyncStub) -> worker_pb2.GetWorkerInfoResponse:
+    async def _first_info(
+        self, stub: WorkerServiceAsyncStub, program: Program
+    ) -> worker_pb2.GetWorkerInfoResponse:
         """Waits until the worker is ready, and returns its description of itself. There is no time limit,
         because the worker can have to download weights."""
         request = worker_pb2.GetWorkerInfoRequest()
@@ -324,7 +233,7 @@ class WorkerLife:
                         "worker not ready yet device=%s seconds=%.0f at=%r",
                         self._name,
                         loop.time() - started,
-                        self._start.step,
+                        program.step,
                     )
                 else:
                     # Usually the worker is about to die, which ends this loop.
@@ -340,7 +249,9 @@ class WorkerLife:
             sent = loop.time()
             try:
                 ping = await stub.Ping(worker_pb2.PingRequest(), timeout=patience)
-            except grpc.aio.AioRpcError:
+            except grpc.aio.AioRpcError as error:
+                if error.code() == grpc.StatusCode.UNAVAILABLE:
+                    self.note_refusal()
                 # A ping that fails early counts for as long as one that is not answered.
                 await asyncio.sleep(max(0.0, sent + patience - loop.time()))
                 silence += patience
@@ -365,7 +276,16 @@ class WorkerLife:
             self._unheard.set()
             self._changed()
 
+    def note_refusal(self) -> None:
+        """Notes that nothing listens at the worker's address: until it answers again, it gets no jobs."""
+        if self._listens:
+            self._listens = False
+            self._changed()
+
     def _note_answer(self) -> None:
+        if not self._listens:
+            self._listens = True
+            self._changed()
         if not self.answers:
             _log.info("worker answers again device=%s", self._name)
             self.answers = True
@@ -376,10 +296,3 @@ class WorkerLife:
         _log.error("worker killed device=%s how=%r job=%s", self._name, how, turn_of)
         self._killed = how, turn_of
         self.kill()
-
-
-async def _read_soon(text: asyncio.Task[bytes]) -> str:
-    """Returns the output of a process that has ended; empty if a child process still keeps the pipe open."""
-    with contextlib.suppress(asyncio.TimeoutError):
-        return (await asyncio.wait_for(text, _END_SECONDS)).decode(errors="replace").strip()
-    return ""

@@ -18,9 +18,9 @@ from grpc_status import rpc_status
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError, unavailable
 from impasto_server.contract.pictures import Samples
-from impasto_server.fleet.start_watch import START_SECONDS
+from impasto_server.fleet.program import Exit, Launcher
 from impasto_server.fleet.worker_inputs import WorkerInputs
-from impasto_server.fleet.worker_life import WORKER_MODULE, Death, Gone, NoAnswer, WorkerLife
+from impasto_server.fleet.worker_life import Gone, NoAnswer, WorkerLife
 from impasto_server.v1 import worker_pb2
 
 _log = logging.getLogger(__name__)
@@ -59,49 +59,54 @@ class WorkerProcess:
     """A worker process and its restarts.
 
     Attributes:
+        key: a unique name, known from the start.
         restarts: number of restarts.
+        jobs: number of jobs that it paints, or gets.
+        leaving: whether it gets no jobs any more, and those it has must go to others.
+        used: event-loop time at which it last had a job, or was made.
     """
 
     def __init__(
         self,
         device: str,
         *,
-        name: str | None = None,
+        key: str,
+        name: Callable[[str, str], str] = lambda machine, device: device,
+        launcher: Launcher,
+        machine: str = "",
         arguments: Sequence[str],
-        socket: Path,
         changed: Callable[[], None],
         timeout: float,
         turn_timeout: float,
-        start_timeout: float = START_SECONDS,
-        module: str = WORKER_MODULE,
     ) -> None:
         """
         Args:
             device: "auto", or torch's name of a device.
-            name: of the device, if several workers have devices of the same name; None for the device's own.
+            key: a unique name.
+            name: names the device: gets the machine's name and torch's name.
+            launcher: starts the process.
+            machine: name of the machine on which it is expected to run; empty if that is not known.
             arguments: further arguments of `python -m impasto_server.worker`.
-            socket: path of the Unix socket for calls.
             changed: called when the worker becomes ready, stops answering, answers again, and dies.
             timeout: seconds without an answer to a ping after which the worker is killed and restarted. After
                 a quarter of this time it gets no jobs.
             turn_timeout: maximum duration of a turn in seconds, after which the worker is killed and
                 restarted.
-            start_timeout: seconds without a sign of life during the start after which the worker is killed
-                and restarted; `timeout` if that is more.
-            module: the program that the worker runs.
         """
+        self.key = key
         self.restarts = 0
+        self.jobs = 0
+        self.leaving = False
+        self.used = asyncio.get_running_loop().time()
         self._wanted_device = device
         self._name = name
-        self._device = name or device
+        self._device = name("", device)
+        self._launcher = launcher
+        self._machine = machine
         self._arguments = arguments
-        self._socket = socket
-        self._turn_file = socket.with_suffix(".turn")
         self._changed = changed
         self._timeout = timeout
         self._turn_timeout = turn_timeout
-        self._start_timeout = max(timeout, start_timeout)
-        self._module = module
         self._life: WorkerLife | None = None
         self._network = pb.FeatureNetwork()
 
@@ -122,13 +127,30 @@ class WorkerProcess:
 
     @property
     def ready(self) -> bool:
-        """Whether it takes jobs: it has loaded its network and answers."""
-        return self._life is not None and self._life.ready
+        """Whether it takes jobs: it has loaded its network, answers, and is not leaving."""
+        return self._life is not None and self._life.ready and not self.leaving
 
     @property
-    def key(self) -> str:
-        """A unique name, known from the start."""
-        return self._socket.stem
+    def state(self) -> str:
+        """In one word: "starting", "ready", "silent" (it does not answer) or "leaving"."""
+        if self.leaving:
+            return "leaving"
+        if self.ready:
+            return "ready"
+        return "starting" if self.info is None else "silent"
+
+    @property
+    def description(self) -> str:
+        """Describes the device in words; empty while the worker is not ready."""
+        info = self.info
+        return "" if info is None else info.device.description
+
+    @property
+    def machine(self) -> str:
+        """Name of the machine that it runs on, last ran on, or is expected on; empty if there is none."""
+        if self._life is not None and self._life.machine:
+            self._machine = self._life.machine
+        return self._machine
 
     @property
     def network(self) -> pb.FeatureNetwork:
@@ -146,6 +168,7 @@ class WorkerProcess:
 
         Raises:
             ConfigurationError: the worker reports that it cannot run with its arguments.
+            PlaceLost: it can never be started again.
         """
         backoff = _FIRST_BACKOFF
         loop = asyncio.get_running_loop()
@@ -173,8 +196,11 @@ class WorkerProcess:
                 request = worker_pb2.GetWorkerInfoRequest()
                 info = await life.ask(life.stub.GetWorkerInfo, request, _INFO_SECONDS)
             device.MergeFrom(info.device)
-            device.state = pb.DEVICE_STATE_READY if life.ready else pb.DEVICE_STATE_STARTING
-        device.name, device.restarts = self.device, self.restarts
+            if self.leaving:
+                device.state = pb.DEVICE_STATE_DRAINING
+            else:
+                device.state = pb.DEVICE_STATE_READY if self.ready else pb.DEVICE_STATE_STARTING
+        device.name, device.machine, device.restarts = self.device, self.machine, self.restarts
         return device
 
     async def run(
@@ -199,12 +225,15 @@ class WorkerProcess:
             raise WorkerDied(unavailable("WORKER_DIED", message, retry_after=2.0), blames=False)
         inputs = WorkerInputs(begin, pictures, checkpoint)
         call = life.stub.Run(inputs.requests())
+        self.jobs += 1
         try:
             async for response in call:
                 yield response
             inputs.check()
         except grpc.aio.AioRpcError as error:
             inputs.check()
+            if error.code() == grpc.StatusCode.UNAVAILABLE:
+                life.note_refusal()
             # If the worker dies, the call usually ends with UNAVAILABLE, but UNKNOWN, INTERNAL and CANCELLED
             # occur as well, depending on the moment.
             if not await life.has_ended() and error.code() != grpc.StatusCode.UNAVAILABLE:
@@ -221,6 +250,8 @@ class WorkerProcess:
         finally:
             # An abandoned grpc.aio call is not cancelled by itself.
             call.cancel()
+            self.jobs -= 1
+            self.used = asyncio.get_running_loop().time()
 
     async def update(self, request: worker_pb2.UpdateRunRequest) -> worker_pb2.UpdateRunResponse | None:
         """Changes a job that runs here.
@@ -270,27 +301,25 @@ class WorkerProcess:
         if self._life is not None:
             self._life.kill()
 
-    async def _run_once(self) -> Death:
-        """Runs the process from start to end. Ends it when cancelled.
+    async def _run_once(self) -> Exit:
+        """Runs the process from start to end. Leaves it when cancelled.
 
         Raises:
             ConfigurationError: the worker reports that it cannot run with its arguments.
             OSError: the process cannot be started now.
+            PlaceLost: it can never be started again.
         """
         self._life = WorkerLife(
             self._name,
-            socket=self._socket,
-            turn_file=self._turn_file,
+            launcher=self._launcher,
             timeout=self._timeout,
             turn_timeout=self._turn_timeout,
-            start_timeout=self._start_timeout,
-            module=self._module,
             changed=self._on_change,
         )
         # After a restart, "auto" means the same device as before.
         device = self._device if self._wanted_device == "auto" else self._wanted_device
         death = await self._life.live(device, self._arguments)
-        if death.exit_code == CONFIGURATION_ERROR:
+        if death.code == CONFIGURATION_ERROR:
             raise ConfigurationError(death.last_words)
         return death
 
@@ -307,7 +336,7 @@ def _is_being_cancelled() -> bool:
     return sys.version_info >= (3, 11) and task is not None and task.cancelling() > 0
 
 
-def _died(death: Death | None) -> WorkerDied:
+def _died(death: Exit | None) -> WorkerDied:
     if death is None:
         return WorkerDied(_death_notice("connection lost"), blames=False)
     return WorkerDied(_death_notice(death.how), turn_of=death.turn_of, blames=death.blames)

@@ -20,6 +20,7 @@ class Worker(Protocol):
         device: name of its device.
         memory_bytes: memory of the device that jobs can use; 0 while the worker is not ready.
         network: the feature network it paints with, once it is ready.
+        leaving: whether the jobs that it has must go to other workers.
     """
 
     @property
@@ -33,6 +34,9 @@ class Worker(Protocol):
 
     @property
     def network(self) -> pb.FeatureNetwork: ...
+
+    @property
+    def leaving(self) -> bool: ...
 
     def run(
         self, begin: worker_pb2.Begin, pictures: AsyncIterable[Samples], checkpoint: Path | None
@@ -76,3 +80,6 @@ class Workers(Protocol):
 
     @property
     def change(self) -> asyncio.Event: ...
+
+    def want(self, jobs: int) -> None:
+        """Tells how many jobs are being painted or wait for a device."""

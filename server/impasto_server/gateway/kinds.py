@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from impasto_server.fleet.on_ray.ask import Ask
+
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
@@ -133,6 +135,15 @@ def _yes(value: Any) -> bool:
         raise ValueError("give true or false") from None
 
 
+_RAY = re.compile(r"auto|local|(ray://)?(\[[0-9A-Fa-f:.]+\]|[\w.-]+):[0-9]{1,5}")
+
+
+def _ray(value: Any) -> str:
+    if not isinstance(value, str) or not _RAY.fullmatch(value):
+        raise ValueError("give auto, local, HOST:PORT or ray://HOST:PORT")
+    return value
+
+
 def one_of(*words: str) -> Kind:
     """One of several words."""
 
@@ -157,11 +168,57 @@ def bounded(kind: Kind, least: float, most: float = math.inf) -> Kind:
     return dataclasses.replace(kind, read=read)
 
 
+_RESOURCE = re.compile(r"[A-Za-z_][\w.:/-]*")
+
+
+def _ask(value: Any) -> Ask:
+    wanted = "give amounts such as gpu=1,cpu=4,memory=8GiB,NAME=1"
+    amounts: dict[str, float] = {}
+    memory = 0
+    for part in str(value).split(","):
+        name, equals, amount = (piece.strip() for piece in part.partition("="))
+        if (
+            not equals
+            or not _RESOURCE.fullmatch(name)
+            or name.lower() in {known.lower() for known in amounts}
+        ):
+            raise ValueError(wanted)
+        if name.lower() == "memory":
+            if memory:
+                raise ValueError(wanted)
+            memory = _size(amount)
+            continue
+        try:
+            amounts[name] = float(amount)
+        except ValueError:
+            raise ValueError(wanted) from None
+        if not 0 < amounts[name] <= 1e6 or (amounts[name] > 1 and amounts[name] % 1):
+            raise ValueError(f"{name}={amount} cannot be asked for; give a whole number, or a share of 1")
+    gpu, cpu = amounts.pop("gpu", 0.0), amounts.pop("cpu", 0.0)
+    if gpu > 1:
+        raise ValueError("a worker paints on one GPU; give gpu=1, or a share of 1")
+    if not (gpu or cpu):
+        raise ValueError("a worker paints on a GPU or on cores; give gpu=1 or cpu=N, and what else it needs")
+    return Ask(gpu, cpu, memory, amounts)
+
+
+def _show_ask(ask: Ask | None) -> str:
+    if ask is None:
+        return "auto"
+    amounts = {"gpu": ask.gpu, "cpu": ask.cpu} | dict(ask.custom)
+    parts = [f"{name}={amount:g}" for name, amount in amounts.items() if amount]
+    return ",".join(parts + ([f"memory={_show_size(ask.memory)}"] if ask.memory else []))
+
+
 DEVICES = Kind("DEVICES", _devices)
 """Devices to paint on. Only the form of the names is checked: only a worker knows which devices exist."""
 PATH = Kind("PATH", _path)
+RAY = Kind("ADDRESS", _ray)
+"""Address of a Ray cluster."""
 DURATION = Kind("TIME", _duration, _show_duration)
 """Times in seconds."""
 SIZE = Kind("SIZE", _size, _show_size)
 """Sizes in bytes."""
 YES = Kind("", _yes, lambda value: "yes" if value else "no")
+ASK = Kind("AMOUNTS", lambda value: None if value == "auto" else _ask(value), _show_ask)
+"""What one worker asks a machine for; "auto" is None."""

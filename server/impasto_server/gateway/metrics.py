@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import contextlib
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import prometheus_client as prometheus
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
+from impasto_server.fleet.machines import DEVICE_STATES, Machine
 from impasto_server.fleet.worker_process import ConfigurationError
+from impasto_server.gateway.admin import Machines
+
+_log = logging.getLogger(__name__)
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 
 _PATIENCE = 5.0
+_FLEET_SECONDS = 1.0
 
 
 class Metrics:
     """The metrics of one server, in a registry of their own.
 
-    Only device time has the tenant as a label: with further labels the number of series would multiply.
+    Only device time has the tenant as a label, and only devices have the machine: with further labels the
+    number of series would multiply.
     """
 
     def __init__(self) -> None:
@@ -67,6 +78,10 @@ class Metrics:
     def worker_restarts(self, count: Callable[[], int]) -> None:
         """Sets the function that counts restarts of workers, called when metrics are read."""
         self._restarts.set_function(count)
+
+    def fleet(self, fleet: Machines) -> None:
+        """Sets the fleet whose devices are counted when metrics are read. Called in its event loop."""
+        self.registry.register(_FleetCollector(fleet, asyncio.get_running_loop()))
 
     def job_ended(self, state: str, reason: str) -> None:
         self._ended.labels(state, reason).inc()
@@ -123,6 +138,57 @@ class Metrics:
             thread.join()
 
         return int(server.server_port), end
+
+
+class _FleetCollector(Collector):
+    """Counts machines and devices, in the thread that answers a request for metrics."""
+
+    def __init__(self, fleet: Machines, loop: asyncio.AbstractEventLoop) -> None:
+        self._fleet = fleet
+        self._loop = loop
+        self._machines: Sequence[Machine] = ()
+        self._wanted = 0
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        self._read()
+        devices = GaugeMetricFamily(
+            "impasto_devices", "Devices, by machine and state of the worker", labels=["machine", "state"]
+        )
+        jobs = GaugeMetricFamily(
+            "impasto_device_jobs", "Jobs that are on a device", labels=["machine", "device"]
+        )
+        for machine in self._machines:
+            for state in DEVICE_STATES:
+                count = sum(device.state == state for device in machine.devices)
+                devices.add_metric([machine.name, state], count)
+            for device in machine.devices:
+                jobs.add_metric([machine.name, device.name], device.jobs)
+        yield devices
+        yield jobs
+        yield GaugeMetricFamily(
+            "impasto_workers_wanted",
+            "Workers that the running and waiting jobs want",
+            value=self._wanted,
+        )
+
+    async def _ask(self) -> tuple[Sequence[Machine], int]:
+        return await self._fleet.machines(), self._fleet.wanted_workers()[1]
+
+    def _read(self) -> None:
+        """Asks the fleet, in its event loop. If it does not answer soon, the last answer stays."""
+        asked = self._ask()
+        try:
+            answer = asyncio.run_coroutine_threadsafe(asked, self._loop)
+        except RuntimeError:
+            # The server is shutting down, and the loop has ended.
+            asked.close()
+            return
+        try:
+            self._machines, self._wanted = answer.result(_FLEET_SECONDS)
+        except concurrent.futures.TimeoutError:
+            answer.cancel()
+        except Exception as error:
+            _log.error("machines not counted error=%r", str(error))
 
 
 def _impatient(handler: Any) -> Any:

@@ -22,10 +22,13 @@ from impasto.v1 import style_transfer_pb2, style_transfer_pb2_grpc
 from impasto_server.contract.errors import shutting_down
 from impasto_server.fleet.fleet import Fleet
 from impasto_server.fleet.intake import IntakeProcess
+from impasto_server.fleet.local import LocalFleet
+from impasto_server.fleet.on_ray.fleet import RayFleet
 from impasto_server.fleet.placer import Placer
-from impasto_server.fleet.worker_life import WORKER_MODULE
+from impasto_server.fleet.program import WORKER_MODULE
 from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.access import Access
+from impasto_server.gateway.admin import Admin, AdminServer
 from impasto_server.gateway.connections import raise_descriptor_limit, server_options
 from impasto_server.gateway.hardware import check_devices
 from impasto_server.gateway.housekeeping import keep_sweeping
@@ -62,7 +65,7 @@ async def serve(settings: Settings) -> None:
     Raises:
         ConfigurationError: the server cannot run with these settings.
     """
-    if not settings.mock:
+    if not settings.mock and settings.ray is None:
         check_devices(settings.devices)
     tolerate_broken_names()
     give_memory_back()
@@ -70,13 +73,7 @@ async def serve(settings: Settings) -> None:
     access = Access(settings, metrics)
     await check_protection(settings, uses_tokens=access.uses_tokens)
     with _store(settings) as store, _metrics_port(settings, metrics):
-        fleet = Fleet(
-            ["auto"] if settings.mock else settings.devices,
-            _worker_arguments(settings),
-            worker_timeout=settings.worker_timeout,
-            turn_timeout=settings.turn_timeout,
-            worker_module=MOCK_MODULE if settings.mock else WORKER_MODULE,
-        )
+        fleet = _fleet(settings)
         intake = IntakeProcess(log_level=settings.log_level, log_format=settings.log_format)
         async with intake, fleet:
             await _serve(settings, store, fleet, intake, access, metrics)
@@ -104,6 +101,8 @@ async def _serve(
     )
     metrics.job_states(registry.in_state, ("queued", "running", "paused"))
     metrics.worker_restarts(lambda: fleet.restarts)
+    metrics.fleet(fleet)
+    admin = AdminServer(Admin(fleet, lambda: sum(job.waiting for job in registry)), settings.data_folder)
     styles = StyleLibrary(settings.styles_dir, intake)
     service = StyleTransfer(settings, fleet, registry, access, metrics, styles, intake)
     style_transfer_pb2_grpc.add_StyleTransferServicer_to_server(service, server)
@@ -122,6 +121,8 @@ async def _serve(
         keep_sweeping(registry.store, max_age=settings.keep_results_for, max_bytes=settings.keep_bytes)
     )
     await server.start()
+    if not settings.keeps_nothing:
+        await admin.start()
     print(json.dumps({"address": address}), flush=True)
     _log.info("listening address=%s", address)
     tell_systemd("READY=1")
@@ -137,6 +138,7 @@ async def _serve(
         tell_systemd("STOPPING=1")
         health_updates.cancel()
         sweeping.cancel()
+        await admin.stop()
         await servicer.enter_graceful_shutdown()
         registry.begin_drain()
         await placer.drain(settings.drain)
@@ -208,10 +210,44 @@ def _metrics_port(settings: Settings, metrics: Metrics) -> Iterator[None]:
         end()
 
 
+def _fleet(settings: Settings) -> Fleet:
+    """Makes the fleet that the settings describe.
+
+    Raises:
+        ConfigurationError: the settings do not fit together.
+    """
+    arguments = _worker_arguments(settings)
+    module = MOCK_MODULE if settings.mock else WORKER_MODULE
+    if settings.ray is None:
+        devices = ["auto"] if settings.mock else settings.devices
+        return LocalFleet(
+            devices,
+            [*arguments, "--cpu-share", str(max(1, devices.count("cpu")))],
+            max_resident=settings.max_resident,
+            worker_timeout=settings.worker_timeout,
+            turn_timeout=settings.turn_timeout,
+            worker_module=module,
+        )
+    return RayFleet(
+        settings.ray,
+        settings.devices,
+        arguments,
+        ask=settings.ray_worker,
+        min_workers=settings.ray_min_workers,
+        max_workers=settings.ray_max_workers,
+        idle_seconds=settings.ray_idle,
+        folder=None if settings.keeps_nothing else settings.data_folder / "ray",
+        max_resident=settings.max_resident,
+        worker_timeout=settings.worker_timeout,
+        turn_timeout=settings.turn_timeout,
+        worker_module=module,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+    )
+
+
 def _worker_arguments(settings: Settings) -> list[str]:
-    arguments = ["--max-resident", str(settings.max_resident)]
-    arguments += ["--log-level", settings.log_level, "--log-format", settings.log_format]
-    arguments += ["--cpu-share", str(max(1, settings.devices.count("cpu")))]
+    arguments = ["--log-level", settings.log_level, "--log-format", settings.log_format]
     arguments += [] if settings.memory is None else ["--memory", str(max(1, settings.memory >> 20))]
     arguments += [] if settings.weights is None else ["--weights", settings.weights]
     arguments += [] if settings.private else ["--download"]

@@ -16,10 +16,13 @@ from typing import Any
 
 import platformdirs
 
+from impasto_server.fleet.on_ray.ask import Ask
 from impasto_server.gateway.kinds import (
+    ASK,
     DEVICES,
     DURATION,
     PATH,
+    RAY,
     SIZE,
     YES,
     Kind,
@@ -182,6 +185,38 @@ class Settings:
         bounded(DURATION, 10.0, 7 * 86400.0),
         "Maximum time for one evaluation. A device that takes longer counts as hung, and its worker is "
         "replaced.",
+    )
+    ray: str | None = _setting(
+        None,
+        RAY,
+        "Paint on the machines of a Ray cluster: auto (the cluster that this machine belongs to), HOST:PORT "
+        "(its head), ray://HOST:PORT (its client port), or local (a cluster of this machine alone).",
+        shown="none, paint on this machine's devices",
+        example="ray://head:10001",
+    )
+    ray_worker: Ask | None = _setting(
+        None,
+        ASK,
+        "What each worker asks a machine of the Ray cluster for: gpu, cpu, memory, and resources that you "
+        "have named, such as gpu=1,cpu=4,memory=8GiB,a100=1.",
+        shown="auto: one GPU, or all cores of the smallest machine if no machine has a GPU",
+        example="gpu=1,cpu=4",
+    )
+    ray_min_workers: int = _setting(
+        1, whole(0, 10_000), "Minimum workers on the Ray cluster. They stay also while there are no jobs."
+    )
+    ray_max_workers: int | None = _setting(
+        None,
+        whole(1, 10_000),
+        "Maximum workers on the Ray cluster. Up to it there is one for each job, as far as the machines have "
+        "room.",
+        shown="no limit",
+        example="8",
+    )
+    ray_idle: float = _setting(
+        300.0,
+        bounded(DURATION, 1.0, 7 * 86400.0),
+        "Time without jobs after which a worker beyond --ray-min-workers is given back to the Ray cluster.",
     )
     tls_cert: Path | None = _setting(
         None,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-import grpc.aio
-
 from impasto_server.logs import log_to_stderr
 from impasto_server.mock.service import MockWorker
-from impasto_server.v1 import worker_pb2_grpc
-from impasto_server.worker.__main__ import argument_parser, be_continued_when_the_fleet_dies, end_with_stdin
+from impasto_server.worker.__main__ import (
+    argument_parser,
+    be_continued_when_the_fleet_dies,
+    end_with_stdin,
+    private_folder,
+)
+from impasto_server.worker.answering import answer
 from impasto_server.worker.heartbeat import Heartbeat
 from impasto_server.worker.turn_file import TurnFile
 
@@ -20,20 +23,12 @@ def main() -> None:
     parser.add_argument("--evaluation-time", type=float, required=True, help="seconds of an evaluation")
     arguments = parser.parse_args()
     log_to_stderr("worker", arguments.log_level, arguments.log_format)
-    end_with_stdin(arguments.socket)
+    folder = private_folder(arguments)
+    end_with_stdin(folder)
     be_continued_when_the_fleet_dies()
     Heartbeat(arguments.heartbeat_file, "starting").stop()
-    worker = MockWorker(arguments.evaluation_time, TurnFile(arguments.turn_file), arguments.socket.parent)
-    asyncio.run(_serve(worker, f"unix:{arguments.socket}"))
-
-
-async def _serve(worker: MockWorker, address: str) -> None:
-    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    server = grpc.aio.server(options=unlimited)
-    worker_pb2_grpc.add_WorkerServiceServicer_to_server(worker, server)
-    server.add_insecure_port(address)
-    await server.start()
-    await worker.work()
+    worker = MockWorker(arguments.evaluation_time, TurnFile(arguments.turn_file), folder)
+    asyncio.run(answer(worker, arguments, work=worker.work))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def main() -> None:
     """Loads the network, then paints on this thread and answers calls on another until stdin closes."""
     arguments = argument_parser().parse_args()
     log_to_stderr("worker", arguments.log_level, arguments.log_format)
-    end_with_stdin(arguments.socket)
+    end_with_stdin(private_folder(arguments))
     be_continued_when_the_fleet_dies()
     heartbeat = None
     if arguments.heartbeat_file is not None:
@@ -54,7 +54,7 @@ def main() -> None:
 def argument_parser() -> argparse.ArgumentParser:
     """The arguments that the fleet gives a worker."""
     parser = argparse.ArgumentParser(prog="python -m impasto_server.worker", description=__doc__)
-    parser.add_argument("--socket", type=Path, required=True, help="path of the Unix socket to listen on")
+    _add_places(parser)
     parser.add_argument("--device", required=True, help='name of a device, or "auto" for the best one')
     parser.add_argument(
         "--weights", help="vgg19, builtin or a file (default: vgg19 if it is available, or else builtin)"
@@ -65,6 +65,9 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--cpu-share", type=int, default=1, help="number of workers that share the CPU (default: 1)"
+    )
+    parser.add_argument(
+        "--threads", type=int, help="threads on the CPU (default: all cores, divided by --cpu-share)"
     )
     parser.add_argument(
         "--memory", type=int, metavar="MIB", help="maximum memory for jobs, in MiB (default: all free memory)"
@@ -78,16 +81,49 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def end_with_stdin(socket: Path) -> None:
-    """Ends this process when the fleet's end of the pipe closes, even if the fleet was killed."""
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that say where to answer calls."""
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--socket", type=Path, help="path of the Unix socket to listen on")
+    where.add_argument(
+        "--listen",
+        metavar="ADDRESS",
+        help="address of this machine; listen there on a free TCP port, with TLS",
+    )
+    parser.add_argument(
+        "--gateway-certificate",
+        type=Path,
+        help="file of the only certificate that may call, for --listen (PEM)",
+    )
+    parser.add_argument(
+        "--contact-file",
+        type=Path,
+        help="file to write the own address and certificate to, for --listen (JSON)",
+    )
+    parser.add_argument(
+        "--end-when-unused", type=float, metavar="SECONDS", help="end after this time without any call"
+    )
+
+
+def private_folder(arguments: argparse.Namespace) -> Path:
+    """Returns the folder that the fleet has made for this worker."""
+    path: Path = arguments.socket or arguments.contact_file
+    return path.parent
+
+
+def end_with_stdin(folder: Path) -> None:
+    """Ends this process when the fleet's end of the pipe closes, even if the fleet was killed.
+
+    Args:
+        folder: the folder that the fleet made for this process, which it cannot remove if it was killed.
+    """
 
     def wait() -> None:
         # A pipe that cannot be read counts as closed.
         with contextlib.suppress(OSError):
             while os.read(0, 4096):
                 pass
-        # The fleet's folder, which the fleet cannot remove if it was killed.
-        shutil.rmtree(socket.parent, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
 
     threading.Thread(target=wait, name="stdin", daemon=True).start()

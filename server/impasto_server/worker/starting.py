@@ -8,9 +8,7 @@ import logging
 import math
 import os
 import threading
-from pathlib import Path
 
-import grpc.aio
 import torch
 
 from impasto.v1 import style_transfer_pb2 as pb
@@ -24,7 +22,7 @@ from impasto_server.engine.devices import (
 from impasto_server.engine.memory import available_memory
 from impasto_server.engine.network import Network
 from impasto_server.engine.weights import Weights, load_vgg19_or_builtin, load_weights, vgg19_cache_path
-from impasto_server.v1 import worker_pb2_grpc
+from impasto_server.worker.answering import answer
 from impasto_server.worker.heartbeat import STEP_SECONDS, Heartbeat
 from impasto_server.worker.painter import Painter
 from impasto_server.worker.service import WorkerService
@@ -32,11 +30,6 @@ from impasto_server.worker.turn_file import TurnFile
 
 _log = logging.getLogger(__name__)
 
-_OPTIONS = [
-    # Unlimited, because the gateway has checked the sizes.
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-]
 _PRECISIONS = {"float32": pb.PRECISION_FLOAT32, "bfloat16": pb.PRECISION_BFLOAT16}
 
 
@@ -55,11 +48,11 @@ def start(arguments: argparse.Namespace, heartbeat: Heartbeat | None) -> Painter
         WeightsError: the weights cannot be loaded.
     """
     keep_freed_memory()
-    torch.set_num_threads(max(1, torch.get_num_threads() // arguments.cpu_share))
+    torch.set_num_threads(arguments.threads or max(1, torch.get_num_threads() // arguments.cpu_share))
     painter, service = _painter_and_service(arguments, heartbeat)
     _enter(heartbeat, "beginning to answer calls")
     threading.Thread(
-        target=_answer_calls, args=(service, arguments.socket, heartbeat), name="calls", daemon=True
+        target=_answer_calls, args=(service, arguments, heartbeat), name="calls", daemon=True
     ).start()
     return painter
 
@@ -131,20 +124,10 @@ def _weights(arguments: argparse.Namespace, heartbeat: Heartbeat | None) -> Weig
     return load_weights(arguments.weights, download=arguments.download)
 
 
-def _answer_calls(service: WorkerService, socket: Path, heartbeat: Heartbeat | None) -> None:
+def _answer_calls(service: WorkerService, arguments: argparse.Namespace, heartbeat: Heartbeat | None) -> None:
     try:
-        asyncio.run(_serve(service, socket, heartbeat))
+        asyncio.run(answer(service, arguments, None if heartbeat is None else heartbeat.stop))
     except Exception:
         _log.exception("the worker can no longer answer calls")
     # Without this thread the process is useless; the fleet starts another.
     os._exit(1)
-
-
-async def _serve(service: WorkerService, socket: Path, heartbeat: Heartbeat | None) -> None:
-    server = grpc.aio.server(options=_OPTIONS)
-    worker_pb2_grpc.add_WorkerServiceServicer_to_server(service, server)
-    server.add_insecure_port(f"unix:{socket}")
-    await server.start()
-    if heartbeat is not None:
-        heartbeat.stop()
-    await server.wait_for_termination()

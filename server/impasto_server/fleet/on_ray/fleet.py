@@ -1,0 +1,411 @@
+"""The workers on the machines of a Ray cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import logging
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from impasto_server.fleet.fleet import Fleet, Refused
+from impasto_server.fleet.machines import Machine
+from impasto_server.fleet.on_ray.ask import Ask
+from impasto_server.fleet.on_ray.broker import Broker, BrokerGone, ClusterError, RayMissing
+from impasto_server.fleet.on_ray.nodes import Node, smallest_cpus, told_apart
+from impasto_server.fleet.on_ray.remote_process import RemoteLauncher
+from impasto_server.fleet.program import WORKER_MODULE, PlaceLost
+from impasto_server.fleet.worker_process import ConfigurationError, WorkerProcess
+from impasto_server.identity import Identity
+
+_log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 1.0
+_PREFIX = "worker-"
+_DRAINED = "drained.json"
+_LOST_SECONDS, _MAX_LOST_SECONDS = 1.0, 60.0
+"""Pauses in the making of workers after one could not be started at all: the first, and the longest."""
+
+
+class RayFleet(Fleet):
+    """One worker for each device that it gets of a Ray cluster, between a minimum and a maximum.
+
+    There are as many workers as there are jobs, as far as the machines have room and the limits allow. What
+    does not
+    fit is asked of the cluster's autoscaler. A worker that idles is given back.
+
+    Its actors outlive the gateway for some minutes, so that a gateway that is started again finds its
+    workers ready.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        devices: Sequence[str],
+        worker_arguments: Sequence[str],
+        *,
+        ask: Ask | None,
+        min_workers: int,
+        max_workers: int | None,
+        idle_seconds: float,
+        folder: Path | None,
+        max_resident: int,
+        worker_timeout: float,
+        turn_timeout: float,
+        worker_module: str = WORKER_MODULE,
+        log_level: str = "info",
+        log_format: str = "text",
+    ) -> None:
+        """
+        Args:
+            address: of the cluster: auto, HOST:PORT, ray://HOST:PORT; or local, to start one on this machine.
+            devices: "auto", "cpu" or "cuda" alone: which device of those that a machine gives it a worker
+            takes.
+            worker_arguments: further arguments of `python -m impasto_server.worker`.
+            ask: what each worker asks a machine for; None for one GPU, or all cores of the smallest machine
+            if no
+                machine has a GPU.
+            min_workers, max_workers: limits of the number of workers; None for no maximum.
+            idle_seconds: time without jobs after which a worker beyond the minimum is given back.
+            folder: for what outlives a restart: the gateway's key, which its workers know, and the names of
+                the drained machines. None if nothing does.
+            max_resident: maximum number of jobs on a device at a time.
+            worker_timeout: seconds without an answer after which a worker is killed and restarted. After a
+                quarter of this time it gets no jobs. Above 0.
+            turn_timeout: maximum duration of a turn in seconds, after which the worker is killed and
+                restarted. Above 0.
+            worker_module: the program that each worker runs.
+            log_level, log_format: of the broker.
+
+        Raises:
+            ConfigurationError: the settings do not fit together.
+        """
+        super().__init__(max_resident)
+        if list(devices) not in (["auto"], ["cpu"], ["cuda"]):
+            raise ConfigurationError(
+                "with --ray, each worker gets one device; give --device auto, cpu or cuda"
+            )
+        if max_workers is not None and max_workers < min_workers:
+            raise ConfigurationError(
+                f"--ray-max-workers {max_workers} is less than --ray-min-workers {min_workers}; give a "
+                "larger maximum"
+            )
+        self._device = devices[0]
+        self._ask = ask
+        self._min_workers, self._max_workers = min_workers, max_workers
+        self._idle_seconds = idle_seconds
+        self._worker_timeout, self._turn_timeout = worker_timeout, turn_timeout
+        self._arguments = [*worker_arguments, "--max-resident", str(max_resident)]
+        self._module = worker_module
+        self._folder = folder
+        self._identity = Identity.new() if folder is None else _identity(folder)
+        if folder is not None:
+            # A damaged file costs an administrator's wish, but must not keep the server from starting.
+            with contextlib.suppress(OSError, ValueError):
+                self._draining.update(json.loads((folder / _DRAINED).read_text(encoding="utf-8")))
+        namespace = f"impasto-{hashlib.sha256(self._identity.certificate).hexdigest()[:16]}"
+        self._broker = Broker(address, namespace, log_level=log_level, log_format=log_format)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._nodes: dict[str, Node] = {}
+        self._jobs = 0
+        self._requested: tuple[int, int] | None = None
+        # Names of actors that are not wanted any more, and of those among them that are still to be removed.
+        self._unwanted: set[str] = set()
+        self._to_remove: set[str] = set()
+        self._was_ready = False
+        self._pause = _LOST_SECONDS
+        self._make_after = 0.0
+
+    async def __aenter__(self) -> RayFleet:
+        for work in (self._keep_broker(), self._keep_shape()):
+            self._tasks.append(asyncio.create_task(work))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._tasks[1].cancel()
+        workers = list(self._workers)
+        await super().__aexit__()
+        if self._folder is None:
+            # No later gateway could take them up.
+            self._to_remove.update(worker.key for worker in workers)
+            with contextlib.suppress(BrokerGone, ClusterError):
+                await self._remove_actors()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def kill(self) -> None:
+        """See `Fleet`."""
+        self._broker.kill()
+
+    def want(self, jobs: int) -> None:
+        """See `Fleet`."""
+        self._jobs = jobs
+
+    def wanted_workers(self) -> tuple[int, int, int]:
+        """See `Fleet`."""
+        return len(self._workers), self._wanted, self._max_workers or 0
+
+    async def machines(self) -> list[Machine]:
+        """See `Fleet`."""
+        found = []
+        for name in self._names():
+            node = next((node for node in self._nodes.values() if node.name == name), None)
+            workers = [worker for worker in self._workers if worker.machine == name]
+            devices = self._loads(workers)
+            state = "ready" if any(worker.ready for worker in workers) else "joining"
+            if name in self._draining or (node is not None and node.draining):
+                state = "draining" if workers else "drained"
+            elif not workers:
+                state = "unused"
+            address, resources = ("", {}) if node is None else (node.address, node.resources)
+            found.append(
+                Machine(name=name, address=address, state=state, devices=devices, resources=resources)
+            )
+        return found
+
+    def drain(self, machine: str) -> None:
+        """See `Fleet`. The machine stays drained after a restart of the server."""
+        super().drain(machine)
+        self._keep_draining()
+
+    def undrain(self, machine: str) -> None:
+        """See `Fleet`."""
+        if any(node.draining and node.name == machine for node in self._nodes.values()):
+            raise Refused(
+                f"Ray itself takes the machine {machine!r} out of use, and never uses it again; let it join "
+                "the cluster again with `ray start`"
+            )
+        super().undrain(machine)
+        self._keep_draining()
+
+    def _keep_draining(self) -> None:
+        """Stores the names of the drained machines."""
+        if self._folder is not None:
+            new = self._folder / f"{_DRAINED}.new"
+            try:
+                new.write_text(json.dumps(sorted(self._draining)), encoding="utf-8")
+                new.replace(self._folder / _DRAINED)
+            except OSError as error:
+                _log.error("drained machines cannot be stored error=%r", str(error))
+
+    @property
+    def _wanted(self) -> int:
+        most = self._jobs if self._max_workers is None else min(self._jobs, self._max_workers)
+        return max(most, self._min_workers)
+
+    def _names(self) -> list[str]:
+        names = {node.name for node in self._nodes.values() if node.has_devices}
+        names |= {worker.machine for worker in self._workers if worker.machine}
+        return sorted(names)
+
+    def _is_leaving(self, worker: WorkerProcess) -> bool:
+        drained = {node.name for node in self._nodes.values() if node.draining} | self._draining
+        return worker.machine in drained
+
+    # The broker, and the regular work.
+
+    async def _keep_broker(self) -> None:
+        try:
+            await self._broker.keep_alive()
+        except RayMissing:
+            if not self.failed.done():
+                self.failed.set_exception(
+                    ConfigurationError(
+                        "--ray needs Ray, which is not installed; install it: "
+                        "pip install 'impasto-server[ray]'"
+                    )
+                )
+
+    async def _keep_shape(self) -> None:
+        """Looks at the cluster every second, and makes, adopts and gives back workers."""
+        while True:
+            try:
+                await self._shape()
+            except BrokerGone:
+                self._requested = None
+                await self._broker.connected.wait()
+                continue
+            except ClusterError as error:
+                _log.warning("cluster does not answer error=%r", str(error))
+            except Exception:
+                _log.exception("error in the regular work on the cluster")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _shape(self) -> None:
+        census = await self._broker.call("census")
+        self._nodes = told_apart(census["nodes"], self._nodes)
+        self._note_change_of_nodes()
+        await self._remove_actors()
+        known = {worker.key for worker in self._workers} | self._unwanted
+        for name in census["actors"]:
+            if name.startswith(_PREFIX) and name not in known:
+                self._adopt(name)
+        ask = self._asked()
+        if ask is None:
+            return
+        await self._request(ask)
+        await self._give_back()
+        await self._make(ask)
+
+    def _asked(self) -> Ask | None:
+        """What each worker asks for; None while it is not known."""
+        if self._ask is None:
+            nodes = list(self._nodes.values())
+            if any(node.gpus for node in nodes):
+                self._ask = Ask(gpu=1.0)
+            elif cpus := smallest_cpus(nodes):
+                self._ask = Ask(cpu=cpus)
+        return self._ask
+
+    def _note_change_of_nodes(self) -> None:
+        if any(worker.leaving != self._is_leaving(worker) for worker in self._workers):
+            self._note_change()
+
+    async def _request(self, ask: Ask) -> None:
+        """Tells the autoscaler how much room the wanted workers need."""
+        drained = sum(worker.leaving for worker in self._workers)
+        wanted = (self._wanted, drained)
+        if wanted != self._requested:
+            # Workers that are leaving still occupy their machines.
+            await self._broker.call("request", bundles=[ask.as_ray()] * sum(wanted))
+            self._requested = wanted
+
+    async def _give_back(self) -> None:
+        """Removes workers that leave and have no jobs, and workers that idle."""
+        now = asyncio.get_running_loop().time()
+        spare = sum(not worker.leaving for worker in self._workers) - self._wanted
+        for worker in sorted(self._workers, key=lambda worker: worker.used):
+            if worker.jobs or (not worker.leaving and now - worker.used < self._idle_seconds):
+                continue
+            if not worker.leaving:
+                if spare <= 0:
+                    continue
+                spare -= 1
+            _log.info("worker is given back device=%s actor=%s", worker.device, worker.key)
+            self._remove(worker)
+        await self._remove_actors()
+
+    async def _make(self, ask: Ask) -> None:
+        """Makes the workers that are missing, as far as the machines have room."""
+        loop = asyncio.get_running_loop()
+        missing = self._wanted - sum(not worker.leaving for worker in self._workers)
+        if missing <= 0 or loop.time() < self._make_after:
+            return
+        nodes = [
+            node for node in self._nodes.values() if not node.draining and node.name not in self._draining
+        ]
+        counts = {node.name: 0 for node in nodes}
+        for worker in self._workers:
+            if worker.machine in counts:
+                counts[worker.machine] += 1
+        free = {node.id: dict(node.free) for node in nodes}
+        for _ in range(missing):
+            fitting = [node for node in nodes if ask.fits(free[node.id])]
+            if not fitting:
+                return
+            # Where fewest workers are: they do not share a machine's memory and network more than they have
+            # to.
+            node = min(fitting, key=lambda node: counts[node.name])
+            counts[node.name] += 1
+            for resource, amount in ask.as_ray().items():
+                free[node.id][resource] -= amount
+            name = f"{_PREFIX}{secrets.token_hex(4)}"
+            await self._broker.call("create", name=name, node=node.id, ask=dataclasses.asdict(ask))
+            self._adopt(name, node.name)
+
+    def _adopt(self, name: str, machine: str = "") -> None:
+        """Adds the worker of an actor.
+
+        Args:
+            name: of the actor.
+            machine: on which it is expected to be; empty if that is not known.
+        """
+        launcher = RemoteLauncher(
+            self._broker,
+            name,
+            self._identity,
+            module=self._module,
+            cpus=0.0 if self._ask is None else self._ask.cpu,
+            machine_of=self._machine_of,
+        )
+
+        def device_name(machine: str, device: str) -> str:
+            return self._name_of(worker, launcher.gpus, machine, device) if machine else device
+
+        worker = WorkerProcess(
+            "cpu" if self._ask is not None and not self._ask.gpu else self._device,
+            key=name,
+            name=device_name,
+            launcher=launcher,
+            machine=machine,
+            arguments=self._arguments,
+            changed=self._note_change,
+            timeout=self._worker_timeout,
+            turn_timeout=self._turn_timeout,
+        )
+        self._add(worker)
+
+    def _name_of(self, worker: WorkerProcess, gpus: Sequence[str], machine: str, device: str) -> str:
+        """Names a device of the fleet: "MACHINE/cuda:0", or "MACHINE/cpu:1" if there is a "MACHINE/cpu"."""
+        if gpus and device.startswith("cuda"):
+            # The worker sees one GPU only, and calls it cuda:0.
+            device = f"cuda:{gpus[0]}"
+        taken = {other.device for other in self._workers if other is not worker}
+        separator = ":" if device == "cpu" else "/"
+        names = itertools.chain([""], (f"{separator}{number}" for number in itertools.count(1)))
+        return next(name for end in names if (name := f"{machine}/{device}{end}") not in taken)
+
+    def _machine_of(self, node: str) -> str:
+        return self._nodes[node].name if node in self._nodes else node[:6]
+
+    # The ends of workers.
+
+    def _remove(self, worker: WorkerProcess) -> None:
+        super()._remove(worker)
+        self._unwanted.add(worker.key)
+        self._to_remove.add(worker.key)
+
+    async def _remove_actors(self) -> None:
+        """Removes the actors of the workers that are not wanted any more."""
+        for name in list(self._to_remove):
+            await self._broker.call("release", name=name)
+            self._to_remove.discard(name)
+
+    def _on_place_lost(self, worker: WorkerProcess, error: PlaceLost) -> None:
+        super()._on_place_lost(worker, error)
+        self._wait_before_making()
+
+    def _on_worker_failed(self, worker: WorkerProcess, error: BaseException) -> None:
+        if not self._was_ready:
+            super()._on_worker_failed(worker, error)
+            return
+        # Others paint with the same settings, so it is this machine's fault.
+        _log.error("worker cannot run machine=%s error=%r", worker.machine, str(error))
+        self._remove(worker)
+        self._pause = _MAX_LOST_SECONDS
+        self._wait_before_making()
+
+    def _wait_before_making(self) -> None:
+        self._make_after = asyncio.get_running_loop().time() + self._pause
+        self._pause = min(2 * self._pause, _MAX_LOST_SECONDS)
+
+    def _note_change(self) -> None:
+        if self.ready_workers:
+            self._was_ready, self._pause = True, _LOST_SECONDS
+        super()._note_change()
+
+
+def _identity(folder: Path) -> Identity:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Identity.kept_in(folder)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"the gateway's key in {folder} cannot be read or made ({error}); give another --data-dir"
+        ) from error

@@ -1,0 +1,87 @@
+"""Parts of the fleet on Ray that need no cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from impasto_server.fleet.on_ray.ask import Ask
+from impasto_server.fleet.on_ray.broker import Broker, BrokerGone
+from impasto_server.fleet.on_ray.fleet import RayFleet
+from impasto_server.fleet.on_ray.nodes import Node, smallest_cpus, told_apart
+from impasto_server.fleet.worker_process import ConfigurationError
+
+
+def node(id: str, host: str, *, name: str = "", cpus: float = 1.0) -> dict[str, Any]:
+    address = "192.0.2.1"
+    amounts = {"CPU": cpus} if cpus else {}
+    about = {"id": id, "name": name or address, "host": host, "address": address, "draining": False}
+    return about | {"resources": amounts, "free": amounts}
+
+
+def names(nodes: dict[str, Node]) -> dict[str, str]:
+    return {id: node.name for id, node in nodes.items()}
+
+
+def test_machines_have_the_names_that_they_were_given_or_else_their_hosts() -> None:
+    assert names(told_apart([node("aa", "vm"), node("bb", "vm", name="gpu-2")], {})) == {
+        "aa": "vm",
+        "bb": "gpu-2",
+    }
+
+
+def test_machines_of_one_name_are_told_apart_and_keep_their_names_when_others_join() -> None:
+    first = told_apart([node("bbbbbbbbb", "vm")], {})
+    both = told_apart([node("aaaaaaaaa", "vm"), node("bbbbbbbbb", "vm")], first)
+    assert names(both) == {"bbbbbbbbb": "vm", "aaaaaaaaa": "vm-aaaaaa"}
+    assert names(told_apart([node("aaaaaaaaa", "vm")], both)) == {"aaaaaaaaa": "vm-aaaaaa"}
+
+
+def test_the_smallest_machine_is_the_one_with_fewest_cores_but_any() -> None:
+    nodes = told_apart([node("a", "a", cpus=0), node("b", "b", cpus=4), node("c", "c", cpus=16)], {})
+    assert smallest_cpus(nodes.values()) == 4
+    assert smallest_cpus([]) == 0
+    assert [each.has_devices for each in nodes.values()] == [False, True, True]
+
+
+def test_an_ask_fits_where_everything_that_it_asks_for_is_free() -> None:
+    ask = Ask(gpu=0.5, cpu=2.0, memory=1 << 30, custom={"a100": 1.0})
+    assert ask.as_ray() == {"GPU": 0.5, "CPU": 2.0, "memory": float(1 << 30), "a100": 1.0}
+    room = {"GPU": 1.0, "CPU": 2.0, "memory": 2.0**31, "a100": 1.0, "object_store_memory": 5.0}
+    assert ask.fits(room)
+    for name in ask.as_ray():
+        assert not ask.fits(room | {name: 0.3})
+        assert not ask.fits({other: amount for other, amount in room.items() if other != name})
+    # Ray's sums of shares are not exact.
+    assert Ask(cpu=0.3).fits({"CPU": 0.1 + 0.2 - 1e-9})
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"devices": ["cuda:1"]}, "give --device auto, cpu or cuda"),
+        ({"devices": ["cpu", "cpu"]}, "give --device auto, cpu or cuda"),
+        ({"min_workers": 3, "max_workers": 2}, "--ray-max-workers 2 is less than --ray-min-workers 3"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(settings: dict[str, Any], sentence: str) -> None:
+    async def make() -> None:
+        given: dict[str, Any] = {"devices": ["auto"], "min_workers": 1, "max_workers": None} | settings
+        RayFleet(
+            "auto", given.pop("devices"), [], ask=None, idle_seconds=1.0, folder=None,
+            max_resident=1, worker_timeout=1.0, turn_timeout=1.0, **given,
+        )  # fmt: skip
+
+    with pytest.raises(ConfigurationError, match=sentence):
+        asyncio.run(make())
+
+
+def test_calls_of_a_broker_that_is_not_connected_fail_at_once() -> None:
+    async def call() -> None:
+        broker = Broker("auto", "test", log_level="info", log_format="text")
+        with pytest.raises(BrokerGone):
+            await broker.call("census")
+
+    asyncio.run(call())
