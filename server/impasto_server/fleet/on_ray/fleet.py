@@ -175,6 +175,11 @@ class RayFleet(Fleet):
         return found
 
     @property
+    def takes_jobs(self) -> bool:
+        """See `Fleet`. Without a minimum, a connected fleet makes its first worker when there is a job."""
+        return super().takes_jobs or (not self._min_workers and self._broker.connected.is_set())
+
+    @property
     def trouble(self) -> str:
         """See `Fleet`."""
         broker = self._broker
@@ -257,14 +262,16 @@ class RayFleet(Fleet):
     async def _keep_shape(self) -> None:
         """Looks at the cluster every second, and makes, adopts and gives back workers."""
         told = ""
+        took_jobs = False
         while True:
+            if self.takes_jobs != took_jobs:
+                took_jobs = self.takes_jobs
+                self._note_change()
             try:
                 await self._shape()
                 told = ""
             except BrokerGone:
                 self._requested = None
-                await self._broker.connected.wait()
-                continue
             except ClusterError as error:
                 if str(error) != told:
                     told = str(error)
