@@ -59,6 +59,23 @@ def test_an_ask_fits_where_everything_that_it_asks_for_is_free() -> None:
 
 
 @pytest.mark.parametrize(
+    ("ask", "workers", "bundles"),
+    [
+        (Ask(gpu=1.0, memory=5), 2, [{"GPU": 1, "memory": 5}] * 2),
+        (Ask(gpu=0.5, cpu=3.0), 3, [{"GPU": 1, "CPU": 6}] * 2),
+        (Ask(gpu=0.3, custom={"a100": 0.1}), 3, [{"GPU": 1, "a100": 1}]),
+        (Ask(cpu=0.1), 10, [{"CPU": 1}]),
+        (Ask(cpu=4.0), 0, []),
+    ],
+)
+def test_the_autoscaler_is_asked_in_whole_numbers(
+    ask: Ask, workers: int, bundles: list[dict[str, int]]
+) -> None:
+    assert ask.bundles(workers) == bundles
+    assert all(isinstance(amount, int) for bundle in ask.bundles(workers) for amount in bundle.values())
+
+
+@pytest.mark.parametrize(
     ("settings", "sentence"),
     [
         ({"devices": ["cuda:1"]}, "give --device auto, cpu or cuda"),

@@ -30,6 +30,7 @@ render2  10.0.0.2  render2/cuda:0  ready     2/8  70.0 GiB         1  a test
 render3  10.0.0.3                  joining
 
 2 workers now, 3 wanted, no maximum; 5 jobs wait for a device
+The Ray cluster head:6379 cannot be reached (no answer).
 """
 
 
@@ -104,7 +105,13 @@ def test_the_json_has_every_field(fleet: FakeFleet, tmp_path: Path) -> None:
         "resources": {"GPU": 1.0},
     }
     del data["machines"]
-    assert data == {"workers": 2, "wanted_workers": 3, "max_workers": 0, "waiting_jobs": 5}
+    assert data == {
+        "workers": 2,
+        "wanted_workers": 3,
+        "max_workers": 0,
+        "waiting_jobs": 5,
+        "trouble": FakeFleet.trouble,
+    }
 
 
 def test_a_drained_machine_is_shown_and_can_be_used_again(fleet: FakeFleet, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -68,8 +69,13 @@ def passing(world: World) -> Iterator[str]:
                 yield f"{worker.key} works for {name}, which does not know it"
             elif stay.started and not worker.hangs:
                 yield from _not_heard(worker.key, stay, job.record.job)
-    busy = {job.painting.worker.key for job in registry if isinstance(job.painting, Run)}
-    free = {worker.key for worker in workers.ready_workers} - busy
+    runs = [job.painting for job in registry if isinstance(job.painting, Run)]
+    free = {worker.key for worker in workers.ready_workers} - {run.worker.key for run in runs}
+    if not any(run.leaving for run in runs):
+        for key, jobs in Counter(run.worker.key for run in runs).items():
+            movable = [run for run in runs if run.worker.key == key and free - run.job.too_small]
+            if jobs > 1 and movable:
+                yield f"{jobs} jobs stay on {key} although {min(free)} is free"
     for job in registry:
         if job.waiting and free - job.too_small:
             yield f"{job.name} waits although {min(free)} is free"

@@ -89,9 +89,9 @@ class WitnessedPlacer(Placer):
         super().__init__(*args, **kwargs)
         self._placed = placed
 
-    def _start(self, job: Job, worker: Any) -> None:
+    def _start(self, job: Job, worker: Any, weight: float) -> None:
         self._placed(job, worker)
-        super()._start(job, worker)
+        super()._start(job, worker, weight)
 
 
 class Server:

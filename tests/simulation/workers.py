@@ -61,6 +61,7 @@ class SimulatedWorker:
     Attributes:
         jobs: jobs on the device.
         ready: whether it accepts jobs.
+        leaving: whether its jobs must go to other workers.
     """
 
     def __init__(self, number: int, *, memory_bytes: int, workers: SimulatedWorkers) -> None:
@@ -69,6 +70,7 @@ class SimulatedWorker:
         self.network = pb.FeatureNetwork(architecture="none")
         self.jobs: dict[str, Stay] = {}
         self.ready = True
+        self.leaving = False
         self._memory_bytes = memory_bytes
         self._workers = workers
         self._random = workers.random
@@ -161,6 +163,19 @@ class SimulatedWorker:
         self._workers.note(f"{self.key} hangs")
         self._goes_on.clear()
         asyncio.get_running_loop().call_later(SILENT_SECONDS, self._be_killed, self._died)
+
+    def leave(self) -> None:
+        """Must get rid of its jobs, because its machine is drained, and is used again after a while."""
+        if not self.leaving and len(self._workers.ready_workers) > 1:
+            self._workers.note(f"{self.key} is leaving")
+            self.leaving = True
+            self._workers.changed()
+            asyncio.get_running_loop().call_later(self._random.uniform(0.5, 8.0), self._stay)
+
+    def _stay(self) -> None:
+        self._workers.note(f"{self.key} stays")
+        self.leaving = False
+        self._workers.changed()
 
     def go_on(self) -> None:
         if self.hangs:
@@ -293,7 +308,10 @@ class SimulatedWorkers:
 
     @property
     def ready_workers(self) -> Sequence[SimulatedWorker]:
-        return [worker for worker in self.all if worker.ready]
+        return [worker for worker in self.all if worker.ready and not worker.leaving]
+
+    def want(self, jobs: int) -> None:
+        """Does nothing: the number of workers stays the same."""
 
     def changed(self) -> None:
         self.change.set()

@@ -41,6 +41,7 @@ class Kind:
         ("die", "be killed", "hang", "hang", "go on", "full", "empty", "empty"),
         ("hang", "hang", "go on", "nothing", "nothing", "nothing", "nothing"),
         ("die", "die", "be killed", "nothing"),
+        ("leave", "leave", "hang", "go on", "be killed", "nothing"),
         ("full", "empty", "be killed"),
         ("nothing",),
     )
@@ -202,6 +203,8 @@ class World(Knowledge):
             what = faults.choice(mood)
             if what in ("die", "be killed"):
                 worker.die(blames=what == "die")
+            elif what == "leave":
+                worker.leave()
             elif what == "hang":
                 worker.hang()
             elif what == "go on":

@@ -56,6 +56,8 @@ class FakeFleet:
             raise OSError("no contact to the head")
         return list(self.by_name.values())
 
+    trouble = "the Ray cluster head:6379 cannot be reached (no answer)"
+
     def wanted_workers(self) -> tuple[int, int, int]:
         return 2, 3, 0
 

@@ -66,6 +66,11 @@ class Fleet(abc.ABC):
         """Describes all machines as they are now."""
 
     @property
+    def trouble(self) -> str:
+        """What is wrong with the fleet as a whole, in a sentence; empty if nothing is."""
+        return ""
+
+    @property
     def ready_workers(self) -> list[WorkerProcess]:
         """The workers that take jobs now: not those that are starting, leaving, or do not answer."""
         return [worker for worker in self._workers if worker.ready]
@@ -86,12 +91,17 @@ class Fleet(abc.ABC):
         """The number of restarts of all workers."""
         return self._restarts_of_removed + sum(worker.restarts for worker in self._workers)
 
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether jobs are painted: a worker is ready, or will be as soon as there is a job."""
+        return bool(self.ready_workers)
+
     async def readiness(self) -> AsyncIterator[bool]:
-        """Yields whether any worker is ready, now and after each change."""
+        """Yields whether the fleet takes jobs, now and after each change."""
         while True:
-            ready = bool(self.ready_workers)
+            ready = self.takes_jobs
             yield ready
-            while bool(self.ready_workers) == ready:
+            while self.takes_jobs == ready:
                 await self._change.wait()
 
     def drain(self, machine: str) -> None:

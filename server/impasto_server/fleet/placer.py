@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from impasto_server.contract.pictures import Intake
+from impasto_server.contract.previews import seconds
 from impasto_server.contract.recipes import is_draft
 from impasto_server.fleet import run as runs
-from impasto_server.fleet.placement import Candidate, Place, Placed, Served, plan
+from impasto_server.fleet.placement import Candidate, Place, Placed, Served, Waiting, plan
 from impasto_server.fleet.run import MAX_DEATHS, Run
 from impasto_server.fleet.workers import Worker, Workers
 from impasto_server.jobs.job import Job
@@ -70,6 +72,13 @@ class Placer:
         self._max_resident = max_resident
         self._checkpoint_interval = checkpoint_interval
         self._served = Served()
+        self._waiting = Waiting()
+        self._weights: dict[str, float] = {}
+        self._running: list[Run] = []
+        # The candidates of jobs on devices, by name.
+        self._on_devices: dict[str, Candidate] = {}
+        # Waiting jobs that are watched, by name: their watchers are told of each new position.
+        self._watched: dict[str, Job] = {}
         self._loops: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -99,7 +108,8 @@ class Placer:
         return asyncio.get_running_loop().create_task(work)
 
     def _runs(self) -> list[Run]:
-        return [job.painting for job in self._registry if isinstance(job.painting, Run)]
+        self._running = [run for run in self._running if run.job.painting is run]
+        return self._running
 
     async def _keep_placing(self) -> None:
         loop = asyncio.get_running_loop()
@@ -132,43 +142,97 @@ class Placer:
                 _log.exception("error in the regular work on jobs")
 
     def _tick(self, ticks: int) -> None:
-        self._number_queues()
-        for job in self._registry:
-            if job.behind and ticks % _STORE_RETRY_TICKS == 0:
-                self._registry.tasks.start(job.store_what_happened())
+        for job in self._watched.values():
+            if job.waiting:
+                job.publish_position()
+        if ticks % _STORE_RETRY_TICKS == 0:
+            for job in self._registry:
+                if job.behind:
+                    self._registry.tasks.start(job.store_what_happened())
         for run in self._runs():
             run.remind()
 
     def _place(self) -> None:
-        jobs = list(self._registry)
-        waiting = {job.name: job for job in jobs if job.waiting}
-        self._observer.queue_length(len(waiting))
-        self._served.keep({job.tenant for job in jobs})
-        self._number_queues(quiet=True)
+        self._served.keep(self._registry.tenants)
+        self._note_changes()
+        self._observer.queue_length(len(self._waiting))
         runs = self._runs()
-        self._workers.want(len(waiting) + len(runs))
+        self._workers.want(len(self._waiting) + len(runs))
         for run in runs:
             if run.worker.leaving and not run.leaving:
                 _log.info("job moves, because its worker is leaving job=%s", run.job.name)
                 run.suspend()
-        if not waiting:
-            return
         stays: defaultdict[str, list[Run]] = defaultdict(list)
         for run in runs:
             stays[run.worker.key].append(run)
         workers = {worker.key: worker for worker in self._workers.ready_workers}
-        places = [self._place_of(worker, stays[key]) for key, worker in workers.items()]
-        todo = plan([self._candidate(job) for job in waiting.values()], places, self._served)
-        for run in (run for those in stays.values() for run in those if run.job.name in set(todo.suspend)):
-            _log.info("job makes room job=%s", run.job.name)
-            run.suspend()
-        for name, key in todo.start:
-            self._start(waiting[name], workers[key])
+        # While more jobs wait than there are places, none moves, so that it does not matter when jobs end.
+        may_move = len(self._waiting) < self._max_resident * len(workers)
+        places = [self._place_of(worker, stays[key], may_move) for key, worker in workers.items()]
+        todo = plan(self._waiting, places, self._served)
+        for name in todo.suspend:
+            _log.info("job makes room job=%s", name)
+            self._take_off(name)
+        for name in todo.move:
+            _log.info("job moves to a device with fewer jobs job=%s", name)
+            self._take_off(name)
+        if todo.start:
+            self._start_all([(self._waiting_job(name), workers[key]) for name, key in todo.start])
 
-    def _place_of(self, worker: Worker, stays: list[Run]) -> Place:
+    def _waiting_job(self, name: str) -> Job:
+        job = self._registry.find(name)
+        assert job is not None
+        return job
+
+    def _start_all(self, starts: list[tuple[Job, Worker]]) -> None:
+        """Starts jobs. A tenant's weight is divided among its places: otherwise a tenant with twice the
+        weight would have twice as many places, and each would get twice as many turns of its device."""
+        places = Counter(run.job.tenant for run in self._running if not run.leaving)
+        here = Counter((run.worker.key, run.job.tenant) for run in self._running if not run.leaving)
+        for job, worker in starts:
+            places[job.tenant] += 1
+            here[worker.key, job.tenant] += 1
+        for job, worker in starts:
+            self._waiting.remove(job.name)
+            self._watched.pop(job.name, None)
+            share = here[worker.key, job.tenant] / places[job.tenant]
+            self._start(job, worker, self._weight_of(job.tenant) * share)
+
+    def _take_off(self, name: str) -> None:
+        job = self._registry.find(name)
+        if job is not None and job.painting is not None:
+            job.painting.suspend()
+
+    def _note_changes(self) -> None:
+        """Takes over what has changed since the last plan: a plan must not look at all jobs."""
+        weights = {tenant: self._weight_of(tenant) for tenant in self._registry.tenants}
+        jobs = self._registry.take_moved()
+        changed = {
+            tenant for tenant in weights if self._weights.get(tenant, weights[tenant]) != weights[tenant]
+        }
+        if changed:
+            jobs += [job for job in self._registry if job.tenant in changed]
+        self._weights = weights
+        for job in jobs:
+            self._on_devices.pop(job.name, None)
+            self._watched.pop(job.name, None)
+            if job.waiting:
+                candidate = self._candidate(job)
+                self._waiting.put(candidate)
+                if candidate.watched:
+                    self._watched[job.name] = job
+            else:
+                self._waiting.remove(job.name)
+
+    def _place_of(self, worker: Worker, stays: list[Run], may_move: bool) -> Place:
         now = asyncio.get_running_loop().time()
         placed = [
-            Placed(candidate=self._candidate(run.job), seconds=now - run.since, leaving=run.leaving)
+            Placed(
+                candidate=self._placed_candidate(run.job),
+                seconds=now - run.since,
+                leaving=run.leaving,
+                seconds_left=_seconds_left(run) if may_move else math.inf,
+            )
             for run in stays
         ]
         planned = sum(run.job.record.job.memory_plan.estimated_bytes for run in stays if run.started)
@@ -178,6 +242,17 @@ class Placer:
             jobs=placed,
             free_bytes=worker.memory_bytes - planned,
         )
+
+    def _placed_candidate(self, job: Job) -> Candidate:
+        candidate = self._on_devices.get(job.name)
+        # Progress changes these two, and is not announced.
+        if (
+            candidate is None
+            or (candidate.interactive and job.progress is not None)
+            or candidate.alone != (job.deaths >= _ALONE_AFTER)
+        ):
+            candidate = self._on_devices[job.name] = self._candidate(job)
+        return candidate
 
     def _candidate(self, job: Job) -> Candidate:
         message = job.record.job
@@ -194,19 +269,21 @@ class Placer:
             too_small=job.too_small,
         )
 
-    def _start(self, job: Job, worker: Worker) -> None:
-        Run(
+    def _start(self, job: Job, worker: Worker, weight: float) -> None:
+        run = Run(
             job,
             worker,
             store=self._registry.store,
             intake=self._intake,
             tasks=self._registry.tasks,
             observer=self._observer,
-            weight=self._weight_of(job.tenant),
+            weight=weight,
             checkpoint_interval=self._checkpoint_interval,
             charge=self._charge,
             has_larger_device=self._has_larger_device,
         )
+        self._running.append(run)
+        self._registry.placed(job)
 
     def _charge(self, tenant: str, seconds: float) -> None:
         self._served.charge(tenant, seconds, self._weight_of(tenant))
@@ -215,19 +292,14 @@ class Placer:
     def _has_larger_device(self, worker: Worker) -> bool:
         return any(other.memory_bytes > worker.memory_bytes for other in self._workers.ready_workers)
 
-    def _number_queues(self, *, quiet: bool = False) -> None:
-        """Sets every waiting job's position among its tenant's jobs. Unless `quiet`, tells the watchers of
-        jobs whose position has changed."""
-        queues: defaultdict[str, list[Job]] = defaultdict(list)
-        for job in self._registry:
-            if job.waiting:
-                queues[job.tenant].append(job)
-        for queue in queues.values():
-            queue.sort(key=lambda job: job.rank)
-            for position, job in enumerate(queue, 1):
-                job.queue_position = position
-                if not quiet:
-                    job.publish_position()
+
+def _seconds_left(run: Run) -> float:
+    if run.painted:
+        return 0.0
+    progress = run.job.progress
+    if progress is None or not progress.HasField("time_left"):
+        return math.inf
+    return seconds(progress.time_left)
 
 
 async def _still_there(stays: list[Run], seconds: float, *, remind: bool = False) -> list[Run]:

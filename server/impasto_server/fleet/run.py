@@ -81,7 +81,7 @@ class Run:
             intake: decodes the images and encodes the result.
             tasks: run work that goes on if this run is stopped.
             observer: for the metrics.
-            weight: the tenant's share of device time relative to other tenants.
+            weight: the tenant's share of the worker's time relative to other tenants there.
             checkpoint_interval: minimum device time in seconds between two checkpoints.
             charge: called with a tenant and the seconds of device time that it used.
             has_larger_device: whether another worker has more memory than the given one.

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 class Machines(Protocol):
     """The part of a fleet that an administrator sees and changes; see `Fleet`."""
 
+    @property
+    def trouble(self) -> str: ...
+
     async def machines(self) -> Sequence[Machine]: ...
 
     def wanted_workers(self) -> tuple[int, int, int]: ...
@@ -88,6 +91,7 @@ class Admin(admin_pb2_grpc.AdminServiceServicer):
             wanted_workers=wanted,
             max_workers=most,
             waiting_jobs=self._waiting_jobs(),
+            trouble=self._fleet.trouble,
         )
 
     async def _change(self, change: Callable[[str], None], machine: str) -> None:

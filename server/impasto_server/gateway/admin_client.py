@@ -204,9 +204,10 @@ def table(answer: admin_pb2.ListMachinesResponse) -> str:
 def _summary(answer: admin_pb2.ListMachinesResponse) -> str:
     most = f"at most {answer.max_workers}" if answer.max_workers else "no maximum"
     waiting = answer.waiting_jobs
+    trouble = f"\n{answer.trouble[0].upper()}{answer.trouble[1:]}." if answer.trouble else ""
     return (
         f"{_counted(answer.workers, 'worker')} now, {answer.wanted_workers} wanted, {most}; "
-        f"{_counted(waiting, 'job')} {'waits' if waiting == 1 else 'wait'} for a device"
+        f"{_counted(waiting, 'job')} {'waits' if waiting == 1 else 'wait'} for a device{trouble}"
     )
 
 
@@ -242,4 +243,5 @@ def as_data(answer: admin_pb2.ListMachinesResponse) -> dict[str, Any]:
         "wanted_workers": answer.wanted_workers,
         "max_workers": answer.max_workers,
         "waiting_jobs": answer.waiting_jobs,
+        "trouble": answer.trouble,
     }

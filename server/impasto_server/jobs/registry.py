@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Set
 from typing import Protocol
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError, not_found, queue_full, shutting_down, too_many_jobs
 from impasto_server.jobs.job import Job
+from impasto_server.jobs.queues import Queues
 from impasto_server.jobs.states import is_final
 from impasto_server.jobs.stored_job import StoredJob
 from impasto_server.jobs.tasks import Tasks
@@ -65,6 +67,10 @@ class Registry:
         self._max_jobs = max_jobs
         self._max_jobs_of_tenant = max_jobs_of_tenant
         self._jobs: dict[str, Job] = {}
+        self._of_tenant: Counter[str] = Counter()
+        self._queues = Queues()
+        # A dictionary keeps their order.
+        self._moved: dict[Job, None] = {}
         # Held from storing a job until it is in `_jobs`. Otherwise a repeated request could be answered in
         # between.
         self._entering = asyncio.Lock()
@@ -76,6 +82,7 @@ class Registry:
         for record in await self.store.read(self.store.store.jobs.unfinished):
             job = self._enter(record)
             job.was_left()
+            self._note(job)
             if record.linger is not None:
                 job.cancel_unless_watched(max(record.linger, RETURN_SECONDS))
         if self._jobs:
@@ -101,7 +108,12 @@ class Registry:
         """The number of unfinished jobs: all, or those of a tenant."""
         if tenant is None:
             return len(self._jobs)
-        return sum(job.tenant == tenant for job in self._jobs.values())
+        return self._of_tenant[tenant]
+
+    @property
+    def tenants(self) -> Set[str]:
+        """The tenants with unfinished jobs."""
+        return self._of_tenant.keys()
 
     def in_state(self, state: str) -> int:
         """The number of jobs in a state such as "running", which is not final. Any thread may call it."""
@@ -173,7 +185,6 @@ class Registry:
             if name == record.job.name:
                 job = self._enter(stored)
                 job.queued_at = asyncio.get_running_loop().time()
-                job.queue_position = self.position(job)
                 if stored.linger is not None:
                     job.cancel_unless_watched(stored.linger + RESUME_SECONDS)
                 self.moved(job)
@@ -184,6 +195,7 @@ class Registry:
 
     def _enter(self, record: Record) -> Job:
         job = self._jobs[record.job.name] = Job(record, self)
+        self._of_tenant[record.tenant] += 1
         return job
 
     async def _settle(self, name: str) -> None:
@@ -204,18 +216,35 @@ class Registry:
     # Notifications from the jobs.
 
     def moved(self, job: StoredJob) -> None:
+        self._note(job)
         self.changed.set()
 
     def gone(self, job: StoredJob) -> None:
+        self._note(job)
+        self.changed.set()
         if self._jobs.get(job.name) is job:
             del self._jobs[job.name]
-        self.changed.set()
+            self._of_tenant[job.tenant] -= 1
+            if not self._of_tenant[job.tenant]:
+                del self._of_tenant[job.tenant]
+
+    def placed(self, job: Job) -> None:
+        """A job was placed on a device."""
+        self._queues.update(job)
+
+    def _note(self, job: StoredJob) -> None:
+        registered = self._jobs.get(job.name)
+        if registered is job:
+            self._queues.update(job)
+            self._moved[registered] = None
+
+    def take_moved(self) -> list[Job]:
+        """Returns the jobs that are new, moved, or gone since the last call."""
+        moved, self._moved = list(self._moved), {}
+        return moved
 
     def position(self, job: StoredJob) -> int:
-        return 1 + sum(
-            other.waiting and other.tenant == job.tenant and other.rank < job.rank
-            for other in self._jobs.values()
-        )
+        return self._queues.position(job)
 
     def count_end(self, state: str, reason: str) -> None:
         self._observer.job_ended(state, reason)

@@ -98,7 +98,6 @@ class StoredJob:
         progress: the latest progress; None before the first. Stored with the next change.
         deaths: number of workers that crashed in this job's turn since its last progress. Stored with the
             next change.
-        queue_position: its position among its tenant's queued jobs, from 1; 0 while it is not known.
         queued_at: event-loop time at which it began to wait for a device.
         too_small: keys of the workers on whose devices it does not fit.
         painting: its current run; None while it is on no device.
@@ -113,7 +112,7 @@ class StoredJob:
         if record.job.HasField("progress"):
             self.progress = copied(record.job.progress)
         self.deaths = record.deaths
-        self.queue_position = self._published_position = 0
+        self._published_position = 0
         self.queued_at = 0.0
         self.too_small: frozenset[str] = frozenset()
         self.painting: Painting | None = None
@@ -144,6 +143,11 @@ class StoredJob:
     def waiting(self) -> bool:
         """Whether the job waits for a device."""
         return self.state == pb.JOB_STATE_QUEUED and self.painting is None and not self.deleted
+
+    @property
+    def queue_position(self) -> int:
+        """Its position among its tenant's waiting jobs, from 1."""
+        return self._shared.position(self)
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -256,9 +260,7 @@ class StoredJob:
         self._leave()
 
     def _take(self, record: Record) -> None:
-        was_queued, self.record = self.state == pb.JOB_STATE_QUEUED, record
-        if self.state == pb.JOB_STATE_QUEUED and not was_queued:
-            self.queue_position = self._shared.position(self)
+        self.record = record
 
     def _edited(self, edit: Edit) -> Record:
         """Returns a copy of the record with the latest progress and a change."""

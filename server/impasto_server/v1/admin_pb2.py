@@ -13,7 +13,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dimpasto_server/v1/admin.proto\x12\x11impasto_server.v1\"\x15\n\x13ListMachinesRequest\"\x98\x01\n\x14ListMachinesResponse\x12,\n\x08machines\x18\x01 \x03(\x0b\x32\x1a.impasto_server.v1.Machine\x12\x0f\n\x07workers\x18\x02 \x01(\r\x12\x16\n\x0ewanted_workers\x18\x03 \x01(\r\x12\x13\n\x0bmax_workers\x18\x04 \x01(\r\x12\x14\n\x0cwaiting_jobs\x18\x05 \x01(\r\"\xd7\x01\n\x07Machine\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12.\n\x07\x64\x65vices\x18\x04 \x03(\x0b\x32\x1d.impasto_server.v1.DeviceLoad\x12<\n\tresources\x18\x05 \x03(\x0b\x32).impasto_server.v1.Machine.ResourcesEntry\x1a\x30\n\x0eResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x84\x01\n\nDeviceLoad\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04jobs\x18\x03 \x01(\r\x12\x0e\n\x06places\x18\x04 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x04\x12\x10\n\x08restarts\x18\x06 \x01(\r\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\"&\n\x13\x44rainMachineRequest\x12\x0f\n\x07machine\x18\x01 \x01(\t\"\x16\n\x14\x44rainMachineResponse\"(\n\x15UndrainMachineRequest\x12\x0f\n\x07machine\x18\x01 \x01(\t\"\x18\n\x16UndrainMachineResponse2\xb7\x02\n\x0c\x41\x64minService\x12_\n\x0cListMachines\x12&.impasto_server.v1.ListMachinesRequest\x1a\'.impasto_server.v1.ListMachinesResponse\x12_\n\x0c\x44rainMachine\x12&.impasto_server.v1.DrainMachineRequest\x1a\'.impasto_server.v1.DrainMachineResponse\x12\x65\n\x0eUndrainMachine\x12(.impasto_server.v1.UndrainMachineRequest\x1a).impasto_server.v1.UndrainMachineResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dimpasto_server/v1/admin.proto\x12\x11impasto_server.v1\"\x15\n\x13ListMachinesRequest\"\xa9\x01\n\x14ListMachinesResponse\x12,\n\x08machines\x18\x01 \x03(\x0b\x32\x1a.impasto_server.v1.Machine\x12\x0f\n\x07workers\x18\x02 \x01(\r\x12\x16\n\x0ewanted_workers\x18\x03 \x01(\r\x12\x13\n\x0bmax_workers\x18\x04 \x01(\r\x12\x14\n\x0cwaiting_jobs\x18\x05 \x01(\r\x12\x0f\n\x07trouble\x18\x06 \x01(\t\"\xd7\x01\n\x07Machine\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12.\n\x07\x64\x65vices\x18\x04 \x03(\x0b\x32\x1d.impasto_server.v1.DeviceLoad\x12<\n\tresources\x18\x05 \x03(\x0b\x32).impasto_server.v1.Machine.ResourcesEntry\x1a\x30\n\x0eResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x84\x01\n\nDeviceLoad\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04jobs\x18\x03 \x01(\r\x12\x0e\n\x06places\x18\x04 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x04\x12\x10\n\x08restarts\x18\x06 \x01(\r\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\"&\n\x13\x44rainMachineRequest\x12\x0f\n\x07machine\x18\x01 \x01(\t\"\x16\n\x14\x44rainMachineResponse\"(\n\x15UndrainMachineRequest\x12\x0f\n\x07machine\x18\x01 \x01(\t\"\x18\n\x16UndrainMachineResponse2\xb7\x02\n\x0c\x41\x64minService\x12_\n\x0cListMachines\x12&.impasto_server.v1.ListMachinesRequest\x1a\'.impasto_server.v1.ListMachinesResponse\x12_\n\x0c\x44rainMachine\x12&.impasto_server.v1.DrainMachineRequest\x1a\'.impasto_server.v1.DrainMachineResponse\x12\x65\n\x0eUndrainMachine\x12(.impasto_server.v1.UndrainMachineRequest\x1a).impasto_server.v1.UndrainMachineResponseb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'impasto_server.v1.admin_pb2', globals())
@@ -25,21 +25,21 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _LISTMACHINESREQUEST._serialized_start=52
   _LISTMACHINESREQUEST._serialized_end=73
   _LISTMACHINESRESPONSE._serialized_start=76
-  _LISTMACHINESRESPONSE._serialized_end=228
-  _MACHINE._serialized_start=231
-  _MACHINE._serialized_end=446
-  _MACHINE_RESOURCESENTRY._serialized_start=398
-  _MACHINE_RESOURCESENTRY._serialized_end=446
-  _DEVICELOAD._serialized_start=449
-  _DEVICELOAD._serialized_end=581
-  _DRAINMACHINEREQUEST._serialized_start=583
-  _DRAINMACHINEREQUEST._serialized_end=621
-  _DRAINMACHINERESPONSE._serialized_start=623
-  _DRAINMACHINERESPONSE._serialized_end=645
-  _UNDRAINMACHINEREQUEST._serialized_start=647
-  _UNDRAINMACHINEREQUEST._serialized_end=687
-  _UNDRAINMACHINERESPONSE._serialized_start=689
-  _UNDRAINMACHINERESPONSE._serialized_end=713
-  _ADMINSERVICE._serialized_start=716
-  _ADMINSERVICE._serialized_end=1027
+  _LISTMACHINESRESPONSE._serialized_end=245
+  _MACHINE._serialized_start=248
+  _MACHINE._serialized_end=463
+  _MACHINE_RESOURCESENTRY._serialized_start=415
+  _MACHINE_RESOURCESENTRY._serialized_end=463
+  _DEVICELOAD._serialized_start=466
+  _DEVICELOAD._serialized_end=598
+  _DRAINMACHINEREQUEST._serialized_start=600
+  _DRAINMACHINEREQUEST._serialized_end=638
+  _DRAINMACHINERESPONSE._serialized_start=640
+  _DRAINMACHINERESPONSE._serialized_end=662
+  _UNDRAINMACHINEREQUEST._serialized_start=664
+  _UNDRAINMACHINEREQUEST._serialized_end=704
+  _UNDRAINMACHINERESPONSE._serialized_start=706
+  _UNDRAINMACHINERESPONSE._serialized_end=730
+  _ADMINSERVICE._serialized_start=733
+  _ADMINSERVICE._serialized_end=1044
 # @@protoc_insertion_point(module_scope)

@@ -38,18 +38,20 @@ class ListMachinesRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ListMachinesResponse(_message.Message):
-    __slots__ = ["machines", "max_workers", "waiting_jobs", "wanted_workers", "workers"]
+    __slots__ = ["machines", "max_workers", "trouble", "waiting_jobs", "wanted_workers", "workers"]
     MACHINES_FIELD_NUMBER: _ClassVar[int]
     MAX_WORKERS_FIELD_NUMBER: _ClassVar[int]
+    TROUBLE_FIELD_NUMBER: _ClassVar[int]
     WAITING_JOBS_FIELD_NUMBER: _ClassVar[int]
     WANTED_WORKERS_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     machines: _containers.RepeatedCompositeFieldContainer[Machine]
     max_workers: int
+    trouble: str
     waiting_jobs: int
     wanted_workers: int
     workers: int
-    def __init__(self, machines: _Optional[_Iterable[_Union[Machine, _Mapping]]] = ..., workers: _Optional[int] = ..., wanted_workers: _Optional[int] = ..., max_workers: _Optional[int] = ..., waiting_jobs: _Optional[int] = ...) -> None: ...
+    def __init__(self, machines: _Optional[_Iterable[_Union[Machine, _Mapping]]] = ..., workers: _Optional[int] = ..., wanted_workers: _Optional[int] = ..., max_workers: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., trouble: _Optional[str] = ...) -> None: ...
 
 class Machine(_message.Message):
     __slots__ = ["address", "devices", "name", "resources", "state"]

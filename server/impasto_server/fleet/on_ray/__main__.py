@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -38,6 +39,12 @@ def main() -> None:
     os.dup2(2, 1)
     log_to_stderr("broker", arguments.log_level, arguments.log_format)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if arguments.address == "local":
+        # Only this process needs to reach its cluster. Without these, Ray would write a token for all
+        # clusters of
+        # this user into the home folder.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         import ray  # noqa: F401
     except ImportError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 # Ray counts in ten-thousandths.
@@ -29,6 +30,16 @@ class Ask:
         """Returns the amounts by Ray's names."""
         amounts = {"GPU": self.gpu, "CPU": self.cpu, "memory": float(self.memory)} | dict(self.custom)
         return {name: amount for name, amount in amounts.items() if amount}
+
+    def bundles(self, workers: int) -> list[dict[str, int]]:
+        """Returns what the autoscaler must have room for, in whole numbers, which is all that it takes.
+
+        Workers that ask for shares are put together until they fill a whole.
+        """
+        shares = [amount for amount in self.as_ray().values() if amount < 1]
+        together = int(1 / max(shares) + _LEAST) if shares else 1
+        bundle = {name: math.ceil(together * amount - _LEAST) for name, amount in self.as_ray().items()}
+        return [bundle] * -(-workers // together)
 
     def fits(self, free: Mapping[str, float]) -> bool:
         """Whether it fits into amounts by Ray's names."""

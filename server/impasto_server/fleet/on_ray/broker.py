@@ -48,7 +48,8 @@ class Broker:
 
     Attributes:
         connected: set while it is connected to a cluster.
-        connections: number of times that it has connected.
+        address: of the cluster.
+        trouble: why it is not connected, if that is known.
     """
 
     def __init__(self, address: str, namespace: str, *, log_level: str, log_format: str) -> None:
@@ -59,8 +60,8 @@ class Broker:
             log_level, log_format: of the process.
         """
         self.connected = asyncio.Event()
-        self.connections = 0
-        self._address = address
+        self.address = address
+        self.trouble = ""
         self._command = [*module_command(_MODULE), "--address", address, "--namespace", namespace]
         self._command += ["--log-level", log_level, "--log-format", log_format]
         self._process: asyncio.subprocess.Process | None = None
@@ -77,8 +78,8 @@ class Broker:
         loop = asyncio.get_running_loop()
         while True:
             started = loop.time()
-            why = await self._run_once()
-            _log.warning("cluster cannot be reached address=%s why=%r", self._address, why)
+            why = self.trouble = await self._run_once()
+            _log.warning("cluster cannot be reached address=%s why=%r", self.address, why)
             if loop.time() - started > _STABLE_SECONDS:
                 backoff = _FIRST_BACKOFF
             await asyncio.sleep(backoff)
@@ -143,8 +144,8 @@ class Broker:
         if "failed" in message:
             return str(message["failed"])
         if "connected" in message:
-            _log.info("connected to a cluster address=%s version=%r", self._address, message["connected"])
-            self.connections += 1
+            _log.info("connected to a cluster address=%s version=%r", self.address, message["connected"])
+            self.trouble = ""
             self.connected.set()
             return ""
         answer = self._waiting.get(message["id"])

@@ -14,6 +14,7 @@ import ray.util
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from impasto_server.fleet.on_ray.actor import WorkerActor, version
+from impasto_server.temporary import TemporaryFolder
 
 _CONCURRENT_CALLS = 1000
 """Maximum calls of one actor at a time. Each gateway, and each that was killed, waits in a few."""
@@ -62,8 +63,11 @@ class Cluster:
             "log_to_driver": False,
             "logging_level": logging.ERROR,
         }
+        self._folder: TemporaryFolder | None = None
         if address == "local":
-            ray.init(address="local", include_dashboard=False, **common)
+            # Ray never removes its own folder. Its sockets' paths are long, so this one must be short.
+            self._folder = TemporaryFolder("impasto-ray-", "/tmp")
+            ray.init(address="local", include_dashboard=False, _temp_dir=str(self._folder.path), **common)
         else:
             ray.init(address=address, **common)
         self._is_client = address.startswith("ray://")
@@ -82,6 +86,8 @@ class Cluster:
             else:
                 _request([])
         ray.shutdown()
+        if self._folder is not None:
+            self._folder.remove()
 
     async def census(self) -> dict[str, Any]:
         """Returns `nodes`, the machines, and `actors`, the names of the actors of this namespace."""
@@ -151,7 +157,7 @@ class Cluster:
             actor = await self._actor(name)
             await asyncio.to_thread(ray.kill, actor, no_restart=True)
 
-    async def request(self, bundles: Sequence[Mapping[str, float]]) -> None:
+    async def request(self, bundles: Sequence[Mapping[str, int]]) -> None:
         """Tells the autoscaler how much the cluster must have room for.
 
         Args:
@@ -176,7 +182,7 @@ def _as_task(work: Callable[..., Any]) -> Any:
     return ray.remote(num_cpus=0)(work)
 
 
-def _request(bundles: Sequence[Mapping[str, float]]) -> None:
+def _request(bundles: Sequence[Mapping[str, int]]) -> None:
     from ray.autoscaler.sdk import request_resources
 
     request_resources(bundles=[dict(bundle) for bundle in bundles])

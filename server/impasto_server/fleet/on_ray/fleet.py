@@ -26,6 +26,8 @@ from impasto_server.identity import Identity
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
+_TOLD_SECONDS = 60.0
+"""Interval of the log lines about a cluster without room."""
 _PREFIX = "worker-"
 _DRAINED = "drained.json"
 _LOST_SECONDS, _MAX_LOST_SECONDS = 1.0, 60.0
@@ -122,6 +124,7 @@ class RayFleet(Fleet):
         self._network: str | None = None
         self._pause = _LOST_SECONDS
         self._make_after = 0.0
+        self._tell_after = 0.0
 
     async def __aenter__(self) -> RayFleet:
         for work in (self._keep_broker(), self._keep_shape()):
@@ -170,6 +173,38 @@ class RayFleet(Fleet):
                 Machine(name=name, address=address, state=state, devices=devices, resources=resources)
             )
         return found
+
+    @property
+    def takes_jobs(self) -> bool:
+        """See `Fleet`. Without a minimum, a connected fleet makes its first worker when there is a job."""
+        return super().takes_jobs or (not self._min_workers and self._broker.connected.is_set())
+
+    @property
+    def trouble(self) -> str:
+        """See `Fleet`."""
+        broker = self._broker
+        if broker.connected.is_set():
+            return self._no_room
+        why = f" ({broker.trouble})" if broker.trouble else ""
+        return f"the Ray cluster {broker.address} cannot be reached{why}; workers that are ready go on"
+
+    @property
+    def _no_room(self) -> str:
+        """Says that no machine has room for any worker; empty if that is not so."""
+        if self._workers or not self._wanted or self._ask is None:
+            return ""
+        if any(self._ask.fits(node.free) for node in self._usable_nodes):
+            return ""
+        wanted = ", ".join(f"{name} {amount:g}" for name, amount in self._ask.as_ray().items())
+        return (
+            f"no machine has room for a worker, which asks for {wanted}; see `ray status`, or give another "
+            "--ray-worker"
+        )
+
+    @property
+    def _usable_nodes(self) -> list[Node]:
+        nodes = self._nodes.values()
+        return [node for node in nodes if not node.draining and node.name not in self._draining]
 
     def drain(self, machine: str) -> None:
         """See `Fleet`. The machine stays drained after a restart of the server."""
@@ -226,15 +261,21 @@ class RayFleet(Fleet):
 
     async def _keep_shape(self) -> None:
         """Looks at the cluster every second, and makes, adopts and gives back workers."""
+        told = ""
+        took_jobs = False
         while True:
+            if self.takes_jobs != took_jobs:
+                took_jobs = self.takes_jobs
+                self._note_change()
             try:
                 await self._shape()
+                told = ""
             except BrokerGone:
                 self._requested = None
-                await self._broker.connected.wait()
-                continue
             except ClusterError as error:
-                _log.warning("cluster does not answer error=%r", str(error))
+                if str(error) != told:
+                    told = str(error)
+                    _log.warning("cluster does not do what it is asked for error=%r", told)
             except Exception:
                 _log.exception("error in the regular work on the cluster")
             await asyncio.sleep(_LOOK_SECONDS)
@@ -275,7 +316,7 @@ class RayFleet(Fleet):
         wanted = (self._wanted, drained)
         if wanted != self._requested:
             # Workers that are leaving still occupy their machines.
-            await self._broker.call("request", bundles=[ask.as_ray()] * sum(wanted))
+            await self._broker.call("request", bundles=ask.bundles(sum(wanted)))
             self._requested = wanted
 
     async def _give_back(self) -> None:
@@ -299,9 +340,7 @@ class RayFleet(Fleet):
         missing = self._wanted - sum(not worker.leaving for worker in self._workers)
         if missing <= 0 or loop.time() < self._make_after:
             return
-        nodes = [
-            node for node in self._nodes.values() if not node.draining and node.name not in self._draining
-        ]
+        nodes = self._usable_nodes
         counts = {node.name: 0 for node in nodes}
         for worker in self._workers:
             if worker.machine in counts:
@@ -310,6 +349,7 @@ class RayFleet(Fleet):
         for _ in range(missing):
             fitting = [node for node in nodes if ask.fits(free[node.id])]
             if not fitting:
+                self._tell_no_room()
                 return
             # Where fewest workers are: they do not share a machine's memory and network more than they have
             # to.
@@ -320,6 +360,12 @@ class RayFleet(Fleet):
             name = f"{_PREFIX}{secrets.token_hex(4)}"
             await self._broker.call("create", name=name, node=node.id, ask=dataclasses.asdict(ask))
             self._adopt(name, node.name)
+
+    def _tell_no_room(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._no_room and now >= self._tell_after:
+            self._tell_after = now + _TOLD_SECONDS
+            _log.warning("no worker can be made why=%r", self._no_room)
 
     def _adopt(self, name: str, machine: str = "") -> None:
         """Adds the worker of an actor.
