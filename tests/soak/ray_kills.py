@@ -51,7 +51,7 @@ KINDS = {
 same, and the machine's network is cut off first, so that nothing says goodbye."""
 OF_ONE_MACHINE = ("worker", "actor", "raylet", "machine", "power")
 FOLLOWED = pb.Recipe(
-    objective=pb.OBJECTIVE_REPORT, optimizer=pb.OPTIMIZER_ADAM, evaluations=400, stop_on_plateau=False
+    objective=pb.OBJECTIVE_REPORT, optimizer=pb.OPTIMIZER_ADAM, evaluations=1500, stop_on_plateau=False
 )
 FINAL = (pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED)
 _LONG_SECONDS = 10.0
@@ -110,7 +110,7 @@ class Follower(threading.Thread):
         from impasto.v1 import style_transfer_pb2_grpc
 
         stub = style_transfer_pb2_grpc.StyleTransferStub(self._channel)
-        request = pb.CreateJobRequest(spec=followed(), request_id=str(uuid.uuid4()))
+        request = with_priority()
         name = self._caller._again(lambda: stub.CreateJob(request, timeout=10)).name
         after, last = 0, pb.Job()
         while last.state not in FINAL:
@@ -174,6 +174,11 @@ def followed() -> pb.JobSpec:
     spec = variant(0)
     spec.recipe.CopyFrom(FOLLOWED)
     return spec
+
+
+def with_priority() -> pb.CreateJobRequest:
+    """A request for a job that is followed. It waits for no other job, so that what it waits for is a worker."""
+    return pb.CreateJobRequest(spec=followed(), request_id=str(uuid.uuid4()), priority=100)
 
 
 def kill_one(kind: str, cluster: RayCluster, server: Gateway, chance: random.Random) -> RayNode | None:
@@ -243,7 +248,7 @@ def soak(
 ) -> dict[str, int]:
     """Runs the test. Returns counts of the actions, and of the final states of the jobs."""
     chance = random.Random(seed)
-    painting = ("--weights", "builtin") if real else ("--mock", "--mock-evaluation-time", "20ms")
+    painting = ("--weights", "builtin") if real else ("--mock", "--mock-evaluation-time", "10ms")
     scaling = ("--ray-worker", "cpu=1", "--ray-min-workers", "3", "--ray-max-workers", "3")
     with (
         tempfile.TemporaryDirectory(prefix="impasto-kills-") as name,
@@ -273,6 +278,8 @@ def soak(
             done: list[Kill] = []
             for number in range(kills):
                 time.sleep(chance.choice([chance.uniform(0, 1), chance.uniform(2, 9)]))
+                if chance.random() < 0.7:
+                    _await_two_workers(cluster)
                 done.append(kill_something(cluster, server, followers, chance))
                 if number % 10 == 9:
                     made = sum(len(thread.jobs) for thread in (*threads, *followers))
@@ -312,6 +319,16 @@ def soak(
             shutil.copy(server.log_file, kept)
             say(f"the gateway's log is in {kept}")
             server.close()
+
+
+def _await_two_workers(cluster: RayCluster) -> None:
+    """Waits until two machines have workers, but not for long: the fleet must also cope with more failures than
+    it recovers from."""
+    deadline = time.monotonic() + 20
+    while (
+        sum(bool(node.worker_pids()) for node in cluster.nodes.values()) < 2 and time.monotonic() < deadline
+    ):
+        time.sleep(0.2)
 
 
 def _report(
