@@ -177,7 +177,7 @@ def followed() -> pb.JobSpec:
 
 
 def with_priority() -> pb.CreateJobRequest:
-    """A request for a job that is followed. It waits for no other job, so that what it waits for is a worker."""
+    """A request for a job that is followed. It waits for no other job, only for workers."""
     return pb.CreateJobRequest(spec=followed(), request_id=str(uuid.uuid4()), priority=100)
 
 
@@ -322,8 +322,7 @@ def soak(
 
 
 def _await_two_workers(cluster: RayCluster) -> None:
-    """Waits until two machines have workers, but not for long: the fleet must also cope with more failures than
-    it recovers from."""
+    """Waits until two machines have workers, but not for long: there are also more failures at a time."""
     deadline = time.monotonic() + 20
     while (
         sum(bool(node.worker_pids()) for node in cluster.nodes.values()) < 2 and time.monotonic() < deadline
