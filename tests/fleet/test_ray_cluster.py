@@ -32,6 +32,7 @@ pytestmark = [
 ]
 
 MOCK = ("--mock", "--mock-evaluation-time", "20ms", "--checkpoint-interval", "100ms")
+FAST = ("--mock", "--mock-evaluation-time", "10ms", "--checkpoint-interval", "100ms")
 TWO = ("--ray-worker", "cpu=1", "--ray-min-workers", "2", "--ray-max-workers", "2")
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
 """Without it, Ray makes a token in the home folder."""
@@ -384,9 +385,9 @@ def test_jobs_go_on_while_the_head_is_started_anew(
 def test_a_job_moves_while_its_machine_is_cut_off_and_the_machine_is_used_again_afterwards(
     cluster: RayCluster, serve: Callable[..., Gateway]
 ) -> None:
-    server = serve(*MOCK, *TWO, "--worker-timeout", "8s")
+    server = serve(*FAST, *TWO, "--worker-timeout", "8s")
     server.ready(2)
-    names = [create(server, 1200) for _ in range(2)]
+    names = [create(server, 1000) for _ in range(2)]
     for name in names:
         painted(server, name, 20)
     machine = node_of(server, names[0])
@@ -421,8 +422,8 @@ def test_there_is_a_worker_for_each_job_up_to_the_maximum_and_idle_ones_are_give
     assert len(cluster.worker_pids()) == 1
     others = [create(server, LONG) for _ in range(2)]
     until(cluster.worker_pids, lambda pids: len(pids) == 2)
-    for name in others:
-        painted(server, name)
+    # Jobs move to the new worker.
+    until(lambda: {node_of(server, name) for name in (first, *others)}, lambda nodes: nodes == {"n1", "n2"})
     time.sleep(5)
     # Workers with jobs stay, and there are no more than the maximum.
     assert len(cluster.worker_pids()) == 2

@@ -54,6 +54,8 @@ FOLLOWED = pb.Recipe(
     objective=pb.OBJECTIVE_REPORT, optimizer=pb.OPTIMIZER_ADAM, evaluations=1500, stop_on_plateau=False
 )
 FINAL = (pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED)
+_REFORMING_SECONDS = 45.0
+"""For this time after a head's death there can be no machine at all: all have to be started again."""
 _LONG_SECONDS = 10.0
 """Standstills above this are printed one by one."""
 _ECHO_SECONDS = 0.3
@@ -336,6 +338,8 @@ def _report(
     """Prints how long jobs stood still."""
     say("seconds from a kill to the next progress that a follower of a job there received:")
     everything: list[float] = []
+    calm: list[float] = []
+    heads = [kill.moment for kill in kills if kill.kind == "head"]
     for kind in KINDS:
         of_kind = [kill for kill in kills if kill.kind == kind]
         seconds = [follower.standstill_after(kill.moment) for kill in of_kind for follower in kill.followers]
@@ -347,8 +351,16 @@ def _report(
         seconds = sorted(each for each in seconds if each == each)
         if kind in OF_ONE_MACHINE:
             everything += seconds
+            calm += [
+                each
+                for kill in of_kind
+                for follower in kill.followers
+                if not any(abs(kill.moment - head) < _REFORMING_SECONDS for head in heads)
+                and (each := follower.standstill_after(kill.moment)) == each
+            ]
         say(f"  {kind:8} {len(of_kind):3} kills, {len(seconds):3} jobs: {_summary(seconds)}")
     say(f"  worker, actor, raylet, machine and power together: {_summary(sorted(everything))}")
+    say(f"  the same, {_REFORMING_SECONDS:g} s or more from a head's death: {_summary(sorted(calm))}")
     pauses = [
         later - earlier
         for follower in followers
