@@ -115,6 +115,7 @@ class RayFleet(Fleet):
         self._tasks: list[asyncio.Task[None]] = []
         self._nodes: dict[str, Node] = {}
         self._jobs = 0
+        # The number of workers for which the autoscaler was asked, and through which connection.
         self._requested: tuple[int, int] | None = None
         # Names of actors that are not wanted any more, and of those among them that are still to be removed.
         self._unwanted: set[str] = set()
@@ -239,7 +240,8 @@ class RayFleet(Fleet):
     def _names(self) -> list[str]:
         names = {node.name for node in self._nodes.values() if node.has_devices}
         names |= {worker.machine for worker in self._workers if worker.machine}
-        return sorted(names)
+        # Also a drained machine that has left the cluster: it stays drained when it joins again.
+        return sorted(names | self._draining)
 
     def _is_leaving(self, worker: WorkerProcess) -> bool:
         drained = {node.name for node in self._nodes.values() if node.draining} | self._draining
@@ -271,7 +273,7 @@ class RayFleet(Fleet):
                 await self._shape()
                 told = ""
             except BrokerGone:
-                self._requested = None
+                pass
             except ClusterError as error:
                 if str(error) != told:
                     told = str(error)
@@ -285,13 +287,13 @@ class RayFleet(Fleet):
         self._nodes = told_apart(census["nodes"], self._nodes)
         self._note_change_of_nodes()
         await self._remove_actors()
+        ask = self._asked()
+        if ask is None:
+            return
         known = {worker.key for worker in self._workers} | self._unwanted
         for name in census["actors"]:
             if name.startswith(_PREFIX) and name not in known:
                 self._adopt(name)
-        ask = self._asked()
-        if ask is None:
-            return
         await self._request(ask)
         await self._give_back()
         await self._make(ask)
@@ -313,11 +315,13 @@ class RayFleet(Fleet):
     async def _request(self, ask: Ask) -> None:
         """Tells the autoscaler how much room the wanted workers need."""
         drained = sum(worker.leaving for worker in self._workers)
-        wanted = (self._wanted, drained)
-        if wanted != self._requested:
-            # Workers that are leaving still occupy their machines.
-            await self._broker.call("request", bundles=ask.bundles(sum(wanted)))
-            self._requested = wanted
+        # Workers that are leaving still occupy their machines.
+        wanted = self._wanted + drained
+        # A broker withdraws the request when it ends.
+        if (wanted, self._broker.connections) != self._requested:
+            connections = self._broker.connections
+            await self._broker.call("request", bundles=ask.bundles(wanted))
+            self._requested = wanted, connections
 
     async def _give_back(self) -> None:
         """Removes workers that leave and have no jobs, and workers that idle."""
@@ -453,7 +457,7 @@ class RayFleet(Fleet):
     def _check_network(self, worker: WorkerProcess) -> None:
         """Refuses a worker with other weights than the first: a picture must not depend on its machine."""
         network = worker.network
-        if self._network is None:
+        if self._network is None or all(other.info is None for other in self._workers if other is not worker):
             self._network = network.sha256
         elif network.sha256 != self._network:
             _log.error(
