@@ -20,6 +20,8 @@ _NOT_INSTALLED = 78
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.5, 10.0
 _STABLE_SECONDS = 30.0
 _END_SECONDS = 3.0
+_SLOW_SECONDS = 10.0
+"""Time after which a connection in progress is told about. Ray itself gives up after more than a minute."""
 _LINE_BYTES = 1 << 26
 
 
@@ -124,6 +126,7 @@ class Broker:
             start_new_session=True,
         )
         why = ""
+        slow = asyncio.create_task(self._tell_if_slow())
         try:
             assert process.stdout is not None
             while line := await process.stdout.readline():
@@ -133,6 +136,7 @@ class Broker:
                 raise RayMissing
             return why or f"the broker ended with exit code {code}"
         finally:
+            slow.cancel()
             self.connected.clear()
             for answer in self._waiting.values():
                 if not answer.done():
@@ -140,6 +144,12 @@ class Broker:
                     # Nobody may be waiting any more.
                     answer.exception()
             await self._end(process)
+
+    async def _tell_if_slow(self) -> None:
+        await asyncio.sleep(_SLOW_SECONDS)
+        if not self.connected.is_set():
+            self.trouble = f"no answer for {_SLOW_SECONDS:g} s"
+            _log.warning("cluster does not answer yet address=%s seconds=%g", self.address, _SLOW_SECONDS)
 
     def _take(self, message: dict[str, Any]) -> str:
         """Handles a line of the broker; returns why it cannot connect, if it says so."""
