@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
 _TOLD_SECONDS = 60.0
 """Interval of the log lines about a cluster without room."""
+_REMOVAL_SECONDS = 2.0
+"""Maximum time for the removal of actors at the end."""
 _PREFIX = "worker-"
 _DRAINED = "drained.json"
 _LOST_SECONDS, _MAX_LOST_SECONDS = 1.0, 60.0
@@ -139,8 +141,8 @@ class RayFleet(Fleet):
         if self._folder is None:
             # No later gateway could take them up.
             self._to_remove.update(worker.key for worker in workers)
-            with contextlib.suppress(BrokerGone, ClusterError):
-                await self._remove_actors()
+        with contextlib.suppress(BrokerGone, ClusterError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._remove_actors(), _REMOVAL_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -391,7 +393,7 @@ class RayFleet(Fleet):
             return self._name_of(worker, launcher.gpus, machine, device) if machine else device
 
         worker = WorkerProcess(
-            "cpu" if self._ask is not None and not self._ask.gpu else self._device,
+            self._device_of_workers,
             key=name,
             name=device_name,
             launcher=launcher,
@@ -402,6 +404,14 @@ class RayFleet(Fleet):
             turn_timeout=self._turn_timeout,
         )
         self._add(worker)
+
+    @property
+    def _device_of_workers(self) -> str:
+        """The device that each worker takes of those that it sees, in torch's words."""
+        if self._device != "auto" or self._ask is None:
+            return self._device
+        # Not "auto": a machine whose GPU does not work must not paint on its CPU without telling.
+        return "cuda" if self._ask.gpu else "cpu"
 
     def _name_of(self, worker: WorkerProcess, gpus: Sequence[str], machine: str, device: str) -> str:
         """Names a device of the fleet: "MACHINE/cuda:0", or "MACHINE/cpu:1" if there is a "MACHINE/cpu"."""
@@ -435,7 +445,10 @@ class RayFleet(Fleet):
 
     def _on_worker_failed(self, worker: WorkerProcess, error: BaseException) -> None:
         if not self._was_ready:
-            super()._on_worker_failed(worker, error)
+            # The server ends, and must not keep the device from one with better settings.
+            self._to_remove.add(worker.key)
+            why = f"the worker on the machine {worker.machine} cannot run: {error}"
+            super()._on_worker_failed(worker, ConfigurationError(why))
             return
         # Others paint with the same settings, so it is this machine's fault.
         _log.error("worker cannot run machine=%s error=%r", worker.machine, str(error))
