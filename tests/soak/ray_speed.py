@@ -94,6 +94,8 @@ def descendants(pid: int) -> list[int]:
 def ray_cluster(nodes: int) -> Iterator[Cluster]:
     # Ray gives its workers a niceness of 15, with which they would paint less on a busy machine.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # With a token in the home folder, `ray start` would use it, but drivers would not.
+    os.environ["RAY_AUTH_MODE"] = "disabled"
     with tempfile.TemporaryDirectory(prefix="rs", dir="/tmp", ignore_cleanup_errors=True) as folder:
         cluster = Cluster(f"{_own_address()}:{PORT}", [], Path(folder))
         try:
@@ -138,11 +140,14 @@ def _wait_for_port(port: int) -> None:
 def _wait_for_nodes(address: str, count: int) -> None:
     program = (
         "import sys, time, ray\n"
-        "ray.init(sys.argv[1], logging_level='ERROR', log_to_driver=False)\n"
+        "while not ray.is_initialized():\n"
+        "    try: ray.init(sys.argv[1], logging_level='ERROR', log_to_driver=False)\n"
+        # Until the head's raylet is there.
+        "    except Exception as error: print(repr(error)); time.sleep(1)\n"
         "while sum(node['Alive'] for node in ray.nodes()) < int(sys.argv[2]): time.sleep(0.1)\n"
     )
     command = [sys.executable, "-c", program, address, str(count)]
-    subprocess.run(command, check=True, timeout=120, stderr=subprocess.DEVNULL)
+    subprocess.run(command, check=True, timeout=120)
 
 
 LOCAL = ("--port", "0", "--device", "cpu", "--weights", "builtin")
