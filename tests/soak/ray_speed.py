@@ -105,8 +105,13 @@ def ray_cluster(nodes: int) -> Iterator[Cluster]:
             _wait_for_port(PORT)
             for number in range(nodes):
                 cluster.add_node(f"node{number}", "--address", cluster.address, "--num-cpus", "1")
-            _wait_for_nodes(cluster.address, 1 + nodes)
+                # One after the other: two that start at once can take the same port.
+                _wait_for_nodes(cluster.address, 2 + number)
             yield cluster
+        except subprocess.TimeoutExpired:
+            for log in Path(folder).glob("*.log"):
+                print(log, log.read_text(), file=sys.stderr)
+            raise
         finally:
             own = cluster.processes()
             for node in reversed(cluster.nodes):
@@ -147,7 +152,7 @@ def _wait_for_nodes(address: str, count: int) -> None:
         "while sum(node['Alive'] for node in ray.nodes()) < int(sys.argv[2]): time.sleep(0.1)\n"
     )
     command = [sys.executable, "-c", program, address, str(count)]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=60)
 
 
 LOCAL = ("--port", "0", "--device", "cpu", "--weights", "builtin")
@@ -517,7 +522,8 @@ def previews(rounds: int, seconds: float = 30.0) -> None:
                     )
                 server.stub.DeleteJob(pb.DeleteJobRequest(name=job), timeout=60)
                 for line in read_stamps(folder, pid):
-                    if line.get("preview") in arrived:
+                    # Before that, nobody read.
+                    if line.get("preview") in arrived and line["taken"] > begin:
                         now = arrived[line["preview"]]
                         ages[name].append(1e3 * (now - line["taken"]))
                         coding[name].append(1e3 * (line["coded"] - line["taken"]))
