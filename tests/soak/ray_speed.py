@@ -10,7 +10,7 @@ evaluations  an evaluation on the local fleet and on Ray
 previews     the age of a preview when the client gets it, and the bytes between gateway and worker
 starts       the time until a worker is ready: after `serve`, after its death, after a restart of the gateway
 idle         the CPU and memory of each process while there are no jobs
-checkpoints  checkpoints of about 120 MB and results, and GetJob meanwhile
+checkpoints  large checkpoints (L-BFGS), and GetJob meanwhile
 wire         the bytes of checkpoints between two processes, without painting and without a store
 """
 
@@ -180,9 +180,8 @@ def painters(server: ServerProcess) -> list[int]:
 
 
 def job_request(side: int = SIDE, evaluations: int = EVALUATIONS, **recipe: Any) -> pb.CreateJobRequest:
-    settings = pb.Recipe(
-        objective=pb.OBJECTIVE_BALANCED, longest_side=side, evaluations=evaluations, **recipe
-    )
+    recipe = {"objective": pb.OBJECTIVE_BALANCED, **recipe}
+    settings = pb.Recipe(longest_side=side, evaluations=evaluations, **recipe)
     picture = coded(photo(side, side))
     return pb.CreateJobRequest(
         spec=stylize_request(picture, style=coded(photo(side, side).rotate(90)), recipe=settings).spec
@@ -616,7 +615,7 @@ def idle(rounds: int, seconds: float = 20.0) -> None:
                 )
 
 
-def checkpoints(rounds: int, seconds: float = 60.0) -> None:
+def checkpoints(rounds: int, seconds: float = 50.0) -> None:
     extra = ("--checkpoint-interval", "100ms")
     with (
         stamps() as folder,
@@ -631,8 +630,9 @@ def checkpoints(rounds: int, seconds: float = 60.0) -> None:
         for _ in range(rounds):
             for name, server in (("local", local), ("ray", remote)):
                 (pid,) = painters(server)
-                request = job_request(640, 100_000, optimizer=pb.OPTIMIZER_LBFGS, learning_rate=0.5)
-                # All evaluations at the last size.
+                # All evaluations at one size, so that L-BFGS soon remembers many pairs of images.
+                one_size: dict[str, Any] = {"objective": pb.OBJECTIVE_REPORT, "optimizer": pb.OPTIMIZER_LBFGS}
+                request = job_request(640, 100_000, learning_rate=0.5, **one_size)
                 job = server.stub.CreateJob(request, timeout=60).name
                 until(
                     lambda server=server, job=job: get(server, job).progress.evaluation,
@@ -647,7 +647,7 @@ def checkpoints(rounds: int, seconds: float = 60.0) -> None:
                 server.stub.DeleteJob(pb.DeleteJobRequest(name=job), timeout=60)
                 windows = []
                 for line in read_stamps(folder, pid):
-                    if line.get("checkpoint", 0) > 50 * MIB:
+                    if line.get("checkpoint", 0) > 20 * MIB:
                         windows.append((line["end"] - line["seconds"], line["end"]))
                         rates.setdefault(name, []).append(line["checkpoint"] / line["seconds"] / 1e6)
                         print(f"  {name}: checkpoint of {line['checkpoint'] / 1e6:.0f} MB", flush=True)
@@ -777,6 +777,8 @@ def main() -> None:
         send(sys.argv[2], Path(sys.argv[3]))
     else:
         os.environ["OMP_NUM_THREADS"] = "1"
+        # `timeout` must not leave the cluster behind.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
         rounds = next((int(argument) for argument in sys.argv[1:] if argument.isdecimal()), 3)
         for name in [argument for argument in sys.argv[1:] if not argument.isdecimal()] or SCENARIOS:
             print(f"{name}, {rounds} rounds, {_load()}", flush=True)
