@@ -166,7 +166,7 @@ def test_by_default_a_worker_asks_for_all_cores_of_the_smallest_machine_or_for_a
             await until(lambda: bool(cluster.orders))
             assert cluster.places() == ["b"]
             (order,) = cluster.orders.values()
-            assert (order["device"], order["cpus"]) == ("cuda", 0.0)
+            assert (order["device"], order["cpus"]) == ("cuda:0", 0.0)
 
     run(test())
 

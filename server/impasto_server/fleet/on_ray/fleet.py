@@ -94,6 +94,12 @@ class RayFleet(Fleet):
             raise ConfigurationError(
                 "with --ray, each worker gets one device; give --device auto, cpu or cuda"
             )
+        if ask is not None and list(devices) == ["cpu"] and ask.gpu:
+            raise ConfigurationError(
+                "--ray-worker asks for a GPU, which --device cpu would not use; give another of the two"
+            )
+        if ask is not None and list(devices) == ["cuda"] and not ask.gpu:
+            raise ConfigurationError("--device cuda needs a GPU; add gpu=1 to --ray-worker")
         if max_workers is not None and max_workers < min_workers:
             raise ConfigurationError(
                 f"--ray-max-workers {max_workers} is less than --ray-min-workers {min_workers}; give a "
@@ -289,13 +295,14 @@ class RayFleet(Fleet):
         self._nodes = told_apart(census["nodes"], self._nodes)
         self._note_change_of_nodes()
         await self._remove_actors()
+        # Before workers of an earlier gateway are adopted: another order than theirs would end them.
         ask = self._asked()
         if ask is None:
             return
         known = {worker.key for worker in self._workers} | self._unwanted
         for name in census["actors"]:
             if name.startswith(_PREFIX) and name not in known:
-                self._adopt(name)
+                self._adopt(name, ask)
         await self._request(ask)
         await self._give_back()
         await self._make(ask)
@@ -304,7 +311,7 @@ class RayFleet(Fleet):
         """What each worker asks for; None while it is not known."""
         if self._ask is None:
             nodes = list(self._nodes.values())
-            if any(node.gpus for node in nodes):
+            if self._device == "cuda" or (self._device == "auto" and any(node.gpus for node in nodes)):
                 self._ask = Ask(gpu=1.0)
             elif cpus := smallest_cpus(nodes):
                 self._ask = Ask(cpu=cpus)
@@ -365,7 +372,7 @@ class RayFleet(Fleet):
                 free[node.id][resource] -= amount
             name = f"{_PREFIX}{secrets.token_hex(4)}"
             await self._broker.call("create", name=name, node=node.id, ask=dataclasses.asdict(ask))
-            self._adopt(name, node.name)
+            self._adopt(name, ask, node.name)
 
     def _tell_no_room(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -373,11 +380,12 @@ class RayFleet(Fleet):
             self._tell_after = now + _TOLD_SECONDS
             _log.warning("no worker can be made why=%r", self._no_room)
 
-    def _adopt(self, name: str, machine: str = "") -> None:
+    def _adopt(self, name: str, ask: Ask, machine: str = "") -> None:
         """Adds the worker of an actor.
 
         Args:
             name: of the actor.
+            ask: what it has asked its machine for.
             machine: on which it is expected to be; empty if that is not known.
         """
         launcher = RemoteLauncher(
@@ -385,7 +393,7 @@ class RayFleet(Fleet):
             name,
             self._identity,
             module=self._module,
-            cpus=0.0 if self._ask is None else self._ask.cpu,
+            cpus=ask.cpu,
             machine_of=self._machine_of,
         )
 
@@ -393,7 +401,7 @@ class RayFleet(Fleet):
             return self._name_of(worker, launcher.gpus, machine, device) if machine else device
 
         worker = WorkerProcess(
-            self._device_of_workers,
+            self._device_of(ask),
             key=name,
             name=device_name,
             launcher=launcher,
@@ -405,13 +413,14 @@ class RayFleet(Fleet):
         )
         self._add(worker)
 
-    @property
-    def _device_of_workers(self) -> str:
-        """The device that each worker takes of those that it sees, in torch's words."""
-        if self._device != "auto" or self._ask is None:
-            return self._device
-        # Not "auto": a machine whose GPU does not work must not paint on its CPU without telling.
-        return "cuda" if self._ask.gpu else "cpu"
+    def _device_of(self, ask: Ask) -> str:
+        """Returns torch's name of the device that a worker takes of those that its machine gives it.
+
+        It is never "auto": a worker that has asked for a GPU must not paint on the CPU because torch does not
+        find the GPU.
+        """
+        # Ray shows a worker only the GPU that it has been given.
+        return "cuda:0" if ask.gpu else "cpu"
 
     def _name_of(self, worker: WorkerProcess, gpus: Sequence[str], machine: str, device: str) -> str:
         """Names a device of the fleet: "MACHINE/cuda:0", or "MACHINE/cpu:1" if there is a "MACHINE/cpu"."""
