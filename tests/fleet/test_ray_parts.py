@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -165,3 +168,32 @@ def test_a_worker_of_an_earlier_gateway_gets_the_same_order_as_a_new_one(
         return {name: broker.orders[0][name] for name in ("device", "cpus")}
 
     assert asyncio.run(order([])) == asyncio.run(order(["worker-1"])) == expected
+
+
+def test_the_broker_ends_when_its_client_has_lost_the_cluster() -> None:
+    program = """
+import asyncio
+import json
+import subprocess
+import sys
+from impasto_server.fleet.on_ray.__main__ import _Broker
+
+class LostCluster:
+    def is_lost(self, error):
+        return isinstance(error, ConnectionError)
+
+    async def census(self):
+        raise ConnectionError("the client has been disconnected")
+
+asyncio.run(_Broker(LostCluster(), 1).serve())
+"""
+    request = json.dumps({"id": 1, "do": "census"}) + "\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as broker:
+        assert broker.stdin is not None and broker.stdout is not None
+        broker.stdin.write(request)
+        broker.stdin.flush()
+        answer = json.loads(broker.stdout.readline())
+        assert broker.wait(30) == 1
+    assert answer == {"failed": "ConnectionError: the client has been disconnected"}

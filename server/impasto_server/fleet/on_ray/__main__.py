@@ -104,6 +104,11 @@ class _Broker:
             work: Callable[..., Any] = getattr(self._cluster, method)
             answer["answer"] = await work(**request)
         except Exception as error:
+            if self._cluster.is_lost(error):
+                with contextlib.suppress(BrokenPipeError):
+                    _tell(self._answers, {"failed": _in_a_line(error)})
+                # The gateway starts a new broker. A tidy end could wait for the cluster.
+                os._exit(1)
             answer["error"] = {"kind": kind_of(error), "text": _in_a_line(error)}
         with contextlib.suppress(BrokenPipeError):
             _tell(self._answers, answer)
