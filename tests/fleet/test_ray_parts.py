@@ -191,7 +191,8 @@ asyncio.run(_Broker(LostCluster(), 1).serve())
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as broker:
-        assert broker.stdin is not None and broker.stdout is not None
+        assert broker.stdin is not None
+        assert broker.stdout is not None
         broker.stdin.write(request)
         broker.stdin.flush()
         answer = json.loads(broker.stdout.readline())

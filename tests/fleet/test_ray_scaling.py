@@ -12,7 +12,9 @@ import pytest
 
 from impasto_server.fleet.fleet import Refused
 from impasto_server.fleet.on_ray.ask import Ask
+from impasto_server.fleet.on_ray.broker import ClusterError
 from impasto_server.fleet.on_ray.fleet import RayFleet
+from impasto_server.fleet.worker_process import ConfigurationError
 
 SECONDS = 20.0
 
@@ -257,5 +259,69 @@ def test_a_cluster_without_room_is_told() -> None:
             assert fleet.trouble.startswith(
                 "no machine has room for a worker, which asks for GPU 1, CPU 2; see `ray status`"
             )
+
+    run(test())
+
+
+def test_a_machine_that_cannot_run_workers_is_avoided_and_the_others_are_used() -> None:
+    async def test() -> None:
+        cluster = Cluster(node("bad", CPU=4.0), node("good", CPU=2.0))
+        made: list[str] = []
+
+        async def start(name: str, order: dict[str, Any], give_up: str) -> dict[str, Any]:
+            made.append(cluster.actors[name]["node"])
+            if made[-1] == "bad":
+                raise ClusterError("lost", "the machine has impasto-server 0.0.1")
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        cluster._start = start  # type: ignore[method-assign]
+        async with fleet_on(cluster, ask=Ask(cpu=1.0), min_workers=2):
+            await until(lambda: cluster.places() == ["good", "good"])
+            await looks()
+            assert made.count("bad") <= 2
+
+    run(test())
+
+
+def test_a_machine_gets_its_name_back_when_its_predecessor_is_gone() -> None:
+    async def test() -> None:
+        before, after = node("one"), node("one")
+        before["id"], after["id"] = "aaaaaaaa", "bbbbbbbb"
+        for each in (before, after):
+            each["resources"] = {"CPU": 1.0}
+        cluster = Cluster(before, after)
+        async with fleet_on(cluster, ask=Ask(cpu=2.0)) as fleet:
+
+            async def names() -> list[str]:
+                return [machine.name for machine in await fleet.machines()]
+
+            await looks(1)
+            assert await names() == ["one", "one-bbbbbb"]
+            cluster.nodes.remove(before)
+            await looks()
+            assert await names() == ["one"]
+
+    run(test())
+
+
+@pytest.mark.parametrize("text", ["5", '"abc"', "[1, 2]", "{", "\ufeff[]"])
+def test_a_damaged_list_of_drained_machines_drains_none(tmp_path: Path, text: str) -> None:
+    async def test() -> None:
+        (tmp_path / "drained.json").write_text(text, encoding="utf-8")
+        async with fleet_on(Cluster(node("abc", CPU=1.0)), tmp_path, min_workers=1) as fleet:
+            await looks(1)
+            assert [machine.state for machine in await fleet.machines()] == ["joining"]
+
+    run(test())
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n"])
+def test_a_damaged_key_is_refused_with_a_remedy(tmp_path: Path, text: str) -> None:
+    async def test() -> None:
+        (tmp_path / "identity.pem").write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigurationError, match=r"the gateway's key in .* give another --data-dir"):
+            async with fleet_on(Cluster(), tmp_path):
+                pass
 
     run(test())

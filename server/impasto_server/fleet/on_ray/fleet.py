@@ -33,7 +33,7 @@ _REMOVAL_SECONDS = 2.0
 _PREFIX = "worker-"
 _DRAINED = "drained.json"
 _LOST_SECONDS, _MAX_LOST_SECONDS = 1.0, 60.0
-"""Pauses in the making of workers after one could not be started at all: the first, and the longest."""
+"""Times for which a machine is avoided after a worker could not run there: the first, and the longest."""
 
 
 class RayFleet(Fleet):
@@ -115,9 +115,7 @@ class RayFleet(Fleet):
         self._folder = folder
         self._identity = Identity.new() if folder is None else _identity(folder)
         if folder is not None:
-            # A damaged file costs an administrator's wish, but must not keep the server from starting.
-            with contextlib.suppress(OSError, ValueError):
-                self._draining.update(json.loads((folder / _DRAINED).read_text(encoding="utf-8")))
+            self._draining.update(_drained(folder / _DRAINED))
         namespace = f"impasto-{hashlib.sha256(self._identity.certificate).hexdigest()[:16]}"
         self._broker = Broker(address, namespace, log_level=log_level, log_format=log_format)
         self._tasks: list[asyncio.Task[None]] = []
@@ -131,8 +129,8 @@ class RayFleet(Fleet):
         self._was_ready = False
         # SHA-256 of the weights with which the fleet paints, once they are known.
         self._network: str | None = None
-        self._pause = _LOST_SECONDS
-        self._make_after = 0.0
+        # Machines where a worker could not run: until when they are avoided, and for how long.
+        self._avoided: dict[str, tuple[float, float]] = {}
         self._tell_after = 0.0
 
     async def __aenter__(self) -> RayFleet:
@@ -292,7 +290,9 @@ class RayFleet(Fleet):
 
     async def _shape(self) -> None:
         census = await self._broker.call("census")
-        self._nodes = told_apart(census["nodes"], self._nodes)
+        used = {worker.machine for worker in self._workers}
+        kept = {id: node for id, node in self._nodes.items() if node.name in used or node.has_plain_name}
+        self._nodes = told_apart(census["nodes"], kept)
         self._note_change_of_nodes()
         await self._remove_actors()
         # Before workers of an earlier gateway are adopted: another order than theirs would end them.
@@ -351,7 +351,7 @@ class RayFleet(Fleet):
         """Makes the workers that are missing, as far as the machines have room."""
         loop = asyncio.get_running_loop()
         missing = self._wanted - sum(not worker.leaving for worker in self._workers)
-        if missing <= 0 or loop.time() < self._make_after:
+        if missing <= 0:
             return
         nodes = self._usable_nodes
         counts = {node.name: 0 for node in nodes}
@@ -359,8 +359,9 @@ class RayFleet(Fleet):
             if worker.machine in counts:
                 counts[worker.machine] += 1
         free = {node.id: dict(node.free) for node in nodes}
+        usable = [node for node in nodes if self._avoided.get(node.name, (0.0, 0.0))[0] <= loop.time()]
         for _ in range(missing):
-            fitting = [node for node in nodes if ask.fits(free[node.id])]
+            fitting = [node for node in usable if ask.fits(free[node.id])]
             if not fitting:
                 self._tell_no_room()
                 return
@@ -450,7 +451,7 @@ class RayFleet(Fleet):
 
     def _on_place_lost(self, worker: WorkerProcess, error: PlaceLost) -> None:
         super()._on_place_lost(worker, error)
-        self._wait_before_making()
+        self._avoid(worker.machine, _LOST_SECONDS)
 
     def _on_worker_failed(self, worker: WorkerProcess, error: BaseException) -> None:
         if not self._was_ready:
@@ -462,18 +463,21 @@ class RayFleet(Fleet):
         # Others paint with the same settings, so it is this machine's fault.
         _log.error("worker cannot run machine=%s error=%r", worker.machine, str(error))
         self._remove(worker)
-        self._pause = _MAX_LOST_SECONDS
-        self._wait_before_making()
+        self._avoid(worker.machine, _MAX_LOST_SECONDS)
 
-    def _wait_before_making(self) -> None:
-        self._make_after = asyncio.get_running_loop().time() + self._pause
-        self._pause = min(2 * self._pause, _MAX_LOST_SECONDS)
+    def _avoid(self, machine: str, seconds: float) -> None:
+        """Makes no workers on a machine for a time, which doubles with each fault in a row."""
+        now = asyncio.get_running_loop().time()
+        until, pause = self._avoided.get(machine, (0.0, 0.0))
+        pause = (
+            min(max(seconds, 2 * pause), _MAX_LOST_SECONDS) if now < until + _MAX_LOST_SECONDS else seconds
+        )
+        self._avoided[machine] = now + pause, pause
 
     def _note_change(self) -> None:
         for worker in [worker for worker in self._workers if worker.info is not None]:
             self._check_network(worker)
-        if self.ready_workers:
-            self._was_ready, self._pause = True, _LOST_SECONDS
+        self._was_ready = self._was_ready or bool(self.ready_workers)
         super()._note_change()
 
     def _check_network(self, worker: WorkerProcess) -> None:
@@ -489,8 +493,22 @@ class RayFleet(Fleet):
                 "give --weights builtin, or put the same weights on every machine",
             )
             self._remove(worker)
-            self._pause = _MAX_LOST_SECONDS
-            self._wait_before_making()
+            self._avoid(worker.machine, _MAX_LOST_SECONDS)
+
+
+def _drained(file: Path) -> set[str]:
+    """Reads the names of the drained machines. A damaged file must not keep the server from starting."""
+    try:
+        names = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError) as error:
+        _log.error("drained machines cannot be read, none is drained file=%s error=%r", file, str(error))
+        return set()
+    if not isinstance(names, list):
+        _log.error("drained machines cannot be read, none is drained file=%s", file)
+        return set()
+    return {name for name in names if isinstance(name, str)}
 
 
 def _identity(folder: Path) -> Identity:
