@@ -83,7 +83,7 @@ class Cluster:
 
         A driver of Ray ends its process then. A client of Ray (ray://) only fails each request.
         """
-        return self._is_client and isinstance(error, ConnectionError)
+        return not ray.is_initialized() or (self._is_client and isinstance(error, ConnectionError))
 
     def leave(self) -> None:
         """Withdraws what was asked for, and disconnects."""
