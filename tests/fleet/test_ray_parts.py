@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from impasto_server.fleet.on_ray import fleet as fleet_module
 from impasto_server.fleet.on_ray.ask import Ask
 from impasto_server.fleet.on_ray.broker import Broker, BrokerGone
 from impasto_server.fleet.on_ray.fleet import RayFleet
@@ -198,3 +199,25 @@ asyncio.run(_Broker(LostCluster(), 1).serve())
         answer = json.loads(broker.stdout.readline())
         assert broker.wait(30) == 1
     assert answer == {"failed": "ConnectionError: the client has been disconnected"}
+
+
+def test_a_broker_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_module, "_HUNG_SECONDS", 0.05)
+
+    class HungBroker(FakeBroker):
+        killed = False
+
+        async def call(self, method: str, **arguments: Any) -> Any:
+            await asyncio.Event().wait()
+
+        def kill(self) -> None:
+            self.killed = True
+            self.ordered.set()
+
+    async def hang() -> bool:
+        broker = HungBroker([], [])
+        async with fleet_on(broker):
+            await asyncio.wait_for(broker.ordered.wait(), 10)
+        return broker.killed
+
+    assert asyncio.run(hang())

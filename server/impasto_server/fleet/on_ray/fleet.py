@@ -26,6 +26,8 @@ from impasto_server.identity import Identity
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
+_HUNG_SECONDS = 60.0
+"""Maximum duration of the regular work, after which the broker is killed and started again."""
 _TOLD_SECONDS = 60.0
 """Interval of the log lines about a cluster without room."""
 _REMOVAL_SECONDS = 2.0
@@ -276,8 +278,12 @@ class RayFleet(Fleet):
                 took_jobs = self.takes_jobs
                 self._note_change()
             try:
-                await self._shape()
+                await asyncio.wait_for(self._shape(), _HUNG_SECONDS)
                 told = ""
+            except asyncio.TimeoutError:
+                _log.error("broker does not answer, it is killed seconds=%.0f", _HUNG_SECONDS)
+                self._requested = None
+                self._broker.kill()
             except BrokerGone:
                 pass
             except ClusterError as error:
