@@ -119,6 +119,7 @@ class FakeBroker:
         self.connected = asyncio.Event()
         self.connected.set()
         self.ordered = asyncio.Event()
+        self.connections = 1
         self.orders: list[dict[str, Any]] = []
         self.created: list[str] = []
 

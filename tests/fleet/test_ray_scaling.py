@@ -325,3 +325,18 @@ def test_a_damaged_key_is_refused_with_a_remedy(tmp_path: Path, text: str) -> No
                 pass
 
     run(test())
+
+
+def test_the_server_ends_only_if_no_machine_can_run_a_worker() -> None:
+    async def test() -> None:
+        cluster = Cluster(node("a", CPU=1.0), node("b", CPU=1.0))
+        async with fleet_on(cluster, ask=Ask(cpu=1.0), min_workers=2) as fleet:
+            await until(lambda: len(cluster.orders) == 2)
+            first, second = sorted(fleet._workers, key=lambda worker: worker.machine)
+            fleet._on_worker_failed(first, ConfigurationError("no such device"))
+            assert not fleet.failed.done()
+            fleet._on_worker_failed(second, ConfigurationError("no such device"))
+            with pytest.raises(ConfigurationError, match="machine b cannot run: no such device"):
+                fleet.failed.result()
+
+    run(test())

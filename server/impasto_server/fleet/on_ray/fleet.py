@@ -460,16 +460,24 @@ class RayFleet(Fleet):
         self._avoid(worker.machine, _LOST_SECONDS)
 
     def _on_worker_failed(self, worker: WorkerProcess, error: BaseException) -> None:
-        if not self._was_ready:
-            # The server ends, and must not keep the device from one with better settings.
-            self._to_remove.add(worker.key)
-            why = f"the worker on the machine {worker.machine} cannot run: {error}"
-            super()._on_worker_failed(worker, ConfigurationError(why))
-            return
-        # Others paint with the same settings, so it is this machine's fault.
         _log.error("worker cannot run machine=%s error=%r", worker.machine, str(error))
         self._remove(worker)
         self._avoid(worker.machine, _MAX_LOST_SECONDS)
+        if not self._was_ready and not self._others_to_try:
+            # No machine can run a worker with these settings.
+            why = f"the worker on the machine {worker.machine} cannot run: {error}"
+            super()._on_worker_failed(worker, ConfigurationError(why))
+
+    @property
+    def _others_to_try(self) -> list[Node]:
+        """The machines that could run a worker as far as is known, whether they have room now or not."""
+        now = asyncio.get_running_loop().time()
+        return [
+            node
+            for node in self._usable_nodes
+            if self._avoided.get(node.name, (0.0, 0.0))[0] <= now
+            and (self._ask is None or self._ask.fits(node.resources))
+        ]
 
     def _avoid(self, machine: str, seconds: float) -> None:
         """Makes no workers on a machine for a time, which doubles with each fault in a row."""
