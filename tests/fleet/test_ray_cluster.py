@@ -36,6 +36,7 @@ TWO = ("--ray-worker", "cpu=1", "--ray-min-workers", "2", "--ray-max-workers", "
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
 """Without it, Ray makes a token in the home folder."""
 LONG = 100_000
+_ECHO_SECONDS = 0.3
 FINAL = (pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED)
 
 
@@ -55,6 +56,12 @@ def serve(cluster: RayCluster) -> Iterator[Callable[..., Gateway]]:
             return stack.enter_context(gateway(*settings, **cluster.environment))
 
         yield start
+    # After a test that failed, perhaps not all nodes are there.
+    for node in cluster.all_nodes():
+        if node.namespace:
+            node.heal()
+        if not node.pids("raylet/raylet"):
+            node.start()
     cluster.forget_actors()
 
 
@@ -126,8 +133,10 @@ class Watch(threading.Thread):
         """Waits for an evaluation that is later than any before a moment; returns the time from then."""
 
         def after() -> list[float]:
+            # What was on its way may still arrive.
+            echo = since + _ECHO_SECONDS
             best = max((number for moment, number in self.times if moment < since), default=0)
-            return [moment - since for moment, number in self.times if moment > since and number > best]
+            return [moment - since for moment, number in self.times if moment > echo and number > best]
 
         return until(after, bool)[0]
 
@@ -156,8 +165,8 @@ def test_a_job_moves_to_another_machine_within_15_seconds_when_its_machine_dies(
     dying = cluster.nodes[node_of(server, names[0])]
     watches = [Watch(server, name) for name in names]
     time.sleep(1)
-    killed = time.monotonic()
     dying.kill()
+    killed = time.monotonic()
     assert max(watch.seconds_until_progress(killed) for watch in watches) < 15
     assert {node_of(server, name) for name in names} == set(cluster.nodes) - {dying.name}
     dying.start()
@@ -385,7 +394,7 @@ def test_a_job_moves_while_its_machine_is_cut_off_and_the_machine_is_used_again_
     time.sleep(1)
     cut = time.monotonic()
     cluster.nodes[machine].cut()
-    elsewhere = watches[0].seconds_until_progress(cut + 0.3)
+    elsewhere = watches[0].seconds_until_progress(cut)
     print(f"elsewhere after {elsewhere:.1f} s")
     time.sleep(max(0.0, cut + 20 - time.monotonic()))
     assert node_of(server, names[0]) != machine

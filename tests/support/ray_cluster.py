@@ -12,6 +12,7 @@ import functools
 import itertools
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -279,9 +280,11 @@ def ray_cluster(
             `client_address`.
         environment: environment variables of all nodes.
     """
-    id = f"ir{secrets.token_hex(3)}"
+    # Names of network links have at most 15 characters.
+    id = f"ir{os.getpid():x}x{secrets.token_hex(1)}"
     subnet = ""
     if namespaces and not (reason := why_no_namespaces()):
+        _remove_left()
         subnet = _add_bridge(id)
     elif namespaces:
         print(f"all nodes of the Ray cluster share the loopback address: {reason}")
@@ -484,6 +487,17 @@ def _add_bridge(name: str) -> str:
         _remove_bridge(name)
         raise
     return subnet
+
+
+def _remove_left() -> None:
+    """Removes networks whose test programs were killed. Their processes have ended by themselves."""
+    shown = subprocess.run(["ip", "-o", "link"], check=True, capture_output=True, text=True).stdout
+    spaces = subprocess.run(["ip", "netns"], check=True, capture_output=True, text=True).stdout
+    for delete, names in (("link", shown), ("netns", spaces)):
+        for found in re.finditer(r"\b(ir([0-9a-f]+)x[0-9a-f]{2}-?[0-9]*)\b", names, re.M):
+            if not is_alive(int(found[2], 16)):
+                with contextlib.suppress(subprocess.CalledProcessError):
+                    _ip(delete, "del", found[1])
 
 
 def _remove_bridge(name: str) -> None:
