@@ -68,7 +68,8 @@ class Identity:
             folder: an existing folder that only this user can enter.
 
         Raises:
-            OSError: the files cannot be read or written.
+            OSError: the file cannot be read or written.
+            ValueError: the file is damaged.
         """
         file = folder / "identity.pem"
         if not file.exists():
@@ -82,7 +83,11 @@ class Identity:
                 os.fsync(out.fileno())
             new.replace(file)
         key, start, rest = file.read_bytes().partition(b"-----BEGIN CERTIFICATE-----")
-        return cls(key, start + rest)
+        certificate = start + rest
+        # Refuses damaged files.
+        serialization.load_pem_private_key(key, None)
+        x509.load_pem_x509_certificate(certificate)
+        return cls(key, certificate)
 
     def server_credentials(self, trusted: bytes) -> grpc.ServerCredentials:
         """Returns credentials for a server that only the owner of a certificate can call.

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
+from impasto_server.fleet.on_ray import fleet as fleet_module
 from impasto_server.fleet.on_ray.ask import Ask
 from impasto_server.fleet.on_ray.broker import Broker, BrokerGone
 from impasto_server.fleet.on_ray.fleet import RayFleet
@@ -80,14 +84,17 @@ def test_the_autoscaler_is_asked_in_whole_numbers(
     [
         ({"devices": ["cuda:1"]}, "give --device auto, cpu or cuda"),
         ({"devices": ["cpu", "cpu"]}, "give --device auto, cpu or cuda"),
+        ({"devices": ["cpu"], "ask": Ask(gpu=1.0)}, "--ray-worker asks for a GPU"),
+        ({"devices": ["cuda"], "ask": Ask(cpu=2.0)}, "add gpu=1 to --ray-worker"),
         ({"min_workers": 3, "max_workers": 2}, "--ray-max-workers 2 is less than --ray-min-workers 3"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(settings: dict[str, Any], sentence: str) -> None:
     async def make() -> None:
-        given: dict[str, Any] = {"devices": ["auto"], "min_workers": 1, "max_workers": None} | settings
+        given: dict[str, Any] = {"devices": ["auto"], "min_workers": 1, "max_workers": None, "ask": None}
+        given |= settings
         RayFleet(
-            "auto", given.pop("devices"), [], ask=None, idle_seconds=1.0, folder=None,
+            "auto", given.pop("devices"), [], idle_seconds=1.0, folder=None,
             max_resident=1, worker_timeout=1.0, turn_timeout=1.0, **given,
         )  # fmt: skip
 
@@ -102,3 +109,116 @@ def test_calls_of_a_broker_that_is_not_connected_fail_at_once() -> None:
             await broker.call("census")
 
     asyncio.run(call())
+
+
+class FakeBroker:
+    """Has a cluster whose actors never start anything, and notes what it is asked for."""
+
+    def __init__(self, nodes: list[dict[str, Any]], actors: list[str]) -> None:
+        self.nodes, self.actors = nodes, actors
+        self.connected = asyncio.Event()
+        self.connected.set()
+        self.ordered = asyncio.Event()
+        self.connections = 1
+        self.orders: list[dict[str, Any]] = []
+        self.created: list[str] = []
+
+    async def keep_alive(self) -> None:
+        await asyncio.Event().wait()
+
+    async def call(self, method: str, **arguments: Any) -> Any:
+        if method == "census":
+            return {"nodes": self.nodes, "actors": self.actors}
+        if method == "create":
+            self.created.append(arguments["node"])
+        if method == "start":
+            self.orders.append(arguments["order"])
+            self.ordered.set()
+            await asyncio.Event().wait()
+        return None
+
+
+def fleet_on(broker: FakeBroker, **settings: Any) -> RayFleet:
+    given: dict[str, Any] = {"devices": ["auto"], "min_workers": 1, "max_workers": None, "ask": None}
+    given |= settings
+    fleet = RayFleet(
+        "auto", given.pop("devices"), [], idle_seconds=60.0, folder=None,
+        max_resident=1, worker_timeout=1.0, turn_timeout=1.0, **given,
+    )  # fmt: skip
+    fleet._broker = broker  # type: ignore[assignment]
+    return fleet
+
+
+@pytest.mark.parametrize(
+    ("resources", "device", "expected"),
+    [
+        ({"CPU": 4.0}, "auto", {"device": "cpu", "cpus": 4.0}),
+        ({"CPU": 4.0, "GPU": 2.0}, "auto", {"device": "cuda:0", "cpus": 0.0}),
+        ({"CPU": 4.0, "GPU": 2.0}, "cuda", {"device": "cuda:0", "cpus": 0.0}),
+        ({"CPU": 4.0, "GPU": 2.0}, "cpu", {"device": "cpu", "cpus": 4.0}),
+    ],
+)
+def test_a_worker_of_an_earlier_gateway_gets_the_same_order_as_a_new_one(
+    resources: dict[str, float], device: str, expected: dict[str, Any]
+) -> None:
+    async def order(actors: list[str]) -> dict[str, Any]:
+        machine = node("aa", "vm") | {"resources": resources, "free": {} if actors else resources}
+        broker = FakeBroker([machine], actors)
+        async with fleet_on(broker, devices=[device]) as fleet:
+            await broker.ordered.wait()
+            assert len(fleet._workers) == 1
+        return {name: broker.orders[0][name] for name in ("device", "cpus")}
+
+    assert asyncio.run(order([])) == asyncio.run(order(["worker-1"])) == expected
+
+
+def test_the_broker_ends_when_its_client_has_lost_the_cluster() -> None:
+    program = """
+import asyncio
+import json
+import subprocess
+import sys
+from impasto_server.fleet.on_ray.__main__ import _Broker
+
+class LostCluster:
+    def is_lost(self, error):
+        return isinstance(error, ConnectionError)
+
+    async def census(self):
+        raise ConnectionError("the client has been disconnected")
+
+asyncio.run(_Broker(LostCluster(), 1).serve())
+"""
+    request = json.dumps({"id": 1, "do": "census"}) + "\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as broker:
+        assert broker.stdin is not None
+        assert broker.stdout is not None
+        broker.stdin.write(request)
+        broker.stdin.flush()
+        answer = json.loads(broker.stdout.readline())
+        assert broker.wait(30) == 1
+    assert answer == {"failed": "ConnectionError: the client has been disconnected"}
+
+
+def test_a_broker_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_module, "_HUNG_SECONDS", 0.05)
+
+    class HungBroker(FakeBroker):
+        killed = False
+
+        async def call(self, method: str, **arguments: Any) -> Any:
+            await asyncio.Event().wait()
+
+        def kill(self) -> None:
+            self.killed = True
+            self.ordered.set()
+
+    async def hang() -> bool:
+        broker = HungBroker([], [])
+        async with fleet_on(broker):
+            await asyncio.wait_for(broker.ordered.wait(), 10)
+        return broker.killed
+
+    assert asyncio.run(hang())

@@ -44,7 +44,7 @@ LEFT_OUT = {
     "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' -e './server[torch]'": _INSTALLING,
     "pip install . './server[torch]'": _INSTALLING,
     "pip install . ./server": _INSTALLING,
-    "pip install 'impasto-server[torch,ray]'": _INSTALLING,
+    "pip install . './server[torch,ray]'": _INSTALLING,
     "impasto-server fleet": _ADMINISTERING,
     "impasto-server fleet drain MACHINE --wait": _ADMINISTERING,
     "impasto-server fleet undrain MACHINE": _ADMINISTERING,
@@ -52,7 +52,7 @@ LEFT_OUT = {
     " ray start --address 127.0.0.1:6379 --num-cpus 1 --node-name two": _ON_RAY,
     "impasto-server serve --ray auto --ray-min-workers 2 & until impasto-server health; do sleep 1; done;"
     " impasto demo --server 127.0.0.1:50051 --effort draft": _ON_RAY,
-    "ray start --head --num-cpus 0": _MACHINES,
+    "ray start --head --num-cpus 0 --num-gpus 0": _MACHINES,
     "ray start --address FIRST_MACHINE:6379": _MACHINES,
     "impasto-server serve --ray auto --ray-worker gpu=1": _MACHINES,
     "source .venv/bin/activate": "the tests run in an environment already",

@@ -280,9 +280,10 @@ def test_only_one_gateway_uses_the_data_folder() -> None:
     assert deployment["strategy"] == {"type": "Recreate"}
 
 
-def test_the_gateways_service_sets_none_of_its_variables() -> None:
+def test_the_service_sets_no_setting_in_any_pod() -> None:
     # Kubernetes sets IMPASTO_PORT for a service named "impasto", unless a pod declines.
-    assert gateway_pod()["enableServiceLinks"] is False
+    for template in pod_templates():
+        assert template["spec"]["enableServiceLinks"] is False
 
 
 def test_the_version_of_ray_is_the_same_everywhere() -> None:

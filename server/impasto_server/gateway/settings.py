@@ -203,13 +203,12 @@ class Settings:
         example="gpu=1,cpu=4",
     )
     ray_min_workers: int = _setting(
-        1, whole(0, 10_000), "Minimum workers on the Ray cluster. They stay also while there are no jobs."
+        1, whole(0, 10_000), "Minimum workers on the Ray cluster. They stay even when there are no jobs."
     )
     ray_max_workers: int | None = _setting(
         None,
         whole(1, 10_000),
-        "Maximum workers on the Ray cluster. Up to it there is one for each job, as far as the machines have "
-        "room.",
+        "Maximum workers on the Ray cluster. Up to this number, each job gets one if a machine has room.",
         shown="no limit",
         example="8",
     )

@@ -39,6 +39,9 @@ def main() -> None:
     os.dup2(2, 1)
     log_to_stderr("broker", arguments.log_level, arguments.log_format)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Without this, a client of Ray that has lost its cluster would connect to any other that runs here, or
+    # start one.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     if arguments.address == "local":
         # Only this process needs to reach its cluster. Without these, Ray would write a token for all
         # clusters of
@@ -104,6 +107,11 @@ class _Broker:
             work: Callable[..., Any] = getattr(self._cluster, method)
             answer["answer"] = await work(**request)
         except Exception as error:
+            if self._cluster.is_lost(error):
+                with contextlib.suppress(BrokenPipeError):
+                    _tell(self._answers, {"failed": _in_a_line(error)})
+                # The gateway starts a new broker. A tidy end could wait for the cluster.
+                os._exit(1)
             answer["error"] = {"kind": kind_of(error), "text": _in_a_line(error)}
         with contextlib.suppress(BrokenPipeError):
             _tell(self._answers, answer)

@@ -50,6 +50,7 @@ class Broker:
 
     Attributes:
         connected: set while it is connected to a cluster.
+        connections: number of times that it has connected.
         address: of the cluster.
         trouble: why it is not connected, if that is known.
     """
@@ -62,6 +63,7 @@ class Broker:
             log_level, log_format: of the process.
         """
         self.connected = asyncio.Event()
+        self.connections = 0
         self.address = address
         self.trouble = ""
         self._command = [*module_command(_MODULE), "--address", address, "--namespace", namespace]
@@ -156,6 +158,7 @@ class Broker:
         if "connected" in message:
             _log.info("connected to a cluster address=%s version=%r", self.address, message["connected"])
             self.trouble = ""
+            self.connections += 1
             self.connected.set()
             return ""
         answer = self._waiting.get(message["id"])

@@ -78,6 +78,13 @@ class Cluster:
         """Describes the connection."""
         return f"Ray {ray.__version__}"
 
+    def is_lost(self, error: Exception) -> bool:
+        """Whether an error means that this connection will never work again.
+
+        A driver of Ray ends its process then. A client of Ray (ray://) only fails each request.
+        """
+        return not ray.is_initialized() or (self._is_client and isinstance(error, ConnectionError))
+
     def leave(self) -> None:
         """Withdraws what was asked for, and disconnects."""
         with contextlib.suppress(Exception):

@@ -26,12 +26,16 @@ from impasto_server.identity import Identity
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
+_HUNG_SECONDS = 60.0
+"""Maximum duration of the regular work, after which the broker is killed and started again."""
 _TOLD_SECONDS = 60.0
 """Interval of the log lines about a cluster without room."""
+_REMOVAL_SECONDS = 2.0
+"""Maximum time for the removal of actors at the end."""
 _PREFIX = "worker-"
 _DRAINED = "drained.json"
 _LOST_SECONDS, _MAX_LOST_SECONDS = 1.0, 60.0
-"""Pauses in the making of workers after one could not be started at all: the first, and the longest."""
+"""Times for which a machine is avoided after a worker could not run there: the first, and the longest."""
 
 
 class RayFleet(Fleet):
@@ -92,6 +96,12 @@ class RayFleet(Fleet):
             raise ConfigurationError(
                 "with --ray, each worker gets one device; give --device auto, cpu or cuda"
             )
+        if ask is not None and list(devices) == ["cpu"] and ask.gpu:
+            raise ConfigurationError(
+                "--ray-worker asks for a GPU, which --device cpu would not use; give another of the two"
+            )
+        if ask is not None and list(devices) == ["cuda"] and not ask.gpu:
+            raise ConfigurationError("--device cuda needs a GPU; add gpu=1 to --ray-worker")
         if max_workers is not None and max_workers < min_workers:
             raise ConfigurationError(
                 f"--ray-max-workers {max_workers} is less than --ray-min-workers {min_workers}; give a "
@@ -107,14 +117,13 @@ class RayFleet(Fleet):
         self._folder = folder
         self._identity = Identity.new() if folder is None else _identity(folder)
         if folder is not None:
-            # A damaged file costs an administrator's wish, but must not keep the server from starting.
-            with contextlib.suppress(OSError, ValueError):
-                self._draining.update(json.loads((folder / _DRAINED).read_text(encoding="utf-8")))
+            self._draining.update(_drained(folder / _DRAINED))
         namespace = f"impasto-{hashlib.sha256(self._identity.certificate).hexdigest()[:16]}"
         self._broker = Broker(address, namespace, log_level=log_level, log_format=log_format)
         self._tasks: list[asyncio.Task[None]] = []
         self._nodes: dict[str, Node] = {}
         self._jobs = 0
+        # The number of workers for which the autoscaler was asked, and through which connection.
         self._requested: tuple[int, int] | None = None
         # Names of actors that are not wanted any more, and of those among them that are still to be removed.
         self._unwanted: set[str] = set()
@@ -122,8 +131,8 @@ class RayFleet(Fleet):
         self._was_ready = False
         # SHA-256 of the weights with which the fleet paints, once they are known.
         self._network: str | None = None
-        self._pause = _LOST_SECONDS
-        self._make_after = 0.0
+        # Machines where a worker could not run: until when they are avoided, and for how long.
+        self._avoided: dict[str, tuple[float, float]] = {}
         self._tell_after = 0.0
 
     async def __aenter__(self) -> RayFleet:
@@ -138,8 +147,8 @@ class RayFleet(Fleet):
         if self._folder is None:
             # No later gateway could take them up.
             self._to_remove.update(worker.key for worker in workers)
-            with contextlib.suppress(BrokerGone, ClusterError):
-                await self._remove_actors()
+        with contextlib.suppress(BrokerGone, ClusterError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._remove_actors(), _REMOVAL_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -239,7 +248,8 @@ class RayFleet(Fleet):
     def _names(self) -> list[str]:
         names = {node.name for node in self._nodes.values() if node.has_devices}
         names |= {worker.machine for worker in self._workers if worker.machine}
-        return sorted(names)
+        # Also a drained machine that has left the cluster: it stays drained when it joins again.
+        return sorted(names | self._draining)
 
     def _is_leaving(self, worker: WorkerProcess) -> bool:
         drained = {node.name for node in self._nodes.values() if node.draining} | self._draining
@@ -268,10 +278,14 @@ class RayFleet(Fleet):
                 took_jobs = self.takes_jobs
                 self._note_change()
             try:
-                await self._shape()
+                await asyncio.wait_for(self._shape(), _HUNG_SECONDS)
                 told = ""
-            except BrokerGone:
+            except asyncio.TimeoutError:
+                _log.error("broker does not answer, it is killed seconds=%.0f", _HUNG_SECONDS)
                 self._requested = None
+                self._broker.kill()
+            except BrokerGone:
+                pass
             except ClusterError as error:
                 if str(error) != told:
                     told = str(error)
@@ -282,16 +296,19 @@ class RayFleet(Fleet):
 
     async def _shape(self) -> None:
         census = await self._broker.call("census")
-        self._nodes = told_apart(census["nodes"], self._nodes)
+        used = {worker.machine for worker in self._workers}
+        kept = {id: node for id, node in self._nodes.items() if node.name in used or node.has_plain_name}
+        self._nodes = told_apart(census["nodes"], kept)
         self._note_change_of_nodes()
         await self._remove_actors()
-        known = {worker.key for worker in self._workers} | self._unwanted
-        for name in census["actors"]:
-            if name.startswith(_PREFIX) and name not in known:
-                self._adopt(name)
+        # Before workers of an earlier gateway are adopted: another order than theirs would end them.
         ask = self._asked()
         if ask is None:
             return
+        known = {worker.key for worker in self._workers} | self._unwanted
+        for name in census["actors"]:
+            if name.startswith(_PREFIX) and name not in known:
+                self._adopt(name, ask)
         await self._request(ask)
         await self._give_back()
         await self._make(ask)
@@ -300,7 +317,7 @@ class RayFleet(Fleet):
         """What each worker asks for; None while it is not known."""
         if self._ask is None:
             nodes = list(self._nodes.values())
-            if any(node.gpus for node in nodes):
+            if self._device == "cuda" or (self._device == "auto" and any(node.gpus for node in nodes)):
                 self._ask = Ask(gpu=1.0)
             elif cpus := smallest_cpus(nodes):
                 self._ask = Ask(cpu=cpus)
@@ -313,11 +330,13 @@ class RayFleet(Fleet):
     async def _request(self, ask: Ask) -> None:
         """Tells the autoscaler how much room the wanted workers need."""
         drained = sum(worker.leaving for worker in self._workers)
-        wanted = (self._wanted, drained)
-        if wanted != self._requested:
-            # Workers that are leaving still occupy their machines.
-            await self._broker.call("request", bundles=ask.bundles(sum(wanted)))
-            self._requested = wanted
+        # Workers that are leaving still occupy their machines.
+        wanted = self._wanted + drained
+        # A broker withdraws the request when it ends.
+        if (wanted, self._broker.connections) != self._requested:
+            connections = self._broker.connections
+            await self._broker.call("request", bundles=ask.bundles(wanted))
+            self._requested = wanted, connections
 
     async def _give_back(self) -> None:
         """Removes workers that leave and have no jobs, and workers that idle."""
@@ -338,7 +357,7 @@ class RayFleet(Fleet):
         """Makes the workers that are missing, as far as the machines have room."""
         loop = asyncio.get_running_loop()
         missing = self._wanted - sum(not worker.leaving for worker in self._workers)
-        if missing <= 0 or loop.time() < self._make_after:
+        if missing <= 0:
             return
         nodes = self._usable_nodes
         counts = {node.name: 0 for node in nodes}
@@ -346,8 +365,9 @@ class RayFleet(Fleet):
             if worker.machine in counts:
                 counts[worker.machine] += 1
         free = {node.id: dict(node.free) for node in nodes}
+        usable = [node for node in nodes if self._avoided.get(node.name, (0.0, 0.0))[0] <= loop.time()]
         for _ in range(missing):
-            fitting = [node for node in nodes if ask.fits(free[node.id])]
+            fitting = [node for node in usable if ask.fits(free[node.id])]
             if not fitting:
                 self._tell_no_room()
                 return
@@ -359,7 +379,7 @@ class RayFleet(Fleet):
                 free[node.id][resource] -= amount
             name = f"{_PREFIX}{secrets.token_hex(4)}"
             await self._broker.call("create", name=name, node=node.id, ask=dataclasses.asdict(ask))
-            self._adopt(name, node.name)
+            self._adopt(name, ask, node.name)
 
     def _tell_no_room(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -367,11 +387,12 @@ class RayFleet(Fleet):
             self._tell_after = now + _TOLD_SECONDS
             _log.warning("no worker can be made why=%r", self._no_room)
 
-    def _adopt(self, name: str, machine: str = "") -> None:
+    def _adopt(self, name: str, ask: Ask, machine: str = "") -> None:
         """Adds the worker of an actor.
 
         Args:
             name: of the actor.
+            ask: what it has asked its machine for.
             machine: on which it is expected to be; empty if that is not known.
         """
         launcher = RemoteLauncher(
@@ -379,7 +400,7 @@ class RayFleet(Fleet):
             name,
             self._identity,
             module=self._module,
-            cpus=0.0 if self._ask is None else self._ask.cpu,
+            cpus=ask.cpu,
             machine_of=self._machine_of,
         )
 
@@ -387,7 +408,7 @@ class RayFleet(Fleet):
             return self._name_of(worker, launcher.gpus, machine, device) if machine else device
 
         worker = WorkerProcess(
-            "cpu" if self._ask is not None and not self._ask.gpu else self._device,
+            self._device_of(ask),
             key=name,
             name=device_name,
             launcher=launcher,
@@ -398,6 +419,15 @@ class RayFleet(Fleet):
             turn_timeout=self._turn_timeout,
         )
         self._add(worker)
+
+    def _device_of(self, ask: Ask) -> str:
+        """Returns torch's name of the device that a worker takes of those that its machine gives it.
+
+        It is never "auto": a worker that has asked for a GPU must not paint on the CPU because torch does not
+        find the GPU.
+        """
+        # Ray shows a worker only the GPU that it has been given.
+        return "cuda:0" if ask.gpu else "cpu"
 
     def _name_of(self, worker: WorkerProcess, gpus: Sequence[str], machine: str, device: str) -> str:
         """Names a device of the fleet: "MACHINE/cuda:0", or "MACHINE/cpu:1" if there is a "MACHINE/cpu"."""
@@ -427,33 +457,47 @@ class RayFleet(Fleet):
 
     def _on_place_lost(self, worker: WorkerProcess, error: PlaceLost) -> None:
         super()._on_place_lost(worker, error)
-        self._wait_before_making()
+        self._avoid(worker.machine, _LOST_SECONDS)
 
     def _on_worker_failed(self, worker: WorkerProcess, error: BaseException) -> None:
-        if not self._was_ready:
-            super()._on_worker_failed(worker, error)
-            return
-        # Others paint with the same settings, so it is this machine's fault.
         _log.error("worker cannot run machine=%s error=%r", worker.machine, str(error))
         self._remove(worker)
-        self._pause = _MAX_LOST_SECONDS
-        self._wait_before_making()
+        self._avoid(worker.machine, _MAX_LOST_SECONDS)
+        if not self._was_ready and not self._others_to_try:
+            # No machine can run a worker with these settings.
+            why = f"the worker on the machine {worker.machine} cannot run: {error}"
+            super()._on_worker_failed(worker, ConfigurationError(why))
 
-    def _wait_before_making(self) -> None:
-        self._make_after = asyncio.get_running_loop().time() + self._pause
-        self._pause = min(2 * self._pause, _MAX_LOST_SECONDS)
+    @property
+    def _others_to_try(self) -> list[Node]:
+        """The machines that could run a worker as far as is known, whether they have room now or not."""
+        now = asyncio.get_running_loop().time()
+        return [
+            node
+            for node in self._usable_nodes
+            if self._avoided.get(node.name, (0.0, 0.0))[0] <= now
+            and (self._ask is None or self._ask.fits(node.resources))
+        ]
+
+    def _avoid(self, machine: str, seconds: float) -> None:
+        """Makes no workers on a machine for a time, which doubles with each fault in a row."""
+        now = asyncio.get_running_loop().time()
+        until, pause = self._avoided.get(machine, (0.0, 0.0))
+        pause = (
+            min(max(seconds, 2 * pause), _MAX_LOST_SECONDS) if now < until + _MAX_LOST_SECONDS else seconds
+        )
+        self._avoided[machine] = now + pause, pause
 
     def _note_change(self) -> None:
         for worker in [worker for worker in self._workers if worker.info is not None]:
             self._check_network(worker)
-        if self.ready_workers:
-            self._was_ready, self._pause = True, _LOST_SECONDS
+        self._was_ready = self._was_ready or bool(self.ready_workers)
         super()._note_change()
 
     def _check_network(self, worker: WorkerProcess) -> None:
         """Refuses a worker with other weights than the first: a picture must not depend on its machine."""
         network = worker.network
-        if self._network is None:
+        if self._network is None or all(other.info is None for other in self._workers if other is not worker):
             self._network = network.sha256
         elif network.sha256 != self._network:
             _log.error(
@@ -463,8 +507,22 @@ class RayFleet(Fleet):
                 "give --weights builtin, or put the same weights on every machine",
             )
             self._remove(worker)
-            self._pause = _MAX_LOST_SECONDS
-            self._wait_before_making()
+            self._avoid(worker.machine, _MAX_LOST_SECONDS)
+
+
+def _drained(file: Path) -> set[str]:
+    """Reads the names of the drained machines. A damaged file must not keep the server from starting."""
+    try:
+        names = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError) as error:
+        _log.error("drained machines cannot be read, none is drained file=%s error=%r", file, str(error))
+        return set()
+    if not isinstance(names, list):
+        _log.error("drained machines cannot be read, none is drained file=%s", file)
+        return set()
+    return {name for name in names if isinstance(name, str)}
 
 
 def _identity(folder: Path) -> Identity:

@@ -38,6 +38,11 @@ class Node:
         return self.resources.get("CPU", 0.0)
 
     @property
+    def has_plain_name(self) -> bool:
+        """Whether its name had not to be told apart from another's."""
+        return not self.name.endswith(_end_of(self.id))
+
+    @property
     def has_devices(self) -> bool:
         """Whether anything can be painted on it."""
         return self.gpus > 0 or self.cpus > 0
@@ -48,7 +53,7 @@ def told_apart(census: Iterable[Mapping[str, Any]], known: Mapping[str, Node]) -
 
     Args:
         census: nodes as `cluster.take_census` returns them.
-        known: the nodes before, by ID. They keep their names.
+        known: nodes that keep their names, by ID.
 
     Returns:
         The nodes by ID, each with a name of its own.
@@ -63,12 +68,16 @@ def told_apart(census: Iterable[Mapping[str, Any]], known: Mapping[str, Node]) -
         if id in known:
             name = known[id].name
         elif name in taken:
-            name = f"{name}-{id[:6]}"
+            name += _end_of(id)
         taken.add(name)
         nodes[id] = Node(
             id, name, about["address"], about["resources"], about["free"], draining=about["draining"]
         )
     return nodes
+
+
+def _end_of(id: str) -> str:
+    return f"-{id[:6]}"
 
 
 def smallest_cpus(nodes: Iterable[Node]) -> float:
