@@ -14,6 +14,7 @@ import json
 import os
 import re
 import secrets
+import select
 import shutil
 import signal
 import socket
@@ -33,6 +34,8 @@ from support.ray_node import descendants
 from support.server_process import PATIENCE, children, is_alive, until
 
 _KEEPER = str(Path(__file__).with_name("ray_node.py"))
+_START_SECONDS = 90.0
+"""Seconds after which the start of a node has failed; Ray's own limits are shorter."""
 _OBJECT_STORE = 80 << 20
 """Bytes; Ray wants at least 75 MiB. The fleet keeps nothing in it."""
 
@@ -99,7 +102,8 @@ class RayNode:
         """Waits until the node is part of the cluster."""
         assert self._keeper is not None
         assert self._keeper.stdout is not None
-        code = self._keeper.stdout.readline()
+        ready, _, _ = select.select([self._keeper.stdout], [], [], _START_SECONDS)
+        code = self._keeper.stdout.readline() if ready else b""
         assert code == b"0\n", f"the node {self.name} did not start:\n{self.log}"
 
     def start(self) -> None:
@@ -506,8 +510,14 @@ def _remove_bridge(name: str) -> None:
 
 
 def _free_ports(host: str, number: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for each in sockets:
-            each.bind((host, 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Finds free ports that stay free while nothing listens there.
+
+    They are none of those that Linux gives to outgoing connections, and none that Ray takes by default.
+    """
+    found: list[int] = []
+    while len(found) < number:
+        port = 24_100 + secrets.randbelow(8_000)
+        with socket.socket() as listening, contextlib.suppress(OSError):
+            listening.bind((host, port))
+            found += [port] if port not in found else []
+    return found

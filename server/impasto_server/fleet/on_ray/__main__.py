@@ -57,9 +57,12 @@ def main() -> None:
     try:
         cluster = Cluster(arguments.address, arguments.namespace)
     except Exception as error:
-        _tell(answers, {"failed": _in_a_line(error)})
+        # The gateway may have ended meanwhile.
+        with contextlib.suppress(BrokenPipeError):
+            _tell(answers, {"failed": _in_a_line(error)})
         sys.exit(1)
-    _tell(answers, {"connected": cluster.description})
+    with contextlib.suppress(BrokenPipeError):
+        _tell(answers, {"connected": cluster.description})
     try:
         asyncio.run(_Broker(cluster, answers).serve())
     finally:
