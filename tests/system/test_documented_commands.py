@@ -33,7 +33,7 @@ ELSEWHERE = {
 """Documents whose commands another test runs."""
 
 _INSTALLING = ".ci/run and .ci/packages.py install as the documents say"
-_ADMINISTERING = "tests/gateway/test_admin.py and tests/system/test_draining.py do this"
+_ADMINISTERING = "tests/gateway/test_admin.py and tests/fleet/test_ray_cluster.py do this"
 _ON_RAY = "tests/system/test_two_nodes.py runs the two commands, in a network of their own"
 _MACHINES = "it needs three machines; tests/fleet has such clusters on one machine"
 LEFT_OUT = {
