@@ -82,8 +82,7 @@ class Fleet(abc.ABC):
     @property
     def change(self) -> asyncio.Event:
         """An event that is set when a worker becomes ready, is leaving, stops answering or dies. Each change
-        has a
-        new event."""
+        has a new event."""
         return self._change
 
     @property

@@ -44,8 +44,7 @@ def main() -> None:
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     if arguments.address == "local":
         # Only this process needs to reach its cluster. Without these, Ray would write a token for all
-        # clusters of
-        # this user into the home folder.
+        # clusters of this user into the home folder.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:

@@ -35,9 +35,8 @@ def version() -> str:
 class WorkerActor:
     """Starts one worker's process at a time.
 
-    It knows nothing about jobs. A process is named by its PID and its start, so that a late request to kill
-    it
-    cannot meet its successor.
+    It knows nothing about jobs. A process is named by its PID and its start, so that a request about a
+    process that has ended cannot meet its successor.
     """
 
     def __init__(self, unused_seconds: float = UNUSED_SECONDS) -> None:
@@ -113,11 +112,6 @@ class WorkerActor:
                 await asyncio.wait_for(self._process.wait(), _UNUSED_LOOK_SECONDS)
         end = self._exits.get(name) or Exit(None, "its supervisor on the machine died", blames=False)
         return vars(end)
-
-    async def kill(self, name: str) -> None:
-        """Kills a process, if it is still running."""
-        if name == self._name and self._process is not None:
-            self._process.kill()
 
     def _told(self, *, taken_up: bool) -> dict[str, Any]:
         node = ray.get_runtime_context().get_node_id()

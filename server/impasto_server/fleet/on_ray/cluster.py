@@ -154,10 +154,6 @@ class Cluster:
         ended: dict[str, Any] = await (await self._actor(name)).wait.remote(process)
         return ended
 
-    async def kill(self, name: str, process: str) -> None:
-        """See `WorkerActor.kill`."""
-        await (await self._actor(name)).kill.remote(process)
-
     async def release(self, name: str) -> None:
         """Removes an actor with its process. Does nothing if there is none."""
         with contextlib.suppress(_NoActor):

@@ -282,7 +282,6 @@ class RayFleet(Fleet):
                 told = ""
             except asyncio.TimeoutError:
                 _log.error("broker does not answer, it is killed seconds=%.0f", _HUNG_SECONDS)
-                self._requested = None
                 self._broker.kill()
             except BrokerGone:
                 pass
