@@ -87,11 +87,9 @@ def test_cancelling_from_another_thread(transport: Transport, fake: FakeServer) 
     stream = begun(transport)
     stream.receive(10)
     threading.Timer(0.2, stream.cancel).start()
-    began = time.monotonic()
     with pytest.raises(TransportError) as caught:
         stream.receive(10)
     assert caught.value.code == "CANCELLED"
-    assert time.monotonic() - began < 5
     assert fake.left.wait(10)
     stream.cancel()
 

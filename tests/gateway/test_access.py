@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -187,9 +186,7 @@ def known(tenanted: Tenanted, name: str) -> str:
 def test_tokens_are_added_and_removed_without_a_restart(tenanted: Tenanted) -> None:
     token = known(tenanted, "carol")
     tenanted.tokens.remove("carol")
-    begin = time.monotonic()
     until(lambda: is_in(tenanted, token), lambda yes: not yes)
-    assert time.monotonic() - begin < 5
     assert is_in(tenanted, tenanted.alice)
 
 
@@ -263,12 +260,10 @@ def test_removing_a_token_ends_its_streams_but_not_its_jobs(tenanted: Tenanted) 
     job = tenanted.create(token, ENDLESS).name
     watch = stub.WatchJob(pb.WatchJobRequest(name=job), timeout=PATIENCE, metadata=bearer(token))
     next(watch)
-    begin = time.monotonic()
     tenanted.tokens.remove("eve")
     with pytest.raises(grpc.RpcError) as caught:
         list(watch)
     assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
-    assert time.monotonic() - begin < 5
     again = known(tenanted, "eve")
     seen = stub.GetJob(pb.GetJobRequest(name=job), timeout=PATIENCE, metadata=bearer(again))
     assert seen.state in (pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING)

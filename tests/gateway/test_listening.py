@@ -150,8 +150,8 @@ def test_a_drain_ends_in_time_even_if_a_worker_does_not_answer() -> None:
         begin = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(PATIENCE) == 0
-        # By default the drain may take 25 of the 30 seconds.
-        assert time.monotonic() - begin < 1 + 5
+        # By default the drain takes 25 seconds.
+        assert time.monotonic() - begin < 20
         until(lambda: is_alive(worker), lambda alive: not alive)
 
 
@@ -186,5 +186,6 @@ def test_a_second_signal_ends_the_server_at_once() -> None:
         begin = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(PATIENCE) == 128 + signal.SIGTERM
-        assert time.monotonic() - begin < 2
+        # Not only after the 25 seconds of the drain.
+        assert time.monotonic() - begin < 15
         until(lambda: is_alive(worker), lambda alive: not alive)

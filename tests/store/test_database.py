@@ -34,7 +34,7 @@ def test_reads_do_not_wait_for_another_process(store: Store, folder: Path) -> No
         assert store.jobs.get(record.job.name) == record
         assert store.jobs.list("anna", page_size=5)[0] == [record]
         assert store.images.get("anna", record.spec.content.sha256) is not None
-        assert time.monotonic() - begin < 1
+        assert time.monotonic() - begin < database.BUSY_SECONDS
 
 
 def test_a_change_to_a_locked_database_fails_after_a_timeout(
@@ -51,10 +51,10 @@ def test_a_change_to_a_locked_database_fails_after_a_timeout(
         assert first > 0.4
         # Later changes do not each wait for the whole timeout.
         begin = time.monotonic()
-        for _ in range(2):
+        for _ in range(40):
             with pytest.raises(StoreBusy):
                 store.jobs.create(new_record())
-        assert time.monotonic() - begin < 2 * first
+        assert time.monotonic() - begin < 40 * first / 2
     found = store.jobs.get(record.job.name)
     assert found is not None
     assert found.job.state == pb.JOB_STATE_QUEUED

@@ -17,7 +17,7 @@ from PIL import Image
 
 from support.certificates import Authority
 from support.samples import photo
-from support.server_process import running_server
+from support.server_process import running_server, until
 
 pytestmark = pytest.mark.slow
 
@@ -138,6 +138,8 @@ def gpu_machine(folder: Path, environment: dict[str, str], *, protected: bool) -
         (folder / "token.txt").chmod(0o600)
         arguments += ["--tls-cert", str(pair.cert), "--tls-key", str(pair.key), "--tokens-file", str(tokens)]
     with running_server("--mock", "--port", "0", "--mock-evaluation-time", "60ms", *arguments) as server:
+        # Its address is known before it takes jobs, and `impasto-server health` tells the difference.
+        until(lambda: server.log, lambda log: "worker ready" in log)
         yield server.address
 
 
