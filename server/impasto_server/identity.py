@@ -1,8 +1,7 @@
 """Keys and certificates with which the gateway and the workers on other machines know each other.
 
 Each process makes its own private key, which never leaves it. It shows a certificate that it has signed
-itself,
-and the other side accepts exactly this certificate and no other. So there is no authority to protect.
+itself, and the other side accepts exactly this certificate and no other. So there is no authority to protect.
 """
 
 from __future__ import annotations

@@ -362,8 +362,7 @@ def test_jobs_go_on_while_the_head_is_started_anew(
     assert watch.seconds_until_progress(time.monotonic()) < PATIENCE
     cluster.head.start()
     # The workers live until Ray on their machines notices that the new head does not know them, and ends. On
-    # a busy
-    # machine that can be before the gateway is connected again.
+    # a busy machine that can be before the gateway is connected again.
     connected(server, 2)
     # Without a database of its own, the head has forgotten the nodes. They have to be started again.
     for node in cluster.nodes.values():
@@ -381,8 +380,8 @@ def test_jobs_go_on_while_the_head_is_started_anew(
 
 def connected(server: Gateway, times: int) -> None:
     """Waits until the gateway has connected to a cluster so many times. Ray needs up to a minute to give up
-    the
-    head that it had."""
+    the head that it had.
+    """
     deadline = time.monotonic() + 3 * PATIENCE
     while server.log.count("connected to a cluster") < times:
         assert time.monotonic() < deadline, server.log
@@ -438,7 +437,8 @@ def test_there_is_a_worker_for_each_job_up_to_the_maximum_and_idle_ones_are_give
     assert len(cluster.worker_pids()) == 2
     cancel(server, first, *others)
     until(cluster.worker_pids, lambda pids: not pids)
-    assert not cluster.nodes["n1"].actor_pids() + cluster.nodes["n2"].actor_pids()
+    for node in cluster.nodes.values():
+        until(node.actor_pids, lambda pids: not pids)
     again = create(server, 3)
     assert final(server, again).state == pb.JOB_STATE_SUCCEEDED
 

@@ -42,8 +42,7 @@ class RayFleet(Fleet):
     """One worker for each device that it gets of a Ray cluster, between a minimum and a maximum.
 
     There are as many workers as there are jobs, as far as the machines have room and the limits allow. What
-    does not
-    fit is asked of the cluster's autoscaler. A worker that idles is given back.
+    does not fit is asked of the cluster's autoscaler. A worker that idles is given back.
 
     Its actors outlive the gateway for some minutes, so that a gateway that is started again finds its
     workers ready.
