@@ -35,7 +35,10 @@ def word(symbol) = symbol.to_s.split('_').last.downcase # JOB_STATE_RUNNING: run
 
 # A detail of an error, such as a Google::Rpc::BadRequest; nil if the error has none.
 def detail(error, kind)
-  status = error.is_a?(GRPC::BadStatus) ? error.to_rpc_status : error.details
+  status = case error
+           when GRPC::BadStatus then error.to_rpc_status
+           when JobError then error.details
+           end
   status&.details&.find { |any| any.is(kind) }&.unpack(kind)
 end
 
@@ -44,6 +47,7 @@ end
 def away?(error)
   case error
   when GRPC::Unavailable then true
+  when GRPC::Core::CallError then true # grpc sometimes reads the status of a broken connection too early
   when GRPC::Cancelled, GRPC::Internal, GRPC::Unknown then detail(error, Google::Rpc::ErrorInfo).nil?
   end
 end
@@ -134,7 +138,7 @@ class Client
   # Repeats an attempt while the server is away.
   def persist
     yield.tap { heard }
-  rescue GRPC::BadStatus => e
+  rescue GRPC::BadStatus, GRPC::Core::CallError => e
     raise if !away?(e) || now - @last_heard > @patience
 
     print_line("#{explain(e).first}; trying again")
@@ -171,7 +175,7 @@ def stylize(client, content, style, out, recipe, previews)
     begin
       client.cancel(job.name)
       print_line("cancelled\n")
-    rescue GRPC::BadStatus => e
+    rescue GRPC::BadStatus, GRPC::Core::CallError => e
       print_line("could not cancel #{job.name}: #{explain(e).first}\n")
     end
     raise
@@ -208,7 +212,7 @@ begin
   stylize(client, content, style, out, recipe, options[:previews])
 rescue Interrupt
   exit 130
-rescue GRPC::BadStatus, JobError => e
+rescue GRPC::BadStatus, GRPC::Core::CallError, JobError => e
   print_line(explain(e).map { |line| "stylize: #{line}\n" }.join)
   exit 1
 rescue SystemCallError => e
