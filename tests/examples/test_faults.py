@@ -62,6 +62,26 @@ def test_the_program_waits_for_a_server_that_was_killed(program: Program) -> Non
     assert (program.folder / "out.png").read_bytes() == jobs.picture
 
 
+@pytest.mark.parametrize("program", ["ruby"], indirect=True)
+def test_a_stream_that_breaks_inside_grpc_is_resumed(program: Program) -> None:
+    patch = program.folder / "breaking.rb"
+    patch.write_text(
+        "require 'grpc'\n"
+        "GRPC::ActiveCall.prepend(Module.new do\n"
+        "  def receive_and_check_status\n"
+        "    before, $broken = $broken, true\n"
+        "    raise GRPC::Core::CallError, 'broke inside' unless before\n"
+        "    super\n"
+        "  end\n"
+        "end)\n"
+    )
+    with serving(Jobs(cut_watches=1)) as server:
+        run = program.paint(server.address, RUBYOPT=f"-r{patch}")
+        assert run.end() == 0, run.said
+        assert "broke inside; trying again" in run.said
+        assert (program.folder / "out.png").read_bytes() == server.jobs.picture
+
+
 def test_a_damaged_picture_is_not_kept(program: Program) -> None:
     with serving(Jobs(damage=True)) as server:
         run = program.paint(server.address)

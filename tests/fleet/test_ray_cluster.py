@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from impasto_server.identity import Identity
 from impasto_server.v1 import worker_pb2, worker_pb2_grpc
 from support.ray_cluster import Gateway, RayCluster, gateway, ray_cluster, why_no_namespaces
 from support.samples import coded, photo
-from support.server_process import PATIENCE, until
+from support.server_process import PATIENCE, job_starts, until
 
 pytest.importorskip("ray")
 pytestmark = [
@@ -266,8 +265,7 @@ def test_a_new_gateway_takes_up_the_workers_of_the_last(
     assert cluster.worker_pids() == workers
     assert server.log.count("worker taken up") == 2
     painted(server, name)
-    *_, again = re.findall(rf"job started job={name} .*evaluation=(\d+)", server.log)
-    assert int(again) > 0, "it began anew"
+    assert job_starts(server.log, name)[-1] > 0, "it began anew"
     cancel(server, name)
 
 
@@ -383,10 +381,7 @@ def connected(server: Gateway, times: int) -> None:
     """Waits until the gateway has connected to a cluster so many times. Ray needs up to a minute to give up
     the head that it had.
     """
-    deadline = time.monotonic() + 3 * PATIENCE
-    while server.log.count("connected to a cluster") < times:
-        assert time.monotonic() < deadline, server.log
-        time.sleep(0.1)
+    until(lambda: server.log, lambda log: log.count("connected to a cluster") >= times, patience=3 * PATIENCE)
 
 
 @pytest.mark.slow

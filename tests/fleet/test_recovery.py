@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from google.rpc import error_details_pb2
 
 from impasto.v1 import style_transfer_pb2 as pb
 from support.samples import coded, photo, stylize_request
-from support.server_process import PATIENCE, ServerProcess, running_server, until
+from support.server_process import PATIENCE, ServerProcess, job_starts, running_server, until
 
 CPU = ("--device", "cpu", "--weights", "builtin", "--checkpoint-interval", "100ms")
 # Without a margin, so that evaluations are fast.
@@ -48,11 +47,6 @@ def result(server: ServerProcess, name: str) -> bytes:
     return b"".join(chunk.data for chunk in chunks)
 
 
-def starts(server: ServerProcess, name: str) -> list[int]:
-    """The evaluations from which a server has started a job; 0 without a checkpoint."""
-    return [int(at) for at in re.findall(rf"job started job={name} .*evaluation=(\d+)", server.log)]
-
-
 def has_checkpoint(data_folder: Path) -> bool:
     return any((data_folder / "checkpoints").rglob("*.safetensors"))
 
@@ -77,7 +71,7 @@ def test_a_job_goes_on_from_its_checkpoint_when_its_worker_is_killed(
         os.kill(worker, signal.SIGKILL)
         states = [event.job.state for event in watch if event.HasField("job")]
         assert states == [pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING, pb.JOB_STATE_SUCCEEDED]
-        begun, again = starts(server, name)
+        begun, again = job_starts(server.log, name)
         assert begun == 0
         assert again > 0, "it began anew"
         assert result(server, name) == undisturbed
@@ -102,7 +96,7 @@ def test_a_job_goes_on_after_a_restart_of_the_server(
         assert get(server, paused).state == pb.JOB_STATE_PAUSED
         assert get(server, name).state in (pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING)
         events = list(server.stub.WatchJob(pb.WatchJobRequest(name=name), timeout=PATIENCE))
-        (again,) = starts(server, name)
+        (again,) = job_starts(server.log, name)
         assert again >= (before if number == signal.SIGTERM else 1), "a drained job loses nothing"
         sequences = [event.sequence for event in events]
         assert sequences == sorted(set(sequences))

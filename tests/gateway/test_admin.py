@@ -267,7 +267,8 @@ def test_a_drained_server_paints_no_jobs_until_it_is_used_again(tmp_path: Path) 
 
         assert fleet() == {"machine": "ready", "device": "ready", "jobs": 0}
         (device,) = server.info().devices
-        long = pb.Recipe(evaluations=100_000)
+        # Long enough for two commands to be started while it is painted.
+        long = pb.Recipe(evaluations=2000)
         request = pb.CreateJobRequest(spec=stylize_request(recipe=long).spec)
         job = server.stub.CreateJob(request, timeout=PATIENCE)
         until(fleet, lambda found: found["jobs"] == 1)
@@ -288,8 +289,9 @@ def test_a_drained_server_paints_no_jobs_until_it_is_used_again(tmp_path: Path) 
             pb.JOB_STATE_QUEUED
         )
         assert run("undrain", name, "--data-dir", tmp_path).returncode == 0
-        started = re.compile(r"job started.* job=(\S+) device=(\S+) evaluation=(\d+)")
-        starts = until(lambda: started.findall(server.log), lambda starts: len(starts) == 2)
+        *_, last = server.stub.WatchJob(pb.WatchJobRequest(name=job.name), timeout=PATIENCE)
+        assert last.job.state == pb.JOB_STATE_SUCCEEDED
+        starts = re.findall(r"job started.* job=(\S+) device=(\S+) evaluation=(\d+)", server.log)
         assert [start[:2] for start in starts] == [(job.name, device.name)] * 2
         assert int(starts[1][2]) > 0
 

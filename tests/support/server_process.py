@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -61,13 +62,18 @@ class ServerProcess:
         return [pid for pid in children(self.process.pid) if b"impasto_server.worker" in _command(pid)]
 
 
-def until(look: Callable[[], T], is_so: Callable[[T], bool]) -> T:
+def until(look: Callable[[], T], is_so: Callable[[T], bool], *, patience: float = PATIENCE) -> T:
     """Calls `look` repeatedly until its value satisfies a condition, and returns the value."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not is_so(seen := look()):
         assert time.monotonic() < deadline, f"still {seen!r}"
         time.sleep(0.02)
     return seen
+
+
+def job_starts(log: str, name: str) -> list[int]:
+    """The evaluations from which a server has started a job, by its log; 0 without a checkpoint."""
+    return [int(at) for at in re.findall(rf"job started job={name} .*evaluation=(\d+)", log)]
 
 
 def children(pid: int) -> list[int]:

@@ -35,10 +35,7 @@ def word(symbol) = symbol.to_s.split('_').last.downcase # JOB_STATE_RUNNING: run
 
 # A detail of an error, such as a Google::Rpc::BadRequest; nil if the error has none.
 def detail(error, kind)
-  status = case error
-           when GRPC::BadStatus then error.to_rpc_status
-           when JobError then error.details
-           end
+  status = error.is_a?(GRPC::BadStatus) ? error.to_rpc_status : error.details
   status&.details&.find { |any| any.is(kind) }&.unpack(kind)
 end
 
@@ -47,7 +44,6 @@ end
 def away?(error)
   case error
   when GRPC::Unavailable then true
-  when GRPC::Core::CallError then true # grpc sometimes reads the status of a broken connection too early
   when GRPC::Cancelled, GRPC::Internal, GRPC::Unknown then detail(error, Google::Rpc::ErrorInfo).nil?
   end
 end
@@ -83,7 +79,7 @@ class Client
   end
 
   def create(request) = persist { @stub.create_job(request, **unary) }
-  def cancel(name) = @stub.cancel_job(V1::CancelJobRequest.new(name: name), **unary)
+  def cancel(name) = attempt { @stub.cancel_job(V1::CancelJobRequest.new(name: name), **unary) }
 
   # Watches a job until it is final, and yields its previews. If the stream breaks, it is resumed after the last
   # event.
@@ -135,10 +131,17 @@ class Client
     @patience = PATIENCE
   end
 
-  # Repeats an attempt while the server is away.
-  def persist
-    yield.tap { heard }
-  rescue GRPC::BadStatus, GRPC::Core::CallError => e
+  # Makes a call. If its connection breaks, grpc sometimes reads the status too early, and raises this instead.
+  def attempt
+    yield
+  rescue GRPC::Core::CallError => e
+    raise GRPC::Unavailable, e.message
+  end
+
+  # Repeats a call while the server is away.
+  def persist(&call)
+    attempt(&call).tap { heard }
+  rescue GRPC::BadStatus => e
     raise if !away?(e) || now - @last_heard > @patience
 
     print_line("#{explain(e).first}; trying again")
@@ -175,7 +178,7 @@ def stylize(client, content, style, out, recipe, previews)
     begin
       client.cancel(job.name)
       print_line("cancelled\n")
-    rescue GRPC::BadStatus, GRPC::Core::CallError => e
+    rescue GRPC::BadStatus => e
       print_line("could not cancel #{job.name}: #{explain(e).first}\n")
     end
     raise
@@ -212,7 +215,7 @@ begin
   stylize(client, content, style, out, recipe, options[:previews])
 rescue Interrupt
   exit 130
-rescue GRPC::BadStatus, GRPC::Core::CallError, JobError => e
+rescue GRPC::BadStatus, JobError => e
   print_line(explain(e).map { |line| "stylize: #{line}\n" }.join)
   exit 1
 rescue SystemCallError => e
