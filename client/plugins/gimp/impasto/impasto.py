@@ -152,8 +152,12 @@ def run(procedure, run_mode, image, drawables, config, data):
     if run_mode == Gimp.RunMode.INTERACTIVE:
         from impasto_gimp import dialog
 
-        layer = dialog.open_for(image, list(drawables))
-        if layer is None:
+        try:
+            layer = dialog.open_for(image)
+        except ValueError as error:
+            return outcome(status.EXECUTION_ERROR, str(error))
+        # A layer of an image that was closed meanwhile is gone.
+        if layer is None or not layer.is_valid():
             return outcome(status.CANCEL)
     else:
         repeat = run_mode == Gimp.RunMode.WITH_LAST_VALS

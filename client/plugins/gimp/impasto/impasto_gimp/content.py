@@ -95,6 +95,7 @@ class Part:
             "title": self.title,
             "kind": self.kind,
             "to": to,
+            "source": self.source,
             "box": [self.x, self.y, self.width, self.height],
             "size": [self.image.get_width(), self.image.get_height()],
             "grey": self.image.get_base_type() == Gimp.ImageBaseType.GRAY,
@@ -135,7 +136,9 @@ class Part:
 
     def _why_empty(self) -> str:
         if self.kind == "visible":
-            return _("There is nothing to paint: every layer is hidden or transparent here. Show one of them.")
+            return _(
+                "There is nothing to paint: every layer is hidden or transparent here. Show one of them."
+            )
         assert self.layer is not None
         return _(
             "There is nothing to paint: the layer “{layer}” is transparent here. Choose another layer or "
@@ -143,12 +146,13 @@ class Part:
         ).format(layer=self.layer.get_name())
 
 
-def part(image: Gimp.Image, drawables: list[Any], kind: str = "layer") -> Part:
+def part(image: Gimp.Image, drawables: list[Any], kind: str = "layer", *, whole: bool = False) -> Part:
     """Returns the part of an image to paint.
 
     Args:
         drawables: what is active in the image.
         kind: what to paint, one of `KINDS`.
+        whole: whether to paint all of it, although a part is selected.
 
     Raises:
         ValueError: there is nothing to paint; the message is a sentence for people.
@@ -158,7 +162,7 @@ def part(image: Gimp.Image, drawables: list[Any], kind: str = "layer") -> Part:
     if image.get_base_type() == Gimp.ImageBaseType.INDEXED:
         raise ValueError(_("The image has indexed colors. Convert it with Image → Mode → RGB first."))
     if kind != "layer":
-        return _of_image(image, kind, "")
+        return _of_image(image, kind, "", whole)
     if len(drawables) == 1 and isinstance(drawables[0], Gimp.LayerMask):
         drawables = [Gimp.Layer.from_mask(drawables[0])]
     if len(drawables) != 1 or not isinstance(drawables[0], Gimp.Layer):
@@ -170,7 +174,7 @@ def part(image: Gimp.Image, drawables: list[Any], kind: str = "layer") -> Part:
         source = source if isinstance(source, dict) else {}
         if source.get("kind") in ("visible", "texture"):
             told = _("The layer “{layer}” is a painting of Impasto. The picture without it is painted.")
-            return _of_image(image, "visible", told.format(layer=layer.get_name()))
+            return _of_image(image, "visible", told.format(layer=layer.get_name()), whole)
         below = images.with_tattoo(image, source.get("layer"))
         if below is not None:
             told = _("The layer “{painting}” is a painting of Impasto. The layer “{layer}” is painted again.")
@@ -187,7 +191,9 @@ def part(image: Gimp.Image, drawables: list[Any], kind: str = "layer") -> Part:
                 .format(group=above.get_name())
             )  # fmt: skip
         above = above.get_parent()
-    meets, x, y, width, height = layer.mask_intersect()
+    meets, x, y, width, height = (
+        (True, 0, 0, layer.get_width(), layer.get_height()) if whole else layer.mask_intersect()
+    )
     if not meets:
         raise ValueError(
             _("Nothing of the layer “{layer}” is selected. Select a part of it, or remove the selection.")
@@ -195,18 +201,18 @@ def part(image: Gimp.Image, drawables: list[Any], kind: str = "layer") -> Part:
         )  # fmt: skip
     _there, left, top = layer.get_offsets()
     box = (left + x, top + y, width, height)
-    return Part(image, kind, layer, *box, mask=_selected(image, box), told=told)
+    mask = b"" if whole else _selected(image, box)
+    return Part(image, kind, layer, *box, mask=mask, told=told)
 
 
-def _of_image(image: Gimp.Image, kind: str, told: str) -> Part:
+def _of_image(image: Gimp.Image, kind: str, told: str, whole: bool) -> Part:
     _there, some, x0, y0, x1, y1 = Gimp.Selection.bounds(image)
-    if not some:
+    if whole or not some:
         x0, y0, x1, y1 = 0, 0, image.get_width(), image.get_height()
     lowest = [layer for layer in images.layers(image) if images.made(layer) is None and not layer.is_group()]
     box = (x0, y0, x1 - x0, y1 - y0)
-    return Part(
-        image, kind, lowest[-1] if lowest else None, *box, mask=_selected(image, box), told=told
-    )  # fmt: skip
+    mask = b"" if whole else _selected(image, box)
+    return Part(image, kind, lowest[-1] if lowest else None, *box, mask=mask, told=told)
 
 
 def shape(item: Any, image: Gimp.Image, box: tuple[int, int, int, int], width: int, height: int) -> bytes:

@@ -56,17 +56,12 @@ class GimpHost:
 
 def how(painted: Painted) -> dict[str, Any]:
     """Returns how a picture was made, as JSON values."""
-    styles = [
-        {"key": share.style.key, "title": share.style.title, "share": share.share} for share in painted.styles
-    ]
     recipe = {name: value for name, value in vars(painted.job.recipe).items() if value is not None}
     job = {"name": painted.job.name, "recipe": json.loads(json.dumps(recipe, default=str))}
-    record = made.record(styles, painted.choices, job, painted.place)
+    record = made.record(made.described(painted.styles), painted.choices, job, painted.place)
     return {**record, "style": title_of(painted.styles), "id": painted.id}
 
 
 def _once(call: Callable[[], None]) -> bool:
     call()
     return bool(GLib.SOURCE_REMOVE)
-
-

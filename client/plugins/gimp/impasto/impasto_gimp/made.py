@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Sequence
 from typing import Any
 
-from impasto.hosts import Choices
+from impasto.hosts import Choices, StyleShare
+from impasto.hosts.controller import LARGEST_SEED
 from impasto.hosts.translate import _
+from impasto_gimp import images
+from impasto_gimp.content import Part
 
 
 def name(titles: Sequence[str], choices: Choices) -> str:
@@ -36,5 +40,36 @@ def record(
         "styles": list(styles),
         "choices": dataclasses.asdict(choices),
         "job": job,
-        "source": {"kind": place.get("kind"), "layer": place.get("layer", {}).get("tattoo")},
+        "source": {
+            "kind": place.get("kind"),
+            "layer": place.get("layer", {}).get("tattoo"),
+            "part": place.get("source"),
+        },
     }
+
+
+def described(styles: Sequence[StyleShare]) -> list[dict[str, Any]]:
+    """Returns styles as `record` has them."""
+    return [{"key": share.style.key, "title": share.style.title, "share": share.share} for share in styles]
+
+
+def is_second(part: Part, styles: Sequence[StyleShare], choices: Choices) -> bool:
+    """Returns whether the image has a painting of this very part with these styles and choices already."""
+    for layer in images.layers(part.image):
+        how = images.made(layer) or {}
+        source = how.get("source")
+        if (
+            isinstance(source, dict)
+            and source.get("part") == part.source
+            and how.get("styles") == described(styles)
+            and how.get("choices") == dataclasses.asdict(choices)
+        ):
+            return True
+    return False
+
+
+def fresh(part: Part, styles: Sequence[StyleShare], choices: Choices) -> Choices:
+    """Returns choices with a new seed where the same painting would come out a second time."""
+    while is_second(part, styles, choices):
+        choices = dataclasses.replace(choices, seed=random.randrange(LARGEST_SEED + 1))
+    return choices

@@ -1,8 +1,8 @@
 """Where a finished picture goes, in one undo step: also after the image was scaled or cropped, or closed.
 
-    "above"  a new layer above the layer that was painted, with the selection as its mask
-    "group"  the same, in a layer group of paintings
-    "image"  a new image
+"above"  a new layer above the layer that was painted, with the selection as its mask
+"group"  the same, in a layer group of paintings
+"image"  a new image
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def _fits(data: bytes, layer: Gimp.Layer, samples: list[list[Any]], off: tuple[i
     for x, y, piece in samples:
         wanted = base64.b64decode(piece)
         column, row = x - off[0], y - off[1]
-        if 0 <= row < height and 0 <= column and column + len(wanted) // 4 <= width:
+        if 0 <= row < height and column >= 0 and column + len(wanted) // 4 <= width:
             within += 1
             begin = 4 * (row * width + column)
             right += data[begin : begin + len(wanted)] == wanted

@@ -10,16 +10,17 @@ import os
 import pathlib
 from typing import Any
 
-from gi.repository import Gimp
+from gi.repository import Gimp, GLib
 
 from impasto.address import is_local, parse
 from impasto.errors import NotFound, Unavailable, Unreachable
-from impasto.hosts import Choices, Server, Timing, open_client, plan, words
+from impasto.hosts import Choices, Controller, Server, Timing, open_client, plan, words
 from impasto.hosts.translate import _
 from impasto.job import Progress
 from impasto.recipe import RawPixels, StyleName
-from impasto_gimp import made, placing
+from impasto_gimp import kept, made, placing
 from impasto_gimp.content import Part
+from impasto_gimp.host import GimpHost
 from impasto_gimp.pictures import Pixels
 
 PATIENCE = 60.0
@@ -77,15 +78,18 @@ def server(config: Any) -> Server:
     if token_file:
         token = token_of(token_file)
         if not encrypted and not is_local(parse(address)):
-            raise ValueError(
-                _(
-                    "Your token would go to {address} unencrypted, and anyone on the network could read it. "
-                    "Switch on Encrypted (TLS); if the server does not support it, ask its administrator."
-                ).format(address=address)
-            )
+            raise ValueError(plaintext(address))
     if ca and encrypted:
         _text(ca, _("The certificate file {file} cannot be read: {why}."))
     return Server(address, token, encrypted, str(ca or ""))
+
+
+def plaintext(address: str) -> str:
+    """Returns a sentence about a token that a network would carry unencrypted."""
+    return _(
+        "Your token would go to {address} unencrypted, and anyone on the network could read it. "
+        "Switch on Encrypted (TLS); if the server does not support it, ask its administrator."
+    ).format(address=address)
 
 
 def token_of(file: pathlib.Path) -> str:
@@ -129,56 +133,101 @@ def style_source(style: str) -> pathlib.Path | StyleName:
     return StyleName(f"styles/{style}")
 
 
-def paint(config: Any, part: Part, *, show: bool) -> Gimp.Layer:
+def paint(config: Any, part: Part) -> Gimp.Layer:
     """Paints as a procedure's arguments say, and returns the new layer.
-
-    Args:
-        show: whether a result without its image gets a window.
 
     Raises:
         ImpastoError, OSError, ValueError: it failed; `sentence` puts the error into words.
     """
     asked = request(config)
-    choices = asked.choices
     source = style_source(asked.style)
-    Gimp.progress_init(part.told or _("Painting …"))
-    try:
-        with open_client(asked.server, Timing(patience=PATIENCE)) as client:
-            size = plan(part.width, part.height, choices.size, most=client.info().limits.max_longest_side)
-            pixels = part.read(size.painted_width, size.painted_height)
-            place = part.place("above")
-            try:
-                painting = client.stylize(
-                    RawPixels(pixels.width, pixels.height, pixels.rgba, pixels.bits),
-                    source,
-                    title=part.title,
-                    previews=False,
-                    size=size.longest_side,
-                    format="png16" if pixels.bits == 16 else None,
-                    linger=LINGER,
-                    **choices.settings(),
-                )
-            except NotFound:
-                raise ValueError(_no_such_style(client, asked.style)) from None
-            with painting:
-                for event in painting:
-                    if isinstance(event, Progress):
-                        Gimp.progress_set_text(words.painting(event))
-                        Gimp.progress_update(event.evaluation / event.evaluations)
-                picture = painting.result()
-                image = client.download(
-                    result_of=painting.job.name, format="rgba16" if pixels.bits == 16 else "rgba8"
-                )
-    finally:
-        Gimp.progress_end()
     title = asked.style.removeprefix("styles/")
     if os.path.sep in title or "." in title:
         title = pathlib.Path(title).stem
-    painted = Pixels(image.width, image.height, image.data, pixels.bits)
-    how = made.record(
-        [{"key": asked.style, "title": asked.style, "share": 100}], choices, picture.metadata, place
+    styles = [{"key": asked.style, "title": title, "share": 100}]
+    with open_client(asked.server, Timing(patience=PATIENCE)) as client:
+        try:
+            return _paint(client, source, part, asked.choices, styles, show=False)
+        except NotFound:
+            raise ValueError(_no_such_style(client, asked.style)) from None
+
+
+def repeat(part: Part) -> Gimp.Layer:
+    """Paints as it was chosen last in the dialog, and returns the new layer.
+
+    Raises:
+        ImpastoError, OSError, ValueError: it failed; `sentence` puts the error into words.
+    """
+    storage = kept.storage()
+    last = kept.load(storage)
+    if not last.styles:
+        raise ValueError(
+            _("Nothing to repeat yet. Choose a style in Filters → Artistic → Paint in a Style… first.")
+        )
+    controller = Controller(
+        GimpHost(lambda placed: None),
+        storage,
+        timing=Timing(patience=PATIENCE),
     )
-    return placing.put(painted, place, made.name([title], choices), how, show=show).layer
+    try:
+        client = _connected(controller)
+        library, server = controller.library, controller.connection.key
+        sources = [(library.source(share.style, client, server), float(share.share)) for share in last.styles]
+        choices = made.fresh(part, last.styles, last.choices)
+        return _paint(client, sources, part, choices, made.described(last.styles), show=True)
+    finally:
+        controller.close()
+
+
+def _connected(controller: Controller) -> Any:
+    """Returns a client of the server that was used last, as soon as it answers."""
+    if controller.server is None:
+        raise ValueError(
+            _("No server is chosen. Open Filters → Artistic → Paint in a Style… and choose one first.")
+        )
+    connection, waited = controller.connection, []
+    GLib.timeout_add(round(1000 * PATIENCE), lambda: waited.append(True))
+    controller.start()
+    context = GLib.MainContext.default()
+    while connection.client is None:
+        if connection.state == "refused" or (waited and connection.state != "connecting"):
+            raise ValueError(connection.sentence)
+        context.iteration(True)
+    return connection.client
+
+
+def _paint(
+    client: Any, source: Any, part: Part, choices: Choices, styles: list[dict[str, Any]], *, show: bool
+) -> Gimp.Layer:
+    Gimp.progress_init(part.told or _("Painting …"))
+    try:
+        size = plan(part.width, part.height, choices.size, most=client.info().limits.max_longest_side)
+        pixels = part.read(size.painted_width, size.painted_height)
+        place = part.place("above")
+        painting = client.stylize(
+            RawPixels(pixels.width, pixels.height, pixels.rgba, pixels.bits),
+            source,
+            title=part.title,
+            previews=False,
+            size=size.longest_side,
+            format="png16" if pixels.bits == 16 else None,
+            linger=LINGER,
+            **choices.settings(),
+        )
+        with painting:
+            for event in painting:
+                if isinstance(event, Progress):
+                    Gimp.progress_set_text(words.painting(event))
+                    Gimp.progress_update(event.evaluation / event.evaluations)
+            picture = painting.result()
+            format = "rgba16" if pixels.bits == 16 else "rgba8"
+            image = client.download(result_of=painting.job.name, format=format)
+    finally:
+        Gimp.progress_end()
+    painted = Pixels(image.width, image.height, image.data, pixels.bits)
+    name = made.name([style["title"] for style in styles], choices)
+    how = made.record(styles, choices, picture.metadata, place)
+    return placing.put(painted, place, name, how, show=show).layer
 
 
 def _no_such_style(client: Any, style: str) -> str:

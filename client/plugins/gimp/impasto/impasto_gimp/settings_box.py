@@ -67,9 +67,7 @@ class SettingsBox:
             return self._choice(setting)
         if setting.kind == "size":
             return self._size(setting)
-        least, most = (
-            seed_range(LARGEST_SEED) if setting.kind == "seed" else (setting.least, setting.most)
-        )
+        least, most = seed_range(LARGEST_SEED) if setting.kind == "seed" else (setting.least, setting.most)
         adjustment = Gtk.Adjustment(
             lower=least, upper=most, step_increment=setting.step, page_increment=10 * setting.step
         )

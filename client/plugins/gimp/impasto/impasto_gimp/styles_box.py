@@ -66,7 +66,9 @@ class StylesBox:
 
         self._add = Gtk.MenuButton(label=keys.mark(_("Add a Style"), "a"), use_underline=True)
         widgets.named(
-            self._add, _("Add a Style"), _("Add a style of your own: a file, a layer, or an image that is open")
+            self._add,
+            _("Add a Style"),
+            _("Add a style of your own: a file, a layer, or an image that is open"),
         )
         self._menu = Gtk.Menu()
         self._add.set_popup(self._menu)
@@ -105,7 +107,8 @@ class StylesBox:
         self._shown = [*known, *(share.style for share in self._chosen if share.style.key not in keys)]
         newer = {item.key: item for item in known}
         self._chosen = tuple(
-            dataclasses.replace(share, style=newer.get(share.style.key, share.style)) for share in self._chosen
+            dataclasses.replace(share, style=newer.get(share.style.key, share.style))
+            for share in self._chosen
         )
         if not self._chosen and self._shown:
             self._chosen = (StyleShare(self._shown[0]),)
@@ -131,9 +134,7 @@ class StylesBox:
         before = {share.style.key: share for share in self._chosen}
         keys = {self._shown[number].key for number in picked}
         kept = [share for share in self._chosen if share.style.key in keys]
-        new = [
-            StyleShare(self._shown[number]) for number in picked if self._shown[number].key not in before
-        ]
+        new = [StyleShare(self._shown[number]) for number in picked if self._shown[number].key not in before]
         self._chosen = (*kept, *new)
         self._show_shares()
         self._changed()
