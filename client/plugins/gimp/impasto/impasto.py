@@ -47,8 +47,8 @@ class Plugin(Gimp.PlugIn):
         procedure.set_documentation(
             _("Paints the layer in the style of a painting, on an Impasto server"),
             _(
-                "Paints the layer, or the selected part of it, in the style of a painting. The result is a new "
-                "layer above it, with the selection as its mask."
+                "Paints the layer, or the selected part of it, in the style of a painting. The result is a "
+                "new layer above it, with the selection as its mask."
             ),
             name,
         )

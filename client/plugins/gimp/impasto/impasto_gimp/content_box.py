@@ -35,8 +35,8 @@ class ContentBox:
             self._kind,
             _("Content"),
             _(
-                "What is painted. With a selection, only the selected part of it. A texture fills the image or "
-                "the selection with the style alone."
+                "What is painted. With a selection, only the selected part of it. A texture fills the image "
+                "or the selection with the style alone."
             ),
         )
         self._to = Gtk.ComboBoxText()

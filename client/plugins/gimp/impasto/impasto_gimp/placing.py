@@ -170,8 +170,8 @@ def _is_next_to(image: Gimp.Image, group: Gimp.Layer, parent: Gimp.Layer | None,
 def _box(image: Gimp.Image, layer: Gimp.Layer | None, place: dict[str, Any]) -> tuple[int, int, int, int]:
     """Returns where the part that was painted is now: left, top, width and height in the image's pixels.
 
-    A layer that is as large as it was may have been moved; one of another size was cropped or scaled. Where the
-    layer is gone, the image's size tells whether it was scaled.
+    A layer that is as large as it was may have been moved; one of another size was cropped or scaled. Where
+    the layer is gone, the image's size tells whether it was scaled.
     """
     x, y, width, height = place["box"]
     then = place["size"]

@@ -26,8 +26,8 @@ from impasto_gimp.pictures import Pixels
 PATIENCE = 60.0
 """How long a painting waits without contact to the server, in seconds."""
 LINGER = 4.0
-"""Seconds for which the server goes on without this process: enough to connect again, and few enough that GIMP's
-Cancel, which kills it, ends the painting."""
+"""Seconds for which the server goes on without this process: enough to connect again, and few enough that
+GIMP's Cancel, which kills it, ends the painting."""
 
 
 @dataclasses.dataclass(frozen=True)

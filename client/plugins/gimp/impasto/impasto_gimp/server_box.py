@@ -66,7 +66,8 @@ class ServerBox:
                 self._ca,
                 _("Certificate file"),
                 _(
-                    "File with the certificates that sign the server's; none for those that this computer trusts"
+                    "File with the certificates that sign the server's; none for those that this computer "
+                    "trusts"
                 ),
                 "",
             ),

@@ -37,7 +37,7 @@ class OnlyOne:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # GIMP is the parent of each of its plug-ins.
         gimp = os.getppid()
-        self._file = open(folder / LOCK, "a+", encoding="utf-8")
+        self._file = (folder / LOCK).open("a+", encoding="utf-8")
         if not _lock(self._file):
             holder = self._holder()
             self._file.close()
