@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from impasto import process_notes
 from impasto.process_notes import ProcessNotes, told_apart
 
 Started = Callable[[], "subprocess.Popen[bytes]"]
@@ -67,7 +66,7 @@ def test_only_the_user_can_read_the_notes(notes: ProcessNotes, tmp_path: Path) -
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no ps")
 def test_systems_without_proc_ask_ps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_notes.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     with started() as process:
         seen = told_apart(process.pid)
         assert seen is not None
