@@ -73,7 +73,7 @@ class Gimp:
         for name in (program, "exchange.py", "screen"):
             shutil.copy(PROGRAMS / name, self.folder / name)
         # GIMP's exit status says nothing about the program; `exchange.TOLD` does.
-        done = subprocess.run(
+        done = self.done = subprocess.run(
             [CHROOT, "run", "env", "HOME=/share/home", *command, _WRAPPED.format(program=program)],
             env={**CALLERS, "GIMP_SHARE": str(self.folder)},
             capture_output=True,
