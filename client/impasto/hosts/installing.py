@@ -21,6 +21,7 @@ from typing import BinaryIO
 from impasto.files import write_whole
 from impasto.hosts.own_server import Folder
 from impasto.hosts.pythons import Noted, Python, ask, program_of
+from impasto.hosts.told import SERVER_SETTINGS, TRY_AGAIN, Told, ToldError, ended
 from impasto.hosts.translate import _
 from impasto.process_notes import told_apart
 
@@ -149,15 +150,14 @@ class Installation:
 
         Raises:
             Cancelled: it was cancelled; nothing is left of it.
-            OSError: it failed, and nothing is left of it but its log. The message is a sentence for people.
+            ToldError, OSError: it failed, and nothing is left of it but its log.
         """
         with self._folder.locked("install") as alone:
             if not alone:
-                raise OSError(
-                    _(
-                        "Another program is installing the server on this computer. Wait until it has "
-                        "finished, then try again."
-                    )
+                raise ToldError(
+                    _("Another program is installing the server."),
+                    _("Wait until it has finished, then try again."),
+                    TRY_AGAIN,
                 )
             self._end_left_over()
             self._clear()
@@ -180,11 +180,12 @@ class Installation:
     def _install(self) -> str:
         free = shutil.disk_usage(self._folder.path).free
         if free < self._needed:
-            raise OSError(
+            raise ToldError(
+                _("There is not enough room on the disk."),
                 _(
-                    "There is not enough room on the disk: the server needs {needed} in {folder}, and {free} "
-                    "is free. Make room, then try again."
-                ).format(needed=size(self._needed), folder=self._folder.path, free=size(free))
+                    "The server needs {needed} in {folder}, and {free} is free. Make room, then try again."
+                ).format(needed=size(self._needed), folder=self._folder.path, free=size(free)),
+                TRY_AGAIN,
             )
         self._temporary.mkdir(mode=0o700)
         with open(
@@ -199,11 +200,10 @@ class Installation:
             python = str(program_of(self._folder.python))
             found = ask(python, self._environment)
             if found is None or not found.server:
-                raise OSError(
-                    _(
-                        "The installed server does not fit this plugin. Install the newest version of the "
-                        "plugin, then try again."
-                    )
+                raise ToldError(
+                    _("The installed server does not fit this plugin."),
+                    _("Install the newest version of the plugin, then try again."),
+                    TRY_AGAIN,
                 )
         self._check()
         marker = {"python": self._python.path, "packages": self._packages}
@@ -219,7 +219,7 @@ class Installation:
                 return [python, "-m", "pip"]
         elif self._python.pip and self._ran([*make, "--without-pip", str(self._folder.python)], log) == 0:
             return [self._python.path, "-m", "pip", "--python", python]
-        raise OSError(without_venv(self._python))
+        raise without_venv(self._python)
 
     def _cpu_torch(self, pip: list[str], log: BinaryIO) -> None:
         # Without it, the package index has PyTorch too, only larger.
@@ -228,7 +228,7 @@ class Installation:
 
     def _pip(self, pip: list[str], packages: list[str], log: BinaryIO) -> None:
         if self._ran([*pip, *self._install_options(pip, log), *packages], log) != 0:
-            raise OSError(why(self._folder.install_log.read_text(errors="replace"), self._python))
+            raise why(self._folder.install_log.read_text(errors="replace"), self._python)
 
     def _install_options(self, pip: list[str], log: BinaryIO) -> list[str]:
         options = ["install", "--disable-pip-version-check", "--no-input"]
@@ -321,65 +321,88 @@ def size(number: int) -> str:
 
 def obstacle(
     system: str = sys.platform, machine: str = platform.machine(), *, musl: bool | None = None
-) -> str:
-    """Returns why the server cannot be installed on this computer, and what to do; empty if it can be."""
+) -> Told | None:
+    """Returns why the server cannot run on this computer, and what to do; None if it can."""
     if system == "win32":
-        return _(
-            "The server does not run on Windows itself. Use a server on another computer, and enter its "
-            "address. Or install Impasto in the Windows Subsystem for Linux, start “impasto-server serve” there, "
-            "and enter the address localhost."
+        return Told(
+            _("The server does not run on Windows itself."),
+            _(
+                "Use a server on another computer, and enter its address. Or install Impasto in the Windows "
+                "Subsystem for Linux, start “impasto-server serve” there, and enter the address localhost."
+            ),
+            SERVER_SETTINGS,
         )
     if system == "darwin" and machine == "x86_64":
-        return _(
-            "PyTorch, which paints, is no longer made for Macs with an Intel processor. Use a server on another "
-            "computer, and enter its address."
+        return Told(
+            _("The server does not run on Macs with an Intel processor."),
+            _(
+                "PyTorch, which paints, is no longer made for them. Use a server on another computer, and "
+                "enter its address."
+            ),
+            SERVER_SETTINGS,
         )
     if system == "linux" and (any(Path("/lib").glob("ld-musl-*")) if musl is None else musl):
-        return _(
-            "PyTorch, which paints, is not made for this Linux, whose C library is musl. Use a server on another "
-            "computer, and enter its address."
+        return Told(
+            _("The server does not run on this kind of Linux."),
+            _(
+                "PyTorch, which paints, is not made for its C library, musl. Use a server on another "
+                "computer, and enter its address."
+            ),
+            SERVER_SETTINGS,
         )
-    return ""
+    return None
 
 
-def no_python(system: str = sys.platform) -> str:
-    """Returns what to do if there is no Python to install the server with."""
+def no_python(system: str = sys.platform) -> ToldError:
+    """Returns the error of a computer without a Python that could install the server."""
     if system == "darwin":
-        return _(
-            "Python 3.10 or newer is needed to install the server, and there is none on this computer. Install it "
-            "from python.org, then try again."
+        details = _("The server needs it. Install it from python.org, then try again.")
+    else:
+        details = _(
+            "The server needs it. Install it with your system's packages (on Debian and Ubuntu: sudo apt "
+            "install python3 python3-venv), then try again."
         )
-    return _(
-        "Python 3.10 or newer is needed to install the server, and there is none on this computer. Install it "
-        "with your system's packages (on Debian and Ubuntu: sudo apt install python3 python3-venv), then try "
-        "again."
+    return ToldError(_("There is no Python 3.10 or newer here."), details, TRY_AGAIN)
+
+
+def without_venv(python: Python) -> ToldError:
+    """Returns the error of a Python that makes no virtual environments."""
+    return ToldError(
+        _("A part of Python is missing."),
+        _(
+            "{python} cannot make the folder of its own that the server needs. Install the missing part (on "
+            "Debian and Ubuntu: sudo apt install python3-venv), then try again."
+        ).format(python=python.path),
+        TRY_AGAIN,
     )
 
 
-def without_venv(python: Python) -> str:
-    """Returns what to do if a Python makes no virtual environments."""
-    return _(
-        "{python} cannot make the folder of its own that the server needs. Install what is missing (on Debian and "
-        "Ubuntu: sudo apt install python3-venv), then try again."
-    ).format(python=python.path)
-
-
-def why(log: str, python: Python) -> str:
-    """Returns why pip failed, as a sentence that says what to do."""
+def why(log: str, python: Python) -> ToldError:
+    """Returns why pip failed, from its log."""
     if "No space left on device" in log:
-        return _("The disk is full. Make room, then try again.")
+        return ToldError(_("The disk is full."), _("Make room, then try again."), TRY_AGAIN)
     if "No matching distribution found for torch" in log:
-        return _(
-            "There is no PyTorch yet for Python {version}. Install an earlier Python, such as 3.12, then try "
-            "again."
-        ).format(version=".".join(map(str, python.version)))
+        return ToldError(
+            _("There is no PyTorch for Python {version} yet.").format(version=_dotted(python)),
+            _("Install an earlier Python, such as 3.12, then try again."),
+            TRY_AGAIN,
+        )
     if re.search(
         "NewConnectionError|ConnectTimeout|ConnectionError|Temporary failure in name|ProxyError", log
     ):
-        return _(
-            "The packages could not be downloaded: there is no connection to the package index. Check the "
-            "network, then try again."
+        return ToldError(
+            _("The server could not be downloaded."),
+            _("There is no connection to the package index. Check the network, then try again."),
+            TRY_AGAIN,
         )
     said = next((line for line in reversed(log.splitlines()) if line.startswith("ERROR: ")), "")
     said = said.removeprefix("ERROR: ") or log.rstrip().rpartition("\n")[2]
-    return _("The packages could not be installed: {reason}").format(reason=said)
+    return ToldError(
+        _("The server could not be installed."),
+        _("{said} The log says more; then try again.").format(said=ended(said)),
+        TRY_AGAIN,
+    )
+
+
+def _dotted(python: Python) -> str:
+    return ".".join(map(str, python.version))

@@ -28,6 +28,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from impasto.files import write_whole
+from impasto.hosts import told
+from impasto.hosts.told import TRY_AGAIN, ToldError
 from impasto.hosts.translate import _
 from impasto.process_notes import ProcessNotes, told_apart
 
@@ -138,7 +140,7 @@ def started(
         arguments: more arguments of `impasto-server serve`.
 
     Raises:
-        OSError: it cannot be started; the message is a sentence for people.
+        ToldError, OSError: it cannot be started.
     """
     deadline = time.monotonic() + PATIENCE
     folder.make()
@@ -152,7 +154,7 @@ def started(
                 return server
         # Another host is starting it.
         if time.monotonic() > deadline:
-            raise OSError(_late(folder))
+            raise _late(folder)
         time.sleep(0.1)
 
 
@@ -183,9 +185,9 @@ def _launched(
 def _wait(folder: Folder, server: Running, deadline: float) -> None:
     while not _listens(server.socket):
         if not server.is_alive:
-            raise OSError(_ended(folder))
+            raise has_ended(folder)
         if time.monotonic() > deadline:
-            raise OSError(_late(folder))
+            raise _late(folder)
         time.sleep(0.05)
 
 
@@ -204,8 +206,12 @@ def _socket(folder: Folder) -> str:
     short.mkdir(mode=0o700, exist_ok=True)
     found = os.lstat(short)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise OSError(
-            _("The folder {folder} belongs to somebody else. Remove it, then try again.").format(folder=short)
+        raise ToldError(
+            _("The server on this computer cannot be started."),
+            _("The folder {folder} belongs to somebody else. Remove it, then try again.").format(
+                folder=short
+            ),
+            TRY_AGAIN,
         )
     return str(short / "socket")
 
@@ -224,17 +230,26 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _ended(folder: Folder) -> str:
+def has_ended(folder: Folder) -> ToldError:
+    """Returns the error of a server that has ended, with the last line of its log."""
     said = last_line(folder.server_log).removeprefix("impasto-server: ")
-    if said:
-        return _("The server on this computer has ended: {reason}").format(reason=said)
-    return _("The server on this computer has ended without a word.")
+    return ToldError(
+        _("The server on this computer has ended."),
+        told.joined(
+            told.ended(said) if said else "", _("Its log says more. Try again, or install it again.")
+        ),
+        TRY_AGAIN,
+    )
 
 
-def _late(folder: Folder) -> str:
-    return _(
-        "The server on this computer has not started within {seconds} seconds. Its log says more: {log}"
-    ).format(seconds=round(PATIENCE), log=folder.server_log)
+def _late(folder: Folder) -> ToldError:
+    return ToldError(
+        _("The server on this computer does not start."),
+        _("It has taken more than {seconds} seconds. Its log says more. Try again.").format(
+            seconds=round(PATIENCE)
+        ),
+        TRY_AGAIN,
+    )
 
 
 def last_line(path: Path) -> str:

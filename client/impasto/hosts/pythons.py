@@ -1,4 +1,4 @@
-"""The Pythons of this computer, of which the host's own is none: it belongs to the host, or is the host itself."""
+"""The Pythons of this computer. The host's own is none of them: `sys.executable` may be the host itself."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ print(json.dumps({
 }))
 """
 
-# What hosts set for themselves, and what must not reach another program. What pip needs (PIP_*) is none of it.
+# What hosts set for themselves, and what must not reach another program. PIP_*, which pip needs, stays.
 _HOSTS = (
     "PYTHON",
     "QT_",
@@ -82,9 +82,14 @@ class Python:
     pip: bool
 
     @property
+    def is_new_enough(self) -> bool:
+        """Whether the server runs with a Python of this kind."""
+        return self.version >= OLDEST and self.wide
+
+    @property
     def can_install(self) -> bool:
         """Whether the server can be installed with it."""
-        return self.version >= OLDEST and self.wide and (self.ensurepip or self.pip)
+        return self.is_new_enough and (self.ensurepip or self.pip)
 
 
 @dataclasses.dataclass(frozen=True)
