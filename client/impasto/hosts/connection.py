@@ -227,7 +227,7 @@ class Connection:
         """Handles an error of a call that the server refused to this caller. Ignores earlier connections."""
         if client is not None and client is self.client:
             self._let_go()
-            self._set("refused", words.tell(error, self.address))
+            self._set("refused", words.tell(error, self.key))
 
     def _try(self) -> None:
         server, attempt = self.server, self._attempt
@@ -259,7 +259,7 @@ class Connection:
 
     def _failed(self, error: Exception) -> None:
         self._let_go()
-        told = words.tell(error, self.address)
+        told = words.tell(error, self.key)
         if not isinstance(error, words.RETRIABLE):
             self._set("refused", told)
             return
@@ -302,7 +302,7 @@ class Connection:
             self._errands.start(client.close)
 
     def _connecting(self) -> words.Told:
-        return words.Told(_("Connecting to {server} …").format(server=words.cut(words.place(self.address))))
+        return words.Told(_("Connecting to {server} …").format(server=words.cut(words.place(self.key))))
 
     def _set(self, state: str, told: words.Told) -> None:
         self.state, self._told = state, told
@@ -310,7 +310,7 @@ class Connection:
 
 
 def _connected(server: Server, info: ServerInfo) -> words.Told:
-    place = words.cut(words.place(server.address))
+    place = words.cut(words.place(server.key))
     connected = _("Connected to {server}.").format(server=place)
     if info.tenant:
         connected = _("Connected to {server} as {name}.").format(server=place, name=words.cut(info.tenant))
