@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 import gi
@@ -11,7 +12,16 @@ gi.require_version("Gtk", "3.0")
 gi.require_version("GimpUi", "3.0")
 from gi.repository import Gimp, GimpUi, GLib, Gtk  # noqa: E402
 
-from impasto.hosts import Controller, Order, Painted, Preset, StyleShare, plan, words  # noqa: E402
+from impasto.hosts import (  # noqa: E402
+    Controller,
+    Order,
+    Painted,
+    Preset,
+    StyleShare,
+    ThisComputer,
+    plan,
+    words,
+)
 from impasto.hosts.translate import _  # noqa: E402
 from impasto.recipe import RawPixels  # noqa: E402
 from impasto_gimp import images, kept, made, widgets  # noqa: E402
@@ -21,12 +31,14 @@ from impasto_gimp.history_box import HistoryBox  # noqa: E402
 from impasto_gimp.host import GimpHost  # noqa: E402
 from impasto_gimp.placing import Placed  # noqa: E402
 from impasto_gimp.presets_box import PresetsBox  # noqa: E402
-from impasto_gimp.run_box import PREVIEW_BOX, RunBox  # noqa: E402
+from impasto_gimp.run_box import RunBox  # noqa: E402
 from impasto_gimp.server_box import HERE, ServerBox  # noqa: E402
 from impasto_gimp.settings_box import SettingsBox  # noqa: E402
 from impasto_gimp.single import OnlyOne, OpenElsewhere  # noqa: E402
 from impasto_gimp.styles_box import StylesBox  # noqa: E402
 
+PREVIEW = 640
+"""Longer side of the picture that is shown before it is painted, in pixels, at most."""
 LOOK = 0.5
 """Seconds between looks at whether another call of the menu has asked for the dialog."""
 
@@ -65,7 +77,9 @@ class Dialog:
         self._loop = GLib.MainLoop()
         self._storage = kept.storage()
         self._host = GimpHost(self._placed)
-        self._controller = Controller(self._host, self._storage)
+        # GIMP is the parent of each of its plug-ins: the server on this computer ends with GIMP.
+        computer = ThisComputer(self._host, process=os.getppid())
+        self._controller = Controller(self._host, self._storage, this_computer=computer)
         self._saving = False
         last = kept.load(self._storage)
         self._build(image)
@@ -132,11 +146,11 @@ class Dialog:
         advanced = Gtk.Expander(label=keys.mark(_("Advanced"), "d"), use_underline=True)
         widgets.named(advanced, _("Advanced"), _("Settings that are seldom needed, and areas"))
         advanced.add(widgets.rows(self._settings.advanced, self._areas.widget))
-        middle = widgets.rows(
-            self._presets.widget, self._content.widget, self._settings.usual, advanced, self._hint, spacing=8
+        settings = widgets.rows(
+            self._presets.widget, self._content.widget, self._settings.usual, advanced, spacing=8
         )
-        scrolled = Gtk.ScrolledWindow(hscrollbar_policy=Gtk.PolicyType.NEVER, min_content_height=420)
-        scrolled.add(middle)
+        scrolled = Gtk.ScrolledWindow(hscrollbar_policy=Gtk.PolicyType.NEVER, min_content_height=330)
+        scrolled.add(settings)
         scrolled.set_propagate_natural_width(True)
         self._history = HistoryBox(
             keys,
@@ -154,13 +168,16 @@ class Dialog:
             self._pages.append_page(box.widget, marked)
         columns = Gtk.Box(spacing=12)
         columns.pack_start(self._styles.widget, True, True, 0)
-        columns.pack_start(scrolled, False, False, 0)
+        middle = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
+        middle.pack_start(scrolled, True, True, 0)
+        middle.pack_start(self._hint, False, False, 0)
+        columns.pack_start(middle, False, False, 0)
         columns.pack_start(self._pages, True, True, 0)
         whole = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=8, border_width=10)
         whole.pack_start(self._server.widget, False, False, 0)
         whole.pack_start(columns, True, True, 0)
         self._window.get_content_area().pack_start(whole, True, True, 0)
-        self._window.set_default_size(PREVIEW_BOX + 740, -1)
+        self._window.set_default_size(1160, 700)
 
     # What changes.
 
@@ -241,7 +258,7 @@ class Dialog:
         part = self._show_hint()
         if part is None or self._controller.is_painting or part.kind == "texture":
             return
-        scale = PREVIEW_BOX / max(part.width, part.height)
+        scale = PREVIEW / max(part.width, part.height)
         side = [max(1, round(scale * length)) for length in (part.width, part.height)]
         try:
             self._run.show_picture(part.read(*side).pixbuf)

@@ -55,7 +55,7 @@ class HistoryBox:
         self._icons.connect("selection-changed", lambda *_: self._picked())
         self._icons.connect("item-activated", lambda *_: self._look())
         widgets.named(self._icons, _("History"), "")
-        frame = Gtk.ScrolledWindow(hexpand=True, vexpand=True, min_content_height=300)
+        frame = Gtk.ScrolledWindow(hexpand=True, vexpand=True, min_content_height=150)
         frame.set_shadow_type(Gtk.ShadowType.IN)
         frame.add(self._icons)
         self._only = Gtk.CheckButton(

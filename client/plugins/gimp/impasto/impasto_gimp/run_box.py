@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from gi.repository import GdkPixbuf, Gtk
+from gi.repository import GdkPixbuf, GLib, Gtk
 
 from impasto.hosts import Controller, Run
 from impasto.hosts.translate import _
-from impasto_gimp import pictures, widgets
+from impasto_gimp import widgets
 
-PREVIEW_BOX = 400
-"""Side of the square in which the picture is shown, in pixels."""
+LEAST = 220
+"""Least height of the picture, in pixels. It is as large as the dialog has room for."""
 
 
 class RunBox:
@@ -26,8 +26,13 @@ class RunBox:
         self._shown: Any = None
         self._queued_now: list[tuple[str, bool]] = []
         self._lines: dict[str, Gtk.Label] = {}
+        self._original: GdkPixbuf.Pixbuf | None = None
+        self._drawn = (0, 0)
         self._picture = Gtk.Image()
-        self._picture.set_size_request(PREVIEW_BOX, PREVIEW_BOX - 40)
+        self._frame = Gtk.ScrolledWindow(min_content_height=LEAST, min_content_width=380)
+        self._frame.set_policy(Gtk.PolicyType.EXTERNAL, Gtk.PolicyType.EXTERNAL)
+        self._frame.add(self._picture)
+        self._frame.connect("size-allocate", lambda *_: GLib.idle_add(self._draw))
         self._picture.get_accessible().set_name(_("Preview"))
         self._bar = Gtk.ProgressBar()
         self._bar.get_accessible().set_name(_("Progress"))
@@ -53,7 +58,7 @@ class RunBox:
         self._found = widgets.rows(spacing=4)
         self.widget = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
         self.widget.pack_start(self._found, False, False, 0)
-        self.widget.pack_start(self._picture, True, True, 0)
+        self.widget.pack_start(self._frame, True, True, 0)
         for widget in (self._bar, self._says, self._actions, self._queue):
             self.widget.pack_start(widget, False, False, 0)
 
@@ -69,16 +74,27 @@ class RunBox:
 
     def show_picture(self, picture: GdkPixbuf.Pixbuf | None) -> None:
         """Shows a picture as large as possible, with a chequered background where it is transparent."""
+        self._original, self._drawn = picture, (0, 0)
         if picture is None:
             self._picture.clear()
-            return
-        large = pictures.within(picture, PREVIEW_BOX - 40, enlarge=True)
-        width, height = large.get_width(), large.get_height()
+        self._draw()
+
+    def _draw(self) -> bool:
+        """Draws the picture, where it or the room for it has changed."""
+        room = self._frame.get_allocated_width() - 4, self._frame.get_allocated_height() - 4
+        picture = self._original
+        if picture is None or room == self._drawn or min(room) < 2:
+            return bool(GLib.SOURCE_REMOVE)
+        self._drawn = room
+        scale = min(room[0] / picture.get_width(), room[1] / picture.get_height())
+        width, height = (max(1, round(scale * side)) for side in (picture.get_width(), picture.get_height()))
+        large = picture.scale_simple(width, height, GdkPixbuf.InterpType.BILINEAR)
         self._picture.set_from_pixbuf(
             large.composite_color_simple(
                 width, height, GdkPixbuf.InterpType.BILINEAR, 255, 16, 0x999999, 0x666666
             )
         )
+        return bool(GLib.SOURCE_REMOVE)
 
     def cancel(self) -> None:
         """Cancels the painting that is shown."""

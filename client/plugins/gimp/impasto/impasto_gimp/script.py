@@ -14,7 +14,7 @@ from gi.repository import Gimp, GLib
 
 from impasto.address import is_local, parse
 from impasto.errors import NotFound, Unavailable, Unreachable
-from impasto.hosts import Choices, Controller, Server, Timing, open_client, plan, words
+from impasto.hosts import Choices, Controller, Server, ThisComputer, Timing, open_client, plan, words
 from impasto.hosts.translate import _
 from impasto.job import Progress
 from impasto.recipe import RawPixels, StyleName
@@ -164,10 +164,12 @@ def repeat(part: Part) -> Gimp.Layer:
         raise ValueError(
             _("Nothing to repeat yet. Choose a style in Filters → Artistic → Paint in a Style… first.")
         )
+    host = GimpHost(lambda placed: None)
     controller = Controller(
-        GimpHost(lambda placed: None),
+        host,
         storage,
         timing=Timing(patience=PATIENCE),
+        this_computer=ThisComputer(host, process=os.getppid()),
     )
     try:
         client = _connected(controller)
@@ -190,6 +192,9 @@ def _connected(controller: Controller) -> Any:
     controller.start()
     context = GLib.MainContext.default()
     while connection.client is None:
+        computer = controller.this_computer
+        if controller.is_here and computer is not None and computer.state in ("absent", "failed"):
+            raise ValueError(computer.sentence)
         if connection.state == "refused" or (waited and connection.state != "connecting"):
             raise ValueError(connection.sentence)
         context.iteration(True)

@@ -114,9 +114,22 @@ class ServerBox:
 
     def refresh(self) -> None:
         """Shows the state of the connection; opens the settings where the artist has to do something."""
-        connection = self._controller.connection
-        self._set_light(connection.state, connection.sentence)
-        self._again.set_visible(connection.state == "reconnecting")
+        connection, computer = self._controller.connection, self._controller.this_computer
+        if self._controller.is_here and computer is not None and connection.state != "connected":
+            waits = computer.state in ("unknown", "installing", "starting", "running")
+            self._set_light("connecting" if waits else "refused", computer.sentence)
+            if not waits:
+                self.open()
+        elif self._controller.server is None and connection.state != "connected":
+            self._set_light(
+                "disconnected",
+                _("No server is chosen yet. Enter the address of one, or let this computer paint.")
+                if computer is not None
+                else _("No server is chosen yet. Enter the address of one."),
+            )
+        else:
+            self._set_light(connection.state, connection.sentence)
+        self._again.set_visible(connection.state == "reconnecting" and self._controller.server is not None)
         if connection.state == "connected":
             self._answered = True
         elif connection.state == "refused" or (connection.state == "reconnecting" and not self._answered):
@@ -125,7 +138,7 @@ class ServerBox:
 
     def computer_changed(self) -> None:
         """Shows the state of the server on this computer."""
-        self._here.refresh()
+        self.refresh()
 
     def _show_server(self) -> None:
         server = self._controller.server or Server("")
@@ -201,11 +214,11 @@ class ComputerBox:
         self._says = widgets.text(2, 90)
         self._bar = Gtk.ProgressBar()
         self._bar.get_accessible().set_name(_("Progress of the installation"))
-        self._install = self._button(
+        self._install = widgets.button(
             keys,
             _("Install on This Computer"),
             _("Install the server that paints on this computer"),
-            "install",
+            lambda: self._controller.paint_here(install=True),
         )
         self._paint = widgets.button(
             keys,
@@ -248,7 +261,7 @@ class ComputerBox:
             self._bar.pulse()
         else:
             self._bar.set_fraction(computer.fraction)
-        chosen = self._controller.server is not None and self._controller.server.this_computer
+        chosen = self._controller.is_here
         self._install.set_visible(
             state in ("absent", "failed") and computer.can_install and bool(computer.offer)
         )
