@@ -70,10 +70,10 @@ class Gimp:
         told = self.folder / "told.json"
         told.unlink(missing_ok=True)
         (self.folder / "given.json").write_text(json.dumps(given))
-        for name in (program, "exchange.py", "screen"):
-            shutil.copy(PROGRAMS / name, self.folder / name)
+        for file in (*PROGRAMS.glob("*.py"), PROGRAMS / "screen"):
+            shutil.copy(file, self.folder / file.name)
         # GIMP's exit status says nothing about the program; `exchange.TOLD` does.
-        done = self.done = subprocess.run(
+        done = subprocess.run(
             [CHROOT, "run", "env", "HOME=/share/home", *command, _WRAPPED.format(program=program)],
             env={**CALLERS, "GIMP_SHARE": str(self.folder)},
             capture_output=True,

@@ -114,6 +114,8 @@ class Dialog:
         self._window.set_role("impasto")
         keys = widgets.Mnemonics()
         paint, close = keys.mark(_("Paint"), "p"), keys.mark(_("Close"), "o")
+        server, fold = keys.mark(_("Server settings"), "g"), keys.mark(_("Advanced"), "d")
+        tabs = [keys.mark(_("Painting"), "n"), keys.mark(_("History"), "h")]
         self._window.add_buttons(close, Gtk.ResponseType.CLOSE, paint, Gtk.ResponseType.OK)
         self._window.set_default_response(Gtk.ResponseType.OK)
         self._paint_button = self._window.get_widget_for_response(Gtk.ResponseType.OK)
@@ -122,15 +124,16 @@ class Dialog:
         self._window.connect("close", self._escaped)
         self._window.connect("focus-in-event", lambda *_: self._returned())
 
-        self._run = RunBox(keys, self._controller)
-        self._server = ServerBox(keys, self._controller, self._host.later)
+        def say(sentence: str) -> None:
+            self._run.say(sentence)
+
         self._content = ContentBox(keys, image, self._content_changed)
         self._styles = StylesBox(
             keys,
             self._controller.library,
             image=lambda: self._content.image,
             changed=self._styles_changed,
-            say=self._run.say,
+            say=say,
             activated=lambda: self._window.response(Gtk.ResponseType.OK),
         )
         self._settings = SettingsBox(keys, self._settings_changed)
@@ -139,11 +142,11 @@ class Dialog:
             self._controller.presets,
             chosen=lambda: (self._styles.chosen, self._settings.choices()),
             take_up=self._take_up,
-            say=self._run.say,
+            say=say,
         )
-        self._areas = AreasBox(keys, lambda: self._content.image)
+        self._areas = AreasBox(widgets.NoKeys(), lambda: self._content.image)
         self._hint = widgets.text(3, 40)
-        advanced = Gtk.Expander(label=keys.mark(_("Advanced"), "d"), use_underline=True)
+        advanced = Gtk.Expander(label=fold, use_underline=True)
         widgets.named(advanced, _("Advanced"), _("Settings that are seldom needed, and areas"))
         advanced.add(widgets.rows(self._settings.advanced, self._areas.widget))
         settings = widgets.rows(
@@ -152,20 +155,24 @@ class Dialog:
         scrolled = Gtk.ScrolledWindow(hscrollbar_policy=Gtk.PolicyType.NEVER, min_content_height=330)
         scrolled.add(settings)
         scrolled.set_propagate_natural_width(True)
+        # What is not in sight at the same time may have the same keys.
+        self._run = RunBox(keys.branch(), self._controller)
+        self._server = ServerBox(keys.branch(), server, self._controller, self._host.later)
         self._history = HistoryBox(
-            keys,
+            keys.branch(),
             self._controller,
             document=self._document,
             take_up=self._take_up,
             place=self._place_again,
-            show=self._run.show_picture,
-            say=self._run.say,
+            show=self._show_in_painting,
+            say=say,
         )
         self._pages = Gtk.Notebook()
-        for box, label in ((self._run, _("Painting")), (self._history, _("History"))):
+        for box, label in zip((self._run, self._history), tabs, strict=True):
             box.widget.set_border_width(8)
-            marked = Gtk.Label(label=keys.mark(label, "h"), use_underline=True)
-            self._pages.append_page(box.widget, marked)
+            tab = Gtk.Label(label=label, use_underline=True)
+            self._pages.append_page(box.widget, tab)
+            tab.connect("mnemonic-activate", self._turned, box.widget)
         columns = Gtk.Box(spacing=12)
         columns.pack_start(self._styles.widget, True, True, 0)
         middle = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
@@ -178,6 +185,15 @@ class Dialog:
         whole.pack_start(columns, True, True, 0)
         self._window.get_content_area().pack_start(whole, True, True, 0)
         self._window.set_default_size(1160, 700)
+
+    def _turned(self, _tab: Gtk.Label, _again: bool, page: Gtk.Widget) -> bool:
+        self._pages.set_current_page(self._pages.page_num(page))
+        page.child_focus(Gtk.DirectionType.TAB_FORWARD)
+        return True
+
+    def _show_in_painting(self, picture: Any) -> None:
+        self._pages.set_current_page(0)
+        self._run.show_picture(picture)
 
     # What changes.
 

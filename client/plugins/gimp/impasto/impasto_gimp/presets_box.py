@@ -41,7 +41,7 @@ class PresetsBox:
         widgets.named(self._combo, _("Preset"), _("Take up the styles and settings of a preset"))
         self._combo.connect("changed", self._picked)
         self._menu = Gtk.Menu()
-        more = Gtk.MenuButton(label=keys.mark(_("Presets")), use_underline=True, popup=self._menu)
+        more = Gtk.MenuButton(label=_("Presets"), use_underline=True, popup=self._menu)
         widgets.named(more, _("Presets"), _("Save, rename, remove, export and load presets"))
         self._items = [
             self._item(_("_Save as a Preset…"), self._save),

@@ -10,6 +10,8 @@ from impasto.hosts import Controller, Run
 from impasto.hosts.translate import _
 from impasto_gimp import widgets
 
+MOST_FOUND = 3
+"""Paintings of earlier that are offered at once."""
 LEAST = 220
 """Least height of the picture, in pixels. It is as large as the dialog has room for."""
 
@@ -44,6 +46,9 @@ class RunBox:
             _("Pause the painting. The server keeps it and is free for others."),
             self._paused,
         )
+        # One button with two labels, and one key for both.
+        self._pause_label = self._pause.get_label()
+        self._resume_label = widgets.Mnemonics.like(_("Resume"), self._pause_label)
         self._cancel = widgets.button(
             keys, _("Cancel"), _("Cancel the painting. The image stays as it is."), self.cancel, "c"
         )
@@ -54,6 +59,8 @@ class RunBox:
             _("Changes of the strength, the effort and the colours also apply to the painting in progress"),
         )
         self._actions = widgets.row(self._pause, self._cancel, self._steer)
+        self._put_label = keys.mark(_("Put It in the Image"))
+        self._watch_label = widgets.Mnemonics.like(_("Watch It"), self._put_label)
         self._queue = widgets.rows(spacing=2)
         self._found = widgets.rows(spacing=4)
         self.widget = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
@@ -115,7 +122,7 @@ class RunBox:
         fraction = run.fraction if run is not None and active else 0.0
         self._bar.set_fraction(fraction or 0.0)
         paused = run is not None and run.state == "paused"
-        self._pause.set_label(_("Resume") if paused else _("Pause"))
+        self._pause.set_label(self._resume_label if paused else self._pause_label)
         self._pause.set_sensitive(run is not None and (run.can_resume if paused else run.can_pause))
         self._cancel.set_sensitive(active)
         self._steer.set_sensitive(active)
@@ -125,11 +132,14 @@ class RunBox:
         """Shows the paintings of earlier that are not placed yet."""
         for child in self._found.get_children():
             self._found.remove(child)
-        for found in self._controller.found[:3]:
+        for number, found in enumerate(self._controller.found[:MOST_FOUND]):
             label = widgets.text(1, 30)
             label.set_text(found.sentence)
-            place = Gtk.Button(label=_("Put It in the Image") if found.ready else _("Watch It"))
-            widgets.named(place, place.get_label(), _("Go on with this painting of earlier"))
+            name = _("Put It in the Image") if found.ready else _("Watch It")
+            marked = self._put_label if found.ready else self._watch_label
+            # Only the first has a key.
+            place = Gtk.Button(label=name if number else marked, use_underline=not number)
+            widgets.named(place, name, _("Go on with this painting of earlier"))
             place.connect("clicked", lambda _button, found=found: self._controller.take_up(found))
             dismiss = Gtk.Button.new_from_icon_name("window-close", Gtk.IconSize.BUTTON)
             widgets.named(dismiss, _("Dismiss"), _("Forget this painting of earlier"))

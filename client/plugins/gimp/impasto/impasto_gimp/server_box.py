@@ -30,6 +30,7 @@ class ServerBox:
     """The light, the sentence about the connection, and the settings of the server.
 
     Args:
+        label: the label of the settings, with its key.
         controller: what connects.
         later: makes a call after some seconds.
     """
@@ -37,6 +38,7 @@ class ServerBox:
     def __init__(
         self,
         keys: widgets.Mnemonics,
+        label: str,
         controller: Controller,
         later: Callable[[float, Callable[[], None]], None],
     ) -> None:
@@ -52,7 +54,7 @@ class ServerBox:
         self._token = Gtk.Entry(visibility=False, hexpand=True, width_chars=20)
         self._token.set_input_purpose(Gtk.InputPurpose.PASSWORD)
         self._token_file = Gtk.FileChooserButton(title=_("Choose the file with the token"))
-        self._tls = Gtk.CheckButton(label=keys.mark(_("Encrypted (TLS)"), "e"), use_underline=True)
+        self._tls = Gtk.CheckButton(label=_("Encrypted (TLS)"), use_underline=True)
         self._ca = Gtk.FileChooserButton(title=_("Choose the file with the certificates"))
         self._no_ca = Gtk.Button.new_from_icon_name("edit-clear", Gtk.IconSize.BUTTON)
         widgets.named(
@@ -76,8 +78,8 @@ class ServerBox:
         for number, (widget, name, tip, wanted) in enumerate(named):
             widgets.named(widget, name, tip)
             across, down = 3 * (number % 2), number // 2
-            label = widgets.label_for(keys, name, widget, wanted)
-            grid.attach(label, across, down, 1, 1)
+            caption = widgets.label_for(keys if wanted else widgets.NoKeys(), name, widget, wanted)
+            grid.attach(caption, across, down, 1, 1)
             grid.attach(widget, across + 1, down, 1, 1)
         grid.attach(self._no_ca, 5, 1, 1, 1)
         widgets.named(
@@ -86,12 +88,12 @@ class ServerBox:
             _("Whether to encrypt the connection; the server must support it"),
         )
         grid.attach(self._tls, 6, 0, 1, 1)
-        self._here = ComputerBox(keys, controller)
-        self._settings = Gtk.Expander(label=keys.mark(_("Server settings"), "g"), use_underline=True)
+        self._here = ComputerBox(widgets.NoKeys(), controller)
+        self._settings = Gtk.Expander(label=label, use_underline=True)
         widgets.named(self._settings, _("Server settings"), _("The server that paints, and how to reach it"))
         self._settings.add(widgets.rows(grid, self._here.widget))
         self._again = widgets.button(
-            keys, _("Try Again"), _("Try to connect at once"), controller.connection.try_now
+            widgets.NoKeys(), _("Try Again"), _("Try to connect at once"), controller.connection.try_now
         )
         self._again.set_no_show_all(True)
         top = widgets.row(self._light, self._again)

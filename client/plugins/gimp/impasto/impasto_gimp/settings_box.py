@@ -41,7 +41,8 @@ class SettingsBox:
             widget, focus = self._widget(setting)
             widgets.named(focus, setting.label, setting.tip)
             line = len(grid.get_children()) // 2
-            grid.attach(widgets.label_for(keys, setting.label, focus), 0, line, 1, 1)
+            marks = widgets.NoKeys() if setting.advanced else keys
+            grid.attach(widgets.label_for(marks, setting.label, focus), 0, line, 1, 1)
             grid.attach(widget, 1, line, 1, 1)
 
     def choices(self) -> Choices:

@@ -74,7 +74,10 @@ class StylesBox:
         self._add.set_popup(self._menu)
         self._add.connect("toggled", lambda toggle: toggle.get_active() and self._fill_menu())
         self._remove = widgets.button(
-            keys, _("Remove"), _("Remove the chosen styles of your own from the list"), self._remove_own
+            widgets.NoKeys(),
+            _("Remove"),
+            _("Remove the chosen styles of your own from the list"),
+            self._remove_own,
         )
         self._shares = Gtk.Grid(row_spacing=4, column_spacing=8)
         self.widget = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)

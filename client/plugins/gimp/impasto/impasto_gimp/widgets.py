@@ -19,6 +19,22 @@ class Mnemonics:
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
+    def branch(self) -> Mnemonics:
+        """Returns keys for what is not always in sight: they differ from those that are taken up to now."""
+        branch = Mnemonics()
+        branch._taken = set(self._taken)
+        return branch
+
+    @staticmethod
+    def like(label: str, marked: str) -> str:
+        """Returns a label with the same letter as a marked one, for a button that changes its label."""
+        at = marked.replace("__", "").find("_")
+        letter = marked.replace("__", "")[at + 1 : at + 2].lower() if at >= 0 else ""
+        there = label.lower().find(letter) if letter else -1
+        if there >= 0:
+            return f"{label[:there]}_{label[there:]}"
+        return f"{label} (_{letter.upper()})" if letter else label
+
     def mark(self, label: str, wanted: str = "") -> str:
         """Returns a label with the mark of its letter.
 
@@ -38,6 +54,14 @@ class Mnemonics:
         if free and not any(letter.isascii() and letter.isalpha() for letter in label):
             self._taken.add(free[0])
             return f"{_plain(label)} (_{free[0].upper()})"
+        return _plain(label)
+
+
+class NoKeys(Mnemonics):
+    """Gives no letters: for what is seldom needed, and is reached with Tab."""
+
+    def mark(self, label: str, wanted: str = "") -> str:
+        """Returns the label."""
         return _plain(label)
 
 
