@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from impasto.client import Client
     from impasto.job import ServerInfo
 
+THIS_COMPUTER = words.HERE
+"""The key of the server that the plugin starts itself. Its address can be another one each time."""
 STATES = ("disconnected", "connecting", "connected", "refused", "reconnecting")
 
 
@@ -31,6 +33,7 @@ class Server:
         tls: whether to encrypt the connection.
         ca: file with the certificates (PEM) that sign the server's; empty for those that the system trusts.
         allow_plaintext_token: whether to send the token over a network without TLS.
+        this_computer: whether it is the server that the plugin starts itself; its address is found then.
     """
 
     address: str
@@ -38,6 +41,12 @@ class Server:
     tls: bool = False
     ca: str = ""
     allow_plaintext_token: bool = False
+    this_computer: bool = False
+
+    @property
+    def key(self) -> str:
+        """What its jobs are remembered under."""
+        return THIS_COMPUTER if self.this_computer else self.address
 
     def check(self) -> None:
         """Checks the address and the token, without the network.
@@ -78,6 +87,11 @@ class Server:
                 ),
                 SERVER_SETTINGS,
             )
+
+
+def title_of_server(key: str) -> str:
+    """Return a server's key for people."""
+    return words.place(key)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +192,11 @@ class Connection:
         """The server's address; empty if there is none."""
         return self.server.address if self.server else ""
 
+    @property
+    def key(self) -> str:
+        """What the server's jobs are remembered under; empty if there is no server."""
+        return self.server.key if self.server else ""
+
     def connect(self, server: Server) -> None:
         """Connects to a server and stays connected. Disconnects from another one."""
         self._let_go()
@@ -208,7 +227,7 @@ class Connection:
         """Handles an error of a call that the server refused to this caller. Ignores earlier connections."""
         if client is not None and client is self.client:
             self._let_go()
-            self._set("refused", words.tell(error, self.address))
+            self._set("refused", words.tell(error, self.key))
 
     def _try(self) -> None:
         server, attempt = self.server, self._attempt
@@ -240,7 +259,7 @@ class Connection:
 
     def _failed(self, error: Exception) -> None:
         self._let_go()
-        told = words.tell(error, self.address)
+        told = words.tell(error, self.key)
         if not isinstance(error, words.RETRIABLE):
             self._set("refused", told)
             return
@@ -283,7 +302,7 @@ class Connection:
             self._errands.start(client.close)
 
     def _connecting(self) -> words.Told:
-        return words.Told(_("Connecting to {server} …").format(server=words.cut(words.place(self.address))))
+        return words.Told(_("Connecting to {server} …").format(server=words.cut(words.place(self.key))))
 
     def _set(self, state: str, told: words.Told) -> None:
         self.state, self._told = state, told
@@ -291,7 +310,7 @@ class Connection:
 
 
 def _connected(server: Server, info: ServerInfo) -> words.Told:
-    place = words.cut(words.place(server.address))
+    place = words.cut(words.place(server.key))
     connected = _("Connected to {server}.").format(server=place)
     if info.tenant:
         connected = _("Connected to {server} as {name}.").format(server=place, name=words.cut(info.tenant))
