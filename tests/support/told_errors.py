@@ -196,7 +196,7 @@ TOLD: list[tuple[Exception, str, str, str]] = [
     (OSError(errno.EINVAL, "is a device or a socket", "/a/b"), "", "b cannot be used.", ""),
     (OSError("odd"), "", "Odd.", ""),
     (OSError(), "", "OSError.", ""),
-    (ssl.SSLError("odd"), "", "('odd',).", ""),
+    (ssl.SSLError("odd"), "", "Odd.", ""),
     (ValueError("The layer is empty."), "", "The layer is empty.", ""),
     (words.ToldError("A.", "B.", AGAIN), "", "A.", AGAIN),
 ]
