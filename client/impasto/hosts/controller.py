@@ -6,12 +6,13 @@ import dataclasses
 import random
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from impasto.errors import NotFound
 from impasto.hosts import words
 from impasto.hosts.choices import Choices
 from impasto.hosts.connection import (
+    THIS_COMPUTER,
     ClientFactory,
     Connection,
     Server,
@@ -35,6 +36,7 @@ from impasto.recipe import Previews
 
 if TYPE_CHECKING:
     from impasto.hosts.shares import StyleShare
+    from impasto.hosts.this_computer import ThisComputer
 
 TITLE_LENGTH = 200
 MOST_AT_ONCE = 10
@@ -81,6 +83,7 @@ class Controller:
             per channel gets "rgba16" or "png16".
         previews: which previews to send.
         open_client: makes a client of a server.
+        this_computer: the server that the plugin starts itself; None if the host has none.
 
     Attributes:
         connection: the connection to the server.
@@ -93,7 +96,7 @@ class Controller:
         found: earlier paintings that can be continued.
         history: the paintings that have arrived.
         presets: settings with a name.
-        this_computer: the server that the plugin starts itself; None if that is not possible.
+        this_computer: the server that the plugin starts itself; None if the host has none.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Controller:
         previews: Previews = PREVIEWS,
         open_client: ClientFactory = open_client,
         timing: Timing | None = None,
+        this_computer: ThisComputer | None = None,
     ) -> None:
         timing = timing or Timing()
         self._host = host
@@ -118,7 +122,9 @@ class Controller:
         )
         self.history = History(storage, lambda: self._tell("history"))
         self.presets = Presets(storage, self.library, lambda: self._tell("presets"))
-        self.this_computer: Any = None
+        self.this_computer = this_computer
+        if this_computer is not None:
+            this_computer.changed = self._computer_changed
         self.runs: tuple[Run, ...] = ()
         self.run: Run | None = None
         self.ended: tuple[Run, ...] = ()
@@ -169,21 +175,86 @@ class Controller:
         return Server(**known) if known.get("address") or known.get("this_computer") else None
 
     def start(self, server: Server | None = None) -> None:
-        """Connects to the server that was used last; if there is none, to `server`, without storing it."""
+        """Connects to the server that was used last; if there is none, to `server`, without storing it.
+
+        If the artist has chosen this computer, its server is started.
+        """
+        if self.is_here:
+            if self.this_computer is not None:
+                self.this_computer.start()
+            return
+        if self.this_computer is not None and self.server is None:
+            self.this_computer.look()
         server = self.server or server
         if server is not None:
             self.connection.connect(server)
 
     def connect(self, server: Server) -> None:
         """Connects to a server, and stores it for the next time."""
+        if self.this_computer is not None and not server.this_computer:
+            self.this_computer.leave()
         write_json(self._storage, "server.json", dataclasses.asdict(server))
         self.connection.connect(server)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the artist has chosen to paint on this computer."""
+        server = self.server
+        return server is not None and server.this_computer
+
+    def paint_here(self, *, install: bool = False) -> None:
+        """Paints on this computer from now on: starts its server, and connects as soon as it runs.
+
+        Args:
+            install: whether to install the server first.
+
+        Raises:
+            ValueError: the host has no server of its own.
+        """
+        computer = self.this_computer
+        if computer is None:
+            raise ValueError(_("This plugin cannot start a server on this computer."))
+        self._choose_here()
+        if computer.state == "running":
+            self._computer_changed()
+        elif install:
+            computer.install()
+        else:
+            computer.start()
+
+    def _choose_here(self) -> None:
+        if not self.is_here:
+            write_json(self._storage, "server.json", dataclasses.asdict(Server("", this_computer=True)))
+            if self.connection.server is not None:
+                self.connection.disconnect()
+
+    def _computer_changed(self) -> None:
+        computer = self.this_computer
+        assert computer is not None
+        if computer.state == "installing":
+            self._choose_here()
+        server = computer.server
+        if server is not None and self.is_here:
+            if self.connection.server != server or self.connection.state == "disconnected":
+                self.connection.connect(server)
+            else:
+                self.connection.try_now()
+        elif (
+            computer.state == "installed"
+            and self.connection.key == THIS_COMPUTER
+            and self.connection.state != "disconnected"
+        ):
+            # It was stopped.
+            self.connection.disconnect()
+        self._tell("computer")
 
     def close(self) -> None:
         """Closes everything, as the host does. What is being painted goes on and is found the next time."""
         for run in self.runs:
             run.leave()
         self._listeners.clear()
+        if self.this_computer is not None:
+            self.this_computer.close()
         self.connection.disconnect()
         self._errands.close()
 
@@ -239,6 +310,8 @@ class Controller:
                 message is a sentence for people.
         """
         if self.connection.server is None or self.connection.state in ("disconnected", "refused"):
+            if self.is_here and self.this_computer is not None and self.this_computer.state != "running":
+                raise ValueError(self.this_computer.sentence)
             raise ValueError(_("Not connected to a server. Open Server settings and enter its address."))
         if len(self.runs) >= MOST_AT_ONCE:
             raise ValueError(
