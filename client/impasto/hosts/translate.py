@@ -16,6 +16,7 @@ import locale
 import os
 import pkgutil
 import re
+import sys
 from collections.abc import Sequence
 
 DOMAIN = "impasto"
@@ -61,5 +62,10 @@ def _languages() -> list[str]:
         if value := os.environ.get(name):
             return value.split(":")
     # Windows and macOS name the language in their settings.
-    language = locale.getlocale()[0]
-    return [language] if language else []
+    if sys.platform == "win32":
+        import ctypes
+
+        found = locale.windows_locale.get(ctypes.windll.kernel32.GetUserDefaultUILanguage())
+    else:
+        found = locale.getlocale()[0]
+    return [found] if found else []
