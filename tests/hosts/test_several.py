@@ -15,6 +15,7 @@ from impasto.hosts import Area, Choices, Controller, Order, Server, StyleItem, S
 from impasto.hosts.connection import THIS_COMPUTER
 from impasto.hosts.controller import LARGEST_SEED, MOST_AT_ONCE
 from impasto.hosts.run import Run
+from impasto.hosts.told import MOST_SHORT, ToldError
 from impasto.recipe import RawPixels, Style, StyleName
 from support.fake_host import FakeHost, FakeService, FakeStorage
 
@@ -292,7 +293,7 @@ def test_an_empty_area_is_told_by_its_name(controller: Controller, host: FakeHos
     ("changes", "said"),
     [
         ({"styles": ()}, "Choose a style first"),
-        ({"styles": (StyleShare(STARRY, 0),)}, "The share of the style “The Starry Night” is 0"),
+        ({"styles": (StyleShare(STARRY, 0),)}, "The share of “The Starry Night” cannot be 0."),
         ({"styles": (StyleShare(STARRY),) * 9}, "at most 8"),
         ({"choices": Choices(strength=101)}, "Strength cannot be 101. Enter a whole number from 0 to 100."),
         ({"choices": Choices(stroke_size=5)}, "Stroke size cannot be 5"),
@@ -305,10 +306,10 @@ def test_an_empty_area_is_told_by_its_name(controller: Controller, host: FakeHos
         ({"choices": Choices(seed=True)}, "Seed cannot be True"),
         ({"choices": Choices(size=1.5)}, "Size cannot be 1.5"),  # type: ignore[arg-type]
         ({"choices": Choices(evaluations=60_000)}, "Enter at most 50000"),
-        ({"size": plan(9000, 9000, 5000)}, "Enter at most 4096 px"),
+        ({"size": plan(9000, 9000, 5000)}, "a size of at most 4096 px"),
         ({"bits": 32}, "Choose 8 or 16"),
         ({"areas": (Area(bytes, 1, "sky"),)}, "The area “sky” has no style"),
-        ({"areas": (Area(bytes, 0, "sky"),) * 16}, "Give at most 15"),
+        ({"areas": (Area(bytes, 0, "sky"),) * 16}, "fewer areas. Choose at most 15."),
         ({"areas": (Area(bytes, 0, "sky"),), "content": None}, "A texture has no areas"),
         ({"size": plan(40, 10, 64), "content": None}, "at least 16 pixels on each side"),
     ],
@@ -322,6 +323,8 @@ def test_an_order_that_cannot_be_painted_is_refused_at_once(
     with pytest.raises(ValueError, match=r"\.$") as caught:
         controller.stylize(order(**changes))
     assert said in str(caught.value)
+    assert isinstance(caught.value, ToldError)
+    assert len(caught.value.told.short) <= MOST_SHORT
     assert controller.runs == ()
     assert controller.recents == []
 
@@ -413,13 +416,13 @@ def test_fetching_says_what_to_do(controller: Controller, host: FakeHost, servic
     service.fail("download", Unreachable("gone"))
     assert "No server answers" in fetch()
     assert controller.connection.state == "reconnecting"
-    assert fetch() == "No connection to studio:50051, which keeps the picture. Try again later."
+    assert fetch() == "No connection to the server, which keeps the picture. Try again later."
     host.pass_time(1)
     host.until(lambda: controller.connection.state == "connected")
     service.jobs.clear()
     assert "no longer has this picture" in fetch()
     controller.connect(Server("other:1"))
-    assert "kept by the server studio:50051" in fetch()
+    assert "kept on another server: studio:50051" in fetch()
 
 
 def test_the_server_on_this_computer_has_one_key_whatever_its_address(

@@ -18,7 +18,6 @@ from impasto.hosts.connection import (
     Server,
     Timing,
     open_client,
-    title_of_server,
 )
 from impasto.hosts.errands import Errands
 from impasto.hosts.history import Entry, History
@@ -29,6 +28,7 @@ from impasto.hosts.presets import Presets
 from impasto.hosts.run import Run
 from impasto.hosts.storage import Storage, read_json, write_json
 from impasto.hosts.styles import StyleItem, StyleLibrary
+from impasto.hosts.told import ToldError
 from impasto.hosts.tools import Tools, cancel_job, format_of
 from impasto.hosts.translate import _
 from impasto.job import Job
@@ -306,30 +306,34 @@ class Controller:
         """Starts a painting. While others are in progress, it may wait on the server for a free device.
 
         Raises:
-            ValueError: the order cannot be painted, too many are in progress, or there is no server; the
-                message is a sentence for people.
+            ToldError: the order cannot be painted, too many are in progress, or there is no server.
         """
-        if self.connection.server is None or self.connection.state in ("disconnected", "refused"):
+        if self.connection.state == "refused":
+            told = self.connection.told
+            raise ToldError(told.short, told.details, told.remedy)
+        if self.connection.server is None or self.connection.state == "disconnected":
             if self.is_here and self.this_computer is not None and self.this_computer.state != "running":
-                raise ValueError(self.this_computer.sentence)
-            raise ValueError(_("Not connected to a server. Open Server settings and enter its address."))
+                raise ToldError(self.this_computer.sentence)
+            raise ToldError(
+                _("Not connected to a server."),
+                _("Choose where to paint: on this computer, or on a server."),
+                words.SERVER_SETTINGS,
+            )
         if len(self.runs) >= MOST_AT_ONCE:
-            raise ValueError(
-                _(
-                    "{number} paintings are in progress already. Wait until one is finished, or cancel one."
-                ).format(number=len(self.runs))
+            raise ToldError(
+                _("{most} paintings are in progress already.").format(most=MOST_AT_ONCE),
+                _("Wait until one is finished, or cancel one."),
             )
         check_order(order, self.connection.info.limits if self.connection.info else None)
         self._memory.use(Recent(order.styles, order.choices))
         self._tell("recents")
         self._painted.add(_attempt(order))
         id = uuid.uuid4().hex
-        tag = f" [{id[:8]}]"
         memo = Remembered(
             id=id,
             address=self.connection.key,
             name="",
-            title=described(order.styles, order.subject)[: TITLE_LENGTH - len(tag)] + tag,
+            title=_title(order, id),
             styles=order.styles,
             choices=order.choices,
             place=order.place,
@@ -384,18 +388,20 @@ class Controller:
             failed: called on the main thread with a sentence for people.
         """
         client = self.connection.client
-        server = title_of_server(entry.address)
         if self.connection.key != entry.address:
             failed(
-                _("The picture is kept by the server {server}. Connect to it, then try again.").format(
-                    server=server
+                words.joined(
+                    _("The picture is kept on another server: {server}.").format(
+                        server=words.place(entry.address)
+                    ),
+                    _("Connect to it, then try again."),
                 )
             )
             return
         if client is None:
             failed(
-                _("No connection to {server}, which keeps the picture. Try again later.").format(
-                    server=server
+                words.joined(
+                    _("No connection to the server, which keeps the picture."), _("Try again later.")
                 )
             )
             return
@@ -421,13 +427,13 @@ class Controller:
                 self.connection.lost(client, error)
             if isinstance(error, NotFound):
                 failed(
-                    _(
-                        "The server no longer has this picture. Its settings are still here: take them up to "
-                        "paint it again."
+                    words.joined(
+                        _("The server no longer has this picture."),
+                        _("Its settings are still here: paint it again with them."),
                     )
                 )
             else:
-                failed(words.sentence(error, server))
+                failed(words.sentence(error, entry.address))
 
         self._errands.start(work, done, told)
 
@@ -525,3 +531,11 @@ class Controller:
 def _attempt(order: Order) -> tuple[str, str, tuple[StyleShare, ...], Choices]:
     """What makes an order the same as another one."""
     return order.document or order.subject, order.source, order.styles, order.choices
+
+
+def _title(order: Order, id: str) -> str:
+    """The title of an order's job, which contains the beginning of its identifier."""
+    tag = f" [{id[:8]}]"
+    # The server refuses control characters, which the name of a document or a layer may have.
+    plain = "".join(c if c.isprintable() else " " for c in described(order.styles, order.subject))
+    return plain[: TITLE_LENGTH - len(tag)] + tag
