@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from gi.repository import GLib, Gtk
+from gi.repository import Gtk
 
 from impasto.address import is_local, parse
 from impasto.hosts import Controller, Server, words
@@ -22,6 +22,7 @@ LIGHTS = {
     "refused": "#d03030",
     "reconnecting": "#d9a400",
 }
+DOT = '<span foreground="{color}">⬤</span>'
 HERE = Server("127.0.0.1")
 """Where a server is looked for when none is entered."""
 
@@ -47,6 +48,7 @@ class ServerBox:
         self._typed = 0
         self._quiet = False
         self._answered = False
+        self._dot = Gtk.Label(yalign=0)
         self._light = Gtk.Label(xalign=0, wrap=True, max_width_chars=100, selectable=True)
         self._light.set_can_focus(False)
         self._address = Gtk.Entry(hexpand=True, width_chars=24, activates_default=False)
@@ -96,7 +98,7 @@ class ServerBox:
             widgets.NoKeys(), _("Try Again"), _("Try to connect at once"), controller.connection.try_now
         )
         self._again.set_no_show_all(True)
-        top = widgets.row(self._light, self._again)
+        top = widgets.row(self._dot, self._light, self._again)
         top.set_child_packing(self._light, True, True, 0, Gtk.PackType.START)
         self.widget = widgets.rows(top, self._settings)
         self._show_server()
@@ -153,8 +155,8 @@ class ServerBox:
         self._quiet = False
 
     def _set_light(self, state: str, sentence: str) -> None:
-        text = GLib.markup_escape_text(sentence)
-        self._light.set_markup(f'<span foreground="{LIGHTS[state]}">⬤</span> {text}')
+        self._dot.set_markup(DOT.format(color=LIGHTS[state]))
+        self._light.set_text(sentence)
 
     def _changed(self, *_ignored: Any) -> None:
         if self._quiet:
