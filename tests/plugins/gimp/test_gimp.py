@@ -37,7 +37,7 @@ PICTURES = (
     "found",
     "image closed",
 )
-PUT = "t"
+PUT = "m"
 """The letter that goes with Alt to “Put It in the Image”."""
 
 pytestmark = [
