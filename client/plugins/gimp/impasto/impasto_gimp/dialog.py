@@ -84,6 +84,7 @@ class Dialog:
         last = kept.load(self._storage)
         self._build(image)
         self._settings.set(last.choices)
+        self._steered = ""
         self._content.set(last.kind, last.to)
         self._styles.set(last.styles)
         self._areas.styles_changed(self._styles.chosen)
@@ -208,6 +209,7 @@ class Dialog:
             self._areas.styles_changed(self._styles.chosen)
         elif what == "run":
             self._run.refresh()
+            self._show_steered()
         elif what == "preview":
             run = self._controller.run
             if run is not None and run.preview is not None:
@@ -231,6 +233,13 @@ class Dialog:
             self._controller.run.steer(self._settings.choices())
         self._show_hint()
         self._keep_soon()
+
+    def _show_steered(self) -> None:
+        """Shows the settings of another painting, where it is now the one that is steered."""
+        run = self._controller.run
+        if run is not None and run.id != self._steered and self._run.steers:
+            self._steered = run.id
+            self._settings.set(self._settings.choices().steered(run.choices))
 
     def _content_changed(self) -> None:
         self._merge_history()
@@ -271,6 +280,7 @@ class Dialog:
 
     def _show_content(self) -> None:
         """Shows what would be painted, unless a painting is shown."""
+        self._settings.texture(self._content.kind == "texture")
         part = self._show_hint()
         if part is None or self._controller.is_painting or part.kind == "texture":
             return

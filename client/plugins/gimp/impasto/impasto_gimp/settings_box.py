@@ -16,6 +16,8 @@ from impasto.hosts.translate import _
 from impasto_gimp import widgets
 
 LARGEST_SEED = 2**31 - 1
+WITHOUT_CONTENT = ("strength", "color")
+"""Settings that a texture does not have."""
 
 
 class SettingsBox:
@@ -33,6 +35,7 @@ class SettingsBox:
         self._changed = changed
         self._get: dict[str, Callable[[], Any]] = {}
         self._set: dict[str, Callable[[Any], None]] = {}
+        self._widgets: dict[str, Gtk.Widget] = {}
         self._quiet = False
         self.usual = _grid()
         self.advanced = _grid()
@@ -44,6 +47,12 @@ class SettingsBox:
             marks = widgets.NoKeys() if setting.advanced else keys
             grid.attach(widgets.label_for(marks, setting.label, focus), 0, line, 1, 1)
             grid.attach(widget, 1, line, 1, 1)
+            self._widgets[setting.name] = widget
+
+    def texture(self, is_texture: bool) -> None:
+        """Shows which settings count: a texture has no content, and so neither strength nor colours."""
+        for name in WITHOUT_CONTENT:
+            self._widgets[name].set_sensitive(not is_texture)
 
     def choices(self) -> Choices:
         """Returns what is chosen."""
