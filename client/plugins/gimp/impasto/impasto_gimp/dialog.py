@@ -319,6 +319,10 @@ class Dialog:
             self._run.cancel()
 
     def _paint(self) -> None:
+        if self._controller.server is None and self._controller.connection.state != "connected":
+            self._run.say(_("No server is chosen yet. Choose one in the server settings first."))
+            self._server.open()
+            return
         try:
             order = self._order()
             self._controller.stylize(order)
