@@ -366,7 +366,7 @@ class Dialog:
             source=part.source,
         )
         choices = dataclasses.replace(choices, seed=self._controller.fresh_seed(order))
-        return dataclasses.replace(order, choices=made.fresh(part, order.styles, choices))
+        return dataclasses.replace(order, choices=made.fresh(part, made.described(order.styles), choices))
 
     def _placed(self, placed: Placed) -> None:
         self.layer = placed.layer

@@ -53,22 +53,26 @@ def described(styles: Sequence[StyleShare]) -> list[dict[str, Any]]:
     return [{"key": share.style.key, "title": share.style.title, "share": share.share} for share in styles]
 
 
-def is_second(part: Part, styles: Sequence[StyleShare], choices: Choices) -> bool:
-    """Returns whether the image has a painting of this very part with these styles and choices already."""
+def is_second(part: Part, styles: list[dict[str, Any]], choices: Choices) -> bool:
+    """Returns whether the image has a painting of this very part with these styles and choices already.
+
+    Args:
+        styles: the styles as `described` returns them.
+    """
     for layer in images.layers(part.image):
         how = images.made(layer) or {}
         source = how.get("source")
         if (
             isinstance(source, dict)
             and source.get("part") == part.source
-            and how.get("styles") == described(styles)
+            and how.get("styles") == styles
             and how.get("choices") == dataclasses.asdict(choices)
         ):
             return True
     return False
 
 
-def fresh(part: Part, styles: Sequence[StyleShare], choices: Choices) -> Choices:
+def fresh(part: Part, styles: list[dict[str, Any]], choices: Choices) -> Choices:
     """Returns choices with a new seed where the same painting would come out a second time."""
     while is_second(part, styles, choices):
         choices = dataclasses.replace(choices, seed=random.randrange(LARGEST_SEED + 1))

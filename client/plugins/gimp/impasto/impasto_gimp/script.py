@@ -145,9 +145,11 @@ def paint(config: Any, part: Part) -> Gimp.Layer:
     if os.path.sep in title or "." in title:
         title = pathlib.Path(title).stem
     styles = [{"key": asked.style, "title": title, "share": 100}]
+    # From a painting of Impasto, a second go is meant; else the seed is the script's.
+    choices = made.fresh(part, styles, asked.choices) if part.told else asked.choices
     with open_client(asked.server, Timing(patience=PATIENCE)) as client:
         try:
-            return _paint(client, source, part, asked.choices, styles, show=False)
+            return _paint(client, source, part, choices, styles, show=False)
         except NotFound:
             raise ValueError(_no_such_style(client, asked.style)) from None
 
@@ -175,7 +177,7 @@ def repeat(part: Part) -> Gimp.Layer:
         client = _connected(controller)
         library, server = controller.library, controller.connection.key
         sources = [(library.source(share.style, client, server), float(share.share)) for share in last.styles]
-        choices = made.fresh(part, last.styles, last.choices)
+        choices = made.fresh(part, made.described(last.styles), last.choices)
         return _paint(client, sources, part, choices, made.described(last.styles), show=True)
     finally:
         controller.close()
