@@ -284,6 +284,7 @@ TOLD["queue kept"] = [json.loads(kept_with(image, at)) for at in (0, 1)]
 
 # What was chosen last is chosen again.
 TOLD["again"] = interact(image, lambda: None, Gimp.RunMode.WITH_LAST_VALS)
+TOLD["again error"] = Gimp.get_pdb().get_last_error()
 TOLD["again layers"] = names(image)
 TOLD["again kept"] = kept_with(image)
 
@@ -316,11 +317,17 @@ TOLD["found layers"] = len(names(image)) - count
 
 
 def close_image():
+    enter("alt+z", 512)
     seen["kept"] = job = paint()
     x("windowactivate", "--sync", window, "key", "--clearmodifiers", "ctrl+w")
-    time.sleep(1)
+
+    def asks():
+        return x("search", "--onlyvisible", "--name", "^Close ")
+
+    asked = until(asks, "GIMP asks whether to close the image")[0]
     # "Discard Changes"
-    x("key", "--clearmodifiers", "alt+d")
+    x("windowactivate", "--sync", asked, "key", "--clearmodifiers", "alt+d")
+    until(lambda: not asks(), "the image is closed")
     TOLD["image closed, job"] = ended(job)
     arrived(job)
     picture("image closed")

@@ -45,9 +45,8 @@ def landed(image, pixels, place):
     width, height = layer.get_width(), layer.get_height()
     (below,) = (other for other in image.get_layers() if images.made(other) is None)
     _, left, top = below.get_offsets()
-    small = max(1, width // 8), max(1, height // 8)
-    a = content.read(layer, (0, 0, width, height), *small, 8)
-    b = content.read(below, (x - left, y - top, width, height), *small, 8)
+    a = content.read(layer, (0, 0, width, height), width, height, 8)
+    b = content.read(below, (x - left, y - top, width, height), width, height, 8)
     off = sum(abs(i - j) for i, j in zip(a, b, strict=True)) / len(a)
     image.remove_layer(layer)
     return {"box": [x, y, width, height], "off": off}

@@ -143,7 +143,7 @@ def test_a_grey_deep_layer_beyond_the_image_painted_smaller(told: dict[str, Any]
     [
         ("no style", "execution-error", "Choose a style"),
         ("no file", "execution-error", "There is no style file /share/none.png."),
-        ("no image", "execution-error", "cannot paint this"),
+        ("no image", "execution-error", "The file is not a PNG"),
         ("no such name", "execution-error", "has no style “sunflowers”. It has: starry-night, waves."),
         ("no server", "execution-error", "No server answers at"),
         ("no address", "execution-error", "Enter the address"),
@@ -305,7 +305,7 @@ def test_two_paintings_wait_and_each_second_go_has_a_seed_of_its_own(used: dict[
 
 
 def test_repeat_paints_with_the_last_settings(used: dict[str, Any]) -> None:
-    assert used["again"] == "success"
+    assert used["again"] == "success", used["again error"]
     assert len(used["again layers"]) == 5
     again, last = json.loads(used["again kept"]), json.loads(used["kept"])
     assert {**again["choices"], "seed": 0} == last["choices"]

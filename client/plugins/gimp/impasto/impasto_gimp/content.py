@@ -13,12 +13,12 @@ from gi.repository import Gegl, Gimp
 
 from impasto.hosts.translate import _
 from impasto_gimp import images
-from impasto_gimp.pictures import Pixels
+from impasto_gimp.pictures import Pixels, scaled
 
 FORMATS = {8: "R'G'B'A u8", 16: "R'G'B'A u16"}
 """sRGB with straight alpha, by bits per channel. GEGL converts to and from the image's own format."""
-MASK = "Y u8"
-"""A selection or mask: one byte per pixel, 255 where it is selected."""
+GREY = "RGB u8"
+"""A selection or mask: each byte thrice, 255 where it is selected."""
 KINDS = ("layer", "visible", "texture")
 SAMPLES = 24
 """Pieces of the picture by which it is found again after the image was cropped."""
@@ -229,13 +229,22 @@ def shape(item: Any, image: Gimp.Image, box: tuple[int, int, int, int], width: i
     _there, left, top = item.get_offsets()
     at = (x - left, y - top, *box[2:])
     if not isinstance(item, Gimp.Layer):
-        return read(item, at, width, height, MASK, outside=Gegl.AbyssPolicy.NONE)
-    alpha = read(item, at, width, height, "A u8", outside=Gegl.AbyssPolicy.NONE)
+        return _levels(item, at, width, height)
+    alpha = read(item, at, width, height, 8, outside=Gegl.AbyssPolicy.NONE)[3::4]
     mask = item.get_mask()
     if mask is None:
         return alpha
-    levels = read(mask, at, width, height, MASK, outside=Gegl.AbyssPolicy.NONE)
+    levels = _levels(mask, at, width, height)
     return bytes(a * b // 255 for a, b in zip(alpha, levels, strict=True))
+
+
+def _levels(mask: Any, box: tuple[int, int, int, int], width: int, height: int) -> bytes:
+    """Returns a box of a mask, a channel or the selection at a size, one byte per pixel."""
+    x, y, *whole = box
+    data = bytes(mask.get_buffer().get(Gegl.Rectangle.new(x, y, *whole), 1.0, GREY, Gegl.AbyssPolicy.NONE))
+    if whole != [width, height]:
+        data = scaled(data, 3, whole[0], whole[1], width, height)
+    return data[::3]
 
 
 def read(
@@ -243,27 +252,28 @@ def read(
     box: tuple[int, int, int, int],
     width: int,
     height: int,
-    format: int | str,
+    bits: int,
     *,
     outside: Gegl.AbyssPolicy = Gegl.AbyssPolicy.CLAMP,
 ) -> bytes:
-    """Returns a box of a drawable at a size.
+    """Returns a box of a drawable at a size, as rows of RGBA.
 
     Args:
         box: left, top, width and height in the drawable's own pixels.
         width, height: size of what is returned.
-        format: bits per channel, for RGBA; or Babl's name of a format.
+        bits: bits per channel, 8 or 16; 16-bit samples have their lower byte first.
     """
-    named = FORMATS[format] if isinstance(format, int) else format
-    x, y, wide, high = box
-    buffer = drawable.get_buffer()
-    if (width, height) == (wide, high):
-        outside, scale = Gegl.AbyssPolicy.NONE, 1.0
-    else:
-        scale = width / wide if wide >= high else height / high
-        x, y = round(x * scale), round(y * scale)
-    data = bytes(buffer.get(Gegl.Rectangle.new(x, y, width, height), scale, named, outside))
-    return little_endian(data) if named.endswith("u16") else data
+    x, y, *whole = box
+    buffer, format = drawable.get_buffer(), FORMATS[bits]
+    if whole == [width, height] or bits == 8:
+        data = bytes(buffer.get(Gegl.Rectangle.new(*box), 1.0, format, Gegl.AbyssPolicy.NONE))
+        if whole != [width, height]:
+            data = scaled(data, 4, whole[0], whole[1], width, height)
+        return data if bits == 8 else little_endian(data)
+    # What scales 8 bits more exactly does not know more.
+    scale = width / whole[0] if whole[0] >= whole[1] else height / whole[1]
+    at = Gegl.Rectangle.new(round(x * scale), round(y * scale), width, height)
+    return little_endian(bytes(buffer.get(at, scale, format, outside)))
 
 
 def little_endian(data: bytes) -> bytes:

@@ -123,6 +123,8 @@ class Dialog:
         self._paint_button.set_tooltip_text(_("Paint with these settings. Enter does the same."))
         self._window.connect("response", self._responded)
         self._window.connect("close", self._escaped)
+        # The dialog is destroyed after what is chosen was stored.
+        self._window.connect("delete-event", lambda *_: True)
         self._window.connect("focus-in-event", lambda *_: self._returned())
 
         def say(sentence: str) -> None:

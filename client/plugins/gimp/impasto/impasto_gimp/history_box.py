@@ -8,11 +8,11 @@ from typing import Any
 
 from gi.repository import GdkPixbuf, GLib, Gtk
 
-from impasto.hosts import Controller, Entry, Painted
+from impasto.hosts import Controller, Entry, Painted, setting
 from impasto.hosts.translate import _
 from impasto_gimp import pictures, widgets
 
-THUMBNAIL = 112
+THUMBNAIL = 104
 COMPARED = 520
 """Longer side of a picture that is compared, in pixels."""
 
@@ -50,7 +50,8 @@ class HistoryBox:
         self._store = Gtk.ListStore(str, GdkPixbuf.Pixbuf, str)
         self._icons = Gtk.IconView(model=self._store, text_column=0, pixbuf_column=1, tooltip_column=2)
         self._icons.set_item_width(THUMBNAIL + 10)
-        self._icons.set_item_padding(3)
+        self._icons.set_item_padding(2)
+        self._icons.set_columns(3)
         self._icons.set_selection_mode(Gtk.SelectionMode.MULTIPLE)
         self._icons.connect("selection-changed", lambda *_: self._picked())
         self._icons.connect("item-activated", lambda *_: self._look())
@@ -182,7 +183,12 @@ def _described(entry: Entry) -> str:
         painting=entry.label,
         width=entry.width,
         height=entry.height,
-        effort=choices.effort,
-        colors=choices.color,
+        effort=_label("effort", choices.effort),
+        colors=_label("color", choices.color),
         stroke=choices.stroke_size,
     )
+
+
+def _label(name: str, value: str) -> str:
+    """Returns the label of a value of a setting."""
+    return next((word.label for word in setting(name).words if word.value == value), value)

@@ -50,6 +50,19 @@ def decode(data: bytes) -> GdkPixbuf.Pixbuf:
     return loader.get_pixbuf()
 
 
+def scaled(data: bytes, channels: int, width: int, height: int, new_width: int, new_height: int) -> bytes:
+    """Returns rows of 8-bit RGB or RGBA at another size."""
+    picture = GdkPixbuf.Pixbuf.new_from_bytes(
+        GLib.Bytes.new(data), GdkPixbuf.Colorspace.RGB, channels == 4, 8, width, height, channels * width
+    )
+    other = picture.scale_simple(new_width, new_height, GdkPixbuf.InterpType.HYPER)
+    row, stride = channels * new_width, other.get_rowstride()
+    rows = other.read_pixel_bytes().get_data()
+    if stride == row:
+        return bytes(rows[: row * new_height])
+    return b"".join(rows[begin : begin + row] for begin in range(0, stride * new_height, stride))
+
+
 def within(picture: GdkPixbuf.Pixbuf, side: int, *, enlarge: bool = False) -> GdkPixbuf.Pixbuf:
     """Returns a picture scaled so that its longer side is at most this long, or exactly if `enlarge`."""
     width, height = picture.get_width(), picture.get_height()

@@ -19,7 +19,7 @@ from gi.repository import Gegl, Gimp
 
 from impasto.hosts.translate import _
 from impasto_gimp import images
-from impasto_gimp.content import FORMATS, MASK, little_endian, read
+from impasto_gimp.content import FORMATS, little_endian, read
 from impasto_gimp.pictures import Pixels
 
 WAYS = ("above", "group", "image")
@@ -137,7 +137,7 @@ def _scale(layer: Gimp.Layer, width: int, height: int) -> None:
 def _mask(layer: Gimp.Layer, levels: bytes) -> None:
     mask = layer.create_mask(Gimp.AddMaskType.WHITE)
     buffer = mask.get_buffer()
-    buffer.set(Gegl.Rectangle.new(0, 0, layer.get_width(), layer.get_height()), MASK, levels)
+    buffer.set(Gegl.Rectangle.new(0, 0, layer.get_width(), layer.get_height()), "Y u8", levels)
     buffer.flush()
     layer.add_mask(mask)
 
@@ -149,7 +149,12 @@ def _position(
     if place.get("kind") != "layer" or below is None:
         parent, position = None, 0
     else:
-        parent, position = below.get_parent(), image.get_item_position(below)
+        parent = below.get_parent()
+        siblings = list(parent.get_children() if parent is not None else image.get_layers())
+        position = image.get_item_position(below)
+        # The newest painting lies above the earlier ones.
+        while position and images.made(siblings[position - 1]) is not None:
+            position -= 1
     if place.get("to") != "group":
         return parent, position
     for group in images.layers(image):
