@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +19,7 @@ from impasto.hosts.connection import THIS_COMPUTER
 from impasto.hosts.controller import LARGEST_SEED, MOST_AT_ONCE
 from impasto.hosts.run import Run
 from impasto.hosts.told import MOST_SHORT, ToldError
+from impasto.process_notes import told_apart
 from impasto.recipe import RawPixels, Style, StyleName
 from support.fake_host import FakeHost, FakeService, FakeStorage
 
@@ -343,6 +347,8 @@ def test_a_second_go_takes_a_new_seed(controller: Controller, host: FakeHost) ->
         {"choices": Choices(seed=7, strength=51)},
         {"styles": (StyleShare(SCREAM),)},
         {"source": "layer 2"},
+        {"size": plan(WIDTH, HEIGHT, 18)},
+        {"areas": (Area(bytes, 0, "sky"),)},
         {"document": "/home/anna/tree.kra"},
     ):
         assert controller.fresh_seed(dataclasses.replace(first, **changes)) == 7  # type: ignore[arg-type]
@@ -472,3 +478,26 @@ def test_two_processes_do_not_overwrite_each_others_paintings(
     again.start()
     host.until(lambda: {found.remembered.id for found in again.found} == {third.id, fourth.id})
     again.close()
+
+
+def test_what_another_running_process_paints_is_not_offered(
+    controller: Controller, host: FakeHost, service: FakeService, storage: FakeStorage
+) -> None:
+    queued(controller, host, 2)
+    controller.close()
+    jobs = json.loads(storage.kept["jobs.json"])
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        jobs[0]["keeper"] = f"{process.pid}:{told_apart(process.pid)}"
+        jobs[0]["name"] = ""
+        storage.write("jobs.json", json.dumps(jobs).encode())
+        second = make(host, service, storage)
+        second.start()
+        host.until(lambda: second.found)
+        assert [found.remembered.id for found in second.found] == [jobs[1]["id"]]
+        second.take_up(second.found[0])
+        second.close()
+        process.communicate(b"\n")
+    third = make(host, service, storage)
+    third.start()
+    host.until(lambda: len(third.found) == 2)
+    third.close()
