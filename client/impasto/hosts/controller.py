@@ -391,14 +391,7 @@ class Controller:
         """
         client = self.connection.client
         if self.connection.key != entry.address:
-            failed(
-                words.joined(
-                    _("The picture is kept on another server: {server}.").format(
-                        server=words.place(entry.address)
-                    ),
-                    _("Connect to it, then try again."),
-                )
-            )
+            failed(_kept_on(entry.address))
             return
         if client is None:
             failed(
@@ -536,6 +529,17 @@ def _attempt(order: Order) -> tuple[object, ...]:
     """What makes an order the same as another one."""
     areas = tuple((area.name, area.style) for area in order.areas)
     return order.document or order.subject, order.source, order.size, order.styles, areas, order.choices
+
+
+def _kept_on(key: str) -> str:
+    if key == THIS_COMPUTER:
+        return words.joined(
+            _("The picture is kept on this computer."), _("Choose to paint on this computer, then try again.")
+        )
+    return words.joined(
+        _("The picture is kept on another server: {server}.").format(server=key),
+        _("Connect to it, then try again."),
+    )
 
 
 def _title(order: Order, id: str) -> str:

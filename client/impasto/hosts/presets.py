@@ -15,7 +15,7 @@ from impasto.hosts import choices as choosing
 from impasto.hosts.choices import Choices
 from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json
 from impasto.hosts.storage import Storage, read_json
-from impasto.hosts.styles import StyleItem, StyleLibrary
+from impasto.hosts.styles import MOST_OWN, StyleItem, StyleLibrary
 from impasto.hosts.told import ToldError, cut
 from impasto.hosts.translate import _
 
@@ -155,6 +155,11 @@ class Presets:
         self._read_again()
         if len(self.presets) + len(presets) > MOST:
             raise _too_many()
+        own = {item.key for item in self._library.own}
+        if len(own | pictures.keys()) > MOST_OWN:
+            raise ToldError(
+                _("There is no room for the file's styles."), _("Remove some of your own styles first.")
+            )
         kept, names = list(self.presets), []
         for preset in presets:
             same = next(
@@ -166,7 +171,7 @@ class Presets:
                 kept.append(same)
             names.append(same.name)
         for key, (item, data) in pictures.items():
-            if self._library.find(key) is None:
+            if key not in own:
                 self._library.add(data, item.title, item.thumbnail)
         self._keep(kept)
         return names

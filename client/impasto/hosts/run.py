@@ -572,7 +572,7 @@ def _parts(order: Order) -> _Parts:
 
 def _thumbnail(tools: Tools, picture: Any) -> bytes:
     try:
-        return tools.host.thumbnail(picture)
+        return bytes(tools.host.thumbnail(picture))
     except Exception:
         # The painting is worth more than its thumbnail.
         traceback.print_exc(file=sys.stderr)

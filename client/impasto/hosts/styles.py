@@ -17,7 +17,7 @@ from impasto.recipe import StyleName, UploadedImage
 if TYPE_CHECKING:
     from impasto.client import Client
 
-MOST_OWN = 40
+MOST_OWN = 200
 """Own styles that are kept; a new one replaces the oldest."""
 
 
@@ -57,8 +57,8 @@ class StyleLibrary:
         self._changed = changed
         self._uploaded: set[tuple[str, str]] = set()
         self.offered: tuple[StyleItem, ...] = ()
-        kept = (item_from_json(value) for value in read_json(storage, "styles.json", []))
-        self.own: tuple[StyleItem, ...] = tuple(item for item in kept if item is not None and item.own)
+        self.own: tuple[StyleItem, ...] = ()
+        self._read_again()
 
     def offer(self, items: tuple[StyleItem, ...]) -> None:
         """Replaces the styles that the server offers."""
@@ -78,11 +78,13 @@ class StyleLibrary:
         """
         item = StyleItem(hashlib.sha256(data).hexdigest(), title, thumbnail)
         self._storage.write(_file(item.key), data)
+        self._read_again()
         self._keep((item, *(other for other in self.own if other.key != item.key)))
         return item
 
     def remove(self, key: str) -> None:
         """Removes an own style, if it is there."""
+        self._read_again()
         self._keep(tuple(item for item in self.own if item.key != key))
         self._storage.remove(_file(key))
 
@@ -118,6 +120,11 @@ class StyleLibrary:
             client.upload(data)
             self._uploaded.add((address, item.key))
         return UploadedImage(item.key)
+
+    def _read_again(self) -> None:
+        """Reads the own styles: another process of the host may have changed them."""
+        kept = (item_from_json(value) for value in read_json(self._storage, "styles.json", []))
+        self.own = tuple(item for item in kept if item is not None and item.own)
 
     def _keep(self, own: tuple[StyleItem, ...]) -> None:
         for item in own[MOST_OWN:]:
