@@ -27,7 +27,7 @@ from impasto.hosts.order import Order, check_order
 from impasto.hosts.presets import Presets
 from impasto.hosts.run import Run
 from impasto.hosts.storage import Storage, read_json, write_json
-from impasto.hosts.styles import StyleItem, StyleLibrary
+from impasto.hosts.styles import StyleItem, StyleLibrary, plain
 from impasto.hosts.told import ToldError
 from impasto.hosts.tools import Tools, cancel_job, format_of
 from impasto.hosts.translate import _
@@ -545,6 +545,5 @@ def _kept_on(key: str) -> str:
 def _title(order: Order, id: str) -> str:
     """The title of an order's job, which contains the beginning of its identifier."""
     tag = f" [{id[:8]}]"
-    # The server refuses control characters, which the name of a document or a layer may have.
-    plain = "".join(c if c.isprintable() else " " for c in described(order.styles, order.subject))
-    return plain[: TITLE_LENGTH - len(tag)] + tag
+    # The server refuses control characters, which the name of a document may have.
+    return plain(described(order.styles, order.subject))[: TITLE_LENGTH - len(tag)] + tag

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MOST_OWN = 200
 """Own styles that are kept; a new one replaces the oldest."""
+MOST_THUMBNAIL_BYTES = 256 * 2**10
+MOST_TITLE = 200
+_THUMBNAILS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +79,7 @@ class StyleLibrary:
         Raises:
             OSError: its file cannot be stored.
         """
-        item = StyleItem(hashlib.sha256(data).hexdigest(), title, thumbnail)
+        item = StyleItem(hashlib.sha256(data).hexdigest(), plain(title)[:MOST_TITLE], thumbnail)
         self._storage.write(_file(item.key), data)
         self._read_again()
         self._keep((item, *(other for other in self.own if other.key != item.key)))
@@ -134,6 +137,11 @@ class StyleLibrary:
         self._changed()
 
 
+def plain(text: str) -> str:
+    """Return a text in one line, without control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def _file(key: str) -> str:
     return f"styles/{key}"
 
@@ -154,6 +162,9 @@ def item_from_json(value: Any) -> StyleItem | None:
         # An own style's key becomes the name of a file, and can come from another person.
         if not re.fullmatch("styles/[a-z0-9-]+|[0-9a-f]{64}", key):
             return None
-        return StyleItem(key, title, base64.b64decode(value.get("thumbnail", "")))
+        thumbnail = base64.b64decode(value.get("thumbnail", ""))
+        if len(thumbnail) > MOST_THUMBNAIL_BYTES or not thumbnail.startswith(_THUMBNAILS):
+            thumbnail = b""
+        return StyleItem(key, plain(title)[:MOST_TITLE], thumbnail)
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
