@@ -83,6 +83,7 @@ def test_a_document_takes_the_place_of_nothing_that_was_painted_here() -> None:
     kept = history(storage)
     own = add(kept)
     stored["entries"][0] |= {"id": own.id, "job": "jobs/another"}
+    stored["entries"].append(stored["entries"][1])
     kept.merge(json.dumps(stored).encode())
     assert len(kept.entries) == MOST
     newest = add(kept, 2)

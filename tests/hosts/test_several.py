@@ -391,6 +391,22 @@ def test_a_failed_thumbnail_does_not_cost_the_painting(
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
+def test_a_preview_that_cannot_be_decoded_does_not_end_the_painting(
+    controller: Controller, host: FakeHost, service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decode, host.decode = host.decode, lambda preview, place: [][0]  # type: ignore[method-assign]
+    (run,) = queued(controller, host, 1)
+    host.until(lambda: service.only().watchers)
+    service.preview(1)
+    service.progress(2)
+    host.until(lambda: run.progress)
+    host.decode = decode  # type: ignore[method-assign]
+    service.preview(3)
+    host.until(lambda: run.preview)
+    assert run.preview == "decoded 3"
+    assert "IndexError" in capsys.readouterr().err
+
+
 def test_a_picture_that_cannot_be_decoded_is_offered_again(
     controller: Controller, host: FakeHost, service: FakeService
 ) -> None:

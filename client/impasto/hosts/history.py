@@ -167,14 +167,14 @@ class History:
             return
         try:
             value = json.loads(data)
-        # A deeply nested text is no RecursionError from Python 3.12 on.
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError):  # The latter if it is nested deeply.
             return
         stored = value.get("entries") if isinstance(value, dict) else None
-        new, latest = [], time.time()
+        new: dict[str, Entry] = {}
+        latest = time.time()
         for each in stored[:MOST_GUESTS] if isinstance(stored, list) else []:
             entry = _from_json(each)
-            if entry is None or entry.id in self._removed:
+            if entry is None or entry.id in self._removed or entry.id in new:
                 continue
             known = self.find(entry.id)
             if known is None:
@@ -186,9 +186,9 @@ class History:
             if document:
                 entry = dataclasses.replace(entry, document=document)
             if known != entry:
-                new.append(entry)
+                new[entry.id] = entry
         if new:
-            self._take(new)
+            self._take(list(new.values()))
 
     def _take(self, entries: list[Entry]) -> None:
         self._read_again()
