@@ -1,11 +1,12 @@
-"""A Krita plugin for tests: runs `gui.main`, a generator, inside Krita's event loop, and closes Krita.
+"""A Krita plugin for tests: runs a program's `main`, a generator, inside Krita's event loop, and closes Krita.
 
-`yield 200` gives the loop 200 ms. What comes of it is written as JSON into the folder that the variable
-IMPASTO_KRITA_TEST names.
+`yield 200` gives the loop 200 ms. The variable IMPASTO_KRITA_TEST names the program, its folder, and the folder into
+which what comes of it is written as JSON.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -32,10 +33,9 @@ class Harness(Extension):
     def begin(self) -> None:
         self.results: dict[str, Any] = {}
         try:
-            sys.path.insert(0, os.path.join(SETTINGS["tests"], "plugins", "krita"))
-            import gui
-
-            self.steps = gui.main(SETTINGS, self.results)
+            sys.path.insert(0, SETTINGS["programs"])
+            program = importlib.import_module(SETTINGS["program"])
+            self.steps = program.main(SETTINGS, self.results)
         except BaseException:
             self.end(traceback.format_exc())
         else:
@@ -54,7 +54,7 @@ class Harness(Extension):
     def end(self, error: str) -> None:
         self.results["error"] = error
         self.results["krita"] = Krita.instance().version()
-        with open(os.path.join(SETTINGS["out"], "gui.json"), "w") as file:
+        with open(os.path.join(SETTINGS["out"], "told.json"), "w") as file:
             json.dump(self.results, file, indent=1)
         for document in Krita.instance().documents():
             document.setModified(False)
