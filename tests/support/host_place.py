@@ -18,10 +18,10 @@ from support.clean_environment import CALLERS
 
 PROGRAMS = Path(__file__).parents[1] / "plugins"
 CHROOT = PROGRAMS / "chroot"
-"""The chroots are in the user's cache, since they take minutes to make; programs in them see no environment."""
+"""The chroots are in the user's cache, since they take minutes; programs in them see no environment."""
 CANNOT = 77
 SCREEN = 87
-"""Number of the X screen in a chroot: one that this machine does not have, for some programs see those too."""
+"""Number of the X screen in a chroot. This machine must not have it: programs in a chroot see those too."""
 SETTING_UP = 900.0
 """Maximum seconds to make a chroot, once per machine."""
 

@@ -1,4 +1,4 @@
-"""Runs in the Python of GIMP with its window: an artist's first painting, undo, and a second go. Uses few names of ours."""
+"""Runs in GIMP's own Python, with its window: the first painting of an artist, undo, and a second go."""
 
 import subprocess
 import sys

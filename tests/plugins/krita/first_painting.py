@@ -1,4 +1,4 @@
-"""Runs inside Krita with its window: the first painting of an artist, undo, and a second go. Uses few names of ours."""
+"""Runs inside Krita with its window: the first painting of an artist, undo, and a second go."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from krita import Krita
 import impasto
 from impasto.hosts import Server
 
-PATIENCE = 120.0
+PATIENCE = 60.0
 
 
 def until(is_so: Any, what: str) -> Iterator[int]:
