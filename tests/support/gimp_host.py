@@ -55,8 +55,8 @@ class Gimp:
         told = self.folder / "told.json"
         told.unlink(missing_ok=True)
         (self.folder / "given.json").write_text(json.dumps(given))
-        for name in (program, "exchange.py"):
-            shutil.copy(PROGRAMS / "gimp" / name, self.folder / name)
+        for file in (PROGRAMS / "gimp").glob("*.py"):
+            shutil.copy(file, self.folder / file.name)
         # GIMP's exit status says nothing about the program; `exchange.TOLD` does.
         done = self._place.run(
             self.folder, [*command, _WRAPPED.format(program=program)], patience=PATIENCE, screen=screen
