@@ -45,15 +45,13 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     yield 500
     docker = next(docker for docker in krita.dockers() if docker.objectName() == "impasto")
     docker.setVisible(True)
-    host().controller.connect(Server(settings["address"]))
+    controller = host().controller
+    controller.connect(Server(settings["address"]))
     document = krita.openDocument(os.path.join(settings["out"], "photo.png"))
     document.setBatchmode(True)
     krita.activeWindow().addView(document)
-    (stylize,) = (
-        button
-        for button in docker.findChildren(QtWidgets.QAbstractButton)
-        if button.text().replace("&", "") == "Stylize"
-    )
+    buttons = docker.findChildren(QtWidgets.QAbstractButton)
+    stylize = next(button for button in buttons if button.text().replace("&", "") == "Stylize")
     yield from until(stylize.isEnabled, "Stylize can be pressed")
     yield 500
     photo = projection(document)
@@ -61,7 +59,7 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
 
     stylize.click()
     yield from until(lambda: len(layers(document)) == 2, "the first painting has a layer")
-    yield from until(stylize.isEnabled, "Stylize can be pressed again")
+    yield from until(lambda: not controller.runs, "the first painting is done")
     yield 500
     results["painted"] = layers(document)
     painting = projection(document)
@@ -85,4 +83,5 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     yield 300
     stylize.click()
     yield from until(lambda: len(layers(document)) == 3, "the second painting has a layer")
+    yield from until(lambda: not controller.runs, "the second painting is done")
     results["second"] = layers(document)
