@@ -280,6 +280,8 @@ def two():
 
 TOLD["queue"] = interact(image, two)
 TOLD["queue layers"] = names(image)
+history = json.loads(bytes(image.get_parasite("impasto-history").get_data()))
+TOLD["history in the image"] = [entry["choices"]["seed"] for entry in history["entries"]]
 TOLD["queue kept"] = [json.loads(kept_with(image, at)) for at in (0, 1)]
 
 # What was chosen last is chosen again.

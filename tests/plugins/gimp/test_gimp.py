@@ -304,6 +304,11 @@ def test_two_paintings_wait_and_each_second_go_has_a_seed_of_its_own(used: dict[
     assert len({json.dumps(each["source"]) for each in made}) == 1
 
 
+def test_the_image_has_its_history(used: dict[str, Any]) -> None:
+    made = [json.loads(used["kept"]), *used["queue kept"]]
+    assert sorted(used["history in the image"]) == sorted(each["choices"]["seed"] for each in made)
+
+
 def test_repeat_paints_with_the_last_settings(used: dict[str, Any]) -> None:
     assert used["again"] == "success", used["again error"]
     assert len(used["again layers"]) == 5
