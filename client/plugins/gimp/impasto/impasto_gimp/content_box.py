@@ -192,7 +192,7 @@ class AreasBox:
         return tuple(areas)
 
     def _words(self) -> list[tuple[str, str]]:
-        return [(share.style.key, share.style.title) for share in self._styles]
+        return [(share.style.key, widgets.short(share.style.title)) for share in self._styles]
 
     def _add_row(self) -> None:
         shape, style = Gtk.ComboBoxText(hexpand=True), Gtk.ComboBoxText()
@@ -207,9 +207,6 @@ class AreasBox:
         box.set_child_packing(shape, True, True, 0, Gtk.PackType.START)
         row = _Row(shape, style, box)
         remove.connect("clicked", lambda _button: self._remove_row(row))
-        for combo in (shape, style):
-            for cell in combo.get_cells():
-                cell.set_property("ellipsize", 3)
         self._rows.append(row)
         self._box.pack_start(box, False, False, 0)
         box.show_all()
@@ -237,7 +234,7 @@ def _shapes(image: Gimp.Image | None) -> Sequence[tuple[str, str]]:
     for channel in image.get_channels():
         mark = str(channel.get_tattoo())
         shapes.append((f"channel {mark}", _("Channel “{name}”").format(name=channel.get_name())))
-    return shapes
+    return [(identifier, widgets.short(label)) for identifier, label in shapes]
 
 
 def _item(image: Gimp.Image, identifier: str) -> Any:

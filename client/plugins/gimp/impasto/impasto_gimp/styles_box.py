@@ -121,7 +121,9 @@ class StylesBox:
         for number, item in enumerate(self._shown):
             tip = _("{style} (your own)") if item.own else "{style}"
             tip = GLib.markup_escape_text(tip.format(style=item.title))
-            self._store.append([_short(item.title), pictures.thumbnail(item.thumbnail, THUMBNAIL), tip])
+            self._store.append(
+                [widgets.short(item.title), pictures.thumbnail(item.thumbnail, THUMBNAIL), tip]
+            )
             if item.key in marked:
                 self._icons.select_path(Gtk.TreePath.new_from_indices([number]))
                 if len(marked) == 1:
@@ -249,7 +251,3 @@ class StylesBox:
                 self._library.remove(share.style.key)
         self.set(tuple(share for share in self._chosen if not share.style.own))
         self._changed()
-
-
-def _short(title: str) -> str:
-    return title if len(title) <= 24 else title[:23] + "…"

@@ -10,6 +10,8 @@ from gi.repository import Gtk
 
 from impasto.hosts.translate import _
 
+LONGEST = 28
+"""Characters of a name that are shown where there is little room."""
 PICTURES = ("png", "jpeg", "webp", "tiff")
 
 
@@ -63,6 +65,11 @@ class NoKeys(Mnemonics):
     def mark(self, label: str, wanted: str = "") -> str:
         """Returns the label."""
         return _plain(label)
+
+
+def short(text: str) -> str:
+    """Returns a name that fits into a narrow widget."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _plain(text: str) -> str:
