@@ -16,6 +16,8 @@ from impasto_gimp import content, images, pictures, widgets
 
 THUMBNAIL = 72
 KEPT_THUMBNAIL = 128
+PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
+"""How files of PNG, JPEG and TIFF begin."""
 MOST_OWN_SIDE = 2048
 """Longer side of a style that is taken from a layer, in pixels, at most."""
 
@@ -200,18 +202,22 @@ class StylesBox:
         """Adds a file as a style, and chooses it."""
         try:
             data = file.read_bytes()
-            small = pictures.jpeg(pictures.decode(data), KEPT_THUMBNAIL)
         except OSError as error:
             why = error.strerror or str(error)
             self._say(_("The file {file} cannot be read: {why}.").format(file=file.name, why=why))
             return
+        small = b""
+        try:
+            small = pictures.jpeg(pictures.decode(data), KEPT_THUMBNAIL)
         except GLib.Error:
-            self._say(
-                _("{file} is no picture that can be read. Choose a PNG, JPEG, WebP or TIFF file.").format(
-                    file=file.name
+            # Not every GdkPixbuf reads WebP, but the server does.
+            if not (data.startswith(PICTURES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")):
+                self._say(
+                    _("{file} is no picture that can be read. Choose a PNG, JPEG, WebP or TIFF file.").format(
+                        file=file.name
+                    )
                 )
-            )
-            return
+                return
         self._take(data, file.stem, small)
 
     def _from_layer(self, layer: Gimp.Layer) -> None:
