@@ -47,8 +47,8 @@ def open_for(image: Gimp.Image) -> Gimp.Layer | None:
     """Shows the dialog until the artist closes it, and returns the newest layer; None if there is none.
 
     Raises:
-        ValueError: the dialog is open in another GIMP, or nothing can be stored; the message is a sentence for
-            people.
+        ValueError: the dialog is open in another GIMP, or nothing can be stored; the message is a sentence
+            for people.
     """
     try:
         only = OnlyOne(kept.folder(), kept.storage(), image.get_id())
