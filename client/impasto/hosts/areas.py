@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from impasto import png
 from impasto.hosts.order import Area
 from impasto.hosts.shares import StyleShare
+from impasto.hosts.told import ToldError, cut
 from impasto.hosts.translate import _
 from impasto.recipe import Region
 
 _WHITE = b"\xff"
+_PIECE = 2**16
 
 
 def regions_of(
@@ -27,7 +29,8 @@ def regions_of(
         width, height: the painted size.
 
     Raises:
-        ValueError: a mask is empty or has another size; the message is a sentence for people.
+        ToldError: a mask is empty.
+        RuntimeError: a mask has another size.
     """
     if not areas:
         return ()
@@ -36,21 +39,19 @@ def regions_of(
     for area in areas:
         mask = area.mask()
         if len(mask) != width * height:
-            raise ValueError(
-                _(
-                    "The mask of the area “{area}” has {bytes} bytes for {width} × {height} pixels. "
-                    "Please report this error of the plugin."
-                ).format(area=area.name, bytes=len(mask), width=width, height=height)
+            raise RuntimeError(
+                f"the mask of the area {area.name!r} has {len(mask)} bytes for {width} × {height} pixels"
             )
-        covered = bytes(map(min, mask, left))
+        covered = _each(min, mask, left)
         if not any(covered):
-            raise ValueError(
+            raise ToldError(
+                _("The area “{area}” is empty here.").format(area=cut(area.name)),
                 _(
-                    "The area “{area}” is empty here: nothing of it lies in the part that is painted, or "
-                    "other areas cover it. Change its layer, or remove the area."
-                ).format(area=area.name)
+                    "Nothing of it lies in the part that is painted, or other areas cover it. Change its "
+                    "layer, or remove the area."
+                ),
             )
-        left = bytes(map(operator.sub, left, covered))
+        left = _each(operator.sub, left, covered)
         regions.append(Region(_grey(covered, width, height), area.style))
     taken = {area.style for area in areas}
     free = [index for index in range(len(styles)) if index not in taken] or [0]
@@ -62,6 +63,13 @@ def regions_of(
         if any(part):
             regions.append(Region(_grey(part, width, height), index))
     return tuple(regions)
+
+
+def _each(of: Callable[[int, int], int], first: bytes, second: bytes) -> bytes:
+    """The values of a function of each byte of two masks."""
+    # Piece by piece, because the host's main thread has to wait for each.
+    pieces = range(0, len(first), _PIECE)
+    return b"".join(bytes(map(of, first[i : i + _PIECE], second[i : i + _PIECE])) for i in pieces)
 
 
 def _grey(mask: bytes, width: int, height: int) -> bytes:

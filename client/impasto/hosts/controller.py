@@ -18,24 +18,23 @@ from impasto.hosts.connection import (
     Server,
     Timing,
     open_client,
-    title_of_server,
 )
 from impasto.hosts.errands import Errands
 from impasto.hosts.history import Entry, History
 from impasto.hosts.host import Host, Painted
-from impasto.hosts.memory import Memory, Recent, Remembered, described
+from impasto.hosts.memory import Memory, Recent, Remembered, described, this_process
 from impasto.hosts.order import Order, check_order
 from impasto.hosts.presets import Presets
 from impasto.hosts.run import Run
 from impasto.hosts.storage import Storage, read_json, write_json
-from impasto.hosts.styles import StyleItem, StyleLibrary
+from impasto.hosts.styles import StyleItem, StyleLibrary, plain
+from impasto.hosts.told import ToldError
 from impasto.hosts.tools import Tools, cancel_job, format_of
 from impasto.hosts.translate import _
 from impasto.job import Job
 from impasto.recipe import Previews
 
 if TYPE_CHECKING:
-    from impasto.hosts.shares import StyleShare
     from impasto.hosts.this_computer import ThisComputer
 
 TITLE_LENGTH = 200
@@ -129,7 +128,7 @@ class Controller:
         self.run: Run | None = None
         self.ended: tuple[Run, ...] = ()
         self.found: tuple[Found, ...] = ()
-        self._painted: set[tuple[str, str, tuple[StyleShare, ...], Choices]] = set()
+        self._painted: set[tuple[object, ...]] = set()
         self._tools = Tools(
             host,
             self._errands,
@@ -306,30 +305,34 @@ class Controller:
         """Starts a painting. While others are in progress, it may wait on the server for a free device.
 
         Raises:
-            ValueError: the order cannot be painted, too many are in progress, or there is no server; the
-                message is a sentence for people.
+            ToldError: the order cannot be painted, too many are in progress, or there is no server.
         """
-        if self.connection.server is None or self.connection.state in ("disconnected", "refused"):
+        if self.connection.state == "refused":
+            told = self.connection.told
+            raise ToldError(told.short, told.details, told.remedy)
+        if self.connection.server is None or self.connection.state == "disconnected":
             if self.is_here and self.this_computer is not None and self.this_computer.state != "running":
-                raise ValueError(self.this_computer.sentence)
-            raise ValueError(_("Not connected to a server. Open Server settings and enter its address."))
+                raise ToldError(self.this_computer.sentence)
+            raise ToldError(
+                _("Not connected to a server."),
+                _("Choose where to paint: on this computer, or on a server."),
+                words.SERVER_SETTINGS,
+            )
         if len(self.runs) >= MOST_AT_ONCE:
-            raise ValueError(
-                _(
-                    "{number} paintings are in progress already. Wait until one is finished, or cancel one."
-                ).format(number=len(self.runs))
+            raise ToldError(
+                _("{most} paintings are in progress already.").format(most=MOST_AT_ONCE),
+                _("Wait until one is finished, or cancel one."),
             )
         check_order(order, self.connection.info.limits if self.connection.info else None)
         self._memory.use(Recent(order.styles, order.choices))
         self._tell("recents")
         self._painted.add(_attempt(order))
         id = uuid.uuid4().hex
-        tag = f" [{id[:8]}]"
         memo = Remembered(
             id=id,
             address=self.connection.key,
             name="",
-            title=described(order.styles, order.subject)[: TITLE_LENGTH - len(tag)] + tag,
+            title=_title(order, id),
             styles=order.styles,
             choices=order.choices,
             place=order.place,
@@ -337,14 +340,15 @@ class Controller:
             texture=order.is_texture,
             subject=order.subject,
             document=order.document,
+            keeper=this_process(),
         )
         return self._begin(memo, order)
 
     def fresh_seed(self, order: Order) -> int:
         """Returns the seed for an order: its own, or a new one if this very order was painted before.
 
-        Orders are the same if document, source, styles and choices are; a second go with the same seed would
-        give the same painting.
+        Orders are the same if document, source, size, styles, areas and choices are; a second go with the
+        same seed would give the same painting.
         """
         while _attempt(order) in self._painted:
             seed = random.randrange(LARGEST_SEED + 1)
@@ -367,7 +371,9 @@ class Controller:
     def take_up(self, found: Found) -> Run:
         """Takes up an earlier painting: watches it, or places its picture."""
         self._drop(found)
-        return self._begin(found.remembered, None)
+        memo = dataclasses.replace(found.remembered, keeper=this_process())
+        self._memory.remember(memo)
+        return self._begin(memo, None)
 
     def dismiss(self, found: Found) -> None:
         """Forgets an earlier painting; cancels it if it is not finished."""
@@ -384,18 +390,13 @@ class Controller:
             failed: called on the main thread with a sentence for people.
         """
         client = self.connection.client
-        server = title_of_server(entry.address)
         if self.connection.key != entry.address:
-            failed(
-                _("The picture is kept by the server {server}. Connect to it, then try again.").format(
-                    server=server
-                )
-            )
+            failed(_kept_on(entry.address))
             return
         if client is None:
             failed(
-                _("No connection to {server}, which keeps the picture. Try again later.").format(
-                    server=server
+                words.joined(
+                    _("No connection to the server, which keeps the picture."), _("Try again later.")
                 )
             )
             return
@@ -421,13 +422,13 @@ class Controller:
                 self.connection.lost(client, error)
             if isinstance(error, NotFound):
                 failed(
-                    _(
-                        "The server no longer has this picture. Its settings are still here: take them up to "
-                        "paint it again."
+                    words.joined(
+                        _("The server no longer has this picture."),
+                        _("Its settings are still here: paint it again with them."),
                     )
                 )
             else:
-                failed(words.sentence(error, server))
+                failed(words.sentence(error, entry.address))
 
         self._errands.start(work, done, told)
 
@@ -468,15 +469,17 @@ class Controller:
     def _look_for_jobs(self) -> None:
         """Asks the server about the jobs that are remembered."""
         client, key = self.connection.client, self.connection.key
+        self._memory.read_again()
         asked = [memo for memo in self._memory.jobs if memo.address == key and not self._is_busy(memo)]
         if client is None or (not asked and not self.found):
             return
 
         def work() -> list[tuple[Remembered, Job | None]]:
             titles: dict[str, Job] = {}
-            if any(not memo.name for memo in asked):
+            free = [memo for memo in asked if not memo.is_kept_elsewhere]
+            if any(not memo.name for memo in free):
                 titles = {job.title: job for job in client.jobs()}
-            return [(memo, job_of(memo, titles)) for memo in asked]
+            return [(memo, job_of(memo, titles)) for memo in free]
 
         def job_of(memo: Remembered, titles: dict[str, Job]) -> Job | None:
             if not memo.name:
@@ -522,6 +525,25 @@ class Controller:
         return recents[0].choices if recents else Choices()
 
 
-def _attempt(order: Order) -> tuple[str, str, tuple[StyleShare, ...], Choices]:
+def _attempt(order: Order) -> tuple[object, ...]:
     """What makes an order the same as another one."""
-    return order.document or order.subject, order.source, order.styles, order.choices
+    areas = tuple((area.name, area.style) for area in order.areas)
+    return order.document or order.subject, order.source, order.size, order.styles, areas, order.choices
+
+
+def _kept_on(key: str) -> str:
+    if key == THIS_COMPUTER:
+        return words.joined(
+            _("The picture is kept on this computer."), _("Choose to paint on this computer, then try again.")
+        )
+    return words.joined(
+        _("The picture is kept on another server: {server}.").format(server=key),
+        _("Connect to it, then try again."),
+    )
+
+
+def _title(order: Order, id: str) -> str:
+    """The title of an order's job, which contains the beginning of its identifier."""
+    tag = f" [{id[:8]}]"
+    # The server refuses control characters, which the name of a document may have.
+    return plain(described(order.styles, order.subject))[: TITLE_LENGTH - len(tag)] + tag

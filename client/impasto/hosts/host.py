@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from impasto.hosts.told import ToldError
+
 if TYPE_CHECKING:
     from impasto.hosts.choices import Choices
     from impasto.hosts.shares import StyleShare
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
     from impasto.picture import CodedImage
 
 
-class CannotPlace(Exception):
-    """A result has no place to go now, but may be placed later. The message is a sentence for people."""
+class CannotPlace(ToldError):
+    """A result has no place to go now, but may be placed later."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +62,9 @@ class Host(Protocol):
         """Makes a call on the main thread after some seconds. Used on the main thread."""
 
     def decode(self, preview: Preview, place: dict[str, Any]) -> Any:
-        """Decodes a preview into what the host shows (`Run.preview`). Called on a worker thread."""
+        """Decodes a preview into what the host shows (`Run.preview`). Called on a worker thread. If it fails,
+        that preview is not shown.
+        """
 
     def decode_result(self, image: CodedImage, place: dict[str, Any]) -> Any:
         """Decodes a result into what the host places: enlarged to its size, cut by the selection. Called on a
