@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from krita import InfoObject, Krita, Selection
 SETTINGS: dict[str, Any] = json.loads(os.environ["IMPASTO_KRITA_TEST"])
 PATIENCE = 120.0
 
-from impasto_krita import canvas, pixels  # noqa: E402
+from impasto_krita import canvas, nodes, notes, pixels  # noqa: E402
 from impasto_krita.docker import ImpastoDocker  # noqa: E402
 from impasto_krita.host import KritaHost  # noqa: E402
 from impasto_krita.qt import QtCore, QtGui, QtWidgets  # noqa: E402
@@ -232,13 +233,13 @@ def check_a_picture_is_painted() -> Any:
         after = projection(made)
         assert after != before
         assert set(bytes(layer.pixelData(0, 0, 128, 128))[3::4]) == {255}
-        notes = canvas.notes_of(made, layer)
-        assert notes["choices"]["seed"] == 7
-        assert notes["recipe"]["content_weight"] == Choices(strength=60).content_weight
+        told = notes.of_layer(made, layer)
+        assert told["choices"]["seed"] == 7
+        assert told["recipe"]["content_weight"] == Choices(strength=60).content_weight
         picture("painted.png")
         stage.docker.active = layer
         stage.docker._set_choices(Choices())
-        stage.docker.use_notes(notes)
+        stage.docker.use_notes(told)
         assert stage.docker.choices.strength == 60
         stage.docker._fill_recent()
         texts = [action.text() for action in stage.docker.recent.menu().actions()]
@@ -254,7 +255,7 @@ def check_a_picture_is_painted() -> Any:
         uuid = layer.uniqueId()
     again = Krita.instance().openDocument(kra)
     kept = [node for node in again.rootNode().childNodes() if node.uniqueId() == uuid]
-    assert canvas.notes_of(again, kept[0]) == notes
+    assert notes.of_layer(again, kept[0]) == told
     again.close()
     return {"previews": len(seen), "longest_gap_ms": round(1000 * longest)}
 
@@ -374,6 +375,247 @@ def check_a_large_canvas_is_painted_smaller_and_enlarged() -> None:
         assert (run.job.width, run.job.height) == (48, 36)
         bounds = made.rootNode().childNodes()[-1].bounds()
         assert (bounds.width(), bounds.height()) == (400, 300)
+
+
+def ours(made: Any) -> list[Any]:
+    return [node for node in nodes.walk(made.rootNode()) if "· strength" in node.name()]
+
+
+def filled(made: Any, name: str, bgra: list[int], box: tuple[int, int, int, int]) -> Any:
+    """A new paint layer, not yet in the tree, filled with one colour."""
+    layer = made.createNode(name, "paintlayer")
+    layer.setPixelData(QtCore.QByteArray(bytes(bgra) * (box[2] * box[3])), *box)
+    return layer
+
+
+def check_a_second_go_does_not_paint_the_first() -> None:
+    with document() as made:
+        quick()
+        before = canvas.read(made, (0, 0, 96, 72))
+        stage.finish(stage.run())
+        (first,) = ours(made)
+        # It is shown, and it is the active layer, as Krita leaves it.
+        assert first.visible()
+        stage.docker.active = first
+        assert canvas.read(made, (0, 0, 96, 72)) != before
+        assert canvas.read(made, (0, 0, 96, 72), canvas.source_of(made, first, "visible")) == before
+        assert canvas.source_of(made, first, "layer") == canvas.Source(None, first)
+        # Also inside a group.
+        group = made.createGroupLayer("paintings")
+        made.rootNode().addChildNode(group, None)
+        inside = first.duplicate()
+        group.addChildNode(inside, None)
+        inside = group.childNodes()[0]
+        notes.set_layer(made, nodes.id_of(inside), notes.of_layer(made, first), "")
+        made.waitForDone()
+        assert canvas.read(made, (0, 0, 96, 72), canvas.Source()) == before
+        stage.docker.content.set_value("visible")
+        stage.finish(stage.run())
+        assert first.visible()
+        assert inside.visible()
+        assert len(ours(made)) == 3
+
+
+def check_the_active_layer_of_impasto_stands_for_its_source() -> None:
+    with document() as made:
+        quick()
+        photo = made.nodeByName("photo")
+        stage.docker.content.set_value("layer")
+        stage.finish(stage.run())
+        (first,) = ours(made)
+        stage.docker.active = first
+        source = canvas.source_of(made, first, "layer")
+        assert source.layer == photo
+        stage.finish(stage.run())
+        # Above the first one, which would hide it.
+        assert layers(made)[:2] == ["Background", "photo"]
+        second = made.rootNode().childNodes()[-1]
+        assert len(ours(made)) == 2
+        assert second != first
+        assert notes.of_layer(made, second)["source"] == nodes.id_of(photo)
+        photo.remove()
+        made.waitForDone()
+        stage.docker.active = second
+        stage.docker.stylize()
+        assert "is gone. Choose another layer." in stage.docker.notice.text()
+        quick()
+
+
+def check_masks_groups_and_other_layers() -> None:
+    with document() as made:
+        quick()
+        root, photo = made.rootNode(), made.nodeByName("photo")
+        group = made.createGroupLayer("group")
+        root.addChildNode(group, None)
+        group.addChildNode(filled(made, "green", [0, 200, 0, 255], (0, 0, 60, 60)), None)
+        vector = made.createVectorLayer("vector")
+        root.addChildNode(vector, None)
+        vector.addShapesFromSvg(
+            '<svg xmlns="http://www.w3.org/2000/svg" width="96" height="72">'
+            '<rect x="0" y="0" width="60" height="60" fill="#ff0000"/></svg>'
+        )
+        clone = made.createCloneLayer("clone", photo)
+        root.addChildNode(clone, None)
+        everything = Selection()
+        everything.select(0, 0, 96, 72, 255)
+        inverted = made.createFilterLayer("filter", Krita.instance().filter("invert"), everything)
+        root.addChildNode(inverted, None)
+        png = os.path.join(OUT, "file-layer.png")
+        QtGui.QImage(SETTINGS["photo"]).scaled(96, 72).save(png)
+        file = made.createFileLayer("file", png, "None")
+        root.addChildNode(file, None)
+        until(lambda: not file.bounds().isEmpty())
+        masks = []
+        for owner in (photo, group):
+            mask = made.createNode("mask", "transparencymask")
+            owner.addChildNode(mask, None)
+            masks.append((mask, owner))
+        made.waitForDone()
+        for mask, owner in masks:
+            assert canvas.source_of(made, mask, "layer").layer == owner
+        for active, above in (*masks, (group, group), (vector, vector), (clone, clone), (inverted, inverted),
+                              (file, file)):  # fmt: skip
+            stage.docker.active = active
+            stage.docker.content.set_value("layer")
+            count = len(ours(made))
+            stage.finish(stage.run())
+            new = ours(made)
+            assert len(new) == count + 1, active.name()
+            names = layers(made)
+            assert "· strength" in names[names.index(above.name()) + 1], (active.name(), names)
+        # Locked layers are read too, and a locked group takes the result beside it.
+        photo.setLocked(True)
+        stage.docker.active = photo
+        stage.finish(stage.run())
+        quick()
+
+
+def check_hidden_or_transparent_content_is_refused() -> None:
+    with document() as made:
+        quick()
+        photo = made.nodeByName("photo")
+        for node in made.rootNode().childNodes():
+            node.setVisible(False)
+        projection(made)
+        stage.docker.stylize()
+        assert "hidden or transparent" in stage.docker.notice.text()
+        stage.docker.content.set_value("layer")
+        stage.docker.stylize()
+        assert "The layer “photo” is hidden" in stage.docker.notice.text()
+        photo.setVisible(True)
+        hole = filled(made, "hole", [0, 0, 0, 0], (0, 0, 96, 72))
+        hole.setPixelData(QtCore.QByteArray(bytes([1, 2, 3, 255])), 90, 70, 1, 1)
+        made.rootNode().addChildNode(hole, None)
+        selection = Selection()
+        selection.select(0, 0, 40, 40, 255)
+        made.setSelection(selection)
+        stage.docker.active = hole
+        stage.docker.stylize()
+        assert "hidden or transparent" in stage.docker.notice.text()
+        assert not stage.controller.is_painting
+        quick()
+
+
+def check_a_document_scaled_meanwhile() -> None:
+    with document() as made:
+        quick()
+        selection = Selection()
+        selection.select(48, 36, 40, 30, 255)
+        made.setSelection(selection)
+        run = stage.run()
+        made.setSelection(None)
+        made.scaleImage(192, 144, 72, 72, "Bilinear")
+        made.waitForDone()
+        stage.finish(run)
+        (layer,) = ours(made)
+        bounds = layer.bounds()
+        assert (bounds.x(), bounds.y(), bounds.width(), bounds.height()) == (96, 72, 80, 60)
+        assert "was scaled while it was painted" in stage.host.remark
+
+
+def check_a_document_cropped_or_turned_meanwhile() -> None:
+    for change in (lambda made: made.crop(10, 10, 50, 60), lambda made: made.rotateImage(0.5 * math.pi)):
+        with document() as made:
+            quick()
+            run = stage.run()
+            change(made)
+            made.waitForDone()
+            assert (made.width(), made.height()) != (96, 72)
+            before = len(targets)
+            stage.finish(run)
+            assert not ours(made)
+            assert "a document of its own" in stage.host.remark
+            assert len(targets) == before + 1
+            assert (targets[-1].width(), targets[-1].height()) == (96, 72)
+            assert ours(targets[-1])
+            targets[-1].setModified(False)
+            targets[-1].close()
+
+
+def check_a_preview_is_not_saved_and_is_taken_out_after_a_crash() -> None:
+    path = os.path.join(OUT, "crashed.kra")
+    with document(256, 192) as made:
+        long()
+        made.setModified(False)
+        stage.docker.on_canvas.setChecked(True)
+        run = stage.run()
+        until(lambda: any("being painted" in name for name in layers(made)))
+        wait(200)
+        # As a crash would leave it: saved behind the plugin's back.
+        assert made.saveAs(path)
+        # Krita's window tells that it was saved; then it is saved again.
+        stage.host.document_saved(path)
+        assert not any("being painted" in name for name in layers(made))
+        clean = Krita.instance().openDocument(path)
+        assert not any("being painted" in name for name in layers(clean)), layers(clean)
+        assert not notes.previews(clean)
+        clean.close()
+        # No more previews for this painting, but its picture.
+        seen = run.preview
+        until(lambda: run.preview is not seen)
+        assert not any("being painted" in name for name in layers(made))
+        run.cancel()
+        left = filled(made, "The Starry Night (being painted)", [9, 9, 9, 255], (0, 0, 256, 192))
+        made.rootNode().addChildNode(left, None)
+        left = made.rootNode().childNodes()[-1]
+        notes.mark_preview(made, nodes.id_of(left), on=True)
+        assert made.saveAs(path)
+    again = Krita.instance().openDocument(path)
+    assert any("being painted" in name for name in layers(again))
+    stage.host.document_opened(again)
+    again.waitForDone()
+    assert not any("being painted" in name for name in layers(again))
+    assert not notes.previews(again)
+    again.setModified(False)
+    again.close()
+    quick()
+
+
+def check_the_wheel_changes_nothing_without_the_focus() -> None:
+    docker = stage.docker
+    fields = [
+        each
+        for kind in (QtWidgets.QComboBox, QtWidgets.QAbstractSpinBox, QtWidgets.QSlider)
+        for each in docker.findChildren(kind)
+    ]
+    assert len(fields) >= 6
+    before = docker.choices
+    for field in fields:
+        assert field.focusPolicy() == QtCore.Qt.FocusPolicy.StrongFocus
+        assert not field.hasFocus()
+        turned = QtGui.QWheelEvent(
+            QtCore.QPointF(5, 5),
+            QtCore.QPointF(field.mapToGlobal(QtCore.QPoint(5, 5))),
+            QtCore.QPoint(0, 0),
+            QtCore.QPoint(0, -120),
+            QtCore.Qt.MouseButton.NoButton,
+            QtCore.Qt.KeyboardModifier.NoModifier,
+            QtCore.Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+        turned.setAccepted(True)
+        QtWidgets.QApplication.sendEvent(field, turned)
+    assert docker.choices == before
 
 
 def check_own_styles_from_a_file_and_a_document() -> None:
@@ -506,6 +748,17 @@ def check_the_dialog() -> None:
     assert dialog.server == Server("studio:50051", "secret", True, "/ca.pem")
     wait(50)
     dialog.grab().save(os.path.join(OUT, "dialog.png"))
+    # Enter connects; it does not open the chooser of certificates.
+    for field in (dialog.address, dialog.token, dialog.ca):
+        chosen = []
+        dialog._browse = lambda: chosen.append("browsed")  # noqa: B023
+        field.setFocus()
+        for kind in (QtCore.QEvent.Type.KeyPress, QtCore.QEvent.Type.KeyRelease):
+            key = QtGui.QKeyEvent(kind, QtCore.Qt.Key.Key_Return, QtCore.Qt.KeyboardModifier.NoModifier)
+            QtWidgets.QApplication.sendEvent(field, key)
+        assert dialog.result() == 1
+        assert not chosen
+        dialog.show()
     dialog.address.setText(" ")
     assert not dialog.connect_button.isEnabled()
     dialog.close()

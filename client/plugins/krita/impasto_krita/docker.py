@@ -21,15 +21,14 @@ from impasto.hosts import (
     seed_range,
 )
 from impasto.hosts import choices as choosing
-from impasto_krita import canvas, pixels
+from impasto_krita import canvas, nodes, notes, pixels
 from impasto_krita.host import FIRST_SERVER, KritaHost
 from impasto_krita.qt import MAJOR, QtCore, QtGui, QtWidgets
 from impasto_krita.server_dialog import ServerDialog
+from impasto_krita.inputs import Choice, Number, NumberSlider
 from impasto_krita.widgets import (
-    Choice,
     Elided,
     Light,
-    NumberSlider,
     PictureView,
     StylePicker,
     button,
@@ -76,7 +75,7 @@ class ImpastoDocker(DockWidget):
     def _build(self) -> None:
         self.light = Light()
         self.where = Elided()
-        self.settings = tool_button("⚙", "Server, token and encryption")
+        self.settings = tool_button("Server settings", "Server, token and encryption")
         self.settings.clicked.connect(self.ask_server)
         head = QtWidgets.QHBoxLayout()
         head.addWidget(self.light)
@@ -116,8 +115,7 @@ class ImpastoDocker(DockWidget):
         self.painted_size.setToolTip(
             "Longer side of the painting, at most; a larger part is painted at this size and enlarged"
         )
-        self.seed = QtWidgets.QSpinBox()
-        self.seed.setRange(*seed_range(LARGEST_SPIN))
+        self.seed = Number(*seed_range(LARGEST_SPIN))
         self.seed.setToolTip("The same seed and settings give the same picture")
         dice = tool_button("New", "Choose a new seed at random")
         dice.clicked.connect(lambda: self.seed.setValue(random.randrange(1_000_000)))
@@ -337,16 +335,18 @@ class ImpastoDocker(DockWidget):
                 raise ValueError("Open a picture to paint.")
             if style is None:
                 raise ValueError("Choose a style first.")
-            layer = self._layer(document)
-            region = canvas.region(document, layer)
+            source = canvas.source_of(document, self._active(document), self.content.value)
+            canvas.check_shown(source.layer)
+            region = canvas.region(document, source.layer)
             size = plan(region.box[2], region.box[3], self.painted_size.value, most=self._most())
-            image = canvas.read(document, region.box, layer)
+            image = canvas.read(document, region.box, source)
+            canvas.check_opaque(image, region)
             order = Order(
                 content=lambda: pixels.raw_pixels(image, size.painted_width, size.painted_height),
                 style=style,
                 size=size,
                 choices=self.choices,
-                place=canvas.place_of(document, region, layer),
+                place=canvas.place_of(document, region, source, key=self._host.key_of(document)),
                 subject=canvas.name_of(document),
             )
             self._host.stylize(order, document)
@@ -424,7 +424,7 @@ class ImpastoDocker(DockWidget):
                 raise ValueError("The layer is empty.")
             box = (bounds.x(), bounds.y(), bounds.width(), bounds.height())
             title = canvas.name_of(document) if layer is None else layer.name()
-            self._add(canvas.read(document, box, layer), os.path.splitext(title)[0] or title, None)
+            self._add(canvas.read(document, box, canvas.Source(layer, layer, True)), os.path.splitext(title)[0] or title, None)
         except (OSError, ValueError) as error:
             self._say(f"That cannot be a style: {error}")
 
@@ -478,10 +478,11 @@ class ImpastoDocker(DockWidget):
         if not self._controller.recents:
             menu.addAction("None yet").setEnabled(False)
         document = self._document()
-        notes = canvas.notes_of(document, self._active(document)) if document is not None else None
-        if notes is not None:
+        layer = nodes.layer_of(self._active(document)) if document is not None else None
+        found = notes.of_layer(document, layer)
+        if found is not None:
             menu.addSeparator()
-            menu.addAction("Recipe of the active layer").triggered.connect(lambda: self.use_notes(notes))
+            menu.addAction("Recipe of the active layer").triggered.connect(lambda: self.use_notes(found))
 
     def use_notes(self, notes: dict[str, Any]) -> None:
         """Uses the style and the choices of a painted layer."""

@@ -1,7 +1,7 @@
 """Conversions of pixels between Krita and the server. They may run on a worker thread: none needs a document.
 
-Krita's 8-bit pixels are in the order B, G, R, A; the server's in the order R, G, B, A; both with straight
-alpha.
+Krita's pixels are in the order B, G, R, A; the server's in the order R, G, B, A; both with straight alpha and 8
+or 16 bits per channel.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import base64
 import zlib
 from typing import Any
 
+from impasto.hosts.translate import _
 from impasto.recipe import RawPixels
 from impasto_krita.qt import QtCore, QtGui
 
@@ -23,25 +24,32 @@ BAND = 2**18
 """Pixels that are converted at a time."""
 
 
-def from_krita(bgra: bytes, width: int, height: int) -> QImage:
+def from_krita(bgra: bytes, width: int, height: int, bits: int = 8) -> QImage:
     """Returns a copy of Krita's pixels as an image."""
     # QImage does not keep the bytes alive.
+    if bits == 16:
+        return QImage(bgra, width, height, 8 * width, QImage.Format.Format_RGBA64).rgbSwapped()
     return QImage(bgra, width, height, 4 * width, QImage.Format.Format_ARGB32).copy()
 
 
-def to_krita(image: QImage) -> bytes:
+def to_krita(image: QImage, bits: int = 8) -> bytes:
     """Returns an image as Krita's pixels."""
+    if bits == 16:
+        return _bytes(image.convertToFormat(QImage.Format.Format_RGBA64).rgbSwapped())
     return _bytes(image.convertToFormat(QImage.Format.Format_ARGB32))
 
 
-def raw_pixels(image: QImage, width: int, height: int) -> RawPixels:
+def raw_pixels(image: QImage, width: int, height: int, bits: int = 8) -> RawPixels:
     """Returns an image, scaled to a size, as raw pixels for the server."""
-    image = scaled(image, width, height).convertToFormat(QImage.Format.Format_RGBA8888)
-    return RawPixels(width, height, _bytes(image))
+    deep = bits == 16
+    wanted = QImage.Format.Format_RGBA64 if deep else QImage.Format.Format_RGBA8888
+    return RawPixels(width, height, _bytes(scaled(image, width, height).convertToFormat(wanted)), bits)
 
 
-def from_rgba(data: bytes, width: int, height: int) -> QImage:
+def from_rgba(data: bytes, width: int, height: int, bits: int = 8) -> QImage:
     """Returns a copy of the server's bare pixels as an image."""
+    if bits == 16:
+        return QImage(data, width, height, 8 * width, QImage.Format.Format_RGBA64).copy()
     return QImage(data, width, height, 4 * width, QImage.Format.Format_RGBA8888).copy()
 
 
@@ -53,7 +61,7 @@ def from_file(data: bytes) -> QImage:
     """
     image = QImage.fromData(data)
     if image.isNull():
-        raise ValueError("The picture cannot be read.")
+        raise ValueError(_("The picture cannot be read. Choose a PNG, JPEG or WebP file."))
     return image
 
 
@@ -81,9 +89,9 @@ def encoded(image: QImage, format: str, quality: int = -1) -> bytes:
     return bytes(data)
 
 
-def thumbnail(image: QImage) -> bytes:
+def thumbnail(image: QImage, side: int = 128) -> bytes:
     """Returns a small JPEG of an image, on white."""
-    small = at_most(image, 128)
+    small = at_most(image, side)
     flat = QImage(small.size(), QImage.Format.Format_RGB32)
     flat.fill(QtCore.Qt.GlobalColor.white)
     painter = QPainter(flat)
@@ -92,7 +100,7 @@ def thumbnail(image: QImage) -> bytes:
     return encoded(flat, "JPEG", 85)
 
 
-def in_box(image: QImage, width: int, height: int, mask: bytes) -> QtCore.QByteArray:
+def in_box(image: QImage, width: int, height: int, mask: bytes, bits: int = 8) -> QtCore.QByteArray:
     """Returns an image, scaled to a size, as Krita's pixels.
 
     It is converted in bands: PyQt holds Python's lock during each call, and a long call would freeze the
@@ -100,13 +108,20 @@ def in_box(image: QImage, width: int, height: int, mask: bytes) -> QtCore.QByteA
 
     Args:
         mask: factor of the alpha for each pixel, 0 to 255; b"" for none.
+        bits: bits per channel, 8 or 16.
     """
     data = QtCore.QByteArray()
-    data.reserve(4 * width * height)
+    data.reserve(bits // 2 * width * height)
+    deep = bits == 16
+    format = QImage.Format.Format_RGBA64_Premultiplied if deep else QImage.Format.Format_ARGB32_Premultiplied
+    as_it_is = not mask and (image.width(), image.height()) == (width, height)
     rows = max(1, BAND // width)
     for top in range(0, height, rows):
         count = min(rows, height - top)
-        band = QImage(width, count, QImage.Format.Format_ARGB32_Premultiplied)
+        if as_it_is:
+            data.append(to_krita(image.copy(0, top, width, count), bits))
+            continue
+        band = QImage(width, count, format)
         band.fill(0)
         painter = QPainter(band)
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
@@ -116,8 +131,42 @@ def in_box(image: QImage, width: int, height: int, mask: bytes) -> QtCore.QByteA
             rows_of_mask = mask[top * width : (top + count) * width]
             painter.drawImage(0, 0, QImage(rows_of_mask, width, count, width, QImage.Format.Format_Alpha8))
         painter.end()
-        data.append(to_krita(band))
+        data.append(to_krita(band, bits))
     return data
+
+
+def alpha(image: QImage) -> bytes:
+    """Returns the alpha of each pixel, 0 to 255, row by row."""
+    # The bytes of a pixel are in the order B, G, R, A on every machine that Krita runs on.
+    return _bytes(image.convertToFormat(QImage.Format.Format_ARGB32))[3::4]
+
+
+def any_opaque(image: QImage, mask: bytes = b"") -> bool:
+    """Returns whether any pixel is at least partly opaque.
+
+    Args:
+        mask: how far each pixel counts, 0 to 255; b"" if all do.
+    """
+    seen = alpha(image)
+    if not mask:
+        return bool(seen.strip(b"\0"))
+    # All bits of a byte, so that one number can be compared with the other.
+    filled = bytes([0, *[255] * 255])
+    both = int.from_bytes(seen.translate(filled), "big") & int.from_bytes(mask.translate(filled), "big")
+    return both != 0
+
+
+def resized_mask(mask: bytes, width: int, height: int, to_width: int, to_height: int) -> bytes:
+    """Returns a mask, scaled to a size."""
+    if (width, height) == (to_width, to_height):
+        return mask
+    image = QImage(mask, width, height, width, QImage.Format.Format_Grayscale8)
+    small = image.scaled(to_width, to_height, IGNORE_RATIO, SMOOTH).convertToFormat(
+        QImage.Format.Format_Grayscale8
+    )
+    # Its rows may be padded to a multiple of 4 bytes.
+    data, step = _bytes(small), small.bytesPerLine()
+    return b"".join(data[row * step : row * step + to_width] for row in range(to_height))
 
 
 def packed(mask: bytes) -> str:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from krita import DockWidgetFactory, DockWidgetFactoryBase, Krita
 
 from impasto_krita.docker import ImpastoDocker
+from impasto_krita.guard import Guard
 from impasto_krita.host import FIRST_SERVER, KritaHost, folder
 
 _host: KritaHost | None = None
+_guard: Guard | None = None
 
 
 def host() -> KritaHost:
     """Returns the host, which all windows share; connects at the first call."""
-    global _host
+    global _host, _guard
     if _host is None:
         _host = KritaHost(folder())
-        notifier = Krita.instance().notifier()
-        notifier.setActive(True)
-        notifier.applicationClosing.connect(_host.close)
+        _guard = Guard(_host)
         _host.controller.start(FIRST_SERVER)
     return _host
 

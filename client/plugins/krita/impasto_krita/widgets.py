@@ -244,59 +244,6 @@ def _icon(style: StyleItem) -> QtGui.QIcon:
     return QtGui.QIcon(QtGui.QPixmap.fromImage(image.copy(left, top, 2 * STYLE_SIDE, 2 * STYLE_SIDE)))
 
 
-class NumberSlider(QtWidgets.QWidget):
-    """A slider from 0 to 100 with its number."""
-
-    changed = QtCore.pyqtSignal(int)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.slider = QtWidgets.QSlider(Qt.Orientation.Horizontal)
-        self.slider.setRange(0, 100)
-        self.number = QtWidgets.QSpinBox()
-        self.number.setRange(0, 100)
-        self.number.setButtonSymbols(QtWidgets.QAbstractSpinBox.ButtonSymbols.NoButtons)
-        self.number.setFixedWidth(40)
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.slider, 1)
-        row.addWidget(self.number)
-        self.slider.valueChanged.connect(self.number.setValue)
-        self.number.valueChanged.connect(self.slider.setValue)
-        self.slider.valueChanged.connect(self.changed)
-
-    @property
-    def value(self) -> int:
-        return self.slider.value()
-
-    def set_value(self, value: int) -> None:
-        self.slider.setValue(value)
-
-
-class Choice(QtWidgets.QComboBox):
-    """A list of words to choose from, each with a value."""
-
-    def __init__(self, choices: Sequence[tuple[Any, str, str]]) -> None:
-        """Args: the value, the word and the meaning of each choice."""
-        super().__init__()
-        for value, word, meaning in choices:
-            self.addItem(word, value)
-            self.setItemData(self.count() - 1, meaning, Qt.ItemDataRole.ToolTipRole)
-        self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed)
-        self.setMinimumContentsLength(6)
-        self.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-
-    @property
-    def value(self) -> Any:
-        return self.currentData()
-
-    def set_value(self, value: Any) -> None:
-        """Chooses a value; ignores an unknown one."""
-        index = self.findData(value)
-        if index >= 0:
-            self.setCurrentIndex(index)
-
-
 def button(text: str, tip: str, pressed: Callable[[], None]) -> QtWidgets.QPushButton:
     """Returns a button."""
     made = QtWidgets.QPushButton(text)
