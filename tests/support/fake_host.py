@@ -29,9 +29,9 @@ from impasto.job import (
     ServerInfo,
 )
 from impasto.picture import CodedImage
-from impasto.recipe import RawPixels, Recipe, StyleName, UploadedImage
+from impasto.recipe import RawPixels, Recipe, Style, StyleName, UploadedImage
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class FakeHost:
@@ -62,6 +62,10 @@ class FakeHost:
         assert threading.get_ident() != self.main
         assert place
         return image
+
+    def thumbnail(self, picture: CodedImage) -> bytes:
+        assert threading.get_ident() != self.main
+        return b"\xff\xd8" + picture.format.encode()
 
     def place(self, painted: Painted) -> None:
         assert threading.get_ident() == self.main
@@ -185,6 +189,7 @@ class FakeService:
         self.clients: list[FakeClient] = []
         self.styles = [NamedStyle("styles/starry-night", "The Starry Night", 100, 80, b"jpeg")]
         self.tokens: set[str] | None = None
+        self.limits = Limits(1, 1, 4096, 8, 100_000, 1, 16, 1, 1, 0)
         self._numbers = itertools.count(1)
 
     def open(self, server: Server, timing: Timing) -> FakeClient:
@@ -214,9 +219,9 @@ class FakeService:
         (fake,) = self.jobs.values()
         return fake
 
-    def become(self, state: str, **changes: Any) -> None:
-        """Changes the state of the only job."""
-        fake = self.only()
+    def become(self, state: str, *, name: str = "", **changes: Any) -> None:
+        """Changes the state of a job, or of the only one."""
+        fake = self.jobs[name] if name else self.only()
         fake.job = dataclasses.replace(fake.job, state=state, **changes)
         fake.emit(JobChanged(fake.job))
 
@@ -232,8 +237,8 @@ class FakeService:
         )  # fmt: skip
         self.only().emit(told)
 
-    def preview(self, evaluation: int) -> None:
-        self.only().emit(Preview(b"jpeg", "jpeg", 8, 8, evaluation, 1))
+    def preview(self, evaluation: int, *, name: str = "") -> None:
+        (self.jobs[name] if name else self.only()).emit(Preview(b"jpeg", "jpeg", 8, 8, evaluation, 1))
 
 
 class FakeClient:
@@ -261,9 +266,7 @@ class FakeClient:
     def info(self) -> ServerInfo:
         self._call("info")
         device = Device("cpu", "A CPU", "ready", "float32", 0, 0, None)
-        return ServerInfo(
-            "1", (device,), None, ("png", "jpeg"), Limits(1, 1, 4096, 8, 1, 1, 8, 1, 1, 0), 0, ""
-        )
+        return ServerInfo("1", (device,), None, ("png", "jpeg"), self._service.limits, 0, "")
 
     def styles(self) -> Iterator[NamedStyle]:
         self._call("styles")
@@ -276,20 +279,24 @@ class FakeClient:
 
     def create_job(self, content: Any, styles: Any, *, request_id: str, title: str, **rest: Any) -> Job:
         self._call("create_job")
-        assert isinstance(content, RawPixels)
-        assert isinstance(styles, (StyleName, UploadedImage))
-        if isinstance(styles, UploadedImage) and self._service.forgets_uploads:
+        texture = rest.get("texture")
+        assert isinstance(content, RawPixels) if texture is None else content is None
+        assert all(isinstance(style, Style) for style in styles)
+        own = [style for style in styles if isinstance(style.image, UploadedImage)]
+        assert all(own or isinstance(style.image, StyleName) for style in styles)
+        if own and self._service.forgets_uploads:
             self._service.forgets_uploads = False
             raise FailedPrecondition("the image is not here")
         for fake in self._service.jobs.values():
             if fake.request["request_id"] == request_id:
                 return fake.job
         name = f"jobs/{next(self._service._numbers)}"
+        width, height = texture or (content.width, content.height)
         job = Job(
-            name, "queued", Recipe(seed=rest["seed"]), content.width, content.height,
+            name, "queued", Recipe(seed=rest["seed"]), width, height,
             None, None, None, "", None, None, None, None, "", False, None, title, 0, 1, None,
         )  # fmt: skip
-        request = {"request_id": request_id, "styles": styles, **rest}
+        request = {"request_id": request_id, "content": content, "styles": styles, **rest}
         self._service.jobs[name] = FakeJob(job, request)
         return job
 

@@ -3,27 +3,31 @@
     controller = Controller(host, FolderStorage(folder))   # host: see `Host`
     controller.listen(show)                                 # called with what has changed
     controller.start()                                      # connects, and stays connected
-    controller.stylize(Order(content, style, size, choices, place))
+    controller.stylize(Order((StyleShare(style),), size, choices, place, content))
 
-A host implements five methods (`Host`): two that make calls on its main thread, two that decode previews and
-results, and one that places a finished picture. The rest is here: connecting and reconnecting, styles,
-queueing, steering, pausing, cancelling, downloading, and finding a job again after the host was restarted. It
-is used on the host's main thread; calls to the server are made in other threads. Texts for people are whole
-sentences: `Connection.sentence`, `Run.sentence`, `Run.notice`, `Size.sentence`, `Found.sentence`, and the
-messages of ValueError.
+A host implements six methods (`Host`): two that make calls on its main thread, three that decode previews and
+results and make thumbnails, and one that places a finished picture. The rest is here: connecting and
+reconnecting, styles, settings, presets, areas, several paintings at once, steering, pausing, cancelling,
+downloading, the history, and finding a job again after the host was restarted. It is used on the host's main
+thread; calls to the server are made in other threads. Texts for people are whole sentences:
+`Connection.sentence`, `Run.sentence`, `Run.notice`, `Size.sentence`, `Found.sentence`, and the messages of
+ValueError.
 
 Pure Python, 3.10 or newer, without a GUI toolkit, NumPy or Pillow.
 """
 
 from __future__ import annotations
 
-from impasto.hosts.choices import COLORS, EFFORTS, SIZES, Choices, labelled, seed_range
+from impasto.hosts.choices import COLORS, EFFORTS, SIZES, Choices, seed_range
 from impasto.hosts.connection import Connection, Server, Timing, open_client
 from impasto.hosts.controller import Controller, Found
+from impasto.hosts.history import Entry, History
 from impasto.hosts.host import CannotPlace, Host, Painted
 from impasto.hosts.memory import Recent
-from impasto.hosts.order import Order
+from impasto.hosts.order import Area, Order, StyleShare
+from impasto.hosts.presets import Preset, Presets
 from impasto.hosts.run import Run
+from impasto.hosts.settings import Setting, Word, labelled, setting, settings
 from impasto.hosts.sizes import Size, plan
 from impasto.hosts.storage import FolderStorage, Storage
 from impasto.hosts.styles import StyleItem, StyleLibrary
@@ -32,25 +36,35 @@ __all__ = [
     "COLORS",
     "EFFORTS",
     "SIZES",
+    "Area",
     "CannotPlace",
     "Choices",
     "Connection",
     "Controller",
+    "Entry",
     "FolderStorage",
     "Found",
+    "History",
     "Host",
     "Order",
     "Painted",
+    "Preset",
+    "Presets",
     "Recent",
     "Run",
     "Server",
+    "Setting",
     "Size",
     "Storage",
     "StyleItem",
     "StyleLibrary",
+    "StyleShare",
     "Timing",
+    "Word",
     "labelled",
     "open_client",
     "plan",
     "seed_range",
+    "setting",
+    "settings",
 ]

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from impasto.hosts import words
 from impasto.hosts.errands import Errands
 from impasto.hosts.host import Host
+from impasto.hosts.translate import _
 
 if TYPE_CHECKING:
     from impasto.client import Client
     from impasto.job import ServerInfo
 
+THIS_COMPUTER = "this computer"
+"""The key of the server that the plugin starts itself. Its address can be another one each time."""
 STATES = ("disconnected", "connecting", "connected", "refused", "reconnecting")
 
 
@@ -27,6 +30,7 @@ class Server:
         tls: whether to encrypt the connection.
         ca: file with the certificates (PEM) that sign the server's; empty for those that the system trusts.
         allow_plaintext_token: whether to send the token over a network without TLS.
+        this_computer: whether it is the server that the plugin starts itself; its address is found then.
     """
 
     address: str
@@ -34,6 +38,17 @@ class Server:
     tls: bool = False
     ca: str = ""
     allow_plaintext_token: bool = False
+    this_computer: bool = False
+
+    @property
+    def key(self) -> str:
+        """What its jobs are remembered under."""
+        return THIS_COMPUTER if self.this_computer else self.address
+
+
+def title_of_server(key: str) -> str:
+    """Return a server's key for people."""
+    return _("this computer") if key == THIS_COMPUTER else key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +133,11 @@ class Connection:
     def address(self) -> str:
         """The server's address; empty if there is none."""
         return self.server.address if self.server else ""
+
+    @property
+    def key(self) -> str:
+        """What the server's jobs are remembered under; empty if there is no server."""
+        return self.server.key if self.server else ""
 
     def connect(self, server: Server) -> None:
         """Connects to a server and stays connected. Disconnects from another one."""

@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import uuid
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from impasto.errors import NotFound
 from impasto.hosts import words
 from impasto.hosts.choices import Choices
-from impasto.hosts.connection import ClientFactory, Connection, Server, Timing, open_client
+from impasto.hosts.connection import (
+    ClientFactory,
+    Connection,
+    Server,
+    Timing,
+    open_client,
+    title_of_server,
+)
 from impasto.hosts.errands import Errands
-from impasto.hosts.host import Host
-from impasto.hosts.memory import Memory, Recent, Remembered
-from impasto.hosts.order import Order
+from impasto.hosts.history import Entry, History
+from impasto.hosts.host import Host, Painted
+from impasto.hosts.memory import Memory, Recent, Remembered, described
+from impasto.hosts.order import Order, check_order
+from impasto.hosts.presets import Presets
 from impasto.hosts.run import Run
 from impasto.hosts.storage import Storage, read_json, write_json
 from impasto.hosts.styles import StyleItem, StyleLibrary
-from impasto.hosts.tools import Tools, cancel_job
+from impasto.hosts.tools import Tools, cancel_job, format_of
+from impasto.hosts.translate import _
 from impasto.job import Job
 from impasto.recipe import Previews
 
+if TYPE_CHECKING:
+    from impasto.hosts.shares import StyleShare
+
 TITLE_LENGTH = 200
+MOST_AT_ONCE = 10
+"""Paintings that may be in progress, including those that wait on the server."""
+MOST_ENDED = 10
+"""Ended paintings that are kept for the host to show."""
+LARGEST_SEED = 2**31 - 1
+"""Largest new seed. Widgets of hosts hold no larger number."""
 PREVIEWS = Previews(format="jpeg", max_side=1024, max_bytes=256 * 2**10, min_interval=0.3)
 
 
@@ -45,8 +66,9 @@ class Found:
     @property
     def sentence(self) -> str:
         """Its state as a sentence for people."""
-        subject = self.remembered.title.rpartition(" [")[0]
-        return f"{subject}: {'finished' if self.ready else 'still being painted'}."
+        if self.ready:
+            return _("{painting}: finished.").format(painting=self.remembered.label)
+        return _("{painting}: still being painted.").format(painting=self.remembered.label)
 
 
 class Controller:
@@ -55,17 +77,23 @@ class Controller:
     Widgets call `listen`, and read the attributes again when they change.
 
     Args:
-        result_format: format of results: "rgba8" (bare pixels) or "png"; "rgba16" or "png16" for a host whose
-            documents have 16 bits per channel. The content may be raw pixels of 8 or 16 bits with any of
-            them.
+        result_format: format of results: "rgba8" (bare pixels) or "png". An order whose result has 16 bits
+            per channel gets "rgba16" or "png16".
         previews: which previews to send.
         open_client: makes a client of a server.
 
     Attributes:
         connection: the connection to the server.
         library: the styles to choose from.
-        run: the current painting, or the last one; None before the first.
+        runs: the paintings in progress, oldest first.
+        run: the painting that the host shows: the newest begun, unless `show` chose another one. When it
+            has succeeded or was cancelled, the oldest in progress takes its place; one that failed stays, so
+            that its sentence is seen. None before the first.
+        ended: paintings that have ended since the host was started, newest first.
         found: earlier paintings that can be continued.
+        history: the paintings that have arrived.
+        presets: settings with a name.
+        this_computer: the server that the plugin starts itself; None if that is not possible.
     """
 
     def __init__(
@@ -88,8 +116,14 @@ class Controller:
         self.connection = Connection(
             host, self._errands, open_client=open_client, timing=timing, changed=self._connection_changed
         )
+        self.history = History(storage, lambda: self._tell("history"))
+        self.presets = Presets(storage, self.library, lambda: self._tell("presets"))
+        self.this_computer: Any = None
+        self.runs: tuple[Run, ...] = ()
         self.run: Run | None = None
+        self.ended: tuple[Run, ...] = ()
         self.found: tuple[Found, ...] = ()
+        self._painted: set[tuple[str, str, tuple[StyleShare, ...], Choices]] = set()
         self._tools = Tools(
             host,
             self._errands,
@@ -97,14 +131,17 @@ class Controller:
             self.library,
             self._memory,
             timing,
+            self.history,
             previews,
             result_format,
         )
         self._was_connected = False
 
     def listen(self, listener: Callable[[str], None]) -> Callable[[], None]:
-        """Calls a listener with what has changed: "connection", "styles", "recents", "found", "run" or
-        "preview". Returns a function that stops this.
+        """Calls a listener with what has changed. Returns a function that stops this.
+
+        It is "connection", "styles", "recents", "found", "run" (a painting, or which one is shown), "preview"
+        (of the shown painting), "history", "presets" or "computer".
         """
         self._listeners.append(listener)
 
@@ -120,9 +157,16 @@ class Controller:
     def server(self) -> Server | None:
         """The server that was used last; None before the first."""
         kept = read_json(self._storage, "server.json", {})
-        kinds = {"address": str, "token": str, "tls": bool, "ca": str, "allow_plaintext_token": bool}
+        kinds = {
+            "address": str,
+            "token": str,
+            "tls": bool,
+            "ca": str,
+            "allow_plaintext_token": bool,
+            "this_computer": bool,
+        }
         known = {name: kept[name] for name, kind in kinds.items() if isinstance(kept.get(name), kind)}
-        return Server(**known) if known.get("address") else None
+        return Server(**known) if known.get("address") or known.get("this_computer") else None
 
     def start(self, server: Server | None = None) -> None:
         """Connects to the server that was used last; if there is none, to `server`, without storing it."""
@@ -136,9 +180,9 @@ class Controller:
         self.connection.connect(server)
 
     def close(self) -> None:
-        """Closes everything, as the host does. The current painting goes on and is found the next time."""
-        if self.run is not None:
-            self.run.leave()
+        """Closes everything, as the host does. What is being painted goes on and is found the next time."""
+        for run in self.runs:
+            run.leave()
         self._listeners.clear()
         self.connection.disconnect()
         self._errands.close()
@@ -146,13 +190,13 @@ class Controller:
     def _connection_changed(self) -> None:
         connected = self.connection.state == "connected"
         arrived, self._was_connected = connected and not self._was_connected, connected
-        if self.run is not None:
-            self.run.contact_changed()
+        for run in self.runs:
+            run.contact_changed()
         if arrived:
             self._fetch_styles()
             self._look_for_jobs()
-            for which in list(self._memory.cancelled.get(self.connection.address, [])):
-                cancel_job(self._tools, self.connection.address, which)
+            for which in list(self._memory.cancelled.get(self.connection.key, [])):
+                cancel_job(self._tools, self.connection.key, which)
         elif not connected and self.found:
             self.found = ()
             self._tell("found")
@@ -180,48 +224,75 @@ class Controller:
     @property
     def is_painting(self) -> bool:
         """Whether a painting is in progress."""
-        return self.run is not None and not self.run.is_final
+        return bool(self.runs)
 
     @property
     def recents(self) -> list[Recent]:
-        """Recent recipes, newest first."""
+        """Recent settings, newest first."""
         return list(self._memory.recents)
 
     def stylize(self, order: Order) -> Run:
-        """Starts a painting.
+        """Starts a painting. While others are in progress, it may wait on the server for a free device.
 
         Raises:
-            ValueError: a painting is in progress, or there is no server; the message is a sentence for
-                people.
+            ValueError: the order cannot be painted, too many are in progress, or there is no server; the
+                message is a sentence for people.
         """
-        if self.is_painting:
-            raise ValueError("A picture is being painted. Wait until it is finished, or cancel it first.")
         if self.connection.server is None or self.connection.state in ("disconnected", "refused"):
-            raise ValueError("Not connected to a server. Open Settings and enter its address.")
-        self._memory.use(Recent(order.style, order.choices))
+            raise ValueError(_("Not connected to a server. Open Server settings and enter its address."))
+        if len(self.runs) >= MOST_AT_ONCE:
+            raise ValueError(
+                _(
+                    "{number} paintings are in progress already. Wait until one is finished, or cancel one."
+                ).format(number=len(self.runs))
+            )
+        check_order(order, self.connection.info.limits if self.connection.info else None)
+        self._memory.use(Recent(order.styles, order.choices))
         self._tell("recents")
+        self._painted.add(_attempt(order))
         id = uuid.uuid4().hex
-        subject = f"{order.style.title} on {order.subject}" if order.subject else order.style.title
         tag = f" [{id[:8]}]"
         memo = Remembered(
             id=id,
-            address=self.connection.address,
+            address=self.connection.key,
             name="",
-            title=subject[: TITLE_LENGTH - len(tag)] + tag,
-            style=order.style,
+            title=described(order.styles, order.subject)[: TITLE_LENGTH - len(tag)] + tag,
+            styles=order.styles,
             choices=order.choices,
             place=order.place,
+            bits=order.bits,
+            texture=order.is_texture,
+            subject=order.subject,
+            document=order.document,
         )
         return self._begin(memo, order)
 
-    def take_up(self, found: Found) -> Run:
-        """Takes up an earlier painting: watches it, or places its picture.
+    def fresh_seed(self, order: Order) -> int:
+        """Returns the seed for an order: its own, or a new one if this very order was painted before.
 
-        Raises:
-            ValueError: a painting is in progress; the message is a sentence for people.
+        Orders are the same if document, source, styles and choices are; a second go with the same seed would
+        give the same painting.
         """
-        if self.is_painting:
-            raise ValueError("A picture is being painted. Wait until it is finished, or cancel it first.")
+        while _attempt(order) in self._painted:
+            seed = random.randrange(LARGEST_SEED + 1)
+            order = dataclasses.replace(order, choices=dataclasses.replace(order.choices, seed=seed))
+        return order.choices.seed
+
+    def show(self, run: Run) -> None:
+        """Makes a painting the one that the host shows."""
+        if run is not self.run:
+            self.run = run
+            self._tell("run")
+            self._tell("preview")
+
+    def cancel_all(self) -> None:
+        """Cancels all paintings in progress."""
+        # The newest first, so that none of them is sent or begun in between.
+        for run in reversed(self.runs):
+            run.cancel()
+
+    def take_up(self, found: Found) -> Run:
+        """Takes up an earlier painting: watches it, or places its picture."""
         self._drop(found)
         return self._begin(found.remembered, None)
 
@@ -232,20 +303,89 @@ class Controller:
         if not found.job.is_final:
             cancel_job(self._tools, found.remembered.address, found.job.name)
 
+    def fetch(self, entry: Entry, done: Callable[[Painted], None], failed: Callable[[str], None]) -> None:
+        """Gets the picture of an entry of the history from its server again.
+
+        Args:
+            done: called on the main thread with the picture, decoded by `Host.decode_result`.
+            failed: called on the main thread with a sentence for people.
+        """
+        client = self.connection.client
+        server = title_of_server(entry.address)
+        if self.connection.key != entry.address:
+            failed(
+                _("The picture is kept by the server {server}. Connect to it, then try again.").format(
+                    server=server
+                )
+            )
+            return
+        if client is None:
+            failed(
+                _("No connection to {server}, which keeps the picture. Try again later.").format(
+                    server=server
+                )
+            )
+            return
+
+        def work() -> Painted:
+            job = client.job(entry.job)
+            image = client.download(result_of=entry.job, format=format_of(self._tools, entry.bits))
+            picture = self._host.decode_result(image, entry.place)
+            return Painted(
+                entry.id,
+                picture,
+                job,
+                entry.styles,
+                entry.choices,
+                entry.place,
+                entry.bits,
+                entry.subject,
+                entry.document,
+            )
+
+        def told(error: Exception) -> None:
+            if isinstance(error, words.RETRIABLE):
+                self.connection.lost(client, error)
+            if isinstance(error, NotFound):
+                failed(
+                    _(
+                        "The server no longer has this picture. Its settings are still here: take them up to "
+                        "paint it again."
+                    )
+                )
+            else:
+                failed(words.sentence(error, server))
+
+        self._errands.start(work, done, told)
+
     def _begin(self, memo: Remembered, order: Order | None) -> Run:
-        if self.run is not None:
-            self.run.leave()
-        run: Run | None = None
-
-        def changed(what: str) -> None:
-            if run is self.run:
-                self._tell(what)
-                if what == "run" and run is not None and run.state == "succeeded":
-                    self._look_for_jobs()
-
-        run = self.run = Run(self._tools, memo, order, changed)
+        run = Run(self._tools, memo, order, lambda what: self._run_changed(run, what))
+        self.runs = (*self.runs, run)
+        self.run = run
         run.begin()
         return run
+
+    def _run_changed(self, run: Run, what: str) -> None:
+        if what == "preview":
+            if run is self.run:
+                self._tell("preview")
+            return
+        ended = run.is_final and run in self.runs
+        if ended:
+            self.runs = tuple(other for other in self.runs if other is not run)
+            self.ended = (run, *self.ended)[:MOST_ENDED]
+            if run is self.run and run.state != "failed" and self.runs:
+                self.run = self.runs[0]
+        self._send_next()
+        self._tell("run")
+        if ended and run.state == "succeeded":
+            self._look_for_jobs()
+
+    def _send_next(self) -> None:
+        """Sends the oldest order that is not sent yet; one after the other, so that they keep their order."""
+        waiting = next((run for run in self.runs if run.state == "submitting"), None)
+        if waiting is not None:
+            waiting.send()
 
     def _drop(self, found: Found) -> None:
         self.found = tuple(other for other in self.found if other.remembered.id != found.remembered.id)
@@ -253,9 +393,8 @@ class Controller:
 
     def _look_for_jobs(self) -> None:
         """Asks the server about the jobs that are remembered."""
-        client, address = self.connection.client, self.connection.address
-        busy = self.run.id if self.run is not None and not self.run.is_final else ""
-        asked = [memo for memo in self._memory.jobs if memo.address == address and memo.id != busy]
+        client, key = self.connection.client, self.connection.key
+        asked = [memo for memo in self._memory.jobs if memo.address == key and not self._is_busy(memo)]
         if client is None or (not asked and not self.found):
             return
 
@@ -278,7 +417,7 @@ class Controller:
                 return
             found = []
             for memo, job in answers:
-                if self.run is not None and self.run.id == memo.id and not self.run.is_final:
+                if self._is_busy(memo):
                     continue
                 if job is None or job.state in ("failed", "cancelled"):
                     self._memory.forget(memo.id)
@@ -294,6 +433,9 @@ class Controller:
 
         self._errands.start(work, done, failed)
 
+    def _is_busy(self, memo: Remembered) -> bool:
+        return any(run.id == memo.id for run in self.runs)
+
     def _tell(self, what: str) -> None:
         for listener in list(self._listeners):
             listener(what)
@@ -302,3 +444,8 @@ class Controller:
         """Returns the choices that were used last."""
         recents = self._memory.recents
         return recents[0].choices if recents else Choices()
+
+
+def _attempt(order: Order) -> tuple[str, str, tuple[StyleShare, ...], Choices]:
+    """What makes an order the same as another one."""
+    return order.document or order.subject, order.source, order.styles, order.choices

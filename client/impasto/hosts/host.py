@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from impasto.hosts.choices import Choices
+    from impasto.hosts.shares import StyleShare
     from impasto.hosts.styles import StyleItem
     from impasto.job import Job, Preview
     from impasto.picture import CodedImage
@@ -22,18 +23,31 @@ class Painted:
     """A finished picture, ready to be placed.
 
     Attributes:
+        id: the run's identifier, and that of its entry in the history.
         picture: what `Host.decode_result` returned for it.
         job: the job that made it, with its recipe.
-        style: the style that was chosen.
+        styles: the styles that were chosen.
         choices: the choices at the end, including steered ones.
         place: the host's notes about where the picture goes, from the order.
+        bits: bits per channel of the picture, 8 or 16.
+        subject: what was painted, for people.
+        document: key of the document in the history.
     """
 
+    id: str
     picture: Any
     job: Job
-    style: StyleItem
+    styles: tuple[StyleShare, ...]
     choices: Choices
     place: dict[str, Any]
+    bits: int = 8
+    subject: str = ""
+    document: str = ""
+
+    @property
+    def style(self) -> StyleItem:
+        """The first style."""
+        return self.styles[0].style
 
 
 class Host(Protocol):
@@ -49,8 +63,17 @@ class Host(Protocol):
         """Decodes a preview into what the host shows (`Run.preview`). Called on a worker thread."""
 
     def decode_result(self, image: CodedImage, place: dict[str, Any]) -> Any:
-        """Decodes a result, in the controller's result format, into what the host places: enlarged to its
-        size, cut by the selection. Called on a worker thread.
+        """Decodes a result into what the host places: enlarged to its size, cut by the selection. Called on a
+        worker thread.
+
+        Args:
+            image: rows of bare pixels with 8 or 16 bits per channel, as the order says ("rgba8", "rgba16"); a
+                PNG if the controller's result format is "png".
+        """
+
+    def thumbnail(self, picture: Any) -> bytes:
+        """Returns a small JPEG of what `decode_result` returned, for the history: its longer side has at most
+        256 pixels. Called on a worker thread.
         """
 
     def place(self, painted: Painted) -> None:

@@ -1,4 +1,4 @@
-"""What a host remembers: recent recipes, unfinished jobs, and jobs that are still to be cancelled."""
+"""What a host remembers: recent settings, unfinished jobs, and jobs that are still to be cancelled."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ from typing import Any
 
 from impasto.hosts import choices as choosing
 from impasto.hosts.choices import Choices
+from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json, title_of
 from impasto.hosts.storage import Storage, read_json, write_json
-from impasto.hosts.styles import StyleItem, item_from_json, item_to_json
+from impasto.hosts.styles import StyleItem
+from impasto.hosts.translate import _
 
 MOST_RECENT = 12
-"""Recent recipes that are kept."""
+"""Recent settings that are kept."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Recent:
-    """A recipe that was used: a style and its choices."""
+    """Settings that were used: styles and choices."""
 
-    style: StyleItem
+    styles: tuple[StyleShare, ...]
     choices: Choices
+
+    @property
+    def style(self) -> StyleItem:
+        """The first style."""
+        return self.styles[0].style
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,30 +35,51 @@ class Remembered:
 
     Attributes:
         id: an identifier made here.
-        address: the address of the server that paints it.
+        address: the server that paints it: `Server.key`.
         name: the job's name; empty until the server has sent it.
         title: the job's title on the server; contains `id`.
-        style: the style that was chosen.
+        styles: the styles that were chosen.
         choices: the newest choices.
         place: the host's notes about where the picture goes.
+        bits: bits per channel of the result.
+        texture: whether a texture is made.
+        subject: what is painted, for people.
+        document: key of the document in the history.
     """
 
     id: str
     address: str
     name: str
     title: str
-    style: StyleItem
+    styles: tuple[StyleShare, ...]
     choices: Choices
     place: dict[str, Any] = dataclasses.field(repr=False)
+    bits: int = 8
+    texture: bool = False
+    subject: str = ""
+    document: str = ""
+
+    @property
+    def label(self) -> str:
+        """What is painted in which style, for people."""
+        # Older plugins stored the subject in the title only.
+        return described(self.styles, self.subject) if self.subject else self.title.rpartition(" [")[0]
+
+
+def described(styles: tuple[StyleShare, ...], subject: str) -> str:
+    """Return what is painted in which style, for people."""
+    if not subject:
+        return title_of(styles)
+    return _("{style} on {subject}").format(style=title_of(styles), subject=subject)
 
 
 class Memory:
     """What a host remembers; stored at every change.
 
     Attributes:
-        recents: recent recipes, newest first.
+        recents: recent settings, newest first.
         jobs: jobs whose pictures are not placed yet, oldest first.
-        cancelled: names of jobs that are still to be cancelled, by the address of their server.
+        cancelled: names of jobs that are still to be cancelled, by the key of their server.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -67,13 +95,13 @@ class Memory:
         }
 
     def use(self, recent: Recent) -> None:
-        """Makes a recipe the most recent one."""
+        """Makes settings the most recent ones."""
         self.recents = [recent, *(other for other in self.recents if other != recent)][:MOST_RECENT]
         write_json(
             self._storage,
             "recents.json",
             [
-                {"style": item_to_json(recent.style), "choices": dataclasses.asdict(recent.choices)}
+                {"styles": shares_to_json(recent.styles), "choices": dataclasses.asdict(recent.choices)}
                 for recent in self.recents
             ],
         )
@@ -122,8 +150,12 @@ class Memory:
                     "address": job.address,
                     "name": job.name,
                     "title": job.title,
-                    "style": item_to_json(job.style),
+                    "styles": shares_to_json(job.styles),
                     "choices": dataclasses.asdict(job.choices),
+                    "bits": job.bits,
+                    "texture": job.texture,
+                    "subject": job.subject,
+                    "document": job.document,
                 }
                 for job in self.jobs
             ],
@@ -135,22 +167,24 @@ def _place(id: str) -> str:
 
 
 def _recent(value: Any) -> Recent | None:
-    style = item_from_json(value.get("style")) if isinstance(value, dict) else None
-    return None if style is None else Recent(style, choosing.from_json(value.get("choices")))
+    styles = shares_from_json(value)
+    return Recent(styles, choosing.from_json(value.get("choices"))) if styles else None
 
 
 def _remembered(storage: Storage, value: Any) -> Remembered | None:
-    style = item_from_json(value.get("style")) if isinstance(value, dict) else None
-    if style is None or not all(
-        isinstance(value.get(key), str) for key in ("id", "address", "name", "title")
-    ):
+    styles = shares_from_json(value)
+    if not styles or not all(isinstance(value.get(key), str) for key in ("id", "address", "name", "title")):
         return None
     return Remembered(
         value["id"],
         value["address"],
         value["name"],
         value["title"],
-        style,
+        styles,
         choosing.from_json(value.get("choices")),
         read_json(storage, _place(value["id"]), {}),
+        bits=16 if value.get("bits") == 16 else 8,
+        texture=value.get("texture") is True,
+        subject=str(value.get("subject") or ""),
+        document=str(value.get("document") or ""),
     )

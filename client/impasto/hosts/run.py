@@ -10,18 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from impasto.errors import FailedPrecondition, JobCancelled, NotFound, Unauthenticated
 from impasto.hosts import words
+from impasto.hosts.areas import regions_of
 from impasto.hosts.choices import Choices
+from impasto.hosts.connection import THIS_COMPUTER, title_of_server
 from impasto.hosts.host import CannotPlace, Painted
 from impasto.hosts.memory import Remembered
 from impasto.hosts.order import Order
 from impasto.hosts.steering import Steering
-from impasto.hosts.tools import Tools, cancel_job
+from impasto.hosts.tools import Tools, cancel_job, format_of
+from impasto.hosts.translate import _
 from impasto.hosts.watcher import Watcher
 from impasto.job import FINAL_STATES, Job, Progress
+from impasto.recipe import Style
 
 if TYPE_CHECKING:
     from impasto.client import Client
-    from impasto.recipe import RawPixels
+    from impasto.hosts.styles import StyleItem
+    from impasto.recipe import RawPixels, Region
 
 STATES = ("submitting", "queued", "running", "paused", "fetching", "succeeded", "failed", "cancelled")
 
@@ -42,8 +47,12 @@ class Run:
         id: an identifier made here.
         state: one of `STATES`.
         choices: the present choices, including steered ones.
-        style: the style that was chosen.
+        styles: the styles that were chosen.
         place: the host's notes about where the picture goes.
+        bits: bits per channel of the result.
+        texture: whether a texture is made.
+        subject: what is painted, for people.
+        document: key of the document in the history.
         job: the job in the newest state from the server; None before the first.
         progress: the newest progress; None before the first.
         preview: the newest preview, as `Host.decode` returned it; None before the first.
@@ -57,8 +66,12 @@ class Run:
         self.id = memo.id
         self.state = "submitting" if order else "queued"
         self.choices = memo.choices
-        self.style = memo.style
+        self.styles = memo.styles
         self.place = memo.place
+        self.bits = memo.bits
+        self.texture = memo.texture
+        self.subject = memo.subject
+        self.document = memo.document
         self.job: Job | None = None
         self.progress: Progress | None = None
         self.preview: Any = None
@@ -69,7 +82,7 @@ class Run:
         self._order = order
         self._changed = changed
         self._why = ""
-        self._pixels: RawPixels | None = None
+        self._parts: _Parts | None = None
         self._submitting = self._fetching = False
         self._watcher: Watcher | None = None
         self._steering = Steering(
@@ -78,6 +91,16 @@ class Run:
             is_ready=lambda: bool(self.name) and self.in_contact and not self.is_final,
             send=self._send_settings,
         )
+
+    @property
+    def style(self) -> StyleItem:
+        """The first style."""
+        return self.styles[0].style
+
+    @property
+    def label(self) -> str:
+        """What is painted in which style, for people."""
+        return self._memo.label
 
     @property
     def name(self) -> str:
@@ -93,7 +116,7 @@ class Run:
     def in_contact(self) -> bool:
         """Whether there is a connection to its server."""
         connection = self._tools.connection
-        return connection.client is not None and connection.address == self._memo.address
+        return connection.client is not None and connection.key == self._memo.address
 
     @property
     def fraction(self) -> float | None:
@@ -132,28 +155,42 @@ class Run:
     def sentence(self) -> str:
         """Its state as a sentence for people."""
         if not self.is_final and not self.in_contact:
-            if self._tools.connection.address != self._memo.address:
-                return f"The server {self._memo.address} paints this. Connect to it again to watch."
+            if self._tools.connection.key != self._memo.address:
+                return _("{server} paints this. Connect to it again to watch.").format(
+                    server=self._server_begun
+                )
             if self.name:
-                return "No connection. The server goes on painting; the picture arrives after reconnecting."
-            return "No connection. The picture is sent after reconnecting."
+                return _(
+                    "No connection to the server. If it is running, it goes on painting, and the picture "
+                    "arrives after reconnecting."
+                )
+            return _("No connection to the server. The picture is sent after reconnecting.")
         if self.state == "submitting":
-            return "Sending the picture …"
+            return _("Sending the picture …") if self._submitting else _("Waiting until it can be sent …")
         if self.state == "queued":
             place = self.queue_position
-            return (
-                "Waiting for a free device …" if place is None else f"Waiting, number {place} in the queue …"
-            )
+            if place is None:
+                return _("Waiting for a free device …")
+            return _("Waiting, number {place} in the queue …").format(place=place)
         if self.state == "running":
-            return self._running()
+            return words.painting(self.progress)
         if self.state == "paused":
-            return "Paused. The server keeps the painting."
+            return _("Paused. The server keeps the painting.")
         if self.state == "fetching":
-            return "Fetching the picture …"
+            return _("Fetching the picture …")
         return self._why
 
-    def _running(self) -> str:
-        return words.painting(self.progress)
+    @property
+    def _server_begun(self) -> str:
+        key = self._memo.address
+        if key == THIS_COMPUTER:
+            return _("This computer")
+        return _("The server {address}").format(address=key)
+
+    @property
+    def _address(self) -> str:
+        """The server's address for people."""
+        return title_of_server(self._memo.address)
 
     # The artist's actions.
 
@@ -162,11 +199,11 @@ class Run:
         self.contact_changed()
 
     def steer(self, choices: Choices) -> None:
-        """Changes the choices: strength, effort and colours can change during painting."""
+        """Changes the choices, as far as they can change during painting: `choices.STEERABLE`."""
         if self.is_final:
             return
-        choices = dataclasses.replace(choices, seed=self.choices.seed, size=self.choices.size)
-        settings = choices.steering(self.choices)
+        choices = self.choices.steered(choices)
+        settings = choices.steering(self.choices, texture=self.texture)
         self.choices = choices
         if settings:
             self._steering.want(settings)
@@ -186,14 +223,14 @@ class Run:
         if self.is_final:
             return
         unsure = self._submitting and not self.name
-        self._end("cancelled", "Cancelled.")
+        self._end("cancelled", _("Cancelled."))
         self._tools.memory.forget(self.id)
         # A job that is just being created is cancelled once its name is known.
         if self.name:
             cancel_job(self._tools, self._memo.address, self.name)
         elif unsure:
             self._tools.memory.to_cancel(self._memo.address, self._memo.title)
-        elif self._pixels is not None:
+        elif self._parts is not None:
             # The job may have been created and the answer lost.
             cancel_job(self._tools, self._memo.address, self._memo.title)
 
@@ -210,7 +247,7 @@ class Run:
         if not self.in_contact:
             self._stop_watching()
         elif not self.name:
-            self._submit()
+            pass  # The controller sends orders one after the other.
         elif self.state == "fetching":
             self._fetch()
         else:
@@ -232,40 +269,51 @@ class Run:
 
     # Sending.
 
-    def _submit(self) -> None:
+    def send(self) -> None:
+        """Sends the order, if it is not sent yet and there is contact."""
         client, order = self._tools.connection.client, self._order
-        if self._submitting or client is None or order is None:
+        if self._submitting or self.name or self.is_final or not self.in_contact:
+            return
+        if client is None or order is None:
             return
         self._submitting = True
         tools, memo = self._tools, self._memo
         tools.memory.remember(memo)
 
         def work() -> Job:
-            if self._pixels is None:
-                self._pixels = order.content()
+            if self._parts is None:
+                self._parts = _parts(order)
             for again in (False, True):
-                source = tools.library.source(order.style, client, memo.address, again=again)
                 try:
+                    styles = [
+                        Style(
+                            tools.library.source(share.style, client, memo.address, again=again),
+                            share.share if len(order.styles) > 1 else None,
+                        )
+                        for share in order.styles
+                    ]
                     return client.create_job(
-                        self._pixels,
-                        source,
+                        self._parts.content,
+                        styles,
+                        texture=self._parts.texture,
+                        regions=self._parts.regions,
                         title=memo.title,
                         request_id=memo.id,
                         previews=tools.previews,
-                        size=order.size.longest_side,
-                        format="png16" if tools.result_format in ("rgba16", "png16") else None,
-                        **order.choices.settings(),
+                        size=None if order.is_texture else order.size.longest_side,
+                        format="png16" if order.bits == 16 else None,
+                        **order.choices.settings(texture=order.is_texture),
                     )
                 except FailedPrecondition:
                     # The server may no longer have an own style.
-                    if again or not order.style.own:
+                    if again or not any(share.style.own for share in order.styles):
                         raise
             raise AssertionError
 
         def done(job: Job) -> None:
             self._submitting = False
             self._memo = dataclasses.replace(memo, name=job.name)
-            self._pixels = None
+            self._parts = None
             if self.is_final:
                 tools.memory.told(memo.address, memo.title)
                 cancel_job(tools, memo.address, job.name)
@@ -284,8 +332,7 @@ class Run:
                     tools.memory.told(memo.address, memo.title)
             elif not lost:
                 self._fail(error, forget=True)
-            elif self.in_contact:
-                self._submit()
+            self._changed("run")
 
         tools.errands.start(work, done, failed)
 
@@ -321,7 +368,7 @@ class Run:
             self._changed("run")
         elif isinstance(error, JobCancelled):
             self._tools.memory.forget(self.id)
-            self._end("cancelled", "Cancelled on the server.")
+            self._end("cancelled", _("Cancelled on the server."))
         else:
             self._fail(error, forget=isinstance(error, NotFound))
 
@@ -341,11 +388,11 @@ class Run:
             self._fetch()
         elif job.state == "failed":
             self._tools.memory.forget(self.id)
-            self._end("failed", _why_failed(job, self._memo.address))
+            self._end("failed", _why_failed(job, self._address))
             return
         elif job.state == "cancelled":
             self._tools.memory.forget(self.id)
-            self._end("cancelled", "Cancelled on the server.")
+            self._end("cancelled", _("Cancelled on the server."))
             return
         elif job.state in STATES:
             self.state = job.state
@@ -360,15 +407,19 @@ class Run:
         self._fetching = True
         tools, name = self._tools, self.name
 
-        def work() -> Any:
-            image = client.download(result_of=name, format=tools.result_format)
-            return tools.host.decode_result(image, self.place)
+        def work() -> tuple[Any, bytes]:
+            image = client.download(result_of=name, format=format_of(tools, self.bits))
+            picture = tools.host.decode_result(image, self.place)
+            return picture, _thumbnail(tools, picture)
 
-        def done(picture: Any) -> None:
+        def done(outcome: tuple[Any, bytes]) -> None:
             self._fetching = False
             if not self.is_final:
-                assert self.job is not None
-                self._put_in_place(Painted(picture, self.job, self.style, self.choices, self.place))
+                picture, thumbnail = outcome
+                painted = self._painted(picture)
+                # Before it is placed: if that fails, the history still has it.
+                tools.history.add(painted, self._memo.address, thumbnail)
+                self._put_in_place(painted)
 
         def failed(error: Exception) -> None:
             self._fetching = False
@@ -380,6 +431,20 @@ class Run:
                 self._fetch()
 
         tools.errands.start(work, done, failed)
+
+    def _painted(self, picture: Any) -> Painted:
+        assert self.job is not None
+        return Painted(
+            self.id,
+            picture,
+            self.job,
+            self.styles,
+            self.choices,
+            self.place,
+            self.bits,
+            self.subject,
+            self.document,
+        )
 
     def _put_in_place(self, painted: Painted) -> None:
         why = _finished(painted.job)
@@ -412,7 +477,9 @@ class Run:
             # If the job has just ended, its final state is on its way.
             if not isinstance(error, FailedPrecondition) and not self.is_final:
                 self._is_lost(client, error)
-                self.notice = f"Could not {what}. {words.sentence(error, self._memo.address)}"
+                why = words.sentence(error, self._address)
+                failed_to = _("It could not be paused.") if what == "pause" else _("It could not be resumed.")
+                self.notice = f"{failed_to} {why}"
             self._changed("run")
 
         call = client.pause if what == "pause" else client.resume
@@ -433,7 +500,7 @@ class Run:
         def failed(error: Exception) -> None:
             lost = self._is_lost(client, error)
             if not lost and not isinstance(error, FailedPrecondition) and not self.is_final:
-                self.notice = words.sentence(error, self._memo.address)
+                self.notice = words.sentence(error, self._address)
                 self._changed("run")
             finished(lost)
             if lost:
@@ -452,7 +519,7 @@ class Run:
             return
         if forget:
             self._tools.memory.forget(self.id)
-        self._end("failed", words.sentence(error, self._memo.address))
+        self._end("failed", words.sentence(error, self._address))
 
     def _end(self, state: str, why: str) -> None:
         self.state, self._why = state, why
@@ -461,16 +528,43 @@ class Run:
         self._changed("run")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """The pictures of an order, made once."""
+
+    content: RawPixels | None
+    texture: tuple[int, int] | None
+    regions: tuple[Region, ...]
+
+
+def _parts(order: Order) -> _Parts:
+    width, height = order.size.painted_width, order.size.painted_height
+    if order.content is None:
+        return _Parts(None, (width, height), ())
+    return _Parts(order.content(), None, regions_of(order.areas, order.styles, width, height))
+
+
+def _thumbnail(tools: Tools, picture: Any) -> bytes:
+    try:
+        return tools.host.thumbnail(picture)
+    except Exception:
+        # The painting is worth more than its thumbnail.
+        traceback.print_exc(file=sys.stderr)
+        return b""
+
+
 def _why_failed(job: Job, address: str) -> str:
     if job.error is None:
-        return "The painting failed, and the server did not say why. Try again."
+        return _("The painting failed, and the server did not say why. Try again.")
     if isinstance(job.error, words.RETRIABLE):
         # Here the job's worker was unavailable, not the server.
-        return f"The painting failed: {job.error.message}. Try again."
+        return _("The painting failed: {why}. Try again.").format(why=job.error.message)
     return words.sentence(job.error, address)
 
 
 def _finished(job: Job) -> str:
     begun, ended = job.start_time, job.end_time
-    took = f" in {words.duration((ended - begun).total_seconds())}" if begun and ended else ""
-    return f"Finished{took}."
+    if not begun or not ended:
+        return _("Finished.")
+    took = words.duration((ended - begun).total_seconds())
+    return _("Finished in {duration}.").format(duration=took)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,10 @@ class StyleLibrary:
         """Returns the style with this key; None if there is none."""
         return next((item for item in (*self.offered, *self.own) if item.key == key), None)
 
+    def file(self, item: StyleItem) -> bytes | None:
+        """Returns the file of an own style; None if it is lost, or for one of the server's styles."""
+        return self._storage.read(_file(item.key)) if item.own else None
+
     def source(self, item: StyleItem, client: Client, address: str, *, again: bool = False) -> Any:
         """Returns a style as `Client.create_job` takes it; uploads an own one if this server lacks it.
 
@@ -131,9 +136,12 @@ def item_to_json(item: StyleItem) -> dict[str, str]:
 
 
 def item_from_json(value: Any) -> StyleItem | None:
-    """Return a stored style; None if it cannot be read."""
+    """Return a stored style, from any source; None if it cannot be read."""
     try:
         key, title = str(value["key"]), str(value["title"])
+        # An own style's key becomes the name of a file, and can come from another person.
+        if not re.fullmatch("styles/[a-z0-9-]+|[0-9a-f]{64}", key):
+            return None
         return StyleItem(key, title, base64.b64decode(value.get("thumbnail", "")))
     except (TypeError, KeyError, ValueError, AttributeError):
         return None

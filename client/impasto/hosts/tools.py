@@ -9,6 +9,7 @@ from impasto.errors import FailedPrecondition, NotFound
 from impasto.hosts import words
 from impasto.hosts.connection import Connection, Timing
 from impasto.hosts.errands import Errands
+from impasto.hosts.history import History
 from impasto.hosts.host import Host
 from impasto.hosts.memory import Memory
 from impasto.hosts.styles import StyleLibrary
@@ -28,19 +29,28 @@ class Tools:
     library: StyleLibrary
     memory: Memory
     timing: Timing
+    history: History
     previews: Previews
     result_format: str
 
 
-def cancel_job(tools: Tools, address: str, which: str) -> None:
+def format_of(tools: Tools, bits: int) -> str:
+    """Return the format in which to fetch a result with 8 or 16 bits per channel."""
+    if tools.result_format == "png":
+        return "png16" if bits == 16 else "png"
+    return "rgba16" if bits == 16 else "rgba8"
+
+
+def cancel_job(tools: Tools, key: str, which: str) -> None:
     """Cancels a job: now, or when its server can be reached.
 
     Args:
+        key: the server's key.
         which: the job's name, or its title if the name is unknown.
     """
-    tools.memory.to_cancel(address, which)
+    tools.memory.to_cancel(key, which)
     client = tools.connection.client
-    if client is None or tools.connection.address != address:
+    if client is None or tools.connection.key != key:
         return
 
     def work() -> None:
@@ -55,7 +65,7 @@ def cancel_job(tools: Tools, address: str, which: str) -> None:
         if isinstance(error, words.RETRIABLE):
             tools.connection.lost(client, error)
 
-    tools.errands.start(work, lambda _: tools.memory.told(address, which), failed)
+    tools.errands.start(work, lambda _: tools.memory.told(key, which), failed)
 
 
 def _names_of(client: Client, title: str) -> list[str]:

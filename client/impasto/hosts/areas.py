@@ -1,0 +1,68 @@
+"""Areas of a content, as the regions of a request."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+
+from impasto import png
+from impasto.hosts.order import Area
+from impasto.hosts.shares import StyleShare
+from impasto.hosts.translate import _
+from impasto.recipe import Region
+
+_WHITE = b"\xff"
+
+
+def regions_of(
+    areas: Sequence[Area], styles: Sequence[StyleShare], width: int, height: int
+) -> tuple[Region, ...]:
+    """Return areas as regions that together cover all of the content exactly once.
+
+    Takes some time for large pictures: for a worker thread.
+
+    Args:
+        areas: the areas; of those that overlap, the first has the place.
+        styles: the order's styles.
+        width, height: the painted size.
+
+    Raises:
+        ValueError: a mask is empty or has another size; the message is a sentence for people.
+    """
+    if not areas:
+        return ()
+    left = _WHITE * (width * height)
+    regions = []
+    for area in areas:
+        mask = area.mask()
+        if len(mask) != width * height:
+            raise ValueError(
+                _(
+                    "The mask of the area “{area}” has {bytes} bytes for {width} × {height} pixels. "
+                    "Please report this error of the plugin."
+                ).format(area=area.name, bytes=len(mask), width=width, height=height)
+            )
+        covered = bytes(map(min, mask, left))
+        if not any(covered):
+            raise ValueError(
+                _(
+                    "The area “{area}” is empty here: nothing of it lies in the part that is painted, or "
+                    "other areas cover it. Change its layer, or remove the area."
+                ).format(area=area.name)
+            )
+        left = bytes(map(operator.sub, left, covered))
+        regions.append(Region(_grey(covered, width, height), area.style))
+    taken = {area.style for area in areas}
+    free = [index for index in range(len(styles)) if index not in taken] or [0]
+    total = sum(styles[index].share for index in free)
+    for index in free:
+        share = styles[index].share / total
+        part = left.translate(bytes(round(share * value) for value in range(256)))
+        # A share can be too small to show, but then the others have the place.
+        if any(part):
+            regions.append(Region(_grey(part, width, height), index))
+    return tuple(regions)
+
+
+def _grey(mask: bytes, width: int, height: int) -> bytes:
+    return png.write(width, height, 1, 8, mask)

@@ -1,0 +1,265 @@
+"""The history: every painting that arrived, with its settings and a thumbnail."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import re
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from impasto.hosts import choices as choosing
+from impasto.hosts.choices import Choices
+from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json, title_of
+from impasto.hosts.storage import Storage, read_json, write_json
+from impasto.hosts.styles import StyleItem
+from impasto.hosts.translate import _
+
+if TYPE_CHECKING:
+    from impasto.hosts.host import Painted
+
+MOST = 200
+"""Entries that are kept."""
+MOST_BYTES = 32 * 2**20
+"""Largest history of a document that is read."""
+MOST_THUMBNAIL_BYTES = 128 * 2**10
+_MOST_TEXT = 4096
+_MOST_REMOVED = 1000
+_INDEX = "history.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A painting of earlier. Its picture is kept by the server.
+
+    Attributes:
+        id: its identifier, that of its run.
+        time: when it was finished, in POSIX seconds.
+        document: key of its document: `Order.document`.
+        subject: what was painted, for people.
+        styles: the styles that were chosen.
+        choices: the choices at the end, including steered ones.
+        bits: bits per channel of the picture, 8 or 16.
+        address: the server that has the picture: `Server.key`.
+        job: the name of the job on that server.
+        width, height: the painted size in pixels.
+        seconds: how long the server painted; 0 if unknown.
+        place: the host's notes about where the picture goes.
+        thumbnail: a small JPEG; empty if there is none.
+    """
+
+    id: str
+    time: float
+    document: str
+    subject: str
+    styles: tuple[StyleShare, ...]
+    choices: Choices
+    bits: int
+    address: str
+    job: str
+    width: int
+    height: int
+    seconds: float
+    place: dict[str, Any] = dataclasses.field(repr=False)
+    thumbnail: bytes = dataclasses.field(default=b"", repr=False)
+
+    @property
+    def style(self) -> StyleItem:
+        """The first style."""
+        return self.styles[0].style
+
+    @property
+    def label(self) -> str:
+        """Its style, strength and seed in one line."""
+        return _("{style} · strength {strength} · seed {seed}").format(
+            style=title_of(self.styles), strength=self.choices.strength, seed=self.choices.seed
+        )
+
+
+class History:
+    """The paintings of earlier, in the storage.
+
+    Args:
+        changed: called when an entry is new, changed or removed.
+
+    Attributes:
+        entries: newest first, at most `MOST`.
+    """
+
+    def __init__(self, storage: Storage, changed: Callable[[], None]) -> None:
+        self._storage = storage
+        self._changed = changed
+        index = read_json(storage, _INDEX, {})
+        self._removed = _texts(index.get("removed"))
+        stored = (_read(storage, id) for id in _texts(index.get("ids")) if _is_id(id))
+        self.entries: tuple[Entry, ...] = _newest(entry for entry in stored if entry is not None)
+
+    def find(self, id: str) -> Entry | None:
+        """Returns the entry with this identifier; None if there is none."""
+        return next((entry for entry in self.entries if entry.id == id), None)
+
+    def of(self, document: str) -> tuple[Entry, ...]:
+        """Returns the entries of a document, newest first."""
+        return tuple(entry for entry in self.entries if entry.document == document)
+
+    def add(self, painted: Painted, address: str, thumbnail: bytes) -> Entry:
+        """Adds a painting that has arrived.
+
+        Args:
+            address: the key of the server that painted it.
+            thumbnail: a small JPEG of it; empty if there is none.
+        """
+        job = painted.job
+        begun, ended = job.start_time, job.end_time
+        entry = Entry(
+            id=painted.id,
+            time=ended.timestamp() if ended else time.time(),
+            document=painted.document,
+            subject=painted.subject,
+            styles=painted.styles,
+            choices=painted.choices,
+            bits=painted.bits,
+            address=address,
+            job=job.name,
+            width=job.width,
+            height=job.height,
+            seconds=(ended - begun).total_seconds() if begun and ended else 0,
+            place=painted.place,
+            thumbnail=thumbnail if len(thumbnail) <= MOST_THUMBNAIL_BYTES else b"",
+        )
+        self._take([entry])
+        return entry
+
+    def remove(self, id: str) -> None:
+        """Removes an entry, if it is there. It does not return with the document that it is kept in."""
+        if self.find(id) is None:
+            return
+        self._removed = [*(other for other in self._removed if other != id), id][-_MOST_REMOVED:]
+        self._keep(entry for entry in self.entries if entry.id != id)
+
+    def move(self, before: str, after: str) -> None:
+        """Gives the entries of a document to its new key: it was saved under another name."""
+        moved = [dataclasses.replace(entry, document=after) for entry in self.of(before)]
+        if moved and before != after:
+            self._take(moved)
+
+    def dump(self, document: str) -> bytes:
+        """Returns the entries of a document, for the host to keep within the document; see `merge`."""
+        entries = [_to_json(entry) for entry in self.of(document)]
+        return json.dumps({"impasto_history": 1, "entries": entries}).encode()
+
+    def merge(self, data: bytes, document: str = "") -> None:
+        """Takes in what `dump` has returned, on any computer. Ignores what cannot be read.
+
+        Args:
+            document: the document's present key; empty for the one that it had.
+        """
+        if len(data) > MOST_BYTES:
+            return
+        try:
+            value = json.loads(data)
+        # A deeply nested text is no RecursionError from Python 3.12 on.
+        except (ValueError, RecursionError):
+            return
+        stored = value.get("entries") if isinstance(value, dict) else None
+        new = []
+        for each in stored[:MOST] if isinstance(stored, list) else []:
+            entry = _from_json(each)
+            if entry is None or entry.id in self._removed:
+                continue
+            if document:
+                entry = dataclasses.replace(entry, document=document)
+            if self.find(entry.id) != entry:
+                new.append(entry)
+        if new:
+            self._take(new)
+
+    def _take(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            write_json(self._storage, _key(entry.id), _to_json(entry))
+        ids = {entry.id for entry in entries}
+        self._keep((*entries, *(entry for entry in self.entries if entry.id not in ids)))
+
+    def _keep(self, entries: Iterable[Entry]) -> None:
+        before = {entry.id for entry in self.entries}
+        self.entries = _newest(entries)
+        ids = [entry.id for entry in self.entries]
+        write_json(self._storage, _INDEX, {"ids": ids, "removed": self._removed})
+        for id in before.difference(ids):
+            self._storage.remove(_key(id))
+        self._changed()
+
+
+def _newest(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    return tuple(sorted(entries, key=lambda entry: -entry.time)[:MOST])
+
+
+def _key(id: str) -> str:
+    return f"history/{id}.json"
+
+
+def _is_id(id: str) -> bool:
+    # It becomes the name of a file, and can come from another person's document.
+    return re.fullmatch("[0-9a-f]{32}", id) is not None
+
+
+def _texts(value: Any) -> list[str]:
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+
+
+def _read(storage: Storage, id: str) -> Entry | None:
+    entry = _from_json(read_json(storage, _key(id), {}))
+    return entry if entry is not None and entry.id == id else None
+
+
+def _to_json(entry: Entry) -> dict[str, Any]:
+    fields = {
+        field.name: getattr(entry, field.name)
+        for field in dataclasses.fields(entry)
+        if field.name not in ("styles", "choices", "thumbnail")
+    }
+    return {
+        **fields,
+        "styles": shares_to_json(entry.styles),
+        "choices": dataclasses.asdict(entry.choices),
+        "thumbnail": base64.b64encode(entry.thumbnail).decode(),
+    }
+
+
+def _from_json(value: Any) -> Entry | None:
+    """An entry, from any source; None if it cannot be read."""
+    styles = shares_from_json(value)
+    if not styles:
+        return None
+    texts = {name: value.get(name) for name in ("id", "document", "subject", "address", "job")}
+    if not all(isinstance(text, str) and len(text) <= _MOST_TEXT for text in texts.values()):
+        return None
+    numbers = {name: value.get(name) for name in ("time", "width", "height", "seconds")}
+    if not all(
+        isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number <= 2**40
+        for number in numbers.values()
+    ):
+        return None
+    place = value.get("place")
+    if not _is_id(texts["id"]) or not isinstance(place, dict):
+        return None
+    try:
+        thumbnail = base64.b64decode(value.get("thumbnail", ""))
+    except (TypeError, ValueError):
+        thumbnail = b""
+    if not thumbnail.startswith(b"\xff\xd8") or len(thumbnail) > MOST_THUMBNAIL_BYTES:
+        thumbnail = b""
+    return Entry(
+        **texts,
+        time=float(numbers["time"]),
+        styles=styles,
+        choices=choosing.from_json(value.get("choices")),
+        bits=16 if value.get("bits") == 16 else 8,
+        width=int(numbers["width"]),
+        height=int(numbers["height"]),
+        seconds=float(numbers["seconds"]),
+        place=place,
+        thumbnail=thumbnail,
+    )
