@@ -17,6 +17,8 @@ FIRST_SERVER = Server("localhost:50051")
 """The server to connect to before one was entered."""
 
 
+THUMBNAIL = 256
+"""Longer side of a thumbnail of the history, in pixels."""
 CANVAS_REST = 3.0
 """Shortest time between previews for the canvas, in multiples of the time that the last one took to make."""
 
@@ -112,16 +114,16 @@ class KritaHost:
 
     def place(self, painted: Painted) -> None:
         self.remark = ""
-        id = self._id_of(painted)
+        id, place = painted.id, painted.place
         document = self._documents.get(id)
         shown = self._results.pop(id, None)
-        place = painted.place
         if place.get("result") == "document":
             document, place = canvas.document_for(place)
         elif not canvas.is_open(document):
             document, shown = canvas.target(place), None
         box = canvas.box_now(document, place)
         if box is None:
+            # Nobody knows where the painting belongs now.
             self.remark = _(
                 "The document was cropped or rotated while it was painted, so the painting is in a document of "
                 "its own."
@@ -142,11 +144,10 @@ class KritaHost:
         shown.finish(bgra, box, picture.bits, layer_name(painted), notes.about(painted))
         self._documents.pop(id, None)
         self.finished = picture.image
+        self._keep_history(document)
 
-    def _id_of(self, painted: Painted) -> str:
-        run = self.controller.run
-        assert run is not None
-        return run.id
+    def thumbnail(self, picture: Developed) -> bytes:
+        return pixels.thumbnail(picture.image, THUMBNAIL)
 
     # For the docker.
 
@@ -192,9 +193,10 @@ class KritaHost:
         return bool(shown)
 
     def document_opened(self, document: Any) -> None:
-        """Removes what a crash left behind in a document."""
+        """Removes what a crash left behind in a document, and takes in its history."""
         living = {each.preview_id for each in self._results.values()} - {""}
         result.remove_left_over(document, living)
+        self.controller.history.merge(notes.history(document), notes.stored_key(document))
 
     def document_saved(self, path: str) -> None:
         """Saves a document again without its previews, if they were saved with it."""
@@ -208,15 +210,21 @@ class KritaHost:
 
     def _heard(self, what: str) -> None:
         run = self.controller.run
-        if run is None:
-            return
-        if what == "preview" and run.preview is not None:
+        if what == "preview" and run is not None and run.preview is not None:
             self._show_on_canvas(run, run.preview)
-        elif what == "run" and run.state in ("failed", "cancelled"):
-            shown = self._results.pop(run.id, None)
-            self._documents.pop(run.id, None)
-            if shown is not None:
-                shown.take_away()
+        elif what == "run":
+            for ended in self.controller.ended:
+                if ended.state in ("failed", "cancelled"):
+                    self._documents.pop(ended.id, None)
+                    shown = self._results.pop(ended.id, None)
+                    if shown is not None:
+                        shown.take_away()
+
+    def _keep_history(self, document: Any) -> None:
+        """Stores the history of a document in it."""
+        key = notes.stored_key(document)
+        if key:
+            notes.set_history(document, self.controller.history.dump(key))
 
     def _show_on_canvas(self, run: Run, shown: Shown) -> None:
         document = self._documents.get(run.id)

@@ -27,7 +27,10 @@ def about(painted: Painted) -> dict[str, Any]:
         name: value for name, value in dataclasses.asdict(job.recipe).items() if value not in (None, ())
     }
     return {
-        "style": {"key": painted.style.key, "title": painted.style.title},
+        "styles": [
+            {"key": share.style.key, "title": share.style.title, "share": share.share}
+            for share in painted.styles
+        ],
         "choices": dataclasses.asdict(painted.choices),
         "recipe": recipe,
         "job": job.name,
