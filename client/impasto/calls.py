@@ -396,7 +396,7 @@ class Calls:
         said = f"no server answers at {self.address} ({finding.cause})"
         if finding.remedy:
             said = f"{self.address} cannot be used: {finding.cause}; {finding.remedy}"
-        return Unreachable(said, cause=finding.cause, remedy=finding.remedy)
+        return Unreachable(said, cause=finding.cause, remedy=finding.remedy, kind=finding.kind)
 
     def error(self, error: TransportError, *, broke: bool = False) -> ImpastoError:
         """Returns the error of a call. A transport's own error is put into our words.

@@ -37,10 +37,29 @@ class Finding:
     Attributes:
         cause: the cause, as a clause.
         remedy: what to do, as a clause; empty if no server is running there.
+        kind: the cause as a key, for those who have words of their own for it: one of `KINDS`, or empty if no
+            server is running there.
     """
 
     cause: str
     remedy: str = ""
+    kind: str = ""
+
+
+KINDS = (
+    "unknown host",
+    "web server",
+    "another program",
+    "needs TLS",
+    "no TLS",
+    "TLS fails",
+    "certificate files",
+    "certificate for another name",
+    "certificate expired",
+    "certificate not valid yet",
+    "certificate not trusted",
+    "needs a certificate",
+)
 
 
 def find(endpoint: Endpoint) -> Finding | None:
@@ -65,11 +84,12 @@ def _look(endpoint: Endpoint) -> Finding | None:
     try:
         context = ssl_context(endpoint.tls)
     except TlsFileError as error:  # The file has changed since the client was made.
-        return Finding(f"{error.file} {error.cause}", error.remedy)
+        return Finding(f"{error.file} {error.cause}", error.remedy, "certificate files")
     except ssl.SSLError as error:
         return Finding(
             f"the certificate files cannot be used ({error.reason or error})",
             "give PEM files, and the key that belongs to the certificate",
+            "certificate files",
         )
     return _shaken(endpoint, context, endpoint.tls)
 
@@ -106,7 +126,9 @@ def _unresolved(address: str) -> Finding | None:
     resolving.join(PATIENCE)
     if resolving.is_alive():
         failed.append("the name server does not answer")
-    return Finding(f"{host} cannot be found: {failed[0]}", _NAME_REMEDY) if failed else None
+    if not failed:
+        return None
+    return Finding(f"{host} cannot be found: {failed[0]}", _NAME_REMEDY, "unknown host")
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
@@ -125,12 +147,19 @@ def _not_plaintext(address: str, answer: bytes) -> Finding | None:
         return Finding(
             "a web server answers there, not an Impasto server",
             "check the port; a proxy there must pass on HTTP/2 (gRPC)",
+            "web server",
         )
     if _speaks_tls(address):
         return Finding(
-            "the server there needs TLS", "give tls=True, or tls=Tls(ca=FILE) with its certificate"
+            "the server there needs TLS",
+            "give tls=True, or tls=Tls(ca=FILE) with its certificate",
+            "needs TLS",
         )
-    return Finding("the program that answers there is not a gRPC server", "check the port")
+    return _another_program()
+
+
+def _another_program() -> Finding:
+    return Finding("the program that answers there is not a gRPC server", "check the port", "another program")
 
 
 def _greeted_in_plaintext(address: str) -> bytes:
@@ -186,11 +215,7 @@ def _shaken(endpoint: Endpoint, context: ssl.SSLContext, tls: Tls) -> Finding | 
                 answer = _greet(protected)
                 if _is_settings(answer):
                     return None
-                return (
-                    _without_certificate(tls)
-                    if not answer
-                    else Finding("the program that answers there is not a gRPC server", "check the port")
-                )
+                return _another_program() if answer else _without_certificate(tls)
     except ssl.SSLCertVerificationError as error:
         return _untrusted(error, name, tls)
     except ssl.SSLError as error:
@@ -201,7 +226,9 @@ def _shaken(endpoint: Endpoint, context: ssl.SSLContext, tls: Tls) -> Finding | 
         return (
             _no_tls()
             if plain
-            else Finding(f"TLS fails ({reason})", "check that the server speaks TLS 1.2 or newer")
+            else Finding(
+                f"TLS fails ({reason})", "check that the server speaks TLS 1.2 or newer", "TLS fails"
+            )
         )
     except OSError:
         if not connected:
@@ -213,7 +240,9 @@ def _shaken(endpoint: Endpoint, context: ssl.SSLContext, tls: Tls) -> Finding | 
 
 
 def _no_tls() -> Finding:
-    return Finding("the server there speaks no TLS", "leave out tls, or switch on TLS on the server")
+    return Finding(
+        "the server there speaks no TLS", "leave out tls, or switch on TLS on the server", "no TLS"
+    )
 
 
 def _without_certificate(tls: Tls) -> Finding:
@@ -221,10 +250,12 @@ def _without_certificate(tls: Tls) -> Finding:
         return Finding(
             "the server needs a certificate of the caller",
             "give tls=Tls(cert=FILE, key=FILE), and ca with them",
+            "needs a certificate",
         )
     return Finding(
         "the server does not accept the caller's certificate",
         "give one that is signed by an authority that the server trusts",
+        "needs a certificate",
     )
 
 
@@ -233,16 +264,21 @@ def _untrusted(error: ssl.SSLCertVerificationError, name: str, tls: Tls) -> Find
         return Finding(
             f"the server's certificate is not for {name}",
             "call the server by the name in its certificate, or give that as tls=Tls(server_name=NAME)",
+            "certificate for another name",
         )
     if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
-        when = "has expired" if error.verify_code == _EXPIRED else "is not valid yet"
-        return Finding(f"the server's certificate {when}", "have it renewed, or correct this machine's clock")
+        when, kind = "has expired", "certificate expired"
+        if error.verify_code == _NOT_YET_VALID:
+            when, kind = "is not valid yet", "certificate not valid yet"
+        remedy = "have it renewed, or correct this machine's clock"
+        return Finding(f"the server's certificate {when}", remedy, kind)
     given = (
         "not signed by a certificate in the CA file" if tls.ca is not None else "not trusted by this system"
     )
     return Finding(
         f"the server's certificate is {given} ({error.verify_message})",
         "give the certificate that signed it as tls=Tls(ca=FILE)",
+        "certificate not trusted",
     )
 
 

@@ -120,6 +120,7 @@ class Unreachable(Unavailable):
     Attributes:
         cause: the cause, as a clause; empty if unknown.
         remedy: what to do, as a clause; empty if unknown, for example if no server is running.
+        kind: the cause as a key: one of `impasto.diagnosis.KINDS`; empty if unknown.
     """
 
     def __init__(
@@ -128,12 +129,14 @@ class Unreachable(Unavailable):
         *,
         cause: str = "",
         remedy: str = "",
+        kind: str = "",
         retry_after: float | None = None,
         **details: Any,
     ) -> None:
         super().__init__(message, retry_after=retry_after, **details)
         self.cause = cause
         self.remedy = remedy
+        self.kind = kind
 
 
 class DeadlineExceeded(ImpastoError):

@@ -43,4 +43,12 @@ def test_install(impasto: Impasto, sources: Path, tmp_path: Path) -> None:
 
 def test_wrong_usage(impasto: Impasto) -> None:
     assert impasto("plugin", "build", "photoshop").code == 2
-    assert impasto("plugin", "build", "krita", "-o", "none/a.zip").code == 1
+    assert impasto("plugin", "build", "krita", "-o", "none/a.zip").code != 0
+
+
+def test_a_place_that_cannot_be_written_is_named(impasto: Impasto, sources: Path, tmp_path: Path) -> None:
+    built = impasto("plugin", "build", "gimp", "-o", "none/a.zip")
+    assert built.err == "Error: --out none/a.zip: there is no folder none; make it, or give another\n"
+    (tmp_path / "file").write_text("")
+    put = impasto("plugin", "install", "gimp", "--to", str(tmp_path / "file"))
+    assert put.err == f"Error: {tmp_path}/file cannot be written: File exists\n"

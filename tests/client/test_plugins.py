@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,6 +17,7 @@ import impasto
 from impasto.cli import plugins
 from impasto.cli.plugins import HostName, PluginError
 from support.fake_server import FakeServer, png
+from support.krita_process import imported
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +44,9 @@ def sources(tmp_path: Path) -> dict[HostName, Path]:
         (folder / ("__init__.py" if host == "krita" else "impasto.py")).write_text("print('here')\n")
         made[host] = folder.parent  # type: ignore[index]
     (made["krita"] / "impasto_krita.desktop").write_text("[Desktop Entry]\n")
+    for folder in made.values():
+        (folder / "README.md").write_text("For readers of the sources.")
+        (folder / "picture.jpg").write_bytes(b"")
     return made
 
 
@@ -67,6 +73,7 @@ def test_the_zip_for_krita_has_the_plugin_and_its_dependencies(
     package = plugins.build("krita", sources=sources["krita"], vendored=vendored)
     names = zipfile.ZipFile(io.BytesIO(package)).namelist()
     assert {name.split("/")[0] for name in names} == {"impasto_krita.desktop", "impasto_krita"}
+    assert {"impasto_krita/", "impasto_krita/_vendor/google/protobuf/"} <= set(names)
     for needed in (
         "impasto/client.py",
         "impasto/transport/grpclib.py",
@@ -92,7 +99,52 @@ def test_building_twice_gives_the_same_bytes(sources: dict[HostName, Path], vend
         for entry in zipfile.ZipFile(io.BytesIO(first)).infolist()
     }
     assert modes["impasto/impasto.py"] == 0o755
-    assert set(modes.values()) == {0o755, 0o644}
+    assert {mode for name, mode in modes.items() if name != "impasto/impasto.py"} == {0o755, 0o644}
+    assert {name for name, mode in modes.items() if mode == 0o755} == {
+        "impasto/impasto.py",
+        *(name for name in modes if name.endswith("/")),
+    }
+    mark = json.loads(zipfile.ZipFile(io.BytesIO(first)).read(f"impasto/{plugins.MARK}"))
+    assert mark == {"plugin": "gimp", "version": impasto.__version__}
+
+
+def test_kritas_own_importer_takes_the_zip(vendored: Path, tmp_path: Path) -> None:
+    package = tmp_path / "impasto-krita.zip"
+    package.write_bytes(plugins.build("krita", vendored=vendored))
+    imported(package, tmp_path / "resources")
+    there = tmp_path / "resources" / "pykrita"
+    assert sorted(path.name for path in there.iterdir()) == ["impasto_krita", "impasto_krita.desktop"]
+    assert (there / "impasto_krita" / "_vendor" / "google" / "protobuf" / "internal" / "decoder.py").is_file()
+
+
+def taken_over(source: Path, target: Path, level: int = 0) -> None:
+    """Copies a folder as GIMP takes over that of an earlier version: not beyond five levels."""
+    if level >= 5:
+        return
+    target.mkdir()
+    for path in source.iterdir():
+        if path.is_dir():
+            taken_over(path, target / path.name, level + 1)
+        else:
+            shutil.copy(path, target)
+
+
+def test_a_new_version_of_gimp_takes_over_the_whole_plugin(vendored: Path, home: Path) -> None:
+    (done,) = plugins.install("gimp", vendored=vendored)
+    new = home / ".config/GIMP/3.2/plug-ins"
+    new.parent.mkdir()
+    taken_over(done.folder.parent, new)
+
+    def files(folder: Path) -> set[Path]:
+        return {path.relative_to(folder) for path in folder.rglob("*")}
+
+    assert files(new) == files(done.folder.parent)
+    # GIMP runs the file, which has the package's name.
+    program = (
+        f"import sys; sys.path.insert(0, {str(new / 'impasto')!r})\n"
+        "import impasto.hosts, impasto.transport.grpclib"
+    )
+    subprocess.run([sys.executable, "-S", "-I", "-c", program], check=True)
 
 
 def test_the_zip_paints_without_other_packages(
@@ -128,6 +180,38 @@ def test_compiled_modules_are_refused(sources: dict[HostName, Path], tmp_path: P
 
 def install(host: HostName, sources: dict[HostName, Path], vendored: Path) -> list[plugins.Installed]:
     return plugins.install(host, sources=sources[host], vendored=vendored)
+
+
+def test_what_lies_in_the_sources_for_their_readers_is_not_installed(
+    sources: dict[HostName, Path], vendored: Path, home: Path
+) -> None:
+    (krita,), (gimp,) = (install(host, sources, vendored) for host in plugins.HOSTS)
+    assert sorted(path.name for path in krita.folder.parent.iterdir()) == [
+        "impasto_krita",
+        "impasto_krita.desktop",
+    ]
+    assert [path.name for path in gimp.folder.parent.iterdir()] == ["impasto"]
+
+
+def test_the_installed_plugin_notes_who_installed_it(
+    sources: dict[HostName, Path], vendored: Path, home: Path
+) -> None:
+    (done,) = install("krita", sources, vendored)
+    mark = json.loads((done.folder / plugins.MARK).read_text())
+    assert mark["python"] == sys.executable
+    assert (Path(mark["checkout"]) / "client" / "impasto").samefile(Path(impasto.__file__).parent)
+
+
+def test_kritas_list_of_actions_goes_where_krita_looks_for_it(
+    sources: dict[HostName, Path], vendored: Path, home: Path
+) -> None:
+    (sources["krita"] / "impasto_krita.action").write_text("<ActionCollection/>")
+    (done,) = install("krita", sources, vendored)
+    assert (home / ".local/share/krita/actions/impasto_krita.action").read_text() == "<ActionCollection/>"
+    assert sorted(path.name for path in done.folder.parent.iterdir()) == [
+        "impasto_krita",
+        "impasto_krita.desktop",
+    ]
 
 
 def test_krita(sources: dict[HostName, Path], vendored: Path, home: Path) -> None:

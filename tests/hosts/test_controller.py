@@ -87,7 +87,8 @@ def paint(controller: Controller, host: FakeHost, service: FakeService, **choice
 
 
 def test_connecting_shows_the_server_and_lists_the_styles(connected: Controller) -> None:
-    assert connected.connection.sentence == "Connected to studio:50051: A CPU."
+    assert connected.connection.short == "Connected to studio:50051."
+    assert connected.connection.sentence == "Connected to studio:50051. It paints with: A CPU."
     assert connected.library.offered == (STYLE,)
     assert connected.library.offered[0].thumbnail == b"jpeg"
 
@@ -119,8 +120,8 @@ def test_a_refused_connection_is_not_repeated_until_the_settings_change(
     service.fail("info", Unauthenticated("no such token"))
     controller.connect(Server("studio:50051", token="wrong"))
     host.until(lambda: controller.connection.state == "refused")
-    assert "token" in controller.connection.sentence
-    assert "Settings" in controller.connection.sentence
+    assert controller.connection.short == "The server does not know your token."
+    assert controller.connection.remedy == "server settings"
     assert host.waits == []
     controller.connect(Server("studio:50051", token="right"))
     host.until(lambda: controller.connection.state == "connected")
@@ -130,9 +131,9 @@ def test_an_invalid_address_is_refused_with_a_sentence(host: FakeHost, storage: 
     controller = Controller(host, storage)
     controller.connect(Server("what is this"))
     host.until(lambda: controller.connection.state == "refused")
-    assert "give HOST:PORT" in controller.connection.sentence
+    assert controller.connection.short == "“what is this” is not an address."
     controller.connect(Server("studio:50051", token="secret"))
-    host.until(lambda: "plaintext" in controller.connection.sentence)
+    host.until(lambda: "unencrypted" in controller.connection.sentence)
     assert controller.connection.state == "refused"
     controller.close()
 
@@ -243,7 +244,7 @@ def test_a_painting_from_the_order_to_the_placed_picture(
     assert (run.sentence, run.fraction, run.queue_position) == ("Starting …", None, None)
     service.progress(0, 10, preparing=0.4)
     host.until(lambda: run.progress)
-    assert (run.sentence, run.time_left) == ("Painting, 0 of 10: finding neighbours, 40 %", None)
+    assert (run.sentence, run.time_left) == ("Painting, 0 of 10: comparing with the style, 40 %", None)
     service.progress(4, 10, 83.2)
     host.until(lambda: run.progress and run.progress.evaluation == 4)
     assert (run.sentence, run.fraction, run.time_left) == ("Painting, 4 of 10, 84 s left", 0.4, 83.2)
@@ -295,7 +296,7 @@ def test_a_job_that_fails_says_why(connected: Controller, host: FakeHost, servic
     [
         (InvalidRequest("the style is too small; give one of 16 pixels"), "16 pixels"),
         (ResourceExhausted("the queue is full", retry_after=120), "Try again in about 2 min"),
-        (JobFailed("strange"), "Strange"),
+        (JobFailed("strange"), "The server says: Strange."),
         (ValueError("The document was closed."), "The document was closed."),
         (KeyError("bug"), "Please report it"),
     ],
@@ -514,7 +515,7 @@ def test_the_job_is_missing_after_reconnecting(
     host.pass_time(1)
     host.until(lambda: run.is_final)
     assert run.state == "failed"
-    assert "Start again" in run.sentence
+    assert "no longer has" in run.sentence
 
 
 def test_an_order_refused_for_its_token_waits_for_another_token(
@@ -616,7 +617,7 @@ def test_refused_steering_is_shown(connected: Controller, host: FakeHost, servic
     run.steer(Choices(strength=90))
     host.pass_time(0.15)
     host.until(lambda: run.notice)
-    assert "Too strong" in run.notice
+    assert "Too strong; give less." in run.notice
     host.pass_time(1)
     host.settle()
     assert service.calls.count("update_job") == 1
@@ -689,7 +690,7 @@ def test_an_own_style_whose_file_is_lost_is_told(
     storage.remove(f"styles/{item.key}")
     run = connected.stylize(order(style=item))
     host.until(lambda: run.is_final)
-    assert run.sentence == "The file of the style “Mine” is lost. Add it again."
+    assert run.sentence == "The file of the style “Mine” is lost. Add the style again."
 
 
 # The host is restarted.

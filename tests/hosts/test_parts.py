@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impasto import errors
 from impasto.hosts import (
     COLORS,
     EFFORTS,
@@ -133,22 +132,6 @@ def test_only_the_user_can_read_the_stored_files(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "impasto").stat().st_mode) == 0o700
     storage.remove("styles/abc")
     assert storage.read("styles/abc") is None
-
-
-def test_every_error_is_a_sentence_with_what_to_do() -> None:
-    kinds = [
-        kind
-        for kind in vars(errors).values()
-        if isinstance(kind, type) and issubclass(kind, errors.ImpastoError)
-    ]
-    assert len(kinds) > 10
-    for kind in kinds:
-        said = words.sentence(kind("something is wrong"), "studio:50051")
-        assert said[0].isupper() or said[0].isdigit()
-        assert said.endswith(".")
-        assert ".." not in said
-    for error in (OSError("disk full"), ValueError("odd"), RuntimeError("bug")):
-        assert words.sentence(error).endswith(".")
 
 
 @pytest.mark.parametrize(

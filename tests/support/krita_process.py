@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -42,26 +41,17 @@ class Ran:
     folder: Path
 
 
-def plugin_zip(path: Path) -> Path:
-    """The plugin as a zip for Krita's importer, with the client in it."""
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.write(PLUGIN / "impasto_krita.desktop", "impasto_krita.desktop")
-        for folder, source in (
-            ("impasto_krita", PLUGIN / "impasto_krita"),
-            ("impasto_krita/_vendor/impasto", CLIENT / "impasto"),
-        ):
-            for file in sorted(source.rglob("*")):
-                if "__pycache__" not in file.parts and "_vendor" not in file.parts:
-                    archive.write(file, f"{folder}/{file.relative_to(source)}")
-            # The importer also looks for an entry of the folder itself.
-            archive.mkdir(folder) if hasattr(archive, "mkdir") else archive.writestr(f"{folder}/", "")
-    return path
-
-
 def imported(archive: Path, resources: Path) -> None:
-    """Puts a plugin into a profile with Krita's own importer."""
+    """Puts a plugin into a profile with Krita's own importer. Skips the test where there is no Krita."""
+    if not IMPORTER.is_dir():
+        reason = f"Krita's importer is not installed: {IMPORTER}"
+        if os.environ.get("IMPASTO_REQUIRE_HOSTS"):
+            pytest.fail(reason)
+        pytest.skip(reason)
     resources.mkdir(parents=True)
+    # Krita gives the importer a function that translates.
     program = (
+        "import builtins; builtins.i18n = str\n"
         f"import sys; sys.path.insert(0, {str(IMPORTER)!r}); from plugin_importer import PluginImporter\n"
         f"print(PluginImporter({str(archive)!r}, {str(resources)!r}, lambda plugin: True).import_all())"
     )

@@ -15,6 +15,7 @@ from impasto.cli.plain_help import PlainCommand, PlainGroup
 from impasto.cli.plugins import HOSTS, HostName
 from impasto.cli.values import file_name, folder_name, one_of
 from impasto.cli.words import clean, say
+from impasto.errors import ImpastoError
 
 app = typer.Typer(
     cls=PlainGroup, no_args_is_help=True, help="Build or install Impasto's plugins for Krita and GIMP 3."
@@ -44,12 +45,13 @@ def build(
 ) -> None:
     """Write a plugin and all that it needs to one zip file, for the importer of the host application."""
     from impasto.cli import plugins
-    from impasto.files import write_whole
+    from impasto.cli.output import check_output, write
 
     out = out or Path(f"impasto-{host}.zip")
     with _errors_shown():
+        check_output(out, "--out")
         package = plugins.build(host)
-        write_whole(out, package)
+        write(out, package)
     say(f"{out}: {len(package):,} bytes")
 
 
@@ -80,10 +82,16 @@ def install(
 
 @contextlib.contextmanager
 def _errors_shown() -> Iterator[None]:
+    from impasto.cli.output import why_not
     from impasto.cli.plugins import PluginError
 
     try:
         yield
-    except (PluginError, OSError) as error:
-        print(clean(f"Error: {error}"), file=sys.stderr)
-        raise typer.Exit(1) from None
+    except (PluginError, ImpastoError) as error:
+        said = str(error)
+    except OSError as error:
+        said = f"{error.filename} {why_not(error, 'written')}" if error.filename else str(error)
+    else:
+        return
+    print(clean(f"Error: {said}"), file=sys.stderr)
+    raise typer.Exit(1)

@@ -6,10 +6,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from impasto import address as addresses
 from impasto.hosts import words
 from impasto.hosts.errands import Errands
 from impasto.hosts.host import Host
+from impasto.hosts.told import SERVER_SETTINGS, ToldError
 from impasto.hosts.translate import _
+from impasto.security import call_metadata
 
 if TYPE_CHECKING:
     from impasto.client import Client
@@ -45,6 +48,46 @@ class Server:
         """What its jobs are remembered under."""
         return THIS_COMPUTER if self.this_computer else self.address
 
+    def check(self) -> None:
+        """Checks the address and the token, without the network.
+
+        Raises:
+            ToldError: one of them cannot be right, or a network would carry the token in plaintext.
+        """
+        try:
+            address = addresses.parse(self.address)
+        except ValueError:
+            raise ToldError(
+                _("“{address}” is not an address.").format(address=words.cut(self.address)),
+                _(
+                    "Enter the server's name and port in the server settings, for example studio:50051, "
+                    "without https:// before it."
+                ),
+                SERVER_SETTINGS,
+            ) from None
+        if not self.token:
+            return
+        try:
+            call_metadata(self.token, address, encrypted=True, allow_plaintext_token=True)
+        except ValueError:
+            raise ToldError(
+                _("The token has characters that no token has."),
+                _(
+                    "Copy it once more, as the server's administrator gave it to you, without spaces or line "
+                    "breaks."
+                ),
+                SERVER_SETTINGS,
+            ) from None
+        if not (self.tls or self.allow_plaintext_token or addresses.is_local(address)):
+            raise ToldError(
+                _("Your token would travel unencrypted."),
+                _(
+                    "Others on the network could read it. Switch on encryption (TLS) in the server settings, "
+                    "or allow the token without encryption if the network itself is protected."
+                ),
+                SERVER_SETTINGS,
+            )
+
 
 def title_of_server(key: str) -> str:
     """Return a server's key for people."""
@@ -75,10 +118,11 @@ ClientFactory = Callable[[Server, Timing], "Client"]
 
 
 def open_client(server: Server, timing: Timing) -> Client:
-    """Return a client of a server. Raises as `impasto.Client` does."""
+    """Return a client of a server. Raises as `Server.check` and `impasto.Client` do."""
     from impasto.client import Client
     from impasto.security import Tls
 
+    server.check()
     return Client(
         server.address,
         token=server.token or None,
@@ -101,7 +145,9 @@ class Connection:
 
     Attributes:
         state: one of `STATES`.
-        sentence: the state as a sentence for people, with what to do.
+        sentence: the state in whole sentences for people, with what to do.
+        short: the state as one short sentence, for a narrow docker.
+        remedy: what a button beside it should do: see `Told.remedy`.
         server: the server; None before the first `connect`.
         client: the client to call it with; None unless connected.
         info: what the server says about itself; None before the first connection.
@@ -117,7 +163,7 @@ class Connection:
         changed: Callable[[], None],
     ) -> None:
         self.state = "disconnected"
-        self.sentence = "Not connected."
+        self._told = words.Told(_("Not connected."))
         self.server: Server | None = None
         self.client: Client | None = None
         self.info: ServerInfo | None = None
@@ -128,6 +174,18 @@ class Connection:
         self._changed = changed
         self._attempt = 0
         self._failures = 0
+
+    @property
+    def sentence(self) -> str:
+        return self._told.sentence
+
+    @property
+    def short(self) -> str:
+        return self._told.short
+
+    @property
+    def remedy(self) -> str:
+        return self._told.remedy
 
     @property
     def address(self) -> str:
@@ -145,19 +203,19 @@ class Connection:
         self.server = server
         self.info = None
         self._failures = 0
-        self._set("connecting", f"Connecting to {server.address} …")
+        self._set("connecting", self._connecting())
         self._try()
 
     def disconnect(self) -> None:
         """Disconnects, and does not reconnect."""
         self._let_go()
-        self._set("disconnected", "Not connected.")
+        self._set("disconnected", words.Told(_("Not connected.")))
 
     def try_now(self) -> None:
         """Tries to reconnect at once, if it waits for the next attempt."""
         if self.state == "reconnecting":
             self._attempt += 1
-            self._set("reconnecting", f"Connecting to {self.address} …")
+            self._set("reconnecting", self._connecting())
             self._try()
 
     def lost(self, client: Client | None, error: Exception) -> None:
@@ -169,7 +227,7 @@ class Connection:
         """Handles an error of a call that the server refused to this caller. Ignores earlier connections."""
         if client is not None and client is self.client:
             self._let_go()
-            self._set("refused", words.sentence(error, self.address))
+            self._set("refused", words.tell(error, self.address))
 
     def _try(self) -> None:
         server, attempt = self.server, self._attempt
@@ -201,7 +259,7 @@ class Connection:
 
     def _failed(self, error: Exception) -> None:
         self._let_go()
-        told = words.sentence(error, self.address)
+        told = words.tell(error, self.address)
         if not isinstance(error, words.RETRIABLE):
             self._set("refused", told)
             return
@@ -213,7 +271,8 @@ class Connection:
             if attempt == self._attempt:
                 self._try()
 
-        self._set("reconnecting", f"{told} Impasto tries again automatically.")
+        details = words.joined(told.details, _("Impasto tries again automatically."))
+        self._set("reconnecting", dataclasses.replace(told, details=details))
         self._host.later(delay, again)
 
     def _check_later(self, client: Client) -> None:
@@ -242,15 +301,22 @@ class Connection:
         if client is not None:
             self._errands.start(client.close)
 
-    def _set(self, state: str, sentence: str) -> None:
-        self.state, self.sentence = state, sentence
+    def _connecting(self) -> words.Told:
+        return words.Told(_("Connecting to {server} …").format(server=words.cut(words.place(self.address))))
+
+    def _set(self, state: str, told: words.Told) -> None:
+        self.state, self._told = state, told
         self._changed()
 
 
-def _connected(server: Server, info: ServerInfo) -> str:
-    devices = " and ".join(dict.fromkeys(device.description or device.name for device in info.devices))
-    tenant = f" as {info.tenant}" if info.tenant else ""
-    said = f"Connected to {server.address}{tenant}"
+def _connected(server: Server, info: ServerInfo) -> words.Told:
+    place = words.cut(words.place(server.address))
+    connected = _("Connected to {server}.").format(server=place)
+    if info.tenant:
+        connected = _("Connected to {server} as {name}.").format(server=place, name=words.cut(info.tenant))
     if any(device.state == "starting" for device in info.devices):
-        return f"{said}: {devices}, still starting."
-    return f"{said}: {devices}." if devices else f"{said}."
+        connected = _("Connected to {server}, which is still starting.").format(server=place)
+    devices = ", ".join(dict.fromkeys(device.description or device.name for device in info.devices))
+    if not devices:
+        return words.Told(connected)
+    return words.Told(connected, _("It paints with: {devices}.").format(devices=devices))

@@ -378,7 +378,8 @@ class Controller:
                 self.run = self.runs[0]
         self._send_next()
         self._tell("run")
-        if ended and run.state == "succeeded":
+        if ended:
+            # Its picture may be still to be placed.
             self._look_for_jobs()
 
     def _send_next(self) -> None:
@@ -416,8 +417,10 @@ class Controller:
             if client is not self.connection.client:
                 return
             found = []
+            # Meanwhile some may have been taken up, placed or cancelled.
+            remembered = {memo.id for memo in self._memory.jobs}
             for memo, job in answers:
-                if self._is_busy(memo):
+                if self._is_busy(memo) or memo.id not in remembered:
                     continue
                 if job is None or job.state in ("failed", "cancelled"):
                     self._memory.forget(memo.id)

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
-from impasto.errors import ImpastoError
+from impasto.errors import ImpastoError, InvalidRequest
 
 T = TypeVar("T")
 
@@ -39,6 +39,9 @@ class Errands:
                 told = error
                 if not isinstance(error, (ImpastoError, OSError, ValueError)):
                     traceback.print_exc(file=sys.stderr)
+                elif isinstance(error, InvalidRequest):
+                    # Its words are the contract's, which an artist is not shown.
+                    print(f"impasto: {error}", file=sys.stderr)
                 self.hand(lambda: failed(told))
             else:
                 self.hand(lambda: done(outcome))

@@ -91,10 +91,9 @@ class History:
     def __init__(self, storage: Storage, changed: Callable[[], None]) -> None:
         self._storage = storage
         self._changed = changed
-        index = read_json(storage, _INDEX, {})
-        self._removed = _texts(index.get("removed"))
-        stored = (_read(storage, id) for id in _texts(index.get("ids")) if _is_id(id))
-        self.entries: tuple[Entry, ...] = _newest(entry for entry in stored if entry is not None)
+        self._removed: list[str] = []
+        self.entries: tuple[Entry, ...] = ()
+        self._read_again()
 
     def find(self, id: str) -> Entry | None:
         """Returns the entry with this identifier; None if there is none."""
@@ -136,8 +135,9 @@ class History:
         """Removes an entry, if it is there. It does not return with the document that it is kept in."""
         if self.find(id) is None:
             return
-        self._removed = [*(other for other in self._removed if other != id), id][-_MOST_REMOVED:]
-        self._keep(entry for entry in self.entries if entry.id != id)
+        self._read_again()
+        self._removed.append(id)
+        self._keep(self.entries)
 
     def move(self, before: str, after: str) -> None:
         """Gives the entries of a document to its new key: it was saved under another name."""
@@ -177,18 +177,32 @@ class History:
             self._take(new)
 
     def _take(self, entries: list[Entry]) -> None:
-        for entry in entries:
-            write_json(self._storage, _key(entry.id), _to_json(entry))
+        self._read_again()
         ids = {entry.id for entry in entries}
-        self._keep((*entries, *(entry for entry in self.entries if entry.id not in ids)))
+        entries = [*entries, *(entry for entry in self.entries if entry.id not in ids)]
+        for entry in _newest(entries):
+            if entry.id in ids:
+                write_json(self._storage, _key(entry.id), _to_json(entry))
+        self._keep(entries)
+
+    def _read_again(self) -> None:
+        """Adds what another process of the host has stored meanwhile."""
+        index = read_json(self._storage, _INDEX, {})
+        self._removed += [id for id in _texts(index.get("removed")) if id not in self._removed]
+        known = {entry.id for entry in self.entries}
+        new = [id for id in _texts(index.get("ids")) if _is_id(id) and id not in known]
+        stored = (_read(self._storage, id) for id in new)
+        self.entries = _newest((*self.entries, *(entry for entry in stored if entry is not None)))
 
     def _keep(self, entries: Iterable[Entry]) -> None:
-        before = {entry.id for entry in self.entries}
-        self.entries = _newest(entries)
+        before = list(entries)
+        self.entries = _newest(entry for entry in before if entry.id not in self._removed)
+        kept = {entry.id for entry in self.entries}
         ids = [entry.id for entry in self.entries]
-        write_json(self._storage, _INDEX, {"ids": ids, "removed": self._removed})
-        for id in before.difference(ids):
-            self._storage.remove(_key(id))
+        write_json(self._storage, _INDEX, {"ids": ids, "removed": self._removed[-_MOST_REMOVED:]})
+        for entry in before:
+            if entry.id not in kept:
+                self._storage.remove(_key(entry.id))
         self._changed()
 
 

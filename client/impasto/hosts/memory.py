@@ -84,18 +84,33 @@ class Memory:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        kept = read_json(storage, "recents.json", [])
-        self.recents: list[Recent] = [recent for recent in map(_recent, kept) if recent is not None]
-        jobs = (_remembered(storage, value) for value in read_json(storage, "jobs.json", []))
-        self.jobs: list[Remembered] = [job for job in jobs if job is not None]
-        self.cancelled: dict[str, list[str]] = {
+        self.recents: list[Recent] = []
+        self.jobs: list[Remembered] = []
+        self.cancelled: dict[str, list[str]] = {}
+        self._own: set[str] = set()
+        self._read_again()
+
+    def _read_again(self) -> None:
+        """Reads what is stored: another process of the host may have changed it."""
+        kept = read_json(self._storage, "recents.json", [])
+        self.recents = [recent for recent in map(_recent, kept) if recent is not None]
+        known = {job.id: job for job in self.jobs}
+        stored = (
+            _remembered(self._storage, value, known) for value in read_json(self._storage, "jobs.json", [])
+        )
+        # What could not be stored, on a full disk, is remembered at least here.
+        jobs = {job.id: job for job in stored if job is not None}
+        jobs |= {id: job for id, job in known.items() if id in self._own}
+        self.jobs = list(jobs.values())
+        self.cancelled = {
             str(address): [str(name) for name in names]
-            for address, names in read_json(storage, "cancelled.json", {}).items()
+            for address, names in read_json(self._storage, "cancelled.json", {}).items()
             if isinstance(names, list)
         }
 
     def use(self, recent: Recent) -> None:
         """Makes settings the most recent ones."""
+        self._read_again()
         self.recents = [recent, *(other for other in self.recents if other != recent)][:MOST_RECENT]
         write_json(
             self._storage,
@@ -108,6 +123,8 @@ class Memory:
 
     def remember(self, job: Remembered) -> None:
         """Stores a job, or its changes."""
+        self._read_again()
+        self._own.add(job.id)
         known = next((other for other in self.jobs if other.id == job.id), None)
         if known is None or known.place != job.place:
             # The place may have a large selection in it, so it is written only when it changes.
@@ -120,12 +137,15 @@ class Memory:
 
     def forget(self, id: str) -> None:
         """Removes a job, if it is known."""
+        self._read_again()
+        self._own.discard(id)
         self.jobs = [job for job in self.jobs if job.id != id]
         self._keep_jobs()
         self._storage.remove(_place(id))
 
     def to_cancel(self, address: str, name: str) -> None:
         """Remembers to cancel a job as soon as its server can be reached."""
+        self._read_again()
         names = self.cancelled.setdefault(address, [])
         if name not in names:
             names.append(name)
@@ -133,6 +153,7 @@ class Memory:
 
     def told(self, address: str, name: str) -> None:
         """Forgets to cancel a job: its server knows."""
+        self._read_again()
         if name not in self.cancelled.get(address, []):
             return
         self.cancelled[address].remove(name)
@@ -171,7 +192,7 @@ def _recent(value: Any) -> Recent | None:
     return Recent(styles, choosing.from_json(value.get("choices"))) if styles else None
 
 
-def _remembered(storage: Storage, value: Any) -> Remembered | None:
+def _remembered(storage: Storage, value: Any, known: dict[str, Remembered]) -> Remembered | None:
     styles = shares_from_json(value)
     if not styles or not all(isinstance(value.get(key), str) for key in ("id", "address", "name", "title")):
         return None
@@ -182,7 +203,8 @@ def _remembered(storage: Storage, value: Any) -> Remembered | None:
         value["title"],
         styles,
         choosing.from_json(value.get("choices")),
-        read_json(storage, _place(value["id"]), {}),
+        # The place may be large, and does not change.
+        known[value["id"]].place if value["id"] in known else read_json(storage, _place(value["id"]), {}),
         bits=16 if value.get("bits") == 16 else 8,
         texture=value.get("texture") is True,
         subject=str(value.get("subject") or ""),

@@ -63,8 +63,8 @@ class Presets:
         self._storage = storage
         self._library = library
         self._changed = changed
-        stored = (_from_json(value) for value in read_json(storage, _KEY, []))
-        self.presets: tuple[Preset, ...] = _sorted(preset for preset in stored if preset is not None)
+        self.presets: tuple[Preset, ...] = ()
+        self._read_again()
 
     def find(self, name: str) -> Preset | None:
         """Returns the preset of this name; None if there is none."""
@@ -80,6 +80,7 @@ class Presets:
         name = _checked(name)
         if not styles:
             raise ValueError(_("No style is chosen. Choose a style first."))
+        self._read_again()
         others = [preset for preset in self.presets if preset.name != name]
         if len(others) >= MOST:
             raise ValueError(_("There are {number} presets. Remove some first.").format(number=MOST))
@@ -95,6 +96,7 @@ class Presets:
                 people.
             OSError: it cannot be stored.
         """
+        self._read_again()
         preset, new = self._there(name), _checked(new)
         if new != name and self.find(new) is not None:
             raise ValueError(_("There is a preset “{name}” already. Enter another name.").format(name=new))
@@ -107,6 +109,7 @@ class Presets:
         Raises:
             OSError: that cannot be stored.
         """
+        self._read_again()
         if self.find(name) is not None:
             self._keep([preset for preset in self.presets if preset.name != name])
 
@@ -149,6 +152,7 @@ class Presets:
             OSError: the file cannot be read, or the presets cannot be stored.
         """
         presets, pictures = self._read(path)
+        self._read_again()
         if len(self.presets) + len(presets) > MOST:
             raise ValueError(_("There are {number} presets. Remove some first.").format(number=MOST))
         kept, names = list(self.presets), []
@@ -200,6 +204,11 @@ class Presets:
                         raise wrong
                     pictures[share.style.key] = share.style, data
         return presets, pictures
+
+    def _read_again(self) -> None:
+        """Reads the stored presets: another process of the host may have changed them."""
+        stored = (_from_json(value) for value in read_json(self._storage, _KEY, []))
+        self.presets = _sorted(preset for preset in stored if preset is not None)
 
     def _there(self, name: str) -> Preset:
         preset = self.find(name)

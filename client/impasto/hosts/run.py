@@ -223,8 +223,8 @@ class Run:
         if self.is_final:
             return
         unsure = self._submitting and not self.name
-        self._end("cancelled", _("Cancelled."))
         self._tools.memory.forget(self.id)
+        self._end("cancelled", _("Cancelled."))
         # A job that is just being created is cancelled once its name is known.
         if self.name:
             cancel_job(self._tools, self._memo.address, self.name)

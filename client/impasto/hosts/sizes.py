@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from impasto.hosts.told import ToldError
+from impasto.hosts.translate import _
 from impasto.recipe import FIELDS
 
 SMALLEST_SIDE = int(FIELDS["size"].least)
@@ -39,8 +41,9 @@ class Size:
         """The size as a sentence for people."""
         here = f"{self.width} × {self.height}"
         if not self.enlarged:
-            return f"Painted at {here}."
-        return f"Painted at {self.painted_width} × {self.painted_height}, enlarged to {here}."
+            return _("Painted at {size}.").format(size=here)
+        painted = f"{self.painted_width} × {self.painted_height}"
+        return _("Painted at {painted}, enlarged to {size}.").format(painted=painted, size=here)
 
 
 def plan(width: int, height: int, size: int, *, most: int | None = None) -> Size:
@@ -52,13 +55,17 @@ def plan(width: int, height: int, size: int, *, most: int | None = None) -> Size
         most: the server's `Limits.max_longest_side`; None if unknown.
 
     Raises:
-        ValueError: the part is too small to be painted; the message is a sentence for people.
+        ToldError: the part is too small to be painted.
     """
     longest = min(size, most or size)
     if min(width, height) < 1 or max(width, height) < SMALLEST_SIDE:
-        raise ValueError(
-            f"{max(width, 0)} × {max(height, 0)} pixels are too few to paint. "
-            f"Select a larger area, with at least {SMALLEST_SIDE} pixels on its longer side."
+        raise ToldError(
+            _("{width} × {height} pixels are too few to paint.").format(
+                width=max(width, 0), height=max(height, 0)
+            ),
+            _("Select a larger part, with at least {least} pixels on its longer side.").format(
+                least=SMALLEST_SIDE
+            ),
         )
     scale = min(1.0, longest / max(width, height))
     painted = max(1, round(width * scale)), max(1, round(height * scale))

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from impasto.hosts.storage import Storage, read_json, write_json
+from impasto.hosts.told import ToldError, cut
+from impasto.hosts.translate import _
 from impasto.recipe import StyleName, UploadedImage
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ class StyleLibrary:
             again: whether the server has said that it no longer has the style.
 
         Raises:
-            ValueError: the style's file is lost; the message is a sentence for people.
+            ToldError: the style's file is lost.
             ImpastoError: it cannot be uploaded.
         """
         if not item.own:
@@ -109,7 +111,10 @@ class StyleLibrary:
         if again or (address, item.key) not in self._uploaded:
             data = self._storage.read(_file(item.key))
             if data is None:
-                raise ValueError(f"The file of the style “{item.title}” is lost. Add it again.")
+                raise ToldError(
+                    _("The file of the style “{style}” is lost.").format(style=cut(item.title)),
+                    _("Add the style again."),
+                )
             client.upload(data)
             self._uploaded.add((address, item.key))
         return UploadedImage(item.key)

@@ -4,8 +4,8 @@
     _("Paint the picture, or its selected part")
     _("Waiting, number {place} in the queue …").format(place=place)
 
-The text in the code is English, and the key of its translation. The host's language is that of its environment
-(`LANGUAGE`, `LC_ALL`, `LC_MESSAGES`, `LANG`), unless it calls `use`.
+The text in the code is English, and the key of its translation. The host's language is that of its
+environment (`LANGUAGE`, `LC_ALL`, `LC_MESSAGES`, `LANG`), unless it calls `use`.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import datetime
 import errno
 import ipaddress
 import logging
+import os
 import socket
 import ssl
 from pathlib import Path
@@ -21,6 +22,9 @@ from impasto_server.given_files import read_pem
 
 _log = logging.getLogger(__name__)
 
+LONGEST_SOCKET = 103
+"""Length of a Unix socket's name in bytes, at most, on macOS; on Linux it is 107."""
+
 
 async def check_protection(settings: Settings, *, uses_tokens: bool) -> None:
     """Checks that a server that other machines can reach has encryption and access control.
@@ -28,6 +32,10 @@ async def check_protection(settings: Settings, *, uses_tokens: bool) -> None:
     Raises:
         ConfigurationError: one of them is missing, and the settings do not allow that.
     """
+    if settings.socket is not None:
+        if settings.tls_cert is not None or settings.tls_client_ca is not None:
+            raise ConfigurationError("--socket cannot have TLS; leave the certificates out, or --socket")
+        return
     if settings.insecure or await _is_loopback(settings.host):
         return
     missing = []
@@ -48,6 +56,8 @@ def listen(server: grpc.aio.Server, settings: Settings) -> str:
     Raises:
         ConfigurationError: the address cannot be used, or a certificate is invalid.
     """
+    if settings.socket is not None:
+        return _listen_on_socket(server, settings.socket)
     authority = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"{authority}:{settings.listening_port}"
     credentials = _credentials(settings)
@@ -60,6 +70,22 @@ def listen(server: grpc.aio.Server, settings: Settings) -> str:
         # gRPC does not say why.
         raise ConfigurationError(_why_not(settings.host, settings.listening_port)) from error
     return f"{authority}:{port}"
+
+
+def _listen_on_socket(server: grpc.aio.Server, path: Path) -> str:
+    path = path.absolute()
+    if len(os.fsencode(path)) > LONGEST_SOCKET:
+        raise ConfigurationError(
+            f"--socket {path} is longer than the {LONGEST_SOCKET} bytes that the path of a socket can have; "
+            "give a shorter one"
+        )
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"cannot listen on --socket {path}; give the name of a new file in a folder of your own"
+        ) from error
+    return f"unix:{path}"
 
 
 def _why_not(host: str, port: int) -> str:
@@ -90,6 +116,8 @@ def own_channel(settings: Settings) -> grpc.Channel:
     Raises:
         ConfigurationError: a certificate cannot be read.
     """
+    if settings.socket is not None:
+        return grpc.insecure_channel(f"unix:{settings.socket.absolute()}")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     address = f"[{host}]:{settings.listening_port}" if ":" in host else f"{host}:{settings.listening_port}"
     cert, key = settings.tls_cert, settings.tls_key

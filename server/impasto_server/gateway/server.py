@@ -39,6 +39,7 @@ from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.service import StyleTransfer
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.styles import StyleLibrary
+from impasto_server.gateway.users import watch_users
 from impasto_server.jobs.registry import Registry
 from impasto_server.store.blobs import make_folder
 from impasto_server.store.errors import StoreError
@@ -115,6 +116,9 @@ async def _serve(
     stop = _stop_event(fleet)
     if settings.private:
         _on_stdin_end(stop.set)
+    watching = (
+        None if settings.users_dir is None else asyncio.create_task(watch_users(settings.users_dir, stop.set))
+    )
     await registry.take_up()
     placer.start()
     sweeping = asyncio.create_task(
@@ -138,6 +142,8 @@ async def _serve(
         tell_systemd("STOPPING=1")
         health_updates.cancel()
         sweeping.cancel()
+        if watching is not None:
+            watching.cancel()
         await admin.stop()
         await servicer.enter_graceful_shutdown()
         registry.begin_drain()
@@ -250,7 +256,7 @@ def _worker_arguments(settings: Settings) -> list[str]:
     arguments = ["--log-level", settings.log_level, "--log-format", settings.log_format]
     arguments += [] if settings.memory is None else ["--memory", str(max(1, settings.memory >> 20))]
     arguments += [] if settings.weights is None else ["--weights", settings.weights]
-    arguments += [] if settings.private else ["--download"]
+    arguments += [] if settings.private or settings.users_dir is not None else ["--download"]
     arguments += ["--evaluation-time", str(settings.mock_evaluation_time)] if settings.mock else []
     return arguments
 

@@ -93,6 +93,15 @@ class Settings:
         example=f"{DEFAULT_PORT}",
         public=True,
     )
+    socket: Path | None = _setting(
+        None,
+        PATH,
+        "Unix socket to listen on instead of an address and a port. Whoever can write to it gets in, so put "
+        "it in a folder of your own.",
+        shown="none",
+        example="/run/impasto/socket",
+        public=True,
+    )
     device: str = _setting(
         "auto",
         DEVICES,
@@ -265,6 +274,15 @@ class Settings:
         "Port from which Prometheus reads metrics.",
         shown="no metrics",
         example="9464",
+        public=True,
+    )
+    users_dir: Path | None = _setting(
+        None,
+        PATH,
+        "Folder in which the programs that use this server note their processes. The server ends with the "
+        "last of them, and downloads no weights.",
+        shown="none, run until stopped",
+        example="/run/impasto/users",
         public=True,
     )
     log_level: str = _setting("info", one_of(*LEVELS), "Lowest level of events to log.")

@@ -11,7 +11,7 @@ import traceback
 from exchange import GIVEN, TOLD
 from gi.repository import Gegl, Gimp
 
-sys.path[:0] = glob.glob("/share/home/.config/GIMP/3.0/plug-ins/impasto/_vendor")
+sys.path[:0] = glob.glob("/share/home/.config/GIMP/3.0/plug-ins/impasto")
 import impasto  # noqa: E402
 
 Gegl.init(None)

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageStat
 
+from impasto.cli import plugins
 from support.krita_process import (
     CLIENT,
     DATA,
@@ -28,7 +29,6 @@ from support.krita_process import (
     Ran,
     environment,
     imported,
-    plugin_zip,
     require,
     results_of,
     run_krita,
@@ -125,7 +125,9 @@ def window(screen: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("krita-window")
     home = folder / "home"
     resources = home / ".local" / "share" / "krita"
-    imported(plugin_zip(folder / "impasto-krita.zip"), resources)
+    package = folder / "impasto-krita.zip"
+    package.write_bytes(plugins.build("krita"))
+    imported(package, resources)
     for name in ("impasto_harness", "impasto_harness.desktop"):
         (resources / "pykrita" / name).symlink_to(INSIDE / name)
     (home / ".config").mkdir()
@@ -141,7 +143,7 @@ def window(screen: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
             "photo": str(DATA / "astronaut.jpg"),
             "tests": str(ROOT / "tests"),
         }
-        variables = environment(home, settings, [site_packages()])
+        variables = environment(home, settings, [])
         run_krita(["krita", "--nosplash"], variables | {"DISPLAY": screen}, folder)
     return Ran(results_of(folder / "gui.json", folder), folder)
 

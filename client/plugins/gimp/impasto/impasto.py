@@ -16,8 +16,16 @@ gi.require_version("GdkPixbuf", "2.0")
 from gi.repository import Gegl, Gimp, GLib, GObject  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-# The client comes first: this file has its name.
-sys.path[:0] = [os.path.join(HERE, "_vendor"), HERE]
+# The client lies beside this file; as a package, it is found before this file, which has its name.
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
+
+INCOMPLETE = (
+    "Files of the Impasto plug-in are missing ({}). A new version of GIMP may have left them behind when it "
+    "took over your plug-ins. Run “impasto plugin install gimp” again, or unpack impasto-gimp.zip into the "
+    "plug-ins folder again; then restart GIMP."
+)
+"""Not translated: what translates may be what is missing."""
 
 PROCEDURE = "plug-in-impasto-stylize"
 LARGEST_INTEGER = 2**31 - 1
@@ -145,7 +153,7 @@ def run(procedure, run_mode, image, drawables, config, data):
         import canvas
         import order
     except ImportError as error:
-        return outcome(status.EXECUTION_ERROR, f"The plugin is incomplete ({error}). Reinstall it.")
+        return outcome(status.EXECUTION_ERROR, INCOMPLETE.format(error))
 
     Gegl.init(None)
     try:

@@ -1,0 +1,484 @@
+"""What artists are told: every error of the client, and every message that the server can send."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import re
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from impasto import diagnosis, errors
+from impasto.errors import (
+    ClientClosed,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    ImpastoError,
+    InvalidRequest,
+    JobCancelled,
+    JobFailed,
+    NotFound,
+    PermissionDenied,
+    PrivateServerError,
+    ResourceExhausted,
+    ServerError,
+    TransportMissing,
+    Unauthenticated,
+    Unavailable,
+    Unreachable,
+    invalid_field,
+)
+from impasto.hosts import Server, plan, words
+from impasto.hosts.refusals import explained, subject
+from impasto.hosts.translate import use
+from impasto.security import TlsFileError
+from impasto_server.intake.faults import unsupported
+from impasto_server.intake.headers import _OTHER_FORMATS
+
+SERVER = Path(__file__).parents[2] / "server" / "impasto_server"
+STUDIO = "studio:50051"
+SETTINGS, AGAIN = words.SERVER_SETTINGS, words.TRY_AGAIN
+
+
+@pytest.fixture(autouse=True)
+def english() -> Iterator[None]:
+    use(["en"])
+    yield
+    use(["en"])
+
+
+TOLD: list[tuple[Exception, str, str, str]] = [
+    # The connection.
+    (Unreachable("gone"), STUDIO, "No server answers at studio:50051.", SETTINGS),
+    (Unreachable("gone", cause="Connection refused"), "", "The server does not answer.", SETTINGS),
+    (Unreachable("gone"), words.HERE, "Impasto on this computer does not answer.", AGAIN),
+    (
+        Unreachable("x", cause="odd", remedy="mend"),
+        STUDIO,
+        "The server studio:50051 cannot be used.",
+        SETTINGS,
+    ),
+    (Unavailable("broken pipe"), STUDIO, "The connection to studio:50051 is lost.", AGAIN),
+    (Unavailable("broken pipe"), "", "The connection to the server is lost.", AGAIN),
+    (Unavailable("x"), words.HERE, "The connection to Impasto on this computer is lost.", AGAIN),
+    (Unavailable("x", reason="SHUTTING_DOWN"), STUDIO, "The server studio:50051 is shutting down.", ""),
+    (Unavailable("x", reason="INTAKE"), STUDIO, "The server studio:50051 is busy.", AGAIN),
+    (Unavailable("x", reason="STORAGE_BUSY"), "", "The server is busy.", AGAIN),
+    (Unavailable("x", reason="WORKER_BUSY"), words.HERE, "Impasto on this computer is busy.", AGAIN),
+    (DeadlineExceeded("x"), STUDIO, "The server studio:50051 takes too long to answer.", AGAIN),
+    (DeadlineExceeded("x", reason="SLOW_REQUEST"), STUDIO, "Sending the picture took too long.", AGAIN),
+    (DeadlineExceeded("x", reason="MAX_DEADLINE"), "", "The server takes too long to answer.", AGAIN),
+    # Access.
+    (
+        Unauthenticated("this server requires a token; ask …", reason="NO_TOKEN"),
+        STUDIO,
+        "The server needs a token from you.",
+        SETTINGS,
+    ),
+    (
+        Unauthenticated("the token is not valid; ask …", reason="NO_TOKEN"),
+        STUDIO,
+        "The server does not know your token.",
+        SETTINGS,
+    ),
+    (
+        Unauthenticated("x", reason="NO_COMMON_NAME"),
+        STUDIO,
+        "The server does not accept your certificate.",
+        SETTINGS,
+    ),
+    (PermissionDenied("x"), STUDIO, "The server does not let you do this.", SETTINGS),
+    # The server's limits.
+    (ResourceExhausted("x", reason="OUT_OF_MEMORY"), "", "The server has too little memory for this.", AGAIN),
+    (
+        ResourceExhausted("needs about 4,000 MiB of memory, but 2,000 MiB are there", reason="DOES_NOT_FIT"),
+        "",
+        "The size is too large for the server.",
+        AGAIN,
+    ),
+    (
+        ResourceExhausted("x", reason="TOO_MANY_JOBS"),
+        "",
+        "You have too many paintings on the server.",
+        AGAIN,
+    ),
+    (ResourceExhausted("x", reason="QUEUE_FULL"), "", "The server's queue is full.", AGAIN),
+    (ResourceExhausted("x", reason="TOO_MANY_BYTES"), "", "Your space on the server is full.", AGAIN),
+    (ResourceExhausted("x", reason="STORAGE"), "", "The server's disk is full.", AGAIN),
+    *(
+        (
+            ResourceExhausted("x", reason=reason),
+            "",
+            "The server has too much to do for you at once.",
+            AGAIN,
+        )
+        for reason in (
+            "TOO_MANY_UPLOADS",
+            "TOO_MANY_CALLS",
+            "TOO_MANY_REQUESTS",
+            "TOO_MANY_DOWNLOADS",
+            "TOO_MANY_WATCHERS",
+        )
+    ),
+    (ResourceExhausted("x"), "", "The server has no room for this now.", AGAIN),
+    # What is wrong with the order.
+    (InvalidRequest("odd"), "", "The server refuses this.", ""),
+    (
+        invalid_field("spec.styles[1].image", "is empty; give the bytes of a PNG, JPEG, WebP or TIFF file"),
+        "",
+        "Style “Mine”: The file is empty.",
+        "",
+    ),
+    (
+        invalid_field("spec.regions[0].content_mask", "cannot be read as an image; save it again and resend"),
+        "",
+        "Area “Sky”: The file is damaged or incomplete.",
+        "",
+    ),
+    (
+        invalid_field("spec.recipe.longest_side", "is 9000 px; give 16 to 8192"),
+        "",
+        "Size: The server does not accept 9000.",
+        "",
+    ),
+    (invalid_field("spec.recipe.seed", "is odd"), "", "The server cannot use this: Seed.", ""),
+    (
+        invalid_field("request", "has 9,000,000 bytes; send at most 8,000,000"),
+        "",
+        "The pictures are too large to send.",
+        AGAIN,
+    ),
+    (
+        invalid_field("update_mask", "is empty; name the fields to change"),
+        "",
+        "The server does not understand the plugin.",
+        "",
+    ),
+    # What the server no longer has.
+    (NotFound("styles/a does not exist", reason="NOT_FOUND"), "", "The server no longer has this style.", ""),
+    (
+        NotFound("jobs/a does not exist", reason="NOT_FOUND"),
+        "",
+        "The server no longer has this painting.",
+        "",
+    ),
+    (NotFound("image a does not exist"), "", "The server no longer has this picture.", ""),
+    *(
+        (
+            FailedPrecondition("x", reason=reason),
+            "",
+            "The server has lost a picture that it needs.",
+            AGAIN,
+        )
+        for reason in ("IMAGE_MISSING", "IMAGE_LOST", "IMAGE_DAMAGED")
+    ),
+    (FailedPrecondition("x", reason="WRONG_OFFSET"), "", "Sending the picture was interrupted.", AGAIN),
+    (FailedPrecondition("x", reason="JOB_IS_OVER"), "", "The painting has ended already.", ""),
+    (FailedPrecondition("x", reason="NO_RESULT"), "", "The painting has no result.", ""),
+    (FailedPrecondition("x", reason="NO_PREVIEW"), "", "The painting has no preview yet.", ""),
+    (FailedPrecondition("x"), "", "This is not possible now.", ""),
+    (DataLoss("x", reason="DAMAGED"), "", "The result is damaged on the server.", ""),
+    (DataLoss("ends early"), "", "The picture arrived damaged.", AGAIN),
+    # Faults.
+    (JobCancelled("x"), "", "The painting was cancelled.", ""),
+    (JobFailed("strange"), "", "The painting failed.", AGAIN),
+    (ServerError("x", reason="INTERNAL"), "", "The server has a fault.", AGAIN),
+    (ServerError("x", reason="PAINTING_FAILED"), "", "The painting failed on the server.", AGAIN),
+    (ServerError("x", reason="JOB_KILLS_WORKER"), "", "The server cannot paint this.", ""),
+    (
+        ServerError("x", code="UNIMPLEMENTED", reason="UNKNOWN_METHOD"),
+        "",
+        "The server does not fit this plugin.",
+        "",
+    ),
+    (ServerError("odd"), "", "The server has a fault.", AGAIN),
+    (ImpastoError("odd"), "", "This did not work.", AGAIN),
+    (ClientClosed(), "", "The connection to the server was closed.", AGAIN),
+    (TransportMissing("no grpclib"), "", "A part of the plugin is missing.", ""),
+    (PrivateServerError("ended with 1"), "", "Impasto could not start on this computer.", AGAIN),
+    (
+        TlsFileError("ca", "ca.pem", "contains no certificate", "x"),
+        "",
+        "The certificate file cannot be used.",
+        SETTINGS,
+    ),
+    (KeyError("bug"), "", "The plugin has a fault.", ""),
+    # Files.
+    (FileNotFoundError(errno.ENOENT, "No such file", "/a/b.png"), "", "b.png does not exist.", ""),
+    (PermissionError(errno.EACCES, "Denied", b"/a/b.png"), "", "You have no permission for b.png.", ""),
+    (OSError(errno.EROFS, "Read-only", "/a/b.png"), "", "You have no permission for b.png.", ""),
+    (IsADirectoryError(errno.EISDIR, "is a folder; give a file", "/a/b/"), "", "b is a folder.", ""),
+    (OSError(errno.ENOSPC, "No space left", "/a/b.png"), "", "The disk is full.", AGAIN),
+    (OSError(errno.EINVAL, "is a device or a socket", "/a/b"), "", "b cannot be used.", ""),
+    (OSError("odd"), "", "Odd.", ""),
+    (OSError(), "", "OSError.", ""),
+    (ssl.SSLError("odd"), "", "('odd',).", ""),
+    (ValueError("The layer is empty."), "", "The layer is empty.", ""),
+    (words.ToldError("A.", "B.", AGAIN), "", "A.", AGAIN),
+]
+
+
+@pytest.mark.parametrize(("error", "address", "short", "remedy"), TOLD)
+def test_what_an_artist_is_told(error: Exception, address: str, short: str, remedy: str) -> None:
+    told = words.tell(error, address, styles=["Starry", "Mine"], areas=["Sky"])
+    assert (told.short, told.remedy) == (short, remedy)
+    said = words.sentence(error, address, styles=["Starry", "Mine"], areas=["Sky"])
+    assert said.startswith(short)
+    assert len(short) <= 60
+    assert not re.search(r"spec\.|\[Errno|\.\.|\b[a-z]+_[a-z]+", said), said
+
+
+def test_every_class_of_error_and_every_reason_of_the_server_is_in_the_table() -> None:
+    classes = {
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)
+    }
+    assert classes <= {type(error) for error, *_ in TOLD}
+    reasons = set()
+    for file in SERVER.rglob("*.py"):
+        if "admin" in file.name or "on_ray" in file.parts or file.name.endswith("_pb2.py"):
+            continue
+        for call in (
+            node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Call)
+        ):
+            name = call.func.id if isinstance(call.func, ast.Name) else ""
+            if name not in ("status", "exhausted", "unavailable", "failed_precondition", "internal"):
+                continue
+            reasons |= {
+                value.value
+                for value in call.args
+                if isinstance(value, ast.Constant)
+                and re.fullmatch("[A-Z]+(_[A-Z]+)+|[A-Z]{4,}", str(value.value))
+            }
+    assert len(reasons) > 25
+    told = {error.reason for error, *_ in TOLD if isinstance(error, ImpastoError)}
+    # An invalid field is told by its path. The others do not get out of the server, or end a job.
+    assert reasons - told == {"INVALID_FIELD", "NO_SUCH_RUN", "WORKER_DIED"}
+
+
+def test_every_diagnosis_has_words_of_its_own() -> None:
+    told = {
+        kind: words.tell(Unreachable("x", cause="x", remedy="y", kind=kind), STUDIO)
+        for kind in diagnosis.KINDS
+    }
+    assert len({each.short for each in told.values()}) == len(told)
+    assert all(each.remedy == SETTINGS and len(each.short) <= 60 and each.details for each in told.values())
+    source = Path(diagnosis.__file__).read_text("utf-8")
+    for kind in diagnosis.KINDS:
+        assert source.count(f'"{kind}"') >= 2, kind
+
+
+def test_a_failed_job() -> None:
+    assert words.failed(None).sentence == "The painting failed. The server did not say why. Try again."
+    assert words.failed(Unavailable("x", reason="WORKER_DIED")).remedy == AGAIN
+    assert words.failed(ResourceExhausted("x", reason="OUT_OF_MEMORY")).remedy == AGAIN
+    style = invalid_field("spec.styles[0].image", "is truncated or damaged; send the whole file")
+    assert words.failed(style, styles=["Mine"]).short == "Style “Mine”: The file is damaged or incomplete."
+
+
+# What the server says of pictures and settings. Its sources have them all.
+
+
+def remedies_of_pictures() -> Iterator[str]:
+    """The texts of the faults that the server finds in pictures, with values where it has them."""
+    for file in (
+        *sorted((SERVER / "intake").glob("*.py")),
+        SERVER / "gateway" / "submission.py",
+        SERVER / "fleet" / "intake.py",
+    ):
+        for call in (
+            node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Call)
+        ):
+            if not isinstance(call.func, ast.Name) or call.func.id != "PictureFault" or len(call.args) != 1:
+                continue
+            (text,) = call.args
+            if isinstance(text, ast.Constant):
+                yield str(text.value)
+            elif isinstance(text, ast.JoinedStr):
+                yield "".join(
+                    str(part.value) if isinstance(part, ast.Constant) else "8" for part in text.values
+                )
+
+
+def test_every_fault_of_a_picture_is_in_an_artists_words() -> None:
+    remedies = sorted(set(remedies_of_pictures()))
+    assert len(remedies) > 22
+    for remedy in remedies:
+        if remedy.startswith("has fewer pixels than its size says"):
+            continue  # Of raw pixels, which a plugin makes.
+        if " pixels; scale it" in remedy or " file, which is not supported" in remedy:
+            continue  # See below.
+        told = words.tell(invalid_field("spec.styles[0].image", remedy), styles=["Mine"])
+        assert told.short.startswith("Style “Mine”: The "), (remedy, told)
+        assert told.details.endswith("."), remedy
+        assert len(told.short) <= 60, told.short
+
+
+def test_formats_that_the_server_knows_and_does_not_read() -> None:
+    for _offset, _signature, name in _OTHER_FORMATS:
+        fault = unsupported(name)
+        told = words.tell(invalid_field("data", str(fault)))
+        assert re.fullmatch(r"Style: The server cannot read [\w ()]+ files\.", told.short), told.short
+    assert explained(str(unsupported("a GIF"))) == (
+        "The server cannot read GIF files.",
+        "Export it as PNG, TIFF or JPEG, and add it again.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "remedy", "short", "details"),
+    [
+        (
+            "selection",
+            "is black everywhere; mark the area …",
+            "Selection: Nothing is selected.",
+            "Select the part that is to be painted.",
+        ),
+        (
+            "content",
+            "is 20000 × 9000 pixels; scale it to at most 100,000,000 pixels (width × height)",
+            "Content: 20000 × 9000 pixels are too many.",
+            "Make the picture smaller: the server takes at most 100 megapixels.",
+        ),
+        (
+            "recipe.longest_side",
+            "of 512 px leaves less than 16 px for the shorter side of the 9000 × 10 content image; "
+            "give at least 14400",
+            "Size: 512 px are too few for so long a shape.",
+            "Choose a size of at least 14400 px.",
+        ),
+        (
+            "recipe.longest_side",
+            "of 512 px leaves less than 16 px for the shorter side of the 9000 × 1 content image; "
+            "crop the image",
+            "Size: 512 px are too few for so long a shape.",
+            "Select a less narrow part.",
+        ),
+        ("styles", "has 17 styles; give 1 to 16", "Styles: 17 are too many.", "The server takes at most 16."),
+        ("styles", "has 0 styles; give 1 to 16", "Styles: There is none.", "Choose at least one."),
+        (
+            "regions",
+            "has 17 regions; give at most 16",
+            "Areas: 17 are too many.",
+            "The server takes at most 16.",
+        ),
+        (
+            "regions[3].style",
+            "is 2; give 0 to 1, the index of a style",
+            "Area 4: The server does not accept 2.",
+            "Choose 0 to 1.",
+        ),
+        (
+            "styles[0].weight",
+            "is -1; give a number above 0",
+            "Share of style 1: The server does not accept -1.",
+            "Choose more than 0.",
+        ),
+        (
+            "recipe.style_scale",
+            "is 99; give more than 0, at most 10",
+            "Stroke size: The server does not accept 99.",
+            "Choose more than 0.",
+        ),
+        (
+            "recipe.seed",
+            "is -1; give 0 or more",
+            "Seed: The server does not accept -1.",
+            "Choose at least 0.",
+        ),
+        (
+            "recipe.effort",
+            "is 9, an unknown value; give one of draft, standard, fine",
+            "Effort: The server does not know “9”.",
+            "Choose another one, or ask the server's administrator to update the server.",
+        ),
+        (
+            "recipe.color",
+            "cannot change while the job is painted; leave it at style",
+            "Colours: This cannot change while the picture is painted.",
+            "Wait until it is finished, or cancel it.",
+        ),
+        (
+            "recipe.content_weight",
+            "is given, but a texture has no content; leave it out",
+            "Strength: A texture does not take this.",
+            "Leave it out, or paint a picture instead.",
+        ),
+        (
+            "texture.width",
+            "is 9000 px; give 16 to 8192",
+            "Size: The server does not accept 9000.",
+            "Choose 16 to 8192.",
+        ),
+        ("title", "has 300 characters; give at most 200", "", ""),
+    ],
+)
+def test_a_setting_that_the_server_refuses(field: str, remedy: str, short: str, details: str) -> None:
+    told = words.tell(invalid_field(f"spec.{field}", remedy))
+    if short:
+        assert (told.short, told.details) == (short, details)
+    assert len(told.short) <= 60
+
+
+def test_no_path_of_the_contract_is_shown() -> None:
+    for path in (
+        "spec.styles[0].image.raw.rgba",
+        "spec.content.raw.width",
+        "spec.start_image",
+        "spec.selection",
+    ):
+        assert subject(path)
+        assert "[" not in subject(path)
+    assert subject("linger") == ""
+
+
+# Settings of a server, files and sizes.
+
+
+@pytest.mark.parametrize(
+    ("server", "short"),
+    [
+        (Server("what is this"), "“what is this” is not an address."),
+        (Server("https://studio"), "“https://studio” is not an address."),
+        (Server("studio:99999"), "“studio:99999” is not an address."),
+        (Server("x" * 30 + "?"), "“xxxxxxxxxxx…xxxxxxxxxxx?” is not an address."),
+        (Server(""), "“” is not an address."),
+        (Server("studio", token="a b"), "The token has characters that no token has."),
+        (Server("studio", token="abc"), "Your token would travel unencrypted."),
+    ],
+)
+def test_settings_of_a_server_that_cannot_be_right(server: Server, short: str) -> None:
+    with pytest.raises(words.ToldError) as refused:
+        server.check()
+    assert refused.value.told.short == short
+    assert refused.value.told.remedy == SETTINGS
+    assert refused.value.told.details
+
+
+def test_settings_of_a_server_that_are_right() -> None:
+    Server("studio", token="abc", tls=True).check()
+    Server("studio", token="abc", allow_plaintext_token=True).check()
+    Server("127.0.0.1:50051", token="abc").check()
+    Server("unix:/run/impasto").check()
+
+
+def test_a_part_that_is_too_small() -> None:
+    with pytest.raises(words.ToldError) as refused:
+        plan(3, 0, 512)
+    assert refused.value.told.short == "3 × 0 pixels are too few to paint."
+    assert "at least 16 pixels" in str(refused.value)
+
+
+def test_names_are_shortened_in_their_middle() -> None:
+    assert words.cut("studio:50051") == "studio:50051"
+    assert words.cut("a" * 20 + "b" * 20) == "aaaaaaaaaaa…bbbbbbbbbbbb"
+    assert len(words.cut("c" * 99)) == 24
+
+
+def test_the_place_of_a_server() -> None:
+    assert words.place("studio:50051") == "studio:50051"
+    assert words.place(words.HERE) == "this computer"
+    assert words.place("") == "the server"
