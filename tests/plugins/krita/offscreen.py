@@ -20,7 +20,7 @@ from typing import Any
 from krita import InfoObject, Krita, Selection
 
 SETTINGS: dict[str, Any] = json.loads(os.environ["IMPASTO_KRITA_TEST"])
-PATIENCE = 120.0
+PATIENCE = float(SETTINGS.get("patience", 120))
 
 from impasto_krita import canvas, nodes, notes, pixels  # noqa: E402
 from impasto_krita.docker import ImpastoDocker  # noqa: E402
@@ -78,7 +78,7 @@ class Stage:
         self.docker = TestDocker(self.host)
         self.docker.resize(300, 940)
         self.docker.show()
-        self.docker.painted_size.addItem("48 pixels", 48)
+        self.docker.form.fields["size"].set_value(48)
         self.controller = self.host.controller
 
     def start_server(self) -> None:
@@ -174,8 +174,8 @@ def quick(strength: int = 50, seed: int = 1) -> None:
 def long() -> None:
     """Choices that take their time."""
     quick()
-    stage.docker.effort.set_value("fine")
-    stage.docker.painted_size.set_value(512)
+    stage.docker.form.fields["effort"].set_value("fine")
+    stage.docker.form.fields["size"].set_value(512)
 
 
 def picture(name: str) -> None:
@@ -190,20 +190,20 @@ def check_no_server_is_said_and_it_is_found_when_it_comes() -> Any:
     stage.stop_server()
     stage.controller.connect(SERVER)
     until(lambda: stage.controller.connection.state == "reconnecting")
-    assert "No server answers" in stage.docker.trouble.text()
-    assert not stage.docker.trouble.isHidden()
+    assert "No server answers" in stage.docker.connection.trouble.whole
+    assert not stage.docker.connection.strip.isHidden()
     picture("no-server.png")
     stage.start_server()
     until(lambda: stage.controller.connection.state == "connected")
     until(lambda: stage.docker.styles.count() == 2)
-    assert stage.docker.trouble.isHidden()
+    assert stage.docker.connection.strip.isHidden()
     return stage.controller.connection.sentence
 
 
 def check_a_wrong_address_is_refused_in_words() -> None:
     stage.docker.connect_to(Server("not an address"))
     until(lambda: stage.controller.connection.state == "refused")
-    assert "give HOST:PORT" in stage.docker.trouble.text()
+    assert "HOST:PORT" in stage.docker.connection.trouble.toolTip()
     assert not stage.docker.go.isEnabled()
     stage.docker.connect_to(SERVER)
     until(lambda: stage.controller.connection.state == "connected")
@@ -214,15 +214,14 @@ def check_a_picture_is_painted() -> Any:
     with document(128, 128, image=photo) as made:
         quick(strength=60, seed=7)
         stage.docker.styles.choose("styles/starry-night")
-        stage.docker.painted_size.set_value(512)
+        stage.docker.form.fields["size"].set_value(512)
         before = projection(made)
         seen = []
         end = stage.controller.listen(lambda what: seen.append(what) if what == "preview" else None)
         gaps.reset()
         run = stage.run()
-        assert not stage.docker.go.isEnabled()
         until(lambda: run.preview is not None and run.progress and run.progress.evaluation > 25)
-        assert "Painting" in stage.docker.status.text()
+        assert "Painting" in stage.docker.status.whole
         picture("painting.png")
         stage.finish(run)
         end()
@@ -241,10 +240,14 @@ def check_a_picture_is_painted() -> Any:
         stage.docker._set_choices(Choices())
         stage.docker.use_notes(told)
         assert stage.docker.choices.strength == 60
-        stage.docker._fill_recent()
-        texts = [action.text() for action in stage.docker.recent.menu().actions()]
-        assert texts[0].startswith("The Starry Night · 60 · draft · seed 7"), texts
-        assert texts[-1] == "Recipe of the active layer"
+        menu = stage.docker.presets.button.menu()
+        stage.docker.presets.fill(menu)
+        last = menu.actions()[-1]
+        assert last.text() == "Settings of the active layer"
+        assert last.isEnabled()
+        (recents,) = [action.menu() for action in menu.actions() if action.text() == "Used of late"]
+        texts = [action.text() for action in recents.actions()]
+        assert texts[0].startswith("The Starry Night · strength 60 · Draft · seed 7"), texts
         path = os.path.join(OUT, "exported.png")
         made.waitForDone()
         assert made.exportImage(path, InfoObject())
@@ -448,12 +451,6 @@ def check_masks_groups_and_other_layers() -> None:
         group = made.createGroupLayer("group")
         root.addChildNode(group, None)
         group.addChildNode(filled(made, "green", [0, 200, 0, 255], (0, 0, 60, 60)), None)
-        vector = made.createVectorLayer("vector")
-        root.addChildNode(vector, None)
-        vector.addShapesFromSvg(
-            '<svg xmlns="http://www.w3.org/2000/svg" width="96" height="72">'
-            '<rect x="0" y="0" width="60" height="60" fill="#ff0000"/></svg>'
-        )
         clone = made.createCloneLayer("clone", photo)
         root.addChildNode(clone, None)
         everything = Selection()
@@ -473,7 +470,7 @@ def check_masks_groups_and_other_layers() -> None:
         made.waitForDone()
         for mask, owner in masks:
             assert canvas.source_of(made, mask, "layer").layer == owner
-        for active, above in (*masks, (group, group), (vector, vector), (clone, clone), (inverted, inverted),
+        for active, above in (*masks, (group, group), (clone, clone), (inverted, inverted),
                               (file, file)):  # fmt: skip
             stage.docker.active = active
             stage.docker.content.set_value("layer")
@@ -654,7 +651,7 @@ def check_steer_pause_resume_and_cancel() -> Any:
         client = stage.controller.connection.client
         asked = time.monotonic()
         for strength in range(51, 91):
-            stage.docker.strength.set_value(strength)
+            stage.docker.form.fields["strength"].set_value(strength)
         wanted = Choices(strength=90).content_weight
         until(lambda: client.job(run.name).recipe.content_weight == wanted)
         told = time.monotonic() - asked
@@ -682,7 +679,7 @@ def check_the_server_is_killed_and_comes_back() -> None:
         until(lambda: run.progress is not None)
         stage.stop_server()
         until(lambda: stage.controller.connection.state == "reconnecting")
-        assert "goes on painting" in stage.docker.status.text()
+        assert "goes on painting" in stage.docker.status.whole
         picture("server-gone.png")
         stage.start_server()
         stage.finish(run)
@@ -708,7 +705,7 @@ def check_a_job_is_found_after_krita_was_closed() -> None:
     until(lambda: stage.controller.found and stage.controller.found[0].ready)
     assert stage.docker.found.count() == 1
     picture("found.png")
-    place = stage.docker.found.itemAt(0).widget().findChildren(QtWidgets.QPushButton)[0]
+    place = stage.docker.found.findChildren(QtWidgets.QPushButton)[0]
     assert place.text() == "Place"
     place.click()
     until(lambda: stage.controller.run and stage.controller.run.is_final)

@@ -196,7 +196,7 @@ def _read(document: Any, box: Box, layer: Any, bits: int) -> QtGui.QImage:
 
 
 def shape_of(document: Any, node: Any, box: Box) -> bytes:
-    """Returns the shape of a layer, group or mask within a box: for each pixel, how far it is inside, 0 to 255."""
+    """Returns the shape of a layer, group or mask within a box: how far each pixel is inside, 0 to 255."""
     width, height = box[2:]
     if not nodes.is_mask(node):
         return pixels.alpha(_read(document, box, node, 8))

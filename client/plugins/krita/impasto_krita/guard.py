@@ -1,7 +1,7 @@
 """Sees to it that previews on the canvas are not saved with a document.
 
-Krita tells of a saving only when it is done. So previews are removed where an artist is seen to begin one (the
-shortcut) or to close a document or a window; and where one was saved nevertheless, the document is saved again
+Krita tells of a saving only when it is done. So previews are removed where an artist is seen to begin one (by
+its shortcut) or to close a document or a window; where one was saved nevertheless, the document is saved again
 without it.
 """
 
@@ -15,7 +15,13 @@ from impasto_krita import canvas
 from impasto_krita.host import KritaHost
 from impasto_krita.qt import QtCore, QtWidgets
 
-SAVING = ("file_save", "file_save_as", "file_export_file", "save_incremental_version", "save_incremental_backup")
+SAVING = (
+    "file_save",
+    "file_save_as",
+    "file_export_file",
+    "save_incremental_version",
+    "save_incremental_backup",
+)
 
 
 class Guard(QtCore.QObject):

@@ -8,14 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from impasto.hosts import Controller, FolderStorage, Order, Painted, Run, Server
+from impasto.hosts import Controller, FolderStorage, Order, Painted, Run
 from impasto.hosts.translate import _
 from impasto_krita import canvas, notes, pixels, result
 from impasto_krita.qt import QtCore, QtGui
-
-FIRST_SERVER = Server("localhost:50051")
-"""The server to connect to before one was entered."""
-
 
 THUMBNAIL = 256
 """Longer side of a thumbnail of the history, in pixels."""
@@ -125,8 +121,8 @@ class KritaHost:
         if box is None:
             # Nobody knows where the painting belongs now.
             self.remark = _(
-                "The document was cropped or rotated while it was painted, so the painting is in a document of "
-                "its own."
+                "The document was cropped or rotated while it was painted, so the painting is in a document "
+                "of its own."
             )
             document, place = canvas.document_for(place)
             box = canvas.box_now(document, place)
@@ -137,7 +133,9 @@ class KritaHost:
         picture = painted.picture
         bgra = picture.bgra
         if list(box[2:]) != place["box"][2:]:
-            self.remark = _("The document was scaled while it was painted, and the painting was scaled with it.")
+            self.remark = _(
+                "The document was scaled while it was painted, and the painting was scaled with it."
+            )
             bgra = _in_box(picture.picture, place, picture.bits, (box[2], box[3]))
         if shown is None:
             shown = result.Result(document, place, "")

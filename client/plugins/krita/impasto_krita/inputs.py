@@ -1,5 +1,5 @@
-"""Fields that an artist sets: they take the mouse wheel only with the focus, so that scrolling the docker changes
-nothing.
+"""Fields that an artist sets. They take the mouse wheel only with the focus, so that scrolling the docker
+changes nothing.
 """
 
 from __future__ import annotations

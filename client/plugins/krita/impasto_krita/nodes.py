@@ -39,7 +39,7 @@ def is_root(node: Any) -> bool:
 
 
 def layer_of(node: Any) -> Any:
-    """Returns the layer that a node is, or that it masks; None for the document's selection and for its root."""
+    """Returns the layer that a node is, or that it masks; None for the selection of all and for the root."""
     while node is not None and is_mask(node):
         node = node.parentNode()
     return None if node is None or is_root(node) else node

@@ -11,7 +11,7 @@ import os
 import uuid
 from typing import Any
 
-from impasto.hosts import Painted
+from impasto.hosts import Painted, StyleItem, StyleShare
 from impasto_krita.nodes import id_of
 from impasto_krita.qt import QtCore
 
@@ -44,6 +44,19 @@ def of_layer(document: Any, layer: Any) -> dict[str, Any] | None:
     """Returns what `about` stored for a layer; None if Impasto did not paint it."""
     found = _read(document).get(id_of(layer)) if layer is not None else None
     return found if isinstance(found, dict) else None
+
+
+def shares_of(about: dict[str, Any]) -> tuple[StyleShare, ...]:
+    """Returns the styles in what `about` stored."""
+    # Version 0.2.0 stored one style.
+    stored = about.get("styles", [about.get("style")])
+    found = []
+    for each in stored if isinstance(stored, list) else []:
+        if isinstance(each, dict):
+            item = StyleItem(str(each.get("key", "")), str(each.get("title", "")))
+            share = each.get("share", 100)
+            found.append(StyleShare(item, share if isinstance(share, int) and 1 <= share <= 1000 else 100))
+    return tuple(found)
 
 
 def set_layer(document: Any, id: str, about: dict[str, Any], key: str) -> None:

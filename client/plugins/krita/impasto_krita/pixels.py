@@ -1,7 +1,7 @@
 """Conversions of pixels between Krita and the server. They may run on a worker thread: none needs a document.
 
-Krita's pixels are in the order B, G, R, A; the server's in the order R, G, B, A; both with straight alpha and 8
-or 16 bits per channel.
+Krita's pixels are in the order B, G, R, A; the server's in the order R, G, B, A. Both have straight alpha and
+8 or 16 bits per channel.
 """
 
 from __future__ import annotations

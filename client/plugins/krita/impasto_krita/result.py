@@ -48,15 +48,13 @@ class Result:
             self._newest = bgra, box, 8
             self._work()
 
-    def finish(
-        self, bgra: QtCore.QByteArray, box: Box, bits: int, name: str, about: dict[str, Any]
-    ) -> None:
+    def finish(self, bgra: QtCore.QByteArray, box: Box, bits: int, name: str, about: dict[str, Any]) -> None:
         """Shows the finished picture, and stores in the document how it was made."""
         self._newest, self._name, self._about = (bgra, box, bits), name, about
         self._work()
 
     def suspend(self) -> None:
-        """Removes the preview, because the document is about to be saved or closed, and shows no more of them.
+        """Removes the preview, because the document is about to be saved or closed, and shows no more.
         The finished picture is added as usual.
         """
         self.suspended = True
