@@ -323,7 +323,13 @@ def _any_model(model: str, depth: str, tolerance: int) -> None:
         before = projection(made)
         stage.finish(stage.run())
         layer = made.rootNode().childNodes()[-1]
-        assert (layer.colorModel(), layer.colorDepth()) == ("RGBA", "U8")
+        wanted = "U8" if depth == "U8" else "U16"
+        assert (layer.colorModel(), layer.colorDepth()) == ("RGBA", wanted)
+        if wanted == "U16":
+            # Sixteen bits that are worth it: lower bytes of every value.
+            samples = bytes(layer.pixelData(0, 0, 64, 48))
+            assert len(set(samples[0::8])) > 16
+            assert set(samples[6::8]) | set(samples[7::8]) == {255}
         assert projection(made) != before
         assert (made.colorModel(), made.colorDepth()) == (model, depth)
 
@@ -613,6 +619,289 @@ def check_the_wheel_changes_nothing_without_the_focus() -> None:
         turned.setAccepted(True)
         QtWidgets.QApplication.sendEvent(field, turned)
     assert docker.choices == before
+
+
+def check_several_paintings_wait_each_with_its_cancel() -> None:
+    with document(256, 192) as made:
+        long()
+        first = stage.run()
+        until(lambda: first.state == "running")
+        # A second go of the very same order takes a new seed.
+        second = stage.run()
+        assert second.choices.seed != first.choices.seed
+        assert stage.docker.choices.seed == second.choices.seed
+        third = stage.run()
+        assert len(stage.controller.runs) == 3
+        queue = stage.docker.queue
+        assert not queue.isHidden()
+        crosses = [each for each in queue.findChildren(QtWidgets.QToolButton) if each.text() == "×"]
+        assert len(crosses) == 3
+        assert all(each.accessibleName() for each in crosses)
+        until(lambda: third.state == "queued")
+        picture("queue.png")
+        crosses[1].click()
+        assert second.state == "cancelled"
+        assert len(stage.controller.runs) == 2
+        stage.controller.show(first)
+        assert stage.docker.status.whole == first.sentence
+        everything = [
+            each for each in queue.findChildren(QtWidgets.QPushButton) if each.text() == "Cancel all"
+        ]
+        everything[-1].click()
+        assert not stage.controller.runs
+        assert queue.isHidden()
+        assert not ours(made)
+        quick()
+
+
+def check_two_styles_with_shares() -> None:
+    keys = [style.key for style in stage.docker.styles.all_items]
+    with document() as made:
+        quick()
+        stage.docker.styles.choose(*keys)
+        assert not stage.docker.shares.isHidden()
+        sliders = stage.docker.shares._sliders
+        sliders[keys[0]].set_value(150)
+        shares = stage.docker.shares.shares
+        assert [(share.style.key, share.share) for share in shares] == [(keys[0], 150), (keys[1], 100)]
+        picture("shares.png")
+        run = stage.run()
+        stage.finish(run)
+        (layer,) = ours(made)
+        assert " + " not in layer.name() or layer.name().count(" + ") == 1
+        assert len(run.job.recipe.styles) == 2
+        assert [share.share for share in notes.shares_of(notes.of_layer(made, layer))] == [150, 100]
+        stage.docker.styles.choose(keys[0])
+        assert stage.docker.shares.isHidden()
+        stage.docker.use(shares, Choices(size=48, effort="draft"))
+        assert stage.docker.styles.keys == keys
+        assert stage.docker.shares.shares == shares
+    stage.docker.styles.choose("styles/starry-night")
+
+
+def check_areas_from_layers_and_masks() -> None:
+    keys = [style.key for style in stage.docker.styles.all_items]
+    with document() as made:
+        quick()
+        stage.docker.styles.choose(keys[0])
+        shape = filled(made, "figure", [0, 0, 255, 255], (10, 10, 40, 40))
+        made.rootNode().addChildNode(shape, None)
+        shape = made.rootNode().childNodes()[-1]
+        made.waitForDone()
+        alpha = canvas.shape_of(made, shape, (0, 0, 96, 72))
+        assert alpha[0] == 0
+        assert alpha[20 * 96 + 20] == 255
+        form = stage.docker.areas
+        form._fill(form.add.menu())
+        assert "figure" in [action.text() for action in form.add.menu().actions()]
+        form.add_node(shape, keys[1])
+        stage.docker.areas_fold.head.setChecked(True)
+        assert stage.docker.areas_fold.head.text() == "Areas (1)"
+        picture("areas.png")
+        run = stage.run()
+        stage.finish(run)
+        assert len(run.job.recipe.styles) == 2
+        assert len(run.job.recipe.regions) >= 2
+        # One that does not reach into the selection is said.
+        selection = Selection()
+        selection.select(60, 50, 30, 20, 255)
+        made.setSelection(selection)
+        run = stage.run()
+        until(lambda: run.is_final)
+        assert "“figure”" in run.sentence, run.sentence
+        form.remove(nodes.id_of(shape))
+        stage.docker.areas_fold.head.setChecked(False)
+    with document():
+        assert form.found(stage.docker.document) == []
+    stage.docker.styles.choose("styles/starry-night")
+
+
+def check_a_texture_fills_the_selection() -> None:
+    with document() as made:
+        quick()
+        for node in made.rootNode().childNodes():
+            node.setVisible(False)
+        selection = Selection()
+        selection.select(20, 10, 60, 50, 255)
+        made.setSelection(selection)
+        stage.docker.content.set_value("texture")
+        assert not stage.docker.form.fields["strength"].widget.isEnabled()
+        run = stage.run()
+        stage.finish(run)
+        (layer,) = ours(made)
+        bounds = layer.bounds()
+        assert (bounds.x(), bounds.y(), bounds.width(), bounds.height()) == (20, 10, 60, 50)
+        quick()
+        assert stage.docker.form.fields["strength"].widget.isEnabled()
+
+
+def check_where_the_result_goes() -> None:
+    with document() as made:
+        quick()
+        group = made.createGroupLayer("group")
+        made.rootNode().addChildNode(group, None)
+        inside = filled(made, "inside", [0, 200, 0, 255], (0, 0, 60, 60))
+        group.addChildNode(inside, None)
+        inside = group.childNodes()[0]
+        for active in (group, inside):
+            stage.docker.active = active
+            stage.docker.result.set_value("group")
+            count = len(group.childNodes())
+            stage.finish(stage.run())
+            assert len(group.childNodes()) == count + 1
+            assert "· strength" in group.childNodes()[-1].name()
+        before, count = len(targets), len(ours(made))
+        stage.docker.result.set_value("document")
+        stage.docker.content.set_value("layer")
+        stage.finish(stage.run())
+        assert len(ours(made)) == count
+        assert len(targets) == before + 1
+        assert (targets[-1].width(), targets[-1].height()) == (60, 60)
+        assert ours(targets[-1])
+        targets[-1].setModified(False)
+        targets[-1].close()
+        stage.docker.result.set_value("above")
+        quick()
+
+
+def check_the_history_is_kept_with_the_document() -> None:
+    history = stage.controller.history
+    stage.docker.history_fold.head.setChecked(True)
+    with document() as made:
+        quick(seed=21)
+        before = canvas.read(made, (0, 0, 96, 72))
+        stage.finish(stage.run())
+        key = notes.stored_key(made)
+        (entry,) = history.of(key)
+        assert entry.thumbnail
+        stage.docker.history.show_entries()
+        listed = stage.docker.history.list
+        assert listed.count() == 1
+        listed.setCurrentRow(0)
+        assert all(each.isEnabled() for each in stage.docker.history.buttons)
+        look, compare, place, use = stage.docker.history.buttons
+        look.click()
+        until(lambda: stage.docker._looked and stage.docker._looked[0].width() == 96)
+        compare.click()
+        until(lambda: stage.docker.picture.compares)
+        assert stage.docker._looked[2] == before
+        middle = stage.docker.picture.border
+        stage.docker.picture.setFocus()
+        press(stage.docker.picture, QtCore.Qt.Key.Key_Right)
+        assert stage.docker.picture.border > middle
+        picture("compare.png")
+        place.click()
+        until(lambda: len(ours(made)) == 2)
+        stage.docker._set_choices(Choices())
+        use.click()
+        assert stage.docker.choices.seed == 21
+        path = os.path.join(OUT, "history.kra")
+        assert made.saveAs(path)
+    history.remove(entry.id)
+    stage.host.close()
+    stage.docker.close()
+    # On another computer, say.
+    import shutil
+
+    shutil.rmtree(os.path.join(OUT, "kept", "history"), ignore_errors=True)
+    os.remove(os.path.join(OUT, "kept", "history.json"))
+    stage.open()
+    stage.controller.start()
+    assert not stage.controller.history.entries
+    again = Krita.instance().openDocument(path)
+    stage.host.document_opened(again)
+    (entry,) = stage.controller.history.of(notes.stored_key(again))
+    assert entry.thumbnail
+    assert entry.choices.seed == 21
+    again.close()
+
+
+def check_presets() -> None:
+    until(lambda: stage.docker.styles.count() == 2)
+    quick(seed=5)
+    stage.docker.styles.choose("styles/starry-night")
+    presets = stage.docker.presets
+    presets._ask_name = lambda title, name: "Night & fog"
+    presets.ask_save()
+    stage.docker._set_choices(Choices())
+    menu = presets.button.menu()
+    menu.clear()
+    presets.fill(menu)
+    action = menu.actions()[0]
+    assert action.text() == "Night && fog"
+    action.trigger()
+    assert stage.docker.choices.seed == 5
+    path = os.path.join(OUT, "presets.json")
+    stage.controller.presets.export(path)
+    presets._ask_name = lambda title, name: "Fog"
+    presets.ask_rename("Night & fog")
+    assert [preset.name for preset in stage.controller.presets.presets] == ["Fog"]
+    presets.remove("Fog")
+    presets.load(path)
+    assert "Night & fog" in stage.docker.notice.text()
+    presets.load(os.path.join(OUT, "server.log"))
+    assert "has no presets of Impasto" in stage.docker.notice.text()
+    presets.remove("Night & fog")
+
+
+def press(widget: Any, key: Any) -> None:
+    for kind in (QtCore.QEvent.Type.KeyPress, QtCore.QEvent.Type.KeyRelease):
+        event = QtGui.QKeyEvent(kind, key, QtCore.Qt.KeyboardModifier.NoModifier)
+        QtWidgets.QApplication.sendEvent(widget, event)
+
+
+def check_a_low_and_a_narrow_docker() -> None:
+    docker = stage.docker
+    docker.notice.hide()
+    for width, height in ((300, 240), (200, 240), (200, 700)):
+        docker.resize(width, height)
+        wait(100)
+        assert (docker.width(), docker.height()) == (width, height)
+        picture(f"docker-{width}x{height}.png")
+        for widget in (docker.styles, docker.go, docker.style_name):
+            top = widget.mapTo(docker, QtCore.QPoint(0, 0)).y()
+            assert top >= 0
+            assert not widget.visibleRegion().isEmpty(), widget
+        shown = docker.styles.visibleRegion().boundingRect()
+        assert shown.height() >= 64, shown
+        assert docker.go.mapTo(docker, QtCore.QPoint(0, docker.go.height())).y() <= height
+        for field in docker.form.fields.values():
+            right = field.widget.mapTo(docker, QtCore.QPoint(field.widget.width(), 0)).x()
+            assert right <= width, field.setting.name
+    docker.resize(300, 940)
+    wait(50)
+
+
+def check_names_and_tooltips_everywhere() -> None:
+    docker = stage.docker
+    for fold in (docker.advanced, docker.areas_fold, docker.history_fold):
+        fold.head.setChecked(True)
+    wait(50)
+    picture("all-open.png")
+    kinds = (QtWidgets.QAbstractButton, QtWidgets.QComboBox, QtWidgets.QAbstractSpinBox, QtWidgets.QSlider,
+             QtWidgets.QListWidget)  # fmt: skip
+    seen = 0
+    for kind in kinds:
+        for widget in docker.findChildren(kind):
+            # The title of a dock widget, and parts of Qt's own widgets.
+            inner = widget.parent()
+            if isinstance(inner, (QtWidgets.QDockWidget, QtWidgets.QAbstractSpinBox, QtWidgets.QComboBox)):
+                continue
+            if widget.objectName().startswith("qt_") or isinstance(inner, QtWidgets.QComboBox):
+                continue
+            if not widget.isVisibleTo(docker):
+                continue
+            seen += 1
+            named = widget.accessibleName() or getattr(widget, "text", lambda: "")()
+            assert named, (kind, widget.parent(), widget.toolTip())
+            assert widget.toolTip(), (kind, named)
+            assert widget.focusPolicy() != QtCore.Qt.FocusPolicy.NoFocus, named
+    assert seen > 25
+    for label in docker.form.findChildren(QtWidgets.QLabel):
+        if label is not docker.size and label.text():
+            assert label.buddy() is not None, label.text()
+    for fold in (docker.advanced, docker.areas_fold, docker.history_fold):
+        fold.head.setChecked(False)
 
 
 def check_own_styles_from_a_file_and_a_document() -> None:

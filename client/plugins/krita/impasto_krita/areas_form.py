@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -76,7 +77,7 @@ class AreasForm(QtWidgets.QWidget):
         document = self._document()
         for node in nodes.walk(document.rootNode()) if document is not None else ():
             if nodes.id_of(node) not in self.areas:
-                entry(menu, node.name(), lambda node=node: self.add_node(node))
+                entry(menu, node.name(), functools.partial(self.add_node, node))
         if menu.isEmpty():
             entry(menu, _("There is no other layer"), lambda: None, enabled=False)
 
@@ -100,7 +101,7 @@ class AreasForm(QtWidgets.QWidget):
                 lambda *_, id=id, style=style: self.areas.update({id: style.value})
             )
             drop = tool_button(
-                "×", _("Remove the area {area}").format(area=name), lambda id=id: self.remove(id)
+                "×", _("Remove the area {area}").format(area=name), functools.partial(self.remove, id)
             )
             line.addWidget(title, 1)
             line.addWidget(style, 1)

@@ -131,9 +131,10 @@ def selected_box(document: Any, layer: Any = None) -> Box | None:
     whole = QtCore.QRect(0, 0, document.width(), document.height())
     selection = document.selection()
     if selection is not None:
-        bounds = QtCore.QRect(selection.x(), selection.y(), selection.width(), selection.height()) & whole
+        selected = QtCore.QRect(selection.x(), selection.y(), selection.width(), selection.height())
+        bounds = selected.intersected(whole)
     else:
-        bounds = whole if layer is None else layer.bounds() & whole
+        bounds = whole if layer is None else layer.bounds().intersected(whole)
     return None if bounds.isEmpty() else _box(bounds)
 
 
@@ -306,7 +307,9 @@ def document_for(place: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def _new(size: Any, place: dict[str, Any]) -> Any:
-    return Krita.instance().createDocument(*size, place["document"], *space(place.get("bits", 8)), 72.0)
+    width, height = size
+    name, wanted = place["document"], space(place.get("bits", 8))
+    return Krita.instance().createDocument(width, height, name, *wanted, 72.0)
 
 
 def shown(document: Any) -> Any:

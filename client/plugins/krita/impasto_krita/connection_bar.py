@@ -164,7 +164,7 @@ class ThisComputerPanel(QtWidgets.QWidget):
             return False
         offer = computer.offer if state in ("absent", "failed") and computer.can_install else ""
         self.sentence.setText(words.joined(computer.sentence, offer) if offer else computer.sentence)
-        wanted = []
+        wanted: list[QtWidgets.QWidget] = []
         if state == "absent" and computer.can_install:
             wanted.append(self.install)
         if state in ("installed", "failed", "running") and not (state == "running" and here):

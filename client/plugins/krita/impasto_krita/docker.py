@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -93,7 +94,7 @@ class ImpastoDocker(DockWidget):
         add_row(self.form.form, _("Content"), self.content, self.content.toolTip())
         add_row(self.form.form, _("Result"), self.result, self.result.toolTip())
         self.content.currentIndexChanged.connect(lambda *_: self._look(anew=True))
-        self.size = wrapped()
+        self.size_line = wrapped()
         self.on_canvas = QtWidgets.QCheckBox(_("Previews on the canvas"))
         self.on_canvas.setToolTip(_("Show the previews in the document too, in a layer that is not saved."))
         self.on_canvas.setChecked(self._host.on_canvas)
@@ -132,26 +133,26 @@ class ImpastoDocker(DockWidget):
         for widget in (
             self.found,
             self.form,
-            self.size,
+            self.size_line,
             self.on_canvas,
             self.advanced,
             self.areas_fold,
             self.history_fold,
         ):
             self._middle.addWidget(widget)
-        self.scroll = QtWidgets.QScrollArea()
-        self.scroll.setWidget(controls)
-        self.scroll.setWidgetResizable(True)
-        self.scroll.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
-        self.scroll.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.scroll.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
+        self.scroll_area = QtWidgets.QScrollArea()
+        self.scroll_area.setWidget(controls)
+        self.scroll_area.setWidgetResizable(True)
+        self.scroll_area.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+        self.scroll_area.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scroll_area.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
 
         self._body = QtWidgets.QWidget()
         column = QtWidgets.QVBoxLayout(self._body)
         column.setContentsMargins(4, 2, 4, 4)
         column.setSpacing(3)
         column.addWidget(self.connection)
-        column.addWidget(self.scroll, 1)
+        column.addWidget(self.scroll_area, 1)
         column.addWidget(self.queue)
         column.addWidget(self.run_bar)
         self._body.setMinimumWidth(180)
@@ -254,7 +255,7 @@ class ImpastoDocker(DockWidget):
             self.history.show_entries()
         document = self._document()
         if document is None:
-            self.size.setText(_("Open a picture to paint."))
+            self.size_line.setText(_("Open a picture to paint."))
             return
         texture = self.content.value == "texture"
         for name in ("strength", "color"):
@@ -266,18 +267,18 @@ class ImpastoDocker(DockWidget):
             box = canvas.selected_box(document, source.layer)
             if box is None:
                 selected = document.selection() is not None
-                self.size.setText(
+                self.size_line.setText(
                     _("Nothing in the picture is selected.") if selected else _("The layer is empty.")
                 )
                 return
             size = ordering.size_of(box, self.choices, self._most())
         except ValueError as error:
-            self.size.setText(str(error))
+            self.size_line.setText(str(error))
             return
         if document.selection() is not None:
-            self.size.setText(_("The selection: {size}").format(size=size.sentence))
+            self.size_line.setText(_("The selection: {size}").format(size=size.sentence))
         else:
-            self.size.setText(size.sentence)
+            self.size_line.setText(size.sentence)
 
     # The artist's actions.
 
@@ -404,7 +405,7 @@ class ImpastoDocker(DockWidget):
     def _show_looked(self, image: QtGui.QImage, word: str, before: QtGui.QImage | None = None) -> None:
         self._looked = image, word, before
         self._show_picture()
-        self.scroll.ensureWidgetVisible(self.picture)
+        self.scroll_area.ensureWidgetVisible(self.picture)
 
     def _before(self, place: dict[str, Any]) -> QtGui.QImage:
         """What was painted, as it is now in the open document."""
@@ -449,7 +450,7 @@ class ImpastoDocker(DockWidget):
             entry(
                 menu,
                 _("From the document “{document}”").format(document=canvas.name_of(other)),
-                lambda other=other: self.add_style_document(other),
+                functools.partial(self.add_style_document, other),
             )
 
     def _ask_style_file(self) -> None:

@@ -1,8 +1,8 @@
 """Sees to it that previews on the canvas are not saved with a document.
 
 Krita tells of a saving only when it is done. So previews are removed where an artist is seen to begin one (by
-its shortcut) or to close a document or a window; where one was saved nevertheless, the document is saved again
-without it.
+its shortcut) or to close a document or a window. Where one was saved nevertheless, the document is saved
+again without it.
 """
 
 from __future__ import annotations

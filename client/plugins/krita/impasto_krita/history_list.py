@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -66,7 +67,7 @@ class HistoryList(QtWidgets.QWidget):
             (_("Take up"), _("Use the styles and settings of this painting"), use),
         )
         self.buttons = [
-            button(text, tip, lambda call=call: self._do(call)) for text, tip, call in self._actions
+            button(text, tip, functools.partial(self._do, call)) for text, tip, call in self._actions
         ]
         grid = QtWidgets.QGridLayout()
         grid.setSpacing(2)
@@ -84,8 +85,9 @@ class HistoryList(QtWidgets.QWidget):
     def entry(self) -> Entry | None:
         """The chosen entry."""
         item = self.list.currentItem()
-        chosen = item is not None and item.isSelected()
-        return self._controller.history.find(item.data(Qt.ItemDataRole.UserRole)) if chosen else None
+        if item is None or not item.isSelected():
+            return None
+        return self._controller.history.find(item.data(Qt.ItemDataRole.UserRole))
 
     def show_entries(self) -> None:
         """Shows the entries anew."""
@@ -122,7 +124,7 @@ class HistoryList(QtWidgets.QWidget):
             return
         menu = QtWidgets.QMenu(self)
         for text, _tip, call in self._actions:
-            entry(menu, text, lambda call=call: self._do(call))
+            entry(menu, text, functools.partial(self._do, call))
         menu.addSeparator()
         entry(menu, _("Remove from the history"), lambda: self._controller.history.remove(chosen.id))
         menu.popup(self.list.viewport().mapToGlobal(at))

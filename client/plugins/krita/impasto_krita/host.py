@@ -26,7 +26,9 @@ class MainThread(QtCore.QObject):
 
     def __init__(self) -> None:
         super().__init__()
-        self._posted.connect(lambda call: call(), QtCore.Qt.ConnectionType.QueuedConnection)
+        # The stubs of PyQt5 do not know the second argument.
+        posted: Any = self._posted
+        posted.connect(lambda call: call(), QtCore.Qt.ConnectionType.QueuedConnection)
 
     def post(self, call: Callable[[], None]) -> None:
         self._posted.emit(call)
@@ -225,7 +227,7 @@ class KritaHost:
             notes.set_history(document, self.controller.history.dump(key))
 
     def _show_on_canvas(self, run: Run, shown: Shown) -> None:
-        document = self._documents.get(run.id)
+        document: Any = self._documents.get(run.id)
         if shown.on_canvas is None or not self.on_canvas or not canvas.is_open(document):
             return
         place = run.place

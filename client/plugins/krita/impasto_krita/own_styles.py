@@ -44,7 +44,7 @@ def add_document(library: StyleLibrary, document: Any, layer: Any = None) -> Sty
         ValueError: the layer is empty; the message is a sentence for people.
     """
     whole = QtCore.QRect(0, 0, document.width(), document.height())
-    bounds = whole if layer is None else layer.bounds() & whole
+    bounds = whole if layer is None else layer.bounds().intersected(whole)
     if bounds.isEmpty():
         raise ValueError(_("The layer is empty. Paint on it, or choose another one."))
     box = (bounds.x(), bounds.y(), bounds.width(), bounds.height())

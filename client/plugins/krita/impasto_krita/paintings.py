@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -89,10 +90,10 @@ class FoundList(QtWidgets.QWidget):
             take = button(
                 _("Place") if found.ready else _("Watch"),
                 _("Add it to its document as a new layer") if found.ready else _("Watch the painting"),
-                lambda found=found: self._take_up(found),
+                functools.partial(self._take_up, found),
             )
             drop = button(
-                _("Discard"), _("Discard this picture"), lambda found=found: self._controller.dismiss(found)
+                _("Discard"), _("Discard this picture"), functools.partial(self._controller.dismiss, found)
             )
             row = QtWidgets.QHBoxLayout()
             row.addWidget(take)

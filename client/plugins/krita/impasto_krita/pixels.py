@@ -14,7 +14,6 @@ from impasto.hosts.translate import _
 from impasto.recipe import RawPixels
 from impasto_krita.qt import QtCore, QtGui
 
-QImage, QPainter = QtGui.QImage, QtGui.QPainter
 SMOOTH = QtCore.Qt.TransformationMode.SmoothTransformation
 IGNORE_RATIO = QtCore.Qt.AspectRatioMode.IgnoreAspectRatio
 KEEP_RATIO = QtCore.Qt.AspectRatioMode.KeepAspectRatio
@@ -24,62 +23,62 @@ BAND = 2**18
 """Pixels that are converted at a time."""
 
 
-def from_krita(bgra: bytes, width: int, height: int, bits: int = 8) -> QImage:
+def from_krita(bgra: bytes, width: int, height: int, bits: int = 8) -> QtGui.QImage:
     """Returns a copy of Krita's pixels as an image."""
-    # QImage does not keep the bytes alive.
+    # QtGui.QImage does not keep the bytes alive.
     if bits == 16:
-        return QImage(bgra, width, height, 8 * width, QImage.Format.Format_RGBA64).rgbSwapped()
-    return QImage(bgra, width, height, 4 * width, QImage.Format.Format_ARGB32).copy()
+        return QtGui.QImage(bgra, width, height, 8 * width, QtGui.QImage.Format.Format_RGBA64).rgbSwapped()
+    return QtGui.QImage(bgra, width, height, 4 * width, QtGui.QImage.Format.Format_ARGB32).copy()
 
 
-def to_krita(image: QImage, bits: int = 8) -> bytes:
+def to_krita(image: QtGui.QImage, bits: int = 8) -> bytes:
     """Returns an image as Krita's pixels."""
     if bits == 16:
-        return _bytes(image.convertToFormat(QImage.Format.Format_RGBA64).rgbSwapped())
-    return _bytes(image.convertToFormat(QImage.Format.Format_ARGB32))
+        return _bytes(image.convertToFormat(QtGui.QImage.Format.Format_RGBA64).rgbSwapped())
+    return _bytes(image.convertToFormat(QtGui.QImage.Format.Format_ARGB32))
 
 
-def raw_pixels(image: QImage, width: int, height: int, bits: int = 8) -> RawPixels:
+def raw_pixels(image: QtGui.QImage, width: int, height: int, bits: int = 8) -> RawPixels:
     """Returns an image, scaled to a size, as raw pixels for the server."""
     deep = bits == 16
-    wanted = QImage.Format.Format_RGBA64 if deep else QImage.Format.Format_RGBA8888
+    wanted = QtGui.QImage.Format.Format_RGBA64 if deep else QtGui.QImage.Format.Format_RGBA8888
     return RawPixels(width, height, _bytes(scaled(image, width, height).convertToFormat(wanted)), bits)
 
 
-def from_rgba(data: bytes, width: int, height: int, bits: int = 8) -> QImage:
+def from_rgba(data: bytes, width: int, height: int, bits: int = 8) -> QtGui.QImage:
     """Returns a copy of the server's bare pixels as an image."""
     if bits == 16:
-        return QImage(data, width, height, 8 * width, QImage.Format.Format_RGBA64).copy()
-    return QImage(data, width, height, 4 * width, QImage.Format.Format_RGBA8888).copy()
+        return QtGui.QImage(data, width, height, 8 * width, QtGui.QImage.Format.Format_RGBA64).copy()
+    return QtGui.QImage(data, width, height, 4 * width, QtGui.QImage.Format.Format_RGBA8888).copy()
 
 
-def from_file(data: bytes) -> QImage:
+def from_file(data: bytes) -> QtGui.QImage:
     """Returns a decoded image.
 
     Raises:
         ValueError: it cannot be read.
     """
-    image = QImage.fromData(data)
+    image = QtGui.QImage.fromData(data)
     if image.isNull():
         raise ValueError(_("The picture cannot be read. Choose a PNG, JPEG or WebP file."))
     return image
 
 
-def scaled(image: QImage, width: int, height: int) -> QImage:
+def scaled(image: QtGui.QImage, width: int, height: int) -> QtGui.QImage:
     """Returns an image scaled to a size."""
     if (image.width(), image.height()) == (width, height):
         return image
     return image.scaled(width, height, IGNORE_RATIO, SMOOTH)
 
 
-def at_most(image: QImage, side: int) -> QImage:
+def at_most(image: QtGui.QImage, side: int) -> QtGui.QImage:
     """Returns an image, scaled down if its longer side has more than `side` pixels."""
     if max(image.width(), image.height()) <= side:
         return image
     return image.scaled(side, side, KEEP_RATIO, SMOOTH)
 
 
-def encoded(image: QImage, format: str, quality: int = -1) -> bytes:
+def encoded(image: QtGui.QImage, format: str, quality: int = -1) -> bytes:
     """Returns an image as a file in the format "PNG" or "JPEG"."""
     data = QtCore.QByteArray()
     buffer = QtCore.QBuffer(data)
@@ -89,18 +88,18 @@ def encoded(image: QImage, format: str, quality: int = -1) -> bytes:
     return bytes(data)
 
 
-def thumbnail(image: QImage, side: int = 128) -> bytes:
+def thumbnail(image: QtGui.QImage, side: int = 128) -> bytes:
     """Returns a small JPEG of an image, on white."""
     small = at_most(image, side)
-    flat = QImage(small.size(), QImage.Format.Format_RGB32)
+    flat = QtGui.QImage(small.size(), QtGui.QImage.Format.Format_RGB32)
     flat.fill(QtCore.Qt.GlobalColor.white)
-    painter = QPainter(flat)
+    painter = QtGui.QPainter(flat)
     painter.drawImage(0, 0, small)
     painter.end()
     return encoded(flat, "JPEG", 85)
 
 
-def in_box(image: QImage, width: int, height: int, mask: bytes, bits: int = 8) -> QtCore.QByteArray:
+def in_box(image: QtGui.QImage, width: int, height: int, mask: bytes, bits: int = 8) -> QtCore.QByteArray:
     """Returns an image, scaled to a size, as Krita's pixels.
 
     It is converted in bands: PyQt holds Python's lock during each call, and a long call would freeze the
@@ -113,7 +112,8 @@ def in_box(image: QImage, width: int, height: int, mask: bytes, bits: int = 8) -
     data = QtCore.QByteArray()
     data.reserve(bits // 2 * width * height)
     deep = bits == 16
-    format = QImage.Format.Format_RGBA64_Premultiplied if deep else QImage.Format.Format_ARGB32_Premultiplied
+    formats = QtGui.QImage.Format
+    format = formats.Format_RGBA64_Premultiplied if deep else formats.Format_ARGB32_Premultiplied
     as_it_is = not mask and (image.width(), image.height()) == (width, height)
     rows = max(1, BAND // width)
     for top in range(0, height, rows):
@@ -121,27 +121,28 @@ def in_box(image: QImage, width: int, height: int, mask: bytes, bits: int = 8) -
         if as_it_is:
             data.append(to_krita(image.copy(0, top, width, count), bits))
             continue
-        band = QImage(width, count, format)
+        band = QtGui.QImage(width, count, format)
         band.fill(0)
-        painter = QPainter(band)
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        painter = QtGui.QPainter(band)
+        painter.setRenderHint(QtGui.QPainter.RenderHint.SmoothPixmapTransform)
         painter.drawImage(QtCore.QRectF(0, -top, width, height), image)
         if mask:
-            painter.setCompositionMode(QPainter.CompositionMode.CompositionMode_DestinationIn)
+            painter.setCompositionMode(QtGui.QPainter.CompositionMode.CompositionMode_DestinationIn)
             rows_of_mask = mask[top * width : (top + count) * width]
-            painter.drawImage(0, 0, QImage(rows_of_mask, width, count, width, QImage.Format.Format_Alpha8))
+            factor = QtGui.QImage(rows_of_mask, width, count, width, formats.Format_Alpha8)
+            painter.drawImage(0, 0, factor)
         painter.end()
         data.append(to_krita(band, bits))
     return data
 
 
-def alpha(image: QImage) -> bytes:
+def alpha(image: QtGui.QImage) -> bytes:
     """Returns the alpha of each pixel, 0 to 255, row by row."""
     # The bytes of a pixel are in the order B, G, R, A on every machine that Krita runs on.
-    return _bytes(image.convertToFormat(QImage.Format.Format_ARGB32))[3::4]
+    return _bytes(image.convertToFormat(QtGui.QImage.Format.Format_ARGB32))[3::4]
 
 
-def any_opaque(image: QImage, mask: bytes = b"") -> bool:
+def any_opaque(image: QtGui.QImage, mask: bytes = b"") -> bool:
     """Returns whether any pixel is at least partly opaque.
 
     Args:
@@ -160,9 +161,9 @@ def resized_mask(mask: bytes, width: int, height: int, to_width: int, to_height:
     """Returns a mask, scaled to a size."""
     if (width, height) == (to_width, to_height):
         return mask
-    image = QImage(mask, width, height, width, QImage.Format.Format_Grayscale8)
+    image = QtGui.QImage(mask, width, height, width, QtGui.QImage.Format.Format_Grayscale8)
     small = image.scaled(to_width, to_height, IGNORE_RATIO, SMOOTH).convertToFormat(
-        QImage.Format.Format_Grayscale8
+        QtGui.QImage.Format.Format_Grayscale8
     )
     # Its rows may be padded to a multiple of 4 bytes.
     data, step = _bytes(small), small.bytesPerLine()
@@ -183,7 +184,7 @@ def unpacked(text: str, length: int) -> bytes:
     return mask if len(mask) == length else b""
 
 
-def _bytes(image: QImage) -> bytes:
+def _bytes(image: QtGui.QImage) -> bytes:
     bits: Any = image.constBits()
     bits.setsize(image.sizeInBytes())
     return bytes(bits)

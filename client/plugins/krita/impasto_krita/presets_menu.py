@@ -49,7 +49,7 @@ class PresetsMenu:
         """Fills the menu."""
         presets = self._controller.presets.presets
         for preset in presets:
-            action = entry(menu, preset.name, lambda preset=preset: self._use(preset.styles, preset.choices))
+            action = entry(menu, preset.name, functools.partial(self._use, preset.styles, preset.choices))
             action.setToolTip(described(preset.styles, preset.choices))
         if presets:
             menu.addSeparator()
@@ -67,7 +67,7 @@ class PresetsMenu:
             entry(
                 recents,
                 described(recent.styles, recent.choices),
-                lambda recent=recent: self._use(recent.styles, recent.choices),
+                functools.partial(self._use, recent.styles, recent.choices),
             )
         recents.setEnabled(bool(self._controller.recents))
         use_layer = self._of_layer()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from impasto_krita.widgets import Elided, emptied, entry, tool_button
 
 Qt = QtCore.Qt
 STYLE_SIDE = 64
+MIDDLE: Any = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop
 
 
 class StylePicker(QtWidgets.QListWidget):
@@ -56,7 +58,7 @@ class StylePicker(QtWidgets.QListWidget):
             item = QtWidgets.QListWidgetItem(icon(style), style.title)
             item.setData(Qt.ItemDataRole.UserRole, style.key)
             item.setToolTip(_("{style} (your own)").format(style=style.title) if style.own else style.title)
-            item.setTextAlignment(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop)
+            item.setTextAlignment(MIDDLE)
             self.addItem(item)
         kept = [key for key in before if key in self._items] or [*self._items][:1]
         self._choose(kept)
@@ -93,7 +95,8 @@ class StylePicker(QtWidgets.QListWidget):
 
     def _choose(self, keys: list[str]) -> None:
         self._order = list(keys)
-        rows = {self.item(row).data(Qt.ItemDataRole.UserRole): self.item(row) for row in range(self.count())}
+        items = [self.item(row) for row in range(self.count())]
+        rows = {_key(item): item for item in items if item is not None}
         blocked = self.blockSignals(True)
         if keys:
             self.setCurrentItem(rows[keys[0]])
@@ -104,7 +107,7 @@ class StylePicker(QtWidgets.QListWidget):
         self.chosen.emit()
 
     def _selected(self) -> None:
-        now = [item.data(Qt.ItemDataRole.UserRole) for item in self.selectedItems()]
+        now = [_key(item) for item in self.selectedItems()]
         self._order = [key for key in self._order if key in now] + [
             key for key in now if key not in self._order
         ]
@@ -122,14 +125,14 @@ class StylePicker(QtWidgets.QListWidget):
 
     def _menu(self, at: QtCore.QPoint) -> None:
         item = self.itemAt(at)
-        style = self._items.get(item.data(Qt.ItemDataRole.UserRole)) if item is not None else None
-        if style is None:
+        style = self._items.get(_key(item)) if item is not None else None
+        if item is None or style is None:
             return
         menu = QtWidgets.QMenu(self)
         if style.key in self._order and len(self._order) > 1:
-            entry(menu, _("Do not mix this style in"), lambda: item.setSelected(False))
+            entry(menu, _("Do not mix this style in"), functools.partial(item.setSelected, False))
         elif style.key not in self._order:
-            entry(menu, _("Mix this style in"), lambda: item.setSelected(True))
+            entry(menu, _("Mix this style in"), functools.partial(item.setSelected, True))
         if style.own:
             entry(menu, _("Remove this style"), lambda: self.removal_wanted.emit(style.key))
         menu.popup(self.viewport().mapToGlobal(at))
@@ -217,6 +220,10 @@ class Shares(QtWidgets.QWidget):
         line.addWidget(slider, 3)
         line.addWidget(drop)
         return row
+
+
+def _key(item: QtWidgets.QListWidgetItem) -> str:
+    return str(item.data(Qt.ItemDataRole.UserRole))
 
 
 def icon(style: StyleItem) -> QtGui.QIcon:
