@@ -55,6 +55,8 @@ def check_contents(client: Path, server: Path) -> None:
         for name in ("py.typed", "licenses/LICENSE"):
             if not any(entry.endswith(name) for entry in names):
                 fail(f"{wheel.name} has no {name}")
+    if "impasto/hosts/locale/de.mo" not in zipfile.ZipFile(client).namelist():
+        fail(f"{client.name} has no translations of the plugins' texts")
     versions = {metadata(wheel)["Version"] for wheel in tops}
     if len(versions) != 1:
         fail(f"the versions differ: {sorted(map(str, versions))}")

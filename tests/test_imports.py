@@ -25,8 +25,8 @@ COMMON = (
     "impasto_server.temporary",
     "impasto_server.v1",
 )
-# What the server uses of the client's package: the contract's generated code, how programs are started, and which ones
-# use it.
+# What the server uses of the client's package: the contract's generated code, how programs are started, and
+# which programs use it.
 OF_THE_CLIENT = ("v1", "process_notes", "python_programs")
 # `engine.recipe` is plain data.
 ALLOWED: dict[str, tuple[str, ...]] = {

@@ -179,7 +179,7 @@ def test_a_disconnected_connection_stays_disconnected(
     host.settle()
     assert connected.connection.state == "disconnected"
     assert len(service.calls) == calls
-    with pytest.raises(ValueError, match="Open Server settings"):
+    with pytest.raises(ValueError, match="Choose where to paint"):
         connected.stylize(order())
 
 
@@ -424,7 +424,7 @@ def test_a_job_cancelled_by_another_caller_raises_job_cancelled(
     run = paint(connected, host, service)
     service.become("cancelled")
     host.until(lambda: run.is_final)
-    assert (run.state, run.sentence) == ("cancelled", "Cancelled on the server.")
+    assert (run.state, run.sentence) == ("cancelled", "The painting was cancelled on the server.")
 
 
 # The connection is lost, in every state.
@@ -437,7 +437,7 @@ def test_the_connection_is_lost_before_the_order_is_sent(
     run = connected.stylize(order())
     host.until(lambda: connected.connection.state == "reconnecting")
     assert run.state == "submitting"
-    assert "sent after reconnecting" in run.sentence
+    assert "The picture is sent when the connection is back" in run.sentence
     service.bring_up()
     host.pass_time(1)
     host.until(lambda: run.state == "queued")

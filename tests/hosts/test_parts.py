@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,16 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impasto.hosts import (
-    COLORS,
-    EFFORTS,
     Choices,
     FolderStorage,
-    labelled,
+    Recent,
+    StyleItem,
+    StyleShare,
     plan,
     seed_range,
+    setting,
+    settings,
     words,
 )
-from impasto.hosts.choices import MIDDLE_CONTENT_WEIGHT, from_json
+from impasto.hosts.choices import MIDDLE_CONTENT_WEIGHT, STEERABLE, from_json
+from impasto.hosts.memory import Memory
+from impasto.hosts.settings import check_choices
+from impasto.hosts.shares import shares_from_json
 from impasto.recipe import FIELDS
 from impasto_server.engine.recipe import FIELD, Recipe
 
@@ -106,13 +113,75 @@ def test_the_size_that_an_older_plugin_kept_is_used() -> None:
     assert from_json({"longest_side": 640, "size": 768}).size == 768
 
 
-def test_each_effort_and_colour_has_a_label_and_a_meaning() -> None:
-    assert [word for word, _, _ in labelled(EFFORTS)] == list(FIELD["effort"].words)
-    assert [word for word, _, _ in labelled(COLORS)] == list(FIELD["color"].words)
-    for _, label, meaning in [*labelled(EFFORTS), *labelled(COLORS)]:
-        assert label
-        assert meaning
-    assert labelled(["new"]) == [("new", "New", "")]
+def test_every_choice_has_a_setting_with_its_texts() -> None:
+    assert sorted(each.name for each in settings()) == sorted(field.name for field in fields(Choices))
+    for each in settings():
+        assert each.label[0].isupper()
+        assert not {":", "&", "_"} & set(each.label)
+        assert each.tip.endswith(".")
+        assert each.kind in ("slider", "number", "choice", "size", "seed")
+        assert each.steerable == (each.name in STEERABLE)
+        default = getattr(Choices(), each.name)
+        if each.kind == "choice":
+            assert default in [word.value for word in each.words]
+            assert all(word.label and word.tip for word in each.words)
+        else:
+            assert each.least <= default <= each.most
+        assert setting(each.name) == each
+    assert [word.value for word in setting("effort").words] == list(FIELD["effort"].words)
+    assert [word.value for word in setting("color").words] == list(FIELD["color"].words)
+    with pytest.raises(KeyError):
+        setting("longest_side")
+    check_choices(Choices())
+
+
+def test_steerable_choices_are_the_contracts() -> None:
+    steered = Choices(
+        strength=1, effort="fine", evaluations=3, color="matched", size=99, stroke_size=40, seed=3
+    ).steering(Choices())
+    assert set(steered) == {"content_weight", "effort", "evaluations", "color"}
+    for name in set(Choices().settings()) - set(steered):
+        assert not FIELDS[name].steerable
+
+
+def test_evaluations_replace_the_effort() -> None:
+    assert Choices(effort="fine").settings()["evaluations"] is None
+    by_number = Choices(effort="fine", evaluations=30)
+    assert (by_number.settings()["effort"], by_number.settings()["evaluations"]) == (None, 30)
+    assert by_number.steering(Choices(effort="fine")) == {"effort": None, "evaluations": 30}
+    assert Choices(effort="draft").steering(by_number) == {"effort": "draft", "evaluations": None}
+
+
+def test_what_older_plugins_stored_gets_the_defaults() -> None:
+    storage = FolderStorage(Path("unused"))
+    kept = {
+        "recents.json": [{"style": {"key": "styles/a", "title": "A"}, "choices": {"strength": 60}}],
+        "jobs.json": [
+            {
+                "id": "1" * 32,
+                "address": "studio:50051",
+                "name": "jobs/1",
+                "title": "A on flower.kra [11111111]",
+                "style": {"key": "styles/a", "title": "A"},
+                "choices": {"longest_side": 640},
+            }
+        ],
+    }
+    storage.read = lambda key: json.dumps(kept.get(key)).encode()  # type: ignore[method-assign]
+    memory = Memory(storage)
+    styles = (StyleShare(StyleItem("styles/a", "A")),)
+    assert memory.recents == [Recent(styles, Choices(strength=60))]
+    (job,) = memory.jobs
+    assert (job.styles, job.choices, job.bits, job.texture) == (styles, Choices(size=640), 8, False)
+    assert job.label == "A on flower.kra"
+
+
+@pytest.mark.parametrize(
+    ("stored", "share"), [(1, 1), (1000, 1000), (0, 100), (1001, 100), (True, 100), ("5", 100), (None, 100)]
+)
+def test_a_stored_share_that_is_out_of_range_gets_the_default(stored: object, share: int) -> None:
+    (read,) = shares_from_json({"styles": [{"key": "styles/a", "title": "A", "share": stored}]})
+    assert read.share == share
 
 
 def test_the_seed_fits_the_widget_and_the_server() -> None:

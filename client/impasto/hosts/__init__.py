@@ -31,6 +31,7 @@ from impasto.hosts.settings import Setting, Word, labelled, setting, settings
 from impasto.hosts.sizes import Size, plan
 from impasto.hosts.storage import FolderStorage, Storage
 from impasto.hosts.styles import StyleItem, StyleLibrary
+from impasto.hosts.this_computer import ThisComputer
 
 __all__ = [
     "COLORS",
@@ -59,6 +60,7 @@ __all__ = [
     "StyleItem",
     "StyleLibrary",
     "StyleShare",
+    "ThisComputer",
     "Timing",
     "Word",
     "labelled",

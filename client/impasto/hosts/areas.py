@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from impasto import png
 from impasto.hosts.order import Area
 from impasto.hosts.shares import StyleShare
+from impasto.hosts.told import ToldError, cut
 from impasto.hosts.translate import _
 from impasto.recipe import Region
 
@@ -27,7 +28,8 @@ def regions_of(
         width, height: the painted size.
 
     Raises:
-        ValueError: a mask is empty or has another size; the message is a sentence for people.
+        ToldError: a mask is empty.
+        RuntimeError: a mask has another size.
     """
     if not areas:
         return ()
@@ -36,19 +38,17 @@ def regions_of(
     for area in areas:
         mask = area.mask()
         if len(mask) != width * height:
-            raise ValueError(
-                _(
-                    "The mask of the area “{area}” has {bytes} bytes for {width} × {height} pixels. "
-                    "Please report this error of the plugin."
-                ).format(area=area.name, bytes=len(mask), width=width, height=height)
+            raise RuntimeError(
+                f"the mask of the area {area.name!r} has {len(mask)} bytes for {width} × {height} pixels"
             )
         covered = bytes(map(min, mask, left))
         if not any(covered):
-            raise ValueError(
+            raise ToldError(
+                _("The area “{area}” is empty here.").format(area=cut(area.name)),
                 _(
-                    "The area “{area}” is empty here: nothing of it lies in the part that is painted, or "
-                    "other areas cover it. Change its layer, or remove the area."
-                ).format(area=area.name)
+                    "Nothing of it lies in the part that is painted, or other areas cover it. Change its "
+                    "layer, or remove the area."
+                ),
             )
         left = bytes(map(operator.sub, left, covered))
         regions.append(Region(_grey(covered, width, height), area.style))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from impasto.client import Client
     from impasto.job import ServerInfo
 
-THIS_COMPUTER = "this computer"
+THIS_COMPUTER = words.HERE
 """The key of the server that the plugin starts itself. Its address can be another one each time."""
 STATES = ("disconnected", "connecting", "connected", "refused", "reconnecting")
 
@@ -89,11 +89,6 @@ class Server:
             )
 
 
-def title_of_server(key: str) -> str:
-    """Return a server's key for people."""
-    return _("this computer") if key == THIS_COMPUTER else key
-
-
 @dataclasses.dataclass(frozen=True)
 class Timing:
     """Times in seconds.
@@ -145,6 +140,7 @@ class Connection:
 
     Attributes:
         state: one of `STATES`.
+        told: the state for people, of which the next three are parts.
         sentence: the state in whole sentences for people, with what to do.
         short: the state as one short sentence, for a narrow docker.
         remedy: what a button beside it should do: see `Told.remedy`.
@@ -163,7 +159,7 @@ class Connection:
         changed: Callable[[], None],
     ) -> None:
         self.state = "disconnected"
-        self._told = words.Told(_("Not connected."))
+        self.told = words.Told(_("Not connected."))
         self.server: Server | None = None
         self.client: Client | None = None
         self.info: ServerInfo | None = None
@@ -177,15 +173,15 @@ class Connection:
 
     @property
     def sentence(self) -> str:
-        return self._told.sentence
+        return self.told.sentence
 
     @property
     def short(self) -> str:
-        return self._told.short
+        return self.told.short
 
     @property
     def remedy(self) -> str:
-        return self._told.remedy
+        return self.told.remedy
 
     @property
     def address(self) -> str:
@@ -227,7 +223,7 @@ class Connection:
         """Handles an error of a call that the server refused to this caller. Ignores earlier connections."""
         if client is not None and client is self.client:
             self._let_go()
-            self._set("refused", words.tell(error, self.address))
+            self._set("refused", words.tell(error, self.key))
 
     def _try(self) -> None:
         server, attempt = self.server, self._attempt
@@ -259,7 +255,7 @@ class Connection:
 
     def _failed(self, error: Exception) -> None:
         self._let_go()
-        told = words.tell(error, self.address)
+        told = words.tell(error, self.key)
         if not isinstance(error, words.RETRIABLE):
             self._set("refused", told)
             return
@@ -302,15 +298,15 @@ class Connection:
             self._errands.start(client.close)
 
     def _connecting(self) -> words.Told:
-        return words.Told(_("Connecting to {server} …").format(server=words.cut(words.place(self.address))))
+        return words.Told(_("Connecting to {server} …").format(server=words.cut(words.place(self.key))))
 
     def _set(self, state: str, told: words.Told) -> None:
-        self.state, self._told = state, told
+        self.state, self.told = state, told
         self._changed()
 
 
 def _connected(server: Server, info: ServerInfo) -> words.Told:
-    place = words.cut(words.place(server.address))
+    place = words.cut(words.place(server.key))
     connected = _("Connected to {server}.").format(server=place)
     if info.tenant:
         connected = _("Connected to {server} as {name}.").format(server=place, name=words.cut(info.tenant))

@@ -6,18 +6,18 @@ import dataclasses
 import random
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from impasto.errors import NotFound
 from impasto.hosts import words
 from impasto.hosts.choices import Choices
 from impasto.hosts.connection import (
+    THIS_COMPUTER,
     ClientFactory,
     Connection,
     Server,
     Timing,
     open_client,
-    title_of_server,
 )
 from impasto.hosts.errands import Errands
 from impasto.hosts.history import Entry, History
@@ -28,6 +28,7 @@ from impasto.hosts.presets import Presets
 from impasto.hosts.run import Run
 from impasto.hosts.storage import Storage, read_json, write_json
 from impasto.hosts.styles import StyleItem, StyleLibrary
+from impasto.hosts.told import ToldError
 from impasto.hosts.tools import Tools, cancel_job, format_of
 from impasto.hosts.translate import _
 from impasto.job import Job
@@ -35,6 +36,7 @@ from impasto.recipe import Previews
 
 if TYPE_CHECKING:
     from impasto.hosts.shares import StyleShare
+    from impasto.hosts.this_computer import ThisComputer
 
 TITLE_LENGTH = 200
 MOST_AT_ONCE = 10
@@ -81,6 +83,7 @@ class Controller:
             per channel gets "rgba16" or "png16".
         previews: which previews to send.
         open_client: makes a client of a server.
+        this_computer: the server that the plugin starts itself; None if the host has none.
 
     Attributes:
         connection: the connection to the server.
@@ -93,7 +96,7 @@ class Controller:
         found: earlier paintings that can be continued.
         history: the paintings that have arrived.
         presets: settings with a name.
-        this_computer: the server that the plugin starts itself; None if that is not possible.
+        this_computer: the server that the plugin starts itself; None if the host has none.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Controller:
         previews: Previews = PREVIEWS,
         open_client: ClientFactory = open_client,
         timing: Timing | None = None,
+        this_computer: ThisComputer | None = None,
     ) -> None:
         timing = timing or Timing()
         self._host = host
@@ -118,7 +122,9 @@ class Controller:
         )
         self.history = History(storage, lambda: self._tell("history"))
         self.presets = Presets(storage, self.library, lambda: self._tell("presets"))
-        self.this_computer: Any = None
+        self.this_computer = this_computer
+        if this_computer is not None:
+            this_computer.changed = self._computer_changed
         self.runs: tuple[Run, ...] = ()
         self.run: Run | None = None
         self.ended: tuple[Run, ...] = ()
@@ -169,21 +175,86 @@ class Controller:
         return Server(**known) if known.get("address") or known.get("this_computer") else None
 
     def start(self, server: Server | None = None) -> None:
-        """Connects to the server that was used last; if there is none, to `server`, without storing it."""
+        """Connects to the server that was used last; if there is none, to `server`, without storing it.
+
+        If the artist has chosen this computer, its server is started.
+        """
+        if self.is_here:
+            if self.this_computer is not None:
+                self.this_computer.start()
+            return
+        if self.this_computer is not None and self.server is None:
+            self.this_computer.look()
         server = self.server or server
         if server is not None:
             self.connection.connect(server)
 
     def connect(self, server: Server) -> None:
         """Connects to a server, and stores it for the next time."""
+        if self.this_computer is not None and not server.this_computer:
+            self.this_computer.leave()
         write_json(self._storage, "server.json", dataclasses.asdict(server))
         self.connection.connect(server)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the artist has chosen to paint on this computer."""
+        server = self.server
+        return server is not None and server.this_computer
+
+    def paint_here(self, *, install: bool = False) -> None:
+        """Paints on this computer from now on: starts its server, and connects as soon as it runs.
+
+        Args:
+            install: whether to install the server first.
+
+        Raises:
+            ValueError: the host has no server of its own.
+        """
+        computer = self.this_computer
+        if computer is None:
+            raise ValueError(_("This plugin cannot start a server on this computer."))
+        self._choose_here()
+        if computer.state == "running":
+            self._computer_changed()
+        elif install:
+            computer.install()
+        else:
+            computer.start()
+
+    def _choose_here(self) -> None:
+        if not self.is_here:
+            write_json(self._storage, "server.json", dataclasses.asdict(Server("", this_computer=True)))
+            if self.connection.server is not None:
+                self.connection.disconnect()
+
+    def _computer_changed(self) -> None:
+        computer = self.this_computer
+        assert computer is not None
+        if computer.state == "installing":
+            self._choose_here()
+        server = computer.server
+        if server is not None and self.is_here:
+            if self.connection.server != server or self.connection.state == "disconnected":
+                self.connection.connect(server)
+            else:
+                self.connection.try_now()
+        elif (
+            computer.state == "installed"
+            and self.connection.key == THIS_COMPUTER
+            and self.connection.state != "disconnected"
+        ):
+            # It was stopped.
+            self.connection.disconnect()
+        self._tell("computer")
 
     def close(self) -> None:
         """Closes everything, as the host does. What is being painted goes on and is found the next time."""
         for run in self.runs:
             run.leave()
         self._listeners.clear()
+        if self.this_computer is not None:
+            self.this_computer.close()
         self.connection.disconnect()
         self._errands.close()
 
@@ -235,28 +306,34 @@ class Controller:
         """Starts a painting. While others are in progress, it may wait on the server for a free device.
 
         Raises:
-            ValueError: the order cannot be painted, too many are in progress, or there is no server; the
-                message is a sentence for people.
+            ToldError: the order cannot be painted, too many are in progress, or there is no server.
         """
-        if self.connection.server is None or self.connection.state in ("disconnected", "refused"):
-            raise ValueError(_("Not connected to a server. Open Server settings and enter its address."))
+        if self.connection.state == "refused":
+            told = self.connection.told
+            raise ToldError(told.short, told.details, told.remedy)
+        if self.connection.server is None or self.connection.state == "disconnected":
+            if self.is_here and self.this_computer is not None and self.this_computer.state != "running":
+                raise ToldError(self.this_computer.sentence)
+            raise ToldError(
+                _("Not connected to a server."),
+                _("Choose where to paint: on this computer, or on a server."),
+                words.SERVER_SETTINGS,
+            )
         if len(self.runs) >= MOST_AT_ONCE:
-            raise ValueError(
-                _(
-                    "{number} paintings are in progress already. Wait until one is finished, or cancel one."
-                ).format(number=len(self.runs))
+            raise ToldError(
+                _("{most} paintings are in progress already.").format(most=MOST_AT_ONCE),
+                _("Wait until one is finished, or cancel one."),
             )
         check_order(order, self.connection.info.limits if self.connection.info else None)
         self._memory.use(Recent(order.styles, order.choices))
         self._tell("recents")
         self._painted.add(_attempt(order))
         id = uuid.uuid4().hex
-        tag = f" [{id[:8]}]"
         memo = Remembered(
             id=id,
             address=self.connection.key,
             name="",
-            title=described(order.styles, order.subject)[: TITLE_LENGTH - len(tag)] + tag,
+            title=_title(order, id),
             styles=order.styles,
             choices=order.choices,
             place=order.place,
@@ -311,18 +388,20 @@ class Controller:
             failed: called on the main thread with a sentence for people.
         """
         client = self.connection.client
-        server = title_of_server(entry.address)
         if self.connection.key != entry.address:
             failed(
-                _("The picture is kept by the server {server}. Connect to it, then try again.").format(
-                    server=server
+                words.joined(
+                    _("The picture is kept on another server: {server}.").format(
+                        server=words.place(entry.address)
+                    ),
+                    _("Connect to it, then try again."),
                 )
             )
             return
         if client is None:
             failed(
-                _("No connection to {server}, which keeps the picture. Try again later.").format(
-                    server=server
+                words.joined(
+                    _("No connection to the server, which keeps the picture."), _("Try again later.")
                 )
             )
             return
@@ -348,13 +427,13 @@ class Controller:
                 self.connection.lost(client, error)
             if isinstance(error, NotFound):
                 failed(
-                    _(
-                        "The server no longer has this picture. Its settings are still here: take them up to "
-                        "paint it again."
+                    words.joined(
+                        _("The server no longer has this picture."),
+                        _("Its settings are still here: paint it again with them."),
                     )
                 )
             else:
-                failed(words.sentence(error, server))
+                failed(words.sentence(error, entry.address))
 
         self._errands.start(work, done, told)
 
@@ -452,3 +531,11 @@ class Controller:
 def _attempt(order: Order) -> tuple[str, str, tuple[StyleShare, ...], Choices]:
     """What makes an order the same as another one."""
     return order.document or order.subject, order.source, order.styles, order.choices
+
+
+def _title(order: Order, id: str) -> str:
+    """The title of an order's job, which contains the beginning of its identifier."""
+    tag = f" [{id[:8]}]"
+    # The server refuses control characters, which the name of a document or a layer may have.
+    plain = "".join(c if c.isprintable() else " " for c in described(order.styles, order.subject))
+    return plain[: TITLE_LENGTH - len(tag)] + tag

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from impasto.hosts.told import ToldError
+
 if TYPE_CHECKING:
     from impasto.hosts.choices import Choices
     from impasto.hosts.shares import StyleShare
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
     from impasto.picture import CodedImage
 
 
-class CannotPlace(Exception):
-    """A result has no place to go now, but may be placed later. The message is a sentence for people."""
+class CannotPlace(ToldError):
+    """A result has no place to go now, but may be placed later."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from impasto.hosts.choices import Choices
 from impasto.hosts.settings import check_choices
 from impasto.hosts.shares import LEAST_SHARE, MOST_SHARE, StyleShare
 from impasto.hosts.sizes import SMALLEST_SIDE, Size
+from impasto.hosts.told import ToldError, cut
 from impasto.hosts.translate import _
 
 if TYPE_CHECKING:
@@ -83,28 +84,29 @@ def check_order(order: Order, limits: Limits | None) -> None:
         limits: the server's limits; None if unknown.
 
     Raises:
-        ValueError: it cannot be painted; the message is a sentence for people.
+        ToldError: it cannot be painted.
     """
     check_choices(order.choices)
     if not order.styles:
-        raise ValueError(_("No style is chosen. Choose a style first."))
+        raise ToldError(_("No style is chosen."), _("Choose a style first."))
     for share in order.styles:
         if not LEAST_SHARE <= share.share <= MOST_SHARE:
-            raise ValueError(
-                _("The share of the style “{style}” is {share}. Give a whole number from 1 to 1000.").format(
-                    style=share.style.title, share=share.share
-                )
+            raise ToldError(
+                _("The share of “{style}” cannot be {share}.").format(
+                    style=cut(share.style.title), share=share.share
+                ),
+                _("Enter a whole number from {least} to {most}.").format(least=LEAST_SHARE, most=MOST_SHARE),
             )
     if order.bits not in (8, 16):
-        raise ValueError(
-            _("The result cannot have {bits} bits per channel. Choose 8 or 16.").format(bits=order.bits)
+        raise ToldError(
+            _("The result cannot have {bits} bits per channel.").format(bits=order.bits),
+            _("Choose 8 or 16."),
         )
     for area in order.areas:
         if not 0 <= area.style < len(order.styles):
-            raise ValueError(
-                _("The area “{area}” has no style. Choose a style for it, or remove the area.").format(
-                    area=area.name
-                )
+            raise ToldError(
+                _("The area “{area}” has no style.").format(area=cut(area.name)),
+                _("Choose a style for it, or remove the area."),
             )
     if order.is_texture:
         _check_texture(order)
@@ -114,42 +116,35 @@ def check_order(order: Order, limits: Limits | None) -> None:
 
 def _check_texture(order: Order) -> None:
     if order.areas:
-        raise ValueError(_("A texture has no areas, because it is made without a picture. Remove the areas."))
+        raise ToldError(_("A texture has no areas."), _("It is made without a picture. Remove the areas."))
     width, height = order.size.painted_width, order.size.painted_height
     if min(width, height) < SMALLEST_SIDE:
-        raise ValueError(
-            _(
-                "{width} × {height} pixels are too few for a texture. Select a larger area, with at least "
-                "{least} pixels on each side."
-            ).format(width=width, height=height, least=SMALLEST_SIDE)
+        raise ToldError(
+            _("{width} × {height} pixels are too few for a texture.").format(width=width, height=height),
+            _("Select a larger part, with at least {least} pixels on each side.").format(least=SMALLEST_SIDE),
         )
 
 
 def _check_limits(order: Order, limits: Limits) -> None:
-    for number, most, sentence in (
-        (
-            len(order.styles),
-            limits.max_styles,
-            _("{number} styles are more than the server takes. Choose at most {most}."),
-        ),
-        (
-            len(order.areas),
-            # What no area covers needs one or more too.
-            max(
-                1, limits.max_regions - max(1, len(order.styles) - len({area.style for area in order.areas}))
-            ),
-            _("{number} areas are more than the server takes. Give at most {most}."),
-        ),
-        (
-            order.choices.evaluations,
-            limits.max_evaluations,
-            _("{number} evaluations are more than the server makes. Enter at most {most}."),
-        ),
-        (
-            order.size.longest_side,
-            limits.max_longest_side,
-            _("A size of {number} px is more than the server paints. Enter at most {most} px."),
-        ),
-    ):
-        if number > most > 0:
-            raise ValueError(sentence.format(number=number, most=most))
+    if len(order.styles) > limits.max_styles > 0:
+        raise ToldError(
+            _("The server takes fewer styles."),
+            _("Choose at most {most}.").format(most=limits.max_styles),
+        )
+    # What no area covers needs at least one more.
+    free = len(order.styles) - len({area.style for area in order.areas})
+    most_areas = max(1, limits.max_regions - max(1, free))
+    if len(order.areas) > most_areas and limits.max_regions > 0:
+        raise ToldError(
+            _("The server takes fewer areas."), _("Choose at most {most}.").format(most=most_areas)
+        )
+    if order.choices.evaluations > limits.max_evaluations > 0:
+        raise ToldError(
+            _("The server makes fewer evaluations."),
+            _("Enter at most {most}.").format(most=limits.max_evaluations),
+        )
+    if order.size.longest_side > limits.max_longest_side > 0:
+        raise ToldError(
+            _("The server paints smaller sizes only."),
+            _("Enter a size of at most {most} px.").format(most=limits.max_longest_side),
+        )

@@ -16,6 +16,7 @@ from impasto.hosts.choices import Choices
 from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json
 from impasto.hosts.storage import Storage, read_json
 from impasto.hosts.styles import StyleItem, StyleLibrary
+from impasto.hosts.told import ToldError, cut
 from impasto.hosts.translate import _
 
 MOST = 500
@@ -74,16 +75,16 @@ class Presets:
         """Stores settings under a name. Replaces a preset of that name.
 
         Raises:
-            ValueError: the name or the styles cannot be used; the message is a sentence for people.
+            ToldError: the name or the styles cannot be used.
             OSError: it cannot be stored.
         """
         name = _checked(name)
         if not styles:
-            raise ValueError(_("No style is chosen. Choose a style first."))
+            raise ToldError(_("No style is chosen."), _("Choose a style first."))
         self._read_again()
         others = [preset for preset in self.presets if preset.name != name]
         if len(others) >= MOST:
-            raise ValueError(_("There are {number} presets. Remove some first.").format(number=MOST))
+            raise _too_many()
         preset = Preset(name, styles, choices)
         self._keep([*others, preset])
         return preset
@@ -92,14 +93,15 @@ class Presets:
         """Gives a preset another name.
 
         Raises:
-            ValueError: there is no such preset, or the new name cannot be used; the message is a sentence for
-                people.
+            ToldError: there is no such preset, or the new name cannot be used.
             OSError: it cannot be stored.
         """
         self._read_again()
         preset, new = self._there(name), _checked(new)
         if new != name and self.find(new) is not None:
-            raise ValueError(_("There is a preset “{name}” already. Enter another name.").format(name=new))
+            raise ToldError(
+                _("There is a preset “{name}” already.").format(name=cut(new)), _("Enter another name.")
+            )
         others = [other for other in self.presets if other.name != name]
         self._keep([*others, dataclasses.replace(preset, name=new)])
 
@@ -120,21 +122,19 @@ class Presets:
             names: the presets to write; None for all.
 
         Raises:
-            ValueError: there is no such preset, or the picture of a style is lost; the message is a sentence
-                for people.
+            ToldError: there is no such preset, or the picture of a style is lost.
             OSError: the file cannot be written.
         """
         presets = self.presets if names is None else tuple(self._there(name) for name in names)
         if not presets:
-            raise ValueError(_("There are no presets to export. Save one first."))
+            raise ToldError(_("There are no presets to export."), _("Save one first."))
         pictures = {}
         for share in (share for preset in presets for share in preset.styles if share.style.own):
             data = self._library.file(share.style)
             if data is None:
-                raise ValueError(
-                    _("The file of the style “{style}” is lost. Add it again.").format(
-                        style=share.style.title
-                    )
+                raise ToldError(
+                    _("The file of the style “{style}” is lost.").format(style=cut(share.style.title)),
+                    _("Add the style again."),
                 )
             pictures[share.style.key] = base64.b64encode(data).decode()
         value = {"impasto_presets": 1, "presets": list(map(_to_json, presets)), "pictures": pictures}
@@ -147,14 +147,14 @@ class Presets:
             The names under which they are there now.
 
         Raises:
-            ValueError: it is not such a file, or it is damaged; the message is a sentence for people. Nothing
+            ToldError: it is not such a file, or it is damaged. Nothing
                 was added.
             OSError: the file cannot be read, or the presets cannot be stored.
         """
         presets, pictures = self._read(path)
         self._read_again()
         if len(self.presets) + len(presets) > MOST:
-            raise ValueError(_("There are {number} presets. Remove some first.").format(number=MOST))
+            raise _too_many()
         kept, names = list(self.presets), []
         for preset in presets:
             same = next(
@@ -174,10 +174,9 @@ class Presets:
     def _read(self, path: str | os.PathLike[str]) -> tuple[list[Preset], dict[str, tuple[StyleItem, bytes]]]:
         """The checked contents of a shared file: its presets, and its styles with their pictures by key."""
         name = os.path.basename(os.fspath(path))
-        wrong = ValueError(
-            _(
-                "{file} has no presets of Impasto, or it is damaged. Choose a file that Impasto has exported."
-            ).format(file=name)
+        wrong = ToldError(
+            _("{file} has no presets of Impasto.").format(file=cut(name)),
+            _("Or it is damaged. Choose a file that Impasto has exported."),
         )
         if os.path.getsize(path) > MOST_FILE_BYTES:
             raise wrong
@@ -213,7 +212,9 @@ class Presets:
     def _there(self, name: str) -> Preset:
         preset = self.find(name)
         if preset is None:
-            raise ValueError(_("There is no preset “{name}”. Choose another one.").format(name=name))
+            raise ToldError(
+                _("There is no preset “{name}”.").format(name=cut(name)), _("Choose another one.")
+            )
         return preset
 
     def _keep(self, presets: Iterable[Preset]) -> None:
@@ -224,6 +225,10 @@ class Presets:
         self._changed()
 
 
+def _too_many() -> ToldError:
+    return ToldError(_("There are {number} presets.").format(number=MOST), _("Remove some first."))
+
+
 def _sorted(presets: Iterable[Preset]) -> tuple[Preset, ...]:
     return tuple(sorted(presets, key=lambda preset: (preset.name.casefold(), preset.name)))
 
@@ -231,10 +236,10 @@ def _sorted(presets: Iterable[Preset]) -> tuple[Preset, ...]:
 def _checked(name: str) -> str:
     name = " ".join(name.split())
     if not name:
-        raise ValueError(_("The preset has no name. Enter one."))
+        raise ToldError(_("The preset has no name."), _("Enter one."))
     if len(name) > MOST_NAME:
-        raise ValueError(
-            _("The preset's name is too long. Enter at most {most} characters.").format(most=MOST_NAME)
+        raise ToldError(
+            _("The preset's name is too long."), _("Enter at most {most} characters.").format(most=MOST_NAME)
         )
     return name
 

@@ -12,7 +12,7 @@ from impasto.errors import FailedPrecondition, JobCancelled, NotFound, Unauthent
 from impasto.hosts import words
 from impasto.hosts.areas import regions_of
 from impasto.hosts.choices import Choices
-from impasto.hosts.connection import THIS_COMPUTER, title_of_server
+from impasto.hosts.connection import THIS_COMPUTER
 from impasto.hosts.host import CannotPlace, Painted
 from impasto.hosts.memory import Remembered
 from impasto.hosts.order import Order
@@ -80,8 +80,10 @@ class Run:
         self._tools = tools
         self._memo = memo
         self._order = order
+        self._style_names = [share.style.title for share in memo.styles]
+        self._area_names = [area.name for area in order.areas] if order else []
         self._changed = changed
-        self._why = ""
+        self._outcome = words.Told("")
         self._parts: _Parts | None = None
         self._submitting = self._fetching = False
         self._watcher: Watcher | None = None
@@ -152,45 +154,61 @@ class Run:
         return bool(self.name) and self.in_contact and not self.asking
 
     @property
-    def sentence(self) -> str:
-        """Its state as a sentence for people."""
-        if not self.is_final and not self.in_contact:
-            if self._tools.connection.key != self._memo.address:
-                return _("{server} paints this. Connect to it again to watch.").format(
-                    server=self._server_begun
-                )
-            if self.name:
-                return _(
-                    "No connection to the server. If it is running, it goes on painting, and the picture "
-                    "arrives after reconnecting."
-                )
-            return _("No connection to the server. The picture is sent after reconnecting.")
+    def told(self) -> words.Told:
+        """Its state for people: a short sentence, details, and what a button can do about an error."""
+        if self.is_final:
+            return self._outcome
+        if not self.in_contact:
+            return self._told_out_of_contact()
         if self.state == "submitting":
-            return _("Sending the picture …") if self._submitting else _("Waiting until it can be sent …")
+            if self._submitting:
+                return words.Told(_("Sending the picture …"))
+            return words.Told(_("Waiting until it can be sent …"))
         if self.state == "queued":
             place = self.queue_position
             if place is None:
-                return _("Waiting for a free device …")
-            return _("Waiting, number {place} in the queue …").format(place=place)
+                return words.Told(_("Waiting for a free device …"))
+            return words.Told(_("Waiting, number {place} in the queue …").format(place=place))
         if self.state == "running":
-            return words.painting(self.progress)
+            return words.Told(words.painting(self.progress))
         if self.state == "paused":
-            return _("Paused. The server keeps the painting.")
-        if self.state == "fetching":
-            return _("Fetching the picture …")
-        return self._why
+            return words.Told(_("Paused."), _("The server keeps the painting."))
+        return words.Told(_("Fetching the picture …"))
 
     @property
-    def _server_begun(self) -> str:
+    def sentence(self) -> str:
+        """Its state in whole sentences for people."""
+        return self.told.sentence
+
+    @property
+    def short(self) -> str:
+        """Its state as one short sentence."""
+        return self.told.short
+
+    @property
+    def remedy(self) -> str:
+        """What a button beside it should do: see `Told.remedy`."""
+        return self.told.remedy
+
+    def _told_out_of_contact(self) -> words.Told:
         key = self._memo.address
-        if key == THIS_COMPUTER:
-            return _("This computer")
-        return _("The server {address}").format(address=key)
-
-    @property
-    def _address(self) -> str:
-        """The server's address for people."""
-        return title_of_server(self._memo.address)
+        if self._tools.connection.key != key:
+            if key == THIS_COMPUTER:
+                paints = _("This computer paints this.")
+            else:
+                paints = _("The server {server} paints this.").format(server=words.cut(key))
+            return words.Told(paints, _("Connect to it again to watch."), words.SERVER_SETTINGS)
+        if self.name:
+            return words.Told(
+                _("No connection to the server."),
+                _(
+                    "If it still runs, it goes on painting, and the picture arrives when the connection is "
+                    "back."
+                ),
+            )
+        return words.Told(
+            _("No connection to the server."), _("The picture is sent when the connection is back.")
+        )
 
     # The artist's actions.
 
@@ -224,7 +242,7 @@ class Run:
             return
         unsure = self._submitting and not self.name
         self._tools.memory.forget(self.id)
-        self._end("cancelled", _("Cancelled."))
+        self._end("cancelled", words.Told(_("Cancelled.")))
         # A job that is just being created is cancelled once its name is known.
         if self.name:
             cancel_job(self._tools, self._memo.address, self.name)
@@ -368,7 +386,7 @@ class Run:
             self._changed("run")
         elif isinstance(error, JobCancelled):
             self._tools.memory.forget(self.id)
-            self._end("cancelled", _("Cancelled on the server."))
+            self._end("cancelled", words.Told(_("The painting was cancelled on the server.")))
         else:
             self._fail(error, forget=isinstance(error, NotFound))
 
@@ -388,11 +406,14 @@ class Run:
             self._fetch()
         elif job.state == "failed":
             self._tools.memory.forget(self.id)
-            self._end("failed", _why_failed(job, self._address))
+            told = words.failed(
+                job.error, self._memo.address, styles=self._style_names, areas=self._area_names
+            )
+            self._end("failed", told)
             return
         elif job.state == "cancelled":
             self._tools.memory.forget(self.id)
-            self._end("cancelled", _("Cancelled on the server."))
+            self._end("cancelled", words.Told(_("The painting was cancelled on the server.")))
             return
         elif job.state in STATES:
             self.state = job.state
@@ -447,17 +468,17 @@ class Run:
         )
 
     def _put_in_place(self, painted: Painted) -> None:
-        why = _finished(painted.job)
+        told = _finished(painted.job)
         try:
             self._tools.host.place(painted)
         except CannotPlace as error:
-            why = str(error)
+            told = error.told
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
-            why = words.sentence(error)
+            told = words.tell(error)
         else:
             self._tools.memory.forget(self.id)
-        self._end("succeeded", why)
+        self._end("succeeded", told)
 
     # Asking the server.
 
@@ -477,9 +498,11 @@ class Run:
             # If the job has just ended, its final state is on its way.
             if not isinstance(error, FailedPrecondition) and not self.is_final:
                 self._is_lost(client, error)
-                why = words.sentence(error, self._address)
-                failed_to = _("It could not be paused.") if what == "pause" else _("It could not be resumed.")
-                self.notice = f"{failed_to} {why}"
+                if what == "pause":
+                    failed_to = _("The painting could not be paused.")
+                else:
+                    failed_to = _("The painting could not go on.")
+                self.notice = words.joined(failed_to, self._tell(error).sentence)
             self._changed("run")
 
         call = client.pause if what == "pause" else client.resume
@@ -500,7 +523,7 @@ class Run:
         def failed(error: Exception) -> None:
             lost = self._is_lost(client, error)
             if not lost and not isinstance(error, FailedPrecondition) and not self.is_final:
-                self.notice = words.sentence(error, self._address)
+                self.notice = self._tell(error).sentence
                 self._changed("run")
             finished(lost)
             if lost:
@@ -519,10 +542,13 @@ class Run:
             return
         if forget:
             self._tools.memory.forget(self.id)
-        self._end("failed", words.sentence(error, self._address))
+        self._end("failed", self._tell(error))
 
-    def _end(self, state: str, why: str) -> None:
-        self.state, self._why = state, why
+    def _tell(self, error: Exception) -> words.Told:
+        return words.tell(error, self._memo.address, styles=self._style_names, areas=self._area_names)
+
+    def _end(self, state: str, told: words.Told) -> None:
+        self.state, self._outcome = state, told
         self.asking = self.notice = ""
         self._stop_watching()
         self._changed("run")
@@ -553,18 +579,9 @@ def _thumbnail(tools: Tools, picture: Any) -> bytes:
         return b""
 
 
-def _why_failed(job: Job, address: str) -> str:
-    if job.error is None:
-        return _("The painting failed, and the server did not say why. Try again.")
-    if isinstance(job.error, words.RETRIABLE):
-        # Here the job's worker was unavailable, not the server.
-        return _("The painting failed: {why}. Try again.").format(why=job.error.message)
-    return words.sentence(job.error, address)
-
-
-def _finished(job: Job) -> str:
+def _finished(job: Job) -> words.Told:
     begun, ended = job.start_time, job.end_time
     if not begun or not ended:
-        return _("Finished.")
+        return words.Told(_("Finished."))
     took = words.duration((ended - begun).total_seconds())
-    return _("Finished in {duration}.").format(duration=took)
+    return words.Told(_("Finished in {time}.").format(time=took))

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from impasto.hosts.choices import COLORS, EFFORTS, MOST_EVALUATIONS, SIZES, STROKE_SIZES, Choices
+from impasto.hosts.told import ToldError, cut
 from impasto.hosts.translate import _
 from impasto.recipe import FIELDS
 
@@ -143,24 +144,22 @@ def check_choices(choices: Choices) -> None:
     """Check that every choice is in its range.
 
     Raises:
-        ValueError: one is not; the message is a sentence for people that names the setting.
+        ToldError: one is not; it names the setting.
     """
     for each in settings():
         value = getattr(choices, each.name)
         if each.kind == "choice":
             if value not in [word.value for word in each.words]:
-                raise ValueError(
-                    _("{setting} cannot be {value}. Choose one of: {choices}.").format(
-                        setting=each.label,
-                        value=value,
-                        choices=", ".join(word.value for word in each.words),
-                    )
+                raise ToldError(
+                    _("{setting} cannot be {value}.").format(setting=each.label, value=cut(str(value))),
+                    _("Choose one of: {choices}.").format(
+                        choices=", ".join(word.value for word in each.words)
+                    ),
                 )
         elif not isinstance(value, int) or isinstance(value, bool) or not each.least <= value <= each.most:
-            raise ValueError(
-                _("{setting} cannot be {value}. Enter a whole number from {least} to {most}.").format(
-                    setting=each.label, value=value, least=each.least, most=each.most
-                )
+            raise ToldError(
+                _("{setting} cannot be {value}.").format(setting=each.label, value=cut(str(value))),
+                _("Enter a whole number from {least} to {most}.").format(least=each.least, most=each.most),
             )
 
 

@@ -15,6 +15,8 @@ import io
 import locale
 import os
 import pkgutil
+import re
+import sys
 from collections.abc import Sequence
 
 DOMAIN = "impasto"
@@ -27,7 +29,8 @@ def _(text: str) -> str:
     global _now
     if _now is None:
         _now = _catalogue(_languages())
-    return _now.gettext(text)
+    # gettext returns the file's header for an empty text.
+    return _now.gettext(text) if text else text
 
 
 def use(languages: Sequence[str]) -> None:
@@ -41,6 +44,8 @@ def _catalogue(languages: Sequence[str]) -> gettext.NullTranslations:
         plain = language.partition(".")[0].partition("@")[0].replace("-", "_")
         if plain.partition("_")[0] in ("en", "C", "POSIX"):
             break
+        if not re.fullmatch("[A-Za-z]+(_[A-Za-z0-9]+)*", plain):
+            continue
         for name in (plain, plain.partition("_")[0]):
             # Not a file's path: the package may lie in a zip.
             try:
@@ -57,5 +62,10 @@ def _languages() -> list[str]:
         if value := os.environ.get(name):
             return value.split(":")
     # Windows and macOS name the language in their settings.
-    language = locale.getlocale()[0]
-    return [language] if language else []
+    if sys.platform == "win32":
+        import ctypes
+
+        found = locale.windows_locale.get(ctypes.windll.kernel32.GetUserDefaultUILanguage())
+    else:
+        found = locale.getlocale()[0]
+    return [found] if found else []

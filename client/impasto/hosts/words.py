@@ -486,7 +486,8 @@ def _of_the_system(error: OSError) -> Told:
     if error.errno in _FULL:
         return Told(_("The disk is full."), _("Make room on it, and try again."), TRY_AGAIN)
     if not file:
-        return Told(ended(error.strerror or str(error) or type(error).__name__))
+        said = error.strerror or (str(error.args[-1]) if error.args else type(error).__name__)
+        return Told(ended(said))
     name = cut(os.path.basename(file.rstrip("/\\")) or file)
     where = _("Its place: {path}").format(path=file)
     if isinstance(error, FileNotFoundError):

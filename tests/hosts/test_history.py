@@ -1,0 +1,194 @@
+"""The history: what is kept, what a document keeps, and what it refuses from another person's document."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import uuid
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impasto.hosts import Choices, Entry, History, Painted, StyleItem, StyleShare
+from impasto.hosts.history import MOST, MOST_BYTES
+from impasto.job import Job
+from impasto.recipe import Recipe
+from support.fake_host import FakeStorage
+
+STYLES = (StyleShare(StyleItem("styles/starry-night", "The Starry Night"), 300),)
+DOCUMENT = "/home/anna/flower.kra"
+JPEG = b"\xff\xd8 a small picture"
+
+
+def history(storage: FakeStorage) -> History:
+    return History(storage, lambda: None)
+
+
+def job(number: int) -> Job:
+    return Job(
+        f"jobs/{number}", "succeeded", Recipe(), 64, 48,
+        None, None, None, "", None, None, None, None, "", False, None,
+    )  # fmt: skip
+
+
+def add(history: History, number: int = 1, **changes: Any) -> Entry:
+    painted = Painted(
+        uuid.uuid4().hex, "picture", job(number), STYLES, Choices(seed=number), {"layer": "sky"}, 16, "flower"
+    )
+    return history.add(
+        dataclasses.replace(painted, **{"document": DOCUMENT, **changes}), "studio:50051", JPEG
+    )
+
+
+def test_entries_are_kept_newest_first() -> None:
+    storage = FakeStorage()
+    kept = history(storage)
+    first, second = add(kept, 1), add(kept, 2)
+    assert kept.entries == (second, first)
+    again = history(storage)
+    assert again.entries == (second, first)
+    assert again.entries[0].place == {"layer": "sky"}
+    assert again.entries[0].thumbnail == JPEG
+    assert again.find(first.id) == first
+    assert second.label == "The Starry Night · strength 50 · seed 2"
+
+
+def test_only_so_many_are_kept_and_their_files_with_them() -> None:
+    storage = FakeStorage()
+    kept = history(storage)
+    first = add(kept)
+    for number in range(MOST):
+        add(kept, number)
+    assert len(kept.entries) == MOST
+    assert kept.find(first.id) is None
+    assert len([key for key in storage.kept if key.startswith("history/")]) == MOST
+    # One of a document that is older than all of them is not taken in.
+    older = dataclasses.replace(first, time=1.0)
+    kept.merge(dumped(older))
+    assert len([key for key in storage.kept if key.startswith("history/")]) == MOST
+
+
+def dumped(*entries: Entry) -> bytes:
+    storage = FakeStorage()
+    other = history(storage)
+    for entry in entries:
+        other._take([entry])
+    return other.dump(DOCUMENT)
+
+
+def test_a_document_takes_its_history_to_another_computer() -> None:
+    here, there = history(FakeStorage()), history(FakeStorage())
+    entry = add(here)
+    add(here, 2, document="/home/anna/other.kra")
+    data = here.dump(DOCUMENT)
+    there.merge(data)
+    assert there.entries == (entry,)
+    assert there.entries[0].thumbnail == JPEG
+    there.merge(data, "/home/bert/flower.kra")
+    assert [(each.id, each.document) for each in there.entries] == [(entry.id, "/home/bert/flower.kra")]
+    assert there.of(DOCUMENT) == ()
+
+
+def test_merging_again_changes_nothing() -> None:
+    told: list[str] = []
+    kept = History(FakeStorage(), lambda: told.append("history"))
+    add(kept)
+    told.clear()
+    kept.merge(kept.dump(DOCUMENT), DOCUMENT)
+    assert told == []
+
+
+def test_a_removed_entry_does_not_return_with_its_document() -> None:
+    storage = FakeStorage()
+    kept = history(storage)
+    entry = add(kept)
+    data = kept.dump(DOCUMENT)
+    kept.remove(entry.id)
+    assert kept.entries == ()
+    assert f"history/{entry.id}.json" not in storage.kept
+    kept = history(storage)
+    kept.merge(data)
+    assert kept.entries == ()
+
+
+def test_a_document_saved_under_another_name_keeps_its_history() -> None:
+    storage = FakeStorage()
+    kept = history(storage)
+    entry = add(kept)
+    kept.move(DOCUMENT, "/home/anna/rose.kra")
+    assert [each.id for each in history(storage).of("/home/anna/rose.kra")] == [entry.id]
+    assert kept.of(DOCUMENT) == ()
+
+
+def test_a_large_thumbnail_is_left_out() -> None:
+    kept = history(FakeStorage())
+    painted = Painted(uuid.uuid4().hex, None, job(1), STYLES, Choices(), {})
+    assert kept.add(painted, "studio:1", b"\xff\xd8" + bytes(2**20)).thumbnail == b""
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("id", "../../server"),
+        ("id", "0" * 31),
+        ("styles", []),
+        ("styles", [{"key": "../../server.json", "title": "x"}]),
+        ("styles", [{"title": "x"}]),
+        ("place", "here"),
+        ("place", None),
+        ("time", "now"),
+        ("time", -1),
+        ("time", float("nan")),
+        ("width", True),
+        ("seconds", 1e300),
+        ("job", None),
+        ("document", "x" * 5000),
+    ],
+)
+def test_a_strange_entry_of_a_document_is_ignored(field: str, value: Any) -> None:
+    source = history(FakeStorage())
+    good, bad = add(source), add(source, 2)
+    stored = json.loads(source.dump(DOCUMENT))
+    next(each for each in stored["entries"] if each["id"] == bad.id)[field] = value
+    kept = history(FakeStorage())
+    kept.merge(json.dumps(stored).encode())
+    assert kept.entries == (good,)
+
+
+def test_a_strange_thumbnail_or_choice_of_a_document_is_left_out() -> None:
+    source = history(FakeStorage())
+    add(source)
+    stored = json.loads(source.dump(DOCUMENT))
+    for thumbnail in (None, 5, "?", base64.b64encode(b"<svg>").decode()):
+        stored["entries"][0] |= {"thumbnail": thumbnail, "choices": {"strength": 10**9}, "bits": 99}
+        kept = history(FakeStorage())
+        kept.merge(json.dumps(stored).encode())
+        (entry,) = kept.entries
+        assert (entry.thumbnail, entry.choices, entry.bits) == (b"", Choices(), 8)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_bytes_can_be_merged(data: bytes) -> None:
+    kept = history(FakeStorage())
+    kept.merge(data)
+    assert kept.entries == ()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"[" * 100_000, b"null", b"[]", b'{"entries": 5}', b'{"entries": [5, null, []]}', bytes(MOST_BYTES + 1)],
+)
+def test_odd_bytes_can_be_merged(data: bytes) -> None:
+    kept = history(FakeStorage())
+    kept.merge(data)
+    assert kept.entries == ()
+
+
+@pytest.mark.parametrize("index", [b"", b"{", b"[]", b'{"ids": 5}', b'{"ids": [5, "../x", "ab"]}'])
+def test_a_damaged_index_is_ignored(index: bytes) -> None:
+    storage = FakeStorage()
+    storage.write("history.json", index)
+    assert history(storage).entries == ()
