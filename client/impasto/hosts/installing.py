@@ -21,7 +21,7 @@ from typing import BinaryIO
 from impasto.files import write_whole
 from impasto.hosts.own_server import Folder
 from impasto.hosts.pythons import Noted, Python, ask, program_of
-from impasto.hosts.told import SERVER_SETTINGS, TRY_AGAIN, Told, ToldError, ended
+from impasto.hosts.told import SERVER_SETTINGS, TRY_AGAIN, Told, ToldError, ended, joined
 from impasto.hosts.translate import _
 from impasto.process_notes import told_apart
 
@@ -29,6 +29,8 @@ MARKER = "impasto-installed.json"
 """File in the virtual environment that is written last: without it, the environment is not complete."""
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 """Where PyTorch is that cannot use a GPU, and is a tenth as large."""
+DRIVER = Path("/proc/driver/nvidia/version")
+"""File that is there on Linux where NVIDIA's driver is."""
 MB = 10**6
 
 _DOWNLOADING = re.compile(rb"Progress (\d+) of (\d+)")
@@ -77,9 +79,7 @@ def extent(environment: Mapping[str, str], system: str = sys.platform) -> Extent
 
 def has_nvidia(environment: Mapping[str, str]) -> bool:
     """Whether an NVIDIA GPU with its driver is here."""
-    return Path("/proc/driver/nvidia/version").exists() or bool(
-        shutil.which("nvidia-smi", path=environment.get("PATH", os.defpath))
-    )
+    return DRIVER.exists() or bool(shutil.which("nvidia-smi", path=environment.get("PATH", os.defpath)))
 
 
 def what_to_install(note: Noted, environment: Mapping[str, str], version: str) -> list[str]:
@@ -222,15 +222,16 @@ class Installation:
         raise without_venv(self._python)
 
     def _cpu_torch(self, pip: list[str], log: BinaryIO) -> None:
-        # Without it, the package index has PyTorch too, only larger.
-        packages = ["torch>=2.6", "torchvision>=0.21", "safetensors>=0.4.3"]
-        self._ran([*pip, *self._install_options(pip, log), "--index-url", CPU_INDEX, *packages], log)
+        # If it is not to be had, what the server needs would come with PyTorch for GPUs: ten times what was said.
+        packages = ["--retries", "1", "--index-url", CPU_INDEX, "torch>=2.6", "torchvision>=0.21"]
+        self._pip(pip, packages, log)
 
     def _pip(self, pip: list[str], packages: list[str], log: BinaryIO) -> None:
-        if self._ran([*pip, *self._install_options(pip, log), *packages], log) != 0:
-            raise why(self._folder.install_log.read_text(errors="replace"), self._python)
+        if self._ran([*pip, *self._install_options(pip), *packages], log) != 0:
+            text = self._folder.install_log.read_text(errors="replace")
+            raise why(text.rpartition("\n$ ")[2], self._python)
 
-    def _install_options(self, pip: list[str], log: BinaryIO) -> list[str]:
+    def _install_options(self, pip: list[str]) -> list[str]:
         options = ["install", "--disable-pip-version-check", "--no-input"]
         done = subprocess.run([*pip, "--version"], env=self._environment, capture_output=True, text=True)
         version = re.match(r"pip (\d+)\.(\d+)", done.stdout)
@@ -399,7 +400,7 @@ def why(log: str, python: Python) -> ToldError:
     said = said.removeprefix("ERROR: ") or log.rstrip().rpartition("\n")[2]
     return ToldError(
         _("The server could not be installed."),
-        _("{said} The log says more; then try again.").format(said=ended(said)),
+        joined(ended(said) if said else "", _("The log says more. Then try again.")),
         TRY_AGAIN,
     )
 
