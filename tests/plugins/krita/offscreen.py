@@ -203,10 +203,15 @@ def check_no_server_is_said_and_it_is_found_when_it_comes() -> Any:
 def check_a_wrong_address_is_refused_in_words() -> None:
     stage.docker.connect_to(Server("not an address"))
     until(lambda: stage.controller.connection.state == "refused")
-    assert "HOST:PORT" in stage.docker.connection.trouble.toolTip()
+    shown = stage.docker.connection.trouble
+    told = shown.whole, shown.toolTip()
+    help_shown = not stage.docker.connection.help.isHidden()
     assert not stage.docker.go.isEnabled()
     stage.docker.connect_to(SERVER)
     until(lambda: stage.controller.connection.state == "connected")
+    assert "HOST:PORT" in told[1], told
+    assert len(told[0]) <= 60, told
+    assert help_shown
 
 
 def check_a_picture_is_painted() -> Any:

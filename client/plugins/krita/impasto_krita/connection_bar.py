@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from impasto.hosts import Controller, Server, words
+from impasto.hosts import Controller, Server, ThisComputer, words
 from impasto.hosts.translate import _
 from impasto_krita.qt import QtCore, QtGui, QtWidgets
 from impasto_krita.server_dialog import ServerDialog
@@ -196,27 +196,34 @@ class ThisComputerPanel(QtWidgets.QWidget):
             made.setVisible(made in wanted)
 
     def _install(self) -> None:
-        # The controller connects as soon as the server runs.
-        self._controller.this_computer.install()
-        self._controller.paint_here()
+        if self._computer is not None:
+            # The controller connects as soon as the server runs.
+            self._computer.install()
+            self._controller.paint_here()
 
     def _paint(self) -> None:
         self._controller.paint_here()
 
     def _cancel(self) -> None:
-        self._controller.this_computer.cancel()
+        if self._computer is not None:
+            self._computer.cancel()
 
     def _stop(self) -> None:
-        self._controller.this_computer.stop()
+        if self._computer is not None:
+            self._computer.stop()
 
     def _keep(self, on: bool) -> None:
-        if self._controller.this_computer is not None:
-            self._controller.this_computer.keep_running = on
+        if self._computer is not None:
+            self._computer.keep_running = on
 
     def _log(self) -> None:
-        path = self._controller.this_computer.log
+        path = self._computer.log if self._computer is not None else ""
         if os.path.exists(path):
             QtGui.QDesktopServices.openUrl(QtCore.QUrl.fromLocalFile(path))
+
+    @property
+    def _computer(self) -> ThisComputer | None:
+        return self._controller.this_computer
 
 
 def settings_icon() -> QtGui.QIcon:

@@ -138,9 +138,8 @@ class StylePicker(QtWidgets.QListWidget):
         menu.popup(self.viewport().mapToGlobal(at))
 
     def keyPressEvent(self, event: Any) -> None:
-        style = (
-            self._items.get(self.currentItem().data(Qt.ItemDataRole.UserRole)) if self.currentItem() else None
-        )
+        item = self.currentItem()
+        style = self._items.get(_key(item)) if item is not None else None
         if event.key() == Qt.Key.Key_Delete and style is not None and style.own:
             self.removal_wanted.emit(style.key)
             return
