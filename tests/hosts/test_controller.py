@@ -656,7 +656,7 @@ def test_size_and_seed_are_not_steered(connected: Controller, host: FakeHost, se
 def test_an_own_style_is_uploaded_once_and_remembered(
     connected: Controller, host: FakeHost, service: FakeService, storage: FakeStorage
 ) -> None:
-    item = connected.library.add(b"a painting", "Mine", b"thumb")
+    item = connected.library.add(b"a painting", "Mine", b"\xff\xd8\xff thumb")
     assert item.own
     assert connected.library.own == (item,)
     for _ in range(2):
@@ -667,7 +667,7 @@ def test_an_own_style_is_uploaded_once_and_remembered(
     assert service.jobs["jobs/1"].request["styles"] == [Style(UploadedImage(item.key))]
     again = make(host, service, storage)
     assert again.library.own == (item,)
-    assert again.library.own[0].thumbnail == b"thumb"
+    assert again.library.own[0].thumbnail == b"\xff\xd8\xff thumb"
     again.library.remove(item.key)
     assert make(host, service, storage).library.own == ()
     assert f"styles/{item.key}" not in storage.kept

@@ -62,21 +62,33 @@ def test_only_so_many_are_kept_and_their_files_with_them() -> None:
     first = add(kept)
     for number in range(MOST):
         add(kept, number)
+    assert len([key for key in storage.kept if key.startswith("history/")]) == MOST
+    # The document that is open keeps it.
+    assert first in kept.of(DOCUMENT)
+    again = history(storage)
+    assert len(again.entries) == MOST
+    assert again.find(first.id) is None
+    again.merge(kept.dump(DOCUMENT))
+    assert first in again.entries
+    assert len(history(storage).entries) == MOST
+
+
+def test_a_document_takes_the_place_of_nothing_that_was_painted_here() -> None:
+    source, storage = history(FakeStorage()), FakeStorage()
+    for number in range(MOST):
+        add(source, number)
+    stored = json.loads(source.dump(DOCUMENT))
+    for each in stored["entries"]:
+        each["time"] = 2**40
+    kept = history(storage)
+    own = add(kept)
+    stored["entries"][0] |= {"id": own.id, "job": "jobs/another"}
+    stored["entries"].append(stored["entries"][1])
+    kept.merge(json.dumps(stored).encode())
     assert len(kept.entries) == MOST
-    assert kept.find(first.id) is None
-    assert len([key for key in storage.kept if key.startswith("history/")]) == MOST
-    # One of a document that is older than all of them is not taken in.
-    older = dataclasses.replace(first, time=1.0)
-    kept.merge(dumped(older))
-    assert len([key for key in storage.kept if key.startswith("history/")]) == MOST
-
-
-def dumped(*entries: Entry) -> bytes:
-    storage = FakeStorage()
-    other = history(storage)
-    for entry in entries:
-        other._take([entry])
-    return other.dump(DOCUMENT)
+    newest = add(kept, 2)
+    assert kept.entries[0] == newest
+    assert history(storage).entries == (newest, own)
 
 
 def test_a_document_takes_its_history_to_another_computer() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from impasto import png
-from impasto.hosts import Choices, Presets, StyleItem, StyleLibrary, StyleShare
+from impasto.hosts import Choices, Presets, StyleItem, StyleLibrary, StyleShare, presets
 from impasto.hosts.presets import MOST
 from support.fake_host import FakeStorage
 
@@ -101,7 +101,7 @@ def test_two_processes_keep_each_others_presets(here: Place) -> None:
 
 
 def test_a_shared_file_has_the_pictures_of_own_styles(here: Place, tmp_path: Path) -> None:
-    own = StyleShare(here.library.add(PICTURE, "Mine", b"thumb"), 300)
+    own = StyleShare(here.library.add(PICTURE, "Mine", b"\xff\xd8\xff thumb"), 300)
     here.presets.save("both", (own, STARRY), Choices(strength=70, evaluations=40, stroke_size=150))
     here.presets.save("plain", (STARRY,), Choices())
     here.presets.export(tmp_path / "all.json")
@@ -116,7 +116,7 @@ def test_a_shared_file_has_the_pictures_of_own_styles(here: Place, tmp_path: Pat
     assert preset.styles == (own, STARRY)
     assert preset.choices == Choices(strength=70, evaluations=40, stroke_size=150)
     assert [item.title for item in there.library.own] == ["Mine"]
-    assert there.library.own[0].thumbnail == b"thumb"
+    assert there.library.own[0].thumbnail == b"\xff\xd8\xff thumb"
     assert there.library.file(own.style) == PICTURE
 
 
@@ -140,6 +140,27 @@ def test_what_cannot_be_exported_is_told(here: Place, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="The file of the style “Mine” is lost"):
         here.presets.export(tmp_path / "mine.json")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_styles_of_a_file_replace_none_of_ones_own(
+    here: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared(here, tmp_path / "shared.json")
+    monkeypatch.setattr(presets, "MOST_OWN", 1)
+    there = Place()
+    there.library.add(b"another", "Theirs")
+    with pytest.raises(ValueError, match="no room"):
+        there.presets.load(tmp_path / "shared.json")
+    assert [item.title for item in there.library.own] == ["Theirs"]
+
+
+def test_two_processes_keep_each_others_styles(here: Place) -> None:
+    other = StyleLibrary(here.storage, lambda: None)
+    here.library.add(b"one", "One")
+    other.add(b"two", "Two")
+    here.library.remove(other.add(b"three", "Three").key)
+    kept = StyleLibrary(here.storage, lambda: None).own
+    assert [item.title for item in kept] == ["Two", "One"]
 
 
 def shared(here: Place, path: Path) -> dict[str, Any]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +19,7 @@ from impasto.hosts.connection import THIS_COMPUTER
 from impasto.hosts.controller import LARGEST_SEED, MOST_AT_ONCE
 from impasto.hosts.run import Run
 from impasto.hosts.told import MOST_SHORT, ToldError
+from impasto.process_notes import told_apart
 from impasto.recipe import RawPixels, Style, StyleName
 from support.fake_host import FakeHost, FakeService, FakeStorage
 
@@ -343,6 +347,8 @@ def test_a_second_go_takes_a_new_seed(controller: Controller, host: FakeHost) ->
         {"choices": Choices(seed=7, strength=51)},
         {"styles": (StyleShare(SCREAM),)},
         {"source": "layer 2"},
+        {"size": plan(WIDTH, HEIGHT, 18)},
+        {"areas": (Area(bytes, 0, "sky"),)},
         {"document": "/home/anna/tree.kra"},
     ):
         assert controller.fresh_seed(dataclasses.replace(first, **changes)) == 7  # type: ignore[arg-type]
@@ -383,6 +389,22 @@ def test_a_failed_thumbnail_does_not_cost_the_painting(
     assert len(host.placed) == 1
     assert controller.history.entries[0].thumbnail == b""
     assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_preview_that_cannot_be_decoded_does_not_end_the_painting(
+    controller: Controller, host: FakeHost, service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decode, host.decode = host.decode, lambda preview, place: [][0]  # type: ignore[method-assign]
+    (run,) = queued(controller, host, 1)
+    host.until(lambda: service.only().watchers)
+    service.preview(1)
+    service.progress(2)
+    host.until(lambda: run.progress)
+    host.decode = decode  # type: ignore[method-assign]
+    service.preview(3)
+    host.until(lambda: run.preview)
+    assert run.preview == "decoded 3"
+    assert "IndexError" in capsys.readouterr().err
 
 
 def test_a_picture_that_cannot_be_decoded_is_offered_again(
@@ -472,3 +494,26 @@ def test_two_processes_do_not_overwrite_each_others_paintings(
     again.start()
     host.until(lambda: {found.remembered.id for found in again.found} == {third.id, fourth.id})
     again.close()
+
+
+def test_what_another_running_process_paints_is_not_offered(
+    controller: Controller, host: FakeHost, service: FakeService, storage: FakeStorage
+) -> None:
+    queued(controller, host, 2)
+    controller.close()
+    jobs = json.loads(storage.kept["jobs.json"])
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        jobs[0]["keeper"] = f"{process.pid}:{told_apart(process.pid)}"
+        jobs[0]["name"] = ""
+        storage.write("jobs.json", json.dumps(jobs).encode())
+        second = make(host, service, storage)
+        second.start()
+        host.until(lambda: second.found)
+        assert [found.remembered.id for found in second.found] == [jobs[1]["id"]]
+        second.take_up(second.found[0])
+        second.close()
+        process.communicate(b"\n")
+    third = make(host, service, storage)
+    third.start()
+    host.until(lambda: len(third.found) == 2)
+    third.close()

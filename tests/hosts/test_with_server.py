@@ -177,6 +177,28 @@ def test_the_history_has_the_picture_again_until_the_server_deletes_it(
     assert "no longer has this picture" in str(fetched(controller, host, entry))
 
 
+def test_paintings_go_on_without_the_host_and_are_placed_after_a_restart(
+    controller: Controller, host: FakeHost, storage: FakeStorage
+) -> None:
+    mask = b"\xff" * (WIDTH * HEIGHT // 2) + bytes(WIDTH * HEIGHT // 2)
+    runs = [
+        controller.stylize(order(controller, areas=(Area(lambda: mask, 0, "sky"),), bits=16)),
+        controller.stylize(order(controller, content=None)),
+    ]
+    host.until(lambda: all(run.name for run in runs))
+    server = controller.connection.server
+    controller.close()
+    again = Controller(host, storage, timing=TIMING)
+    again.start()
+    assert again.connection.server == server
+    host.until(lambda: len(again.found) == 2)
+    taken = [again.take_up(found) for found in again.found]
+    placed = [finished(host, run) for run in taken]
+    assert [(painted.id, painted.bits) for painted in placed] == [(runs[0].id, 16), (runs[1].id, 8)]
+    assert placed[0].picture.format == "rgba16"
+    again.close()
+
+
 def test_cancel_all(controller: Controller, host: FakeHost) -> None:
     runs = [controller.stylize(order(controller, choices=Choices(evaluations=90_000))) for _ in range(3)]
     host.until(lambda: runs[0].progress)

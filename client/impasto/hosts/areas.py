@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from impasto import png
 from impasto.hosts.order import Area
@@ -13,6 +13,7 @@ from impasto.hosts.translate import _
 from impasto.recipe import Region
 
 _WHITE = b"\xff"
+_PIECE = 2**16
 
 
 def regions_of(
@@ -41,7 +42,7 @@ def regions_of(
             raise RuntimeError(
                 f"the mask of the area {area.name!r} has {len(mask)} bytes for {width} × {height} pixels"
             )
-        covered = bytes(map(min, mask, left))
+        covered = _each(min, mask, left)
         if not any(covered):
             raise ToldError(
                 _("The area “{area}” is empty here.").format(area=cut(area.name)),
@@ -50,7 +51,7 @@ def regions_of(
                     "layer, or remove the area."
                 ),
             )
-        left = bytes(map(operator.sub, left, covered))
+        left = _each(operator.sub, left, covered)
         regions.append(Region(_grey(covered, width, height), area.style))
     taken = {area.style for area in areas}
     free = [index for index in range(len(styles)) if index not in taken] or [0]
@@ -62,6 +63,13 @@ def regions_of(
         if any(part):
             regions.append(Region(_grey(part, width, height), index))
     return tuple(regions)
+
+
+def _each(of: Callable[[int, int], int], first: bytes, second: bytes) -> bytes:
+    """The values of a function of each byte of two masks."""
+    # Piece by piece, because the host's main thread has to wait for each.
+    pieces = range(0, len(first), _PIECE)
+    return b"".join(bytes(map(of, first[i : i + _PIECE], second[i : i + _PIECE])) for i in pieces)
 
 
 def _grey(mask: bytes, width: int, height: int) -> bytes:

@@ -22,12 +22,12 @@ from impasto.hosts.connection import (
 from impasto.hosts.errands import Errands
 from impasto.hosts.history import Entry, History
 from impasto.hosts.host import Host, Painted
-from impasto.hosts.memory import Memory, Recent, Remembered, described
+from impasto.hosts.memory import Memory, Recent, Remembered, described, this_process
 from impasto.hosts.order import Order, check_order
 from impasto.hosts.presets import Presets
 from impasto.hosts.run import Run
 from impasto.hosts.storage import Storage, read_json, write_json
-from impasto.hosts.styles import StyleItem, StyleLibrary
+from impasto.hosts.styles import StyleItem, StyleLibrary, plain
 from impasto.hosts.told import ToldError
 from impasto.hosts.tools import Tools, cancel_job, format_of
 from impasto.hosts.translate import _
@@ -35,7 +35,6 @@ from impasto.job import Job
 from impasto.recipe import Previews
 
 if TYPE_CHECKING:
-    from impasto.hosts.shares import StyleShare
     from impasto.hosts.this_computer import ThisComputer
 
 TITLE_LENGTH = 200
@@ -129,7 +128,7 @@ class Controller:
         self.run: Run | None = None
         self.ended: tuple[Run, ...] = ()
         self.found: tuple[Found, ...] = ()
-        self._painted: set[tuple[str, str, tuple[StyleShare, ...], Choices]] = set()
+        self._painted: set[tuple[object, ...]] = set()
         self._tools = Tools(
             host,
             self._errands,
@@ -341,14 +340,15 @@ class Controller:
             texture=order.is_texture,
             subject=order.subject,
             document=order.document,
+            keeper=this_process(),
         )
         return self._begin(memo, order)
 
     def fresh_seed(self, order: Order) -> int:
         """Returns the seed for an order: its own, or a new one if this very order was painted before.
 
-        Orders are the same if document, source, styles and choices are; a second go with the same seed would
-        give the same painting.
+        Orders are the same if document, source, size, styles, areas and choices are; a second go with the
+        same seed would give the same painting.
         """
         while _attempt(order) in self._painted:
             seed = random.randrange(LARGEST_SEED + 1)
@@ -371,7 +371,9 @@ class Controller:
     def take_up(self, found: Found) -> Run:
         """Takes up an earlier painting: watches it, or places its picture."""
         self._drop(found)
-        return self._begin(found.remembered, None)
+        memo = dataclasses.replace(found.remembered, keeper=this_process())
+        self._memory.remember(memo)
+        return self._begin(memo, None)
 
     def dismiss(self, found: Found) -> None:
         """Forgets an earlier painting; cancels it if it is not finished."""
@@ -389,14 +391,7 @@ class Controller:
         """
         client = self.connection.client
         if self.connection.key != entry.address:
-            failed(
-                words.joined(
-                    _("The picture is kept on another server: {server}.").format(
-                        server=words.place(entry.address)
-                    ),
-                    _("Connect to it, then try again."),
-                )
-            )
+            failed(_kept_on(entry.address))
             return
         if client is None:
             failed(
@@ -474,15 +469,17 @@ class Controller:
     def _look_for_jobs(self) -> None:
         """Asks the server about the jobs that are remembered."""
         client, key = self.connection.client, self.connection.key
+        self._memory.read_again()
         asked = [memo for memo in self._memory.jobs if memo.address == key and not self._is_busy(memo)]
         if client is None or (not asked and not self.found):
             return
 
         def work() -> list[tuple[Remembered, Job | None]]:
             titles: dict[str, Job] = {}
-            if any(not memo.name for memo in asked):
+            free = [memo for memo in asked if not memo.is_kept_elsewhere]
+            if any(not memo.name for memo in free):
                 titles = {job.title: job for job in client.jobs()}
-            return [(memo, job_of(memo, titles)) for memo in asked]
+            return [(memo, job_of(memo, titles)) for memo in free]
 
         def job_of(memo: Remembered, titles: dict[str, Job]) -> Job | None:
             if not memo.name:
@@ -528,14 +525,25 @@ class Controller:
         return recents[0].choices if recents else Choices()
 
 
-def _attempt(order: Order) -> tuple[str, str, tuple[StyleShare, ...], Choices]:
+def _attempt(order: Order) -> tuple[object, ...]:
     """What makes an order the same as another one."""
-    return order.document or order.subject, order.source, order.styles, order.choices
+    areas = tuple((area.name, area.style) for area in order.areas)
+    return order.document or order.subject, order.source, order.size, order.styles, areas, order.choices
+
+
+def _kept_on(key: str) -> str:
+    if key == THIS_COMPUTER:
+        return words.joined(
+            _("The picture is kept on this computer."), _("Choose to paint on this computer, then try again.")
+        )
+    return words.joined(
+        _("The picture is kept on another server: {server}.").format(server=key),
+        _("Connect to it, then try again."),
+    )
 
 
 def _title(order: Order, id: str) -> str:
     """The title of an order's job, which contains the beginning of its identifier."""
     tag = f" [{id[:8]}]"
-    # The server refuses control characters, which the name of a document or a layer may have.
-    plain = "".join(c if c.isprintable() else " " for c in described(order.styles, order.subject))
-    return plain[: TITLE_LENGTH - len(tag)] + tag
+    # The server refuses control characters, which the name of a document may have.
+    return plain(described(order.styles, order.subject))[: TITLE_LENGTH - len(tag)] + tag

@@ -14,14 +14,16 @@ from impasto.hosts import choices as choosing
 from impasto.hosts.choices import Choices
 from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json, title_of
 from impasto.hosts.storage import Storage, read_json, write_json
-from impasto.hosts.styles import StyleItem
+from impasto.hosts.styles import StyleItem, plain
 from impasto.hosts.translate import _
 
 if TYPE_CHECKING:
     from impasto.hosts.host import Painted
 
 MOST = 200
-"""Entries that are kept."""
+"""Entries that are stored."""
+MOST_GUESTS = 1000
+"""Entries that are there besides, because a document has them."""
 MOST_BYTES = 32 * 2**20
 """Largest history of a document that is read."""
 MOST_THUMBNAIL_BYTES = 128 * 2**10
@@ -79,19 +81,23 @@ class Entry:
 
 
 class History:
-    """The paintings of earlier, in the storage.
+    """The paintings of earlier, in the storage and in the documents that are open.
+
+    The storage has the newest `MOST` of those that were painted here. What comes from a document is not
+    stored again, so that no document can take the place of what the artist has painted.
 
     Args:
         changed: called when an entry is new, changed or removed.
 
     Attributes:
-        entries: newest first, at most `MOST`.
+        entries: newest first.
     """
 
     def __init__(self, storage: Storage, changed: Callable[[], None]) -> None:
         self._storage = storage
         self._changed = changed
         self._removed: list[str] = []
+        self._guests: set[str] = set()
         self.entries: tuple[Entry, ...] = ()
         self._read_again()
 
@@ -128,6 +134,7 @@ class History:
             place=painted.place,
             thumbnail=thumbnail if len(thumbnail) <= MOST_THUMBNAIL_BYTES else b"",
         )
+        self._guests.discard(entry.id)
         self._take([entry])
         return entry
 
@@ -160,54 +167,67 @@ class History:
             return
         try:
             value = json.loads(data)
-        # A deeply nested text is no RecursionError from Python 3.12 on.
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError):  # The latter if it is nested deeply.
             return
         stored = value.get("entries") if isinstance(value, dict) else None
-        new = []
-        for each in stored[:MOST] if isinstance(stored, list) else []:
+        new: dict[str, Entry] = {}
+        latest = time.time()
+        for each in stored[:MOST_GUESTS] if isinstance(stored, list) else []:
             entry = _from_json(each)
-            if entry is None or entry.id in self._removed:
+            if entry is None or entry.id in self._removed or entry.id in new:
                 continue
+            known = self.find(entry.id)
+            if known is None:
+                self._guests.add(entry.id)
+                entry = dataclasses.replace(entry, time=min(entry.time, latest))
+            else:
+                # What was painted here counts more than what a document says about it.
+                entry = dataclasses.replace(known, document=entry.document)
             if document:
                 entry = dataclasses.replace(entry, document=document)
-            if self.find(entry.id) != entry:
-                new.append(entry)
+            if known != entry:
+                new[entry.id] = entry
         if new:
-            self._take(new)
+            self._take(list(new.values()))
 
     def _take(self, entries: list[Entry]) -> None:
         self._read_again()
         ids = {entry.id for entry in entries}
-        entries = [*entries, *(entry for entry in self.entries if entry.id not in ids)]
-        for entry in _newest(entries):
-            if entry.id in ids:
+        for entry in entries:
+            if entry.id not in self._guests:
                 write_json(self._storage, _key(entry.id), _to_json(entry))
-        self._keep(entries)
+        self._keep([*entries, *(entry for entry in self.entries if entry.id not in ids)])
 
     def _read_again(self) -> None:
         """Adds what another process of the host has stored meanwhile."""
         index = read_json(self._storage, _INDEX, {})
         self._removed += [id for id in _texts(index.get("removed")) if id not in self._removed]
+        ids = [id for id in _texts(index.get("ids")) if _is_id(id)]
+        self._guests.difference_update(ids)
         known = {entry.id for entry in self.entries}
-        new = [id for id in _texts(index.get("ids")) if _is_id(id) and id not in known]
+        new = [id for id in ids if id not in known]
         stored = (_read(self._storage, id) for id in new)
         self.entries = _newest((*self.entries, *(entry for entry in stored if entry is not None)))
 
     def _keep(self, entries: Iterable[Entry]) -> None:
-        before = list(entries)
-        self.entries = _newest(entry for entry in before if entry.id not in self._removed)
-        kept = {entry.id for entry in self.entries}
-        ids = [entry.id for entry in self.entries]
+        entries = _newest(entries)
+        own = [entry.id for entry in entries if entry.id not in self._guests]
+        gone = {*own[MOST:], *(id for id in own if id in self._removed)}
+        # An old one may still be in an open document.
+        self._guests.update(own[MOST:])
+        guests = [entry.id for entry in entries if entry.id in self._guests]
+        left_out = {*self._removed, *guests[MOST_GUESTS:]}
+        self.entries = tuple(entry for entry in entries if entry.id not in left_out)
+        self._guests.intersection_update(entry.id for entry in self.entries)
+        ids = [entry.id for entry in self.entries if entry.id not in self._guests]
         write_json(self._storage, _INDEX, {"ids": ids, "removed": self._removed[-_MOST_REMOVED:]})
-        for entry in before:
-            if entry.id not in kept:
-                self._storage.remove(_key(entry.id))
+        for id in gone:
+            self._storage.remove(_key(id))
         self._changed()
 
 
 def _newest(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    return tuple(sorted(entries, key=lambda entry: -entry.time)[:MOST])
+    return tuple(sorted(entries, key=lambda entry: -entry.time))
 
 
 def _key(id: str) -> str:
@@ -266,7 +286,7 @@ def _from_json(value: Any) -> Entry | None:
     if not thumbnail.startswith(b"\xff\xd8") or len(thumbnail) > MOST_THUMBNAIL_BYTES:
         thumbnail = b""
     return Entry(
-        **texts,
+        **{**texts, "subject": plain(texts["subject"])},
         time=float(numbers["time"]),
         styles=styles,
         choices=choosing.from_json(value.get("choices")),

@@ -62,7 +62,9 @@ class Host(Protocol):
         """Makes a call on the main thread after some seconds. Used on the main thread."""
 
     def decode(self, preview: Preview, place: dict[str, Any]) -> Any:
-        """Decodes a preview into what the host shows (`Run.preview`). Called on a worker thread."""
+        """Decodes a preview into what the host shows (`Run.preview`). Called on a worker thread. If it fails,
+        that preview is not shown.
+        """
 
     def decode_result(self, image: CodedImage, place: dict[str, Any]) -> Any:
         """Decodes a result into what the host places: enlarged to its size, cut by the selection. Called on a

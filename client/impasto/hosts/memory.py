@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
 from typing import Any
 
 from impasto.hosts import choices as choosing
@@ -11,6 +13,7 @@ from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json, t
 from impasto.hosts.storage import Storage, read_json, write_json
 from impasto.hosts.styles import StyleItem
 from impasto.hosts.translate import _
+from impasto.process_notes import told_apart
 
 MOST_RECENT = 12
 """Recent settings that are kept."""
@@ -45,6 +48,7 @@ class Remembered:
         texture: whether a texture is made.
         subject: what is painted, for people.
         document: key of the document in the history.
+        keeper: the process that paints it, or has to place it.
     """
 
     id: str
@@ -58,6 +62,15 @@ class Remembered:
     texture: bool = False
     subject: str = ""
     document: str = ""
+    keeper: str = ""
+
+    @property
+    def is_kept_elsewhere(self) -> bool:
+        """Whether another process of the host still runs that paints it. On macOS this takes a moment."""
+        process, _colon, mark = self.keeper.partition(":")
+        if not mark or not process.isdigit() or self.keeper == this_process():
+            return False
+        return told_apart(int(process)) == mark
 
     @property
     def label(self) -> str:
@@ -71,6 +84,12 @@ def described(styles: tuple[StyleShare, ...], subject: str) -> str:
     if not subject:
         return title_of(styles)
     return _("{style} on {subject}").format(style=title_of(styles), subject=subject)
+
+
+@functools.cache
+def this_process() -> str:
+    """Return what tells this process from all others: the `Remembered.keeper` of its jobs."""
+    return f"{os.getpid()}:{told_apart(os.getpid()) or ''}"
 
 
 class Memory:
@@ -88,9 +107,9 @@ class Memory:
         self.jobs: list[Remembered] = []
         self.cancelled: dict[str, list[str]] = {}
         self._own: set[str] = set()
-        self._read_again()
+        self.read_again()
 
-    def _read_again(self) -> None:
+    def read_again(self) -> None:
         """Reads what is stored: another process of the host may have changed it."""
         kept = read_json(self._storage, "recents.json", [])
         self.recents = [recent for recent in map(_recent, kept) if recent is not None]
@@ -110,7 +129,7 @@ class Memory:
 
     def use(self, recent: Recent) -> None:
         """Makes settings the most recent ones."""
-        self._read_again()
+        self.read_again()
         self.recents = [recent, *(other for other in self.recents if other != recent)][:MOST_RECENT]
         write_json(
             self._storage,
@@ -123,7 +142,7 @@ class Memory:
 
     def remember(self, job: Remembered) -> None:
         """Stores a job, or its changes."""
-        self._read_again()
+        self.read_again()
         self._own.add(job.id)
         known = next((other for other in self.jobs if other.id == job.id), None)
         if known is None or known.place != job.place:
@@ -137,7 +156,7 @@ class Memory:
 
     def forget(self, id: str) -> None:
         """Removes a job, if it is known."""
-        self._read_again()
+        self.read_again()
         self._own.discard(id)
         self.jobs = [job for job in self.jobs if job.id != id]
         self._keep_jobs()
@@ -145,7 +164,7 @@ class Memory:
 
     def to_cancel(self, address: str, name: str) -> None:
         """Remembers to cancel a job as soon as its server can be reached."""
-        self._read_again()
+        self.read_again()
         names = self.cancelled.setdefault(address, [])
         if name not in names:
             names.append(name)
@@ -153,7 +172,7 @@ class Memory:
 
     def told(self, address: str, name: str) -> None:
         """Forgets to cancel a job: its server knows."""
-        self._read_again()
+        self.read_again()
         if name not in self.cancelled.get(address, []):
             return
         self.cancelled[address].remove(name)
@@ -177,6 +196,7 @@ class Memory:
                     "texture": job.texture,
                     "subject": job.subject,
                     "document": job.document,
+                    "keeper": job.keeper,
                 }
                 for job in self.jobs
             ],
@@ -209,4 +229,5 @@ def _remembered(storage: Storage, value: Any, known: dict[str, Remembered]) -> R
         texture=value.get("texture") is True,
         subject=str(value.get("subject") or ""),
         document=str(value.get("document") or ""),
+        keeper=str(value.get("keeper") or ""),
     )

@@ -15,12 +15,14 @@ from impasto.hosts import choices as choosing
 from impasto.hosts.choices import Choices
 from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json
 from impasto.hosts.storage import Storage, read_json
-from impasto.hosts.styles import StyleItem, StyleLibrary
+from impasto.hosts.styles import MOST_OWN, StyleItem, StyleLibrary, plain
 from impasto.hosts.told import ToldError, cut
 from impasto.hosts.translate import _
 
-MOST = 500
+MOST = 1000
 """Presets that are kept."""
+MOST_OF_FILE = 200
+"""Presets of one shared file."""
 MOST_FILE_BYTES = 256 * 2**20
 """Largest shared file that is read."""
 MOST_NAME = 80
@@ -128,6 +130,11 @@ class Presets:
         presets = self.presets if names is None else tuple(self._there(name) for name in names)
         if not presets:
             raise ToldError(_("There are no presets to export."), _("Save one first."))
+        if len(presets) > MOST_OF_FILE:
+            raise ToldError(
+                _("These are too many presets for one file."),
+                _("Choose at most {most}.").format(most=MOST_OF_FILE),
+            )
         pictures = {}
         for share in (share for preset in presets for share in preset.styles if share.style.own):
             data = self._library.file(share.style)
@@ -155,6 +162,11 @@ class Presets:
         self._read_again()
         if len(self.presets) + len(presets) > MOST:
             raise _too_many()
+        own = {item.key for item in self._library.own}
+        if len(own | pictures.keys()) > MOST_OWN:
+            raise ToldError(
+                _("There is no room for the file's styles."), _("Remove some of your own styles first.")
+            )
         kept, names = list(self.presets), []
         for preset in presets:
             same = next(
@@ -166,7 +178,7 @@ class Presets:
                 kept.append(same)
             names.append(same.name)
         for key, (item, data) in pictures.items():
-            if self._library.find(key) is None:
+            if key not in own:
                 self._library.add(data, item.title, item.thumbnail)
         self._keep(kept)
         return names
@@ -187,7 +199,7 @@ class Presets:
         if not isinstance(value, dict) or value.get("impasto_presets") != 1:
             raise wrong
         stored, files = value.get("presets"), value.get("pictures")
-        if not isinstance(stored, list) or not isinstance(files, dict) or not 0 < len(stored) <= MOST:
+        if not isinstance(stored, list) or not isinstance(files, dict) or not 0 < len(stored) <= MOST_OF_FILE:
             raise wrong
         presets: list[Preset] = []
         pictures: dict[str, tuple[StyleItem, bytes]] = {}
@@ -234,7 +246,7 @@ def _sorted(presets: Iterable[Preset]) -> tuple[Preset, ...]:
 
 
 def _checked(name: str) -> str:
-    name = " ".join(name.split())
+    name = plain(name)
     if not name:
         raise ToldError(_("The preset has no name."), _("Enter one."))
     if len(name) > MOST_NAME:
@@ -278,10 +290,10 @@ def _to_json(preset: Preset) -> dict[str, Any]:
 
 def _from_json(value: Any) -> Preset | None:
     styles = shares_from_json(value)
-    if not styles:
+    if not styles or not isinstance(value.get("name"), str):
         return None
     try:
         name = _checked(value.get("name"))
-    except (ValueError, AttributeError):
+    except ToldError:
         return None
     return Preset(name, styles, choosing.from_json(value.get("choices")))

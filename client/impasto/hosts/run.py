@@ -6,7 +6,7 @@ import dataclasses
 import sys
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from impasto.errors import FailedPrecondition, JobCancelled, NotFound, Unauthenticated
 from impasto.hosts import words
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from impasto.client import Client
     from impasto.hosts.styles import StyleItem
     from impasto.recipe import RawPixels, Region
+
+T = TypeVar("T")
 
 STATES = ("submitting", "queued", "running", "paused", "fetching", "succeeded", "failed", "cancelled")
 
@@ -357,12 +359,12 @@ class Run:
     # Watching.
 
     def _watch(self) -> None:
-        client, place = self._tools.connection.client, self.place
+        client = self._tools.connection.client
         if self._watcher is not None or client is None:
             return
         self._watcher = Watcher(
             self._tools.errands,
-            decode=lambda preview: self._tools.host.decode(preview, place),
+            decode=lambda preview: _unless_it_fails(self._tools.host.decode, preview, self.place),
             on_job=self._job_changed,
             on_progress=self._progressed,
             on_preview=self._previewed,
@@ -375,6 +377,8 @@ class Run:
         self._changed("run")
 
     def _previewed(self, preview: Any) -> None:
+        if preview is None:
+            return
         self.preview = preview
         self._changed("preview")
 
@@ -431,7 +435,7 @@ class Run:
         def work() -> tuple[Any, bytes]:
             image = client.download(result_of=name, format=format_of(tools, self.bits))
             picture = tools.host.decode_result(image, self.place)
-            return picture, _thumbnail(tools, picture)
+            return picture, bytes(_unless_it_fails(tools.host.thumbnail, picture) or b"")
 
         def done(outcome: tuple[Any, bytes]) -> None:
             self._fetching = False
@@ -570,13 +574,13 @@ def _parts(order: Order) -> _Parts:
     return _Parts(order.content(), None, regions_of(order.areas, order.styles, width, height))
 
 
-def _thumbnail(tools: Tools, picture: Any) -> bytes:
+def _unless_it_fails(call: Callable[..., T], *arguments: Any) -> T | None:
+    """Returns what a host's function returns; None if it fails: the painting is worth more than that."""
     try:
-        return tools.host.thumbnail(picture)
+        return call(*arguments)
     except Exception:
-        # The painting is worth more than its thumbnail.
         traceback.print_exc(file=sys.stderr)
-        return b""
+        return None
 
 
 def _finished(job: Job) -> words.Told:

@@ -17,8 +17,11 @@ from impasto.recipe import StyleName, UploadedImage
 if TYPE_CHECKING:
     from impasto.client import Client
 
-MOST_OWN = 40
+MOST_OWN = 200
 """Own styles that are kept; a new one replaces the oldest."""
+MOST_THUMBNAIL_BYTES = 256 * 2**10
+MOST_TITLE = 200
+_THUMBNAILS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +60,8 @@ class StyleLibrary:
         self._changed = changed
         self._uploaded: set[tuple[str, str]] = set()
         self.offered: tuple[StyleItem, ...] = ()
-        kept = (item_from_json(value) for value in read_json(storage, "styles.json", []))
-        self.own: tuple[StyleItem, ...] = tuple(item for item in kept if item is not None and item.own)
+        self.own: tuple[StyleItem, ...] = ()
+        self._read_again()
 
     def offer(self, items: tuple[StyleItem, ...]) -> None:
         """Replaces the styles that the server offers."""
@@ -76,13 +79,15 @@ class StyleLibrary:
         Raises:
             OSError: its file cannot be stored.
         """
-        item = StyleItem(hashlib.sha256(data).hexdigest(), title, thumbnail)
+        item = StyleItem(hashlib.sha256(data).hexdigest(), plain(title)[:MOST_TITLE], thumbnail)
         self._storage.write(_file(item.key), data)
+        self._read_again()
         self._keep((item, *(other for other in self.own if other.key != item.key)))
         return item
 
     def remove(self, key: str) -> None:
         """Removes an own style, if it is there."""
+        self._read_again()
         self._keep(tuple(item for item in self.own if item.key != key))
         self._storage.remove(_file(key))
 
@@ -119,12 +124,22 @@ class StyleLibrary:
             self._uploaded.add((address, item.key))
         return UploadedImage(item.key)
 
+    def _read_again(self) -> None:
+        """Reads the own styles: another process of the host may have changed them."""
+        kept = (item_from_json(value) for value in read_json(self._storage, "styles.json", []))
+        self.own = tuple(item for item in kept if item is not None and item.own)
+
     def _keep(self, own: tuple[StyleItem, ...]) -> None:
         for item in own[MOST_OWN:]:
             self._storage.remove(_file(item.key))
         self.own = own[:MOST_OWN]
         write_json(self._storage, "styles.json", [item_to_json(item) for item in self.own])
         self._changed()
+
+
+def plain(text: str) -> str:
+    """Return a text in one line, without control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _file(key: str) -> str:
@@ -147,6 +162,9 @@ def item_from_json(value: Any) -> StyleItem | None:
         # An own style's key becomes the name of a file, and can come from another person.
         if not re.fullmatch("styles/[a-z0-9-]+|[0-9a-f]{64}", key):
             return None
-        return StyleItem(key, title, base64.b64decode(value.get("thumbnail", "")))
+        thumbnail = base64.b64decode(value.get("thumbnail", ""))
+        if len(thumbnail) > MOST_THUMBNAIL_BYTES or not thumbnail.startswith(_THUMBNAILS):
+            thumbnail = b""
+        return StyleItem(key, plain(title)[:MOST_TITLE], thumbnail)
     except (TypeError, KeyError, ValueError, AttributeError):
         return None

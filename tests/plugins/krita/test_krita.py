@@ -141,11 +141,12 @@ def window(screen: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
             "out": str(folder),
             "address": server.address,
             "photo": str(DATA / "astronaut.jpg"),
-            "tests": str(ROOT / "tests"),
+            "programs": str(INSIDE),
+            "program": "gui",
         }
         variables = environment(home, settings, [])
         run_krita(["krita", "--nosplash"], variables | {"DISPLAY": screen}, folder)
-    return Ran(results_of(folder / "gui.json", folder), folder)
+    return Ran(results_of(folder / "told.json", folder), folder)
 
 
 @pytest.mark.parametrize("check", CHECKS)

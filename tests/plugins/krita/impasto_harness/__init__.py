@@ -1,20 +1,23 @@
-"""A Krita plugin for tests: runs `gui.main`, a generator, inside Krita's event loop, and closes Krita.
+"""A Krita plugin for tests: runs a program's `main`, a generator, inside Krita's event loop; then closes it.
 
-`yield 200` gives the loop 200 ms. What comes of it is written as JSON into the folder that the variable
-IMPASTO_KRITA_TEST names.
+`yield 200` gives the loop 200 ms. The variable IMPASTO_KRITA_TEST names the program, its folder, and the
+folder into which what comes of it is written as JSON.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
 import traceback
 from typing import Any
 
-from impasto_krita.qt import QtCore
+from impasto_krita.qt import QtCore, QtWidgets
 from krita import Extension, Krita
 
+LIMIT = 450.0
+"""Maximum seconds for a program."""
 SETTINGS = json.loads(os.environ["IMPASTO_KRITA_TEST"])
 
 
@@ -31,17 +34,22 @@ class Harness(Extension):
 
     def begin(self) -> None:
         self.results: dict[str, Any] = {}
+        self.ended = False
+        # Krita shows the plugin's exceptions in a dialog, and waits for it to be closed.
+        sys.excepthook = lambda *error: self.end("".join(traceback.format_exception(*error)))
+        QtCore.QTimer.singleShot(round(1000 * SETTINGS.get("limit", LIMIT)), self.stuck)
         try:
-            sys.path.insert(0, os.path.join(SETTINGS["tests"], "plugins", "krita"))
-            import gui
-
-            self.steps = gui.main(SETTINGS, self.results)
+            sys.path.insert(0, SETTINGS["programs"])
+            program = importlib.import_module(SETTINGS["program"])
+            self.steps = program.main(SETTINGS, self.results)
         except BaseException:
             self.end(traceback.format_exc())
         else:
             self.step()
 
     def step(self) -> None:
+        if self.ended:
+            return
         try:
             pause = next(self.steps)
         except StopIteration:
@@ -51,10 +59,22 @@ class Harness(Extension):
         else:
             QtCore.QTimer.singleShot(pause, self.step)
 
+    def stuck(self) -> None:
+        """Something waits for an answer that nobody gives."""
+        window = QtWidgets.QApplication.activeModalWidget()
+        labels = window.findChildren(QtWidgets.QLabel) if window is not None else []
+        shown = [window.windowTitle(), *(label.text() for label in labels)] if window is not None else []
+        self.end(f"Krita is not done in time; it asks: {shown}")
+        # Quitting would ask, too.
+        os._exit(1)
+
     def end(self, error: str) -> None:
+        if self.ended:
+            return
+        self.ended = True
         self.results["error"] = error
         self.results["krita"] = Krita.instance().version()
-        with open(os.path.join(SETTINGS["out"], "gui.json"), "w") as file:
+        with open(os.path.join(SETTINGS["out"], "told.json"), "w") as file:
             json.dump(self.results, file, indent=1)
         for document in Krita.instance().documents():
             document.setModified(False)
