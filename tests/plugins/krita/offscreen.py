@@ -877,6 +877,77 @@ def check_a_low_and_a_narrow_docker() -> None:
     wait(50)
 
 
+class FakeComputer:
+    """A server on this computer in any state."""
+
+    can_install = True
+    keep_running = False
+    offer = "It takes 1.1 GB to download and 3 GB on the disk; about 5 minutes."
+    log = ""
+    state = "absent"
+    sentence = "Impasto is not installed on this computer."
+    short = sentence
+    fraction: float | None = None
+
+    def __init__(self) -> None:
+        self.called: list[str] = []
+
+    def cancel(self) -> None:
+        self.called.append("cancel")
+
+    def stop(self) -> None:
+        self.called.append("stop")
+
+
+def check_first_contact_offers_this_computer() -> None:
+    """Without a server: one sentence and what to do, with no wall of text."""
+    bar, controller = stage.docker.connection, stage.controller
+    computer = FakeComputer()
+    stored = os.path.join(OUT, "kept", "server.json")
+    with open(stored, "rb") as file:
+        before = file.read()
+    chosen: list[bool] = []
+    controller.connection.disconnect()
+    os.remove(stored)
+    controller.this_computer = computer
+    controller.paint_here = lambda install=False: chosen.append(install)
+    try:
+        bar.show_connection()
+        here = bar.here
+        assert not here.isHidden()
+        assert not here.install.isHidden()
+        assert not here.other.isHidden()
+        assert here.cancel.isHidden()
+        assert "1.1 GB" in here.offer.text()
+        picture("offer.png")
+        stage.docker.resize(300, 300)
+        picture("offer-low.png")
+        assert not here.install.visibleRegion().isEmpty()
+        stage.docker.resize(300, 940)
+        here.install.click()
+        assert chosen == [True]
+        computer.state, computer.sentence, computer.fraction = "installing", "Installing Impasto …", 0.4
+        computer.log = stored
+        bar.show_connection()
+        assert here.bar.value() == 400
+        assert not here.log.isHidden()
+        here.cancel.click()
+        assert computer.called == ["cancel"]
+        picture("installing.png")
+        computer.state, computer.sentence = "installed", "Impasto is installed on this computer."
+        bar.show_connection()
+        here.paint.click()
+        assert chosen == [True, False]
+    finally:
+        controller.this_computer = None
+        del controller.paint_here
+        with open(stored, "wb") as file:
+            file.write(before)
+    controller.start()
+    until(lambda: controller.connection.state == "connected")
+    assert bar.here.isHidden()
+
+
 def check_names_and_tooltips_everywhere() -> None:
     docker = stage.docker
     for fold in (docker.advanced, docker.areas_fold, docker.history_fold):

@@ -18,7 +18,7 @@ FIRST_SERVER = Server("localhost:50051")
 
 class ConnectionBar(QtWidgets.QWidget):
     """The connection's light and sentence, the button for the server's settings, and one line about trouble
-    with a button that helps.
+    with a button that helps. `here` is the panel of the server on this computer.
     """
 
     def __init__(self, controller: Controller, look: Callable[[], None]) -> None:
@@ -51,7 +51,6 @@ class ConnectionBar(QtWidgets.QWidget):
         column.setSpacing(2)
         column.addLayout(head)
         column.addWidget(self.strip)
-        column.addWidget(self.here)
         self.show_connection()
 
     def resizeEvent(self, event: Any) -> None:
@@ -72,7 +71,10 @@ class ConnectionBar(QtWidgets.QWidget):
         self.light.show_state(connection.state, connection.sentence)
         connected = connection.state == "connected"
         offers = self.here.show_computer()
-        if connection.server is None:
+        if self._controller.is_here and not connected:
+            computer = self._controller.this_computer
+            self.where.set_text(_("This computer"), computer.sentence if computer is not None else "")
+        elif connection.server is None:
             self.where.set_text(_("No server yet"))
         elif connected:
             self.where.set_text(connection.sentence.rstrip("."), connection.sentence)
@@ -115,6 +117,7 @@ class ThisComputerPanel(QtWidgets.QWidget):
         super().__init__()
         self._controller = controller
         self.sentence = wrapped()
+        self.offer = wrapped()
         self.bar = QtWidgets.QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)
@@ -142,6 +145,7 @@ class ThisComputerPanel(QtWidgets.QWidget):
         for made in (self.paint, self.install, self.cancel, self.other, self.stop, self.log):
             column.addWidget(made)
         column.addWidget(self.keep)
+        column.addWidget(self.offer)
         self.show_computer()
 
     def show_computer(self) -> bool:
@@ -153,6 +157,7 @@ class ThisComputerPanel(QtWidgets.QWidget):
         if computer is None:
             self.setVisible(nothing_chosen)
             self._only(self.other)
+            self.offer.hide()
             self.sentence.setText(_("Enter the address of a server to begin."))
             return nothing_chosen
         state = computer.state
@@ -163,7 +168,11 @@ class ThisComputerPanel(QtWidgets.QWidget):
         if not shown:
             return False
         offer = computer.offer if state in ("absent", "failed") and computer.can_install else ""
-        self.sentence.setText(words.joined(computer.sentence, offer) if offer else computer.sentence)
+        # With the offer below, what the buttons do is said there.
+        self.sentence.setText(computer.short if offer else computer.sentence)
+        self.sentence.setToolTip(computer.sentence)
+        self.offer.setText(offer)
+        self.offer.setVisible(bool(offer))
         wanted: list[QtWidgets.QWidget] = []
         if state == "absent" and computer.can_install:
             wanted.append(self.install)
@@ -197,9 +206,7 @@ class ThisComputerPanel(QtWidgets.QWidget):
 
     def _install(self) -> None:
         if self._computer is not None:
-            # The controller connects as soon as the server runs.
-            self._computer.install()
-            self._controller.paint_here()
+            self._controller.paint_here(install=True)
 
     def _paint(self) -> None:
         self._controller.paint_here()

@@ -128,6 +128,7 @@ class ImpastoDocker(DockWidget):
         self._middle = QtWidgets.QVBoxLayout(controls)
         self._middle.setContentsMargins(0, 0, 4, 0)
         self._middle.setSpacing(4)
+        self._middle.addWidget(self.connection.here)
         self._middle.addWidget(self.picture, 3)
         self._middle.addWidget(self._style_part, 2)
         for widget in (
@@ -171,7 +172,7 @@ class ImpastoDocker(DockWidget):
         if low != self._low:
             self._low = low
             self._middle.removeWidget(self.picture)
-            self._middle.insertWidget(1 if low else 0, self.picture, 3)
+            self._middle.insertWidget(2 if low else 1, self.picture, 3)
 
     # Changes.
 

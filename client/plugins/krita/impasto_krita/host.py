@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from impasto.hosts import Controller, FolderStorage, Order, Painted, Run
+from impasto.hosts import Controller, FolderStorage, Order, Painted, Run, ThisComputer
 from impasto.hosts.translate import _
 from impasto_krita import canvas, notes, pixels, result
 from impasto_krita.qt import QtCore, QtGui
@@ -69,6 +69,11 @@ class Developed:
 class KritaHost:
     """Krita as the controller sees it.
 
+    Args:
+        folder: the folder for the plugin's files.
+        here: whether a server on this computer can be used, which is started when it is needed.
+        options: options of the controller.
+
     Attributes:
         controller: the one controller.
         on_canvas: whether to show previews in the document too.
@@ -76,7 +81,7 @@ class KritaHost:
         remark: a sentence about the placing of the last picture; empty if there is nothing to say.
     """
 
-    def __init__(self, folder: str, **options: Any) -> None:
+    def __init__(self, folder: str, *, here: bool = False, **options: Any) -> None:
         self._main = MainThread()
         self._results: dict[str, result.Result] = {}
         self._documents: dict[str, Any] = {}
@@ -85,7 +90,8 @@ class KritaHost:
         self.on_canvas = False
         self.finished: QtGui.QImage | None = None
         self.remark = ""
-        self.controller = Controller(self, FolderStorage(folder), **options)
+        computer = ThisComputer(self) if here else None
+        self.controller = Controller(self, FolderStorage(folder), this_computer=computer, **options)
         self.controller.listen(self._heard)
 
     # For the controller.

@@ -21,7 +21,7 @@ def host() -> KritaHost:
     """Returns the host, which all windows share; connects at the first call."""
     global _host, _guard
     if _host is None:
-        _host = KritaHost(folder())
+        _host = KritaHost(folder(), here=True)
         _guard = Guard(_host)
         _host.controller.start()
     return _host
