@@ -178,11 +178,11 @@ class Dialog:
             say=say,
         )
         self._pages = Gtk.Notebook()
-        for box, label in zip((self._run, self._history), tabs, strict=True):
-            box.widget.set_border_width(8)
+        for page, label in zip((self._run.widget, self._history.widget), tabs, strict=True):
+            page.set_border_width(8)
             tab = Gtk.Label(label=label, use_underline=True)
-            self._pages.append_page(box.widget, tab)
-            tab.connect("mnemonic-activate", self._turned, box.widget)
+            self._pages.append_page(page, tab)
+            tab.connect("mnemonic-activate", self._turned, page)
         columns = Gtk.Box(spacing=12)
         columns.pack_start(self._styles.widget, True, True, 0)
         middle = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -74,7 +75,7 @@ class StylesBox:
         )
         self._menu = Gtk.Menu()
         self._add.set_popup(self._menu)
-        self._add.connect("toggled", lambda toggle: toggle.get_active() and self._fill_menu())
+        self._add.connect("toggled", lambda _toggle: self._fill_menu())
         self._remove = widgets.button(
             widgets.NoKeys(),
             _("Remove"),
@@ -182,10 +183,10 @@ class StylesBox:
         image = self._image()
         for layer in images.layers(image) if image is not None and image.is_valid() else ():
             label = _("The layer “{layer}”").format(layer=layer.get_name())
-            self._item(label, lambda layer=layer: self._from_layer(layer), plain=True)
+            self._item(label, functools.partial(self._from_layer, layer), plain=True)
         for other in Gimp.get_images():
             label = _("The image “{image}”").format(image=other.get_name())
-            self._item(label, lambda other=other: self._from_image(other), plain=True)
+            self._item(label, functools.partial(self._from_image, other), plain=True)
         self._menu.show_all()
 
     def _item(self, label: str, chosen: Callable[[], None], *, plain: bool = False) -> None:
