@@ -315,8 +315,8 @@ def found():
 TOLD["found"] = interact(image, found)
 TOLD["found layers"] = len(names(image)) - count
 
-# The image is closed while it is painted: the picture is a new image. The menu calls the plugin here: a call by a
-# script would keep the image.
+# The image is closed while it is painted: the picture is a new image. The menu calls the plugin here: a
+# script's call would keep the image.
 
 
 def from_menu():
