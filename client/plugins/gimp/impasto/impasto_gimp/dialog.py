@@ -47,7 +47,8 @@ def open_for(image: Gimp.Image) -> Gimp.Layer | None:
     """Shows the dialog until the artist closes it, and returns the newest layer; None if there is none.
 
     Raises:
-        ValueError: the dialog is open in another GIMP; the message is a sentence for people.
+        ValueError: the dialog is open in another GIMP, or nothing can be stored; the message is a sentence
+            for people.
     """
     try:
         only = OnlyOne(kept.folder(), kept.storage(), image.get_id())
@@ -55,6 +56,12 @@ def open_for(image: Gimp.Image) -> Gimp.Layer | None:
         if str(error):
             raise ValueError(str(error)) from None
         return None
+    except OSError as error:
+        raise ValueError(
+            _("The folder {folder} cannot be used: {why}. Make it writable, then try again.").format(
+                folder=kept.folder(), why=error.strerror or error
+            )
+        ) from None
     try:
         GimpUi.init("impasto")
         dialog = Dialog(image, only)
@@ -171,11 +178,11 @@ class Dialog:
             say=say,
         )
         self._pages = Gtk.Notebook()
-        for box, label in zip((self._run, self._history), tabs, strict=True):
-            box.widget.set_border_width(8)
+        for page, label in zip((self._run.widget, self._history.widget), tabs, strict=True):
+            page.set_border_width(8)
             tab = Gtk.Label(label=label, use_underline=True)
-            self._pages.append_page(box.widget, tab)
-            tab.connect("mnemonic-activate", self._turned, box.widget)
+            self._pages.append_page(page, tab)
+            tab.connect("mnemonic-activate", self._turned, page)
         columns = Gtk.Box(spacing=12)
         columns.pack_start(self._styles.widget, True, True, 0)
         middle = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
