@@ -11,6 +11,7 @@ import pytest
 
 from impasto.hosts import installing, pythons
 from impasto.hosts.installing import what_to_install
+from impasto.hosts.own_server import Folder
 from impasto.hosts.pythons import Noted, Python, ask, candidates, clean, data_folder, noted
 
 
@@ -183,3 +184,34 @@ def test_computers_on_which_it_runs() -> None:
     assert installing.obstacle("darwin", "arm64") is None
     assert installing.obstacle("linux", "aarch64", musl=False) is None
     assert pythons.program_of(Path("a"), "linux") == Path("a/bin/python")
+
+
+def test_progress_is_read_from_what_pip_writes(tmp_path: Path) -> None:
+    seen: list[installing.Progress] = []
+    installation = installing.Installation(
+        Folder(tmp_path),
+        Python("/usr/bin/python3", (3, 12), True, False, False, True, True),
+        [],
+        cpu_first=True,
+        environment={},
+        needed=0,
+        expected=200_000_000,
+        told=seen.append,
+    )
+    installation._end = 0.5
+    for line in (
+        "Collecting torch>=2.6",
+        "  Downloading torch-2.13.0%2Bcpu-cp311-cp311-manylinux_2_28_x86_64.whl (150.0 MB)",
+        "Progress 75000000 of 150000000",
+        "Progress 150000000 of 150000000",
+        "  Downloading https://mirror/whl/numpy-2.4.6-cp311-cp311-manylinux.whl (50.0 MB)",
+        "Installing collected packages: numpy, torch",
+    ):
+        installation._heard(line.encode() + b"\n")
+    assert [(one.sentence, round(one.fraction or 0.0, 3)) for one in seen] == [
+        ("Downloading torch …", 0.0),
+        ("Downloading torch …", 0.15),
+        ("Downloading torch …", 0.3),
+        ("Downloading numpy …", 0.3),
+        ("Unpacking …", 0.4),
+    ]

@@ -142,8 +142,13 @@ class Installation:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._cancelled = False
-        self._downloaded = 0.0
-        self._fetching: tuple[str, float] = ("", 0.0)
+        # Bytes of the packages that have arrived, and the name and size of the one that arrives.
+        self._arrived = 0.0
+        self._arriving: tuple[str, float] = ("", 0.0)
+        # Which part of the whole the present step is, and how far it has come.
+        self._begin = 0.0
+        self._end = 0.0
+        self._fraction = 0.0
 
     def run(self) -> str:
         """Installs the server, and returns the Python that has it.
@@ -194,9 +199,12 @@ class Installation:
             self._told(Progress(_("Preparing the installation …")))
             pip = self._environment_made(log)
             if self._cpu_first:
+                self._end = 0.8
                 self._cpu_torch(pip, log)
+                self._begin = self._end
+            self._end = 0.98
             self._pip(pip, self._packages, log)
-            self._told(Progress(_("Checking the installation …"), 0.99))
+            self._tell(_("Checking the installation …"), 1.0)
             python = str(program_of(self._folder.python))
             found = ask(python, self._environment)
             if found is None or not found.server:
@@ -222,7 +230,7 @@ class Installation:
         raise without_venv(self._python)
 
     def _cpu_torch(self, pip: list[str], log: BinaryIO) -> None:
-        # If it is not to be had, what the server needs would come with PyTorch for GPUs: ten times what was said.
+        # Without it, the server's packages would come with PyTorch for GPUs: ten times what was said.
         packages = ["--retries", "1", "--index-url", CPU_INDEX, "torch>=2.6", "torchvision>=0.21"]
         self._pip(pip, packages, log)
 
@@ -274,17 +282,21 @@ class Installation:
         if found := _DOWNLOADING.match(line):
             self._tell_download(float(found[1]))
         elif found := _FETCHED.match(line):
-            self._downloaded += self._fetching[1]
+            self._arrived += self._arriving[1]
             unit = {b"kB": 1e3, b"MB": 1e6, b"GB": 1e9}[found[3]]
-            self._fetching = (os.path.basename(found[1].decode(errors="replace")), float(found[2]) * unit)
+            self._arriving = (os.path.basename(found[1].decode(errors="replace")), float(found[2]) * unit)
             self._tell_download(0.0)
         elif line.startswith(b"Installing collected packages"):
-            self._told(Progress(_("Unpacking …"), 0.9))
+            self._tell(_("Unpacking …"), 0.8)
 
     def _tell_download(self, received: float) -> None:
-        name, _size = self._fetching
-        part = 0.85 * min(1.0, (self._downloaded + received) / self._expected)
-        self._told(Progress(_("Downloading {package} …").format(package=name), part))
+        part = min(1.0, (self._arrived + received) / self._expected)
+        self._tell(_("Downloading {package} …").format(package=self._arriving[0]), 0.8 * part)
+
+    def _tell(self, sentence: str, part: float) -> None:
+        """Tells of a part of the present step. Progress never goes back."""
+        self._fraction = max(self._fraction, self._begin + part * (self._end - self._begin))
+        self._told(Progress(sentence, self._fraction))
 
     def _check(self) -> None:
         if self._cancelled:
