@@ -276,7 +276,7 @@ def check_a_feathered_selection_cuts_the_result() -> None:
         selection.feather(6)
         made.setSelection(selection)
         stage.docker._look(anew=True)
-        assert stage.docker.size.text().startswith("The selection: Painted at ")
+        assert stage.docker.size_line.text().startswith("The selection: Painted at ")
         photo = bytes(made.rootNode().childNodes()[1].pixelData(0, 0, 96, 72))
         stage.finish(stage.run())
         layer = next(node for node in made.rootNode().childNodes() if "strength" in node.name())
@@ -383,7 +383,7 @@ def check_a_large_canvas_is_painted_smaller_and_enlarged() -> None:
     with document(400, 300) as made:
         quick()
         stage.docker._look(anew=True)
-        assert stage.docker.size.text() == "Painted at 48 × 36, enlarged to 400 × 300."
+        assert stage.docker.size_line.text() == "Painted at 48 × 36, enlarged to 400 × 300."
         run = stage.run()
         stage.finish(run)
         assert (run.job.width, run.job.height) == (48, 36)
@@ -973,8 +973,23 @@ def check_names_and_tooltips_everywhere() -> None:
             assert widget.toolTip(), (kind, named)
             assert widget.focusPolicy() != QtCore.Qt.FocusPolicy.NoFocus, named
     assert seen > 25
+    # Tab goes from the top to the bottom.
+    wanted = [
+        docker.connection.settings, docker.add, docker.presets.button, docker.styles,
+        *(docker.form.fields[name].input for name in ("effort", "color", "size", "seed")),
+        docker.content, docker.result, docker.on_canvas, docker.advanced.head, docker.areas_fold.head,
+        docker.history_fold.head, docker.history.list, docker.go,
+    ]  # fmt: skip
+    chain, at = [], wanted[0]
+    while len(chain) < 2000:
+        chain.append(at)
+        at = at.nextInFocusChain()
+        if at is wanted[0]:
+            break
+    places = [chain.index(widget) for widget in wanted]
+    assert places == sorted(places), places
     for label in docker.form.findChildren(QtWidgets.QLabel):
-        if label is not docker.size and label.text():
+        if label is not docker.size_line and label.text():
             assert label.buddy() is not None, label.text()
     for fold in (docker.advanced, docker.areas_fold, docker.history_fold):
         fold.head.setChecked(False)

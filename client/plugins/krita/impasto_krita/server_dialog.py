@@ -8,7 +8,6 @@ from impasto_krita.qt import QtCore, QtWidgets
 from impasto_krita.settings_form import add_row
 from impasto_krita.widgets import described, wrapped
 
-
 EXAMPLE = "gpu-machine:50051"
 
 
