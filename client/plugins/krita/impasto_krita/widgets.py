@@ -178,7 +178,7 @@ def wrapped(text: str = "") -> QtWidgets.QLabel:
 
 
 def in_tab_order(widget: QtWidgets.QWidget) -> None:
-    """Makes Tab go through the fields of a widget as one sees them, those that were added later among them."""
+    """Makes Tab go through the fields of a widget as one sees them, later ones among them."""
     for before, after in itertools.pairwise(_fields(widget)):
         QtWidgets.QWidget.setTabOrder(before, after)
 
