@@ -95,6 +95,7 @@ class Api:
         priority: int = 0,
         format: StoredFormat | None = None,
         keep_running: bool = False,
+        linger: float | None = None,
         timeout: float | None = None,
         **settings: Unpack[Settings],
     ) -> Begun:
@@ -119,6 +120,8 @@ class Api:
             format: how to keep and send the result: "png", or "png16" for 16 bits per channel; None for
                 "png".
             keep_running: whether the job goes on when the caller leaves the painting; see `watch`.
+            linger: seconds for which the job goes on without the caller, who can reconnect until then; None
+                for half a minute. Without effect on a job that keeps running.
             timeout: seconds after which to cancel the job; None for no limit.
             settings: fields of the recipe, which replace those of `recipe`: `effort="draft", size=800`.
 
@@ -150,7 +153,7 @@ class Api:
                 title=title,
                 priority=priority,
                 keep_running=keep_running,
-                linger=0 if keep_running else LINGER,
+                linger=0 if keep_running else LINGER if linger is None else linger,
             )
             return (yield from self._calls.stylize(watched, request, timeout=timeout))
 

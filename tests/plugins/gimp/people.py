@@ -1,6 +1,6 @@
 """Runs in GIMP's own Python and uses the dialog by keyboard, as people do."""
 
-import glob
+import json
 import pathlib
 import subprocess
 import sys
@@ -11,13 +11,16 @@ import traceback
 from exchange import GIVEN, TOLD
 from gi.repository import Gegl, Gimp
 
-sys.path[:0] = glob.glob("/share/home/.config/GIMP/3.0/plug-ins/impasto")
+sys.path.insert(0, "/share/home/.config/GIMP/3.0/plug-ins/impasto")
+sys.modules.pop("impasto", None)
 import impasto  # noqa: E402
 
 Gegl.init(None)
 TITLE = "^Paint in a Style$"
 PATIENCE = 120
-client = impasto.Client(GIVEN["server"], token=pathlib.Path("/share/token").read_text().strip())
+KEPT = pathlib.Path("/share/home/.local/share/impasto/gimp")
+TOKEN = pathlib.Path("/share/token").read_text().strip()
+client = impasto.Client(GIVEN["server"], token=TOKEN)
 
 
 def until(look, what):
@@ -62,31 +65,73 @@ def newest():
     return next(client.jobs(), None)
 
 
-def begun(before, evaluations=1):
-    """Waits until another job than this one has come so far."""
+def kept(name):
+    """What the plugin stores under a name."""
+    try:
+        return json.loads((KEPT / name).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def enter(field, text):
+    """Types into the field with this key."""
+    key(field, "ctrl+a")
+    x("type", str(text))
+    key("Tab")
+
+
+def paint(evaluations=1):
+    """Paints, as soon as the dialog has a server and a style; returns the job."""
+    last = newest()
+
+    def pressed():
+        key("alt+p")
+        for _ in range(30):
+            job = newest()
+            if job is not None and (last is None or job.name != last.name):
+                return job
+            time.sleep(0.1)
+        return None
+
+    name = until(pressed, "an order arrives").name
 
     def look():
-        job = newest()
-        new = job is not None and job.name != before and job.progress is not None
-        return job if new and job.progress.evaluation >= evaluations else None
+        job = client.job(name)
+        return job if job.is_final or (job.progress and job.progress.evaluation >= evaluations) else None
 
     return until(look, "the painting has begun")
 
 
-def cancelled(job):
-    until(lambda: client.job(job.name).is_final, "the server knows that it is cancelled")
+def becomes(job, is_so, what):
+    return until(lambda: is_so(client.job(job.name)), what)
+
+
+def ended(job):
+    """Waits until a job has ended, and returns its state."""
+    becomes(job, lambda job: job.is_final, "the job has ended")
     return client.job(job.name).state
 
 
-def interact(image, steps, mode=Gimp.RunMode.INTERACTIVE, **settings):
-    """Calls the plugin as the menu does, while the steps use its dialog."""
+def arrived(job):
+    """Waits until the picture of a job is in the history."""
+
+    def there():
+        return any(
+            kept(f"history/{id}.json").get("job") == job.name for id in kept("history.json").get("ids", [])
+        )
+
+    until(there, "the picture has arrived")
+    # It is placed in the same turn of the dialog's loop.
+    time.sleep(1)
+
+
+def interact(image, steps, mode=Gimp.RunMode.INTERACTIVE):
+    """Calls the plugin as the menu does, while the steps use its dialog. They must not call GIMP."""
     procedure = Gimp.get_pdb().lookup_procedure("plug-in-impasto-stylize")
     config = procedure.create_config()
     config.set_property("run-mode", mode)
     config.set_property("image", image)
     config.set_core_object_array("drawables", image.get_layers()[:1])
-    for name, value in settings.items():
-        config.set_property(name, value)
     wrong = []
 
     def use():
@@ -96,8 +141,10 @@ def interact(image, steps, mode=Gimp.RunMode.INTERACTIVE, **settings):
         except BaseException:
             wrong.append(traceback.format_exc())
             subprocess.run(["import", "-window", "root", "/share/wrong.png"])
-            while window := dialog():
-                x("windowactivate", "--sync", window, "key", "Escape")
+            for _ in range(10):
+                if not (window := dialog()):
+                    break
+                x("windowactivate", "--sync", window, "key", "alt+F4")
                 time.sleep(1)
 
     user = threading.Thread(target=use)
@@ -113,9 +160,9 @@ def names(image):
     return [layer.get_name() for layer in image.get_layers()]
 
 
-def kept(image):
-    """How the uppermost layer was made."""
-    return bytes(image.get_layers()[0].get_parasite("impasto").get_data()).decode()
+def kept_with(image, at=0):
+    """How a layer was made."""
+    return bytes(image.get_layers()[at].get_parasite("impasto").get_data()).decode()
 
 
 def pixels(layer):
@@ -126,52 +173,67 @@ def pixels(layer):
 # Opened by GIMP itself: what a script opens cannot be undone.
 (image,) = Gimp.get_images()
 until(lambda: x("search", "--onlyvisible", "--name", "GIMP$"), "GIMP's window is there")
+TOLD["size"] = [image.get_width(), image.get_height()]
 was = pixels(image.get_layers()[0])
-chosen = {
-    "server": GIVEN["server"],
-    "token-file": "/share/token",
-    "style": GIVEN["style"],
-    "size": 512,
-    "strength": 30,
-    "effort": "standard",
-}
 
-# Nobody there: the dialog says so, and stays.
+# Nothing is entered: the server's settings are open. What is entered is kept, although nothing is painted.
 
 
 def nobody():
-    time.sleep(2)
-    key("alt+p")
-    time.sleep(2)
+    until(dialog, "the dialog is there")
+    time.sleep(3)
     picture("nobody")
+    key("alt+v", "ctrl+a")
+    x("type", GIVEN["server"])
+    key("alt+k", "ctrl+a")
+    x("type", TOKEN)
+    key("Return")
+    until(lambda: kept("server.json").get("token") == TOKEN, "the server is kept")
+    enter("alt+z", 512)
+    enter("alt+s", 30)
+    until(lambda: kept("dialog.json").get("choices", {}).get("strength") == 30, "the strength is kept")
+    until(lambda: kept("dialog.json").get("styles"), "the style is kept")
     key("Escape")
 
 
-TOLD["nobody"] = interact(image, nobody, **{**chosen, "server": GIVEN["stopped"]})
+TOLD["nobody"] = interact(image, nobody)
 TOLD["nobody layers"] = names(image)
 
-# Cancel, look again, and let it paint to the end.
+# Steer, pause, cancel; then let it paint to the end.
 seen = {}
 
 
-def cancel_then_paint():
+def steer_cancel_paint():
     time.sleep(1.5)
     picture("ready")
-    key("alt+p")
-    seen["first"] = begun("", evaluations=74)
+    seen["first"] = job = paint(evaluations=3)
+    enter("alt+s", 80)
+    weight = job.recipe.content_weight
+    becomes(job, lambda job: job.recipe.content_weight < weight, "it is steered")
+    TOLD["steered"] = client.job(job.name).recipe.content_weight
+    key("alt+u")
+    becomes(job, lambda job: job.state == "paused", "it is paused")
+    picture("paused")
+    key("alt+u")
+    becomes(job, lambda job: job.state == "running", "it is resumed")
+    becomes(job, lambda job: job.progress.evaluation > 40, "it has come far enough for a picture")
     picture("painting")
     key("Escape")
-    TOLD["after cancel"] = cancelled(seen["first"])
+    TOLD["after cancel"] = ended(job)
     picture("cancelled")
     # Smaller, so that it is done soon.
-    key("alt+z", "ctrl+a")
-    x("type", str(GIVEN["small"]))
-    key("Tab", "alt+p")
+    enter("alt+s", 30)
+    enter("alt+z", GIVEN["small"])
+    seen["whole"] = job = paint()
+    TOLD["painted job"] = ended(job)
+    arrived(job)
+    picture("painted")
+    key("Escape")
 
 
-TOLD["painted"] = interact(image, cancel_then_paint, **chosen)
+TOLD["painted"] = interact(image, steer_cancel_paint)
 TOLD["layers"] = names(image)
-TOLD["kept"] = kept(image)
+TOLD["kept"] = kept_with(image)
 TOLD["own layer as it was"] = pixels(image.get_layers()[-1]) == was
 painted = pixels(image.get_layers()[0])
 
@@ -199,27 +261,82 @@ TOLD["own layer after undo"] = pixels(image.get_layers()[0]) == was
 press("ctrl+y")
 TOLD["redone"] = names(image)
 TOLD["result after redo"] = pixels(image.get_layers()[0]) == painted
-press("ctrl+z")
+
+# Two at once; the painting is the active layer, and each gets a seed of its own.
+
+
+def two():
+    first = paint()
+    second = paint()
+    picture("queue")
+    TOLD["two"] = [ended(first), ended(second)]
+    arrived(first)
+    arrived(second)
+    key("alt+h")
+    time.sleep(1)
+    picture("history")
+    key("Escape")
+
+
+TOLD["queue"] = interact(image, two)
+TOLD["queue layers"] = names(image)
+history = json.loads(bytes(image.get_parasite("impasto-history").get_data()))
+TOLD["history in the image"] = [entry["choices"]["seed"] for entry in history["entries"]]
+TOLD["queue kept"] = [json.loads(kept_with(image, at)) for at in (0, 1)]
 
 # What was chosen last is chosen again.
 TOLD["again"] = interact(image, lambda: None, Gimp.RunMode.WITH_LAST_VALS)
+TOLD["again error"] = Gimp.get_pdb().get_last_error()
 TOLD["again layers"] = names(image)
-TOLD["again kept"] = kept(image)
+TOLD["again kept"] = kept_with(image)
 
-# Closing the window cancels, too.
-count = len(names(image))
+# The dialog is closed while it paints: the painting goes on, and is offered the next time.
 
 
 def close_while_painting():
-    # What was chosen last stands in the dialog.
-    last = newest().name
-    key("alt+p")
-    seen["closed"] = begun(last)
+    enter("alt+z", 128)
+    seen["closed"] = paint()
     key("alt+F4")
-    TOLD["after closing"] = cancelled(seen["closed"])
 
 
 TOLD["closed"] = interact(image, close_while_painting)
+count = len(names(image))
+TOLD["after closing"] = ended(seen["closed"])
 
-TOLD["layers at the end"] = len(names(image)) - count
+
+def found():
+    time.sleep(3)
+    picture("found")
+    key("alt+" + GIVEN["put"])
+    arrived(seen["closed"])
+    key("Escape")
+
+
+TOLD["found"] = interact(image, found)
+TOLD["found layers"] = len(names(image)) - count
+
+# The image is closed while it is painted: the picture is a new image.
+
+
+def close_image():
+    enter("alt+z", 512)
+    seen["kept"] = job = paint()
+    x("windowactivate", "--sync", window, "key", "--clearmodifiers", "ctrl+w")
+
+    def asks():
+        return x("search", "--onlyvisible", "--name", "^Close ")
+
+    asked = until(asks, "GIMP asks whether to close the image")[0]
+    # "Discard Changes"
+    x("windowactivate", "--sync", asked, "key", "--clearmodifiers", "alt+d")
+    until(lambda: not asks(), "the image is closed")
+    TOLD["image closed, job"] = ended(job)
+    arrived(job)
+    picture("image closed")
+    key("Escape")
+
+
+TOLD["image closed"] = interact(image, close_image)
+TOLD["image was closed"] = not image.is_valid()
+TOLD["images then"] = [[other.get_width(), other.get_height()] for other in Gimp.get_images()]
 client.close()

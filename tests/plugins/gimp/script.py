@@ -1,8 +1,13 @@
 """Runs in GIMP's own Python and calls the plugin as a script does."""
 
+import os
+import pathlib
+import signal
 import sys
+import threading
 import time
 
+import pieces
 from exchange import GIVEN, TOLD
 from gi.repository import Gegl, Gimp, Gio
 
@@ -103,6 +108,50 @@ image.select_rectangle(Gimp.ChannelOps.REPLACE, 40, 0, 8, 8)
 image.get_layers()[0].set_offsets(-20, 0)
 TOLD["refused"]["beside"] = stylize(image, style="waves")
 Gimp.Selection.none(image)
-mask = image.get_layers()[0].create_mask(Gimp.AddMaskType.WHITE)
-image.get_layers()[0].add_mask(mask)
-TOLD["refused"]["mask"] = stylize(image, [mask], style="waves")
+channel = Gimp.Channel.new_from_component(image, Gimp.ChannelType.RED, "red")
+image.insert_channel(channel, None, 0)
+TOLD["refused"]["channel"] = stylize(image, [channel], style="waves")
+layer = image.get_layers()[0]
+layer.add_alpha()
+layer.edit_clear()
+TOLD["refused"]["transparent"] = stylize(image, style="waves")
+
+# The painting is the active layer: its source is painted.
+image = opened("photo.png")
+stylize(image, style="waves")
+TOLD["second"] = stylize(image, image.get_layers()[:1], style="waves", seed=1)
+
+# In 16 bits.
+image = opened("photo.png")
+image.convert_precision(Gimp.Precision.U16_NON_LINEAR)
+before = image.get_layers()[0]
+TOLD["deep"] = stylize(image, style="waves", **{"stroke-size": 200, "evaluations": 3})
+TOLD["deep levels"] = len(set(memoryview(pixels(image.get_layers()[0], "R'G'B'A u16")).cast("H")))
+
+TOLD["pieces"] = pieces.check()
+
+
+# GIMP's own Cancel kills the plug-in.
+
+
+def kill():
+    import impasto
+
+    with impasto.Client(GIVEN["server"], token=pathlib.Path("/share/token").read_text().strip()) as client:
+        while not (running := [job for job in client.jobs(["running"]) if job.progress]):
+            time.sleep(0.1)
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            command = (process / "cmdline").read_bytes()
+            if b"impasto.py" in command and int(process.name) != os.getpid():
+                os.kill(int(process.name), signal.SIGKILL)
+        began = time.monotonic()
+        while not (job := client.job(running[0].name)).is_final and time.monotonic() < began + 60:
+            time.sleep(0.1)
+        TOLD["killed"] = {"state": job.state, "seconds": time.monotonic() - began}
+
+
+image = opened("photo.png")
+killer = threading.Thread(target=kill)
+killer.start()
+TOLD["kill"] = stylize(image, style="waves", effort="fine", evaluations=10000)
+killer.join()

@@ -68,6 +68,8 @@ def test_the_arguments_have_the_ranges_and_words_of_the_recipe(plugin: Any) -> N
     assert arguments["size"] == (FIELD["longest_side"].least, FIELD["longest_side"].most, 1024)
     assert arguments["seed"] == (0, 2**31 - 1, 0)
     assert arguments["strength"] == (0, 100, 50)
+    assert arguments["stroke-size"] == (10, 400, 100)
+    assert arguments["evaluations"] == (0, FIELD["evaluations"].most, 0)
     for name in ("effort", "color"):
         choice, default = arguments[name]
         assert choice.words == list(FIELD[name].words)
@@ -77,5 +79,6 @@ def test_the_arguments_have_the_ranges_and_words_of_the_recipe(plugin: Any) -> N
 def test_without_the_client_there_is_still_a_procedure_to_say_so(
     plugin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "impasto.hosts", None)
+    for name in ("choices", "settings", "translate"):
+        monkeypatch.setitem(sys.modules, f"impasto.hosts.{name}", None)
     assert plugin.Plugin().do_create_procedure("a name").arguments == {}

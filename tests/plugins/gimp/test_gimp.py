@@ -25,7 +25,20 @@ from support.server_process import ServerProcess, running_server
 WIDTH, HEIGHT = 48, 32
 SMALL = 32
 DATA = Path(impasto.__file__).parent / "data"
-PICTURES = ("ready", "painting", "cancelled", "nobody")
+PICTURES = (
+    "nobody",
+    "ready",
+    "paused",
+    "painting",
+    "cancelled",
+    "painted",
+    "queue",
+    "history",
+    "found",
+    "image closed",
+)
+PUT = "m"
+"""The letter that goes with Alt to “Put It in the Image”."""
 
 pytestmark = [
     pytest.mark.timeout(1200),
@@ -42,6 +55,7 @@ def gimp(tmp_path_factory: pytest.TempPathFactory) -> Gimp:
     folder = tmp_path_factory.mktemp("gimp")
     photo(WIDTH, HEIGHT).save(folder / "photo.png")
     photo(32, 32).rotate(90).save(folder / "style.png")
+    PIL.Image.open(DATA / "astronaut.jpg").resize((400, 300)).save(folder / "large.png", icc_profile=None)
     (folder / "wrong").write_text("imp_wrong\n")
     return Gimp(folder)
 
@@ -129,18 +143,19 @@ def test_a_grey_deep_layer_beyond_the_image_painted_smaller(told: dict[str, Any]
     [
         ("no style", "execution-error", "Choose a style"),
         ("no file", "execution-error", "There is no style file /share/none.png."),
-        ("no image", "execution-error", "cannot paint this"),
+        ("no image", "execution-error", "The file is not a PNG"),
         ("no such name", "execution-error", "has no style “sunflowers”. It has: starry-night, waves."),
         ("no server", "execution-error", "No server answers at"),
         ("no address", "execution-error", "Enter the address"),
         ("no port", "execution-error", "is not an address"),
-        ("no token", "execution-error", "does not know your token"),
+        ("no token", "execution-error", "token"),
         ("wrong token", "execution-error", "does not know your token"),
         ("no token file", "execution-error", "The token file /share/none cannot be read"),
         ("plaintext", "execution-error", "Switch on Encrypted (TLS)"),
         ("certificates", "execution-error", "The certificate file /share/none.pem cannot be read"),
-        ("beside", "calling-error", "Nothing of this layer is selected"),
-        ("mask", "calling-error", "Choose one layer"),
+        ("beside", "calling-error", "Nothing of the layer “Background” is selected"),
+        ("channel", "calling-error", "Choose one layer"),
+        ("transparent", "execution-error", "the layer “Background” is transparent here"),
     ],
 )
 def test_errors_are_sentences(told: dict[str, Any], case: str, status: str, says: str) -> None:
@@ -157,6 +172,86 @@ def test_the_artists_layer_is_never_changed(told: dict[str, Any], case: str) -> 
     assert told[case]["untouched"]
 
 
+def test_a_painting_as_the_active_layer_is_not_painted_but_its_source(told: dict[str, Any]) -> None:
+    second = told["second"]
+    assert second["status"] == "success", second["sentence"]
+    source = json.loads(second["layer"]["kept"])["source"]
+    assert source == json.loads(told["whole"]["layer"]["kept"])["source"]
+    # Right above the source, below the first painting.
+    assert [name.partition(",")[0] for name in second["layers"]] == ["waves", "waves", "Background"]
+
+
+def test_a_deep_image_gets_a_deep_result_with_all_settings(told: dict[str, Any]) -> None:
+    deep = told["deep"]
+    assert deep["status"] == "success", deep["sentence"]
+    recipe = json.loads(deep["layer"]["kept"])["job"]["recipe"]
+    assert recipe["evaluations"] == 3
+    assert recipe["style_scale"] == 2
+    # More levels than 8 bits have.
+    assert told["deep levels"] > 256
+
+
+def test_gimps_own_cancel_which_kills_the_plugin_cancels_the_job(told: dict[str, Any]) -> None:
+    assert told["killed"]["state"] == "cancelled"
+    assert told["killed"]["seconds"] < 60
+    assert told["kill"]["status"] != "success"
+
+
+@pytest.mark.parametrize(
+    ("case", "box"),
+    [
+        ("same", [100, 50, 200, 120]),
+        ("cropped", [20, 20, 200, 120]),
+        ("visible, cropped", [20, 20, 200, 120]),
+        ("scaled", [200, 100, 400, 240]),
+        ("scaled and moved", [230, 80, 400, 240]),
+        ("float", [0, 0, 400, 300]),
+        ("float, smaller", [0, 0, 400, 300]),
+    ],
+)
+def test_a_result_goes_where_its_part_is_now(told: dict[str, Any], case: str, box: list[int]) -> None:
+    landed = told["pieces"][case]
+    assert landed["box"] == box
+    assert landed["off"] < 5
+
+
+def test_a_result_is_never_lost(told: dict[str, Any]) -> None:
+    closed = told["pieces"]["closed"]
+    assert "is closed, so the painting is a new image" in closed["told"]
+    assert closed["width"] == 200
+
+
+def test_a_second_go_paints_the_source(told: dict[str, Any]) -> None:
+    again = told["pieces"]["again"]
+    assert again["layer"] == "Background" == again["mask"]
+    assert again["source"]
+    assert "is a painting of Impasto" in again["told"]
+    assert again["white left out"]
+    assert again["hidden still"]
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        ("all hidden", "every layer is hidden or transparent here"),
+        ("transparent", "is transparent here"),
+        ("hidden group", "The group “shut” is hidden"),
+    ],
+)
+def test_what_cannot_be_seen_is_refused_before_work(told: dict[str, Any], case: str, says: str) -> None:
+    assert says in told["pieces"][case]
+
+
+def test_results_in_groups_and_new_images_and_shapes_of_areas(told: dict[str, Any]) -> None:
+    pieces = told["pieces"]
+    assert pieces["groups"] == ["Paintings", "Paintings"]
+    assert pieces["layers with groups"] == ["Paintings", "b", "a", "Background"]
+    assert pieces["new image"] == [True, 200, ""]
+    assert pieces["selection's shape"] == [255, 0]
+    assert pieces["group's shape"] == [255, 0]
+    assert pieces["float"]["bits"] == 16
+
+
 @pytest.fixture(scope="module")
 def used(gimp: Gimp, studio: ServerProcess) -> dict[str, Any]:
     """What came of using the dialog, all in one run of GIMP."""
@@ -167,18 +262,26 @@ def used(gimp: Gimp, studio: ServerProcess) -> dict[str, Any]:
         "subject.png",
         server=studio.address,
         stopped=nobodys_address(),
-        style="starry-night",
+        put=PUT,
         small=SMALL,
     )
 
 
-def test_cancel_ends_the_painting_and_leaves_the_dialog(used: dict[str, Any]) -> None:
+def test_what_is_entered_is_kept_although_nothing_is_painted(used: dict[str, Any]) -> None:
+    assert used["nobody"] == "cancel"
+    assert used["nobody layers"] == ["subject.png"]
+    # The next dialog has painted with it.
+    assert used["painted job"] == "succeeded"
+
+
+def test_a_painting_is_steered_paused_and_cancelled(used: dict[str, Any]) -> None:
+    assert used["steered"] == pytest.approx(MIDDLE_CONTENT_WEIGHT * 8**-0.6, rel=1e-3)
     assert used["after cancel"] == "cancelled"
 
 
 def test_the_dialog_paints_one_layer_above_the_artists_own(used: dict[str, Any]) -> None:
     assert used["painted"] == "success"
-    assert used["layers"] == ["starry-night, strength 30, seed 0", "subject.png"]
+    assert [name.partition(",")[2] for name in used["layers"]] == [" strength 30, seed 0", ""]
     assert used["own layer as it was"]
     # Painted with what was typed after the first go was cancelled.
     assert json.loads(used["kept"])["choices"]["size"] == SMALL
@@ -191,28 +294,48 @@ def test_one_undo_removes_the_layer_and_redo_restores_it(used: dict[str, Any]) -
     assert used["result after redo"]
 
 
-def test_the_last_settings_are_remembered(used: dict[str, Any]) -> None:
-    assert used["again"] == "success"
-    assert len(used["again layers"]) == 2
-    assert json.loads(used["again kept"])["choices"] == json.loads(used["kept"])["choices"]
+def test_two_paintings_wait_and_each_second_go_has_a_seed_of_its_own(used: dict[str, Any]) -> None:
+    assert used["two"] == ["succeeded", "succeeded"]
+    assert len(used["queue layers"]) == 4
+    assert used["queue layers"][-1] == "subject.png"
+    made = [json.loads(used["kept"]), *used["queue kept"]]
+    assert len({each["choices"]["seed"] for each in made}) == 3
+    # All of them from the artist's own layer.
+    assert len({json.dumps(each["source"]) for each in made}) == 1
 
 
-def test_closing_the_dialog_cancels_the_painting(used: dict[str, Any]) -> None:
+def test_the_image_has_its_history(used: dict[str, Any]) -> None:
+    made = [json.loads(used["kept"]), *used["queue kept"]]
+    assert sorted(used["history in the image"]) == sorted(each["choices"]["seed"] for each in made)
+
+
+def test_repeat_paints_with_the_last_settings(used: dict[str, Any]) -> None:
+    assert used["again"] == "success", used["again error"]
+    assert len(used["again layers"]) == 5
+    again, last = json.loads(used["again kept"]), json.loads(used["kept"])
+    assert {**again["choices"], "seed": 0} == last["choices"]
+    assert again["source"] == last["source"]
+
+
+def test_a_painting_goes_on_without_the_dialog_and_is_offered_the_next_time(used: dict[str, Any]) -> None:
     assert used["closed"] == "cancel"
-    assert used["after closing"] == "cancelled"
-    assert used["layers at the end"] == 0
+    assert used["after closing"] == "succeeded"
+    assert used["found"] == "success"
+    assert used["found layers"] == 1
 
 
-def test_without_a_server_the_dialog_stays_open(used: dict[str, Any]) -> None:
-    assert used["nobody"] == "cancel"
-    assert used["nobody layers"] == ["subject.png"]
+def test_the_painting_of_an_image_that_was_closed_is_a_new_image(used: dict[str, Any]) -> None:
+    assert used["image closed, job"] == "succeeded"
+    assert used["image was closed"]
+    assert used["image closed"] == "success"
+    assert used["images then"] == [used["size"]]
 
 
 def test_screenshots_of_the_dialog_are_taken(used: dict[str, Any], gimp: Gimp) -> None:
     pictures = {name: PIL.Image.open(gimp.folder / f"{name}.png").convert("RGB") for name in PICTURES}
     for picture in pictures.values():
         assert min(picture.size) > 400
-    # The picture changes while it is painted, and is as it was once that is cancelled.
+    # The picture changes while it is painted.
     assert len({picture.tobytes() for picture in pictures.values()}) == len(PICTURES)
     if keep := os.environ.get("IMPASTO_KEEP_PICTURES"):
         for name, picture in pictures.items():

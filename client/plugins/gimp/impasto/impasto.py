@@ -42,15 +42,22 @@ class Plugin(Gimp.PlugIn):
         return [PROCEDURE]
 
     def do_create_procedure(self, name):
+        _ = translation()
         procedure = Gimp.ImageProcedure.new(self, name, Gimp.PDBProcType.PLUGIN, run, None)
         procedure.set_image_types("RGB*, GRAY*")
-        procedure.set_sensitivity_mask(Gimp.ProcedureSensitivityMask.DRAWABLE)
-        procedure.set_menu_label("_Paint in a Style…")
+        procedure.set_sensitivity_mask(
+            Gimp.ProcedureSensitivityMask.DRAWABLE
+            | Gimp.ProcedureSensitivityMask.DRAWABLES
+            | Gimp.ProcedureSensitivityMask.NO_DRAWABLES
+        )
+        procedure.set_menu_label(_("Paint in a Style…"))
         procedure.add_menu_path("<Image>/Filters/Artistic")
         procedure.set_documentation(
-            "Paints the layer in the style of a painting, on an Impasto server",
-            "Paints the layer, or the selected part of it, in the style of a painting. The result is a new "
-            "layer above it, with the selection as its mask.",
+            _("Paints the layer in the style of a painting, on an Impasto server"),
+            _(
+                "Paints the layer, or the selected part of it, in the style of a painting. The result is a "
+                "new layer above it, with the selection as its mask."
+            ),
             name,
         )
         procedure.set_attribution("Impasto", "Impasto, Apache-2.0", "2025")
@@ -60,85 +67,76 @@ class Plugin(Gimp.PlugIn):
         return procedure
 
 
+def translation():
+    """Returns the function that translates texts; they stay English where the client is missing."""
+    try:
+        from impasto.hosts.translate import _
+    except ImportError:
+        return lambda text: text
+    return _
+
+
 def add_arguments(procedure):
-    """Adds the procedure's arguments, for the dialog and for scripts.
+    """Adds the procedure's arguments, for scripts and for "Repeat".
 
     Raises:
         ImportError: the client is missing.
     """
-    from impasto.hosts import COLORS, EFFORTS, Choices, labelled, seed_range
-    from impasto.recipe import FIELDS
+    from impasto.hosts.choices import Choices, seed_range
+    from impasto.hosts.settings import settings
+    from impasto.hosts.translate import _
 
     usual = Choices()
     kept = GObject.ParamFlags.READWRITE
     procedure.add_string_argument(
         "style",
-        "St_yle",
-        "Style: a file (PNG, JPEG, WebP or TIFF), or the name of a style on the server",
+        _("Style"),
+        _("A file (PNG, JPEG, WebP or TIFF), or the name of a style on the server"),
         "",
         kept,
     )
-    procedure.add_int_argument(
-        "strength",
-        "Style s_trength",
-        "Strength of the style: 0 keeps most of the picture (content weight 2.4), 100 least (0.0375)",
-        0,
-        100,
-        usual.strength,
-        kept,
-    )
-    efforts, colors = choice(labelled(EFFORTS)), choice(labelled(COLORS))
-    procedure.add_choice_argument("effort", "E_ffort", "Amount of work", efforts, usual.effort, kept)
-    procedure.add_choice_argument("color", "Colo_urs", "Colours of the result", colors, usual.color, kept)
-    procedure.add_int_argument(
-        "size",
-        "Si_ze",
-        "Longer side of the painting in pixels, at most; a larger part is painted at this size and enlarged",
-        int(FIELDS["size"].least),
-        int(FIELDS["size"].most),
-        usual.size,
-        kept,
-    )
-    procedure.add_int_argument(
-        "seed",
-        "Seed _number",
-        "Seed of everything random: the same seed and settings give the same picture",
-        *seed_range(LARGEST_INTEGER),
-        usual.seed,
-        kept,
-    )
+    for setting in settings():
+        name, default = setting.name.replace("_", "-"), getattr(usual, setting.name)
+        told = (name, setting.label, setting.tip)
+        if setting.kind == "choice":
+            procedure.add_choice_argument(*told, choice(setting.words), default, kept)
+        else:
+            limits = (setting.least, min(setting.most, LARGEST_INTEGER))
+            if setting.kind == "seed":
+                limits = seed_range(LARGEST_INTEGER)
+            procedure.add_int_argument(*told, *limits, default, kept)
     procedure.add_string_argument(
-        "server", "Ser_ver", "Address of the Impasto server: HOST or HOST:PORT", "127.0.0.1", kept
+        "server", _("Server"), _("Address of the Impasto server: HOST or HOST:PORT"), "127.0.0.1", kept
     )
     procedure.add_string_argument(
         "token-file",
-        "To_ken file",
-        "File with the token from the server's administrator; empty for none",
+        _("Token file"),
+        _("File with the token from the server's administrator; empty for none"),
         "",
         kept,
     )
     procedure.add_boolean_argument(
         "tls",
-        "_Encrypted (TLS)",
-        "Whether to encrypt the connection; the server must support it",
+        _("Encrypted (TLS)"),
+        _("Whether to encrypt the connection; the server must support it"),
         False,
         kept,
     )
     procedure.add_string_argument(
         "ca-file",
-        "Certific_ate file",
-        "File with the certificates that sign the server's; empty for those that this computer trusts",
+        _("Certificate file"),
+        _("File with the certificates that sign the server's; empty for those that this computer trusts"),
         "",
         kept,
     )
-    procedure.add_layer_return_value("layer", "Layer", "The new layer", True, kept)
+    procedure.add_layer_return_value("layer", _("Layer"), _("The new layer"), True, kept)
 
 
-def choice(labelled):
+def choice(words):
     """Returns words with their labels and meanings as a choice of GIMP's."""
     made = Gimp.Choice.new()
-    for index, (word, label, meaning) in enumerate(labelled):
-        made.add(word, index, label, meaning)
+    for index, word in enumerate(words):
+        made.add(word.value, index, word.label, word.tip)
     return made
 
 
@@ -150,28 +148,31 @@ def run(procedure, run_mode, image, drawables, config, data):
 
     status = Gimp.PDBStatusType
     try:
-        import canvas
-        import order
+        from impasto_gimp import content, script
     except ImportError as error:
         return outcome(status.EXECUTION_ERROR, INCOMPLETE.format(error))
 
     Gegl.init(None)
-    try:
-        part = canvas.Part.of(image, drawables)
-    except ValueError as error:
-        return outcome(status.CALLING_ERROR, str(error))
     if run_mode == Gimp.RunMode.INTERACTIVE:
-        import dialog
+        from impasto_gimp import dialog
 
-        painted = dialog.paint(procedure, config, part)
-        if painted is None:
+        try:
+            layer = dialog.open_for(image)
+        except ValueError as error:
+            return outcome(status.EXECUTION_ERROR, str(error))
+        # A layer of an image that was closed meanwhile is gone.
+        if layer is None or not layer.is_valid():
             return outcome(status.CANCEL)
     else:
+        repeat = run_mode == Gimp.RunMode.WITH_LAST_VALS
         try:
-            painted = order.paint_for_script(config, part)
+            part = content.part(image, list(drawables))
+        except ValueError as error:
+            return outcome(status.CALLING_ERROR, str(error))
+        try:
+            layer = script.repeat(part) if repeat else script.paint(config, part)
         except Exception as error:
-            return outcome(status.EXECUTION_ERROR, order.sentence(error, config.get_property("server")))
-    layer = canvas.place(part, painted)
+            return outcome(status.EXECUTION_ERROR, script.sentence(error, config.get_property("server")))
     values = outcome(status.SUCCESS)
     values.remove(1)
     values.insert(1, GObject.Value(Gimp.Layer, layer))

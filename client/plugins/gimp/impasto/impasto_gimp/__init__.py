@@ -1,0 +1,1 @@
+"""Impasto in GIMP: the dialog, and the reading and writing of GIMP's images."""

@@ -1,0 +1,241 @@
+"""Where a finished picture goes, in one undo step: also after the image was scaled or cropped, or closed.
+
+"above"  a new layer above the layer that was painted, with the selection as its mask
+"group"  the same, in a layer group of paintings
+"image"  a new image
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import json
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from gi.repository import Gegl, Gimp
+
+from impasto.hosts.translate import _
+from impasto_gimp import images
+from impasto_gimp.content import FORMATS, little_endian, read
+from impasto_gimp.pictures import Pixels
+
+WAYS = ("above", "group", "image")
+GROUP = "impasto-paintings"
+"""Name of the parasite of a group of paintings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+    """A result in GIMP.
+
+    Attributes:
+        layer: the new layer.
+        image: its image.
+        told: a sentence about where it went, where that is not where it belongs; else empty.
+    """
+
+    layer: Gimp.Layer
+    image: Gimp.Image
+    told: str = ""
+
+
+def put(
+    pixels: Pixels, place: dict[str, Any], name: str, made: dict[str, Any], *, show: bool = True
+) -> Placed:
+    """Places a result.
+
+    Args:
+        pixels: the result, at the size at which it was painted.
+        place: notes about where it goes, from `Part.place`.
+        name: name of the new layer.
+        made: how it was made, as JSON values; stored with the layer.
+        show: whether a new image gets a window.
+    """
+    image = images.find(place)
+    told = ""
+    if image is not None and place.get("to") != "image":
+        if image.get_base_type() != Gimp.ImageBaseType.INDEXED:
+            return Placed(_into(image, pixels, place, name, made), image)
+        told = _("The image has indexed colors now, so the painting is a new image.")
+    elif image is None:
+        told = _("The image “{image}” is closed, so the painting is a new image.")
+        told = told.format(image=place.get("title", ""))
+    layer = _as_image(pixels, place, name, made)
+    if show:
+        Gimp.Display.new(layer.get_image())
+    return Placed(layer, layer.get_image(), told)
+
+
+def _into(
+    image: Gimp.Image, pixels: Pixels, place: dict[str, Any], name: str, made: dict[str, Any]
+) -> Gimp.Layer:
+    below = images.with_tattoo(image, place.get("layer", {}).get("tattoo"))
+    left, top, width, height = _box(image, below, place)
+    layer = _layer(image, pixels, name, made)
+    with _one_step(image):
+        parent, position = _position(image, below, place)
+        image.insert_layer(layer, parent, position)
+        # At first as large as it was ordered, for its mask.
+        _scale(layer, *place["box"][2:])
+        if place.get("mask"):
+            _mask(layer, zlib.decompress(base64.b64decode(place["mask"])))
+        _scale(layer, width, height)
+        layer.set_offsets(left, top)
+    Gimp.displays_flush()
+    return layer
+
+
+def _as_image(pixels: Pixels, place: dict[str, Any], name: str, made: dict[str, Any]) -> Gimp.Layer:
+    width, height = place["box"][2:]
+    kind = Gimp.ImageBaseType.GRAY if place.get("grey") else Gimp.ImageBaseType.RGB
+    precision = Gimp.Precision.U8_NON_LINEAR if pixels.bits == 8 else Gimp.Precision.U16_NON_LINEAR
+    image = Gimp.Image.new_with_precision(width, height, kind, precision)
+    image.undo_disable()
+    layer = _layer(image, pixels, name, made)
+    image.insert_layer(layer, None, 0)
+    _scale(layer, width, height)
+    if place.get("mask"):
+        _mask(layer, zlib.decompress(base64.b64decode(place["mask"])))
+    image.undo_enable()
+    return layer
+
+
+@contextlib.contextmanager
+def _one_step(image: Gimp.Image) -> Iterator[None]:
+    image.undo_group_start()
+    try:
+        yield
+    finally:
+        image.undo_group_end()
+
+
+def _layer(image: Gimp.Image, pixels: Pixels, name: str, made: dict[str, Any]) -> Gimp.Layer:
+    grey = image.get_base_type() == Gimp.ImageBaseType.GRAY
+    kind = Gimp.ImageType.GRAYA_IMAGE if grey else Gimp.ImageType.RGBA_IMAGE
+    layer = Gimp.Layer.new(image, name, pixels.width, pixels.height, kind, 100.0, Gimp.LayerMode.NORMAL)
+    rgba = pixels.rgba if pixels.bits == 8 else little_endian(pixels.rgba)
+    buffer = layer.get_buffer()
+    buffer.set(Gegl.Rectangle.new(0, 0, pixels.width, pixels.height), FORMATS[pixels.bits], rgba)
+    buffer.flush()
+    images.write(layer, images.MADE, json.dumps(made).encode())
+    return layer
+
+
+def _scale(layer: Gimp.Layer, width: int, height: int) -> None:
+    if (layer.get_width(), layer.get_height()) != (width, height):
+        Gimp.context_push()
+        try:
+            Gimp.context_set_interpolation(Gimp.InterpolationType.CUBIC)
+            layer.scale(width, height, False)
+        finally:
+            Gimp.context_pop()
+
+
+def _mask(layer: Gimp.Layer, levels: bytes) -> None:
+    mask = layer.create_mask(Gimp.AddMaskType.WHITE)
+    buffer = mask.get_buffer()
+    buffer.set(Gegl.Rectangle.new(0, 0, layer.get_width(), layer.get_height()), "Y u8", levels)
+    buffer.flush()
+    layer.add_mask(mask)
+
+
+def _position(
+    image: Gimp.Image, below: Gimp.Layer | None, place: dict[str, Any]
+) -> tuple[Gimp.Layer | None, int]:
+    """Returns the group that the new layer goes into, and its position there."""
+    if place.get("kind") != "layer" or below is None:
+        parent, position = None, 0
+    else:
+        parent = below.get_parent()
+        siblings = list(parent.get_children() if parent is not None else image.get_layers())
+        position = image.get_item_position(below)
+        # The newest painting lies above the earlier ones.
+        while position and images.made(siblings[position - 1]) is not None:
+            position -= 1
+    if place.get("to") != "group":
+        return parent, position
+    for group in images.layers(image):
+        if group.is_group() and images.read(group, GROUP) and _is_next_to(image, group, parent, position):
+            return group, 0
+    group = Gimp.GroupLayer.new(image, _("Paintings"))
+    images.write(group, GROUP, b"1")
+    image.insert_layer(group, parent, position)
+    return group, 0
+
+
+def _is_next_to(image: Gimp.Image, group: Gimp.Layer, parent: Gimp.Layer | None, position: int) -> bool:
+    above = group.get_parent()
+    same = above is None if parent is None else above is not None and above.get_id() == parent.get_id()
+    return same and image.get_item_position(group) in (position, position - 1)
+
+
+def _box(image: Gimp.Image, layer: Gimp.Layer | None, place: dict[str, Any]) -> tuple[int, int, int, int]:
+    """Returns where the part that was painted is now: left, top, width and height in the image's pixels.
+
+    A layer that is as large as it was may have been moved; one of another size was cropped or scaled. Where
+    the layer is gone, the image's size tells whether it was scaled.
+    """
+    x, y, width, height = place["box"]
+    then = place["size"]
+    now = [image.get_width(), image.get_height()]
+    if layer is None:
+        return (x, y, width, height) if now == then else _scaled(place["box"], (0, 0), then, (0, 0), now)
+    left, top, *was = place["layer"]["box"]
+    is_now = [layer.get_width(), layer.get_height()]
+    _there, new_left, new_top = layer.get_offsets()
+    if is_now == was:
+        if place["kind"] != "layer" and now == then:
+            # The visible picture does not move with its lowest layer.
+            return x, y, width, height
+        return x - left + new_left, y - top + new_top, width, height
+    cropped = _cropped(layer, place["layer"]["samples"])
+    if cropped is not None:
+        return x - left + new_left - cropped[0], y - top + new_top - cropped[1], width, height
+    return _scaled(place["box"], (left, top), was, (new_left, new_top), is_now)
+
+
+def _scaled(
+    box: list[int], at: tuple[int, int], was: list[int], new_at: tuple[int, int], now: list[int]
+) -> tuple[int, int, int, int]:
+    def edge(value: int, axis: int) -> int:
+        return new_at[axis] + round((value - at[axis]) * now[axis] / was[axis])
+
+    x, y, width, height = box
+    left, top = edge(x, 0), edge(y, 1)
+    return left, top, max(1, edge(x + width, 0) - left), max(1, edge(y + height, 1) - top)
+
+
+def _cropped(layer: Gimp.Layer, samples: list[list[Any]]) -> tuple[int, int] | None:
+    """Returns by how many pixels a layer was cropped at its left and its top; None if it was not cropped.
+
+    A cropped layer has the same pixels, so pieces of its rows are still there.
+    """
+    width, height = layer.get_width(), layer.get_height()
+    data = read(layer, (0, 0, width, height), width, height, 8)
+    for x, y, piece in samples:
+        wanted = base64.b64decode(piece)
+        found = data.find(wanted)
+        while found >= 0:
+            row, column = divmod(found // 4, width)
+            off = x - column, y - row
+            if found % 4 == 0 and column + len(wanted) // 4 <= width and _fits(data, layer, samples, off):
+                return off
+            found = data.find(wanted, found + 1)
+    return None
+
+
+def _fits(data: bytes, layer: Gimp.Layer, samples: list[list[Any]], off: tuple[int, int]) -> bool:
+    """Returns whether most pieces of a layer that are still within it are where a crop has moved them."""
+    width, height = layer.get_width(), layer.get_height()
+    within = right = 0
+    for x, y, piece in samples:
+        wanted = base64.b64decode(piece)
+        column, row = x - off[0], y - off[1]
+        if 0 <= row < height and column >= 0 and column + len(wanted) // 4 <= width:
+            within += 1
+            begin = 4 * (row * width + column)
+            right += data[begin : begin + len(wanted)] == wanted
+    return right * 2 > within
