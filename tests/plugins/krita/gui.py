@@ -132,8 +132,8 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     yield 200
     document.setModified(False)
     docker.on_canvas.setChecked(False)
-    docker.effort.set_value("fine")
-    docker.painted_size.set_value(512)
+    docker.form.fields["effort"].set_value("fine")
+    docker.form.fields["size"].set_value(512)
     steps_before = undo.text()
     docker.go.click()
     run = controller.run
@@ -196,7 +196,7 @@ def gaps(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     ]
     longest = Gaps()
     figures = results["longest_gap_ms"] = {}
-    docker.painted_size.set_value(1024)
+    docker.form.fields["size"].set_value(1024)
     for name, width, height, on_canvas in (
         ("docker", 1024, 768, False),
         ("docker and canvas", 1024, 768, True),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,9 +20,9 @@ from typing import Any
 from krita import InfoObject, Krita, Selection
 
 SETTINGS: dict[str, Any] = json.loads(os.environ["IMPASTO_KRITA_TEST"])
-PATIENCE = 120.0
+PATIENCE = float(SETTINGS.get("patience", 120))
 
-from impasto_krita import canvas, pixels  # noqa: E402
+from impasto_krita import canvas, nodes, notes, pixels  # noqa: E402
 from impasto_krita.docker import ImpastoDocker  # noqa: E402
 from impasto_krita.host import KritaHost  # noqa: E402
 from impasto_krita.qt import QtCore, QtGui, QtWidgets  # noqa: E402
@@ -77,7 +78,7 @@ class Stage:
         self.docker = TestDocker(self.host)
         self.docker.resize(300, 940)
         self.docker.show()
-        self.docker.painted_size.addItem("48 pixels", 48)
+        self.docker.form.fields["size"].set_value(48)
         self.controller = self.host.controller
 
     def start_server(self) -> None:
@@ -173,8 +174,8 @@ def quick(strength: int = 50, seed: int = 1) -> None:
 def long() -> None:
     """Choices that take their time."""
     quick()
-    stage.docker.effort.set_value("fine")
-    stage.docker.painted_size.set_value(512)
+    stage.docker.form.fields["effort"].set_value("fine")
+    stage.docker.form.fields["size"].set_value(512)
 
 
 def picture(name: str) -> None:
@@ -189,23 +190,28 @@ def check_no_server_is_said_and_it_is_found_when_it_comes() -> Any:
     stage.stop_server()
     stage.controller.connect(SERVER)
     until(lambda: stage.controller.connection.state == "reconnecting")
-    assert "No server answers" in stage.docker.trouble.text()
-    assert not stage.docker.trouble.isHidden()
+    assert "No server answers" in stage.docker.connection.trouble.whole
+    assert not stage.docker.connection.strip.isHidden()
     picture("no-server.png")
     stage.start_server()
     until(lambda: stage.controller.connection.state == "connected")
     until(lambda: stage.docker.styles.count() == 2)
-    assert stage.docker.trouble.isHidden()
+    assert stage.docker.connection.strip.isHidden()
     return stage.controller.connection.sentence
 
 
 def check_a_wrong_address_is_refused_in_words() -> None:
     stage.docker.connect_to(Server("not an address"))
     until(lambda: stage.controller.connection.state == "refused")
-    assert "give HOST:PORT" in stage.docker.trouble.text()
+    shown = stage.docker.connection.trouble
+    told = shown.whole, shown.toolTip()
+    help_shown = not stage.docker.connection.help.isHidden()
     assert not stage.docker.go.isEnabled()
     stage.docker.connect_to(SERVER)
     until(lambda: stage.controller.connection.state == "connected")
+    assert "HOST:PORT" in told[1], told
+    assert len(told[0]) <= 60, told
+    assert help_shown
 
 
 def check_a_picture_is_painted() -> Any:
@@ -213,15 +219,14 @@ def check_a_picture_is_painted() -> Any:
     with document(128, 128, image=photo) as made:
         quick(strength=60, seed=7)
         stage.docker.styles.choose("styles/starry-night")
-        stage.docker.painted_size.set_value(512)
+        stage.docker.form.fields["size"].set_value(512)
         before = projection(made)
         seen = []
         end = stage.controller.listen(lambda what: seen.append(what) if what == "preview" else None)
         gaps.reset()
         run = stage.run()
-        assert not stage.docker.go.isEnabled()
         until(lambda: run.preview is not None and run.progress and run.progress.evaluation > 25)
-        assert "Painting" in stage.docker.status.text()
+        assert "Painting" in stage.docker.status.whole
         picture("painting.png")
         stage.finish(run)
         end()
@@ -232,18 +237,22 @@ def check_a_picture_is_painted() -> Any:
         after = projection(made)
         assert after != before
         assert set(bytes(layer.pixelData(0, 0, 128, 128))[3::4]) == {255}
-        notes = canvas.notes_of(made, layer)
-        assert notes["choices"]["seed"] == 7
-        assert notes["recipe"]["content_weight"] == Choices(strength=60).content_weight
+        told = notes.of_layer(made, layer)
+        assert told["choices"]["seed"] == 7
+        assert told["recipe"]["content_weight"] == Choices(strength=60).content_weight
         picture("painted.png")
         stage.docker.active = layer
         stage.docker._set_choices(Choices())
-        stage.docker.use_notes(notes)
+        stage.docker.use_notes(told)
         assert stage.docker.choices.strength == 60
-        stage.docker._fill_recent()
-        texts = [action.text() for action in stage.docker.recent.menu().actions()]
-        assert texts[0].startswith("The Starry Night · 60 · draft · seed 7"), texts
-        assert texts[-1] == "Recipe of the active layer"
+        menu = stage.docker.presets.button.menu()
+        stage.docker.presets.fill(menu)
+        last = menu.actions()[-1]
+        assert last.text() == "Settings of the active layer"
+        assert last.isEnabled()
+        (recents,) = [action.menu() for action in menu.actions() if action.text() == "Used of late"]
+        texts = [action.text() for action in recents.actions()]
+        assert texts[0].startswith("The Starry Night · strength 60 · Draft · seed 7"), texts
         path = os.path.join(OUT, "exported.png")
         made.waitForDone()
         assert made.exportImage(path, InfoObject())
@@ -254,7 +263,7 @@ def check_a_picture_is_painted() -> Any:
         uuid = layer.uniqueId()
     again = Krita.instance().openDocument(kra)
     kept = [node for node in again.rootNode().childNodes() if node.uniqueId() == uuid]
-    assert canvas.notes_of(again, kept[0]) == notes
+    assert notes.of_layer(again, kept[0]) == told
     again.close()
     return {"previews": len(seen), "longest_gap_ms": round(1000 * longest)}
 
@@ -319,7 +328,13 @@ def _any_model(model: str, depth: str, tolerance: int) -> None:
         before = projection(made)
         stage.finish(stage.run())
         layer = made.rootNode().childNodes()[-1]
-        assert (layer.colorModel(), layer.colorDepth()) == ("RGBA", "U8")
+        wanted = "U8" if depth == "U8" else "U16"
+        assert (layer.colorModel(), layer.colorDepth()) == ("RGBA", wanted)
+        if wanted == "U16":
+            # Sixteen bits that are worth it: lower bytes of every value.
+            samples = bytes(layer.pixelData(0, 0, 64, 48))
+            assert len(set(samples[0::8])) > 16
+            assert set(samples[6::8]) | set(samples[7::8]) == {255}
         assert projection(made) != before
         assert (made.colorModel(), made.colorDepth()) == (model, depth)
 
@@ -376,6 +391,595 @@ def check_a_large_canvas_is_painted_smaller_and_enlarged() -> None:
         assert (bounds.width(), bounds.height()) == (400, 300)
 
 
+def ours(made: Any) -> list[Any]:
+    return [node for node in nodes.walk(made.rootNode()) if "· strength" in node.name()]
+
+
+def filled(made: Any, name: str, bgra: list[int], box: tuple[int, int, int, int]) -> Any:
+    """A new paint layer, not yet in the tree, filled with one colour."""
+    layer = made.createNode(name, "paintlayer")
+    layer.setPixelData(QtCore.QByteArray(bytes(bgra) * (box[2] * box[3])), *box)
+    return layer
+
+
+def check_a_second_go_does_not_paint_the_first() -> None:
+    with document() as made:
+        quick()
+        before = canvas.read(made, (0, 0, 96, 72))
+        stage.finish(stage.run())
+        (first,) = ours(made)
+        # It is shown, and it is the active layer, as Krita leaves it.
+        assert first.visible()
+        stage.docker.active = first
+        assert canvas.read(made, (0, 0, 96, 72)) != before
+        assert canvas.read(made, (0, 0, 96, 72), canvas.source_of(made, first, "visible")) == before
+        assert canvas.source_of(made, first, "layer") == canvas.Source(None, first)
+        # Also inside a group.
+        group = made.createGroupLayer("paintings")
+        made.rootNode().addChildNode(group, None)
+        inside = first.duplicate()
+        group.addChildNode(inside, None)
+        inside = group.childNodes()[0]
+        notes.set_layer(made, nodes.id_of(inside), notes.of_layer(made, first), "")
+        made.waitForDone()
+        assert canvas.read(made, (0, 0, 96, 72), canvas.Source()) == before
+        stage.docker.content.set_value("visible")
+        stage.finish(stage.run())
+        assert first.visible()
+        assert inside.visible()
+        assert len(ours(made)) == 3
+
+
+def check_the_active_layer_of_impasto_stands_for_its_source() -> None:
+    with document() as made:
+        quick()
+        photo = made.nodeByName("photo")
+        stage.docker.content.set_value("layer")
+        stage.finish(stage.run())
+        (first,) = ours(made)
+        stage.docker.active = first
+        source = canvas.source_of(made, first, "layer")
+        assert source.layer == photo
+        stage.finish(stage.run())
+        # Above the first one, which would hide it.
+        assert layers(made)[:2] == ["Background", "photo"]
+        second = made.rootNode().childNodes()[-1]
+        assert len(ours(made)) == 2
+        assert second != first
+        assert notes.of_layer(made, second)["source"] == nodes.id_of(photo)
+        photo.remove()
+        made.waitForDone()
+        stage.docker.active = second
+        stage.docker.stylize()
+        assert "is gone. Choose another layer." in stage.docker.notice.text()
+        quick()
+
+
+def check_masks_groups_and_other_layers() -> None:
+    with document() as made:
+        quick()
+        root, photo = made.rootNode(), made.nodeByName("photo")
+        group = made.createGroupLayer("group")
+        root.addChildNode(group, None)
+        group.addChildNode(filled(made, "green", [0, 200, 0, 255], (0, 0, 60, 60)), None)
+        clone = made.createCloneLayer("clone", photo)
+        root.addChildNode(clone, None)
+        everything = Selection()
+        everything.select(0, 0, 96, 72, 255)
+        inverted = made.createFilterLayer("filter", Krita.instance().filter("invert"), everything)
+        root.addChildNode(inverted, None)
+        png = os.path.join(OUT, "file-layer.png")
+        QtGui.QImage(SETTINGS["photo"]).scaled(96, 72).save(png)
+        file = made.createFileLayer("file", png, "None")
+        root.addChildNode(file, None)
+        until(lambda: not file.bounds().isEmpty())
+        masks = []
+        for owner in (photo, group):
+            mask = made.createNode("mask", "transparencymask")
+            owner.addChildNode(mask, None)
+            masks.append((mask, owner))
+        made.waitForDone()
+        for mask, owner in masks:
+            assert canvas.source_of(made, mask, "layer").layer == owner
+        for active, above in (*masks, (group, group), (clone, clone), (inverted, inverted),
+                              (file, file)):  # fmt: skip
+            stage.docker.active = active
+            stage.docker.content.set_value("layer")
+            count = len(ours(made))
+            stage.finish(stage.run())
+            new = ours(made)
+            assert len(new) == count + 1, active.name()
+            names = layers(made)
+            assert "· strength" in names[names.index(above.name()) + 1], (active.name(), names)
+        # Locked layers are read too, and a locked group takes the result beside it.
+        photo.setLocked(True)
+        stage.docker.active = photo
+        stage.finish(stage.run())
+        quick()
+
+
+def check_hidden_or_transparent_content_is_refused() -> None:
+    with document() as made:
+        quick()
+        photo = made.nodeByName("photo")
+        for node in made.rootNode().childNodes():
+            node.setVisible(False)
+        projection(made)
+        stage.docker.stylize()
+        assert "hidden or transparent" in stage.docker.notice.text()
+        stage.docker.content.set_value("layer")
+        stage.docker.stylize()
+        assert "The layer “photo” is hidden" in stage.docker.notice.text()
+        photo.setVisible(True)
+        hole = filled(made, "hole", [0, 0, 0, 0], (0, 0, 96, 72))
+        hole.setPixelData(QtCore.QByteArray(bytes([1, 2, 3, 255])), 90, 70, 1, 1)
+        made.rootNode().addChildNode(hole, None)
+        selection = Selection()
+        selection.select(0, 0, 40, 40, 255)
+        made.setSelection(selection)
+        stage.docker.active = hole
+        stage.docker.stylize()
+        assert "hidden or transparent" in stage.docker.notice.text()
+        assert not stage.controller.is_painting
+        quick()
+
+
+def check_a_document_scaled_meanwhile() -> None:
+    with document() as made:
+        quick()
+        selection = Selection()
+        selection.select(48, 36, 40, 30, 255)
+        made.setSelection(selection)
+        run = stage.run()
+        made.setSelection(None)
+        made.scaleImage(192, 144, 72, 72, "Bilinear")
+        made.waitForDone()
+        stage.finish(run)
+        (layer,) = ours(made)
+        bounds = layer.bounds()
+        assert (bounds.x(), bounds.y(), bounds.width(), bounds.height()) == (96, 72, 80, 60)
+        assert "was scaled while it was painted" in stage.host.remark
+
+
+def check_a_document_cropped_or_turned_meanwhile() -> None:
+    for change in (lambda made: made.crop(10, 10, 50, 60), lambda made: made.rotateImage(0.5 * math.pi)):
+        with document() as made:
+            quick()
+            run = stage.run()
+            change(made)
+            made.waitForDone()
+            assert (made.width(), made.height()) != (96, 72)
+            before = len(targets)
+            stage.finish(run)
+            assert not ours(made)
+            assert "a document of its own" in stage.host.remark
+            assert len(targets) == before + 1
+            assert (targets[-1].width(), targets[-1].height()) == (96, 72)
+            assert ours(targets[-1])
+            targets[-1].setModified(False)
+            targets[-1].close()
+
+
+def check_a_preview_is_not_saved_and_is_taken_out_after_a_crash() -> None:
+    path = os.path.join(OUT, "crashed.kra")
+    with document(256, 192) as made:
+        long()
+        made.setModified(False)
+        stage.docker.on_canvas.setChecked(True)
+        run = stage.run()
+        until(lambda: any("being painted" in name for name in layers(made)))
+        wait(200)
+        # As a crash would leave it: saved behind the plugin's back.
+        assert made.saveAs(path)
+        # Krita's window tells that it was saved; then it is saved again.
+        stage.host.document_saved(path)
+        assert not any("being painted" in name for name in layers(made))
+        clean = Krita.instance().openDocument(path)
+        assert not any("being painted" in name for name in layers(clean)), layers(clean)
+        assert not notes.previews(clean)
+        clean.close()
+        # No more previews for this painting, but its picture.
+        seen = run.preview
+        until(lambda: run.preview is not seen)
+        assert not any("being painted" in name for name in layers(made))
+        run.cancel()
+        left = filled(made, "The Starry Night (being painted)", [9, 9, 9, 255], (0, 0, 256, 192))
+        made.rootNode().addChildNode(left, None)
+        left = made.rootNode().childNodes()[-1]
+        notes.mark_preview(made, nodes.id_of(left), on=True)
+        assert made.saveAs(path)
+    again = Krita.instance().openDocument(path)
+    assert any("being painted" in name for name in layers(again))
+    stage.host.document_opened(again)
+    again.waitForDone()
+    assert not any("being painted" in name for name in layers(again))
+    assert not notes.previews(again)
+    again.setModified(False)
+    again.close()
+    quick()
+
+
+def check_the_wheel_changes_nothing_without_the_focus() -> None:
+    docker = stage.docker
+    fields = [
+        each
+        for kind in (QtWidgets.QComboBox, QtWidgets.QAbstractSpinBox, QtWidgets.QSlider)
+        for each in docker.findChildren(kind)
+    ]
+    assert len(fields) >= 6
+    before = docker.choices
+    for field in fields:
+        assert field.focusPolicy() == QtCore.Qt.FocusPolicy.StrongFocus
+        assert not field.hasFocus()
+        turned = QtGui.QWheelEvent(
+            QtCore.QPointF(5, 5),
+            QtCore.QPointF(field.mapToGlobal(QtCore.QPoint(5, 5))),
+            QtCore.QPoint(0, 0),
+            QtCore.QPoint(0, -120),
+            QtCore.Qt.MouseButton.NoButton,
+            QtCore.Qt.KeyboardModifier.NoModifier,
+            QtCore.Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+        turned.setAccepted(True)
+        QtWidgets.QApplication.sendEvent(field, turned)
+    assert docker.choices == before
+
+
+def check_several_paintings_wait_each_with_its_cancel() -> None:
+    with document(256, 192) as made:
+        long()
+        first = stage.run()
+        until(lambda: first.state == "running")
+        # A second go of the very same order takes a new seed.
+        second = stage.run()
+        assert second.choices.seed != first.choices.seed
+        assert stage.docker.choices.seed == second.choices.seed
+        third = stage.run()
+        assert len(stage.controller.runs) == 3
+        queue = stage.docker.queue
+        assert not queue.isHidden()
+        crosses = [each for each in queue.findChildren(QtWidgets.QToolButton) if each.text() == "×"]
+        assert len(crosses) == 3
+        assert all(each.accessibleName() for each in crosses)
+        until(lambda: third.state == "queued")
+        picture("queue.png")
+        crosses[1].click()
+        assert second.state == "cancelled"
+        assert len(stage.controller.runs) == 2
+        stage.controller.show(first)
+        assert stage.docker.status.whole == first.sentence
+        everything = [
+            each for each in queue.findChildren(QtWidgets.QPushButton) if each.text() == "Cancel all"
+        ]
+        everything[-1].click()
+        assert not stage.controller.runs
+        assert queue.isHidden()
+        assert not ours(made)
+        quick()
+
+
+def check_two_styles_with_shares() -> None:
+    keys = [style.key for style in stage.docker.styles.all_items]
+    with document() as made:
+        quick()
+        stage.docker.styles.choose(*keys)
+        assert not stage.docker.shares.isHidden()
+        sliders = stage.docker.shares._sliders
+        sliders[keys[0]].set_value(150)
+        shares = stage.docker.shares.shares
+        assert [(share.style.key, share.share) for share in shares] == [(keys[0], 150), (keys[1], 100)]
+        picture("shares.png")
+        run = stage.run()
+        stage.finish(run)
+        (layer,) = ours(made)
+        assert " + " not in layer.name() or layer.name().count(" + ") == 1
+        assert len(run.job.recipe.styles) == 2
+        assert [share.share for share in notes.shares_of(notes.of_layer(made, layer))] == [150, 100]
+        stage.docker.styles.choose(keys[0])
+        assert stage.docker.shares.isHidden()
+        stage.docker.use(shares, Choices(size=48, effort="draft"))
+        assert stage.docker.styles.keys == keys
+        assert stage.docker.shares.shares == shares
+    stage.docker.styles.choose("styles/starry-night")
+
+
+def check_areas_from_layers_and_masks() -> None:
+    keys = [style.key for style in stage.docker.styles.all_items]
+    with document() as made:
+        quick()
+        stage.docker.styles.choose(keys[0])
+        shape = filled(made, "figure", [0, 0, 255, 255], (10, 10, 40, 40))
+        made.rootNode().addChildNode(shape, None)
+        shape = made.rootNode().childNodes()[-1]
+        made.waitForDone()
+        alpha = canvas.shape_of(made, shape, (0, 0, 96, 72))
+        assert alpha[0] == 0
+        assert alpha[20 * 96 + 20] == 255
+        form = stage.docker.areas
+        form._fill(form.add.menu())
+        assert "figure" in [action.text() for action in form.add.menu().actions()]
+        form.add_node(shape, keys[1])
+        stage.docker.areas_fold.head.setChecked(True)
+        assert stage.docker.areas_fold.head.text() == "Areas (1)"
+        picture("areas.png")
+        run = stage.run()
+        stage.finish(run)
+        assert len(run.job.recipe.styles) == 2
+        assert len(run.job.recipe.regions) >= 2
+        # One that does not reach into the selection is said.
+        selection = Selection()
+        selection.select(60, 50, 30, 20, 255)
+        made.setSelection(selection)
+        run = stage.run()
+        until(lambda: run.is_final)
+        assert "“figure”" in run.sentence, run.sentence
+        form.remove(nodes.id_of(shape))
+        stage.docker.areas_fold.head.setChecked(False)
+    with document():
+        assert form.found(stage.docker.document) == []
+    stage.docker.styles.choose("styles/starry-night")
+
+
+def check_a_texture_fills_the_selection() -> None:
+    with document() as made:
+        quick()
+        for node in made.rootNode().childNodes():
+            node.setVisible(False)
+        selection = Selection()
+        selection.select(20, 10, 60, 50, 255)
+        made.setSelection(selection)
+        stage.docker.content.set_value("texture")
+        assert not stage.docker.form.fields["strength"].widget.isEnabled()
+        run = stage.run()
+        stage.finish(run)
+        (layer,) = ours(made)
+        bounds = layer.bounds()
+        assert (bounds.x(), bounds.y(), bounds.width(), bounds.height()) == (20, 10, 60, 50)
+        quick()
+        assert stage.docker.form.fields["strength"].widget.isEnabled()
+
+
+def check_where_the_result_goes() -> None:
+    with document() as made:
+        quick()
+        group = made.createGroupLayer("group")
+        made.rootNode().addChildNode(group, None)
+        inside = filled(made, "inside", [0, 200, 0, 255], (0, 0, 60, 60))
+        group.addChildNode(inside, None)
+        inside = group.childNodes()[0]
+        for active in (group, inside):
+            stage.docker.active = active
+            stage.docker.result.set_value("group")
+            count = len(group.childNodes())
+            stage.finish(stage.run())
+            assert len(group.childNodes()) == count + 1
+            assert "· strength" in group.childNodes()[-1].name()
+        before, count = len(targets), len(ours(made))
+        stage.docker.result.set_value("document")
+        stage.docker.content.set_value("layer")
+        stage.finish(stage.run())
+        assert len(ours(made)) == count
+        assert len(targets) == before + 1
+        assert (targets[-1].width(), targets[-1].height()) == (60, 60)
+        assert ours(targets[-1])
+        targets[-1].setModified(False)
+        targets[-1].close()
+        stage.docker.result.set_value("above")
+        quick()
+
+
+def check_the_history_is_kept_with_the_document() -> None:
+    history = stage.controller.history
+    stage.docker.history_fold.head.setChecked(True)
+    with document() as made:
+        quick(seed=21)
+        before = canvas.read(made, (0, 0, 96, 72))
+        stage.finish(stage.run())
+        key = notes.stored_key(made)
+        (entry,) = history.of(key)
+        assert entry.thumbnail
+        stage.docker.history.show_entries()
+        listed = stage.docker.history.list
+        assert listed.count() == 1
+        listed.setCurrentRow(0)
+        assert all(each.isEnabled() for each in stage.docker.history.buttons)
+        look, compare, place, use = stage.docker.history.buttons
+        look.click()
+        until(lambda: stage.docker._looked and stage.docker._looked[0].width() == 96)
+        compare.click()
+        until(lambda: stage.docker.picture.compares)
+        assert stage.docker._looked[2] == before
+        middle = stage.docker.picture.border
+        stage.docker.picture.setFocus()
+        press(stage.docker.picture, QtCore.Qt.Key.Key_Right)
+        assert stage.docker.picture.border > middle
+        picture("compare.png")
+        place.click()
+        until(lambda: len(ours(made)) == 2)
+        stage.docker._set_choices(Choices())
+        use.click()
+        assert stage.docker.choices.seed == 21
+        path = os.path.join(OUT, "history.kra")
+        assert made.saveAs(path)
+    history.remove(entry.id)
+    stage.host.close()
+    stage.docker.close()
+    # On another computer, say.
+    import shutil
+
+    shutil.rmtree(os.path.join(OUT, "kept", "history"), ignore_errors=True)
+    os.remove(os.path.join(OUT, "kept", "history.json"))
+    stage.open()
+    stage.controller.start()
+    assert not stage.controller.history.entries
+    again = Krita.instance().openDocument(path)
+    stage.host.document_opened(again)
+    (entry,) = stage.controller.history.of(notes.stored_key(again))
+    assert entry.thumbnail
+    assert entry.choices.seed == 21
+    again.close()
+
+
+def check_presets() -> None:
+    until(lambda: stage.docker.styles.count() == 2)
+    quick(seed=5)
+    stage.docker.styles.choose("styles/starry-night")
+    presets = stage.docker.presets
+    presets._ask_name = lambda title, name: "Night & fog"
+    presets.ask_save()
+    stage.docker._set_choices(Choices())
+    menu = presets.button.menu()
+    menu.clear()
+    presets.fill(menu)
+    action = menu.actions()[0]
+    assert action.text() == "Night && fog"
+    action.trigger()
+    assert stage.docker.choices.seed == 5
+    path = os.path.join(OUT, "presets.json")
+    stage.controller.presets.export(path)
+    presets._ask_name = lambda title, name: "Fog"
+    presets.ask_rename("Night & fog")
+    assert [preset.name for preset in stage.controller.presets.presets] == ["Fog"]
+    presets.remove("Fog")
+    presets.load(path)
+    assert "Night & fog" in stage.docker.notice.text()
+    presets.load(os.path.join(OUT, "server.log"))
+    assert "has no presets of Impasto" in stage.docker.notice.text()
+    presets.remove("Night & fog")
+
+
+def press(widget: Any, key: Any) -> None:
+    for kind in (QtCore.QEvent.Type.KeyPress, QtCore.QEvent.Type.KeyRelease):
+        event = QtGui.QKeyEvent(kind, key, QtCore.Qt.KeyboardModifier.NoModifier)
+        QtWidgets.QApplication.sendEvent(widget, event)
+
+
+def check_a_low_and_a_narrow_docker() -> None:
+    docker = stage.docker
+    docker.notice.hide()
+    for width, height in ((300, 240), (200, 240), (200, 700)):
+        docker.resize(width, height)
+        wait(100)
+        assert (docker.width(), docker.height()) == (width, height)
+        picture(f"docker-{width}x{height}.png")
+        for widget in (docker.styles, docker.go, docker.style_name):
+            top = widget.mapTo(docker, QtCore.QPoint(0, 0)).y()
+            assert top >= 0
+            assert not widget.visibleRegion().isEmpty(), widget
+        shown = docker.styles.visibleRegion().boundingRect()
+        assert shown.height() >= 64, shown
+        assert docker.go.mapTo(docker, QtCore.QPoint(0, docker.go.height())).y() <= height
+        for field in docker.form.fields.values():
+            right = field.widget.mapTo(docker, QtCore.QPoint(field.widget.width(), 0)).x()
+            assert right <= width, field.setting.name
+    docker.resize(300, 940)
+    wait(50)
+
+
+class FakeComputer:
+    """A server on this computer in any state."""
+
+    can_install = True
+    keep_running = False
+    offer = "It takes 1.1 GB to download and 3 GB on the disk; about 5 minutes."
+    log = ""
+    state = "absent"
+    sentence = "Impasto is not installed on this computer."
+    short = sentence
+    fraction: float | None = None
+
+    def __init__(self) -> None:
+        self.called: list[str] = []
+
+    def cancel(self) -> None:
+        self.called.append("cancel")
+
+    def stop(self) -> None:
+        self.called.append("stop")
+
+
+def check_first_contact_offers_this_computer() -> None:
+    """Without a server: one sentence and what to do, with no wall of text."""
+    bar, controller = stage.docker.connection, stage.controller
+    computer = FakeComputer()
+    stored = os.path.join(OUT, "kept", "server.json")
+    with open(stored, "rb") as file:
+        before = file.read()
+    chosen: list[bool] = []
+    controller.connection.disconnect()
+    os.remove(stored)
+    controller.this_computer = computer
+    controller.paint_here = lambda install=False: chosen.append(install)
+    try:
+        bar.show_connection()
+        here = bar.here
+        assert not here.isHidden()
+        assert not here.install.isHidden()
+        assert not here.other.isHidden()
+        assert here.cancel.isHidden()
+        assert "1.1 GB" in here.offer.text()
+        picture("offer.png")
+        stage.docker.resize(300, 300)
+        picture("offer-low.png")
+        assert not here.install.visibleRegion().isEmpty()
+        stage.docker.resize(300, 940)
+        here.install.click()
+        assert chosen == [True]
+        computer.state, computer.sentence, computer.fraction = "installing", "Installing Impasto …", 0.4
+        computer.log = stored
+        bar.show_connection()
+        assert here.bar.value() == 400
+        assert not here.log.isHidden()
+        here.cancel.click()
+        assert computer.called == ["cancel"]
+        picture("installing.png")
+        computer.state, computer.sentence = "installed", "Impasto is installed on this computer."
+        bar.show_connection()
+        here.paint.click()
+        assert chosen == [True, False]
+    finally:
+        controller.this_computer = None
+        del controller.paint_here
+        with open(stored, "wb") as file:
+            file.write(before)
+    controller.start()
+    until(lambda: controller.connection.state == "connected")
+    assert bar.here.isHidden()
+
+
+def check_names_and_tooltips_everywhere() -> None:
+    docker = stage.docker
+    for fold in (docker.advanced, docker.areas_fold, docker.history_fold):
+        fold.head.setChecked(True)
+    wait(50)
+    picture("all-open.png")
+    kinds = (QtWidgets.QAbstractButton, QtWidgets.QComboBox, QtWidgets.QAbstractSpinBox, QtWidgets.QSlider,
+             QtWidgets.QListWidget)  # fmt: skip
+    seen = 0
+    for kind in kinds:
+        for widget in docker.findChildren(kind):
+            # The title of a dock widget, and parts of Qt's own widgets.
+            inner = widget.parent()
+            if isinstance(inner, (QtWidgets.QDockWidget, QtWidgets.QAbstractSpinBox, QtWidgets.QComboBox)):
+                continue
+            if widget.objectName().startswith("qt_") or isinstance(inner, QtWidgets.QComboBox):
+                continue
+            if not widget.isVisibleTo(docker):
+                continue
+            seen += 1
+            named = widget.accessibleName() or getattr(widget, "text", lambda: "")()
+            assert named, (kind, widget.parent(), widget.toolTip())
+            assert widget.toolTip(), (kind, named)
+            assert widget.focusPolicy() != QtCore.Qt.FocusPolicy.NoFocus, named
+    assert seen > 25
+    for label in docker.form.findChildren(QtWidgets.QLabel):
+        if label is not docker.size and label.text():
+            assert label.buddy() is not None, label.text()
+    for fold in (docker.advanced, docker.areas_fold, docker.history_fold):
+        fold.head.setChecked(False)
+
+
 def check_own_styles_from_a_file_and_a_document() -> None:
     stage.docker.add_style_file(SETTINGS["painting"])
     item = stage.docker.styles.style_item
@@ -412,7 +1016,7 @@ def check_steer_pause_resume_and_cancel() -> Any:
         client = stage.controller.connection.client
         asked = time.monotonic()
         for strength in range(51, 91):
-            stage.docker.strength.set_value(strength)
+            stage.docker.form.fields["strength"].set_value(strength)
         wanted = Choices(strength=90).content_weight
         until(lambda: client.job(run.name).recipe.content_weight == wanted)
         told = time.monotonic() - asked
@@ -440,7 +1044,7 @@ def check_the_server_is_killed_and_comes_back() -> None:
         until(lambda: run.progress is not None)
         stage.stop_server()
         until(lambda: stage.controller.connection.state == "reconnecting")
-        assert "goes on painting" in stage.docker.status.text()
+        assert "goes on painting" in stage.docker.status.whole
         picture("server-gone.png")
         stage.start_server()
         stage.finish(run)
@@ -466,7 +1070,7 @@ def check_a_job_is_found_after_krita_was_closed() -> None:
     until(lambda: stage.controller.found and stage.controller.found[0].ready)
     assert stage.docker.found.count() == 1
     picture("found.png")
-    place = stage.docker.found.itemAt(0).widget().findChildren(QtWidgets.QPushButton)[0]
+    place = stage.docker.found.findChildren(QtWidgets.QPushButton)[0]
     assert place.text() == "Place"
     place.click()
     until(lambda: stage.controller.run and stage.controller.run.is_final)
@@ -506,6 +1110,17 @@ def check_the_dialog() -> None:
     assert dialog.server == Server("studio:50051", "secret", True, "/ca.pem")
     wait(50)
     dialog.grab().save(os.path.join(OUT, "dialog.png"))
+    # Enter connects; it does not open the chooser of certificates.
+    for field in (dialog.address, dialog.token, dialog.ca):
+        chosen = []
+        dialog._browse = lambda: chosen.append("browsed")  # noqa: B023
+        field.setFocus()
+        for kind in (QtCore.QEvent.Type.KeyPress, QtCore.QEvent.Type.KeyRelease):
+            key = QtGui.QKeyEvent(kind, QtCore.Qt.Key.Key_Return, QtCore.Qt.KeyboardModifier.NoModifier)
+            QtWidgets.QApplication.sendEvent(field, key)
+        assert dialog.result() == 1
+        assert not chosen
+        dialog.show()
     dialog.address.setText(" ")
     assert not dialog.connect_button.isEnabled()
     dialog.close()

@@ -10,14 +10,14 @@ from krita import DockWidget, DockWidgetFactory, DockWidgetFactoryBase, Krita
 from impasto_krita.qt import QtWidgets
 
 
-def too_old():
+def too_old() -> str:
     """Returns what to say if Krita's Python is too old."""
     return "Impasto needs Python 3.10 or newer; this Krita has {}.{}. Please install a newer Krita.".format(
         *sys.version_info[:2]
     )
 
 
-def incomplete(error):
+def incomplete(error: ImportError) -> str:
     """Returns what to say if files of the plugin are missing."""
     return (
         f"Files of the Impasto plugin are missing ({error}). Run “impasto plugin install krita”, or import "
@@ -25,18 +25,18 @@ def incomplete(error):
     )
 
 
-def register(sentence):
+def register(sentence: str) -> None:
     """Registers a docker that shows only a sentence."""
 
     class Docker(DockWidget):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.setWindowTitle("Impasto")
             label = QtWidgets.QLabel(sentence)
             label.setWordWrap(True)
             self.setWidget(label)
 
-        def canvasChanged(self, canvas):
+        def canvasChanged(self, canvas: object) -> None:
             pass
 
     Krita.instance().addDockWidgetFactory(

@@ -1,25 +1,46 @@
-"""Krita's documents: reading from them, and the layer for a result. For the main thread only."""
+"""Krita's documents: what is painted, and reading it. For the main thread only."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
 from krita import Krita
 
-from impasto.hosts import Painted
-from impasto_krita import pixels
+from impasto.hosts.translate import _
+from impasto_krita import nodes, notes, pixels
 from impasto_krita.qt import QtCore, QtGui
 
-SRGB = ("RGBA", "U8", "sRGB-elle-V2-srgbtrc.icc")
-ANNOTATION = "impasto"
+PROFILE = "sRGB-elle-V2-srgbtrc.icc"
+SRGB = ("RGBA", "U8", PROFILE)
+SRGB_16 = ("RGBA", "U16", PROFILE)
 
 Box = tuple[int, int, int, int]
 """x, y, width and height in pixels of the document."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What is painted of a document.
+
+    Attributes:
+        layer: the layer; None for all that is visible.
+        above: the layer that the result goes above; None for the top.
+        all: whether Impasto's own layers are painted too.
+    """
+
+    layer: Any = None
+    above: Any = None
+    all: bool = False
+
+    @property
+    def id(self) -> str:
+        """The layer's identifier; empty for all that is visible."""
+        return "" if self.layer is None else nodes.id_of(self.layer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +56,53 @@ class Region:
     box: Box
     mask: bytes = dataclasses.field(default=b"", repr=False)
 
+    @property
+    def key(self) -> str:
+        """The same for the same region."""
+        return f"{self.box} {zlib.crc32(self.mask)}"
+
+
+def space(bits: int) -> tuple[str, str, str]:
+    """Returns the colour space of results with so many bits per channel."""
+    return SRGB_16 if bits == 16 else SRGB
+
+
+def bits_of(document: Any) -> int:
+    """Returns how many bits per channel a result for a document has: 16 if the document has more than 8."""
+    return 8 if document.colorDepth() == "U8" else 16
+
+
+def source_of(document: Any, active: Any, content: str) -> Source:
+    """Returns what is painted.
+
+    A mask stands for its layer. Impasto's own layer stands for what it was painted from, so that a second
+    painting does not paint the first.
+
+    Args:
+        active: the active node; None if there is none.
+        content: "visible", "everything" or "layer".
+
+    Raises:
+        ValueError: the layer's source is gone; the message is a sentence for people.
+    """
+    if content != "layer":
+        return Source(all=content == "everything")
+    layer = nodes.layer_of(active)
+    if layer is None:
+        return Source()
+    painted = notes.of_layer(document, layer)
+    if painted is None:
+        return Source(layer, layer)
+    id = str(painted.get("source", ""))
+    source = nodes.find(document, id)
+    if id and source is None:
+        raise ValueError(
+            _("The layer that “{name}” was painted from is gone. Choose another layer.").format(
+                name=layer.name()
+            )
+        )
+    return Source(source, layer)
+
 
 def region(document: Any, layer: Any = None) -> Region:
     """Returns the region to paint: the selection, else all of the document or of a layer.
@@ -42,19 +110,20 @@ def region(document: Any, layer: Any = None) -> Region:
     Raises:
         ValueError: it is empty; the message is a sentence for people.
     """
-    whole = QtCore.QRect(0, 0, document.width(), document.height())
     selection = document.selection()
+    box = selected_box(document, layer)
     if selection is not None:
-        selected = QtCore.QRect(selection.x(), selection.y(), selection.width(), selection.height())
-        box = _box(selected & whole)
-        mask = bytes(selection.pixelData(*box)) if box[2] > 0 and box[3] > 0 else b""
-        if not mask.strip(b"\0"):
-            raise ValueError("Nothing in the picture is selected. Select something, or remove the selection.")
+        mask = bytes(selection.pixelData(*box)) if box is not None else b""
+        if box is None or not mask.strip(b"\0"):
+            raise ValueError(
+                _("Nothing in the picture is selected. Select something, or remove the selection.")
+            )
         return Region(box, mask)
-    bounds = whole if layer is None else layer.bounds() & whole
-    if bounds.isEmpty():
-        raise ValueError("The layer is empty. Paint on it, or choose Visible picture as the content.")
-    return Region(_box(bounds))
+    if box is None:
+        raise ValueError(
+            _("The layer “{name}” is empty. Paint on it, or choose another one.").format(name=layer.name())
+        )
+    return Region(box)
 
 
 def selected_box(document: Any, layer: Any = None) -> Box | None:
@@ -62,56 +131,138 @@ def selected_box(document: Any, layer: Any = None) -> Box | None:
     whole = QtCore.QRect(0, 0, document.width(), document.height())
     selection = document.selection()
     if selection is not None:
-        bounds = QtCore.QRect(selection.x(), selection.y(), selection.width(), selection.height()) & whole
+        selected = QtCore.QRect(selection.x(), selection.y(), selection.width(), selection.height())
+        bounds = selected.intersected(whole)
     else:
-        bounds = whole if layer is None else layer.bounds() & whole
+        bounds = whole if layer is None else layer.bounds().intersected(whole)
     return None if bounds.isEmpty() else _box(bounds)
 
 
-def read(document: Any, box: Box, layer: Any = None) -> QtGui.QImage:
-    """Returns a part of the document, or of a layer, in 8-bit sRGB. Converts from any colour model."""
+def check_shown(layer: Any) -> None:
+    """Raises ValueError, with a sentence for people, if a layer is hidden."""
+    if layer is not None and not nodes.is_shown(layer):
+        raise ValueError(
+            _("The layer “{name}” is hidden. Show it, or choose another one.").format(name=layer.name())
+        )
+
+
+def check_opaque(image: QtGui.QImage, region: Region) -> None:
+    """Raises ValueError, with a sentence for people, if all that would be painted is transparent."""
+    if not pixels.any_opaque(image, region.mask):
+        raise ValueError(
+            _("Everything here is hidden or transparent, so there is nothing to paint. Show a layer first.")
+        )
+
+
+def read(document: Any, box: Box, source: Source | None = None, *, bits: int = 8) -> QtGui.QImage:
+    """Returns a part of a document in sRGB. Converts from any colour model.
+
+    Args:
+        source: what is read; None for all that is visible, Impasto's layers among it.
+        bits: bits per channel, 8 or 16.
+    """
+    source = source or Source(all=True)
     document.waitForDone()
+    ours = set() if source.all else notes.painted_layers(document) - {source.id}
+    if not any(nodes.id_of(node) in ours and node.visible() for node in nodes.walk(document.rootNode())):
+        return _read(document, box, source.layer, bits)
+    if source.layer is not None and source.layer.type() == "paintlayer":
+        return _read(document, box, source.layer, bits)
+    # Hiding layers in the artist's document would flicker, and could be seen in its undo history.
+    copy = document.clone()
+    try:
+        for node in nodes.walk(copy.rootNode()):
+            if nodes.id_of(node) in ours:
+                node.setVisible(False)
+        copy.refreshProjection()
+        copy.waitForDone()
+        return _read(copy, box, nodes.find(copy, source.id), bits)
+    finally:
+        copy.setModified(False)
+        copy.close()
+
+
+def _read(document: Any, box: Box, layer: Any, bits: int) -> QtGui.QImage:
     source = document if layer is None else layer
     data = document.pixelData(*box) if layer is None else layer.projectionPixelData(*box)
     width, height = box[2:]
-    space = source.colorModel(), source.colorDepth(), source.colorProfile()
-    if space != SRGB:
-        with _sheet(space) as sheet:
-            converted = sheet.createNode("impasto", "paintlayer")
+    found, wanted = (source.colorModel(), source.colorDepth(), source.colorProfile()), space(bits)
+    if found != wanted:
+        with sheet(found) as made:
+            converted = made.createNode("impasto", "paintlayer")
             converted.setPixelData(data, 0, 0, width, height)
-            converted.setColorSpace(*SRGB)
+            converted.setColorSpace(*wanted)
             data = converted.pixelData(0, 0, width, height)
-    return pixels.from_krita(bytes(data), width, height)
+    return pixels.from_krita(bytes(data), width, height, bits)
+
+
+def shape_of(document: Any, node: Any, box: Box) -> bytes:
+    """Returns the shape of a layer, group or mask within a box: how far each pixel is inside, 0 to 255."""
+    width, height = box[2:]
+    if not nodes.is_mask(node):
+        return pixels.alpha(_read(document, box, node, 8))
+    # A mask's pixels are its own values, one byte each.
+    data = bytes(node.pixelData(*box))
+    return data if len(data) == width * height else bytes([255]) * (width * height)
 
 
 @contextlib.contextmanager
-def _sheet(space: tuple[str, str, str]) -> Iterator[Any]:
+def sheet(space: tuple[str, str, str]) -> Iterator[Any]:
     """A hidden document to make layers in. Converting a layer's colour space adds a step to its document's
     undo history, even if the layer was never added, so it must not happen in the artist's document.
     """
-    sheet = Krita.instance().createDocument(1, 1, "impasto", *space, 72.0)
+    made = Krita.instance().createDocument(1, 1, "impasto", *space, 72.0)
     try:
-        yield sheet
+        yield made
     finally:
-        sheet.setModified(False)
-        sheet.close()
+        made.setModified(False)
+        made.close()
 
 
-def place_of(document: Any, region: Region, layer: Any = None) -> dict[str, Any]:
-    """Returns notes about where the picture of a region goes; they can be stored."""
+def place_of(
+    document: Any, region: Region, source: Source, *, key: str, bits: int = 8, result: str = "above"
+) -> dict[str, Any]:
+    """Returns notes about where the picture of a region goes; they can be stored.
+
+    Args:
+        key: the document's key in the history.
+        result: "above", "group" or "document": a layer above the source, a layer on top of its group, or a
+            new document.
+    """
     return {
         "path": document.fileName() or "",
         "document": name_of(document),
+        "key": key,
         "size": [document.width(), document.height()],
         "box": list(region.box),
         "mask": pixels.packed(region.mask),
-        "above": "" if layer is None else layer.uniqueId().toString(),
+        "source": source.id,
+        "above": "" if source.above is None else nodes.id_of(source.above),
+        "bits": bits,
+        "result": result,
     }
+
+
+def box_now(document: Any, place: dict[str, Any]) -> Box | None:
+    """Returns the box of a picture in a document that may have been scaled since; None if it was cropped or
+    turned, so that nobody knows where the box is.
+    """
+    width, height = place["size"]
+    now = document.width(), document.height()
+    x, y, w, h = place["box"]
+    if now == (width, height):
+        return x, y, w, h
+    # Both sides were scaled alike, up to rounding.
+    if abs(now[0] * height - now[1] * width) > max(width, height):
+        return None
+    across, down = now[0] / width, now[1] / height
+    left, top = round(x * across), round(y * down)
+    return left, top, max(1, round((x + w) * across) - left), max(1, round((y + h) * down) - top)
 
 
 def name_of(document: Any) -> str:
     """Returns a document's name for people."""
-    return os.path.basename(document.fileName() or "") or document.name() or "Untitled"
+    return os.path.basename(document.fileName() or "") or document.name() or _("Untitled")
 
 
 def is_open(document: Any) -> bool:
@@ -127,156 +278,46 @@ def open_at(path: str) -> Any:
     return None
 
 
+def open_as(key: str) -> Any:
+    """Returns the open document with a key in the history; None if there is none."""
+    for document in Krita.instance().documents():
+        if key and notes.stored_key(document) == key:
+            return document
+    return None
+
+
 def target(place: dict[str, Any]) -> Any:
     """Returns the document for an earlier picture: opened again, or a new one of the same size."""
-    krita = Krita.instance()
-    document = open_at(place["path"])
+    document = open_as(place.get("key", "")) or open_at(place["path"])
     if document is not None:
         return document
-    document = krita.openDocument(place["path"]) if os.path.isfile(place["path"]) else None
-    if document is None:
-        document = krita.createDocument(*place["size"], place["document"], *SRGB, 72.0)
-    window = krita.activeWindow()
+    if os.path.isfile(place["path"]):
+        document = Krita.instance().openDocument(place["path"])
+        if document is not None:
+            return shown(document)
+    return shown(_new(place["size"], place))
+
+
+def document_for(place: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Returns a new document for a picture alone, and the notes about its place there."""
+    width, height = place["box"][2:]
+    made = _new((width, height), place)
+    alone = {"size": [width, height], "box": [0, 0, width, height], "above": "", "result": "above"}
+    return shown(made), {**place, **alone, "path": "", "source": ""}
+
+
+def _new(size: Any, place: dict[str, Any]) -> Any:
+    width, height = size
+    name, wanted = place["document"], space(place.get("bits", 8))
+    return Krita.instance().createDocument(width, height, name, *wanted, 72.0)
+
+
+def shown(document: Any) -> Any:
+    """Shows a document in the window; returns it."""
+    window = Krita.instance().activeWindow()
     if window is not None:
         window.addView(document)
     return document
-
-
-class Result:
-    """The layer for a picture. It is added once, in one undo step; each later picture replaces its pixels.
-
-    Krita handles events while it adds a layer, so the next preview, the result or a cancellation may arrive
-    meanwhile. They are handled one after the other.
-
-    Args:
-        document: the document of the layer.
-        place: the notes from `place_of`.
-        name: name of the layer.
-    """
-
-    def __init__(self, document: Any, place: dict[str, Any], name: str) -> None:
-        self.document = document
-        self._place = place
-        self._name = name
-        self._layer: Any = None
-        self._was_modified = True
-        self._newest: QtCore.QByteArray | None = None
-        self._about: dict[str, Any] | None = None
-        self._unwanted = False
-        self._at_work = False
-
-    def show(self, bgra: QtCore.QByteArray) -> None:
-        """Shows a preview, in pixels of the box's size, unless the artist has deleted the layer."""
-        if self._layer is None or self._layer.parentNode() is not None:
-            self._newest = bgra
-            self._work()
-
-    def finish(self, bgra: QtCore.QByteArray, name: str, about: dict[str, Any]) -> None:
-        """Shows the finished picture, and stores in the document how it was made."""
-        self._newest, self._name, self._about = bgra, name, about
-        self._work()
-
-    def take_away(self) -> None:
-        """Removes the layer."""
-        self._newest, self._unwanted = None, True
-        self._work()
-
-    def _work(self) -> None:
-        if self._at_work:
-            return
-        self._at_work = True
-        try:
-            while self._newest is not None:
-                bgra, self._newest = self._newest, None
-                self._write(bgra)
-            if self._unwanted:
-                self._remove()
-            elif self._about is not None:
-                self._note(self._about)
-        finally:
-            self._at_work = False
-
-    def _write(self, bgra: QtCore.QByteArray) -> None:
-        if self._layer is None or self._layer.parentNode() is None:
-            self._was_modified = self.document.modified()
-            with _sheet(SRGB) as sheet:
-                drawn = sheet.createNode(self._name, "paintlayer")
-                drawn.setPixelData(bgra, *self._place["box"])
-                made = drawn.duplicate()
-            made.setName(self._name)
-            parent, above = self._where()
-            parent.addChildNode(made, above)
-            # `made` still refers to the hidden document: removing the layer through it would crash Krita.
-            self._layer = next(node for node in parent.childNodes() if node.uniqueId() == made.uniqueId())
-        else:
-            self._layer.setPixelData(bgra, *self._place["box"])
-        self.document.refreshProjection()
-
-    def _note(self, about: dict[str, Any]) -> None:
-        if self._layer.name() != self._name:
-            self._layer.setName(self._name)
-        notes = _notes(self.document)
-        notes[self._layer.uniqueId().toString()] = about
-        self.document.setAnnotation(
-            ANNOTATION, "Impasto: how layers were painted", QtCore.QByteArray(json.dumps(notes).encode())
-        )
-        self.document.setActiveNode(self._layer)
-
-    def _remove(self) -> None:
-        layer, self._layer = self._layer, None
-        if layer is not None and is_open(self.document) and layer.parentNode() is not None:
-            document = self.document
-            document.waitForDone()
-            layer.remove()
-            document.waitForDone()
-            if not self._was_modified:
-                document.setModified(False)
-                # Krita's pending events about the layer mark the document as modified again.
-                QtCore.QTimer.singleShot(0, lambda: document.setModified(False))
-
-    def _where(self) -> tuple[Any, Any]:
-        """Returns the parent and the layer below the new one; None for the top."""
-        wanted = self._place["above"]
-        stack = [self.document.rootNode()] if wanted else []
-        while stack:
-            parent = stack.pop()
-            for node in parent.childNodes():
-                if node.uniqueId().toString() == wanted:
-                    return parent, node
-                stack.append(node)
-        return self.document.rootNode(), None
-
-
-def about(painted: Painted) -> dict[str, Any]:
-    """Returns how a picture was made, to be stored with it."""
-    job = painted.job
-    recipe = {
-        name: value for name, value in dataclasses.asdict(job.recipe).items() if value not in (None, ())
-    }
-    return {
-        "style": {"key": painted.style.key, "title": painted.style.title},
-        "choices": dataclasses.asdict(painted.choices),
-        "recipe": recipe,
-        "job": job.name,
-        "network": job.network.sha256 if job.network else "",
-        "device": job.device,
-    }
-
-
-def notes_of(document: Any, layer: Any) -> dict[str, Any] | None:
-    """Returns what `about` stored for a layer; None if Impasto did not paint it."""
-    found = _notes(document).get(layer.uniqueId().toString()) if layer is not None else None
-    return found if isinstance(found, dict) else None
-
-
-def _notes(document: Any) -> dict[str, Any]:
-    if ANNOTATION not in document.annotationTypes():
-        return {}
-    try:
-        notes = json.loads(bytes(document.annotation(ANNOTATION)))
-    except ValueError:
-        return {}
-    return notes if isinstance(notes, dict) else {}
 
 
 def _box(rect: QtCore.QRect) -> Box:

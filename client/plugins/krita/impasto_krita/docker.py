@@ -1,59 +1,40 @@
-"""The docker."""
+"""The docker: shows the controller's state, and passes the artist's actions to it."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
-import random
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from krita import DockWidget, Krita
 
-from impasto.hosts import (
-    COLORS,
-    EFFORTS,
-    SIZES,
-    Choices,
-    Order,
-    Server,
-    StyleItem,
-    labelled,
-    plan,
-    seed_range,
-)
+from impasto.hosts import Choices, Entry, Painted, Server, StyleItem, StyleShare, words
 from impasto.hosts import choices as choosing
-from impasto_krita import canvas, pixels
-from impasto_krita.host import FIRST_SERVER, KritaHost
-from impasto_krita.qt import MAJOR, QtCore, QtGui, QtWidgets
-from impasto_krita.server_dialog import ServerDialog
-from impasto_krita.widgets import (
-    Choice,
-    Elided,
-    Light,
-    NumberSlider,
-    PictureView,
-    StylePicker,
-    button,
-    tool_button,
-    wrapped,
-)
+from impasto.hosts.translate import _
+from impasto_krita import canvas, nodes, notes, ordering, own_styles, pixels
+from impasto_krita.areas_form import AreasForm
+from impasto_krita.connection_bar import ConnectionBar
+from impasto_krita.history_list import HistoryList
+from impasto_krita.host import KritaHost
+from impasto_krita.inputs import Choice
+from impasto_krita.paintings import FoundList, Queue, RunBar
+from impasto_krita.picture import PictureView
+from impasto_krita.presets_menu import PresetsMenu
+from impasto_krita.qt import QtCore, QtGui, QtWidgets
+from impasto_krita.settings_form import SettingsForm, add_row
+from impasto_krita.style_picker import Shares, StylePicker
+from impasto_krita.widgets import Elided, Fold, entry, menu_button, wrapped
 
-CONTENTS = [
-    ("visible", "Visible picture", "All visible layers"),
-    ("layer", "Active layer", "Only the layer that is selected in the Layers docker"),
-]
-STYLE_FORMATS = {b"png": "PNG", b"jpeg": "JPEG", b"jpg": "JPEG", b"webp": "WebP"}
-KRITA_FILES = {".kra", ".krz", ".ora", ".psd", ".xcf", ".tif", ".tiff", ".exr", ".webp", ".heic", ".avif"}
-LARGEST_SPIN = 2**31 - 1
-"""Largest value of a spin box."""
-MOST_STYLE_SIDE = 2048
-LARGEST_STYLE_FILE = 20 * 2**20
 LOOK_INTERVAL = 500
 """Milliseconds between checks of the selection while the docker is visible."""
-HINT = "Choose a style and press Stylize. Live previews appear here."
+LOW = 480
+"""Below this height, in pixels, the styles come first and the picture below them."""
 
 
 class ImpastoDocker(DockWidget):
-    """Shows the controller's state, and passes the artist's actions to it."""
+    """The docker of one window. All windows share the host and its controller."""
 
     def __init__(self, host: KritaHost) -> None:
         super().__init__()
@@ -61,6 +42,7 @@ class ImpastoDocker(DockWidget):
         self._host = host
         self._controller = host.controller
         self._seen: Any = None
+        self._looked: tuple[QtGui.QImage, str, QtGui.QImage | None] | None = None
         self._build()
         self._set_choices(self._controller.choices())
         self._stop_listening = self._controller.listen(self._heard)
@@ -68,131 +50,129 @@ class ImpastoDocker(DockWidget):
         self._timer = QtCore.QTimer(self)
         self._timer.timeout.connect(self._look)
         self._timer.start(LOOK_INTERVAL)
-        for what in ("connection", "styles", "recents", "found", "run"):
+        for what in ("connection", "styles", "found", "run"):
             self._heard(what)
 
     # Its widgets.
 
     def _build(self) -> None:
-        self.light = Light()
-        self.where = Elided()
-        self.settings = tool_button("⚙", "Server, token and encryption")
-        self.settings.clicked.connect(self.ask_server)
-        head = QtWidgets.QHBoxLayout()
-        head.addWidget(self.light)
-        head.addWidget(self.where, 1)
-        head.addWidget(self.settings)
-        self.trouble = wrapped()
-        self.found = QtWidgets.QVBoxLayout()
-
+        self.connection = ConnectionBar(self._controller, self._look)
+        self.found = FoundList(self._controller, self.take_up)
+        self.queue = Queue(self._controller)
         self.picture = PictureView()
         self.styles = StylePicker()
         self.styles.chosen.connect(self._style_chosen)
         self.styles.removal_wanted.connect(self._controller.library.remove)
-        self.add = tool_button("Add ▾", "Add your own style")
-        self.add.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.add.setMenu(QtWidgets.QMenu(self.add))
-        self.add.menu().aboutToShow.connect(self._fill_add)
-        self.recent = tool_button("Recent ▾", "Recently used recipes")
-        self.recent.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.recent.setMenu(QtWidgets.QMenu(self.recent))
-        self.recent.menu().aboutToShow.connect(self._fill_recent)
-        for tool in (self.add, self.recent):
-            tool.setStyleSheet("QToolButton::menu-indicator { image: none; }")
-        style_head = QtWidgets.QHBoxLayout()
+        self.shares = Shares()
+        self.shares.dropped.connect(self._drop_style)
+        self.add = menu_button(
+            _("Add"), _("Add a style of your own: a file, a layer or a document"), self._fill_add
+        )
+        self.presets = PresetsMenu(
+            self._controller,
+            parent=self,
+            current=lambda: (self.shares.shares, self.choices),
+            use=self.use,
+            of_layer=self._notes_of_layer,
+            say=self._say,
+        )
         self.style_name = Elided()
+        style_head = QtWidgets.QHBoxLayout()
+        style_head.setSpacing(2)
         style_head.addWidget(self.style_name, 1)
         style_head.addWidget(self.add)
-        style_head.addWidget(self.recent)
+        style_head.addWidget(self.presets.button)
 
-        self.strength = NumberSlider()
-        self.strength.setToolTip(
-            "Strength of the style: 0 keeps most of your picture (content weight 2.4), "
-            "100 least (content weight 0.0375)"
-        )
-        self.effort = Choice(labelled(EFFORTS))
-        self.color = Choice(labelled(COLORS))
-        self.painted_size = Choice([(side, f"{side} pixels", "") for side in SIZES])
-        self.painted_size.setToolTip(
-            "Longer side of the painting, at most; a larger part is painted at this size and enlarged"
-        )
-        self.seed = QtWidgets.QSpinBox()
-        self.seed.setRange(*seed_range(LARGEST_SPIN))
-        self.seed.setToolTip("The same seed and settings give the same picture")
-        dice = tool_button("New", "Choose a new seed at random")
-        dice.clicked.connect(lambda: self.seed.setValue(random.randrange(1_000_000)))
-        seed = QtWidgets.QHBoxLayout()
-        seed.addWidget(self.seed, 1)
-        seed.addWidget(dice)
-        self.content = Choice(CONTENTS)
-        self.size = wrapped()
-        self.on_canvas = QtWidgets.QCheckBox("Previews on the canvas")
+        self.form = SettingsForm()
+        self.form.changed.connect(self._setting_changed)
+        self.content = Choice(ordering.contents())
+        self.content.setAccessibleName(_("Content"))
+        self.content.setToolTip(_("What is painted. With a selection, only its part."))
+        self.result = Choice(ordering.results())
+        self.result.setAccessibleName(_("Result"))
+        self.result.setToolTip(_("Where the finished picture goes."))
+        add_row(self.form.form, _("Content"), self.content, self.content.toolTip())
+        add_row(self.form.form, _("Result"), self.result, self.result.toolTip())
+        self.content.currentIndexChanged.connect(lambda *_: self._look(anew=True))
+        self.size_line = wrapped()
+        self.on_canvas = QtWidgets.QCheckBox(_("Previews on the canvas"))
+        self.on_canvas.setToolTip(_("Show the previews in the document too, in a layer that is not saved."))
         self.on_canvas.setChecked(self._host.on_canvas)
         self.on_canvas.toggled.connect(self._canvas_toggled)
-        form = QtWidgets.QFormLayout()
-        form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        form.setVerticalSpacing(4)
-        form.addRow("Style strength", self.strength)
-        form.addRow("Effort", self.effort)
-        form.addRow("Colours", self.color)
-        form.addRow("Content", self.content)
-        form.addRow("Size", self.painted_size)
-        form.addRow("Seed", seed)
-        for changed in (
-            self.strength.changed,
-            self.effort.currentIndexChanged,
-            self.color.currentIndexChanged,
-        ):
-            changed.connect(lambda *_: self._steer())
-        for changed in (self.painted_size.currentIndexChanged, self.content.currentIndexChanged):
-            changed.connect(lambda *_: self._look(anew=True))
+        self.advanced = Fold(_("Advanced"), _("Settings that are seldom needed"), self.form.advanced)
+        self.areas = AreasForm(self._document)
+        self.areas_fold = Fold(_("Areas"), _("Styles for parts of the picture"), self.areas)
+        self.areas.changed.connect(self._areas_changed)
+        self.history = HistoryList(
+            self._controller,
+            document=self._key,
+            look=self.look_at,
+            place=self.place_again,
+            use=lambda chosen: self.use(chosen.styles, chosen.choices),
+            compare=self.compare,
+        )
+        self.history_fold = Fold(_("History"), _("Earlier paintings"), self.history)
+        self.run_bar = RunBar(self.stylize, self.pause_or_resume, self.cancel)
+        self.go, self.pause, self.stop = self.run_bar.go, self.run_bar.pause, self.run_bar.stop
+        self.status, self.notice, self.bar = self.run_bar.status, self.run_bar.notice, self.run_bar.bar
 
-        self.status = wrapped()
-        self.notice = wrapped()
-        self.bar = QtWidgets.QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(8)
-        self.go = button("Stylize", "Paint the picture, or its selected part", self.stylize)
-        font = self.go.font()
-        font.setBold(True)
-        self.go.setFont(font)
-        self.pause = button("Pause", "Free the device; the server keeps the painting", self.pause_or_resume)
-        self.stop = button("Cancel", "Stop painting and leave the document unchanged", self.cancel)
-        buttons = QtWidgets.QHBoxLayout()
-        buttons.addWidget(self.go, 2)
-        buttons.addWidget(self.pause, 1)
-        buttons.addWidget(self.stop, 1)
+        self._style_part = QtWidgets.QWidget()
+        style_part = QtWidgets.QVBoxLayout(self._style_part)
+        style_part.setContentsMargins(0, 0, 0, 0)
+        style_part.setSpacing(2)
+        style_part.addLayout(style_head)
+        style_part.addWidget(self.styles, 1)
+        style_part.addWidget(self.shares)
 
         controls = QtWidgets.QWidget()
-        middle = QtWidgets.QVBoxLayout(controls)
-        middle.setContentsMargins(0, 0, 4, 0)
-        middle.setSpacing(4)
-        middle.addWidget(self.picture, 3)
-        middle.addLayout(style_head)
-        middle.addWidget(self.styles, 2)
-        middle.addLayout(form)
-        middle.addWidget(self.size)
-        middle.addWidget(self.on_canvas)
-        scroll = QtWidgets.QScrollArea()
-        scroll.setWidget(controls)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._middle = QtWidgets.QVBoxLayout(controls)
+        self._middle.setContentsMargins(0, 0, 4, 0)
+        self._middle.setSpacing(4)
+        self._middle.addWidget(self.connection.here)
+        self._middle.addWidget(self.picture, 3)
+        self._middle.addWidget(self._style_part, 2)
+        for widget in (
+            self.found,
+            self.form,
+            self.size_line,
+            self.on_canvas,
+            self.advanced,
+            self.areas_fold,
+            self.history_fold,
+        ):
+            self._middle.addWidget(widget)
+        self.scroll_area = QtWidgets.QScrollArea()
+        self.scroll_area.setWidget(controls)
+        self.scroll_area.setWidgetResizable(True)
+        self.scroll_area.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+        self.scroll_area.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scroll_area.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
 
-        body = QtWidgets.QWidget()
-        column = QtWidgets.QVBoxLayout(body)
-        column.setContentsMargins(6, 4, 6, 6)
-        column.setSpacing(4)
-        column.addLayout(head)
-        column.addWidget(self.trouble)
-        column.addLayout(self.found)
-        column.addWidget(scroll, 1)
-        column.addWidget(self.status)
-        column.addWidget(self.notice)
-        column.addWidget(self.bar)
-        column.addLayout(buttons)
-        body.setMinimumWidth(200)
-        self.setWidget(body)
+        self._body = QtWidgets.QWidget()
+        column = QtWidgets.QVBoxLayout(self._body)
+        column.setContentsMargins(4, 2, 4, 4)
+        column.setSpacing(3)
+        column.addWidget(self.connection)
+        column.addWidget(self.scroll_area, 1)
+        column.addWidget(self.queue)
+        column.addWidget(self.run_bar)
+        self._body.setMinimumWidth(180)
+        self._body.installEventFilter(self)
+        self.setWidget(self._body)
+        self._low = False
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        if watched is self._body and event.type() == QtCore.QEvent.Type.Resize:
+            self._fit(event.size().height())
+        return False
+
+    def _fit(self, height: int) -> None:
+        """Puts the styles first in a low docker, so that they are in sight."""
+        low = height < LOW
+        if low != self._low:
+            self._low = low
+            self._middle.removeWidget(self.picture)
+            self._middle.insertWidget(2 if low else 1, self.picture, 3)
 
     # Changes.
 
@@ -200,324 +180,314 @@ class ImpastoDocker(DockWidget):
         self._look(anew=True)
 
     def _heard(self, what: str) -> None:
-        if what == "connection":
-            self._show_connection()
+        if what in ("connection", "computer"):
+            self.connection.show_connection()
         elif what == "styles":
             library = self._controller.library
             self.styles.show_styles([*library.own, *library.offered])
-        elif what == "recents":
-            self.recent.setEnabled(True)
+            self.areas.show_styles(self.styles.all_items)
         elif what == "found":
-            self._show_found()
+            self.found.show_found()
         elif what == "preview":
             self._show_picture()
+        elif what == "history":
+            self.history.show_entries()
         if what in ("connection", "styles", "run"):
             self._show_run()
 
-    def _show_connection(self) -> None:
-        connection = self._controller.connection
-        self.light.show_state(connection.state)
-        self.light.setToolTip(connection.sentence)
-        connected = connection.state == "connected"
-        self.where.set_text(
-            connection.sentence.rstrip(".") if connected else connection.address or "No server"
-        )
-        self.where.setToolTip(connection.sentence)
-        self.trouble.setText("" if connected else connection.sentence)
-        self.trouble.setVisible(not connected)
-
-    def _show_found(self) -> None:
-        while self.found.count():
-            old = self.found.takeAt(0).widget()
-            old.hide()
-            old.deleteLater()
-        for found in self._controller.found:
-            frame = QtWidgets.QFrame()
-            frame.setFrameShape(QtWidgets.QFrame.Shape.StyledPanel)
-            take = button(
-                "Place" if found.ready else "Watch",
-                "Add it to its document as a new layer" if found.ready else "Watch the painting",
-                lambda found=found: self.take_up(found),
-            )
-            drop = button(
-                "Discard", "Discard this picture", lambda found=found: self._controller.dismiss(found)
-            )
-            row = QtWidgets.QHBoxLayout()
-            row.addWidget(take)
-            row.addWidget(drop)
-            box = QtWidgets.QVBoxLayout(frame)
-            box.setContentsMargins(6, 4, 6, 4)
-            box.addWidget(wrapped(found.sentence))
-            box.addLayout(row)
-            self.found.addWidget(frame)
-
     def _show_run(self) -> None:
         run = self._controller.run
-        painting = self._controller.is_painting
         usable = self._controller.connection.state in ("connected", "connecting", "reconnecting")
-        self.go.setEnabled(not painting and usable and self.styles.style_item is not None)
-        self.stop.setEnabled(painting)
-        self.pause.setText("Resume" if run is not None and run.state == "paused" else "Pause")
-        self.pause.setEnabled(run is not None and (run.can_pause or run.can_resume))
-        self.status.setText(run.sentence if run is not None else "")
-        self.status.setVisible(run is not None)
-        self.notice.setText(run.notice if run is not None else "")
-        self.notice.setVisible(bool(run is not None and run.notice))
-        fraction = run.fraction if run is not None else 0.0
-        moving = painting and fraction is None and run is not None and run.state != "paused"
-        self.bar.setRange(0, 0 if moving else 1000)
-        if not moving:
-            done = run is not None and run.state in ("failed", "cancelled")
-            self.bar.setValue(0 if done else round(1000 * (fraction or 0.0)))
-        self.seed.setEnabled(not painting)
-        self.painted_size.setEnabled(not painting)
-        self.content.setEnabled(not painting)
+        self.run_bar.show_run(run, can_paint=usable and bool(self.styles.keys))
+        if run is not None and run.notice:
+            self._say(run.notice)
+        elif run is not None and run.state == "succeeded" and self._host.remark:
+            self._say(self._host.remark)
+        self.queue.show_runs()
         self._show_picture()
 
     def _show_picture(self) -> None:
         run = self._controller.run
-        if run is not None and run.state == "succeeded" and self._host.finished is not None:
+        if self._looked is not None:
+            image, word, before = self._looked
+            self._picture(image, word, before)
+        elif run is not None and run.state == "succeeded" and self._host.finished is not None:
             self._picture(self._host.finished, "")
         elif run is not None and not run.is_final and run.preview is not None:
-            self._picture(run.preview.image, "Preview" if run.state != "paused" else "Preview (paused)")
+            self._picture(run.preview.image, _("Preview") if run.state != "paused" else _("Preview (paused)"))
         else:
             self._seen = None
-            self.picture.show_hint(HINT)
+            self.picture.show_hint(_("Choose a style and press Stylize. Live previews appear here."))
 
-    def _picture(self, image: QtGui.QImage, word: str) -> None:
-        if self._seen != (image.cacheKey(), word):
-            self._seen = (image.cacheKey(), word)
-            self.picture.show_picture(image, word)
+    def _picture(self, image: QtGui.QImage, word: str, before: QtGui.QImage | None = None) -> None:
+        seen = image.cacheKey(), word, before.cacheKey() if before is not None else 0
+        if self._seen != seen:
+            self._seen = seen
+            self.picture.show_picture(image, word, before)
 
     def _style_chosen(self) -> None:
-        item = self.styles.style_item
-        self.style_name.set_text(
-            item.title if item is not None else "No style: connect to a server, or add your own"
-        )
+        chosen = self.styles.style_items
+        if chosen:
+            self.style_name.set_text(" + ".join(style.title for style in chosen))
+        else:
+            self.style_name.set_text(_("No style: connect to a server, or add your own"))
+        self.shares.show_styles(chosen)
         self._show_run()
+
+    def _drop_style(self, key: str) -> None:
+        self.styles.choose(*(other for other in self.styles.keys if other != key))
+
+    def _areas_changed(self) -> None:
+        count = len(self.areas.areas)
+        title = _("Areas")
+        self.areas_fold.set_title(f"{title} ({count})" if count else title)
+
+    def _setting_changed(self, name: str) -> None:
+        self._look(anew=True)
+        run = self._controller.run
+        if name and run is not None and not run.is_final and name in choosing.STEERABLE:
+            run.steer(self.choices)
 
     def _look(self, *, anew: bool = False) -> None:
         """Shows the size at which the present selection would be painted."""
         if not anew and not self.isVisible():
             return
+        if self.history_fold.head.isChecked():
+            self.history.show_entries()
         document = self._document()
         if document is None:
-            self.size.setText("Open a picture to paint.")
+            self.size_line.setText(_("Open a picture to paint."))
             return
-        box = canvas.selected_box(document, self._layer(document))
-        if box is None:
-            self.size.setText("Nothing in the picture is selected.")
-            return
+        texture = self.content.value == "texture"
+        for name in ("strength", "color"):
+            self.form.fields[name].widget.setEnabled(not texture)
         try:
-            size = plan(box[2], box[3], self.painted_size.value, most=self._most())
+            source = canvas.source_of(
+                document, self._active(document), "visible" if texture else self.content.value
+            )
+            box = canvas.selected_box(document, source.layer)
+            if box is None:
+                selected = document.selection() is not None
+                self.size_line.setText(
+                    _("Nothing in the picture is selected.") if selected else _("The layer is empty.")
+                )
+                return
+            size = ordering.size_of(box, self.choices, self._most())
         except ValueError as error:
-            self.size.setText(str(error))
+            self.size_line.setText(str(error))
             return
-        what = "The selection: " if document.selection() is not None else ""
-        self.size.setText(what + size.sentence)
+        if document.selection() is not None:
+            self.size_line.setText(_("The selection: {size}").format(size=size.sentence))
+        else:
+            self.size_line.setText(size.sentence)
 
     # The artist's actions.
 
     @property
     def choices(self) -> Choices:
         """The choices in the widgets."""
-        return Choices(
-            strength=self.strength.value,
-            effort=self.effort.value,
-            color=self.color.value,
-            size=self.painted_size.value,
-            seed=self.seed.value(),
-        )
+        return self.form.choices
 
     def stylize(self) -> None:
         """Starts to paint the selection, or the whole content."""
-        document, style = self._document(), self.styles.style_item
+        document = self._document()
+        self._say("")
         try:
             if document is None:
-                raise ValueError("Open a picture to paint.")
-            if style is None:
-                raise ValueError("Choose a style first.")
-            layer = self._layer(document)
-            region = canvas.region(document, layer)
-            size = plan(region.box[2], region.box[3], self.painted_size.value, most=self._most())
-            image = canvas.read(document, region.box, layer)
-            order = Order(
-                content=lambda: pixels.raw_pixels(image, size.painted_width, size.painted_height),
-                style=style,
-                size=size,
+                raise ValueError(_("Open a picture to paint."))
+            order = ordering.order(
+                document,
+                self._active(document),
+                content=self.content.value,
+                result=self.result.value,
                 choices=self.choices,
-                place=canvas.place_of(document, region, layer),
-                subject=canvas.name_of(document),
+                styles=self.shares.shares,
+                areas=self.areas.found(document),
+                most=self._most(),
+                key=self._host.key_of(document),
             )
+            seed = self._controller.fresh_seed(order)
+            if seed != order.choices.seed:
+                choices = dataclasses.replace(order.choices, seed=seed)
+                order = dataclasses.replace(order, choices=choices)
+                self.form.fields["seed"].set_value(seed)
+            self._looked = None
             self._host.stylize(order, document)
         except ValueError as error:
-            self._say(str(error))
+            self._say(words.sentence(error))
 
     def cancel(self) -> None:
-        """Cancels the painting."""
+        """Cancels the painting that is shown."""
         if self._controller.run is not None:
             self._controller.run.cancel()
 
     def pause_or_resume(self) -> None:
-        """Pauses the painting, or resumes it."""
+        """Pauses the painting that is shown, or resumes it."""
         run = self._controller.run
         if run is not None and run.can_resume:
             run.resume()
         elif run is not None:
             run.pause()
 
+    def new_seed(self) -> None:
+        """Chooses a new seed at random."""
+        self.form.fields["seed"].draw()
+
     def take_up(self, found: Any) -> None:
         """Takes up an earlier painting."""
         try:
             self._controller.take_up(found)
         except ValueError as error:
-            self._say(str(error))
+            self._say(words.sentence(error))
 
     def ask_server(self) -> None:
         """Asks for the server and connects to it."""
-        server = self._controller.server or self._controller.connection.server or FIRST_SERVER
-        dialog = ServerDialog(self, server)
-        if dialog.exec() if MAJOR == 6 else dialog.exec_():
-            self.connect_to(dialog.server)
+        self.connection.ask_server()
 
     def connect_to(self, server: Server) -> None:
         """Connects to a server and stores it."""
         self._controller.connect(server)
 
-    def use(self, style: StyleItem, choices: Choices) -> None:
-        """Uses an earlier style and earlier choices."""
+    def use(self, styles: Sequence[StyleShare], choices: Choices) -> None:
+        """Uses earlier styles and earlier choices."""
         self._set_choices(choices)
-        if not self.styles.choose(style.key):
-            self._say(f"The style “{style.title}” no longer exists. Choose another one.")
-
-    def _steer(self) -> None:
-        if self._controller.run is not None and self._controller.is_painting:
-            self._controller.run.steer(self.choices)
+        shown = [
+            share for share in styles if share.style.key in {style.key for style in self.styles.all_items}
+        ]
+        self.shares.set_shares(shown)
+        self.styles.choose(*(share.style.key for share in shown))
+        for share in styles:
+            if share not in shown:
+                self._say(
+                    _("The style “{style}” no longer exists. Choose another one.").format(
+                        style=share.style.title
+                    )
+                )
 
     def _canvas_toggled(self, on: bool) -> None:
         self._host.on_canvas = on
+
+    # The history.
+
+    def look_at(self, entry: Entry) -> None:
+        """Shows an earlier painting in the docker."""
+        small = QtGui.QImage.fromData(entry.thumbnail) if entry.thumbnail else QtGui.QImage()
+        if not small.isNull():
+            # At once, until the server has sent the picture.
+            self._show_looked(small, entry.label)
+        self._fetch(entry, lambda painted: self._show_looked(painted.picture.image, entry.label))
+
+    def compare(self, entry: Entry) -> None:
+        """Shows an earlier painting beside what was painted."""
+
+        def show(painted: Painted) -> None:
+            try:
+                before = self._before(painted.place)
+            except ValueError as error:
+                self._say(words.sentence(error))
+                return
+            self._show_looked(painted.picture.image, entry.label, before)
+
+        self._fetch(entry, show)
+
+    def place_again(self, entry: Entry) -> None:
+        """Adds an earlier painting to its document again, as a new layer."""
+
+        def place(painted: Painted) -> None:
+            self._host.place(painted)
+            self._say(self._host.remark)
+
+        self._fetch(entry, place)
+
+    def _fetch(self, entry: Entry, done: Callable[[Painted], None]) -> None:
+        self._say("")
+        self._controller.fetch(entry, done, self._say)
+
+    def _show_looked(self, image: QtGui.QImage, word: str, before: QtGui.QImage | None = None) -> None:
+        self._looked = image, word, before
+        self._show_picture()
+        self.scroll_area.ensureWidgetVisible(self.picture)
+
+    def _before(self, place: dict[str, Any]) -> QtGui.QImage:
+        """What was painted, as it is now in the open document."""
+        document = canvas.open_as(place.get("key", "")) or canvas.open_at(place["path"])
+        box = canvas.box_now(document, place) if document is not None else None
+        if document is None or box is None:
+            raise ValueError(
+                _("Open “{document}” as it was painted, to compare.").format(document=place["document"])
+            )
+        source = nodes.find(document, place.get("source", ""))
+        return pixels.at_most(canvas.read(document, box, canvas.Source(source, source)), 1024)
 
     # Own styles.
 
     def add_style_file(self, path: str) -> None:
         """Adds a picture's file as a style."""
-        try:
-            with open(path, "rb") as file:
-                data = file.read()
-            image = QtGui.QImage.fromData(data)
-            kind = bytes(QtGui.QImageReader.imageFormat(path))
-            if image.isNull():
-                image = self._opened(path)
-                kind = b""
-            title = os.path.splitext(os.path.basename(path))[0]
-            as_it_is = kind in STYLE_FORMATS and len(data) <= LARGEST_STYLE_FILE
-            self._add(image, title, data if as_it_is else None)
-        except (OSError, ValueError) as error:
-            self._say(f"“{os.path.basename(path)}” cannot be a style: {error}")
+        self._add_style(os.path.basename(path), lambda: own_styles.add_file(self._controller.library, path))
 
     def add_style_document(self, document: Any, layer: Any = None) -> None:
         """Adds the visible picture of an open document, or one of its layers, as a style."""
+        name = canvas.name_of(document) if layer is None else layer.name()
+        self._add_style(name, lambda: own_styles.add_document(self._controller.library, document, layer))
+
+    def _add_style(self, name: str, add: Callable[[], StyleItem]) -> None:
+        self._say("")
         try:
-            whole = QtCore.QRect(0, 0, document.width(), document.height())
-            bounds = whole if layer is None else layer.bounds() & whole
-            if bounds.isEmpty():
-                raise ValueError("The layer is empty.")
-            box = (bounds.x(), bounds.y(), bounds.width(), bounds.height())
-            title = canvas.name_of(document) if layer is None else layer.name()
-            self._add(canvas.read(document, box, layer), os.path.splitext(title)[0] or title, None)
+            self.styles.choose(add().key)
         except (OSError, ValueError) as error:
-            self._say(f"That cannot be a style: {error}")
+            self._say(_("“{name}” cannot be a style. {why}").format(name=name, why=words.sentence(error)))
 
-    def _add(self, image: QtGui.QImage, title: str, data: bytes | None) -> None:
-        if data is None:
-            data = pixels.encoded(pixels.at_most(image, MOST_STYLE_SIDE), "PNG")
-        item = self._controller.library.add(data, title, pixels.thumbnail(image))
-        self.styles.choose(item.key)
-
-    def _opened(self, path: str) -> QtGui.QImage:
-        """Returns a picture that only Krita can open."""
-        # Krita shows an error dialog for files of other types.
-        kind = os.path.splitext(path)[1].lower()
-        document = Krita.instance().openDocument(path) if kind in KRITA_FILES else None
-        if document is None:
-            raise ValueError("it is not a picture in a known format.")
-        try:
-            return canvas.read(document, (0, 0, document.width(), document.height()))
-        finally:
-            document.close()
-
-    def _fill_add(self) -> None:
-        menu = self.add.menu()
-        menu.clear()
-        menu.addAction("From a file …").triggered.connect(self._ask_style_file)
+    def _fill_add(self, menu: QtWidgets.QMenu) -> None:
+        entry(menu, _("From a file …"), self._ask_style_file)
         document = self._document()
-        layer = self._active(document) if document is not None else None
+        layer = nodes.layer_of(self._active(document)) if document is not None else None
         if layer is not None:
-            menu.addAction(f"From the layer “{layer.name()}”").triggered.connect(
-                lambda: self.add_style_document(document, layer)
+            entry(
+                menu,
+                _("From the layer “{layer}”").format(layer=layer.name()),
+                lambda: self.add_style_document(document, layer),
             )
         for other in Krita.instance().documents():
-            menu.addAction(f"From the document “{canvas.name_of(other)}”").triggered.connect(
-                lambda _=False, other=other: self.add_style_document(other)
+            entry(
+                menu,
+                _("From the document “{document}”").format(document=canvas.name_of(other)),
+                functools.partial(self.add_style_document, other),
             )
 
     def _ask_style_file(self) -> None:
-        path, _ = QtWidgets.QFileDialog.getOpenFileName(
-            self, "Choose a picture as a style", "", "Pictures (*)"
-        )
+        filter = _("Pictures") + " (*)"
+        path = QtWidgets.QFileDialog.getOpenFileName(self, _("Choose a picture as a style"), "", filter)[0]
         if path:
             self.add_style_file(path)
 
-    def _fill_recent(self) -> None:
-        menu = self.recent.menu()
-        menu.clear()
-        for recent in self._controller.recents:
-            menu.addAction(_described(recent.style, recent.choices)).triggered.connect(
-                lambda _=False, recent=recent: self.use(recent.style, recent.choices)
-            )
-        if not self._controller.recents:
-            menu.addAction("None yet").setEnabled(False)
+    def _notes_of_layer(self) -> Callable[[], None] | None:
         document = self._document()
-        notes = canvas.notes_of(document, self._active(document)) if document is not None else None
-        if notes is not None:
-            menu.addSeparator()
-            menu.addAction("Recipe of the active layer").triggered.connect(lambda: self.use_notes(notes))
+        layer = nodes.layer_of(self._active(document)) if document is not None else None
+        found = notes.of_layer(document, layer)
+        return None if found is None else lambda: self.use_notes(found)
 
-    def use_notes(self, notes: dict[str, Any]) -> None:
-        """Uses the style and the choices of a painted layer."""
-        style = notes.get("style", {})
-        self.use(
-            StyleItem(str(style.get("key", "")), str(style.get("title", ""))),
-            choosing.from_json(notes.get("choices")),
-        )
+    def use_notes(self, found: dict[str, Any]) -> None:
+        """Uses the styles and the choices of a painted layer."""
+        self.use(notes.shares_of(found), choosing.from_json(found.get("choices")))
 
     # Helpers.
 
     def _document(self) -> Any:
         return Krita.instance().activeDocument()
 
-    def _layer(self, document: Any) -> Any:
-        return self._active(document) if self.content.value == "layer" else None
-
     def _active(self, document: Any) -> Any:
         return document.activeNode()
+
+    def _key(self) -> str:
+        document = self._document()
+        return "" if document is None else self._host.key_of(document)
 
     def _most(self) -> int | None:
         info = self._controller.connection.info
         return info.limits.max_longest_side if info is not None else None
 
     def _set_choices(self, choices: Choices) -> None:
-        self.strength.set_value(choices.strength)
-        self.effort.set_value(choices.effort)
-        self.color.set_value(choices.color)
-        self.painted_size.set_value(choices.size)
-        self.seed.setValue(choices.seed)
+        self.form.set_choices(choices)
 
     def _say(self, sentence: str) -> None:
-        self.notice.setText(sentence)
-        self.notice.show()
-
-
-def _described(style: StyleItem, choices: Choices) -> str:
-    effort = next(label for word, label, _ in labelled(EFFORTS) if word == choices.effort)
-    return f"{style.title} · {choices.strength} · {effort.lower()} · seed {choices.seed}"
+        self.run_bar.say(sentence)

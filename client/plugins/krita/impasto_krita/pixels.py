@@ -1,7 +1,7 @@
 """Conversions of pixels between Krita and the server. They may run on a worker thread: none needs a document.
 
-Krita's 8-bit pixels are in the order B, G, R, A; the server's in the order R, G, B, A; both with straight
-alpha.
+Krita's pixels are in the order B, G, R, A; the server's in the order R, G, B, A. Both have straight alpha and
+8 or 16 bits per channel.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import base64
 import zlib
 from typing import Any
 
+from impasto.hosts.translate import _
 from impasto.recipe import RawPixels
 from impasto_krita.qt import QtCore, QtGui
 
-QImage, QPainter = QtGui.QImage, QtGui.QPainter
 SMOOTH = QtCore.Qt.TransformationMode.SmoothTransformation
 IGNORE_RATIO = QtCore.Qt.AspectRatioMode.IgnoreAspectRatio
 KEEP_RATIO = QtCore.Qt.AspectRatioMode.KeepAspectRatio
@@ -23,55 +23,62 @@ BAND = 2**18
 """Pixels that are converted at a time."""
 
 
-def from_krita(bgra: bytes, width: int, height: int) -> QImage:
+def from_krita(bgra: bytes, width: int, height: int, bits: int = 8) -> QtGui.QImage:
     """Returns a copy of Krita's pixels as an image."""
-    # QImage does not keep the bytes alive.
-    return QImage(bgra, width, height, 4 * width, QImage.Format.Format_ARGB32).copy()
+    # QtGui.QImage does not keep the bytes alive.
+    if bits == 16:
+        return QtGui.QImage(bgra, width, height, 8 * width, QtGui.QImage.Format.Format_RGBA64).rgbSwapped()
+    return QtGui.QImage(bgra, width, height, 4 * width, QtGui.QImage.Format.Format_ARGB32).copy()
 
 
-def to_krita(image: QImage) -> bytes:
+def to_krita(image: QtGui.QImage, bits: int = 8) -> bytes:
     """Returns an image as Krita's pixels."""
-    return _bytes(image.convertToFormat(QImage.Format.Format_ARGB32))
+    if bits == 16:
+        return _bytes(image.convertToFormat(QtGui.QImage.Format.Format_RGBA64).rgbSwapped())
+    return _bytes(image.convertToFormat(QtGui.QImage.Format.Format_ARGB32))
 
 
-def raw_pixels(image: QImage, width: int, height: int) -> RawPixels:
+def raw_pixels(image: QtGui.QImage, width: int, height: int, bits: int = 8) -> RawPixels:
     """Returns an image, scaled to a size, as raw pixels for the server."""
-    image = scaled(image, width, height).convertToFormat(QImage.Format.Format_RGBA8888)
-    return RawPixels(width, height, _bytes(image))
+    deep = bits == 16
+    wanted = QtGui.QImage.Format.Format_RGBA64 if deep else QtGui.QImage.Format.Format_RGBA8888
+    return RawPixels(width, height, _bytes(scaled(image, width, height).convertToFormat(wanted)), bits)
 
 
-def from_rgba(data: bytes, width: int, height: int) -> QImage:
+def from_rgba(data: bytes, width: int, height: int, bits: int = 8) -> QtGui.QImage:
     """Returns a copy of the server's bare pixels as an image."""
-    return QImage(data, width, height, 4 * width, QImage.Format.Format_RGBA8888).copy()
+    if bits == 16:
+        return QtGui.QImage(data, width, height, 8 * width, QtGui.QImage.Format.Format_RGBA64).copy()
+    return QtGui.QImage(data, width, height, 4 * width, QtGui.QImage.Format.Format_RGBA8888).copy()
 
 
-def from_file(data: bytes) -> QImage:
+def from_file(data: bytes) -> QtGui.QImage:
     """Returns a decoded image.
 
     Raises:
         ValueError: it cannot be read.
     """
-    image = QImage.fromData(data)
+    image = QtGui.QImage.fromData(data)
     if image.isNull():
-        raise ValueError("The picture cannot be read.")
+        raise ValueError(_("The picture cannot be read. Choose a PNG, JPEG or WebP file."))
     return image
 
 
-def scaled(image: QImage, width: int, height: int) -> QImage:
+def scaled(image: QtGui.QImage, width: int, height: int) -> QtGui.QImage:
     """Returns an image scaled to a size."""
     if (image.width(), image.height()) == (width, height):
         return image
     return image.scaled(width, height, IGNORE_RATIO, SMOOTH)
 
 
-def at_most(image: QImage, side: int) -> QImage:
+def at_most(image: QtGui.QImage, side: int) -> QtGui.QImage:
     """Returns an image, scaled down if its longer side has more than `side` pixels."""
     if max(image.width(), image.height()) <= side:
         return image
     return image.scaled(side, side, KEEP_RATIO, SMOOTH)
 
 
-def encoded(image: QImage, format: str, quality: int = -1) -> bytes:
+def encoded(image: QtGui.QImage, format: str, quality: int = -1) -> bytes:
     """Returns an image as a file in the format "PNG" or "JPEG"."""
     data = QtCore.QByteArray()
     buffer = QtCore.QBuffer(data)
@@ -81,18 +88,18 @@ def encoded(image: QImage, format: str, quality: int = -1) -> bytes:
     return bytes(data)
 
 
-def thumbnail(image: QImage) -> bytes:
+def thumbnail(image: QtGui.QImage, side: int = 128) -> bytes:
     """Returns a small JPEG of an image, on white."""
-    small = at_most(image, 128)
-    flat = QImage(small.size(), QImage.Format.Format_RGB32)
+    small = at_most(image, side)
+    flat = QtGui.QImage(small.size(), QtGui.QImage.Format.Format_RGB32)
     flat.fill(QtCore.Qt.GlobalColor.white)
-    painter = QPainter(flat)
+    painter = QtGui.QPainter(flat)
     painter.drawImage(0, 0, small)
     painter.end()
     return encoded(flat, "JPEG", 85)
 
 
-def in_box(image: QImage, width: int, height: int, mask: bytes) -> QtCore.QByteArray:
+def in_box(image: QtGui.QImage, width: int, height: int, mask: bytes, bits: int = 8) -> QtCore.QByteArray:
     """Returns an image, scaled to a size, as Krita's pixels.
 
     It is converted in bands: PyQt holds Python's lock during each call, and a long call would freeze the
@@ -100,24 +107,67 @@ def in_box(image: QImage, width: int, height: int, mask: bytes) -> QtCore.QByteA
 
     Args:
         mask: factor of the alpha for each pixel, 0 to 255; b"" for none.
+        bits: bits per channel, 8 or 16.
     """
     data = QtCore.QByteArray()
-    data.reserve(4 * width * height)
+    data.reserve(bits // 2 * width * height)
+    deep = bits == 16
+    formats = QtGui.QImage.Format
+    format = formats.Format_RGBA64_Premultiplied if deep else formats.Format_ARGB32_Premultiplied
+    as_it_is = not mask and (image.width(), image.height()) == (width, height)
     rows = max(1, BAND // width)
     for top in range(0, height, rows):
         count = min(rows, height - top)
-        band = QImage(width, count, QImage.Format.Format_ARGB32_Premultiplied)
+        if as_it_is:
+            data.append(to_krita(image.copy(0, top, width, count), bits))
+            continue
+        band = QtGui.QImage(width, count, format)
         band.fill(0)
-        painter = QPainter(band)
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        painter = QtGui.QPainter(band)
+        painter.setRenderHint(QtGui.QPainter.RenderHint.SmoothPixmapTransform)
         painter.drawImage(QtCore.QRectF(0, -top, width, height), image)
         if mask:
-            painter.setCompositionMode(QPainter.CompositionMode.CompositionMode_DestinationIn)
+            painter.setCompositionMode(QtGui.QPainter.CompositionMode.CompositionMode_DestinationIn)
             rows_of_mask = mask[top * width : (top + count) * width]
-            painter.drawImage(0, 0, QImage(rows_of_mask, width, count, width, QImage.Format.Format_Alpha8))
+            factor = QtGui.QImage(rows_of_mask, width, count, width, formats.Format_Alpha8)
+            painter.drawImage(0, 0, factor)
         painter.end()
-        data.append(to_krita(band))
+        data.append(to_krita(band, bits))
     return data
+
+
+def alpha(image: QtGui.QImage) -> bytes:
+    """Returns the alpha of each pixel, 0 to 255, row by row."""
+    # The bytes of a pixel are in the order B, G, R, A on every machine that Krita runs on.
+    return _bytes(image.convertToFormat(QtGui.QImage.Format.Format_ARGB32))[3::4]
+
+
+def any_opaque(image: QtGui.QImage, mask: bytes = b"") -> bool:
+    """Returns whether any pixel is at least partly opaque.
+
+    Args:
+        mask: how far each pixel counts, 0 to 255; b"" if all do.
+    """
+    seen = alpha(image)
+    if not mask:
+        return bool(seen.strip(b"\0"))
+    # All bits of a byte, so that one number can be compared with the other.
+    filled = bytes([0, *[255] * 255])
+    both = int.from_bytes(seen.translate(filled), "big") & int.from_bytes(mask.translate(filled), "big")
+    return both != 0
+
+
+def resized_mask(mask: bytes, width: int, height: int, to_width: int, to_height: int) -> bytes:
+    """Returns a mask, scaled to a size."""
+    if (width, height) == (to_width, to_height):
+        return mask
+    image = QtGui.QImage(mask, width, height, width, QtGui.QImage.Format.Format_Grayscale8)
+    small = image.scaled(to_width, to_height, IGNORE_RATIO, SMOOTH).convertToFormat(
+        QtGui.QImage.Format.Format_Grayscale8
+    )
+    # Its rows may be padded to a multiple of 4 bytes.
+    data, step = _bytes(small), small.bytesPerLine()
+    return b"".join(data[row * step : row * step + to_width] for row in range(to_height))
 
 
 def packed(mask: bytes) -> str:
@@ -134,7 +184,7 @@ def unpacked(text: str, length: int) -> bytes:
     return mask if len(mask) == length else b""
 
 
-def _bytes(image: QImage) -> bytes:
+def _bytes(image: QtGui.QImage) -> bytes:
     bits: Any = image.constBits()
     bits.setsize(image.sizeInBytes())
     return bytes(bits)

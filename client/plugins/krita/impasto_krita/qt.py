@@ -7,9 +7,9 @@ try:
 except (ImportError, AttributeError):
     MAJOR = 5
 
-if MAJOR == 6:
-    from PyQt6 import QtCore, QtGui, QtWidgets
-else:
+if MAJOR == 5:
     from PyQt5 import QtCore, QtGui, QtWidgets
+else:
+    from PyQt6 import QtCore, QtGui, QtWidgets  # type: ignore[import-not-found,no-redef,unused-ignore]
 
 __all__ = ["MAJOR", "QtCore", "QtGui", "QtWidgets"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from impasto.hosts import Server
+from impasto.hosts.translate import _
 from impasto_krita.qt import QtCore, QtWidgets
-from impasto_krita.widgets import wrapped
+from impasto_krita.settings_form import add_row
+from impasto_krita.widgets import described, wrapped
 
 
 class ServerDialog(QtWidgets.QDialog):
@@ -12,48 +14,73 @@ class ServerDialog(QtWidgets.QDialog):
 
     def __init__(self, parent: QtWidgets.QWidget | None, server: Server) -> None:
         super().__init__(parent)
-        self.setWindowTitle("Impasto server")
+        self.setWindowTitle(_("Server settings"))
         self.setMinimumWidth(360)
         self.address = QtWidgets.QLineEdit(server.address)
         self.address.setPlaceholderText("gpu-machine:50051")
         self.token = QtWidgets.QLineEdit(server.token)
         self.token.setEchoMode(QtWidgets.QLineEdit.EchoMode.Password)
-        self.token.setPlaceholderText("none")
-        self.tls = QtWidgets.QCheckBox("Encrypted connection (TLS)")
+        self.token.setPlaceholderText(_("none"))
+        self.tls = QtWidgets.QCheckBox(_("Encrypted connection (TLS)"))
+        self.tls.setToolTip(_("Switch this on if the server uses encryption."))
         self.tls.setChecked(server.tls)
         self.ca = QtWidgets.QLineEdit(server.ca)
-        self.ca.setPlaceholderText("those the system trusts")
+        self.ca.setPlaceholderText(_("those that the system trusts"))
         browse = QtWidgets.QPushButton("…")
+        described(browse, _("Choose a file of certificates"), _("Choose a file of certificates"))
         browse.setFixedWidth(32)
-        browse.clicked.connect(self._browse)
-        self.plaintext = QtWidgets.QCheckBox("Send the token without encryption")
+        # Otherwise Enter would press it: it is the first button in the dialog.
+        browse.setAutoDefault(False)
+        browse.clicked.connect(lambda: self._browse())
+        self.plaintext = QtWidgets.QCheckBox(_("Send the token without encryption"))
         self.plaintext.setToolTip(
-            "Anyone on the network can read it. Use this only on a network that you trust."
+            _("Anyone on the network can read it. Use this only on a network that you trust.")
         )
         self.plaintext.setChecked(server.allow_plaintext_token)
-        certificates = QtWidgets.QHBoxLayout()
-        certificates.addWidget(self.ca)
-        certificates.addWidget(browse)
+        certificates = QtWidgets.QWidget()
+        row = QtWidgets.QHBoxLayout(certificates)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.ca)
+        row.addWidget(browse)
+        certificates.setFocusProxy(self.ca)
         form = QtWidgets.QFormLayout()
-        form.addRow("Address", self.address)
-        form.addRow("Token", self.token)
-        form.addRow("", self.tls)
-        form.addRow("Certificates", certificates)
-        form.addRow("", self.plaintext)
-        kept = wrapped("These settings are stored in a file that only you can read.")
+        for text, field, widget, tip in (
+            (_("Address"), self.address, self.address, _("The server's address: HOST or HOST:PORT")),
+            (
+                _("Token"),
+                self.token,
+                self.token,
+                _("The token that the server's administrator gave you; empty if there is none"),
+            ),
+            ("", self.tls, self.tls, self.tls.toolTip()),
+            (
+                _("Certificates"),
+                self.ca,
+                certificates,
+                _("A file with the certificates (PEM) that sign the server's; empty for those of the system"),
+            ),
+            ("", self.plaintext, self.plaintext, self.plaintext.toolTip()),
+        ):
+            described(field, text or field.text(), tip)
+            add_row(form, text, widget, tip)
+        kept = wrapped(_("These settings are stored in a file that only you can read."))
         buttons = QtWidgets.QDialogButtonBox(QtWidgets.QDialogButtonBox.StandardButton.Cancel)
-        self.connect_button = buttons.addButton("Connect", QtWidgets.QDialogButtonBox.ButtonRole.AcceptRole)
-        self.connect_button.setDefault(True)
+        self.connect_button = buttons.addButton(
+            _("Connect"), QtWidgets.QDialogButtonBox.ButtonRole.AcceptRole
+        )
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
         column = QtWidgets.QVBoxLayout(self)
         column.addLayout(form)
         column.addWidget(kept)
         column.addWidget(buttons)
+        # It would be lost before the buttons are in the dialog.
+        self.connect_button.setDefault(True)
         self.address.textChanged.connect(self._look)
         self.token.textChanged.connect(self._look)
         self.tls.toggled.connect(self._look)
         self._look()
+        self.address.setFocus()
 
     @property
     def server(self) -> Server:
@@ -73,11 +100,9 @@ class ServerDialog(QtWidgets.QDialog):
         self.connect_button.setEnabled(bool(self.address.text().strip()))
 
     def _browse(self) -> None:
-        path, _ = QtWidgets.QFileDialog.getOpenFileName(
-            self,
-            "Certificates that sign the server's certificate",
-            QtCore.QDir.homePath(),
-            "PEM (*.pem *.crt);;All files (*)",
-        )
+        pem = _("Certificates") + " (*.pem *.crt);;" + _("All files") + " (*)"
+        path = QtWidgets.QFileDialog.getOpenFileName(
+            self, _("Certificates that sign the server's certificate"), QtCore.QDir.homePath(), pem
+        )[0]
         if path:
             self.ca.setText(path)

@@ -1,11 +1,11 @@
-"""Widgets of the docker: the connection light, the picture, the styles, a slider with its number."""
+"""Small widgets that several parts of the docker use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from impasto.hosts import StyleItem
+from impasto.hosts.translate import _
 from impasto_krita.qt import QtCore, QtGui, QtWidgets
 
 Qt = QtCore.Qt
@@ -16,15 +16,11 @@ COLORS = {
     "refused": "#e05252",
     "disconnected": "#8a8a8a",
 }
-STYLE_SIDE = 64
 
 
-def _number(flag: Any) -> int:
+def number_of(flag: Any) -> int:
     """Returns a flag as a number for QPainter: a flag of PyQt5 is one, a flag of PyQt6 has one."""
     return int(getattr(flag, "value", flag))
-
-
-CENTER, WRAP = _number(Qt.AlignmentFlag.AlignCenter), _number(Qt.TextFlag.TextWordWrap)
 
 
 class Light(QtWidgets.QWidget):
@@ -33,10 +29,13 @@ class Light(QtWidgets.QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setFixedSize(14, 14)
+        self.setAccessibleName(_("Connection"))
         self._color = COLORS["disconnected"]
 
-    def show_state(self, state: str) -> None:
-        self._color = COLORS[state]
+    def show_state(self, state: str, sentence: str) -> None:
+        self._color = COLORS.get(state, COLORS["disconnected"])
+        self.setToolTip(sentence)
+        self.setAccessibleDescription(sentence)
         self.update()
 
     def paintEvent(self, event: Any) -> None:
@@ -54,11 +53,18 @@ class Elided(QtWidgets.QLabel):
     def __init__(self) -> None:
         super().__init__()
         self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
+        self.setTextFormat(Qt.TextFormat.PlainText)
         self._whole = ""
 
-    def set_text(self, text: str) -> None:
+    @property
+    def whole(self) -> str:
+        """The text, all of it."""
+        return self._whole
+
+    def set_text(self, text: str, tip: str = "") -> None:
         self._whole = text
-        self.setToolTip(text)
+        self.setToolTip(tip or text)
+        self.setAccessibleName(text)
         self._fit()
 
     def resizeEvent(self, event: Any) -> None:
@@ -69,250 +75,96 @@ class Elided(QtWidgets.QLabel):
         self.setText(self.fontMetrics().elidedText(self._whole, Qt.TextElideMode.ElideRight, self.width()))
 
 
-class PictureView(QtWidgets.QWidget):
-    """A picture, as large as possible, with a word on it that says what it is."""
+class Fold(QtWidgets.QWidget):
+    """A heading that shows and hides what is below it."""
 
-    def __init__(self) -> None:
+    toggled = QtCore.pyqtSignal(bool)
+
+    def __init__(self, title: str, tip: str, body: QtWidgets.QWidget, *, open: bool = False) -> None:
         super().__init__()
-        self.setMinimumHeight(150)
-        self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Expanding)
-        self._image: QtGui.QImage | None = None
-        self._fitted: QtGui.QPixmap | None = None
-        self._hint = ""
-        self._word = ""
+        self.body = body
+        self.head = QtWidgets.QToolButton()
+        self.head.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.head.setAutoRaise(True)
+        self.head.setCheckable(True)
+        self.head.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.head.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Fixed)
+        self.head.setToolTip(tip)
+        self.set_title(title)
+        column = QtWidgets.QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        column.addWidget(self.head)
+        column.addWidget(body)
+        self.head.toggled.connect(self._toggled)
+        self.head.setChecked(open)
+        self._toggled(open)
 
-    def show_picture(self, image: QtGui.QImage, word: str) -> None:
-        """Shows a picture; `word` says what it is, for example "Preview"."""
-        self._image, self._word, self._fitted = image, word, None
-        self.update()
+    def set_title(self, title: str) -> None:
+        self.head.setText(title)
+        self.head.setAccessibleName(title)
 
-    def show_hint(self, hint: str) -> None:
-        """Shows a hint instead of a picture."""
-        self._image, self._hint, self._fitted = None, hint, None
-        self.update()
-
-    def sizeHint(self) -> QtCore.QSize:
-        return QtCore.QSize(240, 180)
-
-    def resizeEvent(self, event: Any) -> None:
-        self._fitted = None
-        super().resizeEvent(event)
-
-    def paintEvent(self, event: Any) -> None:
-        painter = QtGui.QPainter(self)
-        area = self.rect()
-        painter.fillRect(area, self.palette().color(QtGui.QPalette.ColorRole.Base))
-        if self._image is None:
-            painter.setPen(_faint(self.palette()))
-            painter.drawText(area.adjusted(16, 8, -16, -8), CENTER | WRAP, self._hint)
-            painter.end()
-            return
-        if self._fitted is None:
-            ratio = self.devicePixelRatioF()
-            fitted = self._image.scaled(
-                round(area.width() * ratio),
-                round(area.height() * ratio),
-                Qt.AspectRatioMode.KeepAspectRatio,
-                Qt.TransformationMode.SmoothTransformation,
-            )
-            self._fitted = QtGui.QPixmap.fromImage(fitted)
-            self._fitted.setDevicePixelRatio(ratio)
-        size = self._fitted.size() / self._fitted.devicePixelRatio()
-        left, top = (area.width() - size.width()) // 2, (area.height() - size.height()) // 2
-        painter.drawPixmap(left, top, self._fitted)
-        if self._word:
-            _label(painter, QtCore.QRect(left, top, size.width(), size.height()), self._word)
-        painter.end()
+    def _toggled(self, on: bool) -> None:
+        self.head.setArrowType(Qt.ArrowType.DownArrow if on else Qt.ArrowType.RightArrow)
+        self.body.setVisible(on)
+        self.toggled.emit(on)
 
 
-def _label(painter: QtGui.QPainter, area: QtCore.QRect, word: str) -> None:
-    metrics = painter.fontMetrics()
-    box = metrics.boundingRect(word).adjusted(-6, -3, 6, 3)
-    box.moveBottomLeft(area.bottomLeft() + QtCore.QPoint(6, -6))
-    painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
-    painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(QtGui.QColor(0, 0, 0, 150))
-    painter.drawRoundedRect(box, 4, 4)
-    painter.setPen(QtGui.QColor(255, 255, 255))
-    painter.drawText(box, CENTER, word)
+def described(widget: Any, name: str, tip: str) -> Any:
+    """Gives a widget its name for screen readers and its tooltip; returns it."""
+    widget.setAccessibleName(name)
+    widget.setToolTip(tip)
+    return widget
 
 
-def _faint(palette: QtGui.QPalette) -> QtGui.QColor:
-    color = QtGui.QColor(palette.color(QtGui.QPalette.ColorRole.Text))
-    color.setAlpha(140)
-    return color
-
-
-class StylePicker(QtWidgets.QListWidget):
-    """The styles as thumbnails, of which one is chosen."""
-
-    chosen = QtCore.pyqtSignal()
-    removal_wanted = QtCore.pyqtSignal(str)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setViewMode(QtWidgets.QListView.ViewMode.IconMode)
-        self.setResizeMode(QtWidgets.QListView.ResizeMode.Adjust)
-        self.setMovement(QtWidgets.QListView.Movement.Static)
-        self.setIconSize(QtCore.QSize(STYLE_SIDE, STYLE_SIDE))
-        self.setTextElideMode(Qt.TextElideMode.ElideRight)
-        self.setUniformItemSizes(True)
-        self.setSpacing(0)
-        font = self.font()
-        if font.pointSizeF() > 0:
-            font.setPointSizeF(font.pointSizeF() * 0.85)
-        self.setFont(font)
-        self._text_height = QtGui.QFontMetrics(font).height()
-        self.setMinimumHeight(STYLE_SIDE + self._text_height + 18)
-        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        self.customContextMenuRequested.connect(self._menu)
-        self.itemSelectionChanged.connect(self.chosen)
-        self._items: dict[str, StyleItem] = {}
-        self._fit()
-
-    def show_styles(self, styles: Sequence[StyleItem]) -> None:
-        """Shows these styles. The chosen style stays chosen if it is among them."""
-        before = self.key
-        self.blockSignals(True)
-        self.clear()
-        self._items = {style.key: style for style in styles}
-        for style in styles:
-            item = QtWidgets.QListWidgetItem(_icon(style), style.title)
-            item.setData(Qt.ItemDataRole.UserRole, style.key)
-            item.setToolTip(f"{style.title} (your own)" if style.own else style.title)
-            item.setTextAlignment(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop)
-            self.addItem(item)
-        self.choose(before if before in self._items else next(iter(self._items), ""))
-        self.blockSignals(False)
-        self._fit()
-        self.chosen.emit()
-
-    @property
-    def key(self) -> str:
-        """The key of the chosen style; empty if there is none."""
-        items = self.selectedItems()
-        return str(items[0].data(Qt.ItemDataRole.UserRole)) if items else ""
-
-    @property
-    def style_item(self) -> StyleItem | None:
-        """The chosen style."""
-        return self._items.get(self.key)
-
-    def choose(self, key: str) -> bool:
-        """Chooses a style; returns False if it is not shown."""
-        for row in range(self.count()):
-            if self.item(row).data(Qt.ItemDataRole.UserRole) == key:
-                self.setCurrentRow(row)
-                self.scrollToItem(self.item(row))
-                return True
-        return False
-
-    def resizeEvent(self, event: Any) -> None:
-        super().resizeEvent(event)
-        self._fit()
-
-    def _fit(self) -> None:
-        """Fills each row with as many styles as fit."""
-        width = max(1, self.viewport().width() - 1)
-        columns = max(1, width // (STYLE_SIDE + 8))
-        self.setGridSize(QtCore.QSize(width // columns, STYLE_SIDE + self._text_height + 8))
-
-    def _menu(self, at: QtCore.QPoint) -> None:
-        item = self.itemAt(at)
-        style = self._items.get(item.data(Qt.ItemDataRole.UserRole)) if item is not None else None
-        if style is None or not style.own:
-            return
-        menu = QtWidgets.QMenu(self)
-        menu.addAction("Remove this style").triggered.connect(lambda: self.removal_wanted.emit(style.key))
-        menu.popup(self.viewport().mapToGlobal(at))
-
-
-def _icon(style: StyleItem) -> QtGui.QIcon:
-    """Returns a square part of the thumbnail, so that paintings of any shape make a grid."""
-    image = QtGui.QImage.fromData(style.thumbnail) if style.thumbnail else QtGui.QImage()
-    if image.isNull():
-        pixmap = QtGui.QPixmap(STYLE_SIDE, STYLE_SIDE)
-        pixmap.fill(QtGui.QColor(128, 128, 128))
-        return QtGui.QIcon(pixmap)
-    image = image.scaled(
-        2 * STYLE_SIDE,
-        2 * STYLE_SIDE,
-        Qt.AspectRatioMode.KeepAspectRatioByExpanding,
-        Qt.TransformationMode.SmoothTransformation,
-    )
-    left, top = (image.width() - 2 * STYLE_SIDE) // 2, (image.height() - 2 * STYLE_SIDE) // 2
-    return QtGui.QIcon(QtGui.QPixmap.fromImage(image.copy(left, top, 2 * STYLE_SIDE, 2 * STYLE_SIDE)))
-
-
-class NumberSlider(QtWidgets.QWidget):
-    """A slider from 0 to 100 with its number."""
-
-    changed = QtCore.pyqtSignal(int)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.slider = QtWidgets.QSlider(Qt.Orientation.Horizontal)
-        self.slider.setRange(0, 100)
-        self.number = QtWidgets.QSpinBox()
-        self.number.setRange(0, 100)
-        self.number.setButtonSymbols(QtWidgets.QAbstractSpinBox.ButtonSymbols.NoButtons)
-        self.number.setFixedWidth(40)
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.slider, 1)
-        row.addWidget(self.number)
-        self.slider.valueChanged.connect(self.number.setValue)
-        self.number.valueChanged.connect(self.slider.setValue)
-        self.slider.valueChanged.connect(self.changed)
-
-    @property
-    def value(self) -> int:
-        return self.slider.value()
-
-    def set_value(self, value: int) -> None:
-        self.slider.setValue(value)
-
-
-class Choice(QtWidgets.QComboBox):
-    """A list of words to choose from, each with a value."""
-
-    def __init__(self, choices: Sequence[tuple[Any, str, str]]) -> None:
-        """Args: the value, the word and the meaning of each choice."""
-        super().__init__()
-        for value, word, meaning in choices:
-            self.addItem(word, value)
-            self.setItemData(self.count() - 1, meaning, Qt.ItemDataRole.ToolTipRole)
-        self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed)
-        self.setMinimumContentsLength(6)
-        self.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-
-    @property
-    def value(self) -> Any:
-        return self.currentData()
-
-    def set_value(self, value: Any) -> None:
-        """Chooses a value; ignores an unknown one."""
-        index = self.findData(value)
-        if index >= 0:
-            self.setCurrentIndex(index)
-
-
-def button(text: str, tip: str, pressed: Callable[[], None]) -> QtWidgets.QPushButton:
+def button(text: str, tip: str, pressed: Callable[[], Any]) -> QtWidgets.QPushButton:
     """Returns a button."""
     made = QtWidgets.QPushButton(text)
     made.setToolTip(tip)
+    made.setAccessibleName(text)
     made.setMinimumWidth(20)
     made.clicked.connect(lambda: pressed())
     return made
 
 
-def tool_button(text: str, tip: str) -> QtWidgets.QToolButton:
-    """Returns a small flat button."""
+def tool_button(text: str, tip: str, pressed: Callable[[], Any] | None = None) -> QtWidgets.QToolButton:
+    """Returns a small flat button, which the keyboard reaches too."""
     made = QtWidgets.QToolButton()
     made.setText(text)
     made.setToolTip(tip)
+    made.setAccessibleName(text if any(letter.isalpha() for letter in text) else tip)
     made.setAutoRaise(True)
+    made.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    if pressed is not None:
+        made.clicked.connect(lambda: pressed())
     return made
+
+
+def menu_button(text: str, tip: str, fill: Callable[[QtWidgets.QMenu], None]) -> QtWidgets.QToolButton:
+    """Returns a small button with a menu, which is filled anew each time."""
+    made = tool_button(f"{text} ▾", tip)
+    made.setAccessibleName(text)
+    made.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
+    made.setStyleSheet("QToolButton::menu-indicator { image: none; }")
+    menu = QtWidgets.QMenu(made)
+    menu.setToolTipsVisible(True)
+    made.setMenu(menu)
+
+    def again() -> None:
+        menu.clear()
+        fill(menu)
+
+    menu.aboutToShow.connect(again)
+    return made
+
+
+def entry(menu: QtWidgets.QMenu, text: str, chosen: Callable[[], Any], *, enabled: bool = True) -> Any:
+    """Adds an entry to a menu; returns it."""
+    # An ampersand in a name would be taken for a mnemonic.
+    action = menu.addAction(text.replace("&", "&&"))
+    action.triggered.connect(lambda *_: chosen())
+    action.setEnabled(enabled)
+    return action
 
 
 def wrapped(text: str = "") -> QtWidgets.QLabel:
@@ -322,3 +174,18 @@ def wrapped(text: str = "") -> QtWidgets.QLabel:
     label.setMinimumWidth(20)
     label.setTextFormat(Qt.TextFormat.PlainText)
     return label
+
+
+def emptied(layout: Any) -> None:
+    """Removes and deletes all widgets of a layout."""
+    while layout.count():
+        old = layout.takeAt(0).widget()
+        if old is not None:
+            old.hide()
+            old.deleteLater()
+
+
+def run_dialog(dialog: Any) -> bool:
+    """Shows a dialog until it is closed; returns whether it was accepted."""
+    # PyQt5 has `exec_`, PyQt6 only `exec`.
+    return bool((dialog.exec if hasattr(dialog, "exec") else dialog.exec_)())

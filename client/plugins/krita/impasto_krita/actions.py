@@ -1,0 +1,40 @@
+"""Krita's actions for the docker, which can have shortcuts (Settings → Configure Krita → Keyboard Shortcuts).
+
+`impasto_krita.action` names them for that list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from krita import Extension, Krita
+
+from impasto.hosts.translate import _
+from impasto_krita.docker import ImpastoDocker
+
+MENU = "tools/scripts"
+
+
+class Actions(Extension):
+    """The actions of each window."""
+
+    def setup(self) -> None:
+        """Does nothing: the docker is registered elsewhere."""
+
+    def createActions(self, window: Any) -> None:
+        for name, text, act in (
+            ("impasto_stylize", _("Impasto: Stylize"), ImpastoDocker.stylize),
+            ("impasto_cancel", _("Impasto: Cancel"), ImpastoDocker.cancel),
+            ("impasto_pause", _("Impasto: Pause or Resume"), ImpastoDocker.pause_or_resume),
+            ("impasto_new_seed", _("Impasto: New Seed"), ImpastoDocker.new_seed),
+        ):
+            action = window.createAction(name, text, MENU)
+            action.triggered.connect(lambda *_, act=act: _on_docker(window, act))
+
+
+def _on_docker(window: Any, act: Callable[[ImpastoDocker], None]) -> None:
+    for docker in window.dockers() if hasattr(window, "dockers") else Krita.instance().dockers():
+        if isinstance(docker, ImpastoDocker):
+            act(docker)
+            return

@@ -1,0 +1,240 @@
+"""The top of the docker: the connection, and what to do without one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from impasto.hosts import Controller, Server, ThisComputer, words
+from impasto.hosts.translate import _
+from impasto_krita.qt import QtCore, QtGui, QtWidgets
+from impasto_krita.server_dialog import ServerDialog
+from impasto_krita.widgets import Elided, Light, button, run_dialog, tool_button, wrapped
+
+FIRST_SERVER = Server("localhost:50051")
+"""What the server's settings propose before one was entered."""
+
+
+class ConnectionBar(QtWidgets.QWidget):
+    """The connection's light and sentence, the button for the server's settings, and one line about trouble
+    with a button that helps. `here` is the panel of the server on this computer.
+    """
+
+    def __init__(self, controller: Controller, look: Callable[[], None]) -> None:
+        super().__init__()
+        self._controller = controller
+        self._look_at = look
+        self.light = Light()
+        self.where = Elided()
+        self.settings = tool_button(
+            _("Server settings"), _("The server's address, the token and encryption"), self.ask_server
+        )
+        icon = settings_icon()
+        if not icon.isNull():
+            self.settings.setIcon(icon)
+        head = QtWidgets.QHBoxLayout()
+        head.addWidget(self.light)
+        head.addWidget(self.where, 1)
+        head.addWidget(self.settings)
+        self.trouble = Elided()
+        self.help = button("", "", self._help)
+        row = QtWidgets.QHBoxLayout()
+        row.addWidget(self.trouble, 1)
+        row.addWidget(self.help)
+        self.strip = QtWidgets.QWidget()
+        row.setContentsMargins(0, 0, 0, 0)
+        self.strip.setLayout(row)
+        self.here = ThisComputerPanel(controller, self.ask_server)
+        column = QtWidgets.QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        column.addLayout(head)
+        column.addWidget(self.strip)
+        self.show_connection()
+
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        # The words take the place of the sentence in a narrow docker; the tooltip still has them.
+        wide = self.settings.fontMetrics().horizontalAdvance(self.settings.text()) + 170 < self.width()
+        has_icon = not self.settings.icon().isNull()
+        style = QtCore.Qt.ToolButtonStyle
+        self.settings.setToolButtonStyle(
+            (style.ToolButtonTextBesideIcon if wide else style.ToolButtonIconOnly)
+            if has_icon
+            else style.ToolButtonTextOnly
+        )
+
+    def show_connection(self) -> None:
+        """Shows the connection anew."""
+        connection = self._controller.connection
+        self.light.show_state(connection.state, connection.sentence)
+        connected = connection.state == "connected"
+        offers = self.here.show_computer()
+        if self._controller.is_here and not connected:
+            computer = self._controller.this_computer
+            self.where.set_text(_("This computer"), computer.sentence if computer is not None else "")
+        elif connection.server is None:
+            self.where.set_text(_("No server yet"))
+        elif connected:
+            self.where.set_text(connection.sentence.rstrip("."), connection.sentence)
+        else:
+            self.where.set_text(connection.address or connection.short, connection.sentence)
+        trouble = not connected and connection.server is not None and not offers
+        self.trouble.set_text(connection.short, connection.sentence)
+        self.strip.setVisible(trouble)
+        remedy = connection.remedy
+        self.help.setVisible(bool(remedy))
+        if remedy == words.TRY_AGAIN:
+            self.help.setText(_("Try again"))
+        elif remedy:
+            self.help.setText(_("Server settings"))
+        self.help.setToolTip(connection.sentence)
+        self.help.setAccessibleName(self.help.text())
+
+    def ask_server(self) -> None:
+        """Asks for the server and connects to it."""
+        chosen = self._controller.server or self._controller.connection.server
+        server = chosen if chosen is not None and not chosen.this_computer else FIRST_SERVER
+        dialog = ServerDialog(self, server)
+        if run_dialog(dialog):
+            self._controller.connect(dialog.server)
+
+    def _help(self) -> None:
+        connection = self._controller.connection
+        if connection.remedy != words.TRY_AGAIN:
+            self.ask_server()
+        elif connection.state == "reconnecting":
+            connection.try_now()
+        elif connection.server is not None:
+            connection.connect(connection.server)
+
+
+class ThisComputerPanel(QtWidgets.QWidget):
+    """Offers to paint on this computer, and shows its installation."""
+
+    def __init__(self, controller: Controller, ask_server: Callable[[], None]) -> None:
+        super().__init__()
+        self._controller = controller
+        self.sentence = wrapped()
+        self.offer = wrapped()
+        self.bar = QtWidgets.QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(8)
+        self.bar.setAccessibleName(_("Progress of the installation"))
+        self.paint = button(
+            _("Paint on this computer"), _("Start the server on this computer and use it"), self._paint
+        )
+        self.install = button(
+            _("Install on this computer"), _("Install the server on this computer and use it"), self._install
+        )
+        self.cancel = button(
+            _("Cancel"), _("Stop the installation and remove what is half made"), self._cancel
+        )
+        self.stop = button(_("Stop"), _("Stop the server on this computer"), self._stop)
+        self.other = button(_("Use a server …"), _("Enter the address of a server"), ask_server)
+        self.log = button(_("Show log"), _("Open the log, which says what was done"), self._log)
+        self.keep = QtWidgets.QCheckBox(_("Keep it running"))
+        self.keep.setToolTip(_("The server on this computer goes on when Krita is closed."))
+        self.keep.toggled.connect(self._keep)
+        column = QtWidgets.QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 2)
+        column.setSpacing(2)
+        column.addWidget(self.sentence)
+        column.addWidget(self.bar)
+        for made in (self.paint, self.install, self.cancel, self.other, self.stop, self.log):
+            column.addWidget(made)
+        column.addWidget(self.keep)
+        column.addWidget(self.offer)
+        self.show_computer()
+
+    def show_computer(self) -> bool:
+        """Shows the state anew; returns whether there is anything to show."""
+        computer = self._controller.this_computer
+        chosen = self._controller.server
+        nothing_chosen = chosen is None
+        here = chosen is not None and chosen.this_computer
+        if computer is None:
+            self.setVisible(nothing_chosen)
+            self._only(self.other)
+            self.offer.hide()
+            self.sentence.setText(_("Enter the address of a server to begin."))
+            return nothing_chosen
+        state = computer.state
+        busy = state in ("installing", "starting")
+        connected = self._controller.connection.state == "connected"
+        shown = nothing_chosen or busy or (here and not connected)
+        self.setVisible(shown)
+        if not shown:
+            return False
+        offer = computer.offer if state in ("absent", "failed") and computer.can_install else ""
+        # With the offer below, what the buttons do is said there.
+        self.sentence.setText(computer.short if offer else computer.sentence)
+        self.sentence.setToolTip(computer.sentence)
+        self.offer.setText(offer)
+        self.offer.setVisible(bool(offer))
+        wanted: list[QtWidgets.QWidget] = []
+        if state == "absent" and computer.can_install:
+            wanted.append(self.install)
+        if state in ("installed", "failed", "running") and not (state == "running" and here):
+            wanted.append(self.paint)
+        if state == "installing":
+            wanted.append(self.cancel)
+        if state == "running" and here:
+            wanted.append(self.stop)
+        if not busy:
+            wanted.append(self.other)
+        if computer.log and state in ("installing", "failed"):
+            wanted.append(self.log)
+        if here or busy:
+            wanted.append(self.keep)
+            self.keep.blockSignals(True)
+            self.keep.setChecked(computer.keep_running)
+            self.keep.blockSignals(False)
+        if busy:
+            wanted.append(self.bar)
+            self.bar.setRange(0, 0 if computer.fraction is None else 1000)
+            self.bar.setValue(round(1000 * (computer.fraction or 0)))
+        self._only(*wanted)
+        return True
+
+    def _only(self, *wanted: QtWidgets.QWidget) -> None:
+        for made in (
+            self.paint, self.install, self.cancel, self.other, self.stop, self.log, self.keep, self.bar,
+        ):  # fmt: skip
+            made.setVisible(made in wanted)
+
+    def _install(self) -> None:
+        if self._computer is not None:
+            self._controller.paint_here(install=True)
+
+    def _paint(self) -> None:
+        self._controller.paint_here()
+
+    def _cancel(self) -> None:
+        if self._computer is not None:
+            self._computer.cancel()
+
+    def _stop(self) -> None:
+        if self._computer is not None:
+            self._computer.stop()
+
+    def _keep(self, on: bool) -> None:
+        if self._computer is not None:
+            self._computer.keep_running = on
+
+    def _log(self) -> None:
+        path = self._computer.log if self._computer is not None else ""
+        if os.path.exists(path):
+            QtGui.QDesktopServices.openUrl(QtCore.QUrl.fromLocalFile(path))
+
+    @property
+    def _computer(self) -> ThisComputer | None:
+        return self._controller.this_computer
+
+
+def settings_icon() -> QtGui.QIcon:
+    """Returns Krita's icon for settings, in the colours of its theme; a null icon if it has none."""
+    from krita import Krita
+
+    return QtGui.QIcon(Krita.instance().icon("configure"))

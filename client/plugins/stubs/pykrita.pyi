@@ -1,0 +1,3 @@
+"""The module inside Krita from version 5.3 on."""
+
+def qt_major_version() -> int: ...
