@@ -73,6 +73,12 @@ def check():
     image.delete()
 
     image = opened()
+    _, pixels, place = ordered(image)
+    image.rotate(Gimp.RotationType.DEGREES90)
+    told["turned"] = placing.put(pixels, place, "result", made(place), show=False).told
+    image.delete()
+
+    image = opened()
     _, pixels, place = ordered(image, kind="visible")
     image.crop(250, 180, 80, 30)
     told["visible, cropped"] = landed(image, pixels, place)

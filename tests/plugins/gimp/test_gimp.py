@@ -219,6 +219,7 @@ def test_a_result_is_never_lost(told: dict[str, Any]) -> None:
     closed = told["pieces"]["closed"]
     assert "is closed, so the painting is a new image" in closed["told"]
     assert closed["width"] == 200
+    assert "is turned now, so the painting is a new image" in told["pieces"]["turned"]
 
 
 def test_a_second_go_paints_the_source(told: dict[str, Any]) -> None:
