@@ -247,6 +247,7 @@ def test_results_in_groups_and_new_images_and_shapes_of_areas(told: dict[str, An
     pieces = told["pieces"]
     assert pieces["groups"] == ["Paintings", "Paintings"]
     assert pieces["layers with groups"] == ["Paintings", "b", "a", "Background"]
+    assert pieces["from a group"] == "Background"
     assert pieces["new image"] == [True, 200, ""]
     assert pieces["selection's shape"] == [255, 0]
     assert pieces["group's shape"] == [255, 0]

@@ -178,6 +178,9 @@ def part(image: Gimp.Image, drawables: list[Any], kind: str = "layer", *, whole:
         raise ValueError(_("Choose one layer to paint, not a channel or several layers."))
     layer, told = drawables[0], ""
     how = images.made(layer)
+    if how is None and layer.is_group() and images.read(layer, images.GROUP):
+        # A group of paintings stands for the newest of them.
+        how = next((made for made in map(images.made, layer.get_children()) if made is not None), None)
     if how is not None:
         source = how.get("source")
         source = source if isinstance(source, dict) else {}

@@ -23,8 +23,6 @@ from impasto_gimp.content import FORMATS, little_endian, read
 from impasto_gimp.pictures import Pixels
 
 WAYS = ("above", "group", "image")
-GROUP = "impasto-paintings"
-"""Name of the parasite of a group of paintings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,10 +159,14 @@ def _position(
     if place.get("to") != "group":
         return parent, position
     for group in images.layers(image):
-        if group.is_group() and images.read(group, GROUP) and _is_next_to(image, group, parent, position):
+        if (
+            group.is_group()
+            and images.read(group, images.GROUP)
+            and _is_next_to(image, group, parent, position)
+        ):
             return group, 0
     group = Gimp.GroupLayer.new(image, _("Paintings"))
-    images.write(group, GROUP, b"1")
+    images.write(group, images.GROUP, b"1")
     image.insert_layer(group, parent, position)
     return group, 0
 
