@@ -291,7 +291,7 @@ def test_from_nothing(
         "starting",
         "running",
     ]
-    assert "Unpacking …" in [short for _, short, _ in seen]
+    assert "Unpacking; this takes a minute or two …" in [short for _, short, _ in seen]
     fractions = [fraction for _, _, fraction in seen if fraction is not None]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 0.98
