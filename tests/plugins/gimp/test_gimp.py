@@ -315,7 +315,8 @@ def test_repeat_paints_with_the_last_settings(used: dict[str, Any]) -> None:
     assert used["again"] == "success", used["again error"]
     assert len(used["again layers"]) == 5
     again, last = json.loads(used["again kept"]), json.loads(used["kept"])
-    assert {**again["choices"], "seed": 0} == last["choices"]
+    assert again["choices"]["size"] == 384
+    assert {**again["choices"], "seed": 0, "size": SMALL} == last["choices"]
     assert again["source"] == last["source"]
 
 

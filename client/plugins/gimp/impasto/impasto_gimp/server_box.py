@@ -48,6 +48,7 @@ class ServerBox:
         self._typed = 0
         self._quiet = False
         self._answered = False
+        self._opened = False
         self._dot = Gtk.Label(yalign=0)
         self._light = Gtk.Label(xalign=0, wrap=True, max_width_chars=100, selectable=True)
         self._light.set_can_focus(False)
@@ -113,7 +114,8 @@ class ServerBox:
             entry.connect("activate", lambda _entry: self._connect())
 
     def open(self) -> None:
-        """Opens the settings."""
+        """Opens the settings, until there is a connection."""
+        self._opened = self._opened or not self._settings.get_expanded()
         self._settings.set_expanded(True)
 
     def refresh(self) -> None:
@@ -136,6 +138,9 @@ class ServerBox:
         self._again.set_visible(connection.state == "reconnecting" and self._controller.server is not None)
         if connection.state == "connected":
             self._answered = True
+            if self._opened:
+                self._opened = False
+                self._settings.set_expanded(False)
         elif connection.state == "refused" or (connection.state == "reconnecting" and not self._answered):
             self.open()
         self._here.refresh()
