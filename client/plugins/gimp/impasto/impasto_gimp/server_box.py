@@ -115,8 +115,13 @@ class ServerBox:
 
     def open(self) -> None:
         """Opens the settings, until there is a connection."""
-        self._opened = self._opened or not self._settings.get_expanded()
+        self._opened = True
         self._settings.set_expanded(True)
+
+    def _open_once(self) -> None:
+        # Whoever closes them does not want them open at each attempt to connect.
+        if not self._opened:
+            self.open()
 
     def refresh(self) -> None:
         """Shows the state of the connection; opens the settings where the artist has to do something."""
@@ -125,7 +130,7 @@ class ServerBox:
             waits = computer.state in ("unknown", "installing", "starting", "running")
             self._set_light("connecting" if waits else "refused", computer.sentence)
             if not waits:
-                self.open()
+                self._open_once()
         elif self._controller.server is None and connection.state != "connected":
             self._set_light(
                 "disconnected",
@@ -142,7 +147,7 @@ class ServerBox:
                 self._opened = False
                 self._settings.set_expanded(False)
         elif connection.state == "refused" or (connection.state == "reconnecting" and not self._answered):
-            self.open()
+            self._open_once()
         self._here.refresh()
 
     def computer_changed(self) -> None:
