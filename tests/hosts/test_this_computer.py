@@ -231,6 +231,7 @@ def test_a_server_that_ends_at_once_is_not_started_again_and_again(
     assert computer.log == str(folder.server_log)
 
 
+@pytest.mark.slow
 def test_why_it_does_not_start(make: Make, host: FakeHost, folder: Folder) -> None:
     computer = make()
     computer._arguments = ("--mock", "--max-jobs", "none")
@@ -243,6 +244,7 @@ def test_why_it_does_not_start(make: Make, host: FakeHost, folder: Folder) -> No
     host.until(lambda: computer.state == "running")
 
 
+@pytest.mark.slow
 def test_a_long_path_has_its_socket_elsewhere(host: FakeHost, tmp_path: Path, make: Make) -> None:
     long = tmp_path / ("long" * 25)
     computer = ThisComputer(host, folder=long, note=HERE, arguments=["--mock"])
@@ -303,6 +305,7 @@ def test_from_nothing(
     host.until(lambda: other.state == "running")
 
 
+@pytest.mark.slow
 def test_a_python_without_ensurepip_installs_with_its_own_pip(
     make: Make,
     host: FakeHost,
@@ -375,6 +378,7 @@ def test_it_can_be_cancelled_in_the_middle(
     nothing_left(folder)
 
 
+@pytest.mark.slow
 def test_an_installation_that_was_interrupted_does_not_count(
     make: Make,
     host: FakeHost,
@@ -399,6 +403,7 @@ def test_an_installation_that_was_interrupted_does_not_count(
     until(lambda: is_alive(builder), lambda alive: not alive)
 
 
+@pytest.mark.slow
 def test_only_one_host_installs(
     make: Make,
     host: FakeHost,
@@ -422,6 +427,7 @@ def test_only_one_host_installs(
     until(folder.python.exists, lambda there: not there)
 
 
+@pytest.mark.slow
 def test_a_failure_says_why_and_leaves_only_the_log(
     make: Make, host: FakeHost, folder: Folder, bare_python: Noted, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,9 @@ LONGEST_SOCKET = 103
 NOT_IN_ADDRESSES = "%?#"
 """Characters that have a meaning in an address of gRPC."""
 
+KEEPING = ("--keep-results-for", "90d", "--keep-bytes", "5GiB")
+"""How long pictures are kept for the artist's history: longer than by a server for many."""
+
 # As `python -m impasto_server`, but nothing of the current folder is imported.
 _RUN = (
     "import sys; sys.path.pop(0); import runpy; "
@@ -163,7 +166,7 @@ def _launched(
 ) -> Running:
     path = _socket(folder)
     command = [python, "-c", _RUN, "serve", "--socket", path]
-    command += ["--data-dir", str(folder.data), "--users-dir", str(folder.users_path), *arguments]
+    command += ["--data-dir", str(folder.data), "--users-dir", str(folder.users_path), *KEEPING, *arguments]
     with contextlib.suppress(FileNotFoundError):
         os.replace(folder.server_log, folder.server_log.with_suffix(".before.log"))
     with open(folder.server_log, "ab", opener=_private) as log:

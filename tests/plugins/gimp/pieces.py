@@ -73,6 +73,12 @@ def check():
     image.delete()
 
     image = opened()
+    _, pixels, place = ordered(image)
+    image.rotate(Gimp.RotationType.DEGREES90)
+    told["turned"] = placing.put(pixels, place, "result", made(place), show=False).told
+    image.delete()
+
+    image = opened()
     _, pixels, place = ordered(image, kind="visible")
     image.crop(250, 180, 80, 30)
     told["visible, cropped"] = landed(image, pixels, place)
@@ -124,6 +130,7 @@ def check():
     grouped = [placing.put(pixels, {**place, "to": "group"}, name, made(place)).layer for name in "ab"]
     told["groups"] = [layer.get_parent().get_name() for layer in grouped]
     told["layers with groups"] = [layer.get_name() for layer in images.layers(image)]
+    told["from a group"] = content.part(image, [grouped[0].get_parent()]).layer.get_name()
     alone = placing.put(pixels, {**place, "to": "image"}, "alone", made(place), show=False)
     told["new image"] = [alone.image.get_id() != image.get_id(), alone.layer.get_width(), alone.told]
     image.select_rectangle(Gimp.ChannelOps.REPLACE, 100, 50, 100, 120)

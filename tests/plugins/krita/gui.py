@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from impasto_krita import canvas, pixels
+from impasto_krita import canvas, notes, pixels
 from impasto_krita.docker import ImpastoDocker
 from impasto_krita.plugin import host
 from impasto_krita.qt import QtCore, QtGui, QtWidgets
+from impasto_krita.server_dialog import ServerDialog
 from krita import Krita, Selection
 
 from impasto.hosts import Choices, Server
@@ -73,9 +74,24 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     layer_docker = next(other for other in krita.dockers() if other.objectName() == "KisLayerBox")
     window.resizeDocks([layer_docker, docker], [160, 740], QtCore.Qt.Orientation.Vertical)
     controller = host().controller
-    # Before anything was entered, it looks on this machine.
-    assert controller.connection.address == "localhost:50051"
-    docker.connect_to(Server(settings["address"]))
+    # Before anything was entered, the docker says what to do.
+    assert controller.connection.server is None
+    yield from until(lambda: controller.this_computer.state != "unknown")
+    assert not docker.connection.here.isHidden()
+    assert not docker.connection.here.other.isHidden()
+    screenshot(settings, "first-contact.png")
+    # Enter in the server's settings connects. It must not press the button that chooses certificates.
+    dialog = ServerDialog(docker, Server(settings["address"]))
+    dialog._browse = lambda: results.update(enter="opened the certificates")
+    dialog.show()
+    dialog.activateWindow()
+    yield from until(dialog.isActiveWindow)
+    yield 200
+    press("Return")
+    yield from until(lambda: not dialog.isVisible())
+    assert dialog.result() == 1
+    assert "enter" not in results
+    docker.connect_to(dialog.server)
     photo = QtGui.QImage(settings["photo"])
     path = os.path.join(settings["out"], "photo.png")
     pixels.scaled(photo, 512, 512).save(path)
@@ -85,6 +101,13 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     results["installed"] = os.path.dirname(os.path.abspath(canvas.__file__))
     undo, redo = krita.action("edit_undo"), krita.action("edit_redo")
     results["step_texts"] = [undo.text(), redo.text()]
+    for name in ("stylize", "cancel", "pause", "new_seed"):
+        assert krita.action(f"impasto_{name}") is not None, name
+    resources = os.path.dirname(os.path.dirname(results["installed"]))
+    assert os.path.exists(os.path.join(resources, "actions", "impasto_krita.action"))
+    seed = docker.choices.seed
+    krita.action("impasto_new_seed").trigger()
+    assert docker.choices.seed != seed
 
     # A run with a feathered selection is one undo step.
     selection = Selection()
@@ -158,13 +181,60 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     assert not document.modified()
     results["cancel"] = "as it was"
 
+    # A document that is saved while a preview is on its canvas does not have the preview in it.
+    kra = os.path.join(settings["out"], "saved-meanwhile.kra")
+    assert document.saveAs(kra)
+    yield 300
+    docker.form.fields["effort"].set_value("fine")
+    krita.action("impasto_stylize").trigger()
+    run = controller.run
+    assert not run.is_final
+    yield from until(lambda: len(layers(document)) == 2)
+    yield 300
+    krita.action("file_save").trigger()
+    yield from until(lambda: layers(document) == names)
+    yield 2000
+    saved = krita.openDocument(kra)
+    assert layers(saved) == names, layers(saved)
+    assert not notes.previews(saved)
+    saved.close()
+    krita.action("impasto_cancel").trigger()
+    assert run.state == "cancelled"
+    yield 300
+    document.setModified(False)
+    results["saving"] = "without the preview"
+
+    # A vector layer is painted, and so is the layer of a mask.
+    docker.on_canvas.setChecked(False)
+    docker.form.fields["effort"].set_value("draft")
+    vector = document.createVectorLayer("vector")
+    document.rootNode().addChildNode(vector, None)
+    yield 300
+    vector.addShapesFromSvg(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="512" height="512">'
+        '<rect x="10" y="10" width="300" height="300" fill="#ff0000"/></svg>'
+    )
+    yield 300
+    document.setActiveNode(vector)
+    yield 300
+    docker.content.set_value("layer")
+    docker.go.click()
+    run = controller.run
+    assert not run.is_final, docker.notice.text()
+    yield from until(lambda: run.is_final)
+    assert run.state == "succeeded", run.sentence
+    assert layers(document)[-1].startswith("The Starry Night")
+    docker.content.set_value("visible")
+    results["vector"] = "painted"
+    document.setModified(False)
+
     # Reading a document of another model leaves no step behind.
     deep = krita.createDocument(128, 96, "deep", "RGBA", "U16", "", 72.0)
     krita.activeWindow().addView(deep)
     yield 500
     last = undo.text()
     canvas.read(deep, (0, 0, 128, 96))
-    canvas.read(deep, (0, 0, 128, 96), deep.activeNode())
+    canvas.read(deep, (0, 0, 128, 96), canvas.Source(deep.activeNode(), deep.activeNode(), True))
     yield 200
     assert undo.text() == last
     assert not deep.modified()
@@ -234,6 +304,12 @@ def gaps(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
         yield 200
     our.controller.connection._open_client = real
     assert QtWidgets.QApplication.instance() is not None
+
+
+def press(key: str) -> None:
+    """Presses a key as a keyboard does."""
+    environment = {"DISPLAY": os.environ["DISPLAY"], "PATH": "/usr/bin:/bin"}
+    subprocess.run(["xdotool", "key", key], env=environment, check=True, timeout=20)
 
 
 def screenshot(settings: dict[str, Any], name: str) -> None:

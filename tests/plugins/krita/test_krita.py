@@ -1,7 +1,7 @@
 """What the plugin did inside the real Krita, without a screen and on a virtual one.
 
-Where Krita is not installed (Debian: `krita python3-pyqt5 xvfb openbox imagemagick`) these tests are skipped;
-with IMPASTO_REQUIRE_HOSTS=1 they fail.
+Where Krita is not installed (Debian: `krita python3-pyqt5 xvfb openbox imagemagick xdotool`) these tests are
+skipped; with IMPASTO_REQUIRE_HOSTS=1 they fail.
 """
 
 from __future__ import annotations
@@ -49,6 +49,13 @@ PICTURES = (
     "server-gone.png",
     "found.png",
     "dialog.png",
+    "queue.png",
+    "shares.png",
+    "compare.png",
+    "docker-300x240.png",
+    "docker-200x240.png",
+    "docker-200x700.png",
+    "offer.png",
 )
 
 pytestmark = [
@@ -97,7 +104,7 @@ def offscreen(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 @pytest.fixture(scope="session")
 def screen() -> Iterator[str]:
     """A virtual screen with a window manager."""
-    require("Xvfb", "openbox", "import")
+    require("Xvfb", "openbox", "import", "xdotool")
     reading, writing = os.pipe()
     xvfb = subprocess.Popen(
         ["/usr/bin/Xvfb", "-displayfd", str(writing), "-screen", "0", "1440x960x24", "-nolisten", "tcp"],
@@ -141,6 +148,7 @@ def window(screen: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
             "out": str(folder),
             "address": server.address,
             "photo": str(DATA / "astronaut.jpg"),
+            "tests": str(ROOT / "tests"),
             "programs": str(INSIDE),
             "program": "gui",
         }
@@ -165,9 +173,11 @@ def test_in_the_window(window: Ran) -> None:
     assert window.results["error"] == ""
     assert window.results["undo"] == "one step"
     assert window.results["cancel"] == "as it was"
+    assert window.results["saving"] == "without the preview"
+    assert window.results["vector"] == "painted"
     # The importer's copy, not the source.
     assert ".local/share/krita/pykrita/impasto_krita" in window.results["installed"]
-    for name in ("krita-painting.png", "krita.png"):
+    for name in ("first-contact.png", "krita-painting.png", "krita.png"):
         _is_a_picture(window.folder / name)
 
 

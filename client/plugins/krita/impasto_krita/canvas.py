@@ -243,6 +243,21 @@ def place_of(
     }
 
 
+def is_place(place: dict[str, Any]) -> bool:
+    """Returns whether notes from another person's document can be used as those of `place_of`."""
+    texts = ("path", "document", "key", "mask", "source", "above", "result")
+    numbers = [*place.get("size", ()), *place.get("box", ())] if isinstance(place.get("box"), list) else []
+    return (
+        all(isinstance(place.get(name), str) for name in texts)
+        and isinstance(place.get("size"), list)
+        and len(place["size"]) == 2
+        and len(numbers) == 6
+        and all(isinstance(number, int) and -(2**20) < number < 2**20 for number in numbers)
+        and min(*place["size"], *place["box"][2:]) > 0
+        and place["box"][2] * place["box"][3] < 2**30
+    )
+
+
 def box_now(document: Any, place: dict[str, Any]) -> Box | None:
     """Returns the box of a picture in a document that may have been scaled since; None if it was cropped or
     turned, so that nobody knows where the box is.
@@ -302,7 +317,7 @@ def document_for(place: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Returns a new document for a picture alone, and the notes about its place there."""
     width, height = place["box"][2:]
     made = _new((width, height), place)
-    alone = {"size": [width, height], "box": [0, 0, width, height], "above": "", "result": "above"}
+    alone = {"size": [width, height], "box": [0, 0, width, height], "above": "", "result": "above", "key": ""}
     return shown(made), {**place, **alone, "path": "", "source": ""}
 
 

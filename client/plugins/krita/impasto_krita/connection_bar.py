@@ -37,7 +37,7 @@ class ConnectionBar(QtWidgets.QWidget):
         head.addWidget(self.light)
         head.addWidget(self.where, 1)
         head.addWidget(self.settings)
-        self.trouble = Elided()
+        self.trouble = wrapped()
         self.help = button("", "", self._help)
         row = QtWidgets.QHBoxLayout()
         row.addWidget(self.trouble, 1)
@@ -81,7 +81,8 @@ class ConnectionBar(QtWidgets.QWidget):
         else:
             self.where.set_text(connection.address or connection.short, connection.sentence)
         trouble = not connected and connection.server is not None and not offers
-        self.trouble.set_text(connection.short, connection.sentence)
+        self.trouble.setText(connection.short)
+        self.trouble.setToolTip(connection.sentence)
         self.strip.setVisible(trouble)
         remedy = connection.remedy
         self.help.setVisible(bool(remedy))
@@ -89,6 +90,8 @@ class ConnectionBar(QtWidgets.QWidget):
             self.help.setText(_("Try again"))
         elif remedy:
             self.help.setText(_("Server settings"))
+        # It would be there twice.
+        self.settings.setVisible(not (trouble and remedy == words.SERVER_SETTINGS))
         self.help.setToolTip(connection.sentence)
         self.help.setAccessibleName(self.help.text())
 

@@ -25,7 +25,7 @@ from impasto_krita.presets_menu import PresetsMenu
 from impasto_krita.qt import QtCore, QtGui, QtWidgets
 from impasto_krita.settings_form import SettingsForm, add_row
 from impasto_krita.style_picker import Shares, StylePicker
-from impasto_krita.widgets import Elided, Fold, entry, menu_button, wrapped
+from impasto_krita.widgets import Elided, Fold, entry, in_tab_order, menu_button, wrapped
 
 LOOK_INTERVAL = 500
 """Milliseconds between checks of the selection while the docker is visible."""
@@ -42,6 +42,7 @@ class ImpastoDocker(DockWidget):
         self._host = host
         self._controller = host.controller
         self._seen: Any = None
+        self._told = ""
         self._looked: tuple[QtGui.QImage, str, QtGui.QImage | None] | None = None
         self._build()
         self._set_choices(self._controller.choices())
@@ -160,6 +161,11 @@ class ImpastoDocker(DockWidget):
         self._body.installEventFilter(self)
         self.setWidget(self._body)
         self._low = False
+        self.queue.rebuilt.connect(self._order_tabs)
+        self._order_tabs()
+
+    def _order_tabs(self) -> None:
+        in_tab_order(self._body)
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
         if watched is self._body and event.type() == QtCore.QEvent.Type.Resize:
@@ -199,10 +205,12 @@ class ImpastoDocker(DockWidget):
         run = self._controller.run
         usable = self._controller.connection.state in ("connected", "connecting", "reconnecting")
         self.run_bar.show_run(run, can_paint=usable and bool(self.styles.keys))
-        if run is not None and run.notice:
-            self._say(run.notice)
-        elif run is not None and run.state == "succeeded" and self._host.remark:
-            self._say(self._host.remark)
+        told = ""
+        if run is not None:
+            told = {"failed": run.sentence, "succeeded": self._host.remark}.get(run.state, run.notice)
+        if told != self._told:
+            self._told = told
+            self._say(told)
         self.queue.show_runs()
         self._show_picture()
 
@@ -232,6 +240,7 @@ class ImpastoDocker(DockWidget):
         else:
             self.style_name.set_text(_("No style: connect to a server, or add your own"))
         self.shares.show_styles(chosen)
+        self._order_tabs()
         self._show_run()
 
     def _drop_style(self, key: str) -> None:
@@ -241,6 +250,7 @@ class ImpastoDocker(DockWidget):
         count = len(self.areas.areas)
         title = _("Areas")
         self.areas_fold.set_title(f"{title} ({count})" if count else title)
+        self._order_tabs()
 
     def _setting_changed(self, name: str) -> None:
         self._look(anew=True)
@@ -401,6 +411,11 @@ class ImpastoDocker(DockWidget):
 
     def _fetch(self, entry: Entry, done: Callable[[Painted], None]) -> None:
         self._say("")
+        if not canvas.is_place(entry.place):
+            self._say(
+                _("It is not known where this painting belongs. Take up its settings to paint it again.")
+            )
+            return
         self._controller.fetch(entry, done, self._say)
 
     def _show_looked(self, image: QtGui.QImage, word: str, before: QtGui.QImage | None = None) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 
 from impasto.hosts import Controller, Run
 from impasto.hosts.translate import _
-from impasto_krita.qt import QtWidgets
+from impasto_krita.qt import QtCore, QtWidgets
 from impasto_krita.widgets import Elided, button, emptied, tool_button, wrapped
 
 
 class Queue(QtWidgets.QWidget):
     """The paintings in progress if there are several, each with its cancel."""
+
+    rebuilt = QtCore.pyqtSignal()
 
     def __init__(self, controller: Controller) -> None:
         super().__init__()
@@ -44,6 +46,7 @@ class Queue(QtWidgets.QWidget):
                     )
                 )
             self.setVisible(several)
+            self.rebuilt.emit()
         for run, line in self._lines:
             line.set_text(run.label, f"{run.label}\n{run.sentence}")
 
@@ -159,7 +162,8 @@ class RunBar(QtWidgets.QWidget):
         self.pause.setAccessibleName(self.pause.text())
         self.pause.setEnabled(run is not None and (run.can_pause or run.can_resume))
         self.status.set_text(run.sentence if run is not None else "")
-        self.status.setVisible(run is not None)
+        # Why it failed is said in full above.
+        self.status.setVisible(run is not None and run.state != "failed")
         fraction = run.fraction if run is not None else 0.0
         moving = painting and fraction is None and not paused
         self.bar.setVisible(painting)

@@ -12,6 +12,7 @@ from impasto.hosts.translate import _
 from impasto_krita.qt import QtWidgets
 from impasto_krita.widgets import entry, menu_button
 
+EXPORTED, FILES = "impasto-presets.json", "*.json"
 Use = Callable[[Sequence[StyleShare], Choices], None]
 
 
@@ -97,15 +98,15 @@ class PresetsMenu:
 
     def ask_export(self) -> None:
         """Asks for a file and writes the presets to it."""
-        path = QtWidgets.QFileDialog.getSaveFileName(
-            self._parent, _("Export the presets"), "impasto-presets.json", "*.json"
-        )[0]
+        path = QtWidgets.QFileDialog.getSaveFileName(self._parent, _("Export the presets"), EXPORTED, FILES)[
+            0
+        ]
         if path:
             self._try(lambda: self._controller.presets.export(path))
 
     def ask_load(self) -> None:
         """Asks for a file and adds its presets."""
-        path = QtWidgets.QFileDialog.getOpenFileName(self._parent, _("Load presets"), "", "*.json")[0]
+        path = QtWidgets.QFileDialog.getOpenFileName(self._parent, _("Load presets"), "", FILES)[0]
         if path:
             self.load(path)
 

@@ -8,6 +8,8 @@ from impasto_krita.qt import QtCore, QtWidgets
 from impasto_krita.settings_form import add_row
 from impasto_krita.widgets import described, wrapped
 
+EXAMPLE = "gpu-machine:50051"
+
 
 class ServerDialog(QtWidgets.QDialog):
     """Asks for the server and the settings of the connection."""
@@ -17,7 +19,7 @@ class ServerDialog(QtWidgets.QDialog):
         self.setWindowTitle(_("Server settings"))
         self.setMinimumWidth(360)
         self.address = QtWidgets.QLineEdit(server.address)
-        self.address.setPlaceholderText("gpu-machine:50051")
+        self.address.setPlaceholderText(EXAMPLE)
         self.token = QtWidgets.QLineEdit(server.token)
         self.token.setEchoMode(QtWidgets.QLineEdit.EchoMode.Password)
         self.token.setPlaceholderText(_("none"))

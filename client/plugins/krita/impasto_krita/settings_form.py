@@ -55,6 +55,7 @@ class Field:
         widget = QtWidgets.QWidget()
         row = QtWidgets.QHBoxLayout(widget)
         row.setContentsMargins(0, 0, 0, 0)
+        self.input.setMinimumWidth(60)
         row.addWidget(self.input, 1)
         row.addWidget(tool_button(_("New"), _("Choose a new seed at random"), self.draw))
         widget.setFocusProxy(self.input)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from impasto.hosts.translate import _
@@ -174,6 +175,33 @@ def wrapped(text: str = "") -> QtWidgets.QLabel:
     label.setMinimumWidth(20)
     label.setTextFormat(Qt.TextFormat.PlainText)
     return label
+
+
+def in_tab_order(widget: QtWidgets.QWidget) -> None:
+    """Makes Tab go through the fields of a widget as one sees them, later ones among them."""
+    for before, after in itertools.pairwise(_fields(widget)):
+        QtWidgets.QWidget.setTabOrder(before, after)
+
+
+def _fields(widget: QtWidgets.QWidget) -> Iterator[QtWidgets.QWidget]:
+    layout = widget.layout()
+    if isinstance(widget, QtWidgets.QScrollArea):
+        inner = widget.widget()
+        if inner is not None:
+            yield from _fields(inner)
+    elif layout is not None:
+        yield from _fields_in(layout)
+    elif number_of(widget.focusPolicy()) & number_of(Qt.FocusPolicy.TabFocus):
+        yield widget
+
+
+def _fields_in(layout: Any) -> Iterator[QtWidgets.QWidget]:
+    for index in range(layout.count()):
+        item = layout.itemAt(index)
+        if item.widget() is not None:
+            yield from _fields(item.widget())
+        elif item.layout() is not None:
+            yield from _fields_in(item.layout())
 
 
 def emptied(layout: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -188,7 +189,9 @@ class AreasBox:
             box = (part.x, part.y, part.width, part.height)
             levels = content.shape(item, part.image, box, width, height)
             style = row.style.get_active_id() or ""
-            areas.append(Area(lambda levels=levels: levels, keys.index(style) if style in keys else -1, name))
+            areas.append(
+                Area(functools.partial(bytes, levels), keys.index(style) if style in keys else -1, name)
+            )
         return tuple(areas)
 
     def _words(self) -> list[tuple[str, str]]:

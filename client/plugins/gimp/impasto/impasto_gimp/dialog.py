@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from typing import Any
 
 import gi
@@ -39,6 +40,10 @@ from impasto_gimp.styles_box import StylesBox  # noqa: E402
 
 PREVIEW = 640
 """Longer side of the picture that is shown before it is painted, in pixels, at most."""
+FAREWELL = 5.0
+"""Longest wait in seconds, when the dialog closes, for the server to get an order."""
+MOMENT = 0.3
+"""Seconds for a call that was just begun, as of Cancel, to reach the server."""
 LOOK = 0.5
 """Seconds between looks at whether another call of the menu has asked for the dialog."""
 
@@ -47,7 +52,8 @@ def open_for(image: Gimp.Image) -> Gimp.Layer | None:
     """Shows the dialog until the artist closes it, and returns the newest layer; None if there is none.
 
     Raises:
-        ValueError: the dialog is open in another GIMP; the message is a sentence for people.
+        ValueError: the dialog is open in another GIMP, or nothing can be stored; the message is a sentence
+            for people.
     """
     try:
         only = OnlyOne(kept.folder(), kept.storage(), image.get_id())
@@ -55,6 +61,12 @@ def open_for(image: Gimp.Image) -> Gimp.Layer | None:
         if str(error):
             raise ValueError(str(error)) from None
         return None
+    except OSError as error:
+        raise ValueError(
+            _("The folder {folder} cannot be used: {why}. Make it writable, then try again.").format(
+                folder=kept.folder(), why=error.strerror or error
+            )
+        ) from None
     try:
         GimpUi.init("impasto")
         dialog = Dialog(image, only)
@@ -105,8 +117,24 @@ class Dialog:
         finally:
             GLib.source_remove(look)
             self._keep()
+            self._window.hide()
+            self._say_farewell()
             self._controller.close()
             self._window.destroy()
+
+    def _say_farewell(self) -> None:
+        """Lets calls that were just begun reach the server: this process ends with the dialog."""
+        end = time.monotonic() + FAREWELL
+        least = time.monotonic() + MOMENT
+        context = GLib.MainContext.default()
+        tick = GLib.timeout_add(50, lambda: bool(GLib.SOURCE_CONTINUE))
+        connected = self._controller.connection.state == "connected"
+        while connected and time.monotonic() < end:
+            sending = any(run.state == "submitting" for run in self._controller.runs)
+            if not sending and time.monotonic() > least:
+                break
+            context.iteration(True)
+        GLib.source_remove(tick)
 
     # Its widgets.
 
@@ -171,11 +199,11 @@ class Dialog:
             say=say,
         )
         self._pages = Gtk.Notebook()
-        for box, label in zip((self._run, self._history), tabs, strict=True):
-            box.widget.set_border_width(8)
+        for page, label in zip((self._run.widget, self._history.widget), tabs, strict=True):
+            page.set_border_width(8)
             tab = Gtk.Label(label=label, use_underline=True)
-            self._pages.append_page(box.widget, tab)
-            tab.connect("mnemonic-activate", self._turned, box.widget)
+            self._pages.append_page(page, tab)
+            tab.connect("mnemonic-activate", self._turned, page)
         columns = Gtk.Box(spacing=12)
         columns.pack_start(self._styles.widget, True, True, 0)
         middle = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,8 @@ from impasto_gimp import content, images, pictures, widgets
 
 THUMBNAIL = 72
 KEPT_THUMBNAIL = 128
+PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
+"""How files of PNG, JPEG and TIFF begin."""
 MOST_OWN_SIDE = 2048
 """Longer side of a style that is taken from a layer, in pixels, at most."""
 
@@ -72,7 +75,7 @@ class StylesBox:
         )
         self._menu = Gtk.Menu()
         self._add.set_popup(self._menu)
-        self._add.connect("toggled", lambda toggle: toggle.get_active() and self._fill_menu())
+        self._add.connect("toggled", lambda _toggle: self._fill_menu())
         self._remove = widgets.button(
             widgets.NoKeys(),
             _("Remove"),
@@ -180,10 +183,10 @@ class StylesBox:
         image = self._image()
         for layer in images.layers(image) if image is not None and image.is_valid() else ():
             label = _("The layer “{layer}”").format(layer=layer.get_name())
-            self._item(label, lambda layer=layer: self._from_layer(layer), plain=True)
+            self._item(label, functools.partial(self._from_layer, layer), plain=True)
         for other in Gimp.get_images():
             label = _("The image “{image}”").format(image=other.get_name())
-            self._item(label, lambda other=other: self._from_image(other), plain=True)
+            self._item(label, functools.partial(self._from_image, other), plain=True)
         self._menu.show_all()
 
     def _item(self, label: str, chosen: Callable[[], None], *, plain: bool = False) -> None:
@@ -200,18 +203,22 @@ class StylesBox:
         """Adds a file as a style, and chooses it."""
         try:
             data = file.read_bytes()
-            small = pictures.jpeg(pictures.decode(data), KEPT_THUMBNAIL)
         except OSError as error:
             why = error.strerror or str(error)
             self._say(_("The file {file} cannot be read: {why}.").format(file=file.name, why=why))
             return
+        small = b""
+        try:
+            small = pictures.jpeg(pictures.decode(data), KEPT_THUMBNAIL)
         except GLib.Error:
-            self._say(
-                _("{file} is no picture that can be read. Choose a PNG, JPEG, WebP or TIFF file.").format(
-                    file=file.name
+            # Not every GdkPixbuf reads WebP, but the server does.
+            if not (data.startswith(PICTURES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")):
+                self._say(
+                    _("{file} is no picture that can be read. Choose a PNG, JPEG, WebP or TIFF file.").format(
+                        file=file.name
+                    )
                 )
-            )
-            return
+                return
         self._take(data, file.stem, small)
 
     def _from_layer(self, layer: Gimp.Layer) -> None:
