@@ -78,13 +78,15 @@ def _into(
     layer = _layer(image, pixels, name, made)
     with _one_step(image):
         parent, position = _position(image, below, place)
-        image.insert_layer(layer, parent, position)
+        # Outside of its group at first, whose position may be locked.
+        image.insert_layer(layer, None, 0)
         # At first as large as it was ordered, for its mask.
         _scale(layer, *place["box"][2:])
         if place.get("mask"):
             _mask(layer, place["mask"])
         _scale(layer, width, height)
         layer.set_offsets(left, top)
+        image.reorder_item(layer, parent, position)
     Gimp.displays_flush()
     return layer
 
