@@ -217,3 +217,15 @@ def test_damaged_presets_are_ignored(stored: bytes) -> None:
     storage.write("presets.json", stored)
     library = StyleLibrary(storage, lambda: None)
     assert Presets(storage, library, lambda: None).presets == ()
+
+
+def test_no_file_is_written_that_is_too_large_to_be_read(
+    here: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = here.library.add(PICTURE, "Mine")
+    here.presets.save("one", (StyleShare(item),), Choices())
+    path = tmp_path / "presets.json"
+    monkeypatch.setattr(presets, "MOST_FILE_BYTES", 300)
+    with pytest.raises(ValueError, match="Choose fewer"):
+        here.presets.export(path)
+    assert not path.exists()

@@ -6,6 +6,7 @@ time passes only when the test says so.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import heapq
 import itertools
@@ -131,6 +132,9 @@ class FakeStorage:
 
     def remove(self, key: str) -> None:
         self.kept.pop(key, None)
+
+    def locked(self) -> contextlib.nullcontext[None]:
+        return contextlib.nullcontext()
 
 
 class FakeJob:
