@@ -18,11 +18,11 @@ from impasto.hosts import Choices, Entry, History, Painted, StyleItem, StyleShar
 from impasto.hosts.history import MOST, MOST_BYTES
 from impasto.job import Job
 from impasto.recipe import Recipe
-from support.fake_host import FakeStorage
+from support.fake_host import FakeStorage, jpeg
 
 STYLES = (StyleShare(StyleItem("styles/starry-night", "The Starry Night"), 300),)
 DOCUMENT = "/home/anna/flower.kra"
-JPEG = b"\xff\xd8 a small picture"
+JPEG = jpeg(note=b"a small picture")
 
 
 def nested(depth: int) -> Any:
@@ -214,7 +214,7 @@ def test_the_history_of_a_document_is_never_too_large_to_be_read_again(
 def test_a_large_thumbnail_is_left_out() -> None:
     kept = history(FakeStorage())
     painted = Painted(uuid.uuid4().hex, None, job(1), STYLES, Choices(), {})
-    assert kept.add(painted, "studio:1", b"\xff\xd8" + bytes(2**20)).thumbnail == b""
+    assert kept.add(painted, "studio:1", jpeg() + bytes(2**20)).thumbnail == b""
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,8 @@ def test_a_strange_thumbnail_or_choice_of_a_document_is_left_out() -> None:
     source = history(FakeStorage())
     add(source)
     stored = json.loads(source.dump(DOCUMENT))
-    for thumbnail in (None, 5, "?", base64.b64encode(b"<svg>").decode()):
+    pictures = (b"<svg>", jpeg(65500, 48), jpeg(1025, 1025), jpeg(0, 0), jpeg()[:10])
+    for thumbnail in (None, 5, "?", *(base64.b64encode(picture).decode() for picture in pictures)):
         stored["entries"][0] |= {"thumbnail": thumbnail, "choices": {"strength": 10**9}, "bits": 99}
         kept = history(FakeStorage())
         kept.merge(json.dumps(stored).encode())

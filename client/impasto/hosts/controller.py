@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from impasto.errors import NotFound
-from impasto.hosts import words
+from impasto.hosts import thumbnails, words
 from impasto.hosts.choices import Choices
 from impasto.hosts.connection import (
     THIS_COMPUTER,
@@ -29,7 +29,7 @@ from impasto.hosts.order import Order, check_order
 from impasto.hosts.presets import Presets
 from impasto.hosts.run import Run
 from impasto.hosts.storage import Lasting, Storage, read_json, write_json
-from impasto.hosts.styles import StyleItem, StyleLibrary, plain
+from impasto.hosts.styles import MOST_THUMBNAIL_BYTES, StyleItem, StyleLibrary, plain
 from impasto.hosts.told import ToldError
 from impasto.hosts.tools import Tools, cancel_job, format_of
 from impasto.hosts.translate import _
@@ -279,7 +279,10 @@ class Controller:
         assert client is not None
 
         def work() -> tuple[StyleItem, ...]:
-            return tuple(StyleItem(style.name, style.title, style.thumbnail) for style in client.styles())
+            return tuple(
+                StyleItem(style.name, style.title, thumbnails.checked(style.thumbnail, MOST_THUMBNAIL_BYTES))
+                for style in client.styles()
+            )
 
         def done(items: tuple[StyleItem, ...]) -> None:
             if client is self.connection.client:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from impasto.hosts import choices as choosing
+from impasto.hosts import thumbnails
 from impasto.hosts.choices import Choices
 from impasto.hosts.foreign import foreign_json, is_shallow
 from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json, title_of
@@ -303,8 +304,6 @@ def _from_json(value: Any) -> Entry | None:
         thumbnail = base64.b64decode(value.get("thumbnail", ""))
     except (TypeError, ValueError):
         thumbnail = b""
-    if not thumbnail.startswith(b"\xff\xd8") or len(thumbnail) > MOST_THUMBNAIL_BYTES:
-        thumbnail = b""
     return Entry(
         **{**texts, "subject": plain(texts["subject"])},
         time=float(numbers["time"]),
@@ -315,5 +314,5 @@ def _from_json(value: Any) -> Entry | None:
         height=int(numbers["height"]),
         seconds=float(numbers["seconds"]),
         place=place,
-        thumbnail=thumbnail,
+        thumbnail=thumbnails.checked(thumbnail, MOST_THUMBNAIL_BYTES, png=False),
     )

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from impasto.hosts import thumbnails
 from impasto.hosts.storage import Lasting, Storage, read_json, write_json
 from impasto.hosts.told import ToldError, cut
 from impasto.hosts.translate import _
@@ -21,7 +22,6 @@ MOST_OWN = 200
 """Own styles that are kept; a new one replaces the oldest."""
 MOST_THUMBNAIL_BYTES = 256 * 2**10
 MOST_TITLE = 200
-_THUMBNAILS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,11 +167,9 @@ def item_from_json(value: Any) -> StyleItem | None:
     try:
         key, title = value["key"], value["title"]
         # An own style's key becomes the name of a file, and can come from another person.
-        if not re.fullmatch("styles/[a-z0-9-]+|[0-9a-f]{64}", key) or not isinstance(title, str):
+        if not re.fullmatch("styles/[a-z0-9-]{1,200}|[0-9a-f]{64}", key) or not isinstance(title, str):
             return None
-        thumbnail = base64.b64decode(value.get("thumbnail", ""))
-        if len(thumbnail) > MOST_THUMBNAIL_BYTES or not thumbnail.startswith(_THUMBNAILS):
-            thumbnail = b""
+        thumbnail = thumbnails.checked(base64.b64decode(value.get("thumbnail", "")), MOST_THUMBNAIL_BYTES)
         # Cut first, as one from somebody else may have millions of characters.
         return StyleItem(key, plain(title[: 4 * MOST_TITLE])[:MOST_TITLE], thumbnail)
     except (TypeError, KeyError, ValueError, AttributeError):
