@@ -245,10 +245,28 @@ def test_krita(sources: dict[HostName, Path], vendored: Path, home: Path) -> Non
         ("[tools]\nsize=3", "[tools]\nsize=3\n\n[python]\nenable_a=true\n"),
         ("[python]\nenable_a=false\nx=1\n", "[python]\nenable_a=true\nx=1\n"),
         ("[tools]\nenable_a=false\n[python]\n", "[tools]\nenable_a=false\n[python]\nenable_a=true\n"),
+        ("[a]\r\nx=1\r\n", "[a]\r\nx=1\r\n\r\n[python]\r\nenable_a=true\r\n"),
+        # Of these only the line feed ends a line.
+        ("[a]\nx=1\x0c2\x852\u20283\n", "[a]\nx=1\x0c2\x852\u20283\n\n[python]\nenable_a=true\n"),
     ],
 )
 def test_a_setting(before: str, after: str) -> None:
-    assert plugins._with_setting(before, "python", "enable_a", "true") == after
+    assert plugins._with_setting(before.encode(), "python", "enable_a", "true") == after.encode()
+
+
+def test_settings_in_another_encoding_stay_as_they_are() -> None:
+    before = "[a]\nname=é\n".encode("latin-1")
+    assert plugins._with_setting(before, "python", "enable_a", "true").startswith(before)
+
+
+@pytest.mark.parametrize("mark", ["", "{", "[]", "{}"])
+def test_a_damaged_note_does_not_stop_an_installation(
+    sources: dict[HostName, Path], vendored: Path, home: Path, mark: str
+) -> None:
+    (done,) = install("krita", sources, vendored)
+    (done.folder / plugins.MARK).write_text(mark)
+    (again,) = install("krita", sources, vendored)
+    assert again.replaced == "an unknown version"
 
 
 def test_gimp(sources: dict[HostName, Path], vendored: Path, home: Path) -> None:

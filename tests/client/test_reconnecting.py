@@ -284,6 +284,14 @@ def test_a_lost_stylize_is_repeated_with_the_same_request(client: impasto.Client
     assert fake.called("Stylize")[-1].request_id != first.request_id
 
 
+def test_how_long_a_job_goes_on_without_its_caller_can_be_chosen(
+    client: impasto.Client, fake: FakeServer
+) -> None:
+    client.stylize(png(), png(), linger=4.5).result()
+    (request,) = fake.called("Stylize")
+    assert (request.linger.seconds, request.linger.nanos) == (4, 500_000_000)
+
+
 def test_a_job_that_keeps_running_is_not_cancelled(client: impasto.Client, fake: FakeServer) -> None:
     fake.script = fake_server.paint_forever
     with client.stylize(png(), png(), keep_running=True, title="t", priority=3):

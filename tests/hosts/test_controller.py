@@ -93,6 +93,23 @@ def test_connecting_shows_the_server_and_lists_the_styles(connected: Controller)
     assert connected.library.offered[0].thumbnail == jpeg()
 
 
+def test_a_device_that_has_started_is_told(
+    controller: Controller, host: FakeHost, service: FakeService
+) -> None:
+    ready = service.device
+    service.device = dataclasses.replace(ready, state="starting", description="")
+    controller.connect(SERVER)
+    host.until(lambda: controller.connection.state == "connected")
+    assert controller.connection.sentence == "Connected to studio:50051, which is still starting."
+    service.device = ready
+    told = []
+    controller.listen(told.append)
+    host.until(lambda: host.waits)
+    host.pass_time(TIMING.first_retry)
+    host.until(lambda: told)
+    assert controller.connection.sentence == "Connected to studio:50051. It paints with: A CPU."
+
+
 def test_the_delay_between_attempts_to_connect_grows(
     controller: Controller, host: FakeHost, service: FakeService
 ) -> None:

@@ -201,6 +201,7 @@ class FakeService:
         self.styles = [NamedStyle("styles/starry-night", "The Starry Night", 100, 80, jpeg())]
         self.tokens: set[str] | None = None
         self.limits = Limits(1, 1, 4096, 8, 100_000, 1, 16, 1, 1, 0)
+        self.device = Device("cpu", "A CPU", "ready", "float32", 0, 0, None)
         self._numbers = itertools.count(1)
 
     def open(self, server: Server, timing: Timing) -> FakeClient:
@@ -276,8 +277,7 @@ class FakeClient:
 
     def info(self) -> ServerInfo:
         self._call("info")
-        device = Device("cpu", "A CPU", "ready", "float32", 0, 0, None)
-        return ServerInfo("1", (device,), None, ("png", "jpeg"), self._service.limits, 0, "")
+        return ServerInfo("1", (self._service.device,), None, ("png", "jpeg"), self._service.limits, 0, "")
 
     def styles(self) -> Iterator[NamedStyle]:
         self._call("styles")

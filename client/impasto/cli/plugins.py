@@ -291,7 +291,11 @@ def _check(folder: Path, name: str, contents: Mapping[str, bytes]) -> str | None
     target = folder / name
     mark = target / MARK
     if not target.is_symlink() and mark.is_file():
-        return str(json.loads(mark.read_text(encoding="utf-8"))["version"])
+        try:
+            return str(json.loads(mark.read_bytes())["version"])
+        except (ValueError, KeyError, TypeError):
+            # Damaged, for example by a full disk; the name of the file is Impasto's all the same.
+            return "an unknown version"
     for path in sorted({PurePosixPath(path).parts[0] for path in contents}):
         there = _beside(folder, path) if path != name else target
         if there.exists() or there.is_symlink():
@@ -306,7 +310,11 @@ def _put(host: HostName, folder: Path, name: str, contents: Mapping[str, bytes])
         for path, data in contents.items():
             file = Path(part) / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data)
+            try:
+                file.write_bytes(data)
+            except OSError as error:
+                # A full disk names no file.
+                raise OSError(error.errno, error.strerror, str(folder / path)) from None
             file.chmod(0o755 if _is_program(host, path) else 0o644)
         target = folder / name
         if target.exists():
@@ -341,27 +349,30 @@ def _enable_in_krita(name: str) -> Path:
         file = Path(os.environ["LOCALAPPDATA"]) / "kritarc"
     else:
         file = _host_folders()[1] / "kritarc"
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    data = file.read_bytes() if file.exists() else b""
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, _with_setting(text, "python", f"enable_{name}", "true").encode())
+    write_whole(file, _with_setting(data, "python", f"enable_{name}", "true"))
     return file
 
 
-def _with_setting(text: str, group: str, key: str, value: str) -> str:
-    """Returns the text of a settings file with one setting changed or added."""
-    lines = text.splitlines()
-    if f"[{group}]" not in lines:
-        lines += [*([""] if lines else []), f"[{group}]"]
-    begin = lines.index(f"[{group}]") + 1
-    end = next((i for i in range(begin, len(lines)) if lines[i].startswith("[")), len(lines))
-    said = f"{key}={value}"
-    for i in range(begin, end):
-        if lines[i].partition("=")[0].strip() == key:
-            lines[i] = said
+def _with_setting(data: bytes, group: str, key: str, value: str) -> bytes:
+    """Returns a settings file with one setting changed or added, and every other byte as it was."""
+    # Only a line feed ends a line; a value may contain what else Python takes for the end of one.
+    lines = data.removesuffix(b"\n").split(b"\n") if data else []
+    # On Windows there is a carriage return before it.
+    end = b"\r" if lines and lines[0].endswith(b"\r") else b""
+    heading, setting = f"[{group}]".encode() + end, f"{key}={value}".encode() + end
+    if heading not in lines:
+        lines += [*([end] if lines else []), heading]
+    begin = lines.index(heading) + 1
+    stop = next((i for i in range(begin, len(lines)) if lines[i].startswith(b"[")), len(lines))
+    for i in range(begin, stop):
+        if lines[i].partition(b"=")[0].strip() == key.encode():
+            lines[i] = setting
             break
     else:
-        lines.insert(begin, said)
-    return "\n".join(lines) + "\n"
+        lines.insert(begin, setting)
+    return b"\n".join(lines) + b"\n"
 
 
 def _host_folders() -> tuple[Path, Path]:

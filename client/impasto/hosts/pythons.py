@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -165,9 +166,30 @@ def candidates(
         # macOS's own /usr/bin/python3 is too old, or asks to install Apple's tools for developers.
         if platform == "darwin" and path.startswith("/usr/bin/"):
             continue
-        if path not in seen and os.access(path, os.X_OK):
+        if path not in seen and os.access(path, os.X_OK) and belongs_to_user(path):
             seen.add(path)
             yield path
+
+
+def belongs_to_user(path: str | os.PathLike[str]) -> bool:
+    """Whether nobody but the user and the system's administrator can have put a file where it is.
+
+    What was noted in a folder like /tmp may be gone by now, and another user's may be in its place.
+    """
+    if not hasattr(os, "getuid"):
+        # On Windows a user's folders are closed to others.
+        return True
+    for way in {Path(os.path.abspath(path)), Path(os.path.realpath(path))}:
+        for each in (way, *way.parents):
+            try:
+                found = os.lstat(each)
+            except OSError:
+                return False
+            others_write = found.st_mode & stat.S_IWOTH and not stat.S_ISLNK(found.st_mode)
+            # In a sticky folder nobody replaces what belongs to another.
+            if found.st_uid not in (0, os.getuid()) or (others_write and not found.st_mode & stat.S_ISVTX):
+                return False
+    return True
 
 
 def program_of(own: Path, platform: str = sys.platform) -> Path:

@@ -117,7 +117,7 @@ class ThisComputer:
         """What `install` would do, with its size and time, for people; empty if it can do nothing here."""
         if self._obstacle is not None:
             return ""
-        takes = extent(self._environment, self._system)
+        takes = extent(self._system)
         text = _(
             "Impasto can install its server on this computer, to paint without another one. It downloads "
             "about {download} and needs {disk} on the disk, in {folder}; this takes about {minutes} minutes "
@@ -186,7 +186,7 @@ class ThisComputer:
         if self._obstacle is not None or self.state in ("installing", "starting", "running"):
             return
         attempt = self._next()
-        takes = extent(self._environment, self._system)
+        takes = extent(self._system)
         packages = what_to_install(self._note, os.environ, impasto.__version__)
 
         def tell(progress: Progress) -> None:
@@ -200,9 +200,9 @@ class ThisComputer:
                 self._folder,
                 self._base(),
                 packages,
-                cpu_first=not takes.gpu and self._system == "linux" and not _is_given(),
                 environment=self._environment,
-                needed=takes.disk,
+                # What was downloaded goes when it is unpacked.
+                needed=takes.disk + takes.download,
                 expected=takes.download,
                 told=lambda progress: self._errands.hand(lambda: tell(progress)),
             )
@@ -375,7 +375,3 @@ class ThisComputer:
     def _set(self, state: str, told: Told) -> None:
         self.state, self._told = state, told
         self.changed()
-
-
-def _is_given() -> bool:
-    return "IMPASTO_INSTALL_FROM" in os.environ

@@ -108,4 +108,6 @@ class DockWidgetFactoryBase:
         DockRight: DockWidgetFactoryBase.DockPosition
 
 class DockWidgetFactory(DockWidgetFactoryBase):
-    def __init__(self, id: str, position: DockWidgetFactoryBase.DockPosition, kind: type[DockWidget]) -> None: ...
+    def __init__(
+        self, id: str, position: DockWidgetFactoryBase.DockPosition, kind: type[DockWidget]
+    ) -> None: ...

@@ -275,6 +275,8 @@ def two():
     key("alt+h")
     time.sleep(1)
     picture("history")
+    # For the repetition: long enough for a heartbeat of the server.
+    enter("alt+z", 384)
     key("Escape")
 
 

@@ -34,7 +34,8 @@ def ordered(image, box=(100, 50, 200, 120), kind="layer", to="above"):
 
 
 def made(place):
-    source = {"kind": place["kind"], "layer": place.get("layer", {}).get("tattoo"), "part": place["source"]}
+    layer = place.get("layer", {}).get("tattoo")
+    source = {k: place[k] for k in ("kind", "document")} | {"layer": layer, "part": place["source"]}
     return {"source": source, "styles": [], "choices": {}}
 
 
@@ -62,6 +63,9 @@ def check():
     told["cropped"] = landed(image, pixels, place)
     image.delete()
     told["closed"] = placing.put(pixels, place, "result", made(place), show=False)
+    alone = told["closed"]
+    again = content.part(alone.image, [alone.layer])
+    told["alone"] = {"told": again.told, "layer": again.layer.get_id() == alone.layer.get_id()}
     told["closed"] = {"told": told["closed"].told, "width": told["closed"].image.get_width()}
 
     image = opened()
@@ -70,6 +74,12 @@ def check():
     told["scaled"] = landed(image, pixels, place)
     image.get_layers()[0].set_offsets(30, -20)
     told["scaled and moved"] = landed(image, pixels, place)
+    image.delete()
+
+    image = opened()
+    _, pixels, place = ordered(image)
+    image.rotate(Gimp.RotationType.DEGREES90)
+    told["turned"] = placing.put(pixels, place, "result", made(place), show=False).told
     image.delete()
 
     image = opened()
@@ -124,6 +134,7 @@ def check():
     grouped = [placing.put(pixels, {**place, "to": "group"}, name, made(place)).layer for name in "ab"]
     told["groups"] = [layer.get_parent().get_name() for layer in grouped]
     told["layers with groups"] = [layer.get_name() for layer in images.layers(image)]
+    told["from a group"] = content.part(image, [grouped[0].get_parent()]).layer.get_name()
     alone = placing.put(pixels, {**place, "to": "image"}, "alone", made(place), show=False)
     told["new image"] = [alone.image.get_id() != image.get_id(), alone.layer.get_width(), alone.told]
     image.select_rectangle(Gimp.ChannelOps.REPLACE, 100, 50, 100, 120)

@@ -175,8 +175,8 @@ def test_the_artists_layer_is_never_changed(told: dict[str, Any], case: str) -> 
 def test_a_painting_as_the_active_layer_is_not_painted_but_its_source(told: dict[str, Any]) -> None:
     second = told["second"]
     assert second["status"] == "success", second["sentence"]
-    source = json.loads(second["layer"]["kept"])["source"]
-    assert source == json.loads(told["whole"]["layer"]["kept"])["source"]
+    source, first = (json.loads(told[name]["layer"]["kept"])["source"] for name in ("second", "whole"))
+    assert source["part"] == first["part"]
     # Right above the source, below the first painting.
     assert [name.partition(",")[0] for name in second["layers"]] == ["waves", "waves", "Background"]
 
@@ -219,6 +219,10 @@ def test_a_result_is_never_lost(told: dict[str, Any]) -> None:
     closed = told["pieces"]["closed"]
     assert "is closed, so the painting is a new image" in closed["told"]
     assert closed["width"] == 200
+    # There, the painting itself can be painted.
+    assert told["pieces"]["alone"]["layer"]
+    assert "whose own layer is gone" in told["pieces"]["alone"]["told"]
+    assert "is turned now, so the painting is a new image" in told["pieces"]["turned"]
 
 
 def test_a_second_go_paints_the_source(told: dict[str, Any]) -> None:
@@ -246,6 +250,7 @@ def test_results_in_groups_and_new_images_and_shapes_of_areas(told: dict[str, An
     pieces = told["pieces"]
     assert pieces["groups"] == ["Paintings", "Paintings"]
     assert pieces["layers with groups"] == ["Paintings", "b", "a", "Background"]
+    assert pieces["from a group"] == "Background"
     assert pieces["new image"] == [True, 200, ""]
     assert pieces["selection's shape"] == [255, 0]
     assert pieces["group's shape"] == [255, 0]
@@ -313,7 +318,8 @@ def test_repeat_paints_with_the_last_settings(used: dict[str, Any]) -> None:
     assert used["again"] == "success", used["again error"]
     assert len(used["again layers"]) == 5
     again, last = json.loads(used["again kept"]), json.loads(used["kept"])
-    assert {**again["choices"], "seed": 0} == last["choices"]
+    assert again["choices"]["size"] == 384
+    assert {**again["choices"], "seed": 0, "size": SMALL} == last["choices"]
     assert again["source"] == last["source"]
 
 

@@ -30,11 +30,13 @@ class Actions(Extension):
             ("impasto_new_seed", _("Impasto: New Seed"), ImpastoDocker.new_seed),
         ):
             action = window.createAction(name, text, MENU)
-            action.triggered.connect(lambda *_, act=act: _on_docker(window, act))
+            action.triggered.connect(lambda *_, act=act: _on_docker(act))
 
 
-def _on_docker(window: Any, act: Callable[[ImpastoDocker], None]) -> None:
-    for docker in window.dockers() if hasattr(window, "dockers") else Krita.instance().dockers():
+def _on_docker(act: Callable[[ImpastoDocker], None]) -> None:
+    # The window of `createActions` is gone by now: it is Krita's for that call only.
+    window = Krita.instance().activeWindow()
+    for docker in window.dockers() if window is not None else Krita.instance().dockers():
         if isinstance(docker, ImpastoDocker):
             act(docker)
             return

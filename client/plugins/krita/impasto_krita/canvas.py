@@ -317,7 +317,7 @@ def document_for(place: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Returns a new document for a picture alone, and the notes about its place there."""
     width, height = place["box"][2:]
     made = _new((width, height), place)
-    alone = {"size": [width, height], "box": [0, 0, width, height], "above": "", "result": "above"}
+    alone = {"size": [width, height], "box": [0, 0, width, height], "above": "", "result": "above", "key": ""}
     return shown(made), {**place, **alone, "path": "", "source": ""}
 
 

@@ -139,6 +139,8 @@ class ThisComputerPanel(QtWidgets.QWidget):
         self.log = button(_("Show log"), _("Open the log, which says what was done"), self._log)
         self.keep = QtWidgets.QCheckBox(_("Keep it running"))
         self.keep.setToolTip(_("The server on this computer goes on when Krita is closed."))
+        policy = QtWidgets.QSizePolicy.Policy
+        self.keep.setSizePolicy(policy.Ignored, policy.Fixed)
         self.keep.toggled.connect(self._keep)
         column = QtWidgets.QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 2)

@@ -99,6 +99,9 @@ class ImpastoDocker(DockWidget):
         self.on_canvas = QtWidgets.QCheckBox(_("Previews on the canvas"))
         self.on_canvas.setToolTip(_("Show the previews in the document too, in a layer that is not saved."))
         self.on_canvas.setChecked(self._host.on_canvas)
+        # A long word in a narrow docker is cut; the tooltip has it.
+        policy = QtWidgets.QSizePolicy.Policy
+        self.on_canvas.setSizePolicy(policy.Ignored, policy.Fixed)
         self.on_canvas.toggled.connect(self._canvas_toggled)
         self.advanced = Fold(_("Advanced"), _("Settings that are seldom needed"), self.form.advanced)
         self.areas = AreasForm(self._document)

@@ -51,10 +51,14 @@ class Guard(QtCore.QObject):
                 self._watch(action)
 
     def _watch(self, watched: Any) -> None:
-        if watched not in self._watched:
-            self._watched.append(watched)
-            watched.installEventFilter(self)
-            watched.destroyed.connect(lambda: self._watched.remove(watched))
+        if any(watched is other for other in self._watched):
+            return
+        self._watched.append(watched)
+        watched.installEventFilter(self)
+        watched.destroyed.connect(lambda: self._forget(watched))
+
+    def _forget(self, watched: Any) -> None:
+        self._watched = [other for other in self._watched if other is not watched]
 
     def _view_created(self, view: Any) -> None:
         document = view.document()

@@ -60,10 +60,11 @@ def shares_of(about: dict[str, Any]) -> tuple[StyleShare, ...]:
 
 
 def set_layer(document: Any, id: str, about: dict[str, Any], key: str) -> None:
-    """Stores how a layer was painted, and the document's key."""
+    """Stores how a layer was painted, and the document's key if it has none."""
     notes = _read(document)
     notes[id] = about
-    notes[_DOCUMENT] = key
+    if key and not notes.get(_DOCUMENT):
+        notes[_DOCUMENT] = key
     _write(document, notes)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import base64
 import dataclasses
+import functools
 import sys
 import zlib
 from typing import Any
@@ -34,7 +35,7 @@ class Part:
         kind: what is painted: "layer", "visible" (the visible picture) or "texture" (nothing).
         layer: the layer that is painted, or that was below all when the visible picture is.
         x, y, width, height: the box around the part, in the image's pixels.
-        mask: the selection within the box, one byte per pixel; empty if nothing is selected.
+        selected: whether a selection cuts the part out.
         told: a sentence about what is painted, where it is not what is active; else empty.
     """
 
@@ -45,8 +46,16 @@ class Part:
     y: int
     width: int
     height: int
-    mask: bytes = dataclasses.field(repr=False)
+    selected: bool = False
     told: str = ""
+
+    @functools.cached_property
+    def mask(self) -> bytes:
+        """The selection within the box, one byte per pixel; empty if there is none."""
+        if not self.selected:
+            return b""
+        box = (self.x, self.y, self.width, self.height)
+        return shape(self.image.get_selection(), self.image, box, self.width, self.height)
 
     @property
     def title(self) -> str:
@@ -169,9 +178,13 @@ def part(image: Gimp.Image, drawables: list[Any], kind: str = "layer", *, whole:
         raise ValueError(_("Choose one layer to paint, not a channel or several layers."))
     layer, told = drawables[0], ""
     how = images.made(layer)
+    if how is None and layer.is_group() and images.read(layer, images.GROUP):
+        # A group of paintings stands for the newest of them.
+        how = next((made for made in map(images.made, layer.get_children()) if made is not None), None)
     if how is not None:
         source = how.get("source")
-        source = source if isinstance(source, dict) else {}
+        if not isinstance(source, dict) or source.get("document") != images.known_key(image):
+            source = {}
         if source.get("kind") in ("visible", "texture"):
             told = _("The layer “{layer}” is a painting of Impasto. The picture without it is painted.")
             return _of_image(image, "visible", told.format(layer=layer.get_name()), whole)
@@ -201,8 +214,7 @@ def part(image: Gimp.Image, drawables: list[Any], kind: str = "layer", *, whole:
         )  # fmt: skip
     _there, left, top = layer.get_offsets()
     box = (left + x, top + y, width, height)
-    mask = b"" if whole else _selected(image, box)
-    return Part(image, kind, layer, *box, mask=mask, told=told)
+    return Part(image, kind, layer, *box, selected=_selected(image, whole), told=told)
 
 
 def _of_image(image: Gimp.Image, kind: str, told: str, whole: bool) -> Part:
@@ -211,8 +223,8 @@ def _of_image(image: Gimp.Image, kind: str, told: str, whole: bool) -> Part:
         x0, y0, x1, y1 = 0, 0, image.get_width(), image.get_height()
     lowest = [layer for layer in images.layers(image) if images.made(layer) is None and not layer.is_group()]
     box = (x0, y0, x1 - x0, y1 - y0)
-    mask = b"" if whole else _selected(image, box)
-    return Part(image, kind, lowest[-1] if lowest else None, *box, mask=mask, told=told)
+    below = lowest[-1] if lowest else None
+    return Part(image, kind, below, *box, selected=_selected(image, whole), told=told)
 
 
 def shape(item: Any, image: Gimp.Image, box: tuple[int, int, int, int], width: int, height: int) -> bytes:
@@ -285,10 +297,8 @@ def little_endian(data: bytes) -> bytes:
     return samples.tobytes()
 
 
-def _selected(image: Gimp.Image, box: tuple[int, int, int, int]) -> bytes:
-    if Gimp.Selection.is_empty(image):
-        return b""
-    return shape(image.get_selection(), image, box, box[2], box[3])
+def _selected(image: Gimp.Image, whole: bool) -> bool:
+    return not whole and not Gimp.Selection.is_empty(image)
 
 
 def _samples(layer: Gimp.Layer) -> list[list[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from typing import Any
 
 import gi
@@ -39,6 +40,10 @@ from impasto_gimp.styles_box import StylesBox  # noqa: E402
 
 PREVIEW = 640
 """Longer side of the picture that is shown before it is painted, in pixels, at most."""
+FAREWELL = 5.0
+"""Longest wait in seconds, when the dialog closes, for the server to get an order."""
+MOMENT = 0.3
+"""Seconds for a call that was just begun, as of Cancel, to reach the server."""
 LOOK = 0.5
 """Seconds between looks at whether another call of the menu has asked for the dialog."""
 
@@ -112,8 +117,24 @@ class Dialog:
         finally:
             GLib.source_remove(look)
             self._keep()
+            self._window.hide()
+            self._say_farewell()
             self._controller.close()
             self._window.destroy()
+
+    def _say_farewell(self) -> None:
+        """Lets calls that were just begun reach the server: this process ends with the dialog."""
+        end = time.monotonic() + FAREWELL
+        least = time.monotonic() + MOMENT
+        context = GLib.MainContext.default()
+        tick = GLib.timeout_add(50, lambda: bool(GLib.SOURCE_CONTINUE))
+        connected = self._controller.connection.state == "connected"
+        while connected and time.monotonic() < end:
+            sending = any(run.state == "submitting" for run in self._controller.runs)
+            if not sending and time.monotonic() > least:
+                break
+            context.iteration(True)
+        GLib.source_remove(tick)
 
     # Its widgets.
 

@@ -48,11 +48,7 @@ class HistoryBox:
         self._say = say
         self._entries: tuple[Entry, ...] = ()
         self._store = Gtk.ListStore(str, GdkPixbuf.Pixbuf, str)
-        self._icons = Gtk.IconView(model=self._store, text_column=0, pixbuf_column=1, tooltip_column=2)
-        self._icons.set_item_width(THUMBNAIL + 10)
-        self._icons.set_item_padding(2)
-        self._icons.set_columns(3)
-        self._icons.set_selection_mode(Gtk.SelectionMode.MULTIPLE)
+        self._icons = widgets.icons(self._store, THUMBNAIL + 16)
         self._icons.connect("selection-changed", lambda *_: self._picked())
         self._icons.connect("item-activated", lambda *_: self._look())
         widgets.named(self._icons, _("History"), "")

@@ -13,6 +13,8 @@ MADE = "impasto"
 """Name of a layer's parasite that says how Impasto made it."""
 DOCUMENT = "impasto-document"
 """Name of an image's parasite that tells it from all others, also after it was saved and opened again."""
+GROUP = "impasto-paintings"
+"""Name of the parasite of a group of paintings."""
 HISTORY = "impasto-history"
 """Name of an image's parasite with the history of its paintings."""
 

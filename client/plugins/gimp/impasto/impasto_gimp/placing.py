@@ -23,8 +23,6 @@ from impasto_gimp.content import FORMATS, little_endian, read
 from impasto_gimp.pictures import Pixels
 
 WAYS = ("above", "group", "image")
-GROUP = "impasto-paintings"
-"""Name of the parasite of a group of paintings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +55,12 @@ def put(
     image = images.find(place)
     told = ""
     if image is not None and place.get("to") != "image":
-        if image.get_base_type() != Gimp.ImageBaseType.INDEXED:
+        if image.get_base_type() == Gimp.ImageBaseType.INDEXED:
+            told = _("The image has indexed colors now, so the painting is a new image.")
+        elif _is_turned(image, place):
+            told = _("The image is turned now, so the painting is a new image.")
+        else:
             return Placed(_into(image, pixels, place, name, made), image)
-        told = _("The image has indexed colors now, so the painting is a new image.")
     elif image is None:
         told = _("The image “{image}” is closed, so the painting is a new image.")
         told = told.format(image=place.get("title", ""))
@@ -158,10 +159,14 @@ def _position(
     if place.get("to") != "group":
         return parent, position
     for group in images.layers(image):
-        if group.is_group() and images.read(group, GROUP) and _is_next_to(image, group, parent, position):
+        if (
+            group.is_group()
+            and images.read(group, images.GROUP)
+            and _is_next_to(image, group, parent, position)
+        ):
             return group, 0
     group = Gimp.GroupLayer.new(image, _("Paintings"))
-    images.write(group, GROUP, b"1")
+    images.write(group, images.GROUP, b"1")
     image.insert_layer(group, parent, position)
     return group, 0
 
@@ -170,6 +175,18 @@ def _is_next_to(image: Gimp.Image, group: Gimp.Layer, parent: Gimp.Layer | None,
     above = group.get_parent()
     same = above is None if parent is None else above is not None and above.get_id() == parent.get_id()
     return same and image.get_item_position(group) in (position, position - 1)
+
+
+def _is_turned(image: Gimp.Image, place: dict[str, Any]) -> bool:
+    """Returns whether the image, or the layer that was painted, has width and height exchanged."""
+    layer = images.with_tattoo(image, place.get("layer", {}).get("tattoo"))
+    if layer is None:
+        was, now = place["size"], [image.get_width(), image.get_height()]
+    else:
+        was, now = place["layer"]["box"][2:], [layer.get_width(), layer.get_height()]
+    if was[0] == was[1] or now != was[::-1]:
+        return False
+    return layer is None or _cropped(layer, place["layer"]["samples"]) is None
 
 
 def _box(image: Gimp.Image, layer: Gimp.Layer | None, place: dict[str, Any]) -> tuple[int, int, int, int]:

@@ -48,6 +48,7 @@ class ServerBox:
         self._typed = 0
         self._quiet = False
         self._answered = False
+        self._opened = False
         self._dot = Gtk.Label(yalign=0)
         self._light = Gtk.Label(xalign=0, wrap=True, max_width_chars=100, selectable=True)
         self._light.set_can_focus(False)
@@ -113,8 +114,14 @@ class ServerBox:
             entry.connect("activate", lambda _entry: self._connect())
 
     def open(self) -> None:
-        """Opens the settings."""
+        """Opens the settings, until there is a connection."""
+        self._opened = True
         self._settings.set_expanded(True)
+
+    def _open_once(self) -> None:
+        # Whoever closes them does not want them open at each attempt to connect.
+        if not self._opened:
+            self.open()
 
     def refresh(self) -> None:
         """Shows the state of the connection; opens the settings where the artist has to do something."""
@@ -123,7 +130,7 @@ class ServerBox:
             waits = computer.state in ("unknown", "installing", "starting", "running")
             self._set_light("connecting" if waits else "refused", computer.sentence)
             if not waits:
-                self.open()
+                self._open_once()
         elif self._controller.server is None and connection.state != "connected":
             self._set_light(
                 "disconnected",
@@ -136,8 +143,11 @@ class ServerBox:
         self._again.set_visible(connection.state == "reconnecting" and self._controller.server is not None)
         if connection.state == "connected":
             self._answered = True
+            if self._opened:
+                self._opened = False
+                self._settings.set_expanded(False)
         elif connection.state == "refused" or (connection.state == "reconnecting" and not self._answered):
-            self.open()
+            self._open_once()
         self._here.refresh()
 
     def computer_changed(self) -> None:

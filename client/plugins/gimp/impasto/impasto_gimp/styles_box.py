@@ -52,10 +52,7 @@ class StylesBox:
         self._quiet = False
         self._shown: list[StyleItem] = []
         self._store = Gtk.ListStore(str, GdkPixbuf.Pixbuf, str)
-        self._icons = Gtk.IconView(model=self._store, text_column=0, pixbuf_column=1, tooltip_column=2)
-        self._icons.set_item_width(THUMBNAIL + 20)
-        self._icons.set_item_padding(3)
-        self._icons.set_selection_mode(Gtk.SelectionMode.MULTIPLE)
+        self._icons = widgets.icons(self._store, THUMBNAIL + 12)
         self._icons.set_activate_on_single_click(False)
         self._icons.connect("selection-changed", self._picked)
         self._icons.connect("item-activated", lambda *_: activated())

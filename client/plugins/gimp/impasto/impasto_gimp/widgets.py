@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from gi.repository import Gtk
+from gi.repository import Gtk, Pango
 
 from impasto.hosts.translate import _
 
@@ -130,6 +130,27 @@ def choose(combo: Gtk.ComboBoxText, words: list[tuple[str, str]], chosen: str) -
         combo.append(identifier, label)
     if not combo.set_active_id(chosen) and words:
         combo.set_active(0)
+
+
+def icons(store: Gtk.ListStore, width: int) -> Gtk.IconView:
+    """Returns a view of pictures with names, several of which can be chosen.
+
+    Args:
+        store: the names, pictures and tooltips (markup).
+        width: width of a picture with its name, in pixels.
+    """
+    view = Gtk.IconView(model=store, tooltip_column=2, column_spacing=2, row_spacing=2, margin=2)
+    view.set_item_padding(3)
+    view.set_selection_mode(Gtk.SelectionMode.MULTIPLE)
+    picture = Gtk.CellRendererPixbuf(width=width)
+    name = Gtk.CellRendererText(
+        width=width, wrap_width=width, wrap_mode=Pango.WrapMode.WORD_CHAR, xalign=0.5, yalign=0
+    )
+    name.set_property("alignment", Pango.Alignment.CENTER)
+    for cell, attribute, column in ((picture, "pixbuf", 1), (name, "text", 0)):
+        view.pack_start(cell, False)
+        view.add_attribute(cell, attribute, column)
+    return view
 
 
 def ask_file(
