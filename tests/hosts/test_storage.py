@@ -170,6 +170,34 @@ def test_a_lock_is_released_at_the_end_and_nests(tmp_path: Path, monkeypatch: py
     assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) == 0o600
 
 
+# Names.
+
+
+def test_any_letters_may_be_in_a_path_where_the_locale_is_not_installed(tmp_path: Path) -> None:
+    folder = tmp_path / "jörg – 絵"
+    program = f"""
+import sys
+from impasto.files import read_whole, write_whole
+from impasto.hosts import FolderStorage, words
+assert sys.getfilesystemencoding() == "ascii"
+storage = FolderStorage({str(folder)!a})
+storage.write("presets.json", b"1")
+with storage.locked():
+    assert storage.read("presets.json") == b"1"
+path = {str(folder / "für.json")!a}
+write_whole(path, b"2")
+assert read_whole(path) == b"2"
+try:
+    read_whole(path + "x")
+except OSError as error:
+    assert words.short(error) == "f\\xfcr.jsonx does not exist."
+"""
+    environment = {**os.environ, "LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    assert (folder / "presets.json").read_bytes() == b"1"
+    assert (folder / "für.json").read_bytes() == b"2"
+
+
 # A disk that fails.
 
 

@@ -29,7 +29,7 @@ from impasto.hosts.order import Order, check_order
 from impasto.hosts.presets import Presets
 from impasto.hosts.run import Run
 from impasto.hosts.storage import Lasting, Storage, read_json, write_json
-from impasto.hosts.styles import MOST_THUMBNAIL_BYTES, StyleItem, StyleLibrary, plain
+from impasto.hosts.styles import MOST_THUMBNAIL_BYTES, MOST_TITLE, StyleItem, StyleLibrary, plain
 from impasto.hosts.told import ToldError
 from impasto.hosts.tools import Tools, cancel_job, format_of
 from impasto.hosts.translate import _
@@ -280,7 +280,11 @@ class Controller:
 
         def work() -> tuple[StyleItem, ...]:
             return tuple(
-                StyleItem(style.name, style.title, thumbnails.checked(style.thumbnail, MOST_THUMBNAIL_BYTES))
+                StyleItem(
+                    style.name,
+                    plain(style.title)[:MOST_TITLE],
+                    thumbnails.checked(style.thumbnail, MOST_THUMBNAIL_BYTES),
+                )
                 for style in client.styles()
             )
 

@@ -14,9 +14,12 @@ from impasto.hosts.choices import Choices
 from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json, title_of
 from impasto.hosts.storage import Lasting, Storage, read_json, write_json
 from impasto.hosts.styles import StyleItem
+from impasto.hosts.told import cut
 from impasto.hosts.translate import _
 from impasto.process_notes import told_apart
 
+MOST_TITLE = 80
+"""Longest titles of styles in a name, in characters."""
 MOST_RECENT = 12
 """Recent settings that are kept."""
 
@@ -79,6 +82,16 @@ class Remembered:
         """What is painted in which style, for people."""
         # Older plugins stored the subject in the title only.
         return described(self.styles, self.subject) if self.subject else self.title.rpartition(" [")[0]
+
+
+def named(styles: tuple[StyleShare, ...], choices: Choices) -> str:
+    """Return a painting's styles, seed and strength in one line, as the name of a layer too.
+
+    It does not end in a number: Krita would number the artist's next layers from there.
+    """
+    return _("{style} · seed {seed} · strength {strength} %").format(
+        style=cut(title_of(styles), MOST_TITLE), seed=choices.seed, strength=choices.strength
+    )
 
 
 def described(styles: tuple[StyleShare, ...], subject: str) -> str:
