@@ -536,3 +536,61 @@ def test_titles_of_the_servers_styles_are_one_short_line(
     assert len(style.title) == 200
     assert style.thumbnail == b""
     assert len(named((StyleShare(style), StyleShare(style)), Choices())) < 120
+
+
+def test_an_order_for_a_server_that_was_left_holds_up_no_other(
+    controller: Controller, host: FakeHost, service: FakeService
+) -> None:
+    service.take_down()
+    host.pass_time(30)
+    host.until(lambda: controller.connection.state == "reconnecting")
+    left = controller.stylize(order())
+    service.bring_up()
+    controller.connect(Server("other:50051"))
+    host.until(lambda: controller.connection.state == "connected")
+    sent = controller.stylize(order(choices=Choices(seed=2)))
+    host.until(lambda: sent.state == "queued")
+    assert left.state == "submitting"
+    assert len(service.jobs) == 1
+    # It is sent as soon as its server is back.
+    controller.connect(SERVER)
+    host.until(lambda: left.state == "queued")
+
+
+def test_another_spelling_of_an_address_is_the_same_server(
+    controller: Controller, host: FakeHost, service: FakeService, storage: FakeStorage
+) -> None:
+    assert Server("Studio").key == Server("studio:50051").key == SERVER.key
+    assert Server("unix:/tmp/A").key == "unix:/tmp/A"
+    run = controller.stylize(order())
+    host.until(lambda: run.state == "queued" and service.only().watchers)
+    service.become("succeeded")
+    host.until(lambda: run.is_final)
+    unfinished = controller.stylize(order(choices=Choices(seed=2)))
+    host.until(lambda: unfinished.state == "queued")
+    controller.close()
+    # An older plugin has stored the address as it was written.
+    for key in ("jobs.json", f"history/{run.id}.json"):
+        storage.kept[key] = storage.kept[key].replace(b"studio:50051", b"STUDIO")
+    again = make(host, service, storage)
+    again.connect(Server("studio"))
+    host.until(lambda: len(again.found) == 1)
+    fetched: list[Any] = []
+    again.fetch(again.history.entries[0], fetched.append, pytest.fail)
+    host.until(lambda: fetched)
+    again.close()
+
+
+def test_any_name_of_a_document_can_be_shown(
+    controller: Controller, host: FakeHost, service: FakeService, storage: FakeStorage
+) -> None:
+    run = controller.stylize(order(subject="a\nb\0c\ud800 {x} %s" + "x" * 5000))
+    host.until(lambda: run.state == "queued" and service.only().watchers)
+    assert run.label.startswith("The Starry Night on a b c {x} %s")
+    assert run.subject.isprintable()
+    service.become("succeeded")
+    host.until(lambda: run.is_final)
+    controller.close()
+    again = make(host, service, storage)
+    assert [entry.subject for entry in again.history.entries] == [run.subject]
+    again.close()

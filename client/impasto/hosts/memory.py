@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from impasto.address import same
 from impasto.hosts import choices as choosing
 from impasto.hosts.choices import Choices
 from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json, title_of
@@ -138,11 +139,10 @@ class Memory:
         # What another process has overwritten.
         jobs |= {id: job for id, job in known.items() if id in self._own}
         self.jobs = list(jobs.values())
-        self.cancelled = {
-            str(address): [str(name) for name in names]
-            for address, names in read_json(self._storage, "cancelled.json", {}).items()
-            if isinstance(names, list)
-        }
+        self.cancelled = {}
+        for address, names in read_json(self._storage, "cancelled.json", {}).items():
+            if isinstance(names, list):
+                self.cancelled.setdefault(same(address), []).extend(map(str, names))
 
     def use(self, recent: Recent) -> None:
         """Makes settings the most recent ones."""
@@ -243,7 +243,7 @@ def _remembered(storage: Storage, value: Any, known: dict[str, Remembered]) -> R
         return None
     return Remembered(
         value["id"],
-        value["address"],
+        same(value["address"]),
         value["name"],
         value["title"],
         styles,

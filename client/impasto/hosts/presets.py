@@ -16,8 +16,8 @@ from impasto.hosts.choices import Choices
 from impasto.hosts.foreign import foreign_json
 from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json
 from impasto.hosts.storage import Storage, read_json
-from impasto.hosts.styles import MOST_OWN, StyleItem, StyleLibrary, plain
-from impasto.hosts.told import ToldError, cut
+from impasto.hosts.styles import MOST_OWN, StyleItem, StyleLibrary
+from impasto.hosts.told import ToldError, cut, plain
 from impasto.hosts.translate import _
 
 MOST = 1000
