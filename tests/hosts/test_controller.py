@@ -20,7 +20,7 @@ from impasto.errors import (
 from impasto.hosts import Choices, Controller, Order, Server, StyleItem, StyleShare, Timing, plan
 from impasto.hosts.choices import MIDDLE_CONTENT_WEIGHT
 from impasto.recipe import RawPixels, Style, StyleName, UploadedImage
-from support.fake_host import FakeHost, FakeService, FakeStorage
+from support.fake_host import FakeHost, FakeService, FakeStorage, jpeg
 
 SERVER = Server("studio:50051")
 STYLE = StyleItem("styles/starry-night", "The Starry Night")
@@ -90,7 +90,24 @@ def test_connecting_shows_the_server_and_lists_the_styles(connected: Controller)
     assert connected.connection.short == "Connected to studio:50051."
     assert connected.connection.sentence == "Connected to studio:50051. It paints with: A CPU."
     assert connected.library.offered == (STYLE,)
-    assert connected.library.offered[0].thumbnail == b"jpeg"
+    assert connected.library.offered[0].thumbnail == jpeg()
+
+
+def test_a_device_that_has_started_is_told(
+    controller: Controller, host: FakeHost, service: FakeService
+) -> None:
+    ready = service.device
+    service.device = dataclasses.replace(ready, state="starting", description="")
+    controller.connect(SERVER)
+    host.until(lambda: controller.connection.state == "connected")
+    assert controller.connection.sentence == "Connected to studio:50051, which is still starting."
+    service.device = ready
+    told = []
+    controller.listen(told.append)
+    host.until(lambda: host.waits)
+    host.pass_time(TIMING.first_retry)
+    host.until(lambda: told)
+    assert controller.connection.sentence == "Connected to studio:50051. It paints with: A CPU."
 
 
 def test_the_delay_between_attempts_to_connect_grows(
@@ -656,7 +673,7 @@ def test_size_and_seed_are_not_steered(connected: Controller, host: FakeHost, se
 def test_an_own_style_is_uploaded_once_and_remembered(
     connected: Controller, host: FakeHost, service: FakeService, storage: FakeStorage
 ) -> None:
-    item = connected.library.add(b"a painting", "Mine", b"\xff\xd8\xff thumb")
+    item = connected.library.add(b"a painting", "Mine", jpeg(note=b"thumb"))
     assert item.own
     assert connected.library.own == (item,)
     for _ in range(2):
@@ -667,7 +684,7 @@ def test_an_own_style_is_uploaded_once_and_remembered(
     assert service.jobs["jobs/1"].request["styles"] == [Style(UploadedImage(item.key))]
     again = make(host, service, storage)
     assert again.library.own == (item,)
-    assert again.library.own[0].thumbnail == b"\xff\xd8\xff thumb"
+    assert again.library.own[0].thumbnail == jpeg(note=b"thumb")
     again.library.remove(item.key)
     assert make(host, service, storage).library.own == ()
     assert f"styles/{item.key}" not in storage.kept

@@ -12,7 +12,7 @@ import pytest
 from impasto import png
 from impasto.hosts import Choices, Presets, StyleItem, StyleLibrary, StyleShare, presets
 from impasto.hosts.presets import MOST
-from support.fake_host import FakeStorage
+from support.fake_host import FakeStorage, jpeg
 
 STARRY = StyleShare(StyleItem("styles/starry-night", "The Starry Night"))
 PICTURE = png.write(2, 2, 3, 8, bytes(12))
@@ -101,7 +101,7 @@ def test_two_processes_keep_each_others_presets(here: Place) -> None:
 
 
 def test_a_shared_file_has_the_pictures_of_own_styles(here: Place, tmp_path: Path) -> None:
-    own = StyleShare(here.library.add(PICTURE, "Mine", b"\xff\xd8\xff thumb"), 300)
+    own = StyleShare(here.library.add(PICTURE, "Mine", jpeg(note=b"thumb")), 300)
     here.presets.save("both", (own, STARRY), Choices(strength=70, evaluations=40, stroke_size=150))
     here.presets.save("plain", (STARRY,), Choices())
     here.presets.export(tmp_path / "all.json")
@@ -116,7 +116,7 @@ def test_a_shared_file_has_the_pictures_of_own_styles(here: Place, tmp_path: Pat
     assert preset.styles == (own, STARRY)
     assert preset.choices == Choices(strength=70, evaluations=40, stroke_size=150)
     assert [item.title for item in there.library.own] == ["Mine"]
-    assert there.library.own[0].thumbnail == b"\xff\xd8\xff thumb"
+    assert there.library.own[0].thumbnail == jpeg(note=b"thumb")
     assert there.library.file(own.style) == PICTURE
 
 
@@ -217,3 +217,15 @@ def test_damaged_presets_are_ignored(stored: bytes) -> None:
     storage.write("presets.json", stored)
     library = StyleLibrary(storage, lambda: None)
     assert Presets(storage, library, lambda: None).presets == ()
+
+
+def test_no_file_is_written_that_is_too_large_to_be_read(
+    here: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = here.library.add(PICTURE, "Mine")
+    here.presets.save("one", (StyleShare(item),), Choices())
+    path = tmp_path / "presets.json"
+    monkeypatch.setattr(presets, "MOST_FILE_BYTES", 300)
+    with pytest.raises(ValueError, match="Choose fewer"):
+        here.presets.export(path)
+    assert not path.exists()

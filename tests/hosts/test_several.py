@@ -21,7 +21,7 @@ from impasto.hosts.run import Run
 from impasto.hosts.told import MOST_SHORT, ToldError
 from impasto.process_notes import told_apart
 from impasto.recipe import RawPixels, Style, StyleName
-from support.fake_host import FakeHost, FakeService, FakeStorage
+from support.fake_host import FakeHost, FakeService, FakeStorage, jpeg
 
 SERVER = Server("studio:50051")
 STARRY = StyleItem("styles/starry-night", "The Starry Night")
@@ -371,7 +371,7 @@ def test_a_painting_is_in_the_history_even_if_it_cannot_be_placed(
     assert (entry.id, entry.address, entry.job) == (run.id, "studio:50051", "jobs/1")
     assert (entry.width, entry.height, entry.bits) == (WIDTH, HEIGHT, 8)
     assert entry.label == "The Starry Night · strength 50 · seed 0"
-    assert entry.thumbnail == b"\xff\xd8rgba8"
+    assert entry.thumbnail == jpeg(note=b"rgba8")
     host.refuses = None
     taken = controller.take_up(controller.found[0])
     host.until(lambda: taken.is_final)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -296,3 +297,19 @@ def test_the_place_of_a_server() -> None:
     assert words.place("studio:50051") == "studio:50051"
     assert words.place(words.HERE) == "this computer"
     assert words.place("") == "the server"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EIO, "Input/output error", "/a/b"), "network drive has a fault"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/a/b"), "is in the way"),
+        (FileExistsError(errno.EEXIST, "File exists", "/a/b"), "is in the way"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "/a/b"), "a shorter one"),
+    ],
+)
+def test_an_error_of_a_file_says_why_in_the_artists_words(error: OSError, said: str) -> None:
+    told = words.sentence(error)
+    assert said in told
+    assert error.strerror not in told
+    assert told.endswith("Its place: /a/b")

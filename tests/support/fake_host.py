@@ -6,10 +6,12 @@ time passes only when the test says so.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import heapq
 import itertools
 import queue
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +34,12 @@ from impasto.picture import CodedImage
 from impasto.recipe import RawPixels, Recipe, Style, StyleName, UploadedImage
 
 PATIENCE = 60.0
+
+
+def jpeg(width: int = 64, height: int = 48, note: bytes = b"") -> bytes:
+    """Returns a JPEG up to its frame's header, with a note in it."""
+    told = b"\xff\xfe" + (2 + len(note)).to_bytes(2, "big") + note
+    return b"\xff\xd8" + told + struct.pack(">BBHBHHB", 0xFF, 0xC0, 11, 8, height, width, 1) + b"\1\x11\0"
 
 
 class FakeHost:
@@ -65,7 +73,7 @@ class FakeHost:
 
     def thumbnail(self, picture: CodedImage) -> bytes:
         assert threading.get_ident() != self.main
-        return b"\xff\xd8" + picture.format.encode()
+        return jpeg(note=picture.format.encode())
 
     def place(self, painted: Painted) -> None:
         assert threading.get_ident() == self.main
@@ -132,6 +140,9 @@ class FakeStorage:
     def remove(self, key: str) -> None:
         self.kept.pop(key, None)
 
+    def locked(self) -> contextlib.nullcontext[None]:
+        return contextlib.nullcontext()
+
 
 class FakeJob:
     """A job, its watchers, and the calls about it."""
@@ -187,9 +198,10 @@ class FakeService:
         self.uploads: list[bytes] = []
         self.forgets_uploads = False
         self.clients: list[FakeClient] = []
-        self.styles = [NamedStyle("styles/starry-night", "The Starry Night", 100, 80, b"jpeg")]
+        self.styles = [NamedStyle("styles/starry-night", "The Starry Night", 100, 80, jpeg())]
         self.tokens: set[str] | None = None
         self.limits = Limits(1, 1, 4096, 8, 100_000, 1, 16, 1, 1, 0)
+        self.device = Device("cpu", "A CPU", "ready", "float32", 0, 0, None)
         self._numbers = itertools.count(1)
 
     def open(self, server: Server, timing: Timing) -> FakeClient:
@@ -265,8 +277,7 @@ class FakeClient:
 
     def info(self) -> ServerInfo:
         self._call("info")
-        device = Device("cpu", "A CPU", "ready", "float32", 0, 0, None)
-        return ServerInfo("1", (device,), None, ("png", "jpeg"), self._service.limits, 0, "")
+        return ServerInfo("1", (self._service.device,), None, ("png", "jpeg"), self._service.limits, 0, "")
 
     def styles(self) -> Iterator[NamedStyle]:
         self._call("styles")

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +25,7 @@ SCREEN = 87
 """Number of the X screen in a chroot. This machine must not have it: programs in a chroot see those too."""
 SETTING_UP = 900.0
 """Maximum seconds to make a chroot, once per machine."""
+_PATH = "/usr/bin:/bin"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,33 +101,39 @@ class Place:
         """
         seen = self.seen(folder)
         (folder / "home").mkdir(exist_ok=True)
+        (folder / "home").chmod(0o700)
         if screen:
             shutil.copy(PROGRAMS / "screen", folder / "screen")
             command = ["sh", f"{seen}/screen", str(SCREEN) if self.suite else "", *command]
         given = [f"HOME={seen}/home", f"XDG_RUNTIME_DIR={seen}/home", "PYTHONDONTWRITEBYTECODE=1"]
         given += [f"{name}={value}" for name, value in variables.items()]
-        if self.suite:
-            whole = [str(CHROOT), "run", self.suite, "env", *given, *command]
-        else:
-            whole = ["env", "-i", f"PATH={_PATH}", "LC_ALL=C.UTF-8", *given, *command]
-        with subprocess.Popen(
-            whole,
-            cwd=folder,
-            env={**CALLERS, "HOST_SHARE": str(folder)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        ) as process:
-            try:
-                said, _ = process.communicate(timeout=patience)
-            except subprocess.TimeoutExpired:
-                # The screen and the host are of its group.
-                os.killpg(process.pid, signal.SIGKILL)
-                said, _ = process.communicate()
-        return subprocess.CompletedProcess(whole, process.returncode, said)
+        with tempfile.TemporaryDirectory(prefix="host-") as temporary:
+            if self.suite:
+                whole = [str(CHROOT), "run", self.suite, "env", *given, *command]
+            else:
+                # One of its own: a host looks there whether it runs already, and leaves the work to that one.
+                given.append(f"TMPDIR={temporary}")
+                whole = ["env", "-i", f"PATH={_PATH}", "LC_ALL=C.UTF-8", *given, *command]
+            return _ended(whole, folder, patience)
 
 
-_PATH = "/usr/bin:/bin"
+def _ended(command: list[str], folder: Path, patience: float) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, or kills it and all that it has started."""
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**CALLERS, "HOST_SHARE": str(folder)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            said, _ = process.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            # The screen and the host are of its group.
+            os.killpg(process.pid, signal.SIGKILL)
+            said, _ = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, said)

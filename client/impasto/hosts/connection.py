@@ -277,9 +277,15 @@ class Connection:
                 self._errands.start(client.info, done, failed)
 
         def done(info: ServerInfo) -> None:
-            if client is self.client:
-                self.info = info
-                self._check_later(client)
+            if client is not self.client:
+                return
+            self.info = info
+            assert self.server is not None
+            told = _connected(self.server, info)
+            # For example, its device has started meanwhile.
+            if told != self.told:
+                self._set("connected", told)
+            self._check_later(client)
 
         def failed(error: Exception) -> None:
             if client is not self.client:
@@ -289,7 +295,8 @@ class Connection:
             else:
                 self.refused(client, error)
 
-        self._host.later(self._timing.check, check)
+        starts = self.info is not None and any(device.state == "starting" for device in self.info.devices)
+        self._host.later(self._timing.first_retry if starts else self._timing.check, check)
 
     def _let_go(self) -> None:
         self._attempt += 1
@@ -312,7 +319,8 @@ def _connected(server: Server, info: ServerInfo) -> words.Told:
         connected = _("Connected to {server} as {name}.").format(server=place, name=words.cut(info.tenant))
     if any(device.state == "starting" for device in info.devices):
         connected = _("Connected to {server}, which is still starting.").format(server=place)
-    devices = ", ".join(dict.fromkeys(device.description or device.name for device in info.devices))
+    # What a device is, is known once it has started.
+    devices = ", ".join(dict.fromkeys(device.description for device in info.devices if device.description))
     if not devices:
         return words.Told(connected)
     return words.Told(connected, _("It paints with: {devices}.").format(devices=devices))

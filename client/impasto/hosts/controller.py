@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import sys
+import traceback
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from impasto.errors import NotFound
-from impasto.hosts import words
+from impasto.hosts import thumbnails, words
 from impasto.hosts.choices import Choices
 from impasto.hosts.connection import (
     THIS_COMPUTER,
@@ -26,8 +28,8 @@ from impasto.hosts.memory import Memory, Recent, Remembered, described, this_pro
 from impasto.hosts.order import Order, check_order
 from impasto.hosts.presets import Presets
 from impasto.hosts.run import Run
-from impasto.hosts.storage import Storage, read_json, write_json
-from impasto.hosts.styles import StyleItem, StyleLibrary, plain
+from impasto.hosts.storage import Lasting, Storage, read_json, write_json
+from impasto.hosts.styles import MOST_THUMBNAIL_BYTES, StyleItem, StyleLibrary, plain
 from impasto.hosts.told import Told, ToldError
 from impasto.hosts.tools import Tools, cancel_job, format_of
 from impasto.hosts.translate import _
@@ -111,7 +113,7 @@ class Controller:
     ) -> None:
         timing = timing or Timing()
         self._host = host
-        self._storage = storage
+        self._storage = Lasting(storage)
         self._listeners: list[Callable[[str], None]] = []
         self._errands = Errands(host.post)
         self._memory = Memory(storage)
@@ -277,7 +279,10 @@ class Controller:
         assert client is not None
 
         def work() -> tuple[StyleItem, ...]:
-            return tuple(StyleItem(style.name, style.title, style.thumbnail) for style in client.styles())
+            return tuple(
+                StyleItem(style.name, style.title, thumbnails.checked(style.thumbnail, MOST_THUMBNAIL_BYTES))
+                for style in client.styles()
+            )
 
         def done(items: tuple[StyleItem, ...]) -> None:
             if client is self.connection.client:
@@ -537,7 +542,11 @@ class Controller:
 
     def _tell(self, what: str) -> None:
         for listener in list(self._listeners):
-            listener(what)
+            try:
+                listener(what)
+            except Exception:
+                # A fault in a widget must not keep a picture from being placed.
+                traceback.print_exc(file=sys.stderr)
 
     def choices(self) -> Choices:
         """Returns the choices that were used last."""

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from impasto.hosts import choices as choosing
+from impasto.hosts import thumbnails
 from impasto.hosts.choices import Choices
+from impasto.hosts.foreign import foreign_json, is_shallow
 from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json, title_of
-from impasto.hosts.storage import Storage, read_json, write_json
+from impasto.hosts.storage import Lasting, Storage, read_json, write_json
 from impasto.hosts.styles import StyleItem, plain
 from impasto.hosts.translate import _
 
@@ -25,7 +27,7 @@ MOST = 200
 MOST_GUESTS = 1000
 """Entries that are there besides, because a document has them."""
 MOST_BYTES = 32 * 2**20
-"""Largest history of a document that is read."""
+"""Largest history of a document that is written and read."""
 MOST_THUMBNAIL_BYTES = 128 * 2**10
 _MOST_TEXT = 4096
 _MOST_REMOVED = 1000
@@ -38,8 +40,9 @@ class Entry:
 
     Attributes:
         id: its identifier, that of its run.
-        time: when it was finished, in POSIX seconds.
-        document: key of its document: `Order.document`.
+        time: when it arrived, in POSIX seconds.
+        document: key of the document that it was painted in: `Order.document`. Copies of the document have
+            it in their history too (`History.of`).
         subject: what was painted, for people.
         styles: the styles that were chosen.
         choices: the choices at the end, including steered ones.
@@ -84,7 +87,8 @@ class History:
     """The paintings of earlier, in the storage and in the documents that are open.
 
     The storage has the newest `MOST` of those that were painted here. What comes from a document is not
-    stored again, so that no document can take the place of what the artist has painted.
+    stored again, so that no document can take the place of what the artist has painted. An entry may belong
+    to several documents: to the one that it was painted in, and to its copies.
 
     Args:
         changed: called when an entry is new, changed or removed.
@@ -94,10 +98,14 @@ class History:
     """
 
     def __init__(self, storage: Storage, changed: Callable[[], None]) -> None:
-        self._storage = storage
+        self._storage = Lasting(storage)
         self._changed = changed
         self._removed: list[str] = []
         self._guests: set[str] = set()
+        # What documents have brought along, beside what was painted in them.
+        self._brought: dict[str, set[str]] = {}
+        # What is stored and cannot be read, for example by a newer plugin.
+        self._unread: list[str] = []
         self.entries: tuple[Entry, ...] = ()
         self._read_again()
 
@@ -107,7 +115,8 @@ class History:
 
     def of(self, document: str) -> tuple[Entry, ...]:
         """Returns the entries of a document, newest first."""
-        return tuple(entry for entry in self.entries if entry.document == document)
+        brought = self._brought.get(document, ())
+        return tuple(entry for entry in self.entries if entry.document == document or entry.id in brought)
 
     def add(self, painted: Painted, address: str, thumbnail: bytes) -> Entry:
         """Adds a painting that has arrived.
@@ -120,7 +129,8 @@ class History:
         begun, ended = job.start_time, job.end_time
         entry = Entry(
             id=painted.id,
-            time=ended.timestamp() if ended else time.time(),
+            # The server's clock, or this one, may be set wrong: the newest stays the first, and is kept.
+            time=max([time.time(), *(entry.time for entry in self.entries[:1])]),
             document=painted.document,
             subject=painted.subject,
             styles=painted.styles,
@@ -142,20 +152,25 @@ class History:
         """Removes an entry, if it is there. It does not return with the document that it is kept in."""
         if self.find(id) is None:
             return
-        self._read_again()
-        self._removed.append(id)
-        self._keep(self.entries)
-
-    def move(self, before: str, after: str) -> None:
-        """Gives the entries of a document to its new key: it was saved under another name."""
-        moved = [dataclasses.replace(entry, document=after) for entry in self.of(before)]
-        if moved and before != after:
-            self._take(moved)
+        with self._storage.locked():
+            self._read_again()
+            self._removed.append(id)
+            self._keep(self.entries)
 
     def dump(self, document: str) -> bytes:
-        """Returns the entries of a document, for the host to keep within the document; see `merge`."""
-        entries = [_to_json(entry) for entry in self.of(document)]
-        return json.dumps({"impasto_history": 1, "entries": entries}).encode()
+        """Returns the entries of a document, for the host to keep within the document; see `merge`.
+
+        If they are too many for `merge`, the oldest are left out.
+        """
+        entries: list[str] = []
+        room = MOST_BYTES - 100
+        for entry in self.of(document):
+            entries.append(json.dumps(_to_json(dataclasses.replace(entry, document=document))))
+            room -= len(entries[-1]) + 2
+            if room < 0:
+                del entries[-1]
+                break
+        return f'{{"impasto_history": 1, "entries": [{", ".join(entries)}]}}'.encode()
 
     def merge(self, data: bytes, document: str = "") -> None:
         """Takes in what `dump` has returned, on any computer. Ignores what cannot be read.
@@ -163,40 +178,39 @@ class History:
         Args:
             document: the document's present key; empty for the one that it had.
         """
-        if len(data) > MOST_BYTES:
-            return
-        try:
-            value = json.loads(data)
-        except (ValueError, RecursionError):  # The latter if it is nested deeply.
-            return
+        value = foreign_json(data, MOST_BYTES, None)
         stored = value.get("entries") if isinstance(value, dict) else None
         new: dict[str, Entry] = {}
+        changed = False
         latest = time.time()
         for each in stored[:MOST_GUESTS] if isinstance(stored, list) else []:
             entry = _from_json(each)
             if entry is None or entry.id in self._removed or entry.id in new:
                 continue
-            known = self.find(entry.id)
-            if known is None:
-                self._guests.add(entry.id)
-                entry = dataclasses.replace(entry, time=min(entry.time, latest))
-            else:
-                # What was painted here counts more than what a document says about it.
-                entry = dataclasses.replace(known, document=entry.document)
             if document:
                 entry = dataclasses.replace(entry, document=document)
-            if known != entry:
-                new[entry.id] = entry
+            known = self.find(entry.id)
+            if known is None:
+                new[entry.id] = dataclasses.replace(entry, time=min(entry.time, latest))
+            elif known.document != entry.document:
+                # What was painted here counts more than what a document says about it, which may be a copy.
+                brought = self._brought.setdefault(entry.document, set())
+                changed = changed or known.id not in brought
+                brought.add(known.id)
         if new:
+            self._guests.update(new)
             self._take(list(new.values()))
+        elif changed:
+            self._changed()
 
     def _take(self, entries: list[Entry]) -> None:
-        self._read_again()
-        ids = {entry.id for entry in entries}
-        for entry in entries:
-            if entry.id not in self._guests:
-                write_json(self._storage, _key(entry.id), _to_json(entry))
-        self._keep([*entries, *(entry for entry in self.entries if entry.id not in ids)])
+        with self._storage.locked():
+            self._read_again()
+            ids = {entry.id for entry in entries}
+            for entry in entries:
+                if entry.id not in self._guests:
+                    write_json(self._storage, _key(entry.id), _to_json(entry))
+            self._keep([*entries, *(entry for entry in self.entries if entry.id not in ids)])
 
     def _read_again(self) -> None:
         """Adds what another process of the host has stored meanwhile."""
@@ -205,9 +219,9 @@ class History:
         ids = [id for id in _texts(index.get("ids")) if _is_id(id)]
         self._guests.difference_update(ids)
         known = {entry.id for entry in self.entries}
-        new = [id for id in ids if id not in known]
-        stored = (_read(self._storage, id) for id in new)
-        self.entries = _newest((*self.entries, *(entry for entry in stored if entry is not None)))
+        stored = {id: _read(self._storage, id) for id in ids if id not in known}
+        self._unread = [id for id, entry in stored.items() if entry is None]
+        self.entries = _newest((*self.entries, *(entry for entry in stored.values() if entry is not None)))
 
     def _keep(self, entries: Iterable[Entry]) -> None:
         entries = _newest(entries)
@@ -220,6 +234,7 @@ class History:
         self.entries = tuple(entry for entry in entries if entry.id not in left_out)
         self._guests.intersection_update(entry.id for entry in self.entries)
         ids = [entry.id for entry in self.entries if entry.id not in self._guests]
+        ids += [id for id in self._unread if id not in self._removed][:MOST]
         write_json(self._storage, _INDEX, {"ids": ids, "removed": self._removed[-_MOST_REMOVED:]})
         for id in gone:
             self._storage.remove(_key(id))
@@ -245,7 +260,10 @@ def _texts(value: Any) -> list[str]:
 
 def _read(storage: Storage, id: str) -> Entry | None:
     entry = _from_json(read_json(storage, _key(id), {}))
-    return entry if entry is not None and entry.id == id else None
+    if entry is None or entry.id != id:
+        return None
+    # The clock may have been wrong then: what is painted now must not be older.
+    return dataclasses.replace(entry, time=min(entry.time, time.time()))
 
 
 def _to_json(entry: Entry) -> dict[str, Any]:
@@ -265,10 +283,13 @@ def _to_json(entry: Entry) -> dict[str, Any]:
 def _from_json(value: Any) -> Entry | None:
     """An entry, from any source; None if it cannot be read."""
     styles = shares_from_json(value)
-    if not styles:
+    if not styles or not is_shallow(value):
         return None
     texts = {name: value.get(name) for name in ("id", "document", "subject", "address", "job")}
     if not all(isinstance(text, str) and len(text) <= _MOST_TEXT for text in texts.values()):
+        return None
+    # These are sent to a server and shown, so they are no half characters either.
+    if not (texts["address"].isprintable() and texts["job"].isprintable()):
         return None
     numbers = {name: value.get(name) for name in ("time", "width", "height", "seconds")}
     if not all(
@@ -283,8 +304,6 @@ def _from_json(value: Any) -> Entry | None:
         thumbnail = base64.b64decode(value.get("thumbnail", ""))
     except (TypeError, ValueError):
         thumbnail = b""
-    if not thumbnail.startswith(b"\xff\xd8") or len(thumbnail) > MOST_THUMBNAIL_BYTES:
-        thumbnail = b""
     return Entry(
         **{**texts, "subject": plain(texts["subject"])},
         time=float(numbers["time"]),
@@ -295,5 +314,5 @@ def _from_json(value: Any) -> Entry | None:
         height=int(numbers["height"]),
         seconds=float(numbers["seconds"]),
         place=place,
-        thumbnail=thumbnail,
+        thumbnail=thumbnails.checked(thumbnail, MOST_THUMBNAIL_BYTES, png=False),
     )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from impasto.hosts import choices as choosing
 from impasto.hosts.choices import Choices
 from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json, title_of
-from impasto.hosts.storage import Storage, read_json, write_json
+from impasto.hosts.storage import Lasting, Storage, read_json, write_json
 from impasto.hosts.styles import StyleItem
 from impasto.hosts.translate import _
 from impasto.process_notes import told_apart
@@ -102,7 +104,9 @@ class Memory:
     """
 
     def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+        self._storage = Lasting(storage)
+        # What is stored and cannot be read, for example by a newer plugin: it is stored again as it is.
+        self._strange: list[Any] = []
         self.recents: list[Recent] = []
         self.jobs: list[Remembered] = []
         self.cancelled: dict[str, list[str]] = {}
@@ -114,11 +118,11 @@ class Memory:
         kept = read_json(self._storage, "recents.json", [])
         self.recents = [recent for recent in map(_recent, kept) if recent is not None]
         known = {job.id: job for job in self.jobs}
-        stored = (
-            _remembered(self._storage, value, known) for value in read_json(self._storage, "jobs.json", [])
-        )
-        # What could not be stored, on a full disk, is remembered at least here.
+        values = read_json(self._storage, "jobs.json", [])
+        stored = [_remembered(self._storage, value, known) for value in values]
+        self._strange = [value for value, job in zip(values, stored, strict=True) if job is None]
         jobs = {job.id: job for job in stored if job is not None}
+        # What another process has overwritten.
         jobs |= {id: job for id, job in known.items() if id in self._own}
         self.jobs = list(jobs.values())
         self.cancelled = {
@@ -129,56 +133,63 @@ class Memory:
 
     def use(self, recent: Recent) -> None:
         """Makes settings the most recent ones."""
-        self.read_again()
-        self.recents = [recent, *(other for other in self.recents if other != recent)][:MOST_RECENT]
-        write_json(
-            self._storage,
-            "recents.json",
-            [
-                {"styles": shares_to_json(recent.styles), "choices": dataclasses.asdict(recent.choices)}
-                for recent in self.recents
-            ],
-        )
+        with self._changing():
+            self.recents = [recent, *(other for other in self.recents if other != recent)][:MOST_RECENT]
+            write_json(
+                self._storage,
+                "recents.json",
+                [
+                    {"styles": shares_to_json(recent.styles), "choices": dataclasses.asdict(recent.choices)}
+                    for recent in self.recents
+                ],
+            )
 
     def remember(self, job: Remembered) -> None:
         """Stores a job, or its changes."""
-        self.read_again()
-        self._own.add(job.id)
-        known = next((other for other in self.jobs if other.id == job.id), None)
-        if known is None or known.place != job.place:
-            # The place may have a large selection in it, so it is written only when it changes.
-            write_json(self._storage, _place(job.id), job.place)
-        if known is None:
-            self.jobs.append(job)
-        else:
-            self.jobs[self.jobs.index(known)] = job
-        self._keep_jobs()
+        with self._changing():
+            self._own.add(job.id)
+            known = next((other for other in self.jobs if other.id == job.id), None)
+            if known is None or known.place != job.place:
+                # The place may have a large selection in it, so it is written only when it changes.
+                write_json(self._storage, _place(job.id), job.place)
+            if known is None:
+                self.jobs.append(job)
+            else:
+                self.jobs[self.jobs.index(known)] = job
+            self._keep_jobs()
 
     def forget(self, id: str) -> None:
         """Removes a job, if it is known."""
-        self.read_again()
-        self._own.discard(id)
-        self.jobs = [job for job in self.jobs if job.id != id]
-        self._keep_jobs()
-        self._storage.remove(_place(id))
+        with self._changing():
+            self._own.discard(id)
+            self.jobs = [job for job in self.jobs if job.id != id]
+            self._keep_jobs()
+            self._storage.remove(_place(id))
 
     def to_cancel(self, address: str, name: str) -> None:
         """Remembers to cancel a job as soon as its server can be reached."""
-        self.read_again()
-        names = self.cancelled.setdefault(address, [])
-        if name not in names:
-            names.append(name)
-        write_json(self._storage, "cancelled.json", self.cancelled)
+        with self._changing():
+            names = self.cancelled.setdefault(address, [])
+            if name not in names:
+                names.append(name)
+            write_json(self._storage, "cancelled.json", self.cancelled)
 
     def told(self, address: str, name: str) -> None:
         """Forgets to cancel a job: its server knows."""
-        self.read_again()
-        if name not in self.cancelled.get(address, []):
-            return
-        self.cancelled[address].remove(name)
-        if not self.cancelled[address]:
-            del self.cancelled[address]
-        write_json(self._storage, "cancelled.json", self.cancelled)
+        with self._changing():
+            if name not in self.cancelled.get(address, []):
+                return
+            self.cancelled[address].remove(name)
+            if not self.cancelled[address]:
+                del self.cancelled[address]
+            write_json(self._storage, "cancelled.json", self.cancelled)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Reads what is stored, and keeps other processes from changing it meanwhile."""
+        with self._storage.locked():
+            self.read_again()
+            yield
 
     def _keep_jobs(self) -> None:
         write_json(
@@ -199,7 +210,8 @@ class Memory:
                     "keeper": job.keeper,
                 }
                 for job in self.jobs
-            ],
+            ]
+            + self._strange,
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from impasto.files import read_whole, write_whole
 from impasto.hosts import choices as choosing
 from impasto.hosts.choices import Choices
+from impasto.hosts.foreign import foreign_json
 from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json
 from impasto.hosts.storage import Storage, read_json
 from impasto.hosts.styles import MOST_OWN, StyleItem, StyleLibrary, plain
@@ -66,6 +67,8 @@ class Presets:
         self._storage = storage
         self._library = library
         self._changed = changed
+        # What is stored and cannot be read, for example by a newer plugin: it is stored again as it is.
+        self._strange: list[Any] = []
         self.presets: tuple[Preset, ...] = ()
         self._read_again()
 
@@ -83,12 +86,13 @@ class Presets:
         name = _checked(name)
         if not styles:
             raise ToldError(_("No style is chosen."), _("Choose a style first."))
-        self._read_again()
-        others = [preset for preset in self.presets if preset.name != name]
-        if len(others) >= MOST:
-            raise _too_many()
-        preset = Preset(name, styles, choices)
-        self._keep([*others, preset])
+        with self._storage.locked():
+            self._read_again()
+            others = [preset for preset in self.presets if preset.name != name]
+            if len(others) >= MOST:
+                raise _too_many()
+            preset = Preset(name, styles, choices)
+            self._keep([*others, preset])
         return preset
 
     def rename(self, name: str, new: str) -> None:
@@ -98,14 +102,15 @@ class Presets:
             ToldError: there is no such preset, or the new name cannot be used.
             OSError: it cannot be stored.
         """
-        self._read_again()
-        preset, new = self._there(name), _checked(new)
-        if new != name and self.find(new) is not None:
-            raise ToldError(
-                _("There is a preset “{name}” already.").format(name=cut(new)), _("Enter another name.")
-            )
-        others = [other for other in self.presets if other.name != name]
-        self._keep([*others, dataclasses.replace(preset, name=new)])
+        with self._storage.locked():
+            self._read_again()
+            preset, new = self._there(name), _checked(new)
+            if new != name and self.find(new) is not None:
+                raise ToldError(
+                    _("There is a preset “{name}” already.").format(name=cut(new)), _("Enter another name.")
+                )
+            others = [other for other in self.presets if other.name != name]
+            self._keep([*others, dataclasses.replace(preset, name=new)])
 
     def remove(self, name: str) -> None:
         """Removes a preset, if it is there.
@@ -113,9 +118,10 @@ class Presets:
         Raises:
             OSError: that cannot be stored.
         """
-        self._read_again()
-        if self.find(name) is not None:
-            self._keep([preset for preset in self.presets if preset.name != name])
+        with self._storage.locked():
+            self._read_again()
+            if self.find(name) is not None:
+                self._keep([preset for preset in self.presets if preset.name != name])
 
     def export(self, path: str | os.PathLike[str], names: Iterable[str] | None = None) -> None:
         """Writes presets to a file for other people, with the pictures of own styles.
@@ -124,7 +130,8 @@ class Presets:
             names: the presets to write; None for all.
 
         Raises:
-            ToldError: there is no such preset, or the picture of a style is lost.
+            ToldError: there is no such preset, the picture of a style is lost, or the file would be too
+                large for `load`.
             OSError: the file cannot be written.
         """
         presets = self.presets if names is None else tuple(self._there(name) for name in names)
@@ -145,7 +152,10 @@ class Presets:
                 )
             pictures[share.style.key] = base64.b64encode(data).decode()
         value = {"impasto_presets": 1, "presets": list(map(_to_json, presets)), "pictures": pictures}
-        write_whole(path, json.dumps(value).encode())
+        written = json.dumps(value).encode()
+        if len(written) > MOST_FILE_BYTES:
+            raise ToldError(_("These presets are too large for one file."), _("Choose fewer of them."))
+        write_whole(path, written)
 
     def load(self, path: str | os.PathLike[str]) -> list[str]:
         """Adds the presets of a file that `export` wrote. One whose name is taken gets a number.
@@ -159,6 +169,10 @@ class Presets:
             OSError: the file cannot be read, or the presets cannot be stored.
         """
         presets, pictures = self._read(path)
+        with self._storage.locked():
+            return self._add(presets, pictures)
+
+    def _add(self, presets: list[Preset], pictures: dict[str, tuple[StyleItem, bytes]]) -> list[str]:
         self._read_again()
         if len(self.presets) + len(presets) > MOST:
             raise _too_many()
@@ -192,10 +206,7 @@ class Presets:
         )
         if os.path.getsize(path) > MOST_FILE_BYTES:
             raise wrong
-        try:
-            value = json.loads(read_whole(path))
-        except (ValueError, RecursionError):
-            raise wrong from None
+        value = foreign_json(read_whole(path), MOST_FILE_BYTES)
         if not isinstance(value, dict) or value.get("impasto_presets") != 1:
             raise wrong
         stored, files = value.get("presets"), value.get("pictures")
@@ -218,7 +229,9 @@ class Presets:
 
     def _read_again(self) -> None:
         """Reads the stored presets: another process of the host may have changed them."""
-        stored = (_from_json(value) for value in read_json(self._storage, _KEY, []))
+        values = read_json(self._storage, _KEY, [])
+        stored = [_from_json(value) for value in values]
+        self._strange = [value for value, preset in zip(values, stored, strict=True) if preset is None]
         self.presets = _sorted(preset for preset in stored if preset is not None)
 
     def _there(self, name: str) -> Preset:
@@ -232,7 +245,7 @@ class Presets:
     def _keep(self, presets: Iterable[Preset]) -> None:
         presets = _sorted(presets)
         # Unlike other things that are remembered, a preset that is lost would be missed.
-        self._storage.write(_KEY, json.dumps(list(map(_to_json, presets))).encode())
+        self._storage.write(_KEY, json.dumps([*map(_to_json, presets), *self._strange]).encode())
         self.presets = presets
         self._changed()
 

@@ -443,7 +443,7 @@ class Run:
                 picture, thumbnail = outcome
                 painted = self._painted(picture)
                 # Before it is placed: if that fails, the history still has it.
-                tools.history.add(painted, self._memo.address, thumbnail)
+                _unless_it_fails(tools.history.add, painted, self._memo.address, thumbnail)
                 self._put_in_place(painted)
 
         def failed(error: Exception) -> None:

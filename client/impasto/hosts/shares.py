@@ -10,6 +10,8 @@ from impasto.hosts.styles import StyleItem, item_from_json, item_to_json
 
 LEAST_SHARE = 1
 MOST_SHARE = 1000
+MOST_STYLES = 64
+"""Styles of one painting that are read; no server takes as many."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,9 @@ def shares_from_json(value: Any) -> tuple[StyleShare, ...]:
         return ()
     stored = value.get("styles", [value.get("style")])
     shares = []
-    for each in stored if isinstance(stored, list) else []:
+    if not isinstance(stored, list) or len(stored) > MOST_STYLES:
+        return ()
+    for each in stored:
         item = item_from_json(each)
         if item is None:
             return ()

@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from impasto.hosts.storage import Storage, read_json, write_json
+from impasto.hosts import thumbnails
+from impasto.hosts.storage import Lasting, Storage, read_json, write_json
 from impasto.hosts.told import ToldError, cut
 from impasto.hosts.translate import _
 from impasto.recipe import StyleName, UploadedImage
@@ -21,7 +22,6 @@ MOST_OWN = 200
 """Own styles that are kept; a new one replaces the oldest."""
 MOST_THUMBNAIL_BYTES = 256 * 2**10
 MOST_TITLE = 200
-_THUMBNAILS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,9 @@ class StyleLibrary:
 
     def __init__(self, storage: Storage, changed: Callable[[], None]) -> None:
         self._storage = storage
+        self._kept = Lasting(storage)
+        # What is stored and cannot be read, for example by a newer plugin: it is stored again as it is.
+        self._strange: list[Any] = []
         self._changed = changed
         self._uploaded: set[tuple[str, str]] = set()
         self.offered: tuple[StyleItem, ...] = ()
@@ -80,16 +83,18 @@ class StyleLibrary:
             OSError: its file cannot be stored.
         """
         item = StyleItem(hashlib.sha256(data).hexdigest(), plain(title)[:MOST_TITLE], thumbnail)
-        self._storage.write(_file(item.key), data)
-        self._read_again()
-        self._keep((item, *(other for other in self.own if other.key != item.key)))
+        with self._storage.locked():
+            self._storage.write(_file(item.key), data)
+            self._read_again()
+            self._keep((item, *(other for other in self.own if other.key != item.key)))
         return item
 
     def remove(self, key: str) -> None:
         """Removes an own style, if it is there."""
-        self._read_again()
-        self._keep(tuple(item for item in self.own if item.key != key))
-        self._storage.remove(_file(key))
+        with self._storage.locked():
+            self._read_again()
+            self._keep(tuple(item for item in self.own if item.key != key))
+            self._kept.remove(_file(key))
 
     def find(self, key: str) -> StyleItem | None:
         """Returns the style with this key; None if there is none."""
@@ -126,14 +131,16 @@ class StyleLibrary:
 
     def _read_again(self) -> None:
         """Reads the own styles: another process of the host may have changed them."""
-        kept = (item_from_json(value) for value in read_json(self._storage, "styles.json", []))
-        self.own = tuple(item for item in kept if item is not None and item.own)
+        values = read_json(self._kept, "styles.json", [])
+        items = [item_from_json(value) for value in values]
+        self._strange = [value for value, item in zip(values, items, strict=True) if item is None]
+        self.own = tuple(item for item in items if item is not None and item.own)
 
     def _keep(self, own: tuple[StyleItem, ...]) -> None:
         for item in own[MOST_OWN:]:
-            self._storage.remove(_file(item.key))
+            self._kept.remove(_file(item.key))
         self.own = own[:MOST_OWN]
-        write_json(self._storage, "styles.json", [item_to_json(item) for item in self.own])
+        write_json(self._kept, "styles.json", [*map(item_to_json, self.own), *self._strange])
         self._changed()
 
 
@@ -158,13 +165,12 @@ def item_to_json(item: StyleItem) -> dict[str, str]:
 def item_from_json(value: Any) -> StyleItem | None:
     """Return a stored style, from any source; None if it cannot be read."""
     try:
-        key, title = str(value["key"]), str(value["title"])
+        key, title = value["key"], value["title"]
         # An own style's key becomes the name of a file, and can come from another person.
-        if not re.fullmatch("styles/[a-z0-9-]+|[0-9a-f]{64}", key):
+        if not re.fullmatch("styles/[a-z0-9-]{1,200}|[0-9a-f]{64}", key) or not isinstance(title, str):
             return None
-        thumbnail = base64.b64decode(value.get("thumbnail", ""))
-        if len(thumbnail) > MOST_THUMBNAIL_BYTES or not thumbnail.startswith(_THUMBNAILS):
-            thumbnail = b""
-        return StyleItem(key, plain(title)[:MOST_TITLE], thumbnail)
+        thumbnail = thumbnails.checked(base64.b64decode(value.get("thumbnail", "")), MOST_THUMBNAIL_BYTES)
+        # Cut first, as one from somebody else may have millions of characters.
+        return StyleItem(key, plain(title[: 4 * MOST_TITLE])[:MOST_TITLE], thumbnail)
     except (TypeError, KeyError, ValueError, AttributeError):
         return None

@@ -119,8 +119,14 @@ def tell(
         )
     if isinstance(error, OSError):
         return _of_the_system(error)
-    if isinstance(error, ValueError):
+    # One of a subclass, such as UnicodeError, has not been written for people.
+    if type(error) is ValueError and str(error).strip():
         return Told(ended(str(error)))
+    if isinstance(error, MemoryError):
+        return Told(
+            _("There is not enough memory for this picture."),
+            _("Choose a smaller part or a smaller size, or close other programs."),
+        )
     return Told(
         _("The plugin has a fault."),
         _("Please report it: {kind}: {said}").format(kind=type(error).__name__, said=error),
@@ -485,9 +491,9 @@ def _of_the_system(error: OSError) -> Told:
     file = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
     if error.errno in _FULL:
         return Told(_("The disk is full."), _("Make room on it, and try again."), TRY_AGAIN)
+    why = _of_the_number(error)
     if not file:
-        said = error.strerror or (str(error.args[-1]) if error.args else type(error).__name__)
-        return Told(ended(said))
+        return Told(_("The system reports an error."), why)
     name = cut(os.path.basename(file.rstrip("/\\")) or file)
     where = _("Its place: {path}").format(path=file)
     if isinstance(error, FileNotFoundError):
@@ -496,9 +502,20 @@ def _of_the_system(error: OSError) -> Told:
         return Told(_("You have no permission for {file}.").format(file=name), where)
     if isinstance(error, IsADirectoryError):
         return Told(_("{file} is a folder.").format(file=name), joined(_("A file is needed here."), where))
-    return Told(
-        _("{file} cannot be used.").format(file=name), joined(ended(error.strerror or str(error)), where)
-    )
+    return Told(_("{file} cannot be used.").format(file=name), joined(why, where))
+
+
+def _of_the_number(error: OSError) -> str:
+    """Returns why a file cannot be used."""
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return _("Something else of this name is in the way. Move or rename it.")
+    if error.errno == errno.ENAMETOOLONG:
+        return _("The name is too long. Choose a shorter one.")
+    if error.errno in (errno.EIO, getattr(errno, "ESTALE", errno.EIO)):
+        return _("The disk or the network drive has a fault. Choose a place on another one.")
+    said = error.strerror or (str(error.args[-1]) if error.args else type(error).__name__)
+    # The system's own words, which may be in another language.
+    return _("The system says: {said}").format(said=ended(said))
 
 
 def _quoted(error: ImpastoError) -> str:

@@ -34,7 +34,8 @@ def ordered(image, box=(100, 50, 200, 120), kind="layer", to="above"):
 
 
 def made(place):
-    source = {"kind": place["kind"], "layer": place.get("layer", {}).get("tattoo"), "part": place["source"]}
+    layer = place.get("layer", {}).get("tattoo")
+    source = {k: place[k] for k in ("kind", "document")} | {"layer": layer, "part": place["source"]}
     return {"source": source, "styles": [], "choices": {}}
 
 
@@ -62,6 +63,9 @@ def check():
     told["cropped"] = landed(image, pixels, place)
     image.delete()
     told["closed"] = placing.put(pixels, place, "result", made(place), show=False)
+    alone = told["closed"]
+    again = content.part(alone.image, [alone.layer])
+    told["alone"] = {"told": again.told, "layer": again.layer.get_id() == alone.layer.get_id()}
     told["closed"] = {"told": told["closed"].told, "width": told["closed"].image.get_width()}
 
     image = opened()

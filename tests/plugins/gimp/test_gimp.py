@@ -175,8 +175,8 @@ def test_the_artists_layer_is_never_changed(told: dict[str, Any], case: str) -> 
 def test_a_painting_as_the_active_layer_is_not_painted_but_its_source(told: dict[str, Any]) -> None:
     second = told["second"]
     assert second["status"] == "success", second["sentence"]
-    source = json.loads(second["layer"]["kept"])["source"]
-    assert source == json.loads(told["whole"]["layer"]["kept"])["source"]
+    source, first = (json.loads(told[name]["layer"]["kept"])["source"] for name in ("second", "whole"))
+    assert source["part"] == first["part"]
     # Right above the source, below the first painting.
     assert [name.partition(",")[0] for name in second["layers"]] == ["waves", "waves", "Background"]
 
@@ -219,6 +219,9 @@ def test_a_result_is_never_lost(told: dict[str, Any]) -> None:
     closed = told["pieces"]["closed"]
     assert "is closed, so the painting is a new image" in closed["told"]
     assert closed["width"] == 200
+    # There, the painting itself can be painted.
+    assert told["pieces"]["alone"]["layer"]
+    assert "whose own layer is gone" in told["pieces"]["alone"]["told"]
     assert "is turned now, so the painting is a new image" in told["pieces"]["turned"]
 
 

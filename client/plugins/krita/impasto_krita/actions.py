@@ -34,9 +34,10 @@ class Actions(Extension):
 
 
 def _on_docker(act: Callable[[ImpastoDocker], None]) -> None:
-    # The window of `createActions` is gone by now: it is Krita's for that call only.
+    # The window of `createActions` is Krita's for that call only.
     window = Krita.instance().activeWindow()
-    for docker in window.dockers() if window is not None else Krita.instance().dockers():
-        if isinstance(docker, ImpastoDocker):
-            act(docker)
-            return
+    main = window.qwindow() if window is not None else None
+    dockers = [docker for docker in Krita.instance().dockers() if isinstance(docker, ImpastoDocker)]
+    for docker in sorted(dockers, key=lambda docker: docker.parent() is not main):
+        act(docker)
+        return

@@ -183,7 +183,8 @@ def part(image: Gimp.Image, drawables: list[Any], kind: str = "layer", *, whole:
         how = next((made for made in map(images.made, layer.get_children()) if made is not None), None)
     if how is not None:
         source = how.get("source")
-        source = source if isinstance(source, dict) else {}
+        if not isinstance(source, dict) or source.get("document") != images.known_key(image):
+            source = {}
         if source.get("kind") in ("visible", "texture"):
             told = _("The layer “{layer}” is a painting of Impasto. The picture without it is painted.")
             return _of_image(image, "visible", told.format(layer=layer.get_name()), whole)

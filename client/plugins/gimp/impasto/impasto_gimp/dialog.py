@@ -63,9 +63,7 @@ def open_for(image: Gimp.Image) -> Gimp.Layer | None:
         return None
     except OSError as error:
         raise ValueError(
-            _("The folder {folder} cannot be used: {why}. Make it writable, then try again.").format(
-                folder=kept.folder(), why=error.strerror or error
-            )
+            words.joined(_("Impasto's own files cannot be stored."), words.sentence(error))
         ) from None
     try:
         GimpUi.init("impasto")

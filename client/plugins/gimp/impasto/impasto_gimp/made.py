@@ -44,6 +44,8 @@ def record(
             "kind": place.get("kind"),
             "layer": place.get("layer", {}).get("tattoo"),
             "part": place.get("source"),
+            # In another image, the layer's number is another layer's.
+            "document": place.get("document"),
         },
     }
 

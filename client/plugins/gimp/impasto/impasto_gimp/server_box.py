@@ -297,7 +297,7 @@ class ComputerBox:
         try:
             text = pathlib.Path(self._computer.log).read_text(encoding="utf-8", errors="replace")
         except OSError as error:
-            text = str(error)
+            text = words.sentence(error)
         dialog = Gtk.Dialog(title=_("Log"), transient_for=self.widget.get_toplevel())
         dialog.add_buttons(_("_Close"), Gtk.ResponseType.CLOSE)
         view = Gtk.TextView(editable=False, monospace=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from gi.repository import GdkPixbuf, Gimp, GLib, Gtk
 
-from impasto.hosts import StyleItem, StyleLibrary, StyleShare
+from impasto.hosts import StyleItem, StyleLibrary, StyleShare, words
 from impasto.hosts.shares import LEAST_SHARE, MOST_SHARE
 from impasto.hosts.translate import _
 from impasto_gimp import content, images, pictures, widgets
@@ -201,8 +201,7 @@ class StylesBox:
         try:
             data = file.read_bytes()
         except OSError as error:
-            why = error.strerror or str(error)
-            self._say(_("The file {file} cannot be read: {why}.").format(file=file.name, why=why))
+            self._say(words.sentence(error))
             return
         small = b""
         try:
@@ -240,11 +239,7 @@ class StylesBox:
         try:
             item = self._library.add(data, title, small)
         except OSError as error:
-            self._say(
-                _("The style cannot be stored: {why}. Make room on the disk, then add it again.").format(
-                    why=error.strerror or error
-                )
-            )
+            self._say(words.joined(_("The style cannot be stored."), words.sentence(error)))
             return
         self.set((StyleShare(item),))
         self._changed()
