@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import errno
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 import impasto
-from impasto.hosts import Controller, Server, ThisComputer, pythons, this_computer
+from impasto.hosts import Controller, Server, ThisComputer, installing, pythons, this_computer, words
 from impasto.hosts.own_server import Folder, Running, running
 from impasto.hosts.pythons import Noted, Python
 from support.fake_host import FakeHost, FakeStorage
@@ -368,11 +369,11 @@ def test_it_can_be_cancelled_in_the_middle(
     assert is_alive(builder)
     computer.cancel()
     assert computer.state == "absent"
-    assert "Nothing is left" in computer.sentence
+    assert computer.sentence == "The installation was cancelled. What it has made is being removed."
     until(lambda: is_alive(builder), lambda alive: not alive)
     until(folder.python.exists, lambda there: not there)
     until(lambda: (folder.path / "install-tmp").exists(), lambda there: not there)
-    host.settle()
+    host.until(lambda: computer.sentence == "The installation was cancelled. Nothing is left of it.")
     assert computer.state == "absent"
     nothing_left(folder)
 
@@ -413,31 +414,172 @@ def test_only_one_host_installs(
 ) -> None:
     begun = tmp_path / "begun"
     monkeypatch.setenv("IMPASTO_INSTALL_FROM", endless_source(tmp_path, begun))
-    first, second = make(bare_python), make(bare_python)
+    first, second, third = make(bare_python), make(bare_python), make(bare_python)
     first.install()
     host.until(begun.exists)
+    monkeypatch.setenv("IMPASTO_INSTALL_FROM", server_wheel(tmp_path))
+    for other in (second, third):
+        other.install()
+        host.until(lambda other=other: other.short == "Waiting for another installation to end …")
+    assert (first.state, second.state) == ("installing", "installing")
+    assert is_alive(int(begun.read_text()))
+    third.cancel()
+    host.until(lambda: third.sentence == "The installation was cancelled. Nothing is left of it.")
+    assert folder.python.exists()
+    # A host that ends, ends its installation; then comes the next.
+    first.close()
+    host.until(lambda: second.state in ("running", "failed"))
+    assert second.state == "running", second.sentence
+
+
+@pytest.mark.slow
+def test_what_another_host_has_installed_is_not_installed_again(
+    make: Make,
+    host: FakeHost,
+    folder: Folder,
+    bare_python: Noted,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("IMPASTO_INSTALL_FROM", server_wheel(tmp_path))
+    first, second, third = make(bare_python), make(bare_python), make(bare_python)
+    third.look()
+    host.until(lambda: third.state == "absent")
+    first.install()
+    second.install()
+    host.until(lambda: all(each.state in ("running", "failed") for each in (first, second)))
+    assert (first.state, second.state) == ("running", "running"), first.sentence + second.sentence
+    made, server = (folder.python / "pyvenv.cfg").stat(), runs(folder)
+    # Its offer is still there from before.
+    third.install()
+    host.until(lambda: third.state in ("running", "failed"))
+    assert third.state == "running", third.sentence
+    now = (folder.python / "pyvenv.cfg").stat()
+    assert (now.st_ino, now.st_mtime_ns) == (made.st_ino, made.st_mtime_ns)
+    assert runs(folder) == server
+
+
+@pytest.mark.slow
+def test_an_installation_that_does_not_work_is_made_anew(
+    make: Make,
+    host: FakeHost,
+    folder: Folder,
+    bare_python: Noted,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("IMPASTO_INSTALL_FROM", server_wheel(tmp_path))
+    computer = make(bare_python)
+    computer.install()
+    host.until(lambda: computer.state in ("running", "failed"))
+    assert computer.state == "running", computer.sentence
+    server = runs(folder)
+    computer.stop()
+    has_ended(folder, server)
+    packages = next(folder.python.glob("lib/python*/site-packages"))
+    (packages / "grpc").mkdir()
+    (packages / "grpc" / "__init__.py").write_text("raise SystemExit('damaged')")
+    again = make(bare_python)
+    again.start()
+    host.until(lambda: again.state in ("running", "failed"))
+    assert again.state == "failed"
+    assert again.can_start
+    again.install()
+    host.until(lambda: again.state in ("running", "failed"))
+    assert again.state == "running", again.sentence
+    assert not (packages / "grpc").exists()
+
+
+@pytest.mark.slow
+def test_what_a_server_runs_in_is_not_removed(
+    make: Make,
+    host: FakeHost,
+    folder: Folder,
+    bare_python: Noted,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("IMPASTO_INSTALL_FROM", server_wheel(tmp_path))
+    first, second = make(bare_python), make(bare_python)
+    first.install()
+    host.until(lambda: first.state in ("running", "failed"))
+    (folder.python / installing.MARKER).unlink()
     second.install()
     host.until(lambda: second.state == "failed")
-    assert second.short == "Another program is installing the server."
-    assert first.state == "installing"
-    assert is_alive(int(begun.read_text()))
-    # A host that ends, ends its installation.
-    first.close()
-    until(folder.python.exists, lambda there: not there)
+    assert second.short == "The server on this computer runs."
+    assert runs(folder).answers
+    assert pythons.program_of(folder.python).exists()
+
+
+def test_installing_again_at_once_waits_for_the_end_of_what_was_cancelled(
+    make: Make,
+    host: FakeHost,
+    folder: Folder,
+    bare_python: Noted,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    begun = tmp_path / "begun"
+    monkeypatch.setenv("IMPASTO_INSTALL_FROM", endless_source(tmp_path, begun))
+    computer = make(bare_python)
+    computer.install()
+    host.until(begun.exists)
+    computer.cancel()
+    monkeypatch.setenv("IMPASTO_INSTALL_FROM", server_wheel(tmp_path))
+    computer.install()
+    host.until(lambda: computer.state in ("running", "failed"))
+    assert computer.state == "running", computer.sentence
+    # That it was cancelled is no fault.
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.slow
 def test_a_failure_says_why_and_leaves_only_the_log(
     make: Make, host: FakeHost, folder: Folder, bare_python: Noted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("IMPASTO_INSTALL_FROM", "--no-index impasto-server")
+    monkeypatch.setenv("IMPASTO_INSTALL_FROM", "--no-index nothing-of-this-name")
     computer = make(bare_python)
     computer.install()
     host.until(lambda: computer.state == "failed")
     assert computer.short == "The server could not be installed."
-    assert "No matching distribution found for impasto-server" in computer.sentence
+    assert "No matching distribution found for nothing-of-this-name" in computer.sentence
+    assert not computer.can_start
     assert computer.log == str(folder.install_log)
     nothing_left(folder)
+
+
+@pytest.mark.slow
+def test_a_package_index_without_the_server(
+    make: Make, host: FakeHost, folder: Folder, bare_python: Noted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    computer = make(bare_python)
+    computer.install()
+    host.until(lambda: computer.state == "failed")
+    assert computer.short == "The server cannot be downloaded."
+    assert f"({impasto.__version__})" in computer.sentence
+    assert "enter its address" in computer.sentence
+    assert "IMPASTO_INSTALL_FROM" in computer.sentence
+    assert computer.remedy == words.SERVER_SETTINGS
+    nothing_left(folder)
+
+
+def test_a_disk_that_is_full_although_it_seemed_to_have_room(
+    make: Make, host: FakeHost, bare_python: Noted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a quota. That Python's part is missing is what it looks like."""
+
+    def full(*given: Any, **named: Any) -> Any:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded", "somewhere")
+
+    monkeypatch.setattr(installing.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(installing.Installation, "_ran", lambda *given: 1)
+    computer = make(bare_python)
+    computer.install()
+    host.until(lambda: computer.state == "failed")
+    assert computer.short == "The disk is full."
+    assert installing.why("OSError: [Errno 122] Disk quota exceeded", None).told.short == "The disk is full."
 
 
 def test_a_full_disk_is_seen_before(
@@ -454,26 +596,73 @@ def test_a_full_disk_is_seen_before(
 
 
 @pytest.mark.parametrize(
-    ("system", "machine", "words"),
+    ("system", "machine", "said"),
     [
         ("win32", "AMD64", "Subsystem for Linux"),
         ("darwin", "x86_64", "Intel"),
     ],
 )
 def test_computers_on_which_it_cannot_be_installed(
-    make: Make, host: FakeHost, bare_python: Noted, system: str, machine: str, words: str
+    make: Make, host: FakeHost, bare_python: Noted, system: str, machine: str, said: str
 ) -> None:
     computer = make(bare_python, system=system, machine=machine)
     computer.look()
     host.until(lambda: computer.state == "absent")
     assert not computer.can_install
     assert computer.offer == ""
-    assert words in computer.sentence
+    assert said in computer.sentence
     computer.install()
     assert computer.state == "absent"
 
 
+@pytest.mark.parametrize("name", ["", "users"])
+def test_a_file_in_the_place_of_the_folder(make: Make, host: FakeHost, folder: Folder, name: str) -> None:
+    file = folder.path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("a file")
+    computer = make()
+    computer.start()
+    host.until(lambda: computer.state == "failed")
+    assert computer.sentence == (
+        "The server's folder cannot be used. "
+        f"Something else is in its place: {file}. Move it away, then try again."
+    )
+    computer.keep_running = True
+    assert computer.short == "The server's folder cannot be used."
+    file.unlink()
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+    for error in (errno.EACCES, errno.EROFS):
+        told = this_computer.of_folder(
+            OSError(error, "no", str(tmp_path / "here" / "users")), tmp_path / "here"
+        )
+        assert told is not None
+        assert told.details == f"You may not write there: {tmp_path / 'here'}. Change that, then try again."
+    for other in (OSError(errno.EACCES, "no", "/elsewhere"), OSError(errno.EACCES, "no"), TimeoutError()):
+        assert this_computer.of_folder(other, tmp_path) is None
+
+
 # With the controller.
+
+
+def test_why_nothing_can_be_painted(
+    host: FakeHost, make: Make, bare_python: Noted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMPASTO_INSTALL_FROM", server_wheel(tmp_path))
+    computer = make(bare_python)
+    controller = Controller(host, FakeStorage(), this_computer=computer)
+    controller.start()
+    assert controller.cannot_paint.startswith("Not connected to a server. Choose where to paint")
+    controller.paint_here(install=True)
+    assert controller.cannot_paint == (
+        "The server is being installed on this computer. You can paint as soon as that has finished."
+    )
+    host.until(lambda: computer.state == "starting")
+    assert controller.cannot_paint == "The server on this computer starts …"
+    host.until(lambda: controller.connection.state == "connected")
+    assert controller.cannot_paint == ""
+    controller.close()
 
 
 def test_the_choice_is_kept(host: FakeHost, make: Make, folder: Folder) -> None:

@@ -30,7 +30,7 @@ from impasto.hosts.presets import Presets
 from impasto.hosts.run import Run
 from impasto.hosts.storage import Lasting, Storage, read_json, write_json
 from impasto.hosts.styles import MOST_THUMBNAIL_BYTES, MOST_TITLE, StyleItem, StyleLibrary
-from impasto.hosts.told import ToldError, plain
+from impasto.hosts.told import Told, ToldError, plain
 from impasto.hosts.tools import Tools, cancel_job, format_of
 from impasto.hosts.translate import _
 from impasto.job import Job
@@ -308,6 +308,34 @@ class Controller:
         return bool(self.runs)
 
     @property
+    def cannot_paint(self) -> str:
+        """Why nothing can be painted now, and what to do, for people; empty if something can.
+
+        Without contact to a server that was there, orders are taken: they wait.
+        """
+        hindered = self._hindered()
+        return "" if hindered is None else hindered.sentence
+
+    def _hindered(self) -> Told | None:
+        if self.connection.state == "refused":
+            return self.connection.told
+        if self.connection.server is not None and self.connection.state != "disconnected":
+            return None
+        computer = self.this_computer
+        if self.is_here and computer is not None and computer.state != "running":
+            if computer.state == "installing":
+                return Told(
+                    _("The server is being installed on this computer."),
+                    _("You can paint as soon as that has finished."),
+                )
+            return Told(computer.short, computer.details, computer.remedy)
+        return Told(
+            _("Not connected to a server."),
+            _("Choose where to paint: on this computer, or on a server."),
+            words.SERVER_SETTINGS,
+        )
+
+    @property
     def recents(self) -> list[Recent]:
         """Recent settings, newest first."""
         return list(self._memory.recents)
@@ -318,17 +346,9 @@ class Controller:
         Raises:
             ToldError: the order cannot be painted, too many are in progress, or there is no server.
         """
-        if self.connection.state == "refused":
-            told = self.connection.told
-            raise ToldError(told.short, told.details, told.remedy)
-        if self.connection.server is None or self.connection.state == "disconnected":
-            if self.is_here and self.this_computer is not None and self.this_computer.state != "running":
-                raise ToldError(self.this_computer.sentence)
-            raise ToldError(
-                _("Not connected to a server."),
-                _("Choose where to paint: on this computer, or on a server."),
-                words.SERVER_SETTINGS,
-            )
+        hindered = self._hindered()
+        if hindered is not None:
+            raise ToldError(hindered.short, hindered.details, hindered.remedy)
         if len(self.runs) >= MOST_AT_ONCE:
             raise ToldError(
                 _("{most} paintings are in progress already.").format(most=MOST_AT_ONCE),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import platform
@@ -13,13 +14,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+import impasto
 from impasto.files import write_whole
-from impasto.hosts.own_server import Folder
+from impasto.hosts.own_server import Folder, running
 from impasto.hosts.pythons import Noted, Python, ask, belongs_to_user, program_of
 from impasto.hosts.told import SERVER_SETTINGS, TRY_AGAIN, Told, ToldError, ended, joined
 from impasto.hosts.translate import _
@@ -29,14 +32,19 @@ MARKER = "impasto-installed.json"
 """File in the virtual environment that is written last: without it, the environment is not complete."""
 DOWNLOADED = 0.8
 """How much of an installation the download is."""
+LOOK = 0.2
+"""Time in seconds between two looks whether another installation has ended."""
 MB = 10**6
 
 _DOWNLOADING = re.compile(rb"Progress (\d+) of (\d+)")
 _FETCHED = re.compile(rb"\s*(?:Downloading|Using cached) (\S+?)(?:-[0-9]\S*)? \(([0-9.]+) (kB|MB|GB)\)")
 
 
-class Cancelled(Exception):
+class Cancelled(ToldError):
     """The installation was cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__(_("The installation was cancelled."))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +102,15 @@ def what_to_install(note: Noted, environment: Mapping[str, str], version: str) -
 
 def installed(folder: Folder) -> bool:
     """Whether an installation was completed."""
-    return (folder.python / MARKER).is_file()
+    return stamp(folder) is not None
+
+
+def stamp(folder: Folder) -> int | None:
+    """Returns what tells a completed installation from a later one; None if there is none."""
+    try:
+        return (folder.python / MARKER).stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 class Installation:
@@ -108,6 +124,9 @@ class Installation:
         needed: bytes that must be free on the disk.
         expected: bytes that will be downloaded, about.
         told: called with the progress, in `run`'s thread.
+        fits: whether a Python has all that is needed.
+        damaged: the `stamp` of an installation that does not work, and is made anew. Any other one that is
+            complete stays: another program has made it meanwhile, and its server may be running.
     """
 
     def __init__(
@@ -120,6 +139,8 @@ class Installation:
         needed: int,
         expected: int,
         told: Callable[[Progress], None],
+        fits: Callable[[Python], bool] = lambda python: python.server,
+        damaged: int | None = None,
     ) -> None:
         self._folder = folder
         self._python = python
@@ -130,9 +151,11 @@ class Installation:
         self._needed = needed
         self._expected = expected
         self._told = told
+        self._fits = fits
+        self._damaged = damaged
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._cancelled = False
+        self._cancelling = threading.Event()
         # Bytes of the packages that have arrived, and the name and size of the one that arrives.
         self._arrived = 0.0
         self._arriving: tuple[str, float] = ("", 0.0)
@@ -142,32 +165,57 @@ class Installation:
     def run(self) -> str:
         """Installs the server, and returns the Python that has it.
 
+        While another program installs it, this waits, then takes what that has made.
+
         Raises:
             Cancelled: it was cancelled; nothing is left of it.
             ToldError, OSError: it failed, and nothing is left of it but its log.
         """
-        with self._folder.locked("install") as alone:
-            if not alone:
-                raise ToldError(
-                    _("Another program is installing the server."),
-                    _("Wait until it has finished, then try again."),
-                    TRY_AGAIN,
-                )
-            self._end_left_over()
+        waits = False
+        while True:
+            with self._folder.locked("install") as alone:
+                if alone:
+                    return self._alone()
+            if not waits:
+                waits = True
+                self._told(Progress(_("Waiting for another installation to end …")))
+            self._cancelling.wait(LOOK)
+            self._check()
+
+    def _alone(self) -> str:
+        """Installs it, unless that was done meanwhile. Only one program at a time is here."""
+        self._check()
+        python = self._made_already()
+        if python is not None:
+            return python
+        server = running(self._folder)
+        if server is not None and server.python and Path(server.python).is_relative_to(self._folder.python):
+            raise ToldError(
+                _("The server on this computer runs."),
+                _("Stop it, here and in other programs, before you install it again."),
+            )
+        self._end_left_over()
+        self._clear()
+        try:
+            return self._install()
+        except BaseException:
             self._clear()
-            try:
-                return self._install()
-            except BaseException:
-                self._clear()
-                raise
-            finally:
-                shutil.rmtree(self._temporary, ignore_errors=True)
-                (self._folder.path / "install.json").unlink(missing_ok=True)
+            raise
+        finally:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            (self._folder.path / "install.json").unlink(missing_ok=True)
+
+    def _made_already(self) -> str | None:
+        """Returns the Python of an installation that is complete; None if there is none."""
+        if stamp(self._folder) in (None, self._damaged):
+            return None
+        found = ask(str(program_of(self._folder.python)), self._environment)
+        return found.path if found is not None and self._fits(found) else None
 
     def cancel(self) -> None:
         """Ends the installation soon."""
         with self._lock:
-            self._cancelled = True
+            self._cancelling.set()
             if self._process is not None:
                 _kill(self._process.pid)
 
@@ -211,6 +259,9 @@ class Installation:
                 return [python, "-m", "pip"]
         elif self._python.pip and self._ran([*make, "--without-pip", str(self._folder.python)], log) == 0:
             return [self._python.path, "-m", "pip", "--python", python]
+        if _is_full(self._temporary):
+            # Python's own words about it do not come this far.
+            raise _full_disk()
         raise without_venv(self._python)
 
     def _pip(self, pip: list[str], packages: list[str], log: BinaryIO) -> None:
@@ -278,7 +329,7 @@ class Installation:
         self._told(Progress(sentence, self._fraction))
 
     def _check(self) -> None:
-        if self._cancelled:
+        if self._cancelling.is_set():
             raise Cancelled
 
     def _end_left_over(self) -> None:
@@ -371,8 +422,18 @@ def without_venv(python: Python) -> ToldError:
 
 def why(log: str, python: Python) -> ToldError:
     """Returns why pip failed, from its log."""
-    if "No space left on device" in log:
-        return ToldError(_("The disk is full."), _("Make room, then try again."), TRY_AGAIN)
+    if "No space left on device" in log or "Disk quota exceeded" in log:
+        return _full_disk()
+    if "No matching distribution found for impasto-server" in log:
+        return ToldError(
+            _("The server cannot be downloaded."),
+            _(
+                "The package index has no Impasto server for this version of the plugin ({version}). Use a "
+                "server on another computer, and enter its address. Or install from somewhere else: "
+                "IMPASTO_INSTALL_FROM in the environment says from where."
+            ).format(version=impasto.__version__),
+            SERVER_SETTINGS,
+        )
     if "No matching distribution found for torch" in log:
         return ToldError(
             _("There is no PyTorch for Python {version} yet.").format(version=_dotted(python)),
@@ -394,6 +455,20 @@ def why(log: str, python: Python) -> ToldError:
         joined(ended(said) if said else "", _("The log says more. Then try again.")),
         TRY_AGAIN,
     )
+
+
+def _full_disk() -> ToldError:
+    return ToldError(_("The disk is full."), _("Make room, then try again."), TRY_AGAIN)
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether nothing more can be written; a user's quota shows in no other way."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(MB))
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return False
 
 
 def _dotted(python: Python) -> str:

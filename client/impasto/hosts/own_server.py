@@ -100,11 +100,13 @@ class Running:
         process: its process.
         told_apart: what tells it from a later process of the same id.
         socket: the socket on which it listens.
+        python: the Python that it runs in; empty if that is not known.
     """
 
     process: int
     told_apart: str
     socket: str
+    python: str = ""
 
     @property
     def address(self) -> str:
@@ -180,7 +182,7 @@ def _launched(
             start_new_session=True,
         )
     _reap_later(process)
-    server = Running(process.pid, told_apart(process.pid) or "", path)
+    server = Running(process.pid, told_apart(process.pid) or "", path, python)
     write_whole(folder.path / "server.json", json.dumps(dataclasses.asdict(server)).encode(), mode=0o600)
     return server
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import sys
@@ -23,12 +24,13 @@ from impasto.hosts.installing import (
     no_python,
     obstacle,
     size,
+    stamp,
     what_to_install,
     without_venv,
 )
 from impasto.hosts.own_server import Folder, Running, has_ended, running, started
 from impasto.hosts.pythons import Noted, Python, ask, candidates, clean, data_folder, noted
-from impasto.hosts.told import Told
+from impasto.hosts.told import TRY_AGAIN, Told
 from impasto.hosts.translate import _
 
 STATES = ("unknown", "absent", "installing", "installed", "starting", "running", "failed")
@@ -85,6 +87,9 @@ class ThisComputer:
         self._system = system
         self._obstacle = obstacle(system, machine)
         self._python = ""
+        self._is_there = True
+        # Stamp of an installation whose server did not start: `install` makes it anew.
+        self._damaged: int | None = None
         self._server: Running | None = None
         self._installation: Installation | None = None
         self._log: Path | None = None
@@ -103,6 +108,11 @@ class ThisComputer:
         return self._told.short
 
     @property
+    def details(self) -> str:
+        """The sentences after the short one; empty if there are none."""
+        return self._told.details
+
+    @property
     def remedy(self) -> str:
         """What a button beside it should do: see `Told.remedy`."""
         return self._told.remedy
@@ -111,6 +121,11 @@ class ThisComputer:
     def can_install(self) -> bool:
         """Whether the server can be installed on a computer of this kind. If not, `sentence` says why."""
         return self._obstacle is None
+
+    @property
+    def can_start(self) -> bool:
+        """Whether `start` has a server to start, as far as is known: not after a failed installation."""
+        return self._is_there and self.state in ("installed", "failed", "running")
 
     @property
     def offer(self) -> str:
@@ -205,6 +220,8 @@ class ThisComputer:
                 needed=takes.disk + takes.download,
                 expected=takes.download,
                 told=lambda progress: self._errands.hand(lambda: tell(progress)),
+                fits=self._fits,
+                damaged=self._damaged,
             )
             self._installation = installation
             if attempt != self._attempt:
@@ -220,7 +237,12 @@ class ThisComputer:
             self.start()
 
         def failed(error: Exception) -> None:
-            if attempt == self._attempt and not isinstance(error, Cancelled):
+            if isinstance(error, Cancelled):
+                # `cancel` has begun the next attempt.
+                if attempt + 1 == self._attempt and self.state == "absent":
+                    self._cancelled()
+            elif attempt == self._attempt:
+                self._is_there = installed(self._folder)
                 self._fail(error, self._folder.install_log)
 
         self._log = self._folder.install_log
@@ -234,7 +256,17 @@ class ThisComputer:
         self._next()
         if self._installation is not None:
             self._installation.cancel()
-        self._set("absent", Told(_("The installation was cancelled. Nothing is left of it.")))
+        self._set(
+            "absent", Told(_("The installation was cancelled."), _("What it has made is being removed."))
+        )
+
+    def _cancelled(self) -> None:
+        """What was cancelled has ended."""
+        if installed(self._folder):
+            # Another program has installed it while this waited.
+            self.look()
+        else:
+            self._set("absent", Told(_("The installation was cancelled."), _("Nothing is left of it.")))
 
     def start(self) -> None:
         """Starts the server, or uses the one that runs already."""
@@ -245,8 +277,10 @@ class ThisComputer:
             return
         attempt = self._next()
 
+        path = self._python
+
         def work() -> tuple[str, Running | None]:
-            path = self._python
+            nonlocal path
             if not path:
                 python = self._find()
                 path = python.path if python is not None else ""
@@ -267,8 +301,10 @@ class ThisComputer:
             self._check_later(attempt)
 
         def failed(error: Exception) -> None:
-            # The next time it may be another Python.
-            self._python = "" if attempt == self._attempt else self._python
+            if attempt == self._attempt:
+                self._distrust(path)
+                # The next time it may be another Python.
+                self._python = ""
             self._failing(attempt)(error)
 
         self._begun = time.monotonic()
@@ -307,15 +343,23 @@ class ThisComputer:
 
     def _find(self) -> Python | None:
         """Returns a Python that has the server; None if there is none. Takes seconds, in a thread."""
-        paints = "--mock" not in self._arguments
         own = self._folder.python
         for path in candidates(self._note, own, self._environment, self._system):
             if Path(path).is_relative_to(own) and not installed(self._folder):
                 continue
             python = ask(path, self._environment)
-            if python is not None and python.server and (python.torch or not paints):
+            if python is not None and self._fits(python):
                 return python
         return None
+
+    def _fits(self, python: Python) -> bool:
+        """Whether a Python has a server that can be used."""
+        return python.server and (python.torch or "--mock" in self._arguments)
+
+    def _distrust(self, python: str) -> None:
+        """Remembers that the server did not start with a Python, if that was installed here."""
+        if Path(python).is_relative_to(self._folder.python):
+            self._damaged = stamp(self._folder)
 
     def _base(self) -> Python:
         """Returns the Python to install with.
@@ -346,9 +390,10 @@ class ThisComputer:
             if alive:
                 self._check_later(attempt)
                 return
-            self._server = None
+            ended, self._server = self._server, None
             self.state = "failed"
             if time.monotonic() - self._begun < SHORT_LIFE:
+                self._distrust(ended.python if ended is not None else "")
                 self._fail(has_ended(self._folder), self._folder.server_log)
             else:
                 self.start()
@@ -370,8 +415,33 @@ class ThisComputer:
     def _fail(self, error: Exception, log: Path | None) -> None:
         self._next()
         self._log = log
-        self._set("failed", words.tell(error, words.HERE))
+        told = of_folder(error, self._folder.path) if isinstance(error, OSError) else None
+        self._set("failed", told or words.tell(error, words.HERE))
 
     def _set(self, state: str, told: Told) -> None:
+        if state in ("absent", "installed", "running"):
+            self._is_there = state != "absent"
         self.state, self._told = state, told
         self.changed()
+
+
+def of_folder(error: OSError, folder: Path) -> Told | None:
+    """Returns what is told where the server's folder cannot be used; None if it is not that.
+
+    The names of the files in it mean nothing to an artist.
+    """
+    if not isinstance(error.filename, (str, bytes)):
+        return None
+    path = Path(os.fsdecode(error.filename))
+    if not (path.is_relative_to(folder) or folder.is_relative_to(path)):
+        return None
+    short = _("The server's folder cannot be used.")
+    if isinstance(error, (NotADirectoryError, FileExistsError)):
+        why = _("Something else is in its place: {path}. Move it away, then try again.")
+        path = next((each for each in (path, *path.parents) if each.exists()), path)
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        why = _("You may not write there: {path}. Change that, then try again.")
+        path = folder
+    else:
+        return None
+    return Told(short, why.format(path=path), TRY_AGAIN)
