@@ -39,6 +39,15 @@ def parse(address: str) -> str:
     return f"{host}:{port}"
 
 
+def same(address: str) -> str:
+    """Return the one form of all spellings of an address; what is no address is returned as it is."""
+    try:
+        parsed = parse(address)
+    except ValueError:
+        return address
+    return parsed if parsed.startswith("unix:") else parsed.lower()
+
+
 def is_local(parsed: str) -> bool:
     """Return whether an address from `parse` is on this machine."""
     if parsed.startswith("unix:"):

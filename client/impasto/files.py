@@ -26,6 +26,7 @@ def read_whole(path: str | os.PathLike[str]) -> bytes:
     Raises:
         OSError: it cannot be read; `strerror` says why and what to do.
     """
+    path = on_disk(path)
     mode = check_readable(path)
     if stat.S_ISFIFO(mode):
         return _read_pipe(path)
@@ -34,6 +35,20 @@ def read_whole(path: str | os.PathLike[str]) -> bytes:
     if len(data) > MAX_READ_BYTES:
         raise _too_large(path)
     return data
+
+
+def on_disk(path: str | os.PathLike[str]) -> str:
+    """Return a path that Python can pass to the system.
+
+    A program that embeds Python may run it with ASCII as the encoding of file names, where the locale is not
+    installed; a path with other letters is then one in UTF-8, as everywhere else.
+    """
+    text = os.fspath(path)
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+    return text
 
 
 def read_pem(path: str | os.PathLike[str]) -> bytes:
@@ -76,6 +91,7 @@ def check_readable(path: str | os.PathLike[str]) -> int:
         OSError: it cannot be read; `strerror` says why and what to do.
     """
     _check_name(path)
+    path = on_disk(path)
     found = os.stat(path)
     if stat.S_ISDIR(found.st_mode):
         raise _error(errno.EISDIR, "is a folder; give a file", path)
@@ -188,7 +204,7 @@ def _target(path: str | os.PathLike[str]) -> str:
         OSError: something there must not be replaced, or the name is impossible.
     """
     _check_name(path)
-    target = os.path.realpath(path)
+    target = os.path.realpath(on_disk(path))
     try:
         found = os.stat(target)
     except FileNotFoundError:

@@ -60,7 +60,7 @@ def test_entries_are_kept_newest_first() -> None:
     assert again.entries[0].place == {"layer": "sky"}
     assert again.entries[0].thumbnail == JPEG
     assert again.find(first.id) == first
-    assert second.label == "The Starry Night · strength 50 · seed 2"
+    assert second.label == "The Starry Night · seed 2 · strength 50 %"
 
 
 def test_only_so_many_are_kept_and_their_files_with_them() -> None:

@@ -54,8 +54,8 @@ def test_a_size_keeps_the_proportions_and_the_limits(
 
 
 def test_a_size_has_a_sentence() -> None:
-    assert plan(800, 600, 1024).sentence == "Painted at 800 × 600."
-    assert plan(8000, 6000, 1024).sentence == "Painted at 1024 × 768, enlarged to 8000 × 6000."
+    assert plan(800, 600, 1024).sentence == "Will be painted at 800 × 600."
+    assert plan(8000, 6000, 1024).sentence == "Will be painted at 1024 × 768, enlarged to 8000 × 6000."
 
 
 def test_the_middle_strength_is_the_servers_own_default() -> None:

@@ -17,8 +17,10 @@ from impasto.errors import JobFailed, Unreachable
 from impasto.hosts import Area, Choices, Controller, Order, Server, StyleItem, StyleShare, Timing, plan
 from impasto.hosts.connection import THIS_COMPUTER
 from impasto.hosts.controller import LARGEST_SEED, MOST_AT_ONCE
+from impasto.hosts.memory import named
 from impasto.hosts.run import Run
 from impasto.hosts.told import MOST_SHORT, ToldError
+from impasto.job import NamedStyle
 from impasto.process_notes import told_apart
 from impasto.recipe import RawPixels, Style, StyleName
 from support.fake_host import FakeHost, FakeService, FakeStorage, jpeg
@@ -370,7 +372,7 @@ def test_a_painting_is_in_the_history_even_if_it_cannot_be_placed(
     assert "history" in told
     assert (entry.id, entry.address, entry.job) == (run.id, "studio:50051", "jobs/1")
     assert (entry.width, entry.height, entry.bits) == (WIDTH, HEIGHT, 8)
-    assert entry.label == "The Starry Night · strength 50 · seed 0"
+    assert entry.label == "The Starry Night · seed 0 · strength 50 %"
     assert entry.thumbnail == jpeg(note=b"rgba8")
     host.refuses = None
     taken = controller.take_up(controller.found[0])
@@ -517,3 +519,78 @@ def test_what_another_running_process_paints_is_not_offered(
     third.start()
     host.until(lambda: len(third.found) == 2)
     third.close()
+
+
+def test_titles_of_the_servers_styles_are_one_short_line(
+    controller: Controller, host: FakeHost, service: FakeService
+) -> None:
+    service.styles[:] = [NamedStyle("styles/odd", "Odd\n\0" + "x" * 3000, 100, 80, jpeg(65500, 65500))]
+    service.take_down()
+    host.pass_time(30)
+    host.until(lambda: controller.connection.state == "reconnecting")
+    service.bring_up()
+    host.pass_time(30)
+    host.until(lambda: len(controller.library.offered) == 1)
+    (style,) = controller.library.offered
+    assert style.title.startswith("Odd xxx")
+    assert len(style.title) == 200
+    assert style.thumbnail == b""
+    assert len(named((StyleShare(style), StyleShare(style)), Choices())) < 120
+
+
+def test_an_order_for_a_server_that_was_left_holds_up_no_other(
+    controller: Controller, host: FakeHost, service: FakeService
+) -> None:
+    service.take_down()
+    host.pass_time(30)
+    host.until(lambda: controller.connection.state == "reconnecting")
+    left = controller.stylize(order())
+    service.bring_up()
+    controller.connect(Server("other:50051"))
+    host.until(lambda: controller.connection.state == "connected")
+    sent = controller.stylize(order(choices=Choices(seed=2)))
+    host.until(lambda: sent.state == "queued")
+    assert left.state == "submitting"
+    assert len(service.jobs) == 1
+    # It is sent as soon as its server is back.
+    controller.connect(SERVER)
+    host.until(lambda: left.state == "queued")
+
+
+def test_another_spelling_of_an_address_is_the_same_server(
+    controller: Controller, host: FakeHost, service: FakeService, storage: FakeStorage
+) -> None:
+    assert Server("Studio").key == Server("studio:50051").key == SERVER.key
+    assert Server("unix:/tmp/A").key == "unix:/tmp/A"
+    run = controller.stylize(order())
+    host.until(lambda: run.state == "queued" and service.only().watchers)
+    service.become("succeeded")
+    host.until(lambda: run.is_final)
+    unfinished = controller.stylize(order(choices=Choices(seed=2)))
+    host.until(lambda: unfinished.state == "queued")
+    controller.close()
+    # An older plugin has stored the address as it was written.
+    for key in ("jobs.json", f"history/{run.id}.json"):
+        storage.kept[key] = storage.kept[key].replace(b"studio:50051", b"STUDIO")
+    again = make(host, service, storage)
+    again.connect(Server("studio"))
+    host.until(lambda: len(again.found) == 1)
+    fetched: list[Any] = []
+    again.fetch(again.history.entries[0], fetched.append, pytest.fail)
+    host.until(lambda: fetched)
+    again.close()
+
+
+def test_any_name_of_a_document_can_be_shown(
+    controller: Controller, host: FakeHost, service: FakeService, storage: FakeStorage
+) -> None:
+    run = controller.stylize(order(subject="a\nb\0c\ud800 {x} %s" + "x" * 5000))
+    host.until(lambda: run.state == "queued" and service.only().watchers)
+    assert run.label.startswith("The Starry Night on a b c {x} %s")
+    assert run.subject.isprintable()
+    service.become("succeeded")
+    host.until(lambda: run.is_final)
+    controller.close()
+    again = make(host, service, storage)
+    assert [entry.subject for entry in again.history.entries] == [run.subject]
+    again.close()

@@ -50,8 +50,8 @@ print("ready", flush=True)
 sys.stdin.readline()
 for number in range({WRITES}):
     id = uuid.uuid4().hex
-    memory.remember(Remembered(id, "studio", f"jobs/{{id}}", "title", styles, Choices(), {{}}))
-    memory.to_cancel("studio", f"jobs/{{id}}")
+    memory.remember(Remembered(id, "studio:50051", f"jobs/{{id}}", "title", styles, Choices(), {{}}))
+    memory.to_cancel("studio:50051", f"jobs/{{id}}")
     presets.save(id, styles, Choices())
     library.add(id.encode(), "Wave")
 """
@@ -115,7 +115,7 @@ def order() -> Order:
 
 
 def job(name: str) -> Remembered:
-    return Remembered(uuid.uuid4().hex, "studio", name, "title", STYLES, Choices(), {"layer": name})
+    return Remembered(uuid.uuid4().hex, "studio:50051", name, "title", STYLES, Choices(), {"layer": name})
 
 
 # Several processes.
@@ -141,7 +141,7 @@ def test_processes_do_not_overwrite_what_others_store(tmp_path: Path) -> None:
     storage = FolderStorage(tmp_path)
     memory, library = Memory(storage), StyleLibrary(storage, lambda: None)
     assert len(memory.jobs) == 2 * WRITES
-    assert len(memory.cancelled["studio"]) == 2 * WRITES
+    assert len(memory.cancelled["studio:50051"]) == 2 * WRITES
     assert len(Presets(storage, library, lambda: None).presets) == 2 * WRITES
     assert len(library.own) == 2 * WRITES
 
@@ -168,6 +168,34 @@ def test_a_lock_is_released_at_the_end_and_nests(tmp_path: Path, monkeypatch: py
     with two.held() as fourth:
         assert fourth
     assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) == 0o600
+
+
+# Names.
+
+
+def test_any_letters_may_be_in_a_path_where_the_locale_is_not_installed(tmp_path: Path) -> None:
+    folder = tmp_path / "jörg – 絵"
+    program = f"""
+import sys
+from impasto.files import read_whole, write_whole
+from impasto.hosts import FolderStorage, words
+assert sys.getfilesystemencoding() == "ascii"
+storage = FolderStorage({str(folder)!a})
+storage.write("presets.json", b"1")
+with storage.locked():
+    assert storage.read("presets.json") == b"1"
+path = {str(folder / "für.json")!a}
+write_whole(path, b"2")
+assert read_whole(path) == b"2"
+try:
+    read_whole(path + "x")
+except OSError as error:
+    assert words.short(error) == "f\\xfcr.jsonx does not exist."
+"""
+    environment = {**os.environ, "LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    assert (folder / "presets.json").read_bytes() == b"1"
+    assert (folder / "für.json").read_bytes() == b"2"
 
 
 # A disk that fails.
@@ -218,17 +246,17 @@ def test_what_could_not_be_stored_is_stored_later(storage: FailingStorage) -> No
     storage.fails = True
     memory.forget(first.id)
     memory.remember(second)
-    memory.to_cancel("studio", "jobs/1")
+    memory.to_cancel("studio:50051", "jobs/1")
     memory.use(Recent(STYLES, Choices(seed=5)))
     memory.read_again()
     assert memory.jobs == [second]
-    assert memory.cancelled == {"studio": ["jobs/1"]}
+    assert memory.cancelled == {"studio:50051": ["jobs/1"]}
     assert [recent.choices.seed for recent in memory.recents] == [5]
     storage.fails = False
     memory.use(Recent(STYLES, Choices(seed=6)))
     again = Memory(storage)
     assert again.jobs == [second]
-    assert again.cancelled == {"studio": ["jobs/1"]}
+    assert again.cancelled == {"studio:50051": ["jobs/1"]}
     assert [recent.choices.seed for recent in again.recents] == [6, 5]
     assert f"places/{first.id}.json" not in storage.kept
 

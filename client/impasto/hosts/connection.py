@@ -46,7 +46,7 @@ class Server:
     @property
     def key(self) -> str:
         """What its jobs are remembered under."""
-        return THIS_COMPUTER if self.this_computer else self.address
+        return THIS_COMPUTER if self.this_computer else addresses.same(self.address)
 
     def check(self) -> None:
         """Checks the address and the token, without the network.

@@ -29,8 +29,8 @@ from impasto.hosts.order import Order, check_order
 from impasto.hosts.presets import Presets
 from impasto.hosts.run import Run
 from impasto.hosts.storage import Lasting, Storage, read_json, write_json
-from impasto.hosts.styles import MOST_THUMBNAIL_BYTES, StyleItem, StyleLibrary, plain
-from impasto.hosts.told import Told, ToldError
+from impasto.hosts.styles import MOST_THUMBNAIL_BYTES, MOST_TITLE, StyleItem, StyleLibrary
+from impasto.hosts.told import Told, ToldError, plain
 from impasto.hosts.tools import Tools, cancel_job, format_of
 from impasto.hosts.translate import _
 from impasto.job import Job
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from impasto.hosts.this_computer import ThisComputer
 
 TITLE_LENGTH = 200
+MOST_SUBJECT = 200
+"""Longest name of what is painted, in characters."""
 MOST_AT_ONCE = 10
 """Paintings that may be in progress, including those that wait on the server."""
 MOST_ENDED = 10
@@ -280,7 +282,11 @@ class Controller:
 
         def work() -> tuple[StyleItem, ...]:
             return tuple(
-                StyleItem(style.name, style.title, thumbnails.checked(style.thumbnail, MOST_THUMBNAIL_BYTES))
+                StyleItem(
+                    style.name,
+                    plain(style.title)[:MOST_TITLE],
+                    thumbnails.checked(style.thumbnail, MOST_THUMBNAIL_BYTES),
+                )
                 for style in client.styles()
             )
 
@@ -363,7 +369,8 @@ class Controller:
             place=order.place,
             bits=order.bits,
             texture=order.is_texture,
-            subject=order.subject,
+            # The name of a document may have line breaks, and halves of characters.
+            subject=plain(order.subject)[:MOST_SUBJECT],
             document=order.document,
             keeper=this_process(),
         )
@@ -483,7 +490,8 @@ class Controller:
 
     def _send_next(self) -> None:
         """Sends the oldest order that is not sent yet; one after the other, so that they keep their order."""
-        waiting = next((run for run in self.runs if run.state == "submitting"), None)
+        # One for a server that was left waits until it is back.
+        waiting = next((run for run in self.runs if run.state == "submitting" and run.in_contact), None)
         if waiting is not None:
             waiting.send()
 

@@ -8,6 +8,9 @@ from typing import Any
 MOST_DEPTH = 32
 """Deepest nesting that is taken. Nothing of Impasto's is nested half as deeply."""
 
+MOST_VALUES = 10**6
+"""Most values that are taken; each needs far more memory than its bytes."""
+
 
 def foreign_json(data: bytes, most_bytes: int, most_depth: int | None = MOST_DEPTH) -> Any:
     """Return a JSON value; None if it cannot be read, is too large, or is nested too deeply.
@@ -18,7 +21,8 @@ def foreign_json(data: bytes, most_bytes: int, most_depth: int | None = MOST_DEP
         most_bytes: largest size that is read.
         most_depth: deepest nesting that is taken; None if each part of the value is checked later.
     """
-    if len(data) > most_bytes:
+    # Pictures are in base64, which has none of these characters.
+    if len(data) > most_bytes or sum(map(data.count, (b",", b"[", b"{"))) > MOST_VALUES:
         return None
     try:
         value = json.loads(data)

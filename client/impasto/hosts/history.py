@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from impasto.address import same
 from impasto.hosts import choices as choosing
 from impasto.hosts import thumbnails
 from impasto.hosts.choices import Choices
 from impasto.hosts.foreign import foreign_json, is_shallow
-from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json, title_of
+from impasto.hosts.memory import named
+from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json
 from impasto.hosts.storage import Lasting, Storage, read_json, write_json
-from impasto.hosts.styles import StyleItem, plain
-from impasto.hosts.translate import _
+from impasto.hosts.styles import StyleItem
+from impasto.hosts.told import plain
 
 if TYPE_CHECKING:
     from impasto.hosts.host import Painted
@@ -77,10 +79,8 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """Its style, strength and seed in one line."""
-        return _("{style} · strength {strength} · seed {seed}").format(
-            style=title_of(self.styles), strength=self.choices.strength, seed=self.choices.seed
-        )
+        """Its styles, seed and strength in one line."""
+        return named(self.styles, self.choices)
 
 
 class History:
@@ -305,7 +305,7 @@ def _from_json(value: Any) -> Entry | None:
     except (TypeError, ValueError):
         thumbnail = b""
     return Entry(
-        **{**texts, "subject": plain(texts["subject"])},
+        **{**texts, "subject": plain(texts["subject"]), "address": same(texts["address"])},
         time=float(numbers["time"]),
         styles=styles,
         choices=choosing.from_json(value.get("choices")),

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from impasto.hosts.memory import named
 from impasto.hosts.told import ToldError
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ class Painted:
     def style(self) -> StyleItem:
         """The first style."""
         return self.styles[0].style
+
+    @property
+    def label(self) -> str:
+        """Its styles, seed and strength in one line: a name for its layer."""
+        return named(self.styles, self.choices)
 
 
 class Host(Protocol):

@@ -9,14 +9,18 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from impasto.address import same
 from impasto.hosts import choices as choosing
 from impasto.hosts.choices import Choices
 from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json, title_of
 from impasto.hosts.storage import Lasting, Storage, read_json, write_json
 from impasto.hosts.styles import StyleItem
+from impasto.hosts.told import cut
 from impasto.hosts.translate import _
 from impasto.process_notes import told_apart
 
+MOST_TITLE = 80
+"""Longest titles of styles in a name, in characters."""
 MOST_RECENT = 12
 """Recent settings that are kept."""
 
@@ -81,6 +85,16 @@ class Remembered:
         return described(self.styles, self.subject) if self.subject else self.title.rpartition(" [")[0]
 
 
+def named(styles: tuple[StyleShare, ...], choices: Choices) -> str:
+    """Return a painting's styles, seed and strength in one line, as the name of a layer too.
+
+    It does not end in a number: Krita would number the artist's next layers from there.
+    """
+    return _("{style} · seed {seed} · strength {strength} %").format(
+        style=cut(title_of(styles), MOST_TITLE), seed=choices.seed, strength=choices.strength
+    )
+
+
 def described(styles: tuple[StyleShare, ...], subject: str) -> str:
     """Return what is painted in which style, for people."""
     if not subject:
@@ -125,11 +139,10 @@ class Memory:
         # What another process has overwritten.
         jobs |= {id: job for id, job in known.items() if id in self._own}
         self.jobs = list(jobs.values())
-        self.cancelled = {
-            str(address): [str(name) for name in names]
-            for address, names in read_json(self._storage, "cancelled.json", {}).items()
-            if isinstance(names, list)
-        }
+        self.cancelled = {}
+        for address, names in read_json(self._storage, "cancelled.json", {}).items():
+            if isinstance(names, list):
+                self.cancelled.setdefault(same(address), []).extend(map(str, names))
 
     def use(self, recent: Recent) -> None:
         """Makes settings the most recent ones."""
@@ -230,7 +243,7 @@ def _remembered(storage: Storage, value: Any, known: dict[str, Remembered]) -> R
         return None
     return Remembered(
         value["id"],
-        value["address"],
+        same(value["address"]),
         value["name"],
         value["title"],
         styles,

@@ -10,14 +10,14 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from impasto.files import read_whole, write_whole
+from impasto.files import on_disk, read_whole, write_whole
 from impasto.hosts import choices as choosing
 from impasto.hosts.choices import Choices
 from impasto.hosts.foreign import foreign_json
 from impasto.hosts.shares import StyleShare, shares_from_json, shares_to_json
 from impasto.hosts.storage import Storage, read_json
-from impasto.hosts.styles import MOST_OWN, StyleItem, StyleLibrary, plain
-from impasto.hosts.told import ToldError, cut
+from impasto.hosts.styles import MOST_OWN, StyleItem, StyleLibrary
+from impasto.hosts.told import ToldError, cut, plain
 from impasto.hosts.translate import _
 
 MOST = 1000
@@ -204,7 +204,7 @@ class Presets:
             _("{file} has no presets of Impasto.").format(file=cut(name)),
             _("Or it is damaged. Choose a file that Impasto has exported."),
         )
-        if os.path.getsize(path) > MOST_FILE_BYTES:
+        if os.path.getsize(on_disk(path)) > MOST_FILE_BYTES:
             raise wrong
         value = foreign_json(read_whole(path), MOST_FILE_BYTES)
         if not isinstance(value, dict) or value.get("impasto_presets") != 1:

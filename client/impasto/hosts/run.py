@@ -17,6 +17,7 @@ from impasto.hosts.host import CannotPlace, Painted
 from impasto.hosts.memory import Remembered
 from impasto.hosts.order import Order
 from impasto.hosts.steering import Steering
+from impasto.hosts.told import plain
 from impasto.hosts.tools import Tools, cancel_job, format_of
 from impasto.hosts.translate import _
 from impasto.hosts.watcher import Watcher
@@ -83,7 +84,7 @@ class Run:
         self._memo = memo
         self._order = order
         self._style_names = [share.style.title for share in memo.styles]
-        self._area_names = [area.name for area in order.areas] if order else []
+        self._area_names = [plain(area.name) for area in order.areas] if order else []
         self._changed = changed
         self._outcome = words.Told("")
         self._parts: _Parts | None = None

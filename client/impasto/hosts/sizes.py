@@ -41,9 +41,9 @@ class Size:
         """The size as a sentence for people."""
         here = f"{self.width} × {self.height}"
         if not self.enlarged:
-            return _("Painted at {size}.").format(size=here)
+            return _("Will be painted at {size}.").format(size=here)
         painted = f"{self.painted_width} × {self.painted_height}"
-        return _("Painted at {painted}, enlarged to {size}.").format(painted=painted, size=here)
+        return _("Will be painted at {painted}, enlarged to {size}.").format(painted=painted, size=here)
 
 
 def plan(width: int, height: int, size: int, *, most: int | None = None) -> Size:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from impasto.files import write_whole
+from impasto.files import on_disk, write_whole
 from impasto.hosts.lock import FileLock
 
 
@@ -45,7 +45,7 @@ class FolderStorage:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self._folder = Path(folder)
+        self._folder = Path(on_disk(folder))
         self._lock = FileLock(self._folder / "lock")
         self._unreadable: set[str] = set()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from impasto.hosts import thumbnails
 from impasto.hosts.storage import Lasting, Storage, read_json, write_json
-from impasto.hosts.told import ToldError, cut
+from impasto.hosts.told import ToldError, cut, plain
 from impasto.hosts.translate import _
 from impasto.recipe import StyleName, UploadedImage
 
@@ -142,11 +142,6 @@ class StyleLibrary:
         self.own = own[:MOST_OWN]
         write_json(self._kept, "styles.json", [*map(item_to_json, self.own), *self._strange])
         self._changed()
-
-
-def plain(text: str) -> str:
-    """Return a text in one line, without control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _file(key: str) -> str:

@@ -62,8 +62,14 @@ def ended(text: str) -> str:
     return text if text.endswith((".", "!", "?", "。", "…")) else f"{text}."
 
 
+def plain(text: str) -> str:
+    """Return a text in one line, without control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def cut(name: str, most: int = 24) -> str:
-    """Return a name, shortened in its middle if it is too long for a short sentence."""
+    """Return a name in one line, shortened in its middle if it is too long for a short sentence."""
+    name = plain(name)
     if len(name) <= most:
         return name
     begin = (most - 1) // 2

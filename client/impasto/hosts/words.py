@@ -489,6 +489,8 @@ def _of_the_server(error: ImpastoError) -> Told:
 
 def _of_the_system(error: OSError) -> Told:
     file = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    # A widget takes no halves of characters.
+    file = file.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if error.errno in _FULL:
         return Told(_("The disk is full."), _("Make room on it, and try again."), TRY_AGAIN)
     why = _of_the_number(error)

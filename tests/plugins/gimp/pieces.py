@@ -124,6 +124,13 @@ def check():
     image.insert_layer(group, None, 0)
     inner = Gimp.Layer.new(image, "inner", 40, 40, Gimp.ImageType.RGBA_IMAGE, 100, Gimp.LayerMode.NORMAL)
     image.insert_layer(inner, group, 0)
+    group.set_lock_position(True)
+    locked = content.part(image, [inner])
+    inner.fill(Gimp.FillType.WHITE)
+    place = locked.place("above")
+    layer = placing.put(locked.read(40, 40), {**place, "box": [5, 7, 20, 20]}, "result", made(place)).layer
+    told["locked group"] = [layer.get_parent().get_name(), *layer.get_offsets()[1:], layer.get_width()]
+    told["locked group's layers"] = [other.get_name() for other in group.get_children()]
     group.set_visible(False)
     told["hidden group"] = refused(lambda: content.part(image, [inner]))
     image.delete()

@@ -225,6 +225,14 @@ def test_a_result_is_never_lost(told: dict[str, Any]) -> None:
     assert "is turned now, so the painting is a new image" in told["pieces"]["turned"]
 
 
+def test_a_result_goes_into_a_group_whose_position_is_locked(told: dict[str, Any]) -> None:
+    assert told["pieces"]["locked group"] == ["shut", 5, 7, 20]
+    # GIMP numbers a name that it has already.
+    above, below = told["pieces"]["locked group's layers"]
+    assert above.startswith("result")
+    assert below == "inner"
+
+
 def test_a_second_go_paints_the_source(told: dict[str, Any]) -> None:
     again = told["pieces"]["again"]
     assert again["layer"] == "Background" == again["mask"]

@@ -132,8 +132,8 @@ def main(settings: dict[str, Any], results: dict[str, Any]) -> Iterator[int]:
     yield from until(lambda: run.is_final)
     assert run.state == "succeeded", run.sentence
     yield 500
-    assert layers(document) == [*names, "The Starry Night · strength 60 · seed 3"]
-    assert document.activeNode().name() == "The Starry Night · strength 60 · seed 3"
+    assert layers(document) == [*names, "The Starry Night · seed 3 · strength 60 %"]
+    assert document.activeNode().name() == "The Starry Night · seed 3 · strength 60 %"
     painted = projection(document)
     assert painted != before
     screenshot(settings, "krita.png")

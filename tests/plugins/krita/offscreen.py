@@ -233,7 +233,7 @@ def check_a_picture_is_painted() -> Any:
         end()
         longest = gaps.longest
         assert seen
-        assert layers(made) == ["Background", "photo", "The Starry Night · strength 60 · seed 7"]
+        assert layers(made) == ["Background", "photo", "The Starry Night · seed 7 · strength 60 %"]
         layer = made.rootNode().childNodes()[-1]
         after = projection(made)
         assert after != before
@@ -277,7 +277,7 @@ def check_a_feathered_selection_cuts_the_result() -> None:
         selection.feather(6)
         made.setSelection(selection)
         stage.docker._look(anew=True)
-        assert stage.docker.size_line.text().startswith("The selection: Painted at ")
+        assert stage.docker.size_line.text().startswith("The selection: Will be painted at ")
         photo = bytes(made.rootNode().childNodes()[1].pixelData(0, 0, 96, 72))
         stage.finish(stage.run())
         layer = next(node for node in made.rootNode().childNodes() if "strength" in node.name())
@@ -385,7 +385,7 @@ def check_a_large_canvas_is_painted_smaller_and_enlarged() -> None:
     with document(400, 300) as made:
         quick()
         stage.docker._look(anew=True)
-        assert stage.docker.size_line.text() == "Painted at 48 × 36, enlarged to 400 × 300."
+        assert stage.docker.size_line.text() == "Will be painted at 48 × 36, enlarged to 400 × 300."
         run = stage.run()
         stage.finish(run)
         assert (run.job.width, run.job.height) == (48, 36)
@@ -1099,7 +1099,7 @@ def check_a_job_is_found_after_krita_was_closed() -> None:
     assert stage.controller.run.state == "succeeded", stage.controller.run.sentence
     opened = targets[-1]
     assert opened.fileName() == path
-    assert layers(opened)[-1] == "The Starry Night · strength 50 · seed 11"
+    assert layers(opened)[-1] == "The Starry Night · seed 11 · strength 50 %"
     assert stage.docker.found.count() == 0
     opened.setModified(False)
     opened.close()

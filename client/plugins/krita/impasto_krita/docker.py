@@ -43,6 +43,7 @@ class ImpastoDocker(DockWidget):
         self._controller = host.controller
         self._seen: Any = None
         self._told = ""
+        self._looks = 0
         self._looked: tuple[QtGui.QImage, str, QtGui.QImage | None] | None = None
         self._build()
         self._set_choices(self._controller.choices())
@@ -325,6 +326,7 @@ class ImpastoDocker(DockWidget):
                 order = dataclasses.replace(order, choices=choices)
                 self.form.fields["seed"].set_value(seed)
             self._looked = None
+            self._looks += 1
             self._host.stylize(order, document)
         except ValueError as error:
             self._say(words.sentence(error))
@@ -388,12 +390,20 @@ class ImpastoDocker(DockWidget):
         if not small.isNull():
             # At once, until the server has sent the picture.
             self._show_looked(small, entry.label)
-        self._fetch(entry, lambda painted: self._show_looked(painted.picture.image, entry.label))
+        latest = self._newest_look()
+        self._fetch(
+            entry,
+            lambda painted: self._show_looked(painted.picture.image, entry.label) if latest() else None,
+        )
 
     def compare(self, entry: Entry) -> None:
         """Shows an earlier painting beside what was painted."""
 
+        latest = self._newest_look()
+
         def show(painted: Painted) -> None:
+            if not latest():
+                return
             try:
                 before = self._before(painted.place)
             except ValueError as error:
@@ -411,6 +421,12 @@ class ImpastoDocker(DockWidget):
             self._say(self._host.remark)
 
         self._fetch(entry, place)
+
+    def _newest_look(self) -> Callable[[], bool]:
+        """Returns a function that tells whether the artist has looked at nothing else since."""
+        self._looks += 1
+        look = self._looks
+        return lambda: look == self._looks
 
     def _fetch(self, entry: Entry, done: Callable[[Painted], None]) -> None:
         self._say("")

@@ -259,9 +259,7 @@ def _in_box(
 
 def layer_name(painted: Painted) -> str:
     """Returns the name of the layer for a picture."""
-    return _("{style} · strength {strength} · seed {seed}").format(
-        style=painted.style.title, strength=painted.choices.strength, seed=painted.choices.seed
-    )
+    return painted.label
 
 
 def folder() -> str:

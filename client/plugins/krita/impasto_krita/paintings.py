@@ -130,9 +130,10 @@ class RunBar(QtWidgets.QWidget):
         self.stop = button(_("Cancel"), _("Stop painting and leave the document unchanged"), cancel)
         buttons = QtWidgets.QHBoxLayout()
         buttons.setSpacing(4)
-        buttons.addWidget(self.go, 3)
-        buttons.addWidget(self.pause, 2)
-        buttons.addWidget(self.stop, 2)
+        # The others keep the widths of their words, which differ from language to language.
+        buttons.addWidget(self.go, 1)
+        buttons.addWidget(self.pause)
+        buttons.addWidget(self.stop)
         column = QtWidgets.QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(3)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 import time
+import traceback
 from typing import Any
 
 import gi
@@ -33,7 +35,7 @@ from impasto_gimp.host import GimpHost  # noqa: E402
 from impasto_gimp.placing import Placed  # noqa: E402
 from impasto_gimp.presets_box import PresetsBox  # noqa: E402
 from impasto_gimp.run_box import RunBox  # noqa: E402
-from impasto_gimp.server_box import HERE, ServerBox  # noqa: E402
+from impasto_gimp.server_box import ServerBox  # noqa: E402
 from impasto_gimp.settings_box import SettingsBox  # noqa: E402
 from impasto_gimp.single import OnlyOne, OpenElsewhere  # noqa: E402
 from impasto_gimp.styles_box import StylesBox  # noqa: E402
@@ -101,7 +103,7 @@ class Dialog:
         self._merge_history()
         self._show_content()
         self._controller.listen(self._told)
-        self._controller.start(HERE)
+        self._controller.start()
         self._server.refresh()
 
     def run(self) -> None:
@@ -246,7 +248,11 @@ class Dialog:
             self._run.refresh_found()
         elif what == "history":
             self._history.refresh()
-            self._write_history()
+            try:
+                self._write_history()
+            except Exception:
+                # The painting that has just arrived is placed next, whatever is wrong with the history.
+                traceback.print_exc(file=sys.stderr)
         elif what == "presets":
             self._presets.refresh()
 

@@ -82,7 +82,8 @@ def made(layer: Gimp.Layer) -> dict[str, Any] | None:
         return None
     try:
         how = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
+        # Another person's image may have anything there.
         return {}
     return how if isinstance(how, dict) else {}
 

@@ -78,13 +78,15 @@ def _into(
     layer = _layer(image, pixels, name, made)
     with _one_step(image):
         parent, position = _position(image, below, place)
-        image.insert_layer(layer, parent, position)
+        # Outside of its group at first, whose position may be locked.
+        image.insert_layer(layer, None, 0)
         # At first as large as it was ordered, for its mask.
         _scale(layer, *place["box"][2:])
         if place.get("mask"):
-            _mask(layer, zlib.decompress(base64.b64decode(place["mask"])))
+            _mask(layer, place["mask"])
         _scale(layer, width, height)
         layer.set_offsets(left, top)
+        image.reorder_item(layer, parent, position)
     Gimp.displays_flush()
     return layer
 
@@ -99,7 +101,7 @@ def _as_image(pixels: Pixels, place: dict[str, Any], name: str, made: dict[str, 
     image.insert_layer(layer, None, 0)
     _scale(layer, width, height)
     if place.get("mask"):
-        _mask(layer, zlib.decompress(base64.b64decode(place["mask"])))
+        _mask(layer, place["mask"])
     image.undo_enable()
     return layer
 
@@ -135,7 +137,15 @@ def _scale(layer: Gimp.Layer, width: int, height: int) -> None:
             Gimp.context_pop()
 
 
-def _mask(layer: Gimp.Layer, levels: bytes) -> None:
+def _mask(layer: Gimp.Layer, stored: str) -> None:
+    """Gives a layer the mask of a place. One that does not fit, from another person's image, is left out."""
+    length = layer.get_width() * layer.get_height()
+    try:
+        levels = zlib.decompressobj().decompress(base64.b64decode(stored), length + 1)
+    except (TypeError, ValueError, zlib.error):
+        return
+    if len(levels) != length:
+        return
     mask = layer.create_mask(Gimp.AddMaskType.WHITE)
     buffer = mask.get_buffer()
     buffer.set(Gegl.Rectangle.new(0, 0, layer.get_width(), layer.get_height()), "Y u8", levels)

@@ -24,7 +24,7 @@ LIGHTS = {
 }
 DOT = '<span foreground="{color}">⬤</span>'
 HERE = Server("127.0.0.1")
-"""Where a server is looked for when none is entered."""
+"""The server that an empty address stands for."""
 
 
 class ServerBox:
@@ -138,6 +138,7 @@ class ServerBox:
                 if computer is not None
                 else _("No server is chosen yet. Enter the address of one."),
             )
+            self._open_once()
         else:
             self._set_light(connection.state, connection.sentence)
         self._again.set_visible(connection.state == "reconnecting" and self._controller.server is not None)
