@@ -130,8 +130,9 @@ class RunBar(QtWidgets.QWidget):
         self.stop = button(_("Cancel"), _("Stop painting and leave the document unchanged"), cancel)
         buttons = QtWidgets.QHBoxLayout()
         buttons.setSpacing(4)
-        # The others keep the widths of their words, which differ from language to language.
-        buttons.addWidget(self.go, 1)
+        # Each as wide as its word, which differs from language to language; the first is never cut off.
+        self.go.setMinimumWidth(self.go.sizeHint().width())
+        buttons.addWidget(self.go)
         buttons.addWidget(self.pause)
         buttons.addWidget(self.stop)
         column = QtWidgets.QVBoxLayout(self)

@@ -278,14 +278,37 @@ def read(
     x, y, *whole = box
     buffer, format = drawable.get_buffer(), FORMATS[bits]
     if whole == [width, height] or bits == 8:
-        data = bytes(buffer.get(Gegl.Rectangle.new(*box), 1.0, format, Gegl.AbyssPolicy.NONE))
-        if whole != [width, height]:
-            data = scaled(data, 4, whole[0], whole[1], width, height)
+        data, size = _at_least(buffer, box, width, height, format, outside)
+        if size != (width, height):
+            data = scaled(data, 4, *size, width, height)
         return data if bits == 8 else little_endian(data)
     # What scales 8 bits more exactly does not know more.
     scale = width / whole[0] if whole[0] >= whole[1] else height / whole[1]
     at = Gegl.Rectangle.new(round(x * scale), round(y * scale), width, height)
     return little_endian(bytes(buffer.get(at, scale, format, outside)))
+
+
+def _at_least(
+    buffer: Any,
+    box: tuple[int, int, int, int],
+    width: int,
+    height: int,
+    format: str,
+    outside: Gegl.AbyssPolicy,
+) -> tuple[bytes, tuple[int, int]]:
+    """Returns a box of a buffer at its own size, or where it is many times larger, at a smaller one.
+
+    A large layer as a whole would take gigabytes.
+    """
+    step = 1
+    # Twice as large as what is wanted or larger, so that what scales more exactly has enough to go by.
+    while min(box[2] / width, box[3] / height) >= 4 * step:
+        step *= 2
+    if step == 1:
+        return bytes(buffer.get(Gegl.Rectangle.new(*box), 1.0, format, Gegl.AbyssPolicy.NONE)), box[2:]
+    x, y, *size = (round(value / step) for value in box)
+    data = buffer.get(Gegl.Rectangle.new(x, y, *size), 1 / step, format, outside)
+    return bytes(data), (size[0], size[1])
 
 
 def little_endian(data: bytes) -> bytes:

@@ -29,9 +29,9 @@ class ContentBox:
         self._changed = changed
         self._quiet = False
         self._known: list[tuple[str, str]] = []
-        self._image = Gtk.ComboBoxText()
+        self._image = widgets.combo()
         widgets.named(self._image, _("Image"), _("The image that is painted"))
-        self._kind = Gtk.ComboBoxText()
+        self._kind = widgets.combo()
         widgets.named(
             self._kind,
             _("Content"),
@@ -40,7 +40,7 @@ class ContentBox:
                 "or the selection with the style alone."
             ),
         )
-        self._to = Gtk.ComboBoxText()
+        self._to = widgets.combo()
         widgets.named(self._to, _("Result"), _("Where the painting goes"))
         widgets.choose(
             self._kind,
@@ -64,7 +64,6 @@ class ContentBox:
         for line, (label, combo) in enumerate(
             ((_("Image"), self._image), (_("Content"), self._kind), (_("Result"), self._to))
         ):
-            combo.set_hexpand(True)
             combo.connect("changed", self._tell)
             self.widget.attach(widgets.label_for(keys, label, combo), 0, line, 1, 1)
             self.widget.attach(combo, 1, line, 1, 1)
@@ -198,7 +197,8 @@ class AreasBox:
         return [(share.style.key, widgets.short(share.style.title)) for share in self._styles]
 
     def _add_row(self) -> None:
-        shape, style = Gtk.ComboBoxText(hexpand=True), Gtk.ComboBoxText()
+        shape, style = widgets.combo(), widgets.combo()
+        style.set_hexpand(False)
         widgets.named(shape, _("Area"), _("The layer, mask, channel or selection that has the area's shape"))
         widgets.named(style, _("Style of the area"), _("The style that the area takes"))
         widgets.choose(shape, list(_shapes(self._image())), "")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from gi.repository import Gimp
+
+from impasto.hosts.foreign import foreign_json
 
 MADE = "impasto"
 """Name of a layer's parasite that says how Impasto made it."""
@@ -17,6 +18,9 @@ GROUP = "impasto-paintings"
 """Name of the parasite of a group of paintings."""
 HISTORY = "impasto-history"
 """Name of an image's parasite with the history of its paintings."""
+
+MOST_BYTES = 2**20
+"""Largest parasite of a layer that is read."""
 
 
 def read(item: Any, name: str) -> bytes:
@@ -80,17 +84,14 @@ def made(layer: Gimp.Layer) -> dict[str, Any] | None:
     data = read(layer, MADE)
     if not data:
         return None
-    try:
-        how = json.loads(data)
-    except (ValueError, RecursionError):
-        # Another person's image may have anything there.
-        return {}
+    # Another person's image may have anything there.
+    how = foreign_json(data, MOST_BYTES)
     return how if isinstance(how, dict) else {}
 
 
 def with_tattoo(image: Gimp.Image, tattoo: Any) -> Gimp.Layer | None:
     """Returns the layer with a tattoo, GIMP's mark that lasts; None if it is gone."""
-    layer = image.get_layer_by_tattoo(tattoo) if isinstance(tattoo, int) and tattoo > 0 else None
+    layer = image.get_layer_by_tattoo(tattoo) if isinstance(tattoo, int) and 0 < tattoo < 2**32 else None
     return layer if layer is not None and layer.is_valid() else None
 
 

@@ -6,6 +6,11 @@ import dataclasses
 
 from gi.repository import GdkPixbuf, GLib
 
+from impasto.hosts import thumbnails
+
+MOST_BYTES = 2**20
+"""Largest thumbnail that is shown."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
@@ -31,13 +36,30 @@ class Pixels:
         )
 
 
-def decode(data: bytes) -> GdkPixbuf.Pixbuf:
+MOST_PIXELS = 2**28
+"""Most pixels of a coded picture that is read: a few bytes may announce billions of them."""
+
+
+def decode(data: bytes, side: int = 0) -> GdkPixbuf.Pixbuf:
     """Returns a coded picture as a pixbuf.
 
+    Args:
+        side: about how long its longer side should be at most, in pixels; 0 for any.
+
     Raises:
-        GLib.Error: GdkPixbuf cannot read it.
+        GLib.Error: GdkPixbuf cannot read it, or it is enormous.
     """
+
+    def announced(loader: GdkPixbuf.PixbufLoader, width: int, height: int) -> None:
+        if width * height > MOST_PIXELS:
+            # GdkPixbuf refuses a picture of this size before it takes memory for it.
+            loader.set_size(0, 0)
+        elif side and max(width, height) > side:
+            scale = side / max(width, height)
+            loader.set_size(max(1, round(scale * width)), max(1, round(scale * height)))
+
     loader = GdkPixbuf.PixbufLoader()
+    loader.connect("size-prepared", announced)
     try:
         loader.write(data)
     finally:
@@ -47,7 +69,10 @@ def decode(data: bytes) -> GdkPixbuf.Pixbuf:
         except GLib.Error:
             if loader.get_pixbuf() is None:
                 raise
-    return loader.get_pixbuf()
+    picture = loader.get_pixbuf()
+    if picture is None:
+        raise GLib.Error("no picture")
+    return picture
 
 
 def scaled(data: bytes, channels: int, width: int, height: int, new_width: int, new_height: int) -> bytes:
@@ -74,9 +99,9 @@ def within(picture: GdkPixbuf.Pixbuf, side: int, *, enlarge: bool = False) -> Gd
 
 
 def thumbnail(data: bytes, side: int) -> GdkPixbuf.Pixbuf | None:
-    """Returns a coded picture at a small size; None if it cannot be read."""
+    """Returns a thumbnail at a small size; None if it cannot be read, or is not small."""
     try:
-        return within(decode(data), side)
+        return within(decode(thumbnails.checked(data, MOST_BYTES), side), side)
     except (GLib.Error, TypeError):
         return None
 

@@ -37,7 +37,7 @@ class PresetsBox:
         self._take_up = take_up
         self._say = say
         self._quiet = False
-        self._combo = Gtk.ComboBoxText(hexpand=True)
+        self._combo = widgets.combo()
         widgets.named(self._combo, _("Preset"), _("Take up the styles and settings of a preset"))
         self._combo.connect("changed", self._picked)
         self._menu = Gtk.Menu()

@@ -86,14 +86,14 @@ class SettingsBox:
         self._set[setting.name] = adjustment.set_value
         number = Gtk.SpinButton(adjustment=adjustment, numeric=True, activates_default=True)
         number.set_width_chars(len(str(most)))
-        _ignore_wheel(number)
+        widgets.ignore_wheel(number)
         if setting.kind == "slider":
             slider = Gtk.Scale(adjustment=adjustment, draw_value=False, digits=0, hexpand=True)
             slider.set_size_request(110, -1)
             slider.set_can_focus(False)
             slider.set_tooltip_text(setting.tip)
             slider.get_accessible().set_name(setting.label)
-            _ignore_wheel(slider)
+            widgets.ignore_wheel(slider)
             box = widgets.row()
             box.pack_start(slider, True, True, 0)
             box.pack_start(number, False, False, 0)
@@ -119,7 +119,7 @@ class SettingsBox:
             "changed",
             lambda combo: combo.set_tooltip_text(f"{setting.tip}\n{tips.get(combo.get_active_id(), '')}"),
         )
-        _ignore_wheel(combo)
+        widgets.ignore_wheel(combo)
         self._get[setting.name] = combo.get_active_id
         self._set[setting.name] = combo.set_active_id
         return combo, combo
@@ -132,7 +132,7 @@ class SettingsBox:
         entry.set_activates_default(True)
         entry.set_width_chars(6)
         entry.connect("changed", self._tell)
-        _ignore_wheel(combo)
+        widgets.ignore_wheel(combo)
 
         def get() -> int:
             typed = entry.get_text().strip()
@@ -150,15 +150,3 @@ class SettingsBox:
 
 def _grid() -> Gtk.Grid:
     return Gtk.Grid(row_spacing=6, column_spacing=8)
-
-
-def _ignore_wheel(widget: Gtk.Widget) -> None:
-    """Lets the wheel scroll what the widget is in, unless the artist has chosen the widget."""
-
-    def scrolled(widget: Gtk.Widget, _event: Any) -> bool:
-        if widget.has_focus() and not isinstance(widget, Gtk.ComboBox):
-            return False
-        widget.stop_emission_by_name("scroll-event")
-        return False
-
-    widget.connect("scroll-event", scrolled)

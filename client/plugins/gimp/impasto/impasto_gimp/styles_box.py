@@ -153,6 +153,7 @@ class StylesBox:
                 number = Gtk.SpinButton.new_with_range(LEAST_SHARE, MOST_SHARE, 10)
                 number.set_value(share.share)
                 number.set_activates_default(True)
+                widgets.ignore_wheel(number)
                 widgets.named(
                     number,
                     _("Share of {style}").format(style=share.style.title),
@@ -205,7 +206,7 @@ class StylesBox:
             return
         small = b""
         try:
-            small = pictures.jpeg(pictures.decode(data), KEPT_THUMBNAIL)
+            small = pictures.jpeg(pictures.decode(data, KEPT_THUMBNAIL), KEPT_THUMBNAIL)
         except GLib.Error:
             # Not every GdkPixbuf reads WebP, but the server does.
             if not (data.startswith(PICTURES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")):

@@ -123,6 +123,25 @@ def row(*widgets: Gtk.Widget, spacing: int = 6) -> Gtk.Box:
     return box
 
 
+def ignore_wheel(widget: Gtk.Widget) -> None:
+    """Lets the wheel scroll what the widget is in, unless the artist has chosen the widget."""
+
+    def scrolled(widget: Gtk.Widget, _event: Any) -> bool:
+        if widget.has_focus() and not isinstance(widget, Gtk.ComboBox):
+            return False
+        widget.stop_emission_by_name("scroll-event")
+        return False
+
+    widget.connect("scroll-event", scrolled)
+
+
+def combo() -> Gtk.ComboBoxText:
+    """Returns an empty combo box, which the wheel does not change."""
+    made = Gtk.ComboBoxText(hexpand=True)
+    ignore_wheel(made)
+    return made
+
+
 def choose(combo: Gtk.ComboBoxText, words: list[tuple[str, str]], chosen: str) -> None:
     """Fills a combo box with words (identifier, label), and chooses one."""
     combo.remove_all()
