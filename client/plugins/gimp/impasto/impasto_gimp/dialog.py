@@ -90,11 +90,9 @@ class Dialog:
         self._storage = kept.storage()
         self._host = GimpHost(self._placed)
         # GIMP is the parent of each of its plug-ins: the server on this computer ends with GIMP.
-        self._computer = ThisComputer(self._host, process=os.getppid())
-        self._controller = Controller(self._host, self._storage, this_computer=self._computer)
+        computer = ThisComputer(self._host, process=os.getppid())
+        self._controller = Controller(self._host, self._storage, this_computer=computer)
         self._saving = False
-        # Closed while the server is being installed, which ends with this process: so that goes on, unseen.
-        self._hidden = False
         last = kept.load(self._storage)
         self._build(image)
         self._settings.set(last.choices)
@@ -236,7 +234,6 @@ class Dialog:
             self._run.refresh()
         elif what == "computer":
             self._server.computer_changed()
-            self._installed_unseen()
         elif what == "styles":
             self._styles.refresh()
             self._areas.styles_changed(self._styles.chosen)
@@ -297,7 +294,7 @@ class Dialog:
     def _asked(self, image: int) -> None:
         self._content.show(Gimp.Image.get_by_id(image))
         self._content_changed()
-        self._show_again()
+        self._window.present()
 
     def _part(self) -> Part:
         return self._content.part(whole=self._areas.uses_selection)
@@ -346,30 +343,8 @@ class Dialog:
             # A number that is just being typed counts.
             self._paint_button.grab_focus()
             self._paint()
-        elif self._computer.state == "installing":
-            self._hidden = True
-            self._window.hide()
-            Gimp.message(
-                _(
-                    "The server is still being installed on this computer. Filters → Artistic → Paint in a "
-                    "Style… shows how far that is, and can cancel it."
-                )
-            )
         else:
             self._loop.quit()
-
-    def _installed_unseen(self) -> None:
-        """Closes the dialog, now that the server is installed; shows it again if that has failed."""
-        if not self._hidden or self._computer.state in ("installing", "installed", "starting"):
-            return
-        if self._computer.state == "running":
-            self._loop.quit()
-        else:
-            self._show_again()
-
-    def _show_again(self) -> None:
-        self._hidden = False
-        self._window.present()
 
     def _escaped(self, window: Gtk.Dialog) -> None:
         # While it paints, Escape cancels the painting and leaves the dialog open.

@@ -270,20 +270,17 @@ class ComputerBox:
             return
         state = computer.state
         offer = computer.offer if state == "absent" and computer.can_install else ""
-        chosen = self._controller.is_here
-        # Beside the light it is said already.
-        said = "" if chosen and self._controller.connection.state != "connected" else computer.sentence
-        self._says.set_text(words.joined(said, offer))
-        self._says.set_visible(bool(said or offer))
+        self._says.set_text(words.joined(computer.sentence, offer) if offer else computer.sentence)
         self._bar.set_visible(state in ("installing", "starting"))
         if computer.fraction is None:
             self._bar.pulse()
         else:
             self._bar.set_fraction(computer.fraction)
+        chosen = self._controller.is_here
         self._install.set_visible(
             state in ("absent", "failed") and computer.can_install and bool(computer.offer)
         )
-        self._paint.set_visible(computer.can_start and not (state == "running" and chosen))
+        self._paint.set_visible(state in ("installed", "failed") or (state == "running" and not chosen))
         self._cancel.set_visible(state == "installing")
         self._stop.set_visible(state == "running" and chosen)
         self._keep.set_visible(state == "running")
