@@ -2,6 +2,7 @@
 
 A note is a file whose name is the process's id. It contains what tells the process from a later one of that
 id: it holds no longer than the process itself, however that ends. The note `stay` holds until it is removed.
+The server itself notes in `ending` that it ends because of them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from impasto.files import write_whole
 
 STAY = "stay"
 """The name of the note that belongs to no process."""
+ENDING = "ending"
+"""The name of the note of a server that ends."""
 
 
 class ProcessNotes:
@@ -58,6 +61,32 @@ class ProcessNotes:
     def any(self) -> bool:
         """Returns whether a note holds. Removes those that no longer do."""
         return bool(self.processes()) or self.stays
+
+    def end_unless_used(self) -> bool:
+        """Notes that this process, the server, ends; returns False if it must not, because a note holds.
+
+        Whoever writes a note, then finds that the server is not `ending`, can rely on it: it looks again.
+        """
+        if self.any():
+            return False
+        try:
+            self._write(ENDING, f"{os.getpid()} {told_apart(os.getpid())}")
+        except OSError:
+            # Whoever comes now finds a server that ends; but one that never ended would be worse.
+            return True
+        if self.any():
+            self._path(ENDING).unlink(missing_ok=True)
+            return False
+        return True
+
+    @property
+    def ending(self) -> bool:
+        """Whether the server has noted that it ends, and still runs."""
+        try:
+            process, _, noted = self._path(ENDING).read_text(encoding="utf-8").partition(" ")
+        except OSError:
+            return False
+        return process.isdigit() and told_apart(int(process)) == noted
 
     def processes(self) -> list[int]:
         """Returns the processes that are noted and run. Removes the notes of the others."""

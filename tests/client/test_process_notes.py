@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from impasto import process_notes
 from impasto.process_notes import ProcessNotes, told_apart
 
 Started = Callable[[], "subprocess.Popen[bytes]"]
@@ -75,3 +76,29 @@ def test_systems_without_proc_ask_ps(monkeypatch: pytest.MonkeyPatch) -> None:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert told_apart(process.pid) is None
     assert told_apart(process.pid) is None
+
+
+def test_a_server_that_ends_says_so(notes: ProcessNotes, tmp_path: Path) -> None:
+    notes.write(os.getpid())
+    assert not notes.end_unless_used()
+    assert not notes.ending
+    notes.remove(os.getpid())
+    assert notes.end_unless_used()
+    assert notes.ending
+    # One that has ended since.
+    (tmp_path / "users" / "ending").write_text(f"{os.getpid()} started long ago")
+    assert not notes.ending
+
+
+def test_a_user_who_comes_at_the_last_moment_keeps_the_server(
+    notes: ProcessNotes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = notes._write
+
+    def late(name: str, text: str) -> None:
+        notes.stay(True) if name == process_notes.ENDING else None
+        write(name, text)
+
+    monkeypatch.setattr(notes, "_write", late)
+    assert not notes.end_unless_used()
+    assert not notes.ending

@@ -182,6 +182,25 @@ def test_it_is_left_running_by_choice(make: Make, host: FakeHost, folder: Folder
     has_ended(folder, server)
 
 
+def test_a_server_that_ends_is_not_used_but_followed(make: Make, host: FakeHost, folder: Folder) -> None:
+    """A host is started again, a second after its end."""
+    first = make()
+    first.start()
+    host.until(lambda: first.state == "running")
+    server = runs(folder)
+    # It has noted that it ends, and takes its time.
+    os.kill(server.process, signal.SIGSTOP)
+    (folder.users_path / "ending").write_text(f"{server.process} {server.told_apart}")
+    second = make()
+    second.start()
+    host.settle(1.0)
+    assert second.state == "starting"
+    os.kill(server.process, signal.SIGKILL)
+    host.until(lambda: second.state in ("running", "failed"))
+    assert second.state == "running", second.sentence
+    assert runs(folder).process != server.process
+
+
 def test_a_plug_in_that_is_a_process_of_its_own_names_its_host(
     make: Make, host: FakeHost, folder: Folder
 ) -> None:

@@ -113,6 +113,10 @@ class History:
         """Returns the entry with this identifier; None if there is none."""
         return next((entry for entry in self.entries if entry.id == id), None)
 
+    def is_foreign(self, id: str) -> bool:
+        """Returns whether an entry came from a document, so that somebody else may have written it."""
+        return id in self._guests
+
     def of(self, document: str) -> tuple[Entry, ...]:
         """Returns the entries of a document, newest first."""
         brought = self._brought.get(document, ())

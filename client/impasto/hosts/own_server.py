@@ -153,11 +153,14 @@ def started(
     folder.users.write(process)
     while True:
         with folder.locked("start") as alone:
-            if alone:
-                server = running(folder) or _launched(folder, python, environment, arguments)
-                _wait(folder, server, deadline)
-                return server
-        # Another host is starting it.
+            if alone and not folder.users.ending:
+                found = running(folder)
+                server = found or _launched(folder, python, environment, arguments)
+                if _listens_soon(folder, server, deadline):
+                    return server
+                if found is None:
+                    raise has_ended(folder)
+        # Another host is starting it, or it is ending.
         if time.monotonic() > deadline:
             raise _late(folder)
         time.sleep(0.1)
@@ -187,13 +190,15 @@ def _launched(
     return server
 
 
-def _wait(folder: Folder, server: Running, deadline: float) -> None:
+def _listens_soon(folder: Folder, server: Running, deadline: float) -> bool:
+    """Waits until a server listens; returns False if it ends before."""
     while not _listens(server.socket):
         if not server.is_alive:
-            raise has_ended(folder)
+            return False
         if time.monotonic() > deadline:
             raise _late(folder)
         time.sleep(0.05)
+    return True
 
 
 def _reap_later(process: subprocess.Popen[bytes]) -> None:
@@ -238,6 +243,9 @@ def _private(path: str, flags: int) -> int:
 def has_ended(folder: Folder) -> ToldError:
     """Returns the error of a server that has ended, with the last line of its log."""
     said = last_line(folder.server_log).removeprefix("impasto-server: ")
+    if said.startswith("time="):
+        # A line for administrators, which says nothing about why.
+        said = ""
     return ToldError(
         _("The server on this computer has ended."),
         told.joined(

@@ -25,7 +25,7 @@ async def watch_users(folder: Path, ended: Callable[[], object]) -> None:
     notes = ProcessNotes(folder)
     while True:
         try:
-            if not await asyncio.to_thread(notes.any):
+            if await asyncio.to_thread(notes.end_unless_used):
                 break
         except OSError as error:
             # The server is more useful than the check.

@@ -1025,6 +1025,79 @@ def check_own_styles_from_a_file_and_a_document() -> None:
     stage.docker.styles.choose("styles/starry-night")
 
 
+def check_what_other_people_wrote_is_harmless() -> None:
+    """Names are no HTML, whose pictures Qt would open; pictures and masks are not as large as they claim."""
+    from impasto_krita.style_picker import icon
+    from impasto_krita.widgets import plain_tip
+
+    from impasto.hosts import StyleItem
+
+    name = "Waves <img src='/tmp/fifo'> & more"
+    assert "<img" not in plain_tip(name)
+    assert "&lt;img" in plain_tip(name)
+    assert plain_tip("Night") == "Night"
+    small = QtGui.QImage(8, 8, QtGui.QImage.Format.Format_RGB32)
+    small.fill(QtCore.Qt.GlobalColor.red)
+    jpeg = bytearray(pixels.encoded(small, "JPEG"))
+    at = jpeg.index(b"\xff\xc0")
+    jpeg[at + 5 : at + 9] = (65500).to_bytes(2, "big") * 2
+    assert pixels.from_thumbnail(bytes(jpeg)).isNull()
+    assert pixels.from_thumbnail(b"no picture").isNull()
+    assert pixels.from_thumbnail(b"").isNull()
+    assert pixels.from_thumbnail(pixels.encoded(small, "JPEG")).size() == small.size()
+    large = pixels.encoded(pixels.scaled(small, 2000, 1000), "PNG")
+    assert pixels.from_thumbnail(large).size() == QtCore.QSize(512, 256)
+    assert not icon(StyleItem("styles/x", name, bytes(jpeg))).isNull()
+    assert pixels.unpacked(pixels.packed(bytes(10**7)), 100) == b""
+    assert pixels.unpacked(pixels.packed(bytes(100)), 100) == bytes(100)
+    with document() as made:
+        deep = QtCore.QByteArray(b'{"a":' + b"[" * 100000)
+        made.setAnnotation(notes.LAYERS, "Impasto", deep)
+        assert notes.painted_layers(made) == set()
+        stage.host.document_opened(made)
+        # A mark alone does not suffice to lose a layer.
+        notes.mark_preview(made, nodes.id_of(made.nodeByName("photo")), on=True)
+        stage.host.document_opened(made)
+        assert made.nodeByName("photo") is not None
+        assert not notes.previews(made)
+
+
+def check_a_document_converted_while_previews_are_on_the_canvas() -> None:
+    for model, depth in (("CMYKA", "U8"), ("RGBA", "F32")):
+        with document() as made:
+            quick()
+            stage.docker.form.fields["size"].set_value(64)
+            stage.docker.on_canvas.setChecked(True)
+            run = stage.run()
+            until(lambda: any("being painted" in name for name in layers(made)))  # noqa: B023
+            made.setColorSpace(model, depth, "")
+            made.waitForDone()
+            stage.finish(run)
+            (layer,) = ours(made)
+            assert layer.colorModel() == "RGBA"
+            assert set(bytes(layer.pixelData(0, 0, 96, 72))[layer.colorDepth() == "U8" and 3 or 7 :: 8]) == {
+                255
+            }
+            assert not any("being painted" in name for name in layers(made))
+    quick()
+
+
+def check_copies_of_a_file_each_get_their_own_picture() -> None:
+    a, b = (os.path.join(OUT, f"copy-{name}.kra") for name in "ab")
+    with document() as made:
+        quick()
+        stage.finish(stage.run())
+        assert made.saveAs(a)
+        assert made.saveAs(b)
+        key = notes.stored_key(made)
+    first, second = Krita.instance().openDocument(a), Krita.instance().openDocument(b)
+    assert notes.stored_key(first) == notes.stored_key(second) == key
+    assert canvas.opened({"path": b, "key": key}) == second
+    assert canvas.opened({"path": a, "key": key}) == first
+    for each in (first, second):
+        each.close()
+
+
 def check_steer_pause_resume_and_cancel() -> Any:
     with document(256, 192) as made:
         long()

@@ -301,9 +301,20 @@ def open_as(key: str) -> Any:
     return None
 
 
+def opened(place: dict[str, Any]) -> Any:
+    """Returns the open document of an earlier picture; None if it is not open.
+
+    Copies of a file have the same key, so the one at its path comes first.
+    """
+    key, here = place.get("key", ""), open_at(place["path"])
+    if here is not None and notes.stored_key(here) in ("", key):
+        return here
+    return open_as(key) or here
+
+
 def target(place: dict[str, Any]) -> Any:
     """Returns the document for an earlier picture: opened again, or a new one of the same size."""
-    document = open_as(place.get("key", "")) or open_at(place["path"])
+    document = opened(place)
     if document is not None:
         return document
     if os.path.isfile(place["path"]):

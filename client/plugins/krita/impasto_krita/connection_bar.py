@@ -10,7 +10,7 @@ from impasto.hosts import Controller, Server, ThisComputer, words
 from impasto.hosts.translate import _
 from impasto_krita.qt import QtCore, QtGui, QtWidgets
 from impasto_krita.server_dialog import ServerDialog
-from impasto_krita.widgets import Elided, Light, button, run_dialog, tool_button, wrapped
+from impasto_krita.widgets import Elided, Light, button, plain_tip, run_dialog, tool_button, wrapped
 
 FIRST_SERVER = Server("localhost:50051")
 """What the server's settings propose before one was entered."""
@@ -82,7 +82,7 @@ class ConnectionBar(QtWidgets.QWidget):
             self.where.set_text(connection.address or connection.short, connection.sentence)
         trouble = not connected and connection.server is not None and not offers
         self.trouble.setText(connection.short)
-        self.trouble.setToolTip(connection.sentence)
+        self.trouble.setToolTip(plain_tip(connection.sentence))
         self.strip.setVisible(trouble)
         remedy = connection.remedy
         self.help.setVisible(bool(remedy))
@@ -92,7 +92,7 @@ class ConnectionBar(QtWidgets.QWidget):
             self.help.setText(_("Server settings"))
         # It would be there twice.
         self.settings.setVisible(not (trouble and remedy == words.SERVER_SETTINGS))
-        self.help.setToolTip(connection.sentence)
+        self.help.setToolTip(plain_tip(connection.sentence))
         self.help.setAccessibleName(self.help.text())
 
     def ask_server(self) -> None:
@@ -175,7 +175,7 @@ class ThisComputerPanel(QtWidgets.QWidget):
         offer = computer.offer if state in ("absent", "failed") and computer.can_install else ""
         # With the offer below, what the buttons do is said there.
         self.sentence.setText(computer.short if offer else computer.sentence)
-        self.sentence.setToolTip(computer.sentence)
+        self.sentence.setToolTip(plain_tip(computer.sentence))
         self.offer.setText(offer)
         self.offer.setVisible(bool(offer))
         wanted: list[QtWidgets.QWidget] = []

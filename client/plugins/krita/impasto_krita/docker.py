@@ -386,7 +386,7 @@ class ImpastoDocker(DockWidget):
 
     def look_at(self, entry: Entry) -> None:
         """Shows an earlier painting in the docker."""
-        small = QtGui.QImage.fromData(entry.thumbnail) if entry.thumbnail else QtGui.QImage()
+        small = pixels.from_thumbnail(entry.thumbnail)
         if not small.isNull():
             # At once, until the server has sent the picture.
             self._show_looked(small, entry.label)
@@ -417,6 +417,9 @@ class ImpastoDocker(DockWidget):
         """Adds an earlier painting to its document again, as a new layer."""
 
         def place(painted: Painted) -> None:
+            if self._controller.history.is_foreign(entry.id) and canvas.opened(painted.place) is None:
+                # Somebody else may have written the path, so it is not opened.
+                painted = dataclasses.replace(painted, place={**painted.place, "path": ""})
             self._host.place(painted)
             self._say(self._host.remark)
 
@@ -444,7 +447,7 @@ class ImpastoDocker(DockWidget):
 
     def _before(self, place: dict[str, Any]) -> QtGui.QImage:
         """What was painted, as it is now in the open document."""
-        document = canvas.open_as(place.get("key", "")) or canvas.open_at(place["path"])
+        document = canvas.opened(place)
         box = canvas.box_now(document, place) if document is not None else None
         if document is None or box is None:
             raise ValueError(

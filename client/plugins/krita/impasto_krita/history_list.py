@@ -8,10 +8,11 @@ from typing import Any
 
 from impasto.hosts import Controller, Entry
 from impasto.hosts.translate import _
+from impasto_krita import pixels
 from impasto_krita.inputs import Choice
 from impasto_krita.qt import QtCore, QtGui, QtWidgets
 from impasto_krita.style_picker import squared
-from impasto_krita.widgets import button, entry
+from impasto_krita.widgets import button, entry, plain_tip
 
 Qt = QtCore.Qt
 SIDE = 48
@@ -103,7 +104,7 @@ class HistoryList(QtWidgets.QWidget):
         for each in entries:
             item = QtWidgets.QListWidgetItem(_icon(each), f"{each.label}\n{_when(each)}")
             item.setData(Qt.ItemDataRole.UserRole, each.id)
-            item.setToolTip(f"{each.subject}\n{each.label}\n{_when(each)}")
+            item.setToolTip(plain_tip(f"{each.subject}\n{each.label}\n{_when(each)}"))
             self.list.addItem(item)
             if before is not None and each.id == before.id:
                 self.list.setCurrentItem(item)
@@ -131,7 +132,7 @@ class HistoryList(QtWidgets.QWidget):
 
 
 def _icon(entry: Entry) -> QtGui.QIcon:
-    image = QtGui.QImage.fromData(entry.thumbnail) if entry.thumbnail else QtGui.QImage()
+    image = pixels.from_thumbnail(entry.thumbnail)
     if image.isNull():
         pixmap = QtGui.QPixmap(SIDE, SIDE)
         pixmap.fill(QtGui.QColor(128, 128, 128))

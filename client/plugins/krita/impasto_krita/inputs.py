@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from impasto_krita.qt import QtCore, QtWidgets
+from impasto_krita.widgets import plain_tip
 
 Qt = QtCore.Qt
 
@@ -120,4 +121,4 @@ class NumberSlider(QtWidgets.QWidget):
         """Sets the name for screen readers, and the tooltip."""
         for widget in (self, self.slider, self.number):
             widget.setAccessibleName(name)
-            widget.setToolTip(tip)
+            widget.setToolTip(plain_tip(tip))

@@ -12,11 +12,14 @@ import uuid
 from typing import Any
 
 from impasto.hosts import Painted, StyleItem, StyleShare
+from impasto.hosts.foreign import foreign_json
 from impasto_krita.nodes import id_of
 from impasto_krita.qt import QtCore
 
 LAYERS = "impasto"
 HISTORY = "impasto-history"
+MOST_BYTES = 16 * 2**20
+"""Largest notes about layers that are read."""
 _DOCUMENT, _PREVIEWS = "document", "previews"
 
 
@@ -124,10 +127,7 @@ def _previews(notes: dict[str, Any]) -> list[str]:
 def _read(document: Any) -> dict[str, Any]:
     if LAYERS not in document.annotationTypes():
         return {}
-    try:
-        notes = json.loads(bytes(document.annotation(LAYERS)))
-    except ValueError:
-        return {}
+    notes = foreign_json(bytes(document.annotation(LAYERS)), MOST_BYTES)
     return notes if isinstance(notes, dict) else {}
 
 

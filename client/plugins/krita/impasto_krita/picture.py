@@ -6,7 +6,7 @@ from typing import Any
 
 from impasto.hosts.translate import _
 from impasto_krita.qt import QtCore, QtGui, QtWidgets
-from impasto_krita.widgets import number_of
+from impasto_krita.widgets import number_of, plain_tip
 
 Qt = QtCore.Qt
 CENTER, WRAP = number_of(Qt.AlignmentFlag.AlignCenter), number_of(Qt.TextFlag.TextWordWrap)
@@ -63,7 +63,7 @@ class PictureView(QtWidgets.QWidget):
         self.setCursor(Qt.CursorShape.SplitHCursor if compares else Qt.CursorShape.ArrowCursor)
         self.setAccessibleName(self._word or _("Picture"))
         tip = _("Move the border with the mouse or with the arrow keys.")
-        self.setToolTip(tip if compares else self._hint if self._image is None else self._word)
+        self.setToolTip(plain_tip(tip if compares else self._hint if self._image is None else self._word))
         self.update()
 
     def sizeHint(self) -> QtCore.QSize:

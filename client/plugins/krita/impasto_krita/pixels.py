@@ -21,6 +21,10 @@ KEEP_RATIO = QtCore.Qt.AspectRatioMode.KeepAspectRatio
 
 BAND = 2**18
 """Pixels that are converted at a time."""
+MOST_THUMBNAIL = 512
+"""Longest side at which a thumbnail is decoded."""
+LARGEST_CLAIMED = 4096
+"""Longest side that a thumbnail may have in its file."""
 
 
 def from_krita(bgra: bytes, width: int, height: int, bits: int = 8) -> QtGui.QImage:
@@ -62,6 +66,25 @@ def from_file(data: bytes) -> QtGui.QImage:
     if image.isNull():
         raise ValueError(_("The picture cannot be read. Choose a PNG, JPEG or WebP file."))
     return image
+
+
+def from_thumbnail(data: bytes) -> QtGui.QImage:
+    """Returns a thumbnail, decoded at most `MOST_THUMBNAIL` large; a null image if there is none.
+
+    It may come from another person's file, and a few bytes can claim to be gigabytes of pixels. So its size
+    is looked at before it is decoded.
+    """
+    buffer = QtCore.QBuffer()
+    buffer.setData(QtCore.QByteArray(data))
+    if not data or not buffer.open(QtCore.QIODevice.OpenModeFlag.ReadOnly):
+        return QtGui.QImage()
+    reader = QtGui.QImageReader(buffer)
+    size = reader.size()
+    if not size.isValid() or max(size.width(), size.height()) > LARGEST_CLAIMED:
+        return QtGui.QImage()
+    if max(size.width(), size.height()) > MOST_THUMBNAIL:
+        reader.setScaledSize(size.scaled(MOST_THUMBNAIL, MOST_THUMBNAIL, KEEP_RATIO))
+    return reader.read()
 
 
 def scaled(image: QtGui.QImage, width: int, height: int) -> QtGui.QImage:
@@ -178,7 +201,8 @@ def packed(mask: bytes) -> str:
 def unpacked(text: str, length: int) -> bytes:
     """Returns a mask from text; b"" if there is none, or if it does not have this length."""
     try:
-        mask = zlib.decompress(base64.b64decode(text)) if text else b""
+        # A mask from another person's document may claim to be much larger.
+        mask = zlib.decompressobj().decompress(base64.b64decode(text), length + 1) if text else b""
     except (ValueError, zlib.error):
         return b""
     return mask if len(mask) == length else b""

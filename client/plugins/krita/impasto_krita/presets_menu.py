@@ -10,7 +10,7 @@ from impasto.hosts import Choices, Controller, StyleShare, labelled, words
 from impasto.hosts.shares import title_of
 from impasto.hosts.translate import _
 from impasto_krita.qt import QtWidgets
-from impasto_krita.widgets import entry, menu_button
+from impasto_krita.widgets import entry, menu_button, plain_tip
 
 EXPORTED, FILES = "impasto-presets.json", "*.json"
 Use = Callable[[Sequence[StyleShare], Choices], None]
@@ -51,7 +51,7 @@ class PresetsMenu:
         presets = self._controller.presets.presets
         for preset in presets:
             action = entry(menu, preset.name, functools.partial(self._use, preset.styles, preset.choices))
-            action.setToolTip(described(preset.styles, preset.choices))
+            action.setToolTip(plain_tip(described(preset.styles, preset.choices)))
         if presets:
             menu.addSeparator()
         entry(menu, _("Save these settings …"), self.ask_save)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from impasto.hosts.translate import _
 from impasto_krita import nodes, notes
 from impasto_krita.canvas import Box, is_open, sheet, space
 from impasto_krita.qt import QtCore
@@ -84,8 +85,9 @@ class Result:
 
     def _write(self, bgra: QtCore.QByteArray, box: Box, bits: int) -> None:
         there = self._layer is not None and self._layer.parentNode() is not None
-        if there and (bits, box) != (self._bits, self._box):
-            # A layer keeps its depth, and pixels outside the new box would stay.
+        if there and ((bits, box) != (self._bits, self._box) or not self._takes(bits)):
+            # A layer keeps its depth, pixels outside the new box would stay, and converting the document
+            # has converted the layer.
             self._remove()
             there = False
         if there:
@@ -93,6 +95,9 @@ class Result:
         else:
             self._add(bgra, box, bits)
         self.document.refreshProjection()
+
+    def _takes(self, bits: int) -> bool:
+        return (self._layer.colorModel(), self._layer.colorDepth()) == space(bits)[:2]
 
     def _add(self, bgra: QtCore.QByteArray, box: Box, bits: int) -> None:
         self._was_modified = self.document.modified()
@@ -157,6 +162,17 @@ def remove(document: Any, layer: Any, *, was_modified: bool) -> None:
         QtCore.QTimer.singleShot(0, lambda: document.setModified(False) if is_open(document) else None)
 
 
+def _is_preview(document: Any, layer: Any) -> bool:
+    """Returns whether a layer that is marked as a preview looks like one. The mark may come from another
+    person's document, so it does not suffice to lose a layer.
+    """
+    begin, end = _("{style} (being painted)").split("{style}")
+    named = layer.name().startswith(begin) and layer.name().endswith(end)
+    english = layer.name().endswith("(being painted)")
+    made = notes.of_layer(document, layer) is not None
+    return (named or english) and not made and layer.type() == "paintlayer" and not layer.childNodes()
+
+
 def remove_left_over(document: Any, living: set[str]) -> int:
     """Removes previews that were saved with the document, as when Krita crashed; returns how many.
 
@@ -168,7 +184,7 @@ def remove_left_over(document: Any, living: set[str]) -> int:
         if id in living:
             continue
         layer = nodes.find(document, id)
-        if layer is None:
+        if layer is None or not _is_preview(document, layer):
             notes.mark_preview(document, id, on=False)
         else:
             remove(document, layer, was_modified=document.modified())

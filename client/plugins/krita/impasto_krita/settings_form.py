@@ -10,7 +10,7 @@ from impasto.hosts import Choices, Setting, seed_range, settings
 from impasto.hosts.translate import _
 from impasto_krita.inputs import Choice, Number, NumberSlider
 from impasto_krita.qt import QtCore, QtWidgets
-from impasto_krita.widgets import tool_button
+from impasto_krita.widgets import plain_tip, tool_button
 
 LARGEST_SPIN = 2**31 - 1
 """Largest value of a spin box."""
@@ -48,7 +48,7 @@ class Field:
             self.input = Number(setting.least, most, setting.step, setting.unit)
             self.input.valueChanged.connect(changed)
         self.input.setAccessibleName(setting.label)
-        self.input.setToolTip(setting.tip)
+        self.input.setToolTip(plain_tip(setting.tip))
         self.widget = self._with_dice() if setting.kind == "seed" else self.input
 
     def _with_dice(self) -> QtWidgets.QWidget:
@@ -130,6 +130,6 @@ def _form(parent: QtWidgets.QWidget) -> QtWidgets.QFormLayout:
 def add_row(form: QtWidgets.QFormLayout, text: str, widget: Any, tip: str) -> None:
     """Adds a row whose label leads to its widget."""
     label = QtWidgets.QLabel(text)
-    label.setToolTip(tip)
+    label.setToolTip(plain_tip(tip))
     label.setBuddy(widget.focusProxy() or widget)
     form.addRow(label, widget)

@@ -8,9 +8,10 @@ from typing import Any
 
 from impasto.hosts import StyleItem, StyleShare
 from impasto.hosts.translate import _
+from impasto_krita import pixels
 from impasto_krita.inputs import NumberSlider
 from impasto_krita.qt import QtCore, QtGui, QtWidgets
-from impasto_krita.widgets import Elided, emptied, entry, tool_button
+from impasto_krita.widgets import Elided, emptied, entry, plain_tip, tool_button
 
 Qt = QtCore.Qt
 STYLE_SIDE = 64
@@ -57,7 +58,8 @@ class StylePicker(QtWidgets.QListWidget):
         for style in styles:
             item = QtWidgets.QListWidgetItem(icon(style), style.title)
             item.setData(Qt.ItemDataRole.UserRole, style.key)
-            item.setToolTip(_("{style} (your own)").format(style=style.title) if style.own else style.title)
+            own = _("{style} (your own)").format(style=style.title) if style.own else style.title
+            item.setToolTip(plain_tip(own))
             item.setTextAlignment(MIDDLE)
             self.addItem(item)
         kept = [key for key in before if key in self._items] or [*self._items][:1]
@@ -227,7 +229,7 @@ def _key(item: QtWidgets.QListWidgetItem) -> str:
 
 def icon(style: StyleItem) -> QtGui.QIcon:
     """Returns a square part of the thumbnail, so that paintings of any shape make a grid."""
-    image = QtGui.QImage.fromData(style.thumbnail) if style.thumbnail else QtGui.QImage()
+    image = pixels.from_thumbnail(style.thumbnail)
     if image.isNull():
         pixmap = QtGui.QPixmap(STYLE_SIDE, STYLE_SIDE)
         pixmap.fill(QtGui.QColor(128, 128, 128))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,17 @@ COLORS = {
     "refused": "#e05252",
     "disconnected": "#8a8a8a",
 }
+
+
+def plain_tip(text: str) -> str:
+    """Returns a text for `setToolTip` that Qt shows as it is.
+
+    Qt takes a text with a tag for HTML, and opens the pictures that it names. Names come from files and
+    servers of other people.
+    """
+    if "<" not in text and "&" not in text:
+        return text
+    return f"<qt>{html.escape(text)}</qt>".replace("\n", "<br>")
 
 
 def number_of(flag: Any) -> int:
@@ -35,7 +47,7 @@ class Light(QtWidgets.QWidget):
 
     def show_state(self, state: str, sentence: str) -> None:
         self._color = COLORS.get(state, COLORS["disconnected"])
-        self.setToolTip(sentence)
+        self.setToolTip(plain_tip(sentence))
         self.setAccessibleDescription(sentence)
         self.update()
 
@@ -64,7 +76,7 @@ class Elided(QtWidgets.QLabel):
 
     def set_text(self, text: str, tip: str = "") -> None:
         self._whole = text
-        self.setToolTip(tip or text)
+        self.setToolTip(plain_tip(tip or text))
         self.setAccessibleName(text)
         self._fit()
 
@@ -90,7 +102,7 @@ class Fold(QtWidgets.QWidget):
         self.head.setCheckable(True)
         self.head.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.head.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Fixed)
-        self.head.setToolTip(tip)
+        self.head.setToolTip(plain_tip(tip))
         self.set_title(title)
         column = QtWidgets.QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -114,14 +126,14 @@ class Fold(QtWidgets.QWidget):
 def described(widget: Any, name: str, tip: str) -> Any:
     """Gives a widget its name for screen readers and its tooltip; returns it."""
     widget.setAccessibleName(name)
-    widget.setToolTip(tip)
+    widget.setToolTip(plain_tip(tip))
     return widget
 
 
 def button(text: str, tip: str, pressed: Callable[[], Any]) -> QtWidgets.QPushButton:
     """Returns a button."""
     made = QtWidgets.QPushButton(text)
-    made.setToolTip(tip)
+    made.setToolTip(plain_tip(tip))
     made.setAccessibleName(text)
     made.setMinimumWidth(20)
     made.clicked.connect(lambda: pressed())
@@ -132,7 +144,7 @@ def tool_button(text: str, tip: str, pressed: Callable[[], Any] | None = None) -
     """Returns a small flat button, which the keyboard reaches too."""
     made = QtWidgets.QToolButton()
     made.setText(text)
-    made.setToolTip(tip)
+    made.setToolTip(plain_tip(tip))
     made.setAccessibleName(text if any(letter.isalpha() for letter in text) else tip)
     made.setAutoRaise(True)
     made.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
