@@ -198,6 +198,7 @@ def from_others():
     image.scale(2000, 1500)
     large = content.read(image.get_layers()[0], (200, 100, 1600, 1200), 32, 24, 8)
     told["large"] = sum(abs(i - j) for i, j in zip(small, large, strict=True)) / len(small)
+    told["levels"] = len(set(large))
     image.delete()
 
     # The header of a picture may announce more than there is memory.

@@ -248,6 +248,7 @@ def test_enormous_pictures_and_layers_take_no_enormous_memory(told: dict[str, An
     assert isinstance(pieces["enormous"], str)
     assert pieces["enormous thumbnail"]
     assert pieces["large"] < 3
+    assert pieces["levels"] > 50
 
 
 def test_a_second_go_paints_the_source(told: dict[str, Any]) -> None:

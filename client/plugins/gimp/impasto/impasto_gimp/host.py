@@ -22,10 +22,10 @@ class GimpHost:
     """GIMP as the controller sees it.
 
     Args:
-        placed: called with each result that is in GIMP.
+        placed: called with each result that is in GIMP, and with its painting.
     """
 
-    def __init__(self, placed: Callable[[placing.Placed], None]) -> None:
+    def __init__(self, placed: Callable[[placing.Placed, Painted], None]) -> None:
         self._placed = placed
 
     def post(self, call: Callable[[], None]) -> None:
@@ -52,7 +52,7 @@ class GimpHost:
         """Places a result; a new image takes it where its own is closed."""
         name = made.name([share.style.title for share in painted.styles], painted.choices)
         place = places.checked(painted.place, painted.picture)
-        self._placed(placing.put(painted.picture, place, name, how(painted, place)))
+        self._placed(placing.put(painted.picture, place, name, how(painted, place)), painted)
 
 
 def how(painted: Painted, place: dict[str, Any]) -> dict[str, Any]:

@@ -244,7 +244,7 @@ def _has_room(image: Gimp.Image, place: dict[str, Any]) -> bool:
     below = images.with_tattoo(image, place.get("layer", {}).get("tattoo"))
     _left, _top, width, height = _box(image, below, place)
     there = [image] if below is None else [image, below]
-    most = max(item.get_width() * item.get_height() for item in there)
+    most: int = max(item.get_width() * item.get_height() for item in there)
     # At first it is as large as it was ordered.
     ordered: int = place["box"][2] * place["box"][3]
     return max(width * height, ordered) <= max(MOST_PIXELS, 2 * most)
