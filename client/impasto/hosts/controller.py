@@ -186,7 +186,8 @@ class Controller:
             if self.this_computer is not None:
                 self.this_computer.start()
             return
-        if self.this_computer is not None and self.server is None:
+        if self.this_computer is not None:
+            # Also where a server was entered: the artist may want to come back to this computer.
             self.this_computer.look()
         server = self.server or server
         if server is not None:
