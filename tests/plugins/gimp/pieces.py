@@ -178,7 +178,7 @@ def from_others():
     )
     told["wrong places"] = []
     for each in wrong:
-        there = places.checked(each, pixels)
+        there = places.checked(each, pixels.width, pixels.height)
         placed = placing.put(pixels, there, "result", made({**place, **there}), show=False)
         told["wrong places"].append([placed.layer.get_width(), placed.layer.get_height()])
         if placed.image.get_id() == image.get_id():

@@ -51,7 +51,7 @@ class GimpHost:
     def place(self, painted: Painted) -> None:
         """Places a result; a new image takes it where its own is closed."""
         name = made.name([share.style.title for share in painted.styles], painted.choices)
-        place = places.checked(painted.place, painted.picture)
+        place = places.checked(painted.place, painted.picture.width, painted.picture.height)
         self._placed(placing.put(painted.picture, place, name, how(painted, place)), painted)
 
 

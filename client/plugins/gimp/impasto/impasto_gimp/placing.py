@@ -226,7 +226,7 @@ def _box(image: Gimp.Image, layer: Gimp.Layer | None, place: dict[str, Any]) -> 
     is_now = [layer.get_width(), layer.get_height()]
     _there, new_left, new_top = layer.get_offsets()
     if is_now == was:
-        if place["kind"] != "layer" and now == then:
+        if place.get("kind") != "layer" and now == then:
             # The visible picture does not move with its lowest layer.
             return x, y, width, height
         across, down = _mirrored(layer, place["layer"])
