@@ -1,13 +1,14 @@
 """The reading and placing of pictures, called directly in GIMP's own Python: what no server is needed for."""
 
+import struct
 import sys
 
 sys.path.insert(0, "/share/home/.config/GIMP/3.0/plug-ins/impasto")
 # GIMP's own Python may have imported the plug-in's program by its name.
 sys.modules.pop("impasto", None)
 
-from gi.repository import Gimp, Gio  # noqa: E402
-from impasto_gimp import content, images, placing  # noqa: E402
+from gi.repository import Gimp, Gio, GLib  # noqa: E402
+from impasto_gimp import content, images, pictures, places, placing  # noqa: E402
 
 
 def opened(name="large.png"):
@@ -74,6 +75,14 @@ def check():
     told["scaled"] = landed(image, pixels, place)
     image.get_layers()[0].set_offsets(30, -20)
     told["scaled and moved"] = landed(image, pixels, place)
+    image.delete()
+
+    image = opened()
+    _, pixels, place = ordered(image)
+    image.flip(Gimp.OrientationType.HORIZONTAL)
+    told["mirrored"] = landed(image, pixels, place)
+    image.rotate(Gimp.RotationType.DEGREES180)
+    told["upside down"] = landed(image, pixels, place)
     image.delete()
 
     image = opened()
@@ -151,4 +160,54 @@ def check():
     shape = content.shape(group, image, (0, 0, 400, 200), 40, 20)
     told["group's shape"] = [shape[10 * 40 + 20], shape[0]]
     image.delete()
+    told.update(from_others())
+    return told
+
+
+def from_others():
+    """What other people's images and files may have in them."""
+    told = {}
+    image = opened()
+    _, pixels, place = ordered(image)
+    wrong = (
+        {},
+        {**place, "box": [0, 0, 400000, 400000]},
+        {**place, "box": [0, 0, 2**40, 1], "mask": 3},
+        {**place, "layer": {"tattoo": 2**40, "box": [0, 0, 0, 0], "samples": 5}, "document": []},
+        {**place, "layer": [], "size": "", "image": "1"},
+    )
+    told["wrong places"] = []
+    for each in wrong:
+        there = places.checked(each, pixels.width, pixels.height)
+        placed = placing.put(pixels, there, "result", made({**place, **there}), show=False)
+        told["wrong places"].append([placed.layer.get_width(), placed.layer.get_height()])
+        if placed.image.get_id() == image.get_id():
+            image.remove_layer(placed.layer)
+        else:
+            placed.image.delete()
+    layer = image.get_layers()[0]
+    told["wrong layers"] = []
+    for data in (b"[" * 100_000, b'{"source": {"document": "", "layer": %d}}' % 2**40, b"{"):
+        images.write(layer, images.MADE, data)
+        told["wrong layers"].append(content.part(image, [layer]).told)
+    image.delete()
+
+    # A large layer is read at a smaller size, which shows the same.
+    image = opened()
+    small = content.read(image.get_layers()[0], (40, 20, 320, 240), 32, 24, 8)
+    image.scale(2000, 1500)
+    large = content.read(image.get_layers()[0], (200, 100, 1600, 1200), 32, 24, 8)
+    told["large"] = sum(abs(i - j) for i, j in zip(small, large, strict=True)) / len(small)
+    told["levels"] = len(set(large))
+    image.delete()
+
+    # The header of a picture may announce more than there is memory.
+    header = struct.pack(">HHB", 65500, 65500, 1) + b"\1\x11\0"
+    bomb = b"\xff\xd8\xff\xc0" + struct.pack(">H", len(header) + 3) + b"\x08" + header
+    bomb += b"\xff\xda\0\x08\1\1\0\0\x3f\0" + b"\0" * 200
+    try:
+        told["enormous"] = pictures.decode(bomb).get_width()
+    except GLib.Error as error:
+        told["enormous"] = error.message
+    told["enormous thumbnail"] = pictures.thumbnail(bomb, 64) is None
     return told

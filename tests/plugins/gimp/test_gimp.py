@@ -205,6 +205,8 @@ def test_gimps_own_cancel_which_kills_the_plugin_cancels_the_job(told: dict[str,
         ("visible, cropped", [20, 20, 200, 120]),
         ("scaled", [200, 100, 400, 240]),
         ("scaled and moved", [230, 80, 400, 240]),
+        ("mirrored", [100, 50, 200, 120]),
+        ("upside down", [100, 130, 200, 120]),
         ("float", [0, 0, 400, 300]),
         ("float, smaller", [0, 0, 400, 300]),
     ],
@@ -231,6 +233,22 @@ def test_a_result_goes_into_a_group_whose_position_is_locked(told: dict[str, Any
     above, below = told["pieces"]["locked group's layers"]
     assert above.startswith("result")
     assert below == "inner"
+
+
+def test_what_other_peoples_images_say_does_no_harm(told: dict[str, Any]) -> None:
+    pieces = told["pieces"]
+    # As large as it was painted, wherever its place makes no sense.
+    assert pieces["wrong places"] == [[200, 120]] * 5
+    assert len(pieces["wrong layers"]) == 3
+    assert all("is a painting of Impasto" in told for told in pieces["wrong layers"])
+
+
+def test_enormous_pictures_and_layers_take_no_enormous_memory(told: dict[str, Any]) -> None:
+    pieces = told["pieces"]
+    assert isinstance(pieces["enormous"], str)
+    assert pieces["enormous thumbnail"]
+    assert pieces["large"] < 3
+    assert pieces["levels"] > 50
 
 
 def test_a_second_go_paints_the_source(told: dict[str, Any]) -> None:

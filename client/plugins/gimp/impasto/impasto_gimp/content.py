@@ -15,15 +15,13 @@ from gi.repository import Gegl, Gimp
 from impasto.hosts.translate import _
 from impasto_gimp import images
 from impasto_gimp.pictures import Pixels, scaled
+from impasto_gimp.places import SAMPLE_WIDTH, SAMPLES
 
 FORMATS = {8: "R'G'B'A u8", 16: "R'G'B'A u16"}
 """sRGB with straight alpha, by bits per channel. GEGL converts to and from the image's own format."""
 GREY = "RGB u8"
 """A selection or mask: each byte thrice, 255 where it is selected."""
 KINDS = ("layer", "visible", "texture")
-SAMPLES = 24
-"""Pieces of the picture by which it is found again after the image was cropped."""
-SAMPLE_WIDTH = 48
 
 
 @dataclasses.dataclass(frozen=True)

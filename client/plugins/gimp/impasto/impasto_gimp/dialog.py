@@ -93,6 +93,8 @@ class Dialog:
         computer = ThisComputer(self._host, process=os.getppid())
         self._controller = Controller(self._host, self._storage, this_computer=computer)
         self._saving = False
+        self._hindered = ""
+        self._leaving = False
         last = kept.load(self._storage)
         self._build(image)
         self._settings.set(last.choices)
@@ -104,6 +106,9 @@ class Dialog:
         self._show_content()
         self._controller.listen(self._told)
         self._controller.start()
+        if computer.state == "unknown":
+            # With a server of another computer too, this one can be chosen.
+            computer.look()
         self._server.refresh()
 
     def run(self) -> None:
@@ -183,9 +188,11 @@ class Dialog:
         settings = widgets.rows(
             self._presets.widget, self._content.widget, self._settings.usual, advanced, spacing=8
         )
-        scrolled = Gtk.ScrolledWindow(hscrollbar_policy=Gtk.PolicyType.NEVER, min_content_height=330)
+        scrolled = Gtk.ScrolledWindow(hscrollbar_policy=Gtk.PolicyType.NEVER, min_content_height=200)
         scrolled.add(settings)
         scrolled.set_propagate_natural_width(True)
+        # Its bar says that there is more.
+        scrolled.set_overlay_scrolling(False)
         # What is not in sight at the same time may have the same keys.
         self._run = RunBox(keys.branch(), self._controller)
         self._server = ServerBox(keys.branch(), server, self._controller, self._host.later)
@@ -229,11 +236,12 @@ class Dialog:
     # What changes.
 
     def _told(self, what: str) -> None:
-        if what == "connection":
+        if what in ("connection", "computer"):
             self._server.refresh()
             self._run.refresh()
-        elif what == "computer":
-            self._server.computer_changed()
+            if not self._controller.cannot_paint:
+                self._run.unsay(self._hindered)
+            self._leave_if_wanted()
         elif what == "styles":
             self._styles.refresh()
             self._areas.styles_changed(self._styles.chosen)
@@ -292,6 +300,7 @@ class Dialog:
         return bool(GLib.SOURCE_CONTINUE)
 
     def _asked(self, image: int) -> None:
+        self._leaving = False
         self._content.show(Gimp.Image.get_by_id(image))
         self._content_changed()
         self._window.present()
@@ -344,6 +353,15 @@ class Dialog:
             self._paint_button.grab_focus()
             self._paint()
         else:
+            self._leaving = True
+            self._leave_if_wanted()
+
+    def _leave_if_wanted(self) -> None:
+        """Ends the dialog that was closed; it lives on out of sight until the server is installed."""
+        computer = self._controller.this_computer
+        if self._leaving and computer is not None and computer.state == "installing":
+            self._window.hide()
+        elif self._leaving:
             self._loop.quit()
 
     def _escaped(self, window: Gtk.Dialog) -> None:
@@ -353,8 +371,9 @@ class Dialog:
             self._run.cancel()
 
     def _paint(self) -> None:
-        if self._controller.server is None and self._controller.connection.state != "connected":
-            self._run.say(_("No server is chosen yet. Choose one in the server settings first."))
+        self._hindered = self._controller.cannot_paint
+        if self._hindered:
+            self._run.say(self._hindered)
             self._server.open()
             return
         try:
@@ -362,8 +381,6 @@ class Dialog:
             self._controller.stylize(order)
         except ValueError as error:
             self._run.say(words.sentence(error))
-            if self._controller.connection.state in ("disconnected", "refused"):
-                self._server.open()
             return
         self._pages.set_current_page(0)
         if order.choices != self._settings.choices():
@@ -402,8 +419,10 @@ class Dialog:
         choices = dataclasses.replace(choices, seed=self._controller.fresh_seed(order))
         return dataclasses.replace(order, choices=made.fresh(part, made.described(order.styles), choices))
 
-    def _placed(self, placed: Placed) -> None:
+    def _placed(self, placed: Placed, painted: Painted) -> None:
         self.layer = placed.layer
+        if self._controller.run is None or self._controller.run.id == painted.id:
+            self._run.show_picture(painted.picture.pixbuf)
         if placed.told:
             self._host.later(0, lambda: self._run.say(placed.told))
 

@@ -12,7 +12,7 @@ from impasto.hosts import Painted
 from impasto.hosts.shares import title_of
 from impasto.job import Preview
 from impasto.picture import CodedImage
-from impasto_gimp import made, pictures, placing
+from impasto_gimp import made, pictures, places, placing
 from impasto_gimp.pictures import Pixels
 
 THUMBNAIL = 256
@@ -22,10 +22,10 @@ class GimpHost:
     """GIMP as the controller sees it.
 
     Args:
-        placed: called with each result that is in GIMP.
+        placed: called with each result that is in GIMP, and with its painting.
     """
 
-    def __init__(self, placed: Callable[[placing.Placed], None]) -> None:
+    def __init__(self, placed: Callable[[placing.Placed, Painted], None]) -> None:
         self._placed = placed
 
     def post(self, call: Callable[[], None]) -> None:
@@ -51,14 +51,19 @@ class GimpHost:
     def place(self, painted: Painted) -> None:
         """Places a result; a new image takes it where its own is closed."""
         name = made.name([share.style.title for share in painted.styles], painted.choices)
-        self._placed(placing.put(painted.picture, painted.place, name, how(painted)))
+        place = places.checked(painted.place, painted.picture.width, painted.picture.height)
+        self._placed(placing.put(painted.picture, place, name, how(painted, place)), painted)
 
 
-def how(painted: Painted) -> dict[str, Any]:
-    """Returns how a picture was made, as JSON values."""
+def how(painted: Painted, place: dict[str, Any]) -> dict[str, Any]:
+    """Returns how a picture was made, as JSON values.
+
+    Args:
+        place: its notes about where it goes, checked.
+    """
     recipe = {name: value for name, value in vars(painted.job.recipe).items() if value is not None}
     job = {"name": painted.job.name, "recipe": json.loads(json.dumps(recipe, default=str))}
-    record = made.record(made.described(painted.styles), painted.choices, job, painted.place)
+    record = made.record(made.described(painted.styles), painted.choices, job, place)
     return {**record, "style": title_of(painted.styles), "id": painted.id}
 
 

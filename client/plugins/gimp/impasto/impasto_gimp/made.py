@@ -9,9 +9,13 @@ from typing import Any
 
 from impasto.hosts import Choices, StyleShare
 from impasto.hosts.controller import LARGEST_SEED
+from impasto.hosts.told import cut
 from impasto.hosts.translate import _
 from impasto_gimp import images
 from impasto_gimp.content import Part
+
+LONGEST = 80
+"""Characters of the titles in a layer's name."""
 
 
 def name(titles: Sequence[str], choices: Choices) -> str:
@@ -21,7 +25,7 @@ def name(titles: Sequence[str], choices: Choices) -> str:
         titles: the titles of its styles.
     """
     return _("{style}, strength {strength}, seed {seed}").format(
-        style=" + ".join(titles), strength=choices.strength, seed=choices.seed
+        style=cut(" + ".join(titles), LONGEST), strength=choices.strength, seed=choices.seed
     )
 
 

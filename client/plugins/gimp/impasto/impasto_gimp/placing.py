@@ -23,6 +23,8 @@ from impasto_gimp.content import FORMATS, little_endian, read
 from impasto_gimp.pictures import Pixels
 
 WAYS = ("above", "group", "image")
+MOST_PIXELS = 2**28
+"""Most pixels to which a result is enlarged, where nothing in GIMP is as large."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +61,7 @@ def put(
             told = _("The image has indexed colors now, so the painting is a new image.")
         elif _is_turned(image, place):
             told = _("The image is turned now, so the painting is a new image.")
-        else:
+        elif _has_room(image, place):
             return Placed(_into(image, pixels, place, name, made), image)
     elif image is None:
         told = _("The image “{image}” is closed, so the painting is a new image.")
@@ -75,6 +77,9 @@ def _into(
 ) -> Gimp.Layer:
     below = images.with_tattoo(image, place.get("layer", {}).get("tattoo"))
     left, top, width, height = _box(image, below, place)
+    mirrored = (False, False)
+    if below is not None:
+        mirrored = _mirrored(below, place["layer"])
     layer = _layer(image, pixels, name, made)
     with _one_step(image):
         parent, position = _position(image, below, place)
@@ -85,6 +90,11 @@ def _into(
         if place.get("mask"):
             _mask(layer, place["mask"])
         _scale(layer, width, height)
+        for is_so, way in zip(
+            mirrored, (Gimp.OrientationType.HORIZONTAL, Gimp.OrientationType.VERTICAL), strict=True
+        ):
+            if is_so:
+                layer.transform_flip_simple(way, True, 0)
         layer.set_offsets(left, top)
         image.reorder_item(layer, parent, position)
     Gimp.displays_flush()
@@ -93,6 +103,8 @@ def _into(
 
 def _as_image(pixels: Pixels, place: dict[str, Any], name: str, made: dict[str, Any]) -> Gimp.Layer:
     width, height = place["box"][2:]
+    if width * height > MOST_PIXELS:
+        width, height = pixels.width, pixels.height
     kind = Gimp.ImageBaseType.GRAY if place.get("grey") else Gimp.ImageBaseType.RGB
     precision = Gimp.Precision.U8_NON_LINEAR if pixels.bits == 8 else Gimp.Precision.U16_NON_LINEAR
     image = Gimp.Image.new_with_precision(width, height, kind, precision)
@@ -100,7 +112,7 @@ def _as_image(pixels: Pixels, place: dict[str, Any], name: str, made: dict[str, 
     layer = _layer(image, pixels, name, made)
     image.insert_layer(layer, None, 0)
     _scale(layer, width, height)
-    if place.get("mask"):
+    if place.get("mask") and [width, height] == place["box"][2:]:
         _mask(layer, place["mask"])
     image.undo_enable()
     return layer
@@ -214,14 +226,48 @@ def _box(image: Gimp.Image, layer: Gimp.Layer | None, place: dict[str, Any]) -> 
     is_now = [layer.get_width(), layer.get_height()]
     _there, new_left, new_top = layer.get_offsets()
     if is_now == was:
-        if place["kind"] != "layer" and now == then:
+        if place.get("kind") != "layer" and now == then:
             # The visible picture does not move with its lowest layer.
             return x, y, width, height
-        return x - left + new_left, y - top + new_top, width, height
+        across, down = _mirrored(layer, place["layer"])
+        x = was[0] - (x - left) - width if across else x - left
+        y = was[1] - (y - top) - height if down else y - top
+        return x + new_left, y + new_top, width, height
     cropped = _cropped(layer, place["layer"]["samples"])
     if cropped is not None:
         return x - left + new_left - cropped[0], y - top + new_top - cropped[1], width, height
     return _scaled(place["box"], (left, top), was, (new_left, new_top), is_now)
+
+
+def _has_room(image: Gimp.Image, place: dict[str, Any]) -> bool:
+    """Returns whether a result would not be enlarged beyond what the image is."""
+    below = images.with_tattoo(image, place.get("layer", {}).get("tattoo"))
+    _left, _top, width, height = _box(image, below, place)
+    there = [image] if below is None else [image, below]
+    most: int = max(item.get_width() * item.get_height() for item in there)
+    # At first it is as large as it was ordered.
+    ordered: int = place["box"][2] * place["box"][3]
+    return max(width * height, ordered) <= max(MOST_PIXELS, 2 * most)
+
+
+def _mirrored(layer: Gimp.Layer, was: dict[str, Any]) -> tuple[bool, bool]:
+    """Returns whether a layer was mirrored from left to right, and from top to bottom; by 180° it is both."""
+    width, height = layer.get_width(), layer.get_height()
+    samples = was["samples"]
+    if was["box"][2:] != [width, height] or not samples:
+        return False, False
+    for across, down in ((False, False), (True, False), (False, True), (True, True)):
+        right = 0
+        for x, y, piece in samples:
+            wanted = base64.b64decode(piece)
+            long = len(wanted) // 4
+            if across:
+                x = width - x - long
+                wanted = b"".join(wanted[at : at + 4] for at in range(len(wanted) - 4, -1, -4))
+            right += wanted == read(layer, (x, height - 1 - y if down else y, long, 1), long, 1, 8)
+        if right * 2 > len(samples):
+            return across, down
+    return False, False
 
 
 def _scaled(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gi.repository import GdkPixbuf, GLib, Gtk
+from gi.repository import GdkPixbuf, GLib, Gtk, Pango
 
 from impasto.hosts import Controller, Run
 from impasto.hosts.translate import _
@@ -78,6 +78,12 @@ class RunBox:
     def say(self, sentence: str) -> None:
         """Shows a sentence until the painting has something new to say."""
         self._says.set_text(sentence)
+
+    def unsay(self, sentence: str) -> None:
+        """Takes a sentence away that is no longer so, if it is still shown."""
+        if sentence and self._says.get_text() == sentence:
+            run = self._controller.run
+            self.say("" if run is None else f"{run.sentence} {run.notice}".strip())
 
     def show_picture(self, picture: GdkPixbuf.Pixbuf | None) -> None:
         """Shows a picture as large as possible, with a chequered background where it is transparent."""
@@ -167,20 +173,24 @@ class RunBox:
                 self._queue.pack_start(widgets.row(every), False, False, 0)
             self._queue.show_all()
         for run in runs:
-            self._lines[run.id].set_text(
-                _("{painting}: {state}").format(painting=run.label, state=run.sentence)
-            )
+            line = _("{painting}: {state}").format(painting=run.label, state=run.sentence)
+            self._lines[run.id].set_text(line)
+            self._lines[run.id].set_tooltip_text(line)
 
     def _queued(self, run: Run) -> Gtk.Widget:
         shown = run is self._controller.run
         show = Gtk.Button(relief=Gtk.ReliefStyle.NONE, xalign=0)
-        label = Gtk.Label(xalign=0, ellipsize=3, max_width_chars=48)
-        label.set_sensitive(not shown)
+        # What tells it from the others is at both ends.
+        label = Gtk.Label(xalign=0, ellipsize=Pango.EllipsizeMode.MIDDLE, max_width_chars=48)
+        if shown:
+            bold = Pango.AttrList()
+            bold.insert(Pango.attr_weight_new(Pango.Weight.BOLD))
+            label.set_attributes(bold)
         self._lines[run.id] = label
         show.add(label)
         widgets.named(show, run.label, _("Show this painting"))
         show.connect("clicked", lambda _button: self._controller.show(run))
-        cancel = Gtk.Button.new_from_icon_name("process-stop", Gtk.IconSize.BUTTON)
+        cancel = Gtk.Button.new_from_icon_name("window-close", Gtk.IconSize.BUTTON)
         widgets.named(cancel, _("Cancel {painting}").format(painting=run.label), _("Cancel this painting"))
         cancel.connect("clicked", lambda _button: run.cancel())
         box = widgets.row(show, cancel)

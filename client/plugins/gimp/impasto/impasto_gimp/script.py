@@ -166,7 +166,7 @@ def repeat(part: Part) -> Gimp.Layer:
         raise ValueError(
             _("Nothing to repeat yet. Choose a style in Filters → Artistic → Paint in a Style… first.")
         )
-    host = GimpHost(lambda placed: None)
+    host = GimpHost(lambda placed, painted: None)
     controller = Controller(
         host,
         storage,

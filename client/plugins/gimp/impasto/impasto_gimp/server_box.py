@@ -151,10 +151,6 @@ class ServerBox:
             self._open_once()
         self._here.refresh()
 
-    def computer_changed(self) -> None:
-        """Shows the state of the server on this computer."""
-        self.refresh()
-
     def _show_server(self) -> None:
         server = self._controller.server or Server("")
         self._quiet = True
@@ -253,9 +249,8 @@ class ComputerBox:
         self._keep.connect("toggled", self._kept)
         self._actions = (self._install, self._paint, self._cancel, self._stop, self._keep, self._log)
         self.widget = widgets.rows(self._says, self._bar, widgets.row(*self._actions))
-        for widget in (self.widget, self._bar, *self._actions):
+        for widget in (self.widget, self._says, self._bar, *self._actions):
             widget.set_no_show_all(True)
-        self._says.show()
         self.widget.get_children()[2].show()
 
     @property
@@ -268,19 +263,22 @@ class ComputerBox:
         self.widget.set_visible(computer is not None)
         if computer is None:
             return
-        state = computer.state
+        state, chosen = computer.state, self._controller.is_here
+        connected = self._controller.connection.state == "connected"
+        # The light says it already, or it is about something that the artist no longer wants.
+        told = (chosen and not connected) or (not chosen and state in ("absent", "failed"))
         offer = computer.offer if state == "absent" and computer.can_install else ""
-        self._says.set_text(words.joined(computer.sentence, offer) if offer else computer.sentence)
+        self._says.set_text(words.joined("" if told else computer.sentence, offer))
+        self._says.set_visible(bool(self._says.get_text()))
         self._bar.set_visible(state in ("installing", "starting"))
         if computer.fraction is None:
             self._bar.pulse()
         else:
             self._bar.set_fraction(computer.fraction)
-        chosen = self._controller.is_here
         self._install.set_visible(
             state in ("absent", "failed") and computer.can_install and bool(computer.offer)
         )
-        self._paint.set_visible(state in ("installed", "failed") or (state == "running" and not chosen))
+        self._paint.set_visible(computer.can_start and not (state == "running" and chosen))
         self._cancel.set_visible(state == "installing")
         self._stop.set_visible(state == "running" and chosen)
         self._keep.set_visible(state == "running")

@@ -70,6 +70,8 @@ class StylesBox:
             _("Add a Style"),
             _("Add a style of your own: a file, a layer, or an image that is open"),
         )
+        # There is most room above it.
+        self._add.set_direction(Gtk.ArrowType.UP)
         self._menu = Gtk.Menu()
         self._add.set_popup(self._menu)
         self._add.connect("toggled", lambda _toggle: self._fill_menu())

@@ -35,7 +35,10 @@ class Mnemonics:
         there = label.lower().find(letter) if letter else -1
         if there >= 0:
             return f"{label[:there]}_{label[there:]}"
-        return f"{label} (_{letter.upper()})" if letter else label
+        if not letter or any(each.isascii() and each.isalpha() for each in label):
+            # A letter that is not in its words looks like a mistake.
+            return _plain(label)
+        return f"{label} (_{letter.upper()})"
 
     def mark(self, label: str, wanted: str = "") -> str:
         """Returns a label with the mark of its letter.
