@@ -60,7 +60,7 @@ class HistoryBox:
         )
         widgets.named(self._only, _("Only of this image"), _("Show the paintings of the chosen image only"))
         self._only.connect("toggled", lambda *_: self.refresh())
-        self._empty = widgets.text(2, 50)
+        self._empty = widgets.text(2, 36)
         self._empty.set_no_show_all(True)
 
         def action(label: str, tip: str, clicked: Callable[[], None]) -> Gtk.Button:

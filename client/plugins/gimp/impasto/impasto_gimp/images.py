@@ -22,6 +22,9 @@ HISTORY = "impasto-history"
 MOST_BYTES = 2**20
 """Largest parasite of a layer that is read."""
 
+MOST_KEY = 64
+"""Characters of a document's key; this plugin's has 32."""
+
 
 def read(item: Any, name: str) -> bytes:
     """Returns the data of a parasite of an image or a layer; nothing if it has none of the name."""
@@ -45,7 +48,7 @@ def key(image: Gimp.Image) -> str:
 
 def known_key(image: Gimp.Image) -> str:
     """Returns the image's key as a document; empty if it has none yet."""
-    return read(image, DOCUMENT).decode(errors="replace")
+    return read(image, DOCUMENT)[:MOST_KEY].decode(errors="replace")
 
 
 def uri(image: Gimp.Image) -> str:

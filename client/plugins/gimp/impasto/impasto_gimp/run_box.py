@@ -31,14 +31,14 @@ class RunBox:
         self._original: GdkPixbuf.Pixbuf | None = None
         self._drawn = (0, 0)
         self._picture = Gtk.Image()
-        self._frame = Gtk.ScrolledWindow(min_content_height=LEAST, min_content_width=380)
+        self._frame = Gtk.ScrolledWindow(min_content_height=LEAST, min_content_width=280)
         self._frame.set_policy(Gtk.PolicyType.EXTERNAL, Gtk.PolicyType.EXTERNAL)
         self._frame.add(self._picture)
         self._frame.connect("size-allocate", lambda *_: GLib.idle_add(self._draw))
         self._picture.get_accessible().set_name(_("Preview"))
         self._bar = Gtk.ProgressBar()
         self._bar.get_accessible().set_name(_("Progress"))
-        self._says = widgets.text(3, 52)
+        self._says = widgets.text(3, 40)
         self._says.set_size_request(-1, 56)
         self._pause = widgets.button(
             keys,

@@ -58,7 +58,7 @@ class StylesBox:
         self._icons.connect("item-activated", lambda *_: activated())
         tip = _("Choose a style. Hold Ctrl to choose several; each makes its share of the painting.")
         widgets.named(self._icons, _("Styles"), "")
-        frame = Gtk.ScrolledWindow(hexpand=True, vexpand=True, min_content_height=150, min_content_width=300)
+        frame = Gtk.ScrolledWindow(hexpand=True, vexpand=True, min_content_height=150, min_content_width=220)
         frame.set_shadow_type(Gtk.ShadowType.IN)
         frame.add(self._icons)
         title = widgets.label_for(keys, _("Style"), self._icons, "y")
