@@ -544,14 +544,50 @@ def check_a_document_scaled_meanwhile() -> None:
         assert "was scaled while it was painted" in stage.host.remark
 
 
-def check_a_document_cropped_or_turned_meanwhile() -> None:
-    for change in (lambda made: made.crop(10, 10, 50, 60), lambda made: made.rotateImage(0.5 * math.pi)):
-        with document() as made:
+def _mirrored(made: Any) -> None:
+    """As Krita mirrors an image."""
+    layer = made.nodeByName("photo")
+    image = pixels.from_krita(bytes(layer.pixelData(0, 0, 96, 72)), 96, 72)
+    layer.setPixelData(QtCore.QByteArray(pixels.to_krita(image.mirrored(True, False))), 0, 0, 96, 72)
+
+
+def _photo() -> Any:
+    return QtGui.QImage(SETTINGS["photo"])
+
+
+def check_a_document_cropped_or_moved_meanwhile() -> None:
+    """The second has the proportions of the whole, so that its size does not tell."""
+    for change, wanted in (
+        (lambda made: made.crop(10, 10, 50, 60), (-10, -10, 96, 72)),
+        (lambda made: made.crop(30, 20, 48, 36), (-30, -20, 96, 72)),
+        (lambda made: made.resizeImage(-10, -10, 96, 72), (10, 10, 96, 72)),
+        (lambda made: made.resizeImage(-10, -10, 192, 144), (10, 10, 96, 72)),
+    ):
+        for image in (None, _photo()):
+            with document(image=image) as made:
+                quick()
+                run = stage.run()
+                change(made)
+                made.waitForDone()
+                stage.finish(run)
+                assert stage.host.remark == "", stage.host.remark
+                (layer,) = ours(made)
+                bounds = layer.bounds()
+                found = (bounds.x(), bounds.y(), bounds.width(), bounds.height())
+                assert found == wanted, (found, wanted)
+
+
+def check_a_document_turned_meanwhile() -> None:
+    for change in (
+        lambda made: made.rotateImage(0.5 * math.pi),
+        lambda made: made.rotateImage(math.pi),
+        _mirrored,
+    ):
+        with document(image=_photo()) as made:
             quick()
             run = stage.run()
             change(made)
             made.waitForDone()
-            assert (made.width(), made.height()) != (96, 72)
             before = len(targets)
             stage.finish(run)
             assert not ours(made)
@@ -561,6 +597,27 @@ def check_a_document_cropped_or_turned_meanwhile() -> None:
             assert ours(targets[-1])
             targets[-1].setModified(False)
             targets[-1].close()
+
+
+def check_a_document_painted_on_meanwhile() -> None:
+    """Its own changes move nothing; nor does one layer that is moved alone."""
+    with document(image=_photo()) as made:
+        quick()
+        figure = filled(made, "figure", [30, 200, 90, 255], (48, 36, 40, 30))
+        made.rootNode().addChildNode(figure, None)
+        run = stage.run()
+        photo = made.nodeByName("photo")
+        photo.setPixelData(QtCore.QByteArray(bytes([9, 9, 200, 255]) * (96 * 50)), 0, 0, 96, 50)
+        made.waitForDone()
+        stage.finish(run)
+        run = stage.run()
+        photo.move(12, 7)
+        made.waitForDone()
+        stage.finish(run)
+        for layer in ours(made):
+            bounds = layer.bounds()
+            assert (bounds.x(), bounds.y(), bounds.width(), bounds.height()) == (0, 0, 96, 72)
+        assert len(ours(made)) == 2
 
 
 def check_a_preview_is_not_saved_and_is_taken_out_after_a_crash() -> None:
