@@ -39,18 +39,30 @@ SIDES = st.integers(1, 20_000)
 def test_a_size_keeps_the_proportions_and_the_limits(
     width: int, height: int, longest: int, most: int | None
 ) -> None:
-    if max(width, height) < 16:
+    limit = min(longest, most or longest)
+    if min(width, height) < 16 or round(min(width, height) * min(1, limit / max(width, height))) < 16:
         with pytest.raises(ValueError, match="too few"):
             plan(width, height, longest, most=most)
         return
     size = plan(width, height, longest, most=most)
-    limit = min(longest, most or longest)
-    assert 1 <= size.painted_width <= width
-    assert 1 <= size.painted_height <= height
+    assert 16 <= size.painted_width <= width
+    assert 16 <= size.painted_height <= height
     assert 16 <= size.longest_side <= limit
     assert size.longest_side == min(limit, max(width, height))
     assert abs(size.painted_width * height - size.painted_height * width) <= max(width, height)
     assert size.enlarged == (max(width, height) > limit)
+
+
+def test_a_narrow_part_is_refused_before_it_is_sent() -> None:
+    with pytest.raises(ValueError, match="on each side"):
+        plan(9000, 15, 1024)
+    with pytest.raises(ValueError, match=r"512 px are too few .* at least 600 px"):
+        plan(1200, 32, 512)
+    assert min(plan(1200, 32, 600).painted_width, plan(1200, 32, 600).painted_height) == 16
+    with pytest.raises(ValueError, match="less narrow"):
+        plan(1200, 32, 512, most=599)
+    with pytest.raises(ValueError, match="less narrow"):
+        plan(20_000, 17, 1024)
 
 
 def test_a_size_has_a_sentence() -> None:

@@ -14,7 +14,7 @@ import PIL.Image
 import pytest
 
 from impasto.errors import JobFailed, Unreachable
-from impasto.hosts import Area, Choices, Controller, Order, Server, StyleItem, StyleShare, Timing, plan
+from impasto.hosts import Area, Choices, Controller, Order, Server, Size, StyleItem, StyleShare, Timing, plan
 from impasto.hosts.connection import THIS_COMPUTER
 from impasto.hosts.controller import LARGEST_SEED, MOST_AT_ONCE
 from impasto.hosts.memory import named
@@ -317,7 +317,7 @@ def test_an_empty_area_is_told_by_its_name(controller: Controller, host: FakeHos
         ({"areas": (Area(bytes, 1, "sky"),)}, "The area “sky” has no style"),
         ({"areas": (Area(bytes, 0, "sky"),) * 16}, "fewer areas. Choose at most 15."),
         ({"areas": (Area(bytes, 0, "sky"),), "content": None}, "A texture has no areas"),
-        ({"size": plan(40, 10, 64), "content": None}, "at least 16 pixels on each side"),
+        ({"size": Size(40, 10, 40, 10), "content": None}, "at least 16 pixels on each side"),
     ],
 )
 def test_an_order_that_cannot_be_painted_is_refused_at_once(
@@ -349,7 +349,7 @@ def test_a_second_go_takes_a_new_seed(controller: Controller, host: FakeHost) ->
         {"choices": Choices(seed=7, strength=51)},
         {"styles": (StyleShare(SCREAM),)},
         {"source": "layer 2"},
-        {"size": plan(WIDTH, HEIGHT, 18)},
+        {"size": plan(2 * WIDTH, 2 * HEIGHT, 30)},
         {"areas": (Area(bytes, 0, "sky"),)},
         {"document": "/home/anna/tree.kra"},
     ):

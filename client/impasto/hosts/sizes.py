@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from impasto.hosts.told import ToldError
 from impasto.hosts.translate import _
 from impasto.recipe import FIELDS
 
 SMALLEST_SIDE = int(FIELDS["size"].least)
-"""Smallest longer side that the server paints, in pixels."""
+"""Smallest side that the server paints, in pixels."""
+LARGEST_SIDE = int(FIELDS["size"].most)
+"""Largest longer side that any server paints, in pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,18 +58,26 @@ def plan(width: int, height: int, size: int, *, most: int | None = None) -> Size
         most: the server's `Limits.max_longest_side`; None if unknown.
 
     Raises:
-        ToldError: the part is too small to be painted.
+        ToldError: the part is too small or too narrow to be painted, at this size or at all.
     """
     longest = min(size, most or size)
-    if min(width, height) < 1 or max(width, height) < SMALLEST_SIDE:
+    if min(width, height) < SMALLEST_SIDE:
         raise ToldError(
             _("{width} × {height} pixels are too few to paint.").format(
                 width=max(width, 0), height=max(height, 0)
             ),
-            _("Select a larger part, with at least {least} pixels on its longer side.").format(
-                least=SMALLEST_SIDE
-            ),
+            _("Select a larger part, with at least {least} pixels on each side.").format(least=SMALLEST_SIDE),
         )
     scale = min(1.0, longest / max(width, height))
-    painted = max(1, round(width * scale)), max(1, round(height * scale))
+    painted = round(width * scale), round(height * scale)
+    if min(painted) < SMALLEST_SIDE:
+        # The server would refuse it, after the picture was sent.
+        needed = math.ceil(max(width, height) * SMALLEST_SIDE / min(width, height))
+        possible = needed <= (most or LARGEST_SIDE)
+        raise ToldError(
+            _("{size} px are too few for so long a shape.").format(size=longest),
+            _("Choose a size of at least {least} px.").format(least=needed)
+            if possible
+            else _("Select a less narrow part."),
+        )
     return Size(width, height, *painted)

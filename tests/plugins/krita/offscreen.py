@@ -544,14 +544,50 @@ def check_a_document_scaled_meanwhile() -> None:
         assert "was scaled while it was painted" in stage.host.remark
 
 
-def check_a_document_cropped_or_turned_meanwhile() -> None:
-    for change in (lambda made: made.crop(10, 10, 50, 60), lambda made: made.rotateImage(0.5 * math.pi)):
-        with document() as made:
+def _mirrored(made: Any) -> None:
+    """As Krita mirrors an image."""
+    layer = made.nodeByName("photo")
+    image = pixels.from_krita(bytes(layer.pixelData(0, 0, 96, 72)), 96, 72)
+    layer.setPixelData(QtCore.QByteArray(pixels.to_krita(image.mirrored(True, False))), 0, 0, 96, 72)
+
+
+def _photo() -> Any:
+    return QtGui.QImage(SETTINGS["photo"])
+
+
+def check_a_document_cropped_or_moved_meanwhile() -> None:
+    """The second has the proportions of the whole, so that its size does not tell."""
+    for change, wanted in (
+        (lambda made: made.crop(10, 10, 50, 60), (-10, -10, 96, 72)),
+        (lambda made: made.crop(30, 20, 48, 36), (-30, -20, 96, 72)),
+        (lambda made: made.resizeImage(-10, -10, 96, 72), (10, 10, 96, 72)),
+        (lambda made: made.resizeImage(-10, -10, 192, 144), (10, 10, 96, 72)),
+    ):
+        for image in (None, _photo()):
+            with document(image=image) as made:
+                quick()
+                run = stage.run()
+                change(made)
+                made.waitForDone()
+                stage.finish(run)
+                assert stage.host.remark == "", stage.host.remark
+                (layer,) = ours(made)
+                bounds = layer.bounds()
+                found = (bounds.x(), bounds.y(), bounds.width(), bounds.height())
+                assert found == wanted, (found, wanted)
+
+
+def check_a_document_turned_meanwhile() -> None:
+    for change in (
+        lambda made: made.rotateImage(0.5 * math.pi),
+        lambda made: made.rotateImage(math.pi),
+        _mirrored,
+    ):
+        with document(image=_photo()) as made:
             quick()
             run = stage.run()
             change(made)
             made.waitForDone()
-            assert (made.width(), made.height()) != (96, 72)
             before = len(targets)
             stage.finish(run)
             assert not ours(made)
@@ -561,6 +597,27 @@ def check_a_document_cropped_or_turned_meanwhile() -> None:
             assert ours(targets[-1])
             targets[-1].setModified(False)
             targets[-1].close()
+
+
+def check_a_document_painted_on_meanwhile() -> None:
+    """Its own changes move nothing; nor does one layer that is moved alone."""
+    with document(image=_photo()) as made:
+        quick()
+        figure = filled(made, "figure", [30, 200, 90, 255], (48, 36, 40, 30))
+        made.rootNode().addChildNode(figure, None)
+        run = stage.run()
+        photo = made.nodeByName("photo")
+        photo.setPixelData(QtCore.QByteArray(bytes([9, 9, 200, 255]) * (96 * 50)), 0, 0, 96, 50)
+        made.waitForDone()
+        stage.finish(run)
+        run = stage.run()
+        photo.move(12, 7)
+        made.waitForDone()
+        stage.finish(run)
+        for layer in ours(made):
+            bounds = layer.bounds()
+            assert (bounds.x(), bounds.y(), bounds.width(), bounds.height()) == (0, 0, 96, 72)
+        assert len(ours(made)) == 2
 
 
 def check_a_preview_is_not_saved_and_is_taken_out_after_a_crash() -> None:
@@ -648,6 +705,8 @@ def check_several_paintings_wait_each_with_its_cancel() -> None:
         assert len(crosses) == 3
         assert all(each.accessibleName() for each in crosses)
         until(lambda: third.state == "queued")
+        lines = [line.whole for _run, line in queue._lines]
+        assert lines[2] == f"Waiting · The Starry Night · seed {third.choices.seed}", lines
         picture("queue.png")
         crosses[1].click()
         assert second.state == "cancelled"
@@ -899,6 +958,13 @@ class FakeComputer:
     def __init__(self) -> None:
         self.called: list[str] = []
 
+    @property
+    def can_start(self) -> bool:
+        return self.state in ("installed", "running")
+
+    def look(self) -> None:
+        self.called.append("look")
+
     def cancel(self) -> None:
         self.called.append("cancel")
 
@@ -953,6 +1019,59 @@ def check_first_contact_offers_this_computer() -> None:
     controller.start()
     until(lambda: controller.connection.state == "connected")
     assert bar.here.isHidden()
+
+
+def check_this_computer_stays_within_reach() -> None:
+    """While another server does not answer, and in the server's settings."""
+    bar, controller = stage.docker.connection, stage.controller
+    computer = FakeComputer()
+    chosen: list[bool] = []
+    controller.this_computer = computer
+    controller.paint_here = lambda install=False: chosen.append(install)
+    try:
+        stage.docker.connect_to(Server("not an address"))
+        until(lambda: controller.connection.state == "refused")
+        assert computer.called == ["look"]
+        assert not bar.strip.isHidden()
+        assert not bar.here.install.isHidden()
+        assert bar.here.offer.isHidden()
+        computer.state, computer.sentence = "installed", "The server is on this computer."
+        bar.show_connection()
+        assert not bar.here.paint.isHidden()
+        assert bar.here.install.isHidden()
+        picture("instead.png")
+        bar.here.paint.click()
+        assert chosen == [False]
+        computer.state, computer.sentence = "running", "The server on this computer runs."
+        computer.log = os.path.join(OUT, "server.log")
+        dialog, close = bar.server_dialog()
+        dialog.show()
+        (panel,) = dialog.findChildren(type(bar.here))
+        wait(50)
+        assert dialog.grab().save(os.path.join(OUT, "dialog-here.png"))
+        assert not panel.stop.isHidden()
+        assert not panel.keep.isHidden()
+        assert not panel.log.isHidden()
+        panel.stop.click()
+        assert computer.called[-1] == "stop"
+        panel.keep.setChecked(True)
+        assert computer.keep_running
+        panel.paint.click()
+        assert chosen == [False, False]
+        assert not dialog.isVisible()
+        close()
+        from impasto_krita.log_dialog import LogDialog
+
+        log = LogDialog(stage.docker, computer.log)
+        assert log.text.toPlainText()
+        assert LogDialog(stage.docker, "/nowhere").text.toPlainText() == "The log cannot be read."
+    finally:
+        controller.this_computer = None
+        del controller.paint_here
+        stage.docker.connect_to(SERVER)
+    until(lambda: controller.connection.state == "connected")
+    assert bar.here.isHidden()
+    assert stage.docker.go.toolTip() == "Paint the picture, or its selected part"
 
 
 def check_names_and_tooltips_everywhere() -> None:
@@ -1069,15 +1188,14 @@ def check_a_document_converted_while_previews_are_on_the_canvas() -> None:
             stage.docker.form.fields["size"].set_value(64)
             stage.docker.on_canvas.setChecked(True)
             run = stage.run()
-            until(lambda: any("being painted" in name for name in layers(made)))  # noqa: B023
+            until(lambda: any("being painted" in name for name in layers(made)))
             made.setColorSpace(model, depth, "")
             made.waitForDone()
             stage.finish(run)
             (layer,) = ours(made)
             assert layer.colorModel() == "RGBA"
-            assert set(bytes(layer.pixelData(0, 0, 96, 72))[layer.colorDepth() == "U8" and 3 or 7 :: 8]) == {
-                255
-            }
+            last = 4 if layer.colorDepth() == "U8" else 8
+            assert set(bytes(layer.pixelData(0, 0, 96, 72))[last - 1 :: last]) == {255}
             assert not any("being painted" in name for name in layers(made))
     quick()
 

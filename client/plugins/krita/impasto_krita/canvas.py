@@ -12,7 +12,7 @@ from typing import Any
 from krita import Krita
 
 from impasto.hosts.translate import _
-from impasto_krita import nodes, notes, pixels
+from impasto_krita import landmarks, nodes, notes, pixels
 from impasto_krita.qt import QtCore, QtGui
 
 PROFILE = "sRGB-elle-V2-srgbtrc.icc"
@@ -240,6 +240,7 @@ def place_of(
         "above": "" if source.above is None else nodes.id_of(source.above),
         "bits": bits,
         "result": result,
+        "landmarks": landmarks.of(document),
     }
 
 
@@ -259,20 +260,12 @@ def is_place(place: dict[str, Any]) -> bool:
 
 
 def box_now(document: Any, place: dict[str, Any]) -> Box | None:
-    """Returns the box of a picture in a document that may have been scaled since; None if it was cropped or
-    turned, so that nobody knows where the box is.
+    """Returns the box of a picture in a document that may have been scaled or cropped since; None if it was
+    turned, or nobody knows where the box is.
     """
     width, height = place["size"]
-    now = document.width(), document.height()
     x, y, w, h = place["box"]
-    if now == (width, height):
-        return x, y, w, h
-    # Both sides were scaled alike, up to rounding.
-    if abs(now[0] * height - now[1] * width) > max(width, height):
-        return None
-    across, down = now[0] / width, now[1] / height
-    left, top = round(x * across), round(y * down)
-    return left, top, max(1, round((x + w) * across) - left), max(1, round((y + h) * down) - top)
+    return landmarks.box_now(document, (x, y, w, h), (width, height), place.get("landmarks"))
 
 
 def name_of(document: Any) -> str:
@@ -328,7 +321,14 @@ def document_for(place: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Returns a new document for a picture alone, and the notes about its place there."""
     width, height = place["box"][2:]
     made = _new((width, height), place)
-    alone = {"size": [width, height], "box": [0, 0, width, height], "above": "", "result": "above", "key": ""}
+    alone = {
+        "size": [width, height],
+        "box": [0, 0, width, height],
+        "above": "",
+        "result": "above",
+        "key": "",
+        "landmarks": {},
+    }
     return shown(made), {**place, **alone, "path": "", "source": ""}
 
 

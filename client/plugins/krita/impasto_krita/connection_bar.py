@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 from impasto.hosts import Controller, Server, ThisComputer, words
 from impasto.hosts.translate import _
+from impasto_krita.log_dialog import LogDialog
 from impasto_krita.qt import QtCore, QtGui, QtWidgets
 from impasto_krita.server_dialog import ServerDialog
 from impasto_krita.widgets import Elided, Light, button, plain_tip, run_dialog, tool_button, wrapped
 
+UNREACHED = ("disconnected", "reconnecting", "refused")
+"""States of a connection in which another server may be wanted."""
 FIRST_SERVER = Server("localhost:50051")
 """What the server's settings propose before one was entered."""
 
@@ -45,7 +47,7 @@ class ConnectionBar(QtWidgets.QWidget):
         self.strip = QtWidgets.QWidget()
         row.setContentsMargins(0, 0, 0, 0)
         self.strip.setLayout(row)
-        self.here = ThisComputerPanel(controller, self.ask_server)
+        self.here = ThisComputerPanel(controller, ask_server=self.ask_server)
         column = QtWidgets.QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)
@@ -97,11 +99,33 @@ class ConnectionBar(QtWidgets.QWidget):
 
     def ask_server(self) -> None:
         """Asks for the server and connects to it."""
+        dialog, close = self.server_dialog()
+        try:
+            if run_dialog(dialog):
+                self._controller.connect(dialog.server)
+        finally:
+            close()
+
+    def server_dialog(self) -> tuple[ServerDialog, Callable[[], None]]:
+        """Returns the dialog of the server's settings, and what to call after it."""
         chosen = self._controller.server or self._controller.connection.server
-        server = chosen if chosen is not None and not chosen.this_computer else FIRST_SERVER
-        dialog = ServerDialog(self, server)
-        if run_dialog(dialog):
-            self._controller.connect(dialog.server)
+        # While this computer is used, Enter must not leave it for an address that nobody has entered.
+        elsewhere = Server("") if chosen is not None and chosen.this_computer else chosen
+        computer = self._controller.this_computer
+        if computer is None:
+            return ServerDialog(self, elsewhere or FIRST_SERVER), lambda: None
+        if computer.state == "absent":
+            computer.look()
+        panel = ThisComputerPanel(self._controller)
+
+        def heard(what: str) -> None:
+            if what in ("computer", "connection"):
+                panel.show_computer()
+
+        dialog = ServerDialog(self, elsewhere or FIRST_SERVER, panel)
+        # The docker shows how it goes on.
+        panel.chosen.connect(dialog.reject)
+        return dialog, self._controller.listen(heard)
 
     def _help(self) -> None:
         connection = self._controller.connection
@@ -114,11 +138,21 @@ class ConnectionBar(QtWidgets.QWidget):
 
 
 class ThisComputerPanel(QtWidgets.QWidget):
-    """Offers to paint on this computer, and shows its installation."""
+    """Offers to paint on this computer, and shows its installation and its server.
 
-    def __init__(self, controller: Controller, ask_server: Callable[[], None]) -> None:
+    Args:
+        ask_server: asks for another server. None in the server's settings: there, all is shown, also while
+            it is used.
+    """
+
+    chosen = QtCore.pyqtSignal()
+    """The artist has chosen to paint on this computer."""
+
+    def __init__(self, controller: Controller, *, ask_server: Callable[[], None] | None = None) -> None:
         super().__init__()
         self._controller = controller
+        self._in_settings = ask_server is None
+        self._looked = False
         self.sentence = wrapped()
         self.offer = wrapped()
         self.bar = QtWidgets.QProgressBar()
@@ -135,8 +169,10 @@ class ThisComputerPanel(QtWidgets.QWidget):
             _("Cancel"), _("Stop the installation and remove what is half made"), self._cancel
         )
         self.stop = button(_("Stop"), _("Stop the server on this computer"), self._stop)
-        self.other = button(_("Use a server …"), _("Enter the address of a server"), ask_server)
-        self.log = button(_("Show log"), _("Open the log, which says what was done"), self._log)
+        self.other = button(
+            _("Use a server …"), _("Enter the address of a server"), ask_server or (lambda: None)
+        )
+        self.log = button(_("Show log"), _("Show the log, which says what was done"), self._log)
         self.keep = QtWidgets.QCheckBox(_("Keep it running"))
         self.keep.setToolTip(_("The server on this computer goes on when Krita is closed."))
         policy = QtWidgets.QSizePolicy.Policy
@@ -154,7 +190,7 @@ class ThisComputerPanel(QtWidgets.QWidget):
         self.show_computer()
 
     def show_computer(self) -> bool:
-        """Shows the state anew; returns whether there is anything to show."""
+        """Shows the state anew; returns whether that says all about the connection."""
         computer = self._controller.this_computer
         chosen = self._controller.server
         nothing_chosen = chosen is None
@@ -168,30 +204,35 @@ class ThisComputerPanel(QtWidgets.QWidget):
         state = computer.state
         busy = state in ("installing", "starting")
         connected = self._controller.connection.state == "connected"
-        shown = nothing_chosen or busy or (here and not connected)
+        # Another server may never answer: this computer stays within reach.
+        instead = not (nothing_chosen or busy or here) and self._controller.connection.state in UNREACHED
+        shown = self._in_settings or nothing_chosen or busy or (here and not connected) or instead
         self.setVisible(shown)
         if not shown:
             return False
-        offer = computer.offer if state in ("absent", "failed") and computer.can_install else ""
+        to_install = state in ("absent", "failed") and computer.can_install and not computer.can_start
+        offer = computer.offer if to_install and (self._in_settings or not instead) else ""
         # With the offer below, what the buttons do is said there.
         self.sentence.setText(computer.short if offer else computer.sentence)
         self.sentence.setToolTip(plain_tip(computer.sentence))
+        # The line above says what is wrong with the other server.
+        self.sentence.setVisible(self._in_settings or not instead)
         self.offer.setText(offer)
         self.offer.setVisible(bool(offer))
         wanted: list[QtWidgets.QWidget] = []
-        if state == "absent" and computer.can_install:
+        if to_install:
             wanted.append(self.install)
-        if state in ("installed", "failed", "running") and not (state == "running" and here):
+        if computer.can_start and not (state == "running" and here):
             wanted.append(self.paint)
         if state == "installing":
             wanted.append(self.cancel)
-        if state == "running" and here:
+        if state == "running" and (here or self._in_settings):
             wanted.append(self.stop)
-        if not busy:
+        if not (busy or instead or self._in_settings):
             wanted.append(self.other)
-        if computer.log and state in ("installing", "failed"):
+        if computer.log and (self._in_settings or state in ("installing", "failed")):
             wanted.append(self.log)
-        if here or busy:
+        if busy or (computer.can_start and (here or self._in_settings)):
             wanted.append(self.keep)
             self.keep.blockSignals(True)
             self.keep.setChecked(computer.keep_running)
@@ -201,7 +242,11 @@ class ThisComputerPanel(QtWidgets.QWidget):
             self.bar.setRange(0, 0 if computer.fraction is None else 1000)
             self.bar.setValue(round(1000 * (computer.fraction or 0)))
         self._only(*wanted)
-        return True
+        if instead and not self._looked:
+            # Nobody has needed to know until now whether the server is installed.
+            self._looked = True
+            computer.look()
+        return not instead
 
     def _only(self, *wanted: QtWidgets.QWidget) -> None:
         for made in (
@@ -212,9 +257,11 @@ class ThisComputerPanel(QtWidgets.QWidget):
     def _install(self) -> None:
         if self._computer is not None:
             self._controller.paint_here(install=True)
+            self.chosen.emit()
 
     def _paint(self) -> None:
         self._controller.paint_here()
+        self.chosen.emit()
 
     def _cancel(self) -> None:
         if self._computer is not None:
@@ -230,8 +277,8 @@ class ThisComputerPanel(QtWidgets.QWidget):
 
     def _log(self) -> None:
         path = self._computer.log if self._computer is not None else ""
-        if os.path.exists(path):
-            QtGui.QDesktopServices.openUrl(QtCore.QUrl.fromLocalFile(path))
+        if path:
+            run_dialog(LogDialog(self, path))
 
     @property
     def _computer(self) -> ThisComputer | None:

@@ -207,8 +207,7 @@ class ImpastoDocker(DockWidget):
 
     def _show_run(self) -> None:
         run = self._controller.run
-        usable = self._controller.connection.state in ("connected", "connecting", "reconnecting")
-        self.run_bar.show_run(run, can_paint=usable and bool(self.styles.keys))
+        self.run_bar.show_run(run, hindered=self._hindered())
         told = ""
         if run is not None:
             told = {"failed": run.sentence, "succeeded": self._host.remark}.get(run.state, run.notice)
@@ -217,6 +216,12 @@ class ImpastoDocker(DockWidget):
             self._say(told)
         self.queue.show_runs()
         self._show_picture()
+
+    def _hindered(self) -> str:
+        """Why nothing can be painted now, and what to do; empty if something can."""
+        if self._controller.cannot_paint:
+            return self._controller.cannot_paint
+        return "" if self.styles.keys else _("No style is chosen. Choose a style first.")
 
     def _show_picture(self) -> None:
         run = self._controller.run
@@ -228,8 +233,20 @@ class ImpastoDocker(DockWidget):
         elif run is not None and not run.is_final and run.preview is not None:
             self._picture(run.preview.image, _("Preview") if run.state != "paused" else _("Preview (paused)"))
         else:
-            self._seen = None
-            self.picture.show_hint(_("Choose a style and press Stylize. Live previews appear here."))
+            self._show_hint(run)
+
+    def _show_hint(self, run: Any) -> None:
+        if run is not None and not run.is_final:
+            if self.picture.has_picture:
+                # The last picture stays until the next painting has one.
+                return
+            hint = run.sentence
+        else:
+            hint = self._controller.cannot_paint or _(
+                "Choose a style and press Stylize. Live previews appear here."
+            )
+        self._seen = None
+        self.picture.show_hint(hint)
 
     def _picture(self, image: QtGui.QImage, word: str, before: QtGui.QImage | None = None) -> None:
         seen = image.cacheKey(), word, before.cacheKey() if before is not None else 0
@@ -242,7 +259,8 @@ class ImpastoDocker(DockWidget):
         if chosen:
             self.style_name.set_text(" + ".join(style.title for style in chosen))
         else:
-            self.style_name.set_text(_("No style: connect to a server, or add your own"))
+            why = self._controller.cannot_paint
+            self.style_name.set_text(why or _("No style: connect to a server, or add your own"))
         self.shares.show_styles(chosen)
         self._order_tabs()
         self._show_run()

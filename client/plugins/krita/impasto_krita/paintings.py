@@ -9,7 +9,7 @@ from typing import Any
 from impasto.hosts import Controller, Run
 from impasto.hosts.translate import _
 from impasto_krita.qt import QtCore, QtWidgets
-from impasto_krita.widgets import Elided, button, emptied, tool_button, wrapped
+from impasto_krita.widgets import Elided, button, emptied, plain_tip, tool_button, wrapped
 
 
 class Queue(QtWidgets.QWidget):
@@ -48,7 +48,7 @@ class Queue(QtWidgets.QWidget):
             self.setVisible(several)
             self.rebuilt.emit()
         for run, line in self._lines:
-            line.set_text(run.label, f"{run.label}\n{run.sentence}")
+            line.set_text(_line(run), f"{run.label}\n{run.sentence}")
 
     def _row(self, run: Run, current: bool) -> QtWidgets.QWidget:
         row = QtWidgets.QWidget()
@@ -67,6 +67,16 @@ class Queue(QtWidgets.QWidget):
         line.addWidget(title, 1)
         line.addWidget(drop)
         return row
+
+
+def _line(run: Run) -> str:
+    """Tells a painting from the others in one line: its style, its seed and how far it is."""
+    names = {"style": " + ".join(share.style.title for share in run.styles), "seed": run.choices.seed}
+    if run.state == "paused":
+        return _("Paused · {style} · seed {seed}").format(**names)
+    if run.fraction is None or run.state != "running":
+        return _("Waiting · {style} · seed {seed}").format(**names)
+    return _("{percent} % · {style} · seed {seed}").format(percent=round(100 * run.fraction), **names)
 
 
 class FoundList(QtWidgets.QWidget):
@@ -150,13 +160,14 @@ class RunBar(QtWidgets.QWidget):
         self.notice.setAccessibleName(sentence)
         self.notice.setVisible(bool(sentence))
 
-    def show_run(self, run: Run | None, *, can_paint: bool) -> None:
+    def show_run(self, run: Run | None, *, hindered: str = "") -> None:
         """Shows a painting.
 
         Args:
-            can_paint: whether a new one can be started.
+            hindered: why no new one can be started; empty if one can.
         """
-        self.go.setEnabled(can_paint)
+        self.go.setEnabled(not hindered)
+        self.go.setToolTip(plain_tip(hindered or _("Paint the picture, or its selected part")))
         painting = run is not None and not run.is_final
         self.stop.setEnabled(painting)
         paused = run is not None and run.state == "paused"

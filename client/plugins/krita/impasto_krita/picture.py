@@ -38,6 +38,11 @@ class PictureView(QtWidgets.QWidget):
         return self._before is not None
 
     @property
+    def has_picture(self) -> bool:
+        """Whether a picture is shown, not a hint."""
+        return self._image is not None
+
+    @property
     def border(self) -> float:
         """Where the border between the two pictures is, 0 to 1."""
         return self._border

@@ -12,9 +12,15 @@ EXAMPLE = "gpu-machine:50051"
 
 
 class ServerDialog(QtWidgets.QDialog):
-    """Asks for the server and the settings of the connection."""
+    """Asks for the server and the settings of the connection.
 
-    def __init__(self, parent: QtWidgets.QWidget | None, server: Server) -> None:
+    Args:
+        here: the panel of the server on this computer; None if there is none.
+    """
+
+    def __init__(
+        self, parent: QtWidgets.QWidget | None, server: Server, here: QtWidgets.QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self.setWindowTitle(_("Server settings"))
         self.setMinimumWidth(360)
@@ -73,7 +79,15 @@ class ServerDialog(QtWidgets.QDialog):
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
         column = QtWidgets.QVBoxLayout(self)
-        column.addLayout(form)
+        if here is not None:
+            this_computer = QtWidgets.QGroupBox(_("This computer"))
+            QtWidgets.QVBoxLayout(this_computer).addWidget(here)
+            column.addWidget(this_computer)
+            other = QtWidgets.QGroupBox(_("Another server"))
+            other.setLayout(form)
+            column.addWidget(other)
+        else:
+            column.addLayout(form)
         column.addWidget(kept)
         column.addWidget(buttons)
         # It would be lost before the buttons are in the dialog.
