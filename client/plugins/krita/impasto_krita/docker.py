@@ -453,7 +453,7 @@ class ImpastoDocker(DockWidget):
         self._say("")
         if not canvas.is_place(entry.place):
             self._say(
-                _("It is not known where this painting belongs. Take up its settings to paint it again.")
+                _("It is not known where this painting belongs. Use its settings to paint it again.")
             )
             return
         self._controller.fetch(entry, done, self._say)
