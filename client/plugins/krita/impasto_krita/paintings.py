@@ -139,6 +139,8 @@ class RunBar(QtWidgets.QWidget):
         font = self.go.font()
         font.setBold(True)
         self.go.setFont(font)
+        # Never cut off, in any language.
+        self.go.setMinimumWidth(self.go.sizeHint().width())
         self.pause = button(_("Pause"), _("Free the device; the server keeps the painting"), pause)
         self.stop = button(_("Cancel"), _("Stop painting and leave the document unchanged"), cancel)
         self._buttons = buttons = QtWidgets.QGridLayout()

@@ -70,9 +70,7 @@ class HistoryBox:
         self._again = action(
             _("Add as Layer"), _("Fetch the picture and place it once more, as a new layer"), self._put
         )
-        self._settings = action(
-            _("Use Settings"), _("Use the styles, the settings and the seed"), self._take
-        )
+        self._settings = action(_("Use Settings"), _("Use the styles, the settings and the seed"), self._take)
         self._compare = action(_("Compare"), _("Show two chosen paintings side by side"), self._compare_two)
         self._remove = action(_("Remove"), _("Remove the chosen paintings from the history"), self._forget)
         self.widget = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
