@@ -196,6 +196,7 @@ def from_others():
     image = opened()
     small = content.read(image.get_layers()[0], (40, 20, 320, 240), 32, 24, 8)
     image.scale(2000, 1500)
+    told["odd"] = len(content.read(image.get_layers()[0], (3, 7, 1003, 1301), 101, 129, 8)) // 4 / 101
     large = content.read(image.get_layers()[0], (200, 100, 1600, 1200), 32, 24, 8)
     told["large"] = sum(abs(i - j) for i, j in zip(small, large, strict=True)) / len(small)
     told["levels"] = len(set(large))

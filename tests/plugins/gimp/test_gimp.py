@@ -249,6 +249,7 @@ def test_enormous_pictures_and_layers_take_no_enormous_memory(told: dict[str, An
     assert pieces["enormous thumbnail"]
     assert pieces["large"] < 3
     assert pieces["levels"] > 50
+    assert pieces["odd"] == 129
 
 
 def test_a_second_go_paints_the_source(told: dict[str, Any]) -> None:

@@ -41,7 +41,8 @@ def test_a_dialog_in_another_gimp_is_named(
 ) -> None:
     storage = FolderStorage(tmp_path)
     first = single.OnlyOne(tmp_path, storage, 1)
-    monkeypatch.setattr(os, "getppid", lambda: 1)
+    other = os.getppid() + 1
+    monkeypatch.setattr(os, "getppid", lambda: other)
     with pytest.raises(single.OpenElsewhere, match="open in another GIMP"):
         single.OnlyOne(tmp_path, storage, 2)
     first.close()

@@ -251,7 +251,7 @@ def check_a_picture_is_painted() -> Any:
         last = menu.actions()[-1]
         assert last.text() == "Settings of the active layer"
         assert last.isEnabled()
-        (recents,) = [action.menu() for action in menu.actions() if action.text() == "Used of late"]
+        (recents,) = [action.menu() for action in menu.actions() if action.text() == "Recently used"]
         texts = [action.text() for action in recents.actions()]
         assert texts[0].startswith("The Starry Night · strength 60 · Draft · seed 7"), texts
         path = os.path.join(OUT, "exported.png")
@@ -706,7 +706,8 @@ def check_several_paintings_wait_each_with_its_cancel() -> None:
         assert all(each.accessibleName() for each in crosses)
         until(lambda: third.state == "queued")
         lines = [line.whole for _run, line in queue._lines]
-        assert lines[2] == f"Waiting · The Starry Night · seed {third.choices.seed}", lines
+        assert lines[2] == f"Waiting · {third.style.title} · seed {third.choices.seed}", lines
+        assert " % · " in lines[0], lines
         picture("queue.png")
         crosses[1].click()
         assert second.state == "cancelled"
@@ -964,6 +965,9 @@ class FakeComputer:
 
     def look(self) -> None:
         self.called.append("look")
+
+    def leave(self) -> None:
+        pass
 
     def cancel(self) -> None:
         self.called.append("cancel")

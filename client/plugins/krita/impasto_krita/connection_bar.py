@@ -32,9 +32,7 @@ class ConnectionBar(QtWidgets.QWidget):
         self.settings = tool_button(
             _("Server settings"), _("The server's address, the token and encryption"), self.ask_server
         )
-        icon = settings_icon()
-        if not icon.isNull():
-            self.settings.setIcon(icon)
+        self._icon_again()
         head = QtWidgets.QHBoxLayout()
         head.addWidget(self.light)
         head.addWidget(self.where, 1)
@@ -66,6 +64,17 @@ class ConnectionBar(QtWidgets.QWidget):
             if has_icon
             else style.ToolButtonTextOnly
         )
+
+    def changeEvent(self, event: Any) -> None:
+        super().changeEvent(event)
+        if event.type() == QtCore.QEvent.Type.PaletteChange:
+            # Krita has other icons for another theme, as soon as it has changed it.
+            QtCore.QTimer.singleShot(0, self._icon_again)
+
+    def _icon_again(self) -> None:
+        icon = settings_icon()
+        if not icon.isNull():
+            self.settings.setIcon(icon)
 
     def show_connection(self) -> None:
         """Shows the connection anew."""

@@ -62,10 +62,10 @@ class HistoryList(QtWidgets.QWidget):
         self.list.itemSelectionChanged.connect(self._chosen)
         self.list.itemActivated.connect(lambda _item: self._do(look))
         self._actions = (
-            (_("Look"), _("Show this painting in the docker"), look),
+            (_("Show"), _("Show this painting in the docker"), look),
             (_("Compare"), _("Show this painting beside what was painted"), compare),
-            (_("Place"), _("Add this painting to its document again, as a new layer"), place),
-            (_("Take up"), _("Use the styles and settings of this painting"), use),
+            (_("Add as layer"), _("Add this painting to its document again, as a new layer"), place),
+            (_("Use settings"), _("Use the styles and settings of this painting"), use),
         )
         self.buttons = [
             button(text, tip, functools.partial(self._do, call)) for text, tip, call in self._actions

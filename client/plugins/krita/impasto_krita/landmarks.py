@@ -157,6 +157,7 @@ class _Landmarks:
         size = len(pixels) // (width * height)
         # Those with the most different values are found at the fewest places.
         best = sorted(self._pieces, key=lambda each: -len(set(each[2])))
+        most, found = 0, None
         for x, y, data in best[: GRID * 2]:
             at = pixels.find(data)
             for _try in range(100):
@@ -164,13 +165,19 @@ class _Landmarks:
                     break
                 row, column = divmod(at // size, width)
                 by = left + column - x, top + row - y
-                if at % size == 0 and column + self._length <= width and self._fits(by, bounds):
-                    return by
+                if at % size == 0 and column + self._length <= width:
+                    right, within = self._right(by, bounds)
+                    if right > most and 2 * right > within:
+                        most, found = right, by
+                    if right > 2 and right == within:
+                        return by
                 at = pixels.find(data, at + 1)
-        return None
+        return found
 
-    def _fits(self, by: tuple[int, int], bounds: Any) -> bool:
-        """Returns whether the pieces that a crop has left are where it has moved them."""
+    def _right(self, by: tuple[int, int], bounds: Any) -> tuple[int, int]:
+        """Returns how many of the pieces that a crop would have left are where it would have moved them (none,
+        if that may be so anywhere), and how many it would have left.
+        """
         left, top = bounds.x(), bounds.y()
         within = right = 0
         seen = set()
@@ -182,7 +189,7 @@ class _Landmarks:
                     right += 1
                     seen.add(data)
         # One piece, or many of one colour, may be anywhere.
-        return 2 * right > within and len(seen) >= 2
+        return right if len(seen) >= 2 else 0, within
 
     def difference(
         self, turn: Callable[[float, float], Point], size: tuple[int, int], now: tuple[int, int]

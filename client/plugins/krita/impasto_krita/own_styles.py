@@ -7,6 +7,7 @@ from typing import Any
 
 from krita import Krita
 
+from impasto.files import read_whole
 from impasto.hosts import StyleItem, StyleLibrary
 from impasto.hosts.translate import _
 from impasto_krita import canvas, pixels
@@ -25,10 +26,11 @@ def add_file(library: StyleLibrary, path: str) -> StyleItem:
         OSError: it cannot be read or stored.
         ValueError: it is no picture; the message is a sentence for people.
     """
-    with open(path, "rb") as file:
-        data = file.read()
+    data = read_whole(path)
     image = QtGui.QImage.fromData(data)
-    kind = bytes(QtGui.QImageReader.imageFormat(path))
+    buffer = QtCore.QBuffer()
+    buffer.setData(QtCore.QByteArray(data))
+    kind = bytes(QtGui.QImageReader.imageFormat(buffer))
     if image.isNull():
         image, kind = _opened(path), b""
     title = os.path.splitext(os.path.basename(path))[0]

@@ -11,6 +11,9 @@ from impasto.hosts.translate import _
 from impasto_krita.qt import QtCore, QtWidgets
 from impasto_krita.widgets import Elided, button, emptied, plain_tip, tool_button, wrapped
 
+HIGH_ENOUGH = 480
+"""Height of a docker, in pixels, from which on the buttons may take two rows."""
+
 
 class Queue(QtWidgets.QWidget):
     """The paintings in progress if there are several, each with its cancel."""
@@ -74,9 +77,9 @@ def _line(run: Run) -> str:
     names = {"style": " + ".join(share.style.title for share in run.styles), "seed": run.choices.seed}
     if run.state == "paused":
         return _("Paused · {style} · seed {seed}").format(**names)
-    if run.fraction is None or run.state != "running":
+    if run.state in ("submitting", "queued"):
         return _("Waiting · {style} · seed {seed}").format(**names)
-    return _("{percent} % · {style} · seed {seed}").format(percent=round(100 * run.fraction), **names)
+    return _("{percent} % · {style} · seed {seed}").format(percent=round(100 * (run.fraction or 0)), **names)
 
 
 class FoundList(QtWidgets.QWidget):
@@ -136,15 +139,14 @@ class RunBar(QtWidgets.QWidget):
         font = self.go.font()
         font.setBold(True)
         self.go.setFont(font)
+        # Never cut off, in any language.
+        self.go.setMinimumWidth(self.go.sizeHint().width())
         self.pause = button(_("Pause"), _("Free the device; the server keeps the painting"), pause)
         self.stop = button(_("Cancel"), _("Stop painting and leave the document unchanged"), cancel)
-        buttons = QtWidgets.QHBoxLayout()
+        self._buttons = buttons = QtWidgets.QGridLayout()
         buttons.setSpacing(4)
-        # Each as wide as its word, which differs from language to language; the first is never cut off.
-        self.go.setMinimumWidth(self.go.sizeHint().width())
-        buttons.addWidget(self.go)
-        buttons.addWidget(self.pause)
-        buttons.addWidget(self.stop)
+        self._in_two_rows: bool | None = None
+        self._fit()
         column = QtWidgets.QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(3)
@@ -153,6 +155,29 @@ class RunBar(QtWidgets.QWidget):
         column.addWidget(self.bar)
         column.addLayout(buttons)
         self.say("")
+
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Puts the buttons into two rows where their words need it, if the docker is not low as well."""
+        needed = sum(made.sizeHint().width() for made in (self.go, self.pause, self.stop)) + 8
+        docker = self.parentWidget()
+        two_rows = needed > self.width() and docker is not None and docker.height() >= HIGH_ENOUGH
+        if two_rows == self._in_two_rows:
+            return
+        self._in_two_rows = two_rows
+        for made in (self.go, self.pause, self.stop):
+            self._buttons.removeWidget(made)
+        if two_rows:
+            self._buttons.addWidget(self.go, 0, 0, 1, 2)
+        else:
+            self._buttons.addWidget(self.go, 0, 0)
+        self._buttons.addWidget(self.pause, 1 if two_rows else 0, 0 if two_rows else 1)
+        self._buttons.addWidget(self.stop, 1 if two_rows else 0, 1 if two_rows else 2)
+        for column, stretch in enumerate((1, 1, 0) if two_rows else (3, 2, 2)):
+            self._buttons.setColumnStretch(column, stretch)
 
     def say(self, sentence: str) -> None:
         """Shows a sentence about what the artist has just done; empty for none."""

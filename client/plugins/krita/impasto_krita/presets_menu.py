@@ -1,4 +1,4 @@
-"""The menu of presets: settings with a name, and those that were used of late."""
+"""The menu of presets: settings with a name, and those that were used recently."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class PresetsMenu:
         self._of_layer = of_layer
         self._say = say
         self.button = menu_button(
-            _("Presets"), _("Settings with a name, and those that you used of late"), self.fill
+            _("Presets"), _("Settings with a name, and those that you used recently"), self.fill
         )
 
     def fill(self, menu: QtWidgets.QMenu) -> None:
@@ -63,7 +63,7 @@ class PresetsMenu:
         entry(menu, _("Export to a file …"), self.ask_export, enabled=bool(presets))
         entry(menu, _("Load from a file …"), self.ask_load)
         menu.addSeparator()
-        recents = menu.addMenu(_("Used of late"))
+        recents = menu.addMenu(_("Recently used"))
         for recent in self._controller.recents:
             entry(
                 recents,

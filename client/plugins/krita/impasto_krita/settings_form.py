@@ -46,6 +46,9 @@ class Field:
         else:
             most = seed_range(LARGEST_SPIN)[1] if setting.kind == "seed" else setting.most
             self.input = Number(setting.least, most, setting.step, setting.unit)
+            if setting.name == "evaluations":
+                self.input.setSpecialValueText(_("As the effort says"))
+                self.input.setMinimumWidth(60)
             self.input.valueChanged.connect(changed)
         self.input.setAccessibleName(setting.label)
         self.input.setToolTip(plain_tip(setting.tip))

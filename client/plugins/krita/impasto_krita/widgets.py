@@ -11,6 +11,7 @@ from impasto.hosts.translate import _
 from impasto_krita.qt import QtCore, QtGui, QtWidgets
 
 Qt = QtCore.Qt
+ARROW = " ▾"
 COLORS = {
     "connected": "#4caf50",
     "connecting": "#e6a23c",
@@ -153,12 +154,38 @@ def tool_button(text: str, tip: str, pressed: Callable[[], Any] | None = None) -
     return made
 
 
+class MenuButton(QtWidgets.QToolButton):
+    """A small button with a menu. In a narrow docker its text ends in "…"; the tooltip has it.
+
+    A style sheet would do the same, but with it a button keeps its colours when Krita's theme is changed.
+    """
+
+    def minimumSizeHint(self) -> QtCore.QSize:
+        return QtCore.QSize(min(48, self.sizeHint().width()), super().minimumSizeHint().height())
+
+    def paintEvent(self, event: Any) -> None:
+        option = QtWidgets.QStyleOptionToolButton()
+        self.initStyleOption(option)
+        # Not the style's arrow: the text has one.
+        option.features = QtWidgets.QStyleOptionToolButton.ToolButtonFeature(0)
+        room = self.width() - 8
+        text, arrow = option.text.removesuffix(ARROW), ARROW if option.text.endswith(ARROW) else ""
+        room -= self.fontMetrics().horizontalAdvance(arrow)
+        option.text = self.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room) + arrow
+        painter = QtWidgets.QStylePainter(self)
+        painter.drawComplexControl(QtWidgets.QStyle.ComplexControl.CC_ToolButton, option)
+        painter.end()
+
+
 def menu_button(text: str, tip: str, fill: Callable[[QtWidgets.QMenu], None]) -> QtWidgets.QToolButton:
     """Returns a small button with a menu, which is filled anew each time."""
-    made = tool_button(f"{text} ▾", tip)
-    made.setAccessibleName(text)
+    made = MenuButton()
+    made.setText(text + ARROW)
+    described(made, text, tip)
+    made.setAutoRaise(True)
+    made.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    made.setSizePolicy(QtWidgets.QSizePolicy.Policy.Preferred, QtWidgets.QSizePolicy.Policy.Fixed)
     made.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
-    made.setStyleSheet("QToolButton::menu-indicator { image: none; }")
     menu = QtWidgets.QMenu(made)
     menu.setToolTipsVisible(True)
     made.setMenu(menu)

@@ -21,6 +21,8 @@ FORMATS = {8: "R'G'B'A u8", 16: "R'G'B'A u16"}
 """sRGB with straight alpha, by bits per channel. GEGL converts to and from the image's own format."""
 GREY = "RGB u8"
 """A selection or mask: each byte thrice, 255 where it is selected."""
+STRIP = 64
+"""Rows that a large layer is read by, at its smaller size."""
 KINDS = ("layer", "visible", "texture")
 
 
@@ -275,11 +277,14 @@ def read(
     """
     x, y, *whole = box
     buffer, format = drawable.get_buffer(), FORMATS[bits]
-    if whole == [width, height] or bits == 8:
-        data, size = _at_least(buffer, box, width, height, format, outside)
+    if bits == 8:
+        data, size = _at_least(buffer, box, width, height)
         if size != (width, height):
             data = scaled(data, 4, *size, width, height)
-        return data if bits == 8 else little_endian(data)
+        return data
+    if whole == [width, height]:
+        data = bytes(buffer.get(Gegl.Rectangle.new(*box), 1.0, format, Gegl.AbyssPolicy.NONE))
+        return little_endian(data)
     # What scales 8 bits more exactly does not know more.
     scale = width / whole[0] if whole[0] >= whole[1] else height / whole[1]
     at = Gegl.Rectangle.new(round(x * scale), round(y * scale), width, height)
@@ -287,26 +292,31 @@ def read(
 
 
 def _at_least(
-    buffer: Any,
-    box: tuple[int, int, int, int],
-    width: int,
-    height: int,
-    format: str,
-    outside: Gegl.AbyssPolicy,
+    buffer: Any, box: tuple[int, int, int, int], width: int, height: int
 ) -> tuple[bytes, tuple[int, int]]:
     """Returns a box of a buffer at its own size, or where it is many times larger, at a smaller one.
 
-    A large layer as a whole would take gigabytes.
+    A large layer as a whole would take gigabytes. GEGL of GIMP 3.0 cannot scale 8 bits itself: it returns
+    black.
     """
-    step = 1
-    # Twice as large as what is wanted or larger, so that what scales more exactly has enough to go by.
-    while min(box[2] / width, box[3] / height) >= 4 * step:
-        step *= 2
-    if step == 1:
-        return bytes(buffer.get(Gegl.Rectangle.new(*box), 1.0, format, Gegl.AbyssPolicy.NONE)), box[2:]
-    x, y, *size = (round(value / step) for value in box)
-    data = buffer.get(Gegl.Rectangle.new(x, y, *size), 1 / step, format, outside)
-    return bytes(data), (size[0], size[1])
+    x, y, *whole = box
+    # At least twice as large as what is wanted, so that the last step has enough to go by.
+    step = int(min(whole[0] / width, whole[1] / height) / 2)
+    if step < 2:
+        return _rows(buffer, *box), (whole[0], whole[1])
+    across = round(whole[0] / step)
+    strips, lines = [], 0
+    for top in range(0, whole[1], step * STRIP):
+        high = min(step * STRIP, whole[1] - top)
+        low = max(1, round(high / step))
+        strips.append(scaled(_rows(buffer, x, y + top, whole[0], high), 4, whole[0], high, across, low))
+        lines += low
+    return b"".join(strips), (across, lines)
+
+
+def _rows(buffer: Any, x: int, y: int, width: int, height: int) -> bytes:
+    at = Gegl.Rectangle.new(x, y, width, height)
+    return bytes(buffer.get(at, 1.0, FORMATS[8], Gegl.AbyssPolicy.NONE))
 
 
 def little_endian(data: bytes) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 from gi.repository import GdkPixbuf, GLib, Gtk, Pango
 
 from impasto.hosts import Controller, Run
+from impasto.hosts.memory import named
 from impasto.hosts.translate import _
 from impasto_gimp import widgets
 
@@ -173,9 +174,12 @@ class RunBox:
                 self._queue.pack_start(widgets.row(every), False, False, 0)
             self._queue.show_all()
         for run in runs:
-            line = _("{painting}: {state}").format(painting=run.label, state=run.sentence)
-            self._lines[run.id].set_text(line)
-            self._lines[run.id].set_tooltip_text(line)
+            # The seed tells a second go from the first.
+            name = named(run.styles, run.choices)
+            self._lines[run.id].set_text(_("{painting}: {state}").format(painting=name, state=run.sentence))
+            self._lines[run.id].set_tooltip_text(
+                _("{painting}: {state}").format(painting=run.label, state=run.sentence)
+            )
 
     def _queued(self, run: Run) -> Gtk.Widget:
         shown = run is self._controller.run

@@ -61,8 +61,8 @@ class OnlyOne:
         """Lets another dialog open."""
         self._file.close()
 
-    def _holder(self) -> int:
-        return int(read_json(self._storage, "open.json", {}).get("gimp", 0))
+    def _holder(self) -> Any:
+        return read_json(self._storage, "open.json", {}).get("gimp")
 
 
 def _lock(file: IO[str]) -> bool:
