@@ -357,12 +357,19 @@ class Dialog:
             self._leave_if_wanted()
 
     def _leave_if_wanted(self) -> None:
-        """Ends the dialog that was closed; it lives on out of sight until the server is installed."""
-        computer = self._controller.this_computer
-        if self._leaving and computer is not None and computer.state == "installing":
+        """Ends the dialog that was closed. While the server is being installed, which ends with this process,
+        it lives on out of sight; it comes back if that fails.
+        """
+        state = self._controller.this_computer.state if self._controller.this_computer is not None else ""
+        if not self._leaving:
+            return
+        if state == "installing":
             self._window.hide()
-        elif self._leaving:
+        elif self._window.get_visible() or state not in ("installed", "starting", "failed"):
             self._loop.quit()
+        elif state == "failed":
+            self._leaving = False
+            self._window.present()
 
     def _escaped(self, window: Gtk.Dialog) -> None:
         # While it paints, Escape cancels the painting and leaves the dialog open.
