@@ -218,6 +218,8 @@ def test_styles_with_shares(controller: Controller, host: FakeHost, service: Fak
         STARRY,
         "The Starry Night + The Scream on flower.kra",
     )
+    # How far it is depends on when one looks.
+    assert run.line.endswith(" · The Starry Night + The Scream · seed 0")
     assert controller.recents[0].styles == styles
 
 

@@ -16,6 +16,7 @@ from impasto.hosts.connection import THIS_COMPUTER
 from impasto.hosts.host import CannotPlace, Painted
 from impasto.hosts.memory import Remembered
 from impasto.hosts.order import Order
+from impasto.hosts.shares import title_of
 from impasto.hosts.steering import Steering
 from impasto.hosts.told import plain
 from impasto.hosts.tools import Tools, cancel_job, format_of
@@ -106,6 +107,17 @@ class Run:
     def label(self) -> str:
         """What is painted in which style, for people."""
         return self._memo.label
+
+    @property
+    def line(self) -> str:
+        """What tells it from the others in one line: how far it is, its styles and its seed."""
+        names = {"style": title_of(self.styles), "seed": self.choices.seed}
+        if self.state == "paused":
+            return _("Paused · {style} · seed {seed}").format(**names)
+        if self.state in ("submitting", "queued"):
+            return _("Waiting · {style} · seed {seed}").format(**names)
+        percent = round(100 * (self.fraction or 0))
+        return _("{percent} % · {style} · seed {seed}").format(percent=percent, **names)
 
     @property
     def name(self) -> str:

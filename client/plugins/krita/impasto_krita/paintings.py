@@ -51,7 +51,7 @@ class Queue(QtWidgets.QWidget):
             self.setVisible(several)
             self.rebuilt.emit()
         for run, line in self._lines:
-            line.set_text(_line(run), f"{run.label}\n{run.sentence}")
+            line.set_text(run.line, f"{run.label}\n{run.sentence}")
 
     def _row(self, run: Run, current: bool) -> QtWidgets.QWidget:
         row = QtWidgets.QWidget()
@@ -70,16 +70,6 @@ class Queue(QtWidgets.QWidget):
         line.addWidget(title, 1)
         line.addWidget(drop)
         return row
-
-
-def _line(run: Run) -> str:
-    """Tells a painting from the others in one line: its style, its seed and how far it is."""
-    names = {"style": " + ".join(share.style.title for share in run.styles), "seed": run.choices.seed}
-    if run.state == "paused":
-        return _("Paused · {style} · seed {seed}").format(**names)
-    if run.state in ("submitting", "queued"):
-        return _("Waiting · {style} · seed {seed}").format(**names)
-    return _("{percent} % · {style} · seed {seed}").format(percent=round(100 * (run.fraction or 0)), **names)
 
 
 class FoundList(QtWidgets.QWidget):

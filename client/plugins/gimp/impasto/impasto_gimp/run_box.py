@@ -142,6 +142,7 @@ class RunBox:
         for number, found in enumerate(self._controller.found[:MOST_FOUND]):
             label = widgets.text(1, 30)
             label.set_text(found.sentence)
+            label.set_tooltip_text(named(found.remembered.styles, found.remembered.choices))
             name = _("Put It in the Image") if found.ready else _("Watch It")
             marked = self._put_label if found.ready else self._watch_label
             # Only the first has a key.
@@ -174,9 +175,7 @@ class RunBox:
                 self._queue.pack_start(widgets.row(every), False, False, 0)
             self._queue.show_all()
         for run in runs:
-            # The seed tells a second go from the first.
-            name = named(run.styles, run.choices)
-            self._lines[run.id].set_text(_("{painting}: {state}").format(painting=name, state=run.sentence))
+            self._lines[run.id].set_text(run.line)
             self._lines[run.id].set_tooltip_text(
                 _("{painting}: {state}").format(painting=run.label, state=run.sentence)
             )
