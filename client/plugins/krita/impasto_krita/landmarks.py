@@ -157,9 +157,8 @@ class _Landmarks:
         size = len(pixels) // (width * height)
         # Those with the most different values are found at the fewest places.
         best = sorted(self._pieces, key=lambda each: -len(set(each[2])))
-        most, found = 0, None
         for x, y, data in best[: GRID * 2]:
-            at = pixels.find(data)
+            at, found = pixels.find(data), {}
             for _try in range(100):
                 if at < 0:
                     break
@@ -167,16 +166,19 @@ class _Landmarks:
                 by = left + column - x, top + row - y
                 if at % size == 0 and column + self._length <= width:
                     right, within = self._right(by, bounds)
-                    if right > most and 2 * right > within:
-                        most, found = right, by
-                    if right > 2 and right == within:
-                        return by
+                    if 2 * right > within:
+                        found[by] = right / within
                 at = pixels.find(data, at + 1)
-        return found
+            if found:
+                best_fit = max(found.values())
+                places = [by for by, fit in found.items() if fit == best_fit]
+                # A smooth gradient may look the same at several places.
+                return places[0] if len(places) == 1 else None
+        return None
 
     def _right(self, by: tuple[int, int], bounds: Any) -> tuple[int, int]:
-        """Returns how many of the pieces that a crop would have left are where it would have moved them (none,
-        if that may be so anywhere), and how many it would have left.
+        """Returns how many of the pieces that a crop would have left are where it would have moved them, and
+        how many it would have left. None are, if that may be so anywhere.
         """
         left, top = bounds.x(), bounds.y()
         within = right = 0
