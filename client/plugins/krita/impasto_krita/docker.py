@@ -452,9 +452,7 @@ class ImpastoDocker(DockWidget):
     def _fetch(self, entry: Entry, done: Callable[[Painted], None]) -> None:
         self._say("")
         if not canvas.is_place(entry.place):
-            self._say(
-                _("It is not known where this painting belongs. Take up its settings to paint it again.")
-            )
+            self._say(_("It is not known where this painting belongs. Use its settings to paint it again."))
             return
         self._controller.fetch(entry, done, self._say)
 

@@ -169,7 +169,7 @@ def part(image: Gimp.Image, drawables: list[Any], kind: str = "layer", *, whole:
     if not image.is_valid():
         raise ValueError(_("The image is closed. Choose another one."))
     if image.get_base_type() == Gimp.ImageBaseType.INDEXED:
-        raise ValueError(_("The image has indexed colors. Convert it with Image → Mode → RGB first."))
+        raise ValueError(_("The image has indexed colours. Convert it with Image → Mode → RGB first."))
     if kind != "layer":
         return _of_image(image, kind, "", whole)
     if len(drawables) == 1 and isinstance(drawables[0], Gimp.LayerMask):

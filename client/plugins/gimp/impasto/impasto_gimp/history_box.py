@@ -66,15 +66,13 @@ class HistoryBox:
         def action(label: str, tip: str, clicked: Callable[[], None]) -> Gtk.Button:
             return widgets.button(keys, label, tip, clicked)
 
-        self._look_at = action(_("Look"), _("Fetch the picture from its server and show it"), self._look)
+        self._look_at = action(_("Show"), _("Fetch the picture from its server and show it"), self._look)
         self._again = action(
-            _("Put on a Layer"), _("Fetch the picture and place it once more, as a new layer"), self._put
+            _("Add as Layer"), _("Fetch the picture and place it once more, as a new layer"), self._put
         )
-        self._settings = action(
-            _("Take up Settings"), _("Take up the styles, the settings and the seed"), self._take
-        )
+        self._settings = action(_("Use Settings"), _("Use the styles, the settings and the seed"), self._take)
         self._compare = action(_("Compare"), _("Show two chosen paintings side by side"), self._compare_two)
-        self._remove = action(_("Forget"), _("Remove the chosen paintings from the history"), self._forget)
+        self._remove = action(_("Remove"), _("Remove the chosen paintings from the history"), self._forget)
         self.widget = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
         self.widget.pack_start(self._only, False, False, 0)
         self.widget.pack_start(self._empty, False, False, 0)

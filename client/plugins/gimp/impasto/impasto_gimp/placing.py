@@ -58,7 +58,7 @@ def put(
     told = ""
     if image is not None and place.get("to") != "image":
         if image.get_base_type() == Gimp.ImageBaseType.INDEXED:
-            told = _("The image has indexed colors now, so the painting is a new image.")
+            told = _("The image has indexed colours now, so the painting is a new image.")
         elif _is_turned(image, place):
             told = _("The image is turned now, so the painting is a new image.")
         elif _has_room(image, place):

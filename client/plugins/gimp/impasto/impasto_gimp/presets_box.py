@@ -38,7 +38,7 @@ class PresetsBox:
         self._say = say
         self._quiet = False
         self._combo = widgets.combo()
-        widgets.named(self._combo, _("Preset"), _("Take up the styles and settings of a preset"))
+        widgets.named(self._combo, _("Preset"), _("Use the styles and settings of a preset"))
         self._combo.connect("changed", self._picked)
         self._menu = Gtk.Menu()
         more = Gtk.MenuButton(label=_("Presets"), use_underline=True, popup=self._menu)
@@ -130,7 +130,7 @@ class PresetsBox:
         file = widgets.ask_file(self._window, _("Load Presets"))
         if file is not None:
             names = self._presets.load(file)
-            self._say(_("Presets that were loaded: {names}.").format(names=", ".join(names)))
+            self._say(_("Loaded presets: {names}.").format(names=", ".join(names)))
 
     def _choose(self, name: str) -> None:
         self._quiet = True

@@ -150,7 +150,7 @@ class RunBox:
             widgets.named(place, name, _("Go on with this painting of earlier"))
             place.connect("clicked", lambda _button, found=found: self._controller.take_up(found))
             dismiss = Gtk.Button.new_from_icon_name("window-close", Gtk.IconSize.BUTTON)
-            widgets.named(dismiss, _("Dismiss"), _("Forget this painting of earlier"))
+            widgets.named(dismiss, _("Discard"), _("Discard this picture"))
             dismiss.connect("clicked", lambda _button, found=found: self._controller.dismiss(found))
             box = widgets.row(label, place, dismiss)
             box.set_child_packing(label, True, True, 0, Gtk.PackType.START)

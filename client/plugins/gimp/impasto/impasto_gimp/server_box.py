@@ -242,9 +242,9 @@ class ComputerBox:
         )
         self._stop = self._button(keys, _("Stop It"), _("Stop the server on this computer"), "stop")
         self._log = widgets.button(keys, _("Show Log"), _("Show what happened"), self._show_log)
-        self._keep = Gtk.CheckButton(label=keys.mark(_("Leave it running")), use_underline=True)
+        self._keep = Gtk.CheckButton(label=keys.mark(_("Keep it running")), use_underline=True)
         widgets.named(
-            self._keep, _("Leave it running"), _("The server goes on when GIMP and Krita are closed")
+            self._keep, _("Keep it running"), _("The server goes on when GIMP and Krita are closed")
         )
         self._keep.connect("toggled", self._kept)
         self._actions = (self._install, self._paint, self._cancel, self._stop, self._keep, self._log)
