@@ -44,6 +44,7 @@ class ImpastoDocker(DockWidget):
         self._seen: Any = None
         self._told = ""
         self._looks = 0
+        self._used_last = False
         self._looked: tuple[QtGui.QImage, str, QtGui.QImage | None] | None = None
         self._build()
         self._set_choices(self._controller.choices())
@@ -195,6 +196,7 @@ class ImpastoDocker(DockWidget):
         elif what == "styles":
             library = self._controller.library
             self.styles.show_styles([*library.own, *library.offered])
+            self._use_last_styles()
             self.areas.show_styles(self.styles.all_items)
         elif what == "found":
             self.found.show_found()
@@ -264,6 +266,21 @@ class ImpastoDocker(DockWidget):
         self.shares.show_styles(chosen)
         self._order_tabs()
         self._show_run()
+
+    def _use_last_styles(self) -> None:
+        """Chooses the styles that were used last, once all are there, if the artist has chosen none."""
+        recents, chosen = self._controller.recents, self.styles.keys
+        if self._used_last or not recents or not chosen:
+            return
+        first = self.styles.all_items[0].key
+        wanted = recents[0].styles
+        known = {style.key for style in self.styles.all_items}
+        if chosen != [first]:
+            self._used_last = True
+        elif all(share.style.key in known for share in wanted):
+            self._used_last = True
+            self.shares.set_shares(wanted)
+            self.styles.choose(*(share.style.key for share in wanted))
 
     def _drop_style(self, key: str) -> None:
         self.styles.choose(*(other for other in self.styles.keys if other != key))

@@ -75,13 +75,15 @@ def box_now(document: Any, box: Box, size: tuple[int, int], stored: Any) -> Box 
     if now == size and found.most_at((0, 0)):
         return box
     moved = found.moved()
-    if moved is not None and (now != size or not found.alone(document, moved)):
-        there = box[0] + moved[0], box[1] + moved[1], box[2], box[3]
+    if len(moved) > 1 and now != size:
+        # A crop of a smooth gradient looks the same at several places.
+        return None
+    if len(moved) == 1:
+        if now == size and found.alone(document, moved[0]):
+            return box
+        there = box[0] + moved[0][0], box[1] + moved[0][1], box[2], box[3]
         outside = there[0] >= now[0] or there[1] >= now[1] or min(there[0] + box[2], there[1] + box[3]) <= 0
         return None if outside else there
-    if moved is not None:
-        # Only that layer was moved.
-        return box
     if not alike:
         return None
     same = found.difference(lambda x, y: (x, y), size, now)
@@ -147,51 +149,48 @@ class _Landmarks:
                 moved += _box(node) == (x + by[0], y + by[1], width, height)
         return stayed > moved
 
-    def moved(self) -> tuple[int, int] | None:
-        """Returns by how much the layer has been moved, as by a crop; None if its pieces are not found."""
+    def moved(self) -> list[tuple[int, int]]:
+        """Returns by how much the layer may have been moved, as by a crop; none if nobody knows."""
         bounds = self._layer.bounds()
         left, top, width, height = bounds.x(), bounds.y(), bounds.width(), bounds.height()
         if not 0 < width * height <= MOST_PIXELS:
-            return None
+            return []
         pixels = bytes(self._layer.pixelData(left, top, width, height))
         size = len(pixels) // (width * height)
         # Those with the most different values are found at the fewest places.
         best = sorted(self._pieces, key=lambda each: -len(set(each[2])))
+        fits: dict[tuple[int, int], float] = {}
         for x, y, data in best[: GRID * 2]:
-            at, found = pixels.find(data), {}
+            at = pixels.find(data)
             for _try in range(100):
                 if at < 0:
                     break
                 row, column = divmod(at // size, width)
                 by = left + column - x, top + row - y
-                if at % size == 0 and column + self._length <= width:
-                    right, within = self._right(by, bounds)
-                    if 2 * right > within:
-                        found[by] = right / within
+                if by not in fits and at % size == 0 and column + self._length <= width:
+                    fits[by] = self._fit(by, pixels, (left, top, width, height))
                 at = pixels.find(data, at + 1)
-            if found:
-                best_fit = max(found.values())
-                places = [by for by, fit in found.items() if fit == best_fit]
-                # A smooth gradient may look the same at several places.
-                return places[0] if len(places) == 1 else None
-        return None
+        most = max(fits.values(), default=0.0)
+        return [by for by, fit in fits.items() if fit == most] if most > 0.5 else []
 
-    def _right(self, by: tuple[int, int], bounds: Any) -> tuple[int, int]:
-        """Returns how many of the pieces that a crop would have left are where it would have moved them, and
-        how many it would have left. None are, if that may be so anywhere.
+    def _fit(self, by: tuple[int, int], pixels: bytes, bounds: Box) -> float:
+        """Returns which part of the pieces that a crop would have left are where it would have moved them; 0
+        if that may be so anywhere.
         """
-        left, top = bounds.x(), bounds.y()
+        left, top, width, height = bounds
+        size = len(pixels) // (width * height)
         within = right = 0
         seen = set()
         for x, y, data in self._pieces:
             column, row = x + by[0] - left, y + by[1] - top
-            if 0 <= column <= bounds.width() - self._length and 0 <= row < bounds.height():
+            if 0 <= column <= width - self._length and 0 <= row < height:
                 within += 1
-                if self._at(x + by[0], y + by[1]) == data:
+                at = (row * width + column) * size
+                if pixels[at : at + len(data)] == data:
                     right += 1
                     seen.add(data)
         # One piece, or many of one colour, may be anywhere.
-        return right if len(seen) >= 2 else 0, within
+        return right / within if len(seen) >= 2 else 0.0
 
     def difference(
         self, turn: Callable[[float, float], Point], size: tuple[int, int], now: tuple[int, int]
