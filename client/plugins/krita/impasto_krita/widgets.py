@@ -168,10 +168,11 @@ class MenuButton(QtWidgets.QToolButton):
         self.initStyleOption(option)
         # Not the style's arrow: the text has one.
         option.features = QtWidgets.QStyleOptionToolButton.ToolButtonFeature(0)
-        room = self.width() - 8
-        text, arrow = option.text.removesuffix(ARROW), ARROW if option.text.endswith(ARROW) else ""
-        room -= self.fontMetrics().horizontalAdvance(arrow)
-        option.text = self.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room) + arrow
+        missing = self.sizeHint().width() - self.width()
+        if missing > 0:
+            text = option.text.removesuffix(ARROW)
+            room = self.fontMetrics().horizontalAdvance(text) - missing
+            option.text = self.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room) + ARROW
         painter = QtWidgets.QStylePainter(self)
         painter.drawComplexControl(QtWidgets.QStyle.ComplexControl.CC_ToolButton, option)
         painter.end()
