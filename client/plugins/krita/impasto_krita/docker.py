@@ -80,6 +80,7 @@ class ImpastoDocker(DockWidget):
             say=self._say,
         )
         self.style_name = Elided()
+        self.style_name.setMinimumWidth(36)
         style_head = QtWidgets.QHBoxLayout()
         style_head.setSpacing(2)
         style_head.addWidget(self.style_name, 1)
