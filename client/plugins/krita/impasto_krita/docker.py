@@ -506,7 +506,8 @@ class ImpastoDocker(DockWidget):
         try:
             self.styles.choose(add().key)
         except (OSError, ValueError) as error:
-            self._say(_("“{name}” cannot be a style. {why}").format(name=name, why=words.sentence(error)))
+            refused = _("“{name}” cannot be a style.").format(name=name)
+            self._say(words.joined(refused, words.sentence(error)))
 
     def _fill_add(self, menu: QtWidgets.QMenu) -> None:
         entry(menu, _("From a file …"), self._ask_style_file)
