@@ -180,6 +180,7 @@ class ImpastoDocker(DockWidget):
 
     def _fit(self, height: int) -> None:
         """Puts the styles first in a low docker, so that they are in sight."""
+        self.run_bar.fit()
         low = height < LOW
         if low != self._low:
             self._low = low
