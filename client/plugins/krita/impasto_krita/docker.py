@@ -80,6 +80,7 @@ class ImpastoDocker(DockWidget):
             say=self._say,
         )
         self.style_name = Elided()
+        self.style_name.setMinimumWidth(36)
         style_head = QtWidgets.QHBoxLayout()
         style_head.setSpacing(2)
         style_head.addWidget(self.style_name, 1)
@@ -179,6 +180,7 @@ class ImpastoDocker(DockWidget):
 
     def _fit(self, height: int) -> None:
         """Puts the styles first in a low docker, so that they are in sight."""
+        self.run_bar.fit()
         low = height < LOW
         if low != self._low:
             self._low = low

@@ -136,7 +136,7 @@ class RunBar(QtWidgets.QWidget):
         self._buttons = buttons = QtWidgets.QGridLayout()
         buttons.setSpacing(4)
         self._in_two_rows: bool | None = None
-        self._fit()
+        self.fit()
         column = QtWidgets.QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(3)
@@ -148,9 +148,9 @@ class RunBar(QtWidgets.QWidget):
 
     def resizeEvent(self, event: Any) -> None:
         super().resizeEvent(event)
-        self._fit()
+        self.fit()
 
-    def _fit(self) -> None:
+    def fit(self) -> None:
         """Puts the buttons into two rows where their words need it, if the docker is not low as well."""
         needed = sum(made.sizeHint().width() for made in (self.go, self.pause, self.stop)) + 8
         docker = self.parentWidget()

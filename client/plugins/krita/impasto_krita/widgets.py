@@ -161,7 +161,7 @@ class MenuButton(QtWidgets.QToolButton):
     """
 
     def minimumSizeHint(self) -> QtCore.QSize:
-        return QtCore.QSize(min(48, self.sizeHint().width()), super().minimumSizeHint().height())
+        return QtCore.QSize(min(62, self.sizeHint().width()), super().minimumSizeHint().height())
 
     def paintEvent(self, event: Any) -> None:
         option = QtWidgets.QStyleOptionToolButton()
