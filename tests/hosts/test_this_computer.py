@@ -530,6 +530,7 @@ def test_what_a_server_runs_in_is_not_removed(
     assert pythons.program_of(folder.python).exists()
 
 
+@pytest.mark.slow
 def test_installing_again_at_once_waits_for_the_end_of_what_was_cancelled(
     make: Make,
     host: FakeHost,
@@ -665,6 +666,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
 # With the controller.
 
 
+@pytest.mark.slow
 def test_why_nothing_can_be_painted(
     host: FakeHost, make: Make, bare_python: Noted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
