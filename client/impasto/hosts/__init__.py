@@ -27,7 +27,7 @@ from impasto.hosts.memory import Recent
 from impasto.hosts.order import Area, Order, StyleShare
 from impasto.hosts.presets import Preset, Presets
 from impasto.hosts.run import Run
-from impasto.hosts.settings import Setting, Word, labelled, setting, settings
+from impasto.hosts.settings import Setting, Word, setting, settings
 from impasto.hosts.sizes import Size, plan
 from impasto.hosts.storage import FolderStorage, Storage
 from impasto.hosts.styles import StyleItem, StyleLibrary
@@ -63,7 +63,6 @@ __all__ = [
     "ThisComputer",
     "Timing",
     "Word",
-    "labelled",
     "open_client",
     "plan",
     "seed_range",

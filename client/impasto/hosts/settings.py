@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 from impasto.hosts.choices import COLORS, EFFORTS, MOST_EVALUATIONS, SIZES, STROKE_SIZES, Choices
 from impasto.hosts.told import ToldError, cut
@@ -177,8 +176,3 @@ def _words(values: tuple[str, ...]) -> tuple[Word, ...]:
     }
     # A word that a newer server's table has is shown as it is.
     return tuple(Word(value, *told.get(value, (value.capitalize(), ""))) for value in values)
-
-
-def labelled(words: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Return values of a choice, each with its label and its meaning."""
-    return [(word.value, word.label, word.tip) for word in _words(tuple(words))]

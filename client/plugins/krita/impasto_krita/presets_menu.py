@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from impasto.hosts import Choices, Controller, StyleShare, labelled, words
+from impasto.hosts import Choices, Controller, StyleShare, setting, words
 from impasto.hosts.shares import title_of
 from impasto.hosts.translate import _
 from impasto_krita.qt import QtWidgets
@@ -135,7 +135,8 @@ class PresetsMenu:
 
 def described(styles: Sequence[StyleShare], choices: Choices) -> str:
     """Returns settings in one line."""
-    effort = labelled([choices.effort])[0][1]
+    labels = {word.value: word.label for word in setting("effort").words}
+    effort = labels.get(choices.effort, choices.effort)
     return _("{style} · strength {strength} · {effort} · seed {seed}").format(
         style=title_of(styles), strength=choices.strength, effort=effort, seed=choices.seed
     )
