@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,10 +110,20 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def environment(folder: Path) -> dict[str, str]:
+def home() -> Iterator[Path]:
+    """A home for the commands of one block. Its name is short: there can be a socket in it."""
+    with tempfile.TemporaryDirectory(prefix="home-", ignore_cleanup_errors=True) as home:
+        yield Path(home)
+
+
+@pytest.fixture
+def environment(folder: Path, home: Path) -> dict[str, str]:
     """The commands' environment: servers take a free port, the CPU and the built-in weights."""
     return {
         **os.environ,
+        "HOME": str(home),
+        # What the plugins need is downloaded once for all tests.
+        "XDG_CACHE_HOME": str(Path.home() / ".cache"),
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "IMPASTO_DATA_DIR": str(folder / "data"),
         "IMPASTO_PORT": "0",
