@@ -27,21 +27,6 @@ STYLE = StyleItem("styles/starry-night", "The Starry Night")
 TIMING = Timing(first_retry=1, longest_retry=8, check=10, steer=0.15)
 
 
-@pytest.fixture
-def host() -> FakeHost:
-    return FakeHost()
-
-
-@pytest.fixture
-def service() -> FakeService:
-    return FakeService()
-
-
-@pytest.fixture
-def storage() -> FakeStorage:
-    return FakeStorage()
-
-
 def make(host: FakeHost, service: FakeService, storage: FakeStorage) -> Controller:
     return Controller(host, storage, open_client=service.open, timing=TIMING)  # type: ignore[arg-type]
 

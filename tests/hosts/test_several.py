@@ -31,21 +31,6 @@ SCREAM = StyleItem("styles/the-scream", "The Scream")
 WIDTH, HEIGHT = 20, 16
 
 
-@pytest.fixture
-def host() -> FakeHost:
-    return FakeHost()
-
-
-@pytest.fixture
-def service() -> FakeService:
-    return FakeService()
-
-
-@pytest.fixture
-def storage() -> FakeStorage:
-    return FakeStorage()
-
-
 def make(host: FakeHost, service: FakeService, storage: FakeStorage) -> Controller:
     timing = Timing(first_retry=1, steer=0)
     return Controller(host, storage, open_client=service.open, timing=timing)  # type: ignore[arg-type]

@@ -74,16 +74,6 @@ class FailingStorage(FakeStorage):
 
 
 @pytest.fixture
-def host() -> FakeHost:
-    return FakeHost()
-
-
-@pytest.fixture
-def service() -> FakeService:
-    return FakeService()
-
-
-@pytest.fixture
 def storage() -> FailingStorage:
     return FailingStorage()
 

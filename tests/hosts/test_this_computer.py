@@ -33,11 +33,6 @@ TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def host() -> FakeHost:
-    return FakeHost()
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Folder]:
     """The folder; at the end, the server that runs in it is killed."""
     folder = Folder(tmp_path / "here")

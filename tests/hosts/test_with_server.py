@@ -28,16 +28,6 @@ def server() -> Iterator[ServerProcess]:
 
 
 @pytest.fixture
-def host() -> FakeHost:
-    return FakeHost()
-
-
-@pytest.fixture
-def storage() -> FakeStorage:
-    return FakeStorage()
-
-
-@pytest.fixture
 def controller(server: ServerProcess, host: FakeHost, storage: FakeStorage) -> Iterator[Controller]:
     controller = Controller(host, storage, timing=TIMING)
     controller.connect(Server(server.address))
