@@ -71,6 +71,22 @@ class CancelJobRequest(_message.Message):
     name: str
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
+class CreateImageLinksRequest(_message.Message):
+    __slots__ = ["lifetime", "sources"]
+    LIFETIME_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    lifetime: _duration_pb2.Duration
+    sources: _containers.RepeatedCompositeFieldContainer[DownloadImageRequest]
+    def __init__(self, sources: _Optional[_Iterable[_Union[DownloadImageRequest, _Mapping]]] = ..., lifetime: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class CreateImageLinksResponse(_message.Message):
+    __slots__ = ["expire_time", "links"]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    LINKS_FIELD_NUMBER: _ClassVar[int]
+    expire_time: _timestamp_pb2.Timestamp
+    links: _containers.RepeatedCompositeFieldContainer[ImageLink]
+    def __init__(self, links: _Optional[_Iterable[_Union[ImageLink, _Mapping]]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class CreateJobRequest(_message.Message):
     __slots__ = ["preview", "priority", "request_id", "spec", "title"]
     PREVIEW_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +106,10 @@ class DeleteJobRequest(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class Deleted(_message.Message):
+    __slots__ = []
+    def __init__(self) -> None: ...
 
 class Device(_message.Message):
     __slots__ = ["auto_precision", "description", "machine", "memory_bytes", "name", "resident_jobs", "restarts", "state"]
@@ -112,18 +132,46 @@ class Device(_message.Message):
     def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., state: _Optional[_Union[DeviceState, str]] = ..., auto_precision: _Optional[_Union[Precision, str]] = ..., resident_jobs: _Optional[int] = ..., restarts: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., machine: _Optional[str] = ...) -> None: ...
 
 class DownloadImageRequest(_message.Message):
-    __slots__ = ["format", "offset", "preview_of", "result_of", "sha256"]
+    __slots__ = ["format", "max_side", "offset", "preview_of", "result_of", "sha256"]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
+    MAX_SIDE_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_OF_FIELD_NUMBER: _ClassVar[int]
     RESULT_OF_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     format: ImageFormat
+    max_side: int
     offset: int
     preview_of: str
     result_of: str
     sha256: str
-    def __init__(self, result_of: _Optional[str] = ..., preview_of: _Optional[str] = ..., sha256: _Optional[str] = ..., format: _Optional[_Union[ImageFormat, str]] = ..., offset: _Optional[int] = ...) -> None: ...
+    def __init__(self, result_of: _Optional[str] = ..., preview_of: _Optional[str] = ..., sha256: _Optional[str] = ..., format: _Optional[_Union[ImageFormat, str]] = ..., offset: _Optional[int] = ..., max_side: _Optional[int] = ...) -> None: ...
+
+class EstimateJobRequest(_message.Message):
+    __slots__ = ["spec"]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    spec: JobSpec
+    def __init__(self, spec: _Optional[_Union[JobSpec, _Mapping]] = ...) -> None: ...
+
+class EstimateJobResponse(_message.Message):
+    __slots__ = ["device", "device_time", "height", "memory_plan", "other_jobs", "recipe", "time_left", "width"]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_TIME_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_PLAN_FIELD_NUMBER: _ClassVar[int]
+    OTHER_JOBS_FIELD_NUMBER: _ClassVar[int]
+    RECIPE_FIELD_NUMBER: _ClassVar[int]
+    TIME_LEFT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    device: str
+    device_time: _duration_pb2.Duration
+    height: int
+    memory_plan: MemoryPlan
+    other_jobs: int
+    recipe: Recipe
+    time_left: _duration_pb2.Duration
+    width: int
+    def __init__(self, recipe: _Optional[_Union[Recipe, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., device: _Optional[str] = ..., memory_plan: _Optional[_Union[MemoryPlan, _Mapping]] = ..., device_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., other_jobs: _Optional[int] = ...) -> None: ...
 
 class FeatureNetwork(_message.Message):
     __slots__ = ["architecture", "origin", "sha256", "weights"]
@@ -168,22 +216,26 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ["accepted_formats", "devices", "limits", "network", "tenant", "unfinished_jobs", "version"]
+    __slots__ = ["accepted_formats", "administrator", "devices", "limits", "network", "page", "tenant", "unfinished_jobs", "version"]
     ACCEPTED_FORMATS_FIELD_NUMBER: _ClassVar[int]
+    ADMINISTRATOR_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
     UNFINISHED_JOBS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     accepted_formats: _containers.RepeatedScalarFieldContainer[ImageFormat]
+    administrator: bool
     devices: _containers.RepeatedCompositeFieldContainer[Device]
     limits: Limits
     network: FeatureNetwork
+    page: WebPage
     tenant: str
     unfinished_jobs: int
     version: str
-    def __init__(self, version: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., network: _Optional[_Union[FeatureNetwork, _Mapping]] = ..., accepted_formats: _Optional[_Iterable[_Union[ImageFormat, str]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., unfinished_jobs: _Optional[int] = ..., tenant: _Optional[str] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., network: _Optional[_Union[FeatureNetwork, _Mapping]] = ..., accepted_formats: _Optional[_Iterable[_Union[ImageFormat, str]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., unfinished_jobs: _Optional[int] = ..., tenant: _Optional[str] = ..., administrator: bool = ..., page: _Optional[_Union[WebPage, _Mapping]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = []
@@ -225,8 +277,14 @@ class ImageInfo(_message.Message):
     width: int
     def __init__(self, format: _Optional[_Union[ImageFormat, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
 
+class ImageLink(_message.Message):
+    __slots__ = ["path"]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    def __init__(self, path: _Optional[str] = ...) -> None: ...
+
 class Job(_message.Message):
-    __slots__ = ["bfloat16", "create_time", "device", "end_time", "error", "expire_time", "height", "memory_plan", "name", "network", "preview", "priority", "progress", "queue_position", "recipe", "result", "spec", "start_time", "state", "stop_message", "stop_reason", "title", "width"]
+    __slots__ = ["bfloat16", "create_time", "device", "end_time", "error", "expire_time", "height", "held", "memory_plan", "name", "network", "preview", "priority", "progress", "queue_position", "recipe", "result", "spec", "start_time", "state", "stop_message", "stop_reason", "title", "width"]
     BFLOAT16_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
@@ -234,6 +292,7 @@ class Job(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
     MEMORY_PLAN_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
@@ -257,6 +316,7 @@ class Job(_message.Message):
     error: _status_pb2.Status
     expire_time: _timestamp_pb2.Timestamp
     height: int
+    held: bool
     memory_plan: MemoryPlan
     name: str
     network: FeatureNetwork
@@ -273,7 +333,7 @@ class Job(_message.Message):
     stop_reason: StopReason
     title: str
     width: int
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., stop_message: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., network: _Optional[_Union[FeatureNetwork, _Mapping]] = ..., device: _Optional[str] = ..., bfloat16: bool = ..., memory_plan: _Optional[_Union[MemoryPlan, _Mapping]] = ..., preview: _Optional[_Union[PreviewOptions, _Mapping]] = ..., priority: _Optional[int] = ..., title: _Optional[str] = ..., queue_position: _Optional[int] = ..., result: _Optional[_Union[ImageInfo, _Mapping]] = ..., spec: _Optional[_Union[JobSpec, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., stop_message: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., network: _Optional[_Union[FeatureNetwork, _Mapping]] = ..., device: _Optional[str] = ..., bfloat16: bool = ..., memory_plan: _Optional[_Union[MemoryPlan, _Mapping]] = ..., preview: _Optional[_Union[PreviewOptions, _Mapping]] = ..., priority: _Optional[int] = ..., title: _Optional[str] = ..., queue_position: _Optional[int] = ..., result: _Optional[_Union[ImageInfo, _Mapping]] = ..., spec: _Optional[_Union[JobSpec, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., held: bool = ...) -> None: ...
 
 class JobEvent(_message.Message):
     __slots__ = ["heartbeat", "job", "preview", "progress", "resume", "sequence", "skipped_previews"]
@@ -346,14 +406,16 @@ class Limits(_message.Message):
     def __init__(self, max_request_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_longest_side: _Optional[int] = ..., max_styles: _Optional[int] = ..., max_evaluations: _Optional[int] = ..., max_unfinished_jobs: _Optional[int] = ..., max_regions: _Optional[int] = ..., max_upload_bytes: _Optional[int] = ..., max_unfinished_jobs_of_tenant: _Optional[int] = ..., max_stored_bytes_of_tenant: _Optional[int] = ...) -> None: ...
 
 class ListJobsRequest(_message.Message):
-    __slots__ = ["page_size", "page_token", "states"]
+    __slots__ = ["page_size", "page_token", "states", "title"]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
     states: _containers.RepeatedScalarFieldContainer[JobState]
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., states: _Optional[_Iterable[_Union[JobState, str]]] = ...) -> None: ...
+    title: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., states: _Optional[_Iterable[_Union[JobState, str]]] = ..., title: _Optional[str] = ...) -> None: ...
 
 class ListJobsResponse(_message.Message):
     __slots__ = ["jobs", "next_page_token"]
@@ -378,6 +440,10 @@ class ListStylesResponse(_message.Message):
     next_page_token: str
     styles: _containers.RepeatedCompositeFieldContainer[NamedStyle]
     def __init__(self, styles: _Optional[_Iterable[_Union[NamedStyle, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class Listed(_message.Message):
+    __slots__ = []
+    def __init__(self) -> None: ...
 
 class MemoryPlan(_message.Message):
     __slots__ = ["estimated_bytes", "method", "tile_side"]
@@ -593,6 +659,18 @@ class UpdateJobRequest(_message.Message):
     update_mask: _field_mask_pb2.FieldMask
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
+class UploadImagePieceRequest(_message.Message):
+    __slots__ = ["data", "offset", "sha256", "size_bytes"]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    offset: int
+    sha256: str
+    size_bytes: int
+    def __init__(self, sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
 class UploadImageRequest(_message.Message):
     __slots__ = ["data", "offset", "sha256", "size_bytes"]
     DATA_FIELD_NUMBER: _ClassVar[int]
@@ -622,6 +700,34 @@ class WatchJobRequest(_message.Message):
     name: str
     omit_previews: bool
     def __init__(self, name: _Optional[str] = ..., after_sequence: _Optional[int] = ..., omit_previews: bool = ...) -> None: ...
+
+class WatchJobsRequest(_message.Message):
+    __slots__ = ["omit_previews", "previews_of"]
+    OMIT_PREVIEWS_FIELD_NUMBER: _ClassVar[int]
+    PREVIEWS_OF_FIELD_NUMBER: _ClassVar[int]
+    omit_previews: bool
+    previews_of: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, omit_previews: bool = ..., previews_of: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class WatchJobsResponse(_message.Message):
+    __slots__ = ["deleted", "event", "job", "listed"]
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    LISTED_FIELD_NUMBER: _ClassVar[int]
+    deleted: Deleted
+    event: JobEvent
+    job: str
+    listed: Listed
+    def __init__(self, job: _Optional[str] = ..., event: _Optional[_Union[JobEvent, _Mapping]] = ..., listed: _Optional[_Union[Listed, _Mapping]] = ..., deleted: _Optional[_Union[Deleted, _Mapping]] = ...) -> None: ...
+
+class WebPage(_message.Message):
+    __slots__ = ["port", "url"]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    port: int
+    url: str
+    def __init__(self, url: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
 
 class Color(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = []

@@ -26,6 +26,11 @@ class StyleTransferStub(object):
                 request_serializer=impasto_dot_v1_dot_style__transfer__pb2.CreateJobRequest.SerializeToString,
                 response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.Job.FromString,
                 )
+        self.EstimateJob = channel.unary_unary(
+                '/impasto.v1.StyleTransfer/EstimateJob',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.EstimateJobRequest.SerializeToString,
+                response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.EstimateJobResponse.FromString,
+                )
         self.GetJob = channel.unary_unary(
                 '/impasto.v1.StyleTransfer/GetJob',
                 request_serializer=impasto_dot_v1_dot_style__transfer__pb2.GetJobRequest.SerializeToString,
@@ -66,6 +71,11 @@ class StyleTransferStub(object):
                 request_serializer=impasto_dot_v1_dot_style__transfer__pb2.WatchJobRequest.SerializeToString,
                 response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.JobEvent.FromString,
                 )
+        self.WatchJobs = channel.unary_stream(
+                '/impasto.v1.StyleTransfer/WatchJobs',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.WatchJobsRequest.SerializeToString,
+                response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.WatchJobsResponse.FromString,
+                )
         self.GetPreview = channel.unary_unary(
                 '/impasto.v1.StyleTransfer/GetPreview',
                 request_serializer=impasto_dot_v1_dot_style__transfer__pb2.GetPreviewRequest.SerializeToString,
@@ -75,6 +85,16 @@ class StyleTransferStub(object):
                 '/impasto.v1.StyleTransfer/UploadImage',
                 request_serializer=impasto_dot_v1_dot_style__transfer__pb2.UploadImageRequest.SerializeToString,
                 response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.UploadImageResponse.FromString,
+                )
+        self.UploadImagePiece = channel.unary_unary(
+                '/impasto.v1.StyleTransfer/UploadImagePiece',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.UploadImagePieceRequest.SerializeToString,
+                response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.UploadImageResponse.FromString,
+                )
+        self.CreateImageLinks = channel.unary_unary(
+                '/impasto.v1.StyleTransfer/CreateImageLinks',
+                request_serializer=impasto_dot_v1_dot_style__transfer__pb2.CreateImageLinksRequest.SerializeToString,
+                response_deserializer=impasto_dot_v1_dot_style__transfer__pb2.CreateImageLinksResponse.FromString,
                 )
         self.DownloadImage = channel.unary_stream(
                 '/impasto.v1.StyleTransfer/DownloadImage',
@@ -147,6 +167,20 @@ class StyleTransferServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EstimateJob(self, request, context):
+        """Says what painting a job would take, without creating it: checks the request as CreateJob
+        does, and answers with the recipe in full, the size of the result, memory and time. The
+        images are only looked at; they are not stored.
+
+        Errors: as for CreateJob, without those about the queue and quotas. And:
+        RESOURCE_EXHAUSTED  the job needs more memory than any device has; a BadRequest names
+        the fields to reduce.
+        UNAVAILABLE         no device is ready.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetJob(self, request, context):
         """Returns a job as it is now, with `Job.spec`.
 
@@ -211,7 +245,7 @@ class StyleTransferServicer(object):
 
         Errors:
         NOT_FOUND            the job does not exist.
-        FAILED_PRECONDITION  the job is in a final state.
+        FAILED_PRECONDITION  the job is in a final state, or an administrator holds it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -267,6 +301,28 @@ class StyleTransferServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchJobs(self, request, context):
+        """Watches all jobs of the caller in one stream: those that are unfinished when it begins,
+        and those that are created later.
+
+        * First come the unfinished jobs, each as a `job` event, then one `listed` event. Then
+        come the events of all jobs as they happen, as WatchJob sends them.
+        * An event that changes a job's state is never dropped, and neither is `deleted`. Among
+        other unsent events of one job, the newest of each kind replaces the others.
+        * A `heartbeat` and a `resume` are sent as by WatchJob. They belong to no job: their
+        `job` is empty. A caller that left 1,024 changes of state unread gets a `resume`.
+        * The stream does not end by itself.
+
+        A caller that also shows final jobs calls ListJobs once it has `listed`, and so misses
+        none. After a broken stream it does both again.
+
+        A tenant can have as many of these streams as of others; they do not count towards the
+        100 watchers of a job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPreview(self, request, context):
         """Returns the newest preview, for callers that cannot use streams. If there is a preview
         newer than `after_sequence`, the answer comes at once. Otherwise the call waits for
@@ -311,6 +367,33 @@ class StyleTransferServicer(object):
         RESOURCE_EXHAUSTED   the tenant's quota (from the first data on, an upload counts with
         its `size_bytes`) or the disk is full, or the tenant has too
         many unfinished uploads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadImagePiece(self, request, context):
+        """Uploads one piece of an image: UploadImage with a single message, for callers that cannot
+        stream requests, such as browsers. Each call gives `sha256`, `size_bytes`, `offset` and
+        `data`; one without data asks how many bytes the server has.
+
+        Errors: as for UploadImage.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateImageLinks(self, request, context):
+        """Makes addresses from which pictures can be loaded with a plain HTTP GET and without a
+        token, for example by an `<img>` element. Whoever has the address sees the picture until
+        it expires, or until the tenant has no valid token any more. It is served by the server's
+        page (`GetServerInfoResponse.page`).
+
+        Errors:
+        INVALID_ARGUMENT     `lifetime` is out of range, there are too many sources, or one of
+        them is not complete. That a job or an image exists is checked
+        when the address is used.
+        FAILED_PRECONDITION  the server has no page, which would serve the addresses.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -365,6 +448,11 @@ def add_StyleTransferServicer_to_server(servicer, server):
                     request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.CreateJobRequest.FromString,
                     response_serializer=impasto_dot_v1_dot_style__transfer__pb2.Job.SerializeToString,
             ),
+            'EstimateJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateJob,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.EstimateJobRequest.FromString,
+                    response_serializer=impasto_dot_v1_dot_style__transfer__pb2.EstimateJobResponse.SerializeToString,
+            ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJob,
                     request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.GetJobRequest.FromString,
@@ -405,6 +493,11 @@ def add_StyleTransferServicer_to_server(servicer, server):
                     request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.WatchJobRequest.FromString,
                     response_serializer=impasto_dot_v1_dot_style__transfer__pb2.JobEvent.SerializeToString,
             ),
+            'WatchJobs': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchJobs,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.WatchJobsRequest.FromString,
+                    response_serializer=impasto_dot_v1_dot_style__transfer__pb2.WatchJobsResponse.SerializeToString,
+            ),
             'GetPreview': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPreview,
                     request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.GetPreviewRequest.FromString,
@@ -414,6 +507,16 @@ def add_StyleTransferServicer_to_server(servicer, server):
                     servicer.UploadImage,
                     request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.UploadImageRequest.FromString,
                     response_serializer=impasto_dot_v1_dot_style__transfer__pb2.UploadImageResponse.SerializeToString,
+            ),
+            'UploadImagePiece': grpc.unary_unary_rpc_method_handler(
+                    servicer.UploadImagePiece,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.UploadImagePieceRequest.FromString,
+                    response_serializer=impasto_dot_v1_dot_style__transfer__pb2.UploadImageResponse.SerializeToString,
+            ),
+            'CreateImageLinks': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateImageLinks,
+                    request_deserializer=impasto_dot_v1_dot_style__transfer__pb2.CreateImageLinksRequest.FromString,
+                    response_serializer=impasto_dot_v1_dot_style__transfer__pb2.CreateImageLinksResponse.SerializeToString,
             ),
             'DownloadImage': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadImage,
@@ -472,6 +575,23 @@ class StyleTransfer(object):
         return grpc.experimental.unary_unary(request, target, '/impasto.v1.StyleTransfer/CreateJob',
             impasto_dot_v1_dot_style__transfer__pb2.CreateJobRequest.SerializeToString,
             impasto_dot_v1_dot_style__transfer__pb2.Job.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def EstimateJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto.v1.StyleTransfer/EstimateJob',
+            impasto_dot_v1_dot_style__transfer__pb2.EstimateJobRequest.SerializeToString,
+            impasto_dot_v1_dot_style__transfer__pb2.EstimateJobResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
@@ -612,6 +732,23 @@ class StyleTransfer(object):
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
+    def WatchJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/impasto.v1.StyleTransfer/WatchJobs',
+            impasto_dot_v1_dot_style__transfer__pb2.WatchJobsRequest.SerializeToString,
+            impasto_dot_v1_dot_style__transfer__pb2.WatchJobsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
     def GetPreview(request,
             target,
             options=(),
@@ -642,6 +779,40 @@ class StyleTransfer(object):
         return grpc.experimental.stream_unary(request_iterator, target, '/impasto.v1.StyleTransfer/UploadImage',
             impasto_dot_v1_dot_style__transfer__pb2.UploadImageRequest.SerializeToString,
             impasto_dot_v1_dot_style__transfer__pb2.UploadImageResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def UploadImagePiece(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto.v1.StyleTransfer/UploadImagePiece',
+            impasto_dot_v1_dot_style__transfer__pb2.UploadImagePieceRequest.SerializeToString,
+            impasto_dot_v1_dot_style__transfer__pb2.UploadImageResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def CreateImageLinks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto.v1.StyleTransfer/CreateImageLinks',
+            impasto_dot_v1_dot_style__transfer__pb2.CreateImageLinksRequest.SerializeToString,
+            impasto_dot_v1_dot_style__transfer__pb2.CreateImageLinksResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

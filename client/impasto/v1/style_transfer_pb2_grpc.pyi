@@ -47,9 +47,9 @@ Conventions
   * Apart from the contents of `bytes` fields, a request has at most 64 KiB and 4,096
     fields, including the fields of the messages in it; otherwise it is refused with
     INVALID_ARGUMENT.
-  * A request must arrive in time: within 2 minutes for CreateJob, Stylize and each
-    message of UploadImage (10 seconds for CreateJob and Stylize while other tenants
-    wait for memory), and within 5 seconds for the other calls. Otherwise the call ends
+  * A request must arrive in time: within 2 minutes for CreateJob, Stylize, EstimateJob,
+    UploadImagePiece and each message of UploadImage (10 seconds for CreateJob, Stylize
+    and EstimateJob while other tenants wait for memory), and within 5 seconds for the other calls. Otherwise the call ends
     with DEADLINE_EXCEEDED.
   * Calls that are not in this contract end with UNIMPLEMENTED.
   * A tenant can have a limited number of open calls (by default 200 that stream or
@@ -147,6 +147,20 @@ class StyleTransferStub:
     Errors: as for Stylize.
     """
 
+    EstimateJob: grpc.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.EstimateJobRequest,
+        impasto.v1.style_transfer_pb2.EstimateJobResponse,
+    ]
+    """Says what painting a job would take, without creating it: checks the request as CreateJob
+    does, and answers with the recipe in full, the size of the result, memory and time. The
+    images are only looked at; they are not stored.
+
+    Errors: as for CreateJob, without those about the queue and quotas. And:
+      RESOURCE_EXHAUSTED  the job needs more memory than any device has; a BadRequest names
+                          the fields to reduce.
+      UNAVAILABLE         no device is ready.
+    """
+
     GetJob: grpc.UnaryUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.GetJobRequest,
         impasto.v1.style_transfer_pb2.Job,
@@ -214,7 +228,7 @@ class StyleTransferStub:
 
     Errors:
       NOT_FOUND            the job does not exist.
-      FAILED_PRECONDITION  the job is in a final state.
+      FAILED_PRECONDITION  the job is in a final state, or an administrator holds it.
     """
 
     CancelJob: grpc.UnaryUnaryMultiCallable[
@@ -267,6 +281,28 @@ class StyleTransferStub:
       RESOURCE_EXHAUSTED  the job has as many watchers as are allowed.
     """
 
+    WatchJobs: grpc.UnaryStreamMultiCallable[
+        impasto.v1.style_transfer_pb2.WatchJobsRequest,
+        impasto.v1.style_transfer_pb2.WatchJobsResponse,
+    ]
+    """Watches all jobs of the caller in one stream: those that are unfinished when it begins,
+    and those that are created later.
+
+      * First come the unfinished jobs, each as a `job` event, then one `listed` event. Then
+        come the events of all jobs as they happen, as WatchJob sends them.
+      * An event that changes a job's state is never dropped, and neither is `deleted`. Among
+        other unsent events of one job, the newest of each kind replaces the others.
+      * A `heartbeat` and a `resume` are sent as by WatchJob. They belong to no job: their
+        `job` is empty. A caller that left 1,024 changes of state unread gets a `resume`.
+      * The stream does not end by itself.
+
+    A caller that also shows final jobs calls ListJobs once it has `listed`, and so misses
+    none. After a broken stream it does both again.
+
+    A tenant can have as many of these streams as of others; they do not count towards the
+    100 watchers of a job.
+    """
+
     GetPreview: grpc.UnaryUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.GetPreviewRequest,
         impasto.v1.style_transfer_pb2.GetPreviewResponse,
@@ -314,6 +350,33 @@ class StyleTransferStub:
       RESOURCE_EXHAUSTED   the tenant's quota (from the first data on, an upload counts with
                            its `size_bytes`) or the disk is full, or the tenant has too
                            many unfinished uploads.
+    """
+
+    UploadImagePiece: grpc.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.UploadImagePieceRequest,
+        impasto.v1.style_transfer_pb2.UploadImageResponse,
+    ]
+    """Uploads one piece of an image: UploadImage with a single message, for callers that cannot
+    stream requests, such as browsers. Each call gives `sha256`, `size_bytes`, `offset` and
+    `data`; one without data asks how many bytes the server has.
+
+    Errors: as for UploadImage.
+    """
+
+    CreateImageLinks: grpc.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.CreateImageLinksRequest,
+        impasto.v1.style_transfer_pb2.CreateImageLinksResponse,
+    ]
+    """Makes addresses from which pictures can be loaded with a plain HTTP GET and without a
+    token, for example by an `<img>` element. Whoever has the address sees the picture until
+    it expires, or until the tenant has no valid token any more. It is served by the server's
+    page (`GetServerInfoResponse.page`).
+
+    Errors:
+      INVALID_ARGUMENT     `lifetime` is out of range, there are too many sources, or one of
+                           them is not complete. That a job or an image exists is checked
+                           when the address is used.
+      FAILED_PRECONDITION  the server has no page, which would serve the addresses.
     """
 
     DownloadImage: grpc.UnaryStreamMultiCallable[
@@ -405,6 +468,20 @@ class StyleTransferAsyncStub:
     Errors: as for Stylize.
     """
 
+    EstimateJob: grpc.aio.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.EstimateJobRequest,
+        impasto.v1.style_transfer_pb2.EstimateJobResponse,
+    ]
+    """Says what painting a job would take, without creating it: checks the request as CreateJob
+    does, and answers with the recipe in full, the size of the result, memory and time. The
+    images are only looked at; they are not stored.
+
+    Errors: as for CreateJob, without those about the queue and quotas. And:
+      RESOURCE_EXHAUSTED  the job needs more memory than any device has; a BadRequest names
+                          the fields to reduce.
+      UNAVAILABLE         no device is ready.
+    """
+
     GetJob: grpc.aio.UnaryUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.GetJobRequest,
         impasto.v1.style_transfer_pb2.Job,
@@ -472,7 +549,7 @@ class StyleTransferAsyncStub:
 
     Errors:
       NOT_FOUND            the job does not exist.
-      FAILED_PRECONDITION  the job is in a final state.
+      FAILED_PRECONDITION  the job is in a final state, or an administrator holds it.
     """
 
     CancelJob: grpc.aio.UnaryUnaryMultiCallable[
@@ -525,6 +602,28 @@ class StyleTransferAsyncStub:
       RESOURCE_EXHAUSTED  the job has as many watchers as are allowed.
     """
 
+    WatchJobs: grpc.aio.UnaryStreamMultiCallable[
+        impasto.v1.style_transfer_pb2.WatchJobsRequest,
+        impasto.v1.style_transfer_pb2.WatchJobsResponse,
+    ]
+    """Watches all jobs of the caller in one stream: those that are unfinished when it begins,
+    and those that are created later.
+
+      * First come the unfinished jobs, each as a `job` event, then one `listed` event. Then
+        come the events of all jobs as they happen, as WatchJob sends them.
+      * An event that changes a job's state is never dropped, and neither is `deleted`. Among
+        other unsent events of one job, the newest of each kind replaces the others.
+      * A `heartbeat` and a `resume` are sent as by WatchJob. They belong to no job: their
+        `job` is empty. A caller that left 1,024 changes of state unread gets a `resume`.
+      * The stream does not end by itself.
+
+    A caller that also shows final jobs calls ListJobs once it has `listed`, and so misses
+    none. After a broken stream it does both again.
+
+    A tenant can have as many of these streams as of others; they do not count towards the
+    100 watchers of a job.
+    """
+
     GetPreview: grpc.aio.UnaryUnaryMultiCallable[
         impasto.v1.style_transfer_pb2.GetPreviewRequest,
         impasto.v1.style_transfer_pb2.GetPreviewResponse,
@@ -572,6 +671,33 @@ class StyleTransferAsyncStub:
       RESOURCE_EXHAUSTED   the tenant's quota (from the first data on, an upload counts with
                            its `size_bytes`) or the disk is full, or the tenant has too
                            many unfinished uploads.
+    """
+
+    UploadImagePiece: grpc.aio.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.UploadImagePieceRequest,
+        impasto.v1.style_transfer_pb2.UploadImageResponse,
+    ]
+    """Uploads one piece of an image: UploadImage with a single message, for callers that cannot
+    stream requests, such as browsers. Each call gives `sha256`, `size_bytes`, `offset` and
+    `data`; one without data asks how many bytes the server has.
+
+    Errors: as for UploadImage.
+    """
+
+    CreateImageLinks: grpc.aio.UnaryUnaryMultiCallable[
+        impasto.v1.style_transfer_pb2.CreateImageLinksRequest,
+        impasto.v1.style_transfer_pb2.CreateImageLinksResponse,
+    ]
+    """Makes addresses from which pictures can be loaded with a plain HTTP GET and without a
+    token, for example by an `<img>` element. Whoever has the address sees the picture until
+    it expires, or until the tenant has no valid token any more. It is served by the server's
+    page (`GetServerInfoResponse.page`).
+
+    Errors:
+      INVALID_ARGUMENT     `lifetime` is out of range, there are too many sources, or one of
+                           them is not complete. That a job or an image exists is checked
+                           when the address is used.
+      FAILED_PRECONDITION  the server has no page, which would serve the addresses.
     """
 
     DownloadImage: grpc.aio.UnaryStreamMultiCallable[
@@ -668,6 +794,22 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         """
 
     @abc.abstractmethod
+    def EstimateJob(
+        self,
+        request: impasto.v1.style_transfer_pb2.EstimateJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[impasto.v1.style_transfer_pb2.EstimateJobResponse, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.EstimateJobResponse]]:
+        """Says what painting a job would take, without creating it: checks the request as CreateJob
+        does, and answers with the recipe in full, the size of the result, memory and time. The
+        images are only looked at; they are not stored.
+
+        Errors: as for CreateJob, without those about the queue and quotas. And:
+          RESOURCE_EXHAUSTED  the job needs more memory than any device has; a BadRequest names
+                              the fields to reduce.
+          UNAVAILABLE         no device is ready.
+        """
+
+    @abc.abstractmethod
     def GetJob(
         self,
         request: impasto.v1.style_transfer_pb2.GetJobRequest,
@@ -744,7 +886,7 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
 
         Errors:
           NOT_FOUND            the job does not exist.
-          FAILED_PRECONDITION  the job is in a final state.
+          FAILED_PRECONDITION  the job is in a final state, or an administrator holds it.
         """
 
     @abc.abstractmethod
@@ -804,6 +946,30 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
         """
 
     @abc.abstractmethod
+    def WatchJobs(
+        self,
+        request: impasto.v1.style_transfer_pb2.WatchJobsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[impasto.v1.style_transfer_pb2.WatchJobsResponse], collections.abc.AsyncIterator[impasto.v1.style_transfer_pb2.WatchJobsResponse]]:
+        """Watches all jobs of the caller in one stream: those that are unfinished when it begins,
+        and those that are created later.
+
+          * First come the unfinished jobs, each as a `job` event, then one `listed` event. Then
+            come the events of all jobs as they happen, as WatchJob sends them.
+          * An event that changes a job's state is never dropped, and neither is `deleted`. Among
+            other unsent events of one job, the newest of each kind replaces the others.
+          * A `heartbeat` and a `resume` are sent as by WatchJob. They belong to no job: their
+            `job` is empty. A caller that left 1,024 changes of state unread gets a `resume`.
+          * The stream does not end by itself.
+
+        A caller that also shows final jobs calls ListJobs once it has `listed`, and so misses
+        none. After a broken stream it does both again.
+
+        A tenant can have as many of these streams as of others; they do not count towards the
+        100 watchers of a job.
+        """
+
+    @abc.abstractmethod
     def GetPreview(
         self,
         request: impasto.v1.style_transfer_pb2.GetPreviewRequest,
@@ -854,6 +1020,37 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
           RESOURCE_EXHAUSTED   the tenant's quota (from the first data on, an upload counts with
                                its `size_bytes`) or the disk is full, or the tenant has too
                                many unfinished uploads.
+        """
+
+    @abc.abstractmethod
+    def UploadImagePiece(
+        self,
+        request: impasto.v1.style_transfer_pb2.UploadImagePieceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[impasto.v1.style_transfer_pb2.UploadImageResponse, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.UploadImageResponse]]:
+        """Uploads one piece of an image: UploadImage with a single message, for callers that cannot
+        stream requests, such as browsers. Each call gives `sha256`, `size_bytes`, `offset` and
+        `data`; one without data asks how many bytes the server has.
+
+        Errors: as for UploadImage.
+        """
+
+    @abc.abstractmethod
+    def CreateImageLinks(
+        self,
+        request: impasto.v1.style_transfer_pb2.CreateImageLinksRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[impasto.v1.style_transfer_pb2.CreateImageLinksResponse, collections.abc.Awaitable[impasto.v1.style_transfer_pb2.CreateImageLinksResponse]]:
+        """Makes addresses from which pictures can be loaded with a plain HTTP GET and without a
+        token, for example by an `<img>` element. Whoever has the address sees the picture until
+        it expires, or until the tenant has no valid token any more. It is served by the server's
+        page (`GetServerInfoResponse.page`).
+
+        Errors:
+          INVALID_ARGUMENT     `lifetime` is out of range, there are too many sources, or one of
+                               them is not complete. That a job or an image exists is checked
+                               when the address is used.
+          FAILED_PRECONDITION  the server has no page, which would serve the addresses.
         """
 
     @abc.abstractmethod
