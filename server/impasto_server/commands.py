@@ -147,7 +147,7 @@ def _with_settings(command: Callable[..., None], name: str, help: str) -> None:
         kind = field.metadata["kind"]
         hidden = field.metadata["hidden"]
         about = field.metadata["help"]
-        is_switch = field.default is False
+        is_switch = isinstance(field.default, bool)
         about += f" Default: {shown_default(field)}."
         if not hidden:
             about += f" [{variable(field)}]"
