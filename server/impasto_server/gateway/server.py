@@ -19,6 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from impasto.v1 import style_transfer_pb2, style_transfer_pb2_grpc
+from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import shutting_down
 from impasto_server.fleet.fleet import Fleet
 from impasto_server.fleet.intake import IntakeProcess
@@ -32,6 +33,7 @@ from impasto_server.gateway.admin import Admin, AdminServer
 from impasto_server.gateway.connections import raise_descriptor_limit, server_options
 from impasto_server.gateway.hardware import check_devices
 from impasto_server.gateway.housekeeping import keep_sweeping
+from impasto_server.gateway.links import Links
 from impasto_server.gateway.listening import check_protection, listen
 from impasto_server.gateway.memory import give_memory_back
 from impasto_server.gateway.method_names import tolerate_broken_names
@@ -71,18 +73,27 @@ async def serve(settings: Settings) -> None:
     tolerate_broken_names()
     give_memory_back()
     metrics = Metrics()
-    access = Access(settings, metrics)
+    links = Links()
+    access = Access(settings, metrics, links)
     await check_protection(settings, uses_tokens=access.uses_tokens)
     with _store(settings) as store, _metrics_port(settings, metrics):
         fleet = _fleet(settings)
         intake = IntakeProcess(log_level=settings.log_level, log_format=settings.log_format)
+        if not settings.keeps_nothing:
+            links.keep_key(settings.data_folder)
         async with intake, fleet:
-            await _serve(settings, store, fleet, intake, access, metrics)
+            await _serve(settings, store, fleet, intake, access, metrics, links)
     _log.info("ended")
 
 
 async def _serve(
-    settings: Settings, store: Store, fleet: Fleet, intake: IntakeProcess, access: Access, metrics: Metrics
+    settings: Settings,
+    store: Store,
+    fleet: Fleet,
+    intake: IntakeProcess,
+    access: Access,
+    metrics: Metrics,
+    links: Links,
 ) -> None:
     server = grpc.aio.server(interceptors=[access], options=server_options(raise_descriptor_limit()))
     registry = Registry(
@@ -105,7 +116,9 @@ async def _serve(
     metrics.fleet(fleet)
     admin = AdminServer(Admin(fleet, lambda: sum(job.waiting for job in registry)), settings.data_folder)
     styles = StyleLibrary(settings.styles_dir, intake)
-    service = StyleTransfer(settings, fleet, registry, access, metrics, styles, intake)
+    service = StyleTransfer(
+        settings, fleet, registry, access, metrics, styles, intake, links, lambda: _page(settings)
+    )
     style_transfer_pb2_grpc.add_StyleTransferServicer_to_server(service, server)
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
@@ -153,6 +166,11 @@ async def _serve(
         await access.end_calls(shutting_down(), grace=_GRACE_SECONDS)
         await stopping
         await registry.end()
+
+
+def _page(settings: Settings) -> pb.WebPage | None:
+    """Returns the server's page; None if it has none."""
+    return None if settings.web_port is None else pb.WebPage(port=settings.web_port)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.metadata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -29,6 +29,7 @@ from impasto_server.fleet.fleet import Fleet
 from impasto_server.gateway.access import Access
 from impasto_server.gateway.answering import bad_page_token
 from impasto_server.gateway.downloads import Download, Downloads
+from impasto_server.gateway.links import Links
 from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.reading import MAX_REQUEST_BYTES, put_away
 from impasto_server.gateway.settings import Settings
@@ -36,7 +37,7 @@ from impasto_server.gateway.steering import changed_job
 from impasto_server.gateway.styles import BadPageToken as BadStylesToken
 from impasto_server.gateway.styles import StyleLibrary
 from impasto_server.gateway.submission import Submissions
-from impasto_server.gateway.uploading import MAX_UPLOAD_BYTES, take_upload
+from impasto_server.gateway.uploading import MAX_UPLOAD_BYTES, only, take_upload
 from impasto_server.gateway.watching import newer_preview, relay
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.registry import Registry
@@ -67,6 +68,8 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         metrics: Metrics,
         styles: StyleLibrary,
         intake: Intake,
+        links: Links,
+        page: Callable[[], pb.WebPage | None],
     ) -> None:
         """
         Args:
@@ -77,6 +80,8 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
             metrics: counts watchers and previews.
             styles: the named styles.
             intake: reads pictures.
+            links: makes links of pictures.
+            page: returns the server's page; None if it has none.
         """
         self._settings = settings
         self._fleet = fleet
@@ -86,6 +91,8 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         self._metrics = metrics
         self._styles = styles
         self._intake = intake
+        self._links = links
+        self._page = page
         self._downloads = Downloads(registry, intake)
         self._submissions = Submissions(registry.store, styles, intake)
 
@@ -231,6 +238,17 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
     ) -> pb.UploadImageResponse:
         return await take_upload(request, self._access.tenant().name, self._store, self._intake)
 
+    async def UploadImagePiece(
+        self, request: pb.UploadImagePieceRequest, context: Context
+    ) -> pb.UploadImageResponse:
+        return await take_upload(only(request), self._access.tenant().name, self._store, self._intake)
+
+    async def CreateImageLinks(
+        self, request: pb.CreateImageLinksRequest, context: Context
+    ) -> pb.CreateImageLinksResponse:
+        has_page = self._page() is not None
+        return self._links.create(request, self._access.tenant().name, has_page=has_page)
+
     async def DownloadImage(  # type: ignore[override]
         self, request: pb.DownloadImageRequest, context: Context
     ) -> None:
@@ -276,6 +294,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
             ),
             unfinished_jobs=self._registry.unfinished(),
             tenant=self._access.tenant().name,
+            page=self._page(),
         )
 
 

@@ -276,6 +276,14 @@ class Settings:
         example="9464",
         public=True,
     )
+    web_port: int | None = _setting(
+        None,
+        whole(0, 65535),
+        "Port of the page for browsers, and of callers over HTTP (Connect, gRPC-Web); 0 takes any free port.",
+        shown="no page",
+        example="8080",
+        public=True,
+    )
     users_dir: Path | None = _setting(
         None,
         PATH,
