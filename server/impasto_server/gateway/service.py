@@ -42,6 +42,7 @@ from impasto_server.gateway.watching import newer_preview, relay
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.registry import Registry
 from impasto_server.jobs.states import is_final
+from impasto_server.jobs.tenant_watching import TenantWatcher
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 _MAX_WAIT = 60.0
 _DEFAULT_PAGE, _MAX_PAGE = 50, 200
 _MAX_STYLES_PAGE = 50
+_MAX_PREVIEWS_OF = 200
 _STATES = frozenset(pb.JobState.values()) - {pb.JOB_STATE_UNSPECIFIED}
 
 
@@ -205,6 +207,18 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         finally:
             job.audience.leave(watcher)
 
+    async def WatchJobs(  # type: ignore[override]
+        self, request: pb.WatchJobsRequest, context: Context
+    ) -> None:
+        if len(request.previews_of) > _MAX_PREVIEWS_OF:
+            remedy = f"has {len(request.previews_of)} names; give at most {_MAX_PREVIEWS_OF}, or none for all"
+            raise CallError(invalid_argument([("previews_of", remedy)]))
+        if self._registry.draining:
+            raise CallError(shutting_down())
+        watcher = TenantWatcher(omit_previews=request.omit_previews, previews_of=request.previews_of)
+        with self._registry.watching(self._access.tenant().name, watcher):
+            await self._relay(watcher, context.write)
+
     async def GetPreview(self, request: pb.GetPreviewRequest, context: Context) -> pb.GetPreviewResponse:
         wait = seconds(request.wait)
         if not 0 <= wait <= _MAX_WAIT:
@@ -226,7 +240,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
             raise CallError(shutting_down())
         return await self._job(name)
 
-    async def _relay(self, watcher: Any, write: Any) -> pb.JobEvent | None:
+    async def _relay(self, watcher: Any, write: Any) -> Any:
         return await relay(
             watcher, write, heartbeat_interval=self._settings.heartbeat_interval, metrics=self._metrics
         )
