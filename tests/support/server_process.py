@@ -29,7 +29,8 @@ class ServerProcess:
     """A running `impasto-server serve`.
 
     Attributes:
-        address: HOST:PORT.
+        address: HOST:PORT; empty if it has no port for gRPC.
+        web: address of its page, which ends with "/"; empty if it has none.
         process: the gateway's process; its stdin is a pipe.
         channel, stub: a connection to it.
         folder: folder for temporary files.
@@ -39,7 +40,9 @@ class ServerProcess:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, f"the server did not start:\n{log.read_text()}"
-        self.address: str = json.loads(line)["address"]
+        told = json.loads(line)
+        self.address: str = told.get("address", "")
+        self.web: str = told.get("web", "")
         self.process = process
         self.folder = folder
         self._log = log
