@@ -72,10 +72,10 @@ let reopening;
 /** Ends the pause before the next try. @type {() => void} */
 let tryNow = () => {};
 
-/** @param {Job} job */
+/** @param {{state?: string}} job */
 export const isFinal = (job) => FINAL.has(job.state ?? "");
 
-/** @param {Job} job */
+/** @param {{state?: string}} job */
 export const isRunning = (job) => job.state === "JOB_STATE_RUNNING";
 
 /** Opens the stream, once somebody is signed in. */
@@ -234,7 +234,7 @@ export function wantPreviews(name, want) {
 /** The unfinished jobs whose previews are wanted. */
 function names() {
   return [...wanted.keys()]
-    .filter((name) => !isFinal(known.get(name)?.job ?? { name }))
+    .filter((name) => !isFinal(known.get(name)?.job ?? {}))
     .slice(-MAX_PREVIEWS_OF)
     .sort();
 }
