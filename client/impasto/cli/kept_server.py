@@ -32,11 +32,14 @@ def kept_server() -> Iterator[tuple[str, Path]]:
         PrivateServerError: it cannot be started.
     """
     if sys.platform == "win32":
-        raise PrivateServerError("the server does not run on Windows; use WSL 2, or name a server with --server")
+        raise PrivateServerError(
+            "the server does not run on Windows; use WSL 2, or name a server with --server"
+        )
     check_installed()
     folder = Folder(data_folder(os.environ) / "web")
     # The settings in the environment are meant for a server for others.
-    environment = {name: value for name, value in clean(os.environ).items() if not name.startswith("IMPASTO_")}
+    kept = clean(os.environ).items()
+    environment = {name: value for name, value in kept if not name.startswith("IMPASTO_")}
     arguments = ["--host", "127.0.0.1", "--web-port", str(PORT if _is_free(PORT) else 0)]
     try:
         server = started(folder, sys.executable, environment, os.getpid(), arguments)

@@ -95,6 +95,18 @@ def with_sign_in(page: str, token: str | None, connection: Connection) -> str:
     return f"{page}#code={answer['code']}"
 
 
+def at(address: str, place: str) -> str:
+    """Returns the address of a place on the page.
+
+    Args:
+        address: as `with_sign_in` returns it.
+        place: name of a job, "jobs/…"; empty for the beginning.
+    """
+    if not place:
+        return address
+    return f"{address}&to=/{place}" if "#code=" in address else f"{address}#/{place}"
+
+
 def _answer(request: urllib.request.Request, page: str, connection: Connection) -> dict[str, object]:
     context = ssl.create_default_context(cafile=connection.ca)
     # No proxy and no redirection: the token goes to the server alone.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from impasto.address import is_local
 from impasto.cli import page
 from impasto.cli.grouped import grouped
 from impasto.cli.json_lines import print_json
@@ -52,7 +51,7 @@ PageServer = Annotated[
         "--server",
         metavar="HOST:PORT",
         environment="IMPASTO_SERVER",
-        help="Server whose page to open. Default: a server on this machine that keeps its jobs, until Ctrl-C.",
+        help="Server whose page to open. Default: one on this machine that keeps its jobs, until Ctrl-C.",
         panel=RUNNING,
     ),
 ]
@@ -73,8 +72,8 @@ def add_command(app: typer.Typer, epilog: str) -> None:
 def web(visit: Visit, no_open: NoOpen = False, qr: Qr = False) -> None:
     """Open the page of a server in the browser: paint there, and see all jobs.
 
-    You are signed in with your token, without typing it: the address has a code in it that works once, for ten
-    minutes.
+    You are signed in with your token, without typing it: the address has a code in it that works once, within
+    ten minutes.
     """
     with outcome(visit, {}, interrupted="stopped; the jobs are kept, and go on next time") as display:
         if visit.server is not None:
@@ -84,8 +83,8 @@ def web(visit: Visit, no_open: NoOpen = False, qr: Qr = False) -> None:
             return
         if qr:
             raise InvalidRequest(
-                "--qr needs a server that telephones can reach: one with --host 0.0.0.0 and --web-port; name it "
-                "with --server"
+                "--qr needs a server that telephones can reach, with --host 0.0.0.0 and --web-port; name it with "
+                "--server"
             )
         from impasto.cli.kept_server import kept_server
 
@@ -96,13 +95,13 @@ def web(visit: Visit, no_open: NoOpen = False, qr: Qr = False) -> None:
             _wait(client)
 
 
-def show_demo(spec: Spec, run: Run, display: Display) -> NoReturn | None:
+def show_demo(spec: Spec, run: Run, display: Display) -> None:
     """Has the demo painted, and shows it on the server's page. A private server runs until Ctrl-C."""
     with serving(run, display, page=True) as address, connected(run, address()) as client:
         job = client.create_job(spec.content, spec.styles, **spec.keywords(), title="Demo", previews=True)
         _show(client, address(), run, display, place=job.name)
         if run.server is not None:
-            return None
+            return
         display.note("Ctrl-C ends the server.")
         _wait(client)
 
@@ -127,7 +126,7 @@ def _show(
     address = page.address_of(info, server, tls=tls)
     # A server without tokens makes no codes.
     token = token_of(connection) if connection.server is not None and info.tenant else None
-    here = _place(page.with_sign_in(address, token, connection), place)
+    here = page.at(page.with_sign_in(address, token, connection), place)
     shown = f"{address}#/{place}" if place else address
     is_open = opens and page.open_in_browser(here)
     display.close()
@@ -138,24 +137,10 @@ def _show(
     else:
         say(here)
     if qr:
-        known = page.in_network(address)
-        if is_local(_host_and_port(server)) and known == address and "//localhost" in address:
-            raise InvalidRequest("this machine has no address that a telephone could use; leave --qr out")
         # Each code works once: the telephone gets one of its own.
-        there = page.with_sign_in(address, token, connection).replace(address, known, 1)
+        there = page.in_network(page.with_sign_in(address, token, connection))
         print(page.qr_code(there))
         say(there)
-
-
-def _place(address: str, place: str) -> str:
-    """Returns an address of the page that shows a job."""
-    if not place:
-        return address
-    return f"{address}&to=/{place}" if "#" in address else f"{address}#/{place}"
-
-
-def _host_and_port(server: str) -> str:
-    return server
 
 
 def _wait(client: Client) -> NoReturn:
