@@ -83,8 +83,8 @@ def web(visit: Visit, no_open: NoOpen = False, qr: Qr = False) -> None:
             return
         if qr:
             raise InvalidRequest(
-                "--qr needs a server that telephones can reach, with --host 0.0.0.0 and --web-port; name it with "
-                "--server"
+                "--qr needs a server that telephones can reach, with --host 0.0.0.0 and --web-port; name it "
+                "with --server"
             )
         from impasto.cli.kept_server import kept_server
 
