@@ -18,7 +18,7 @@ from support.server_process import ServerProcess, running_server
 GUIDE = ROOT / "proto" / "README.md"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def guided() -> Iterator[ServerProcess]:
     """A mock server with a page."""
     with running_server("--mock", "--port", "0", "--web-port", "0") as running:

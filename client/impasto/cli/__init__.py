@@ -288,6 +288,7 @@ def demo(
             (images / "astronaut.jpg").read_bytes(),
             [Style((images / "starry_night.jpg").read_bytes())],
             Recipe(**recipe.settings({})),
+            title="Demo" if in_browser else None,
             format=stored(output.format),
         )
         if in_browser:

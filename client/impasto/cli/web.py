@@ -98,7 +98,7 @@ def web(visit: Visit, no_open: NoOpen = False, qr: Qr = False) -> None:
 def show_demo(spec: Spec, run: Run, display: Display) -> None:
     """Has the demo painted, and shows it on the server's page. A private server runs until Ctrl-C."""
     with serving(run, display, page=True) as address, connected(run, address()) as client:
-        job = client.create_job(spec.content, spec.styles, **spec.keywords(), title="Demo", previews=True)
+        job = client.create_job(spec.content, spec.styles, **spec.keywords(), previews=True)
         _show(client, address(), run, display, place=job.name)
         if run.server is not None:
             return
