@@ -67,6 +67,7 @@ from impasto.job import (
     Preview,
     Progress,
     ServerInfo,
+    WebPage,
 )
 from impasto.recipe import (
     ImageSource,
@@ -137,6 +138,7 @@ __all__ = [
     "Unavailable",
     "Unreachable",
     "UploadedImage",
+    "WebPage",
 ]
 
 _LAZY = {
