@@ -105,7 +105,7 @@ async def _serve(
     metrics.fleet(fleet)
     admin = AdminServer(Admin(fleet, lambda: sum(job.waiting for job in registry)), settings.data_folder)
     styles = StyleLibrary(settings.styles_dir, intake)
-    service = StyleTransfer(settings, fleet, registry, access, metrics, styles, intake)
+    service = StyleTransfer(settings, fleet, registry, access, metrics, styles, intake, placer)
     style_transfer_pb2_grpc.add_StyleTransferServicer_to_server(service, server)
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
