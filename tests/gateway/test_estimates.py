@@ -30,7 +30,7 @@ def mock() -> Iterator[ServerProcess]:
 def small() -> Iterator[ServerProcess]:
     """A server whose device has little memory."""
     with running_server(
-        "--private", "--device", "cpu", "--weights", "builtin", "--memory", "1GiB"
+        "--private", "--device", "cpu", "--weights", "builtin", "--memory", "1500MiB"
     ) as running:
         running.ready()
         yield running
@@ -181,7 +181,7 @@ def test_a_job_that_never_fits_is_refused_in_the_words_of_the_job(small: ServerP
 
 
 def test_a_large_job_is_planned_in_tiles(small: ServerProcess) -> None:
-    told = estimated(small, stylize_request(recipe=pb.Recipe(evaluations=1, longest_side=768)).spec)
+    told = estimated(small, stylize_request(recipe=pb.Recipe(evaluations=1, longest_side=1024)).spec)
     assert told.memory_plan.method == pb.MEMORY_METHOD_TILED
     assert told.memory_plan.tile_side
 

@@ -2,9 +2,9 @@
 
 The time of a piece of work is
 
-    (overhead + operations / rate) · correction
+    (overhead + operations · pace) · correction
 
-The overhead and the rate are measured once, with the network (`measured_speed`). The operations are counted
+The overhead and the pace are measured once, with the network (`measured_speed`). The operations are counted
 from the recipe and the sizes. The correction is what real paintings have taken so far, as a multiple of the
 forecast, for the same kind of work at the most similar size.
 """
@@ -99,11 +99,11 @@ class Speed:
 
     Attributes:
         overhead: seconds of an evaluation of an image without pixels.
-        rate: operations per second.
+        pace: seconds of an operation; infinite if the arithmetic is not used on the device.
     """
 
     overhead: float
-    rate: float
+    pace: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,12 +155,15 @@ class Paces:
         self._lock = threading.Lock()
 
     def seconds(self, works: Sequence[Work]) -> float:
-        """Returns how long the device takes for some work."""
+        """Returns how long the device takes for some work; infinite if that is not known."""
         return sum(self._counted(work) * self._correction(work) * work.times for work in works)
 
     def note(self, work: Work, seconds: float) -> None:
         """Learns from a piece of work that took so many seconds, for all its times together."""
-        ratio = seconds / max(1e-9, self._counted(work) * work.times)
+        counted = self._counted(work) * work.times
+        if not 0 < counted < math.inf:
+            return
+        ratio = seconds / counted
         with self._lock:
             known = self._corrections.setdefault((work.kind, work.precision), {})
             before = known.get(_octave(work))
@@ -168,7 +171,7 @@ class Paces:
 
     def _counted(self, work: Work) -> float:
         speed = self._speeds[work.precision]
-        return speed.overhead + work.operations / speed.rate
+        return speed.overhead + work.operations * speed.pace
 
     def _correction(self, work: Work) -> float:
         """The correction at the most similar size; before there is one, that of all other work, or 1."""
@@ -256,7 +259,7 @@ def measured_speeds(network: Network, convolution_seconds: Mapping[str, float]) 
     fastest = min(convolution_seconds, key=convolution_seconds.__getitem__)
     speed = _measured_speed(network.in_dtype(torch.bfloat16) if fastest == "bfloat16" else network)
     return {
-        precision: Speed(speed.overhead, speed.rate * convolution_seconds[fastest] / seconds)
+        precision: Speed(speed.overhead, speed.pace * seconds / convolution_seconds[fastest])
         for precision, seconds in convolution_seconds.items()
     }
 
@@ -268,7 +271,7 @@ def _measured_speed(network: Network) -> Speed:
     per_pixel = (of_large - of_small) / (large**2 - small**2)
     per_pixel = min(max(per_pixel, 0.5 * of_large / large**2), of_large / large**2)
     operations = convolution_flops(convolutions(network.architecture, large, large, _MEASURED))
-    return Speed(of_large - per_pixel * large**2, operations / large**2 / per_pixel)
+    return Speed(of_large - per_pixel * large**2, per_pixel * large**2 / operations)
 
 
 def _network_seconds(network: Network, side: int) -> float:
