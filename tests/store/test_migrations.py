@@ -103,7 +103,7 @@ def test_later_migrations_are_applied_and_an_older_program_refuses_the_folder(
         assert migrated is not None
         assert (migrated.job, migrated.deaths) == (record.job, 7)
         store.close()
-    with pytest.raises(StoreError, match=r"newer version .*\(its version is 4, this program knows up to 2\)"):
+    with pytest.raises(StoreError, match=r"newer version .*\(its version is 5, this program knows up to 3\)"):
         Store(tmp_path)
 
 

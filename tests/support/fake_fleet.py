@@ -9,8 +9,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc.aio
+
 from impasto_server.fleet.machines import DeviceLoad, Machine
 from impasto_server.gateway.admin import Admin, AdminServer
+from impasto_server.v1 import admin_pb2_grpc
 from support.server_process import PATIENCE
 
 
@@ -87,7 +90,9 @@ def serving(fleet: FakeFleet, data: Path) -> Iterator[None]:
     thread.start()
 
     async def start() -> AdminServer:
-        server = AdminServer(Admin(fleet, lambda: 5), data)
+        answering = grpc.aio.server()
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(Admin(fleet, lambda: 5), answering)
+        server = AdminServer(answering, data)
         await server.start()
         return server
 

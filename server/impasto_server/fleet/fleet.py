@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import collections
 import logging
 from collections.abc import AsyncIterator, Sequence
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.fleet.machines import DeviceLoad, Machine
 from impasto_server.fleet.program import PlaceLost
-from impasto_server.fleet.worker_process import WorkerProcess
+from impasto_server.fleet.worker_process import REMEMBERED_DEATHS, Death, WorkerProcess
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Fleet(abc.ABC):
         self._change = asyncio.Event()
         self._network_told = False
         self._restarts_of_removed = 0
+        self._deaths_of_removed: collections.deque[Death] = collections.deque(maxlen=REMEMBERED_DEATHS)
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @abc.abstractmethod
@@ -89,6 +91,11 @@ class Fleet(abc.ABC):
     def restarts(self) -> int:
         """The number of restarts of all workers."""
         return self._restarts_of_removed + sum(worker.restarts for worker in self._workers)
+
+    @property
+    def deaths(self) -> list[Death]:
+        """The newest deaths of workers since the server was started."""
+        return [*self._deaths_of_removed, *(death for worker in self._workers for death in worker.deaths)]
 
     @property
     def takes_jobs(self) -> bool:
@@ -149,6 +156,7 @@ class Fleet(abc.ABC):
         task = self._workers.pop(worker, None)
         if task is not None:
             self._restarts_of_removed += worker.restarts
+            self._deaths_of_removed.extend(worker.deaths)
             task.cancel()
             self._note_change()
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from impasto_server.contract.pictures import Intake
@@ -35,8 +35,6 @@ _REST = 9
 
 class Observer(runs.Observer, Protocol):
     """Receives the events that the metrics count."""
-
-    def device_seconds(self, tenant: str, seconds: float) -> None: ...
 
     def queue_length(self, jobs: int) -> None: ...
 
@@ -136,6 +134,11 @@ class Placer:
 
     def _loop(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work)
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """The runs of the jobs that are on a device."""
+        return self._runs()
 
     def _runs(self) -> list[Run]:
         self._running = [run for run in self._running if run.job.painting is run]
@@ -317,7 +320,6 @@ class Placer:
 
     def _charge(self, tenant: str, seconds: float) -> None:
         self._served.charge(tenant, seconds, self._weight_of(tenant))
-        self._observer.device_seconds(tenant, seconds)
 
     def _has_larger_device(self, worker: Worker) -> bool:
         return any(other.memory_bytes > worker.memory_bytes for other in self._workers.ready_workers)

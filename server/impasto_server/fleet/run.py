@@ -43,7 +43,7 @@ class Observer(Protocol):
 
     def first_preview(self, seconds: float) -> None: ...
 
-    def evaluation(self, seconds: float, device: str) -> None: ...
+    def worked(self, tenant: str, device: str, seconds: float, evaluations: int) -> None: ...
 
 
 class Run:
@@ -263,8 +263,7 @@ class Run:
         made = progress.evaluation - self._evaluations
         self._device_seconds, self._evaluations = total, progress.evaluation
         self._charge(self.job.tenant, spent)
-        if made > 0:
-            self._observer.evaluation(spent / made, self.worker.device)
+        self._observer.worked(self.job.tenant, self.worker.device, spent, made)
         self.job.got_further(progress)
 
     def _on_preview(self, preview: pb.Preview) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
+import dataclasses
 import logging
 import os
 import sys
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from pathlib import Path
 
@@ -33,6 +36,24 @@ _FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 30.0
 _STABLE_SECONDS = 60.0
 _INFO_SECONDS = 1.0
 _ESTIMATE_SECONDS = 5.0
+
+REMEMBERED_DEATHS = 20
+"""Number of deaths that are remembered, at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Death:
+    """The end of a worker's process that nobody wanted.
+
+    Attributes:
+        time: when it ended, in seconds since the epoch.
+        device: name of its device.
+        how: how it ended, in words.
+    """
+
+    time: float
+    device: str
+    how: str
 
 
 class WorkerDied(Exception):
@@ -62,6 +83,7 @@ class WorkerProcess:
     Attributes:
         key: a unique name, known from the start.
         restarts: number of restarts.
+        deaths: the newest deaths of its processes, the oldest first.
         jobs: number of jobs that it paints, or gets.
         leaving: whether it gets no jobs any more, and those it has must go to others.
         used: event-loop time at which it last had a job, or was made.
@@ -96,6 +118,7 @@ class WorkerProcess:
         """
         self.key = key
         self.restarts = 0
+        self.deaths: collections.deque[Death] = collections.deque(maxlen=REMEMBERED_DEATHS)
         self.jobs = 0
         self.leaving = False
         self.used = asyncio.get_running_loop().time()
@@ -181,6 +204,7 @@ class WorkerProcess:
                 # Perhaps the disk is full or there are too many processes. That can change.
                 how = f"not started: {error}"
             self.restarts += 1
+            self.deaths.append(Death(time.time(), self.device, how))
             _log.error("worker died device=%s how=%r restarts=%d", self.device, how, self.restarts)
             if loop.time() - started > _STABLE_SECONDS:
                 backoff = _FIRST_BACKOFF

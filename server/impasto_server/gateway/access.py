@@ -31,6 +31,7 @@ UNARY_DEADLINE = 120.0
 """Maximum duration in seconds of a call without a stream, whatever deadline its caller sets."""
 
 _OPEN = "/grpc.health.v1.Health/"
+_FOR_ADMINISTRATORS = "/impasto.v1.Admin/"
 _WAITING = ("/impasto.v1.StyleTransfer/GetPreview",)
 _BEARER = "bearer "
 _MAX_COMMON_NAME = 64
@@ -48,18 +49,20 @@ class Access(grpc.aio.ServerInterceptor):
     before the caller is known, and `Reading` limits how much is read at the same time.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, *, trusting: bool = False) -> None:
         """
         Args:
             settings: of the server.
             metrics: counts the calls.
+            trusting: whether every caller is an administrator: for a socket that only one can reach.
 
         Raises:
             ConfigurationError: the file of tokens cannot be read.
         """
         self._settings = settings
         self._metrics = metrics
-        self._tokens = _open_tokens(settings)
+        self._trusting = trusting
+        self._tokens = None if trusting else _open_tokens(settings)
         self._tenant: contextvars.ContextVar[Tenant] = contextvars.ContextVar("tenant")
         self._reading = Reading(settings.max_request_memory)
         self._calls = OpenCalls(settings.max_streams_per_tenant, self._lost_access)
@@ -81,6 +84,15 @@ class Access(grpc.aio.ServerInterceptor):
     def weight(self, tenant: str) -> float:
         """Returns a tenant's share of device time relative to other tenants."""
         return self._tokens.weight_of(tenant) if self._tokens is not None else 1.0
+
+    def tenants(self) -> list[Tenant]:
+        """Returns the tenants that have a token."""
+        return [] if self._tokens is None else [tenant for tenant, _ in self._tokens.tenants()]
+
+    @property
+    def open_streams(self) -> int:
+        """The number of open calls that stream or wait, all tenants."""
+        return self._calls.open_streams
 
     async def end_calls(self, ending: status_pb2.Status, *, grace: float) -> None:
         """Waits until no call is open, and ends calls that are still open after `grace` seconds.
@@ -113,6 +125,7 @@ class Access(grpc.aio.ServerInterceptor):
         streams = known and (handler.request_streaming or handler.response_streaming)
         seconds = self._settings.max_deadline if streams else UNARY_DEADLINE
         long = streams or method in _WAITING
+        for_administrators = method.startswith(_FOR_ADMINISTRATORS)
 
         async def call(_: Any, context: Any) -> Any:
             begin = time.monotonic()
@@ -120,10 +133,15 @@ class Access(grpc.aio.ServerInterceptor):
             entered: OpenCall | None = None
             try:
                 tenant, token = self._find_tenant(method, metadata, context)
+                # Here, so that no call of that service, whatever it does, can forget it.
+                if for_administrators and not tenant.administrator:
+                    raise CallError(_no_administrator(uses_tokens=self.uses_tokens))
                 self._tenant.set(tenant)
                 owner = _ANYBODY if method.startswith(_OPEN) else tenant.name
                 acting_for.set(owner)
-                with self._calls.entered(owner, token=token, seconds=seconds, long=long) as entered:
+                with self._calls.entered(
+                    owner, token=token, as_administrator=for_administrators, seconds=seconds, long=long
+                ) as entered:
                     answer = await self._answered(method, handler, owner, context)
                 code = grpc.StatusCode.OK
                 return answer
@@ -172,6 +190,8 @@ class Access(grpc.aio.ServerInterceptor):
         """
         if method.startswith(_OPEN):
             return Tenant(""), ""
+        if self._trusting:
+            return Tenant("", administrator=True), ""
         if self._tokens is not None:
             token = _token(metadata)
             try:
@@ -189,11 +209,16 @@ class Access(grpc.aio.ServerInterceptor):
             if not name or not name.isprintable() or len(name) > _MAX_COMMON_NAME:
                 raise CallError(_nameless())
             return Tenant(name), ""
-        return Tenant(""), ""
+        return Tenant("", administrator=True), ""
 
-    def _lost_access(self, token: str) -> status_pb2.Status | None:
+    def _lost_access(self, token: str, as_administrator: bool) -> status_pb2.Status | None:
         assert self._tokens is not None
-        return _invalid_token() if self._tokens.tenant_of(token) is None else None
+        tenant = self._tokens.tenant_of(token)
+        if tenant is None:
+            return _invalid_token()
+        if as_administrator and not tenant.administrator:
+            return _no_administrator(uses_tokens=True)
+        return None
 
 
 def _open_tokens(settings: Settings) -> Tokens | None:
@@ -256,6 +281,15 @@ def _no_token() -> status_pb2.Status:
 def _invalid_token() -> status_pb2.Status:
     message = "the token is not valid; ask the server's administrator for a new one"
     return status(grpc.StatusCode.UNAUTHENTICATED, "NO_TOKEN", message)
+
+
+def _no_administrator(*, uses_tokens: bool) -> status_pb2.Status:
+    if uses_tokens:
+        remedy = "ask the server's administrator to run `impasto-server token admin NAME on`"
+    else:
+        remedy = "certificates give no such right; on the server's machine, use `impasto-server admin`"
+    message = f"only an administrator of the server can make this call; {remedy}"
+    return status(grpc.StatusCode.PERMISSION_DENIED, "NOT_ADMINISTRATOR", message)
 
 
 def _nameless() -> status_pb2.Status:

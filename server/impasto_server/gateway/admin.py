@@ -152,15 +152,14 @@ def _message(machine: Machine) -> admin_pb2.Machine:
 class AdminServer:
     """Serves the administrator, and tells the way in `ADMIN_FILE`."""
 
-    def __init__(self, admin: Admin, data_folder: Path) -> None:
+    def __init__(self, server: grpc.aio.Server, data_folder: Path) -> None:
         """
         Args:
-            admin: answers the calls.
+            server: answers the calls.
             data_folder: folder of the server's data, in which the administrator's commands look for the file.
         """
         self._file = data_folder / ADMIN_FILE
-        self._server = grpc.aio.server()
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, self._server)
+        self._server = server
         self._folder: TemporaryFolder | None = None
         self._told = ""
 

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from impasto_server.fleet.machines import DEVICE_STATES, Machine
 from impasto_server.fleet.worker_process import ConfigurationError
+from impasto_server.gateway.activity import Activity
 from impasto_server.gateway.admin import Machines
 
 _log = logging.getLogger(__name__)
@@ -30,9 +31,13 @@ class Metrics:
 
     Only device time has the tenant as a label, and only devices have the machine: with further labels the
     number of series would multiply.
+
+    Attributes:
+        activity: what devices and tenants did in the last minute, for the administrator.
     """
 
     def __init__(self) -> None:
+        self.activity = Activity()
         self.registry = registry = prometheus.CollectorRegistry()
         self._jobs = prometheus.Gauge(
             "impasto_jobs", "Unfinished jobs, by state", ["state"], registry=registry
@@ -92,11 +97,11 @@ class Metrics:
     def first_preview(self, seconds: float) -> None:
         self._preview.observe(seconds)
 
-    def evaluation(self, seconds: float, device: str) -> None:
-        self._evaluation.labels(device).observe(seconds)
-
-    def device_seconds(self, tenant: str, seconds: float) -> None:
+    def worked(self, tenant: str, device: str, seconds: float, evaluations: int) -> None:
         self._device_seconds.labels(tenant).inc(seconds)
+        if evaluations > 0:
+            self._evaluation.labels(device).observe(seconds / evaluations)
+        self.activity.worked(tenant, device, seconds, max(0, evaluations))
 
     def queue_length(self, jobs: int) -> None:
         self._queue.set(jobs)

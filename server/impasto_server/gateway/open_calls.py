@@ -30,6 +30,7 @@ class OpenCall:
     Attributes:
         task: answers it.
         token: its caller's token; empty if its caller cannot lose access.
+        as_administrator: whether its caller needs the right of an administrator.
         seconds: maximum duration.
         until: event-loop time at which the maximum is reached.
         ending: the status with which it was told to end; None before.
@@ -37,6 +38,7 @@ class OpenCall:
 
     task: asyncio.Task[object]
     token: str
+    as_administrator: bool
     seconds: float
     until: float
     ending: status_pb2.Status | None = None
@@ -56,12 +58,14 @@ class OpenCall:
 class OpenCalls:
     """All open calls."""
 
-    def __init__(self, most_streams: int, lost_access: Callable[[str], status_pb2.Status | None]) -> None:
+    def __init__(
+        self, most_streams: int, lost_access: Callable[[str, bool], status_pb2.Status | None]
+    ) -> None:
         """
         Args:
             most_streams: maximum calls of a tenant that stream or wait.
-            lost_access: for a token, returns the status with which its calls end; None while it is valid. May
-                raise `TokensError`.
+            lost_access: for a token, and whether it needs the right of an administrator, returns the status
+                with which its calls end; None while it is valid. May raise `TokensError`.
         """
         self._most = {True: most_streams, False: MAX_SHORT_CALLS}
         self._lost_access = lost_access
@@ -70,12 +74,14 @@ class OpenCalls:
         self._looking: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
-    def entered(self, tenant: str, *, token: str, seconds: float, long: bool) -> Iterator[OpenCall]:
+    def entered(
+        self, tenant: str, *, token: str, as_administrator: bool = False, seconds: float, long: bool
+    ) -> Iterator[OpenCall]:
         """Registers a call, answered by the current task, for the duration of the block.
 
         Args:
             tenant: the caller.
-            token: as in `OpenCall`.
+            token, as_administrator: as in `OpenCall`.
             seconds: maximum duration.
             long: whether the call streams or waits.
 
@@ -90,7 +96,8 @@ class OpenCalls:
             raise CallError(exhausted("TOO_MANY_CALLS", f"tenant:{tenant}", message, _RETRY_SECONDS))
         task = asyncio.current_task()
         assert task is not None
-        call = OpenCall(task, token, seconds, asyncio.get_running_loop().time() + seconds)
+        until = asyncio.get_running_loop().time() + seconds
+        call = OpenCall(task, token, as_administrator, seconds, until)
         self._counts[key] += 1
         self._calls.add(call)
         if self._looking is None:
@@ -102,6 +109,11 @@ class OpenCalls:
             self._counts[key] -= 1
             if not self._counts[key]:
                 del self._counts[key]
+
+    @property
+    def open_streams(self) -> int:
+        """The number of open calls that stream or wait."""
+        return sum(number for (_, long), number in self._counts.items() if long)
 
     async def end_all(self, ending: status_pb2.Status, *, grace: float) -> None:
         """Waits until no call is open.
@@ -124,9 +136,10 @@ class OpenCalls:
         try:
             while self._calls:
                 await asyncio.sleep(CHECK_SECONDS)
-                lost = {token: self._lost(token) for token in {call.token for call in self._calls}}
+                rights = {(call.token, call.as_administrator) for call in self._calls}
+                lost = {right: self._lost(*right) for right in rights}
                 for call in list(self._calls):
-                    ending = lost[call.token]
+                    ending = lost[call.token, call.as_administrator]
                     if ending is None and loop.time() >= call.until:
                         ending = _over_time(call.seconds)
                     if ending is not None:
@@ -134,10 +147,10 @@ class OpenCalls:
         finally:
             self._looking = None
 
-    def _lost(self, token: str) -> status_pb2.Status | None:
+    def _lost(self, token: str, as_administrator: bool) -> status_pb2.Status | None:
         # A file of tokens that cannot be read at the moment does not remove any token.
         with contextlib.suppress(TokensError):
-            return self._lost_access(token) if token else None
+            return self._lost_access(token, as_administrator) if token else None
         return None
 
 

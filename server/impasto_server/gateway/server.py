@@ -18,7 +18,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from impasto.v1 import style_transfer_pb2, style_transfer_pb2_grpc
+from impasto.v1 import admin_pb2, admin_pb2_grpc, style_transfer_pb2, style_transfer_pb2_grpc
 from impasto_server.contract.errors import shutting_down
 from impasto_server.fleet.fleet import Fleet
 from impasto_server.fleet.intake import IntakeProcess
@@ -29,6 +29,7 @@ from impasto_server.fleet.program import WORKER_MODULE
 from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.access import Access
 from impasto_server.gateway.admin import Admin, AdminServer
+from impasto_server.gateway.administration import Administration
 from impasto_server.gateway.connections import raise_descriptor_limit, server_options
 from impasto_server.gateway.hardware import check_devices
 from impasto_server.gateway.housekeeping import keep_sweeping
@@ -37,6 +38,7 @@ from impasto_server.gateway.memory import give_memory_back
 from impasto_server.gateway.method_names import tolerate_broken_names
 from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.page import FrontEnd
+from impasto_server.gateway.server_status import StatusTaker
 from impasto_server.gateway.service import StyleTransfer
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.styles import StyleLibrary
@@ -47,6 +49,7 @@ from impasto_server.store.errors import StoreError
 from impasto_server.store.facade import AsyncStore
 from impasto_server.store.store import Store
 from impasto_server.temporary import TemporaryFolder
+from impasto_server.v1 import admin_pb2_grpc as own_admin_pb2_grpc
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +58,8 @@ MOCK_MARK = "mock-server"
 """File in the data folder of a mock. A real server must not continue the jobs there."""
 
 SERVICE = style_transfer_pb2.DESCRIPTOR.services_by_name["StyleTransfer"].full_name
+
+ADMIN_SERVICE = admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name
 
 # Together with the 25 seconds of a drain, 2 seconds each for stopped jobs and their last changes, and the end
 # of the workers, this is less than 30 seconds.
@@ -110,13 +115,22 @@ async def _serve(
     metrics.job_states(registry.in_state, ("queued", "running", "paused"))
     metrics.worker_restarts(lambda: fleet.restarts)
     metrics.fleet(fleet)
-    admin = AdminServer(Admin(fleet, lambda: sum(job.waiting for job in registry)), settings.data_folder)
+    status = StatusTaker(fleet, placer, registry, access, metrics.activity)
     styles = StyleLibrary(settings.styles_dir, intake)
     service = StyleTransfer(settings, fleet, registry, access, metrics, styles, intake, placer)
     style_transfer_pb2_grpc.add_StyleTransferServicer_to_server(service, server)
+    administration = Administration(
+        status,
+        registry,
+        keep_results_for=settings.keep_results_for,
+        caller=lambda: access.tenant().name,
+    )
+    admin_pb2_grpc.add_AdminServicer_to_server(administration, server)
+    admin = AdminServer(_admin_server(settings, fleet, registry, status, metrics), settings.data_folder)
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    services = (SERVICE, ADMIN_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(services, server)
     await _tell_health(servicer, serving=False)
 
     told = {} if not settings.grpc else {"address": listen(server, settings)}
@@ -165,6 +179,20 @@ async def _serve(
         await access.end_calls(shutting_down(), grace=_GRACE_SECONDS)
         await stopping
         await registry.end()
+
+
+def _admin_server(
+    settings: Settings, fleet: Fleet, registry: Registry, status: StatusTaker, metrics: Metrics
+) -> grpc.aio.Server:
+    """Makes the server for the administrator's commands on this machine, who needs no token."""
+    server = grpc.aio.server(interceptors=[Access(settings, metrics, trusting=True)])
+    machines = Admin(fleet, lambda: sum(job.waiting for job in registry))
+    own_admin_pb2_grpc.add_AdminServiceServicer_to_server(machines, server)
+    administration = Administration(
+        status, registry, keep_results_for=settings.keep_results_for, caller=lambda: "on this machine"
+    )
+    admin_pb2_grpc.add_AdminServicer_to_server(administration, server)
+    return server
 
 
 @contextlib.contextmanager

@@ -17,7 +17,6 @@ from impasto_server.contract.errors import CallError, invalid_argument, shutting
 from impasto_server.contract.formats import ACCEPTED
 from impasto_server.contract.pictures import Intake
 from impasto_server.contract.previews import seconds
-from impasto_server.contract.texts import shown
 from impasto_server.engine.recipe import (
     MAX_EVALUATIONS,
     MAX_IMAGE_PIXELS,
@@ -31,6 +30,7 @@ from impasto_server.gateway.access import Access
 from impasto_server.gateway.answering import bad_page_token
 from impasto_server.gateway.downloads import Download, Downloads
 from impasto_server.gateway.estimating import Estimates
+from impasto_server.gateway.job_lists import MAX_PAGE, as_it_is_now, page_size, shown_job, wanted_states
 from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.reading import MAX_REQUEST_BYTES, put_away
 from impasto_server.gateway.settings import Settings
@@ -42,15 +42,12 @@ from impasto_server.gateway.uploading import MAX_UPLOAD_BYTES, take_upload
 from impasto_server.gateway.watching import newer_preview, relay
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.registry import Registry
-from impasto_server.jobs.states import is_final
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 _MAX_WAIT = 60.0
-_DEFAULT_PAGE, _MAX_PAGE = 50, 200
 _MAX_STYLES_PAGE = 50
-_STATES = frozenset(pb.JobState.values()) - {pb.JOB_STATE_UNSPECIFIED}
 
 
 class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
@@ -141,24 +138,14 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         return shown
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
-        size = _page_size(request.page_size, _MAX_PAGE)
-        states = set(request.states)
-        if unknown := states - _STATES:
-            names = ", ".join(pb.JobState.Name(state) for state in sorted(_STATES))
-            remedy = f"has the unknown state {min(unknown)}; give states of {names}"
-            raise CallError(invalid_argument([("states", remedy)]))
         records, token = await self._store.read(
             self._store.store.jobs.list,
             self._access.tenant().name,
-            states=sorted(states),
-            page_size=size,
+            states=wanted_states(request.states),
+            page_size=page_size(request.page_size, MAX_PAGE),
             page_token=request.page_token,
         )
-        live = (self._registry.find(record.job.name) for record in records)
-        jobs = [
-            self._shown(record.job if job is None else job.message())
-            for record, job in zip(records, live, strict=True)
-        ]
+        jobs = [self._shown(as_it_is_now(record, self._registry)) for record in records]
         return pb.ListJobsResponse(jobs=jobs, next_page_token=token)
 
     async def UpdateJob(self, request: pb.UpdateJobRequest, context: Context) -> pb.Job:
@@ -190,12 +177,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         return await self._registry.get(name, self._access.tenant().name)
 
     def _shown(self, message: pb.Job) -> pb.Job:
-        """Adds the time at which the job will be deleted, and makes its title safe to print."""
-        message.title = shown(message.title)
-        if is_final(message):
-            keep_ns = round(self._settings.keep_results_for * 1e9)
-            message.expire_time.FromNanoseconds(message.end_time.ToNanoseconds() + keep_ns)
-        return message
+        return shown_job(message, self._settings.keep_results_for)
 
     # Watching.
 
@@ -255,7 +237,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
                     await write(chunk)
 
     async def ListStyles(self, request: pb.ListStylesRequest, context: Context) -> pb.ListStylesResponse:
-        size = _page_size(request.page_size, _MAX_STYLES_PAGE)
+        size = page_size(request.page_size, _MAX_STYLES_PAGE)
         try:
             styles, token = await self._styles.page(size, request.page_token)
         except BadStylesToken:
@@ -287,11 +269,5 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
             ),
             unfinished_jobs=self._registry.unfinished(),
             tenant=self._access.tenant().name,
+            administrator=self._access.tenant().administrator,
         )
-
-
-def _page_size(wanted: int, most: int) -> int:
-    if not 0 <= wanted <= most:
-        remedy = f"is {wanted}; give 1 to {most}, or 0 for the default"
-        raise CallError(invalid_argument([("page_size", remedy)]))
-    return wanted or min(_DEFAULT_PAGE, most)

@@ -38,10 +38,12 @@ class Tenant:
     Attributes:
         name: the name of the token or certificate; empty on a server without access control.
         weight: share of device time relative to other tenants, above 0.
+        administrator: whether it may see and change what all tenants do.
     """
 
     name: str
     weight: float = 1.0
+    administrator: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Tokens:
         """
         return [(entry.tenant, entry.created) for entry in self._current(at_once=True)]
 
-    def add(self, name: str, weight: float = 1.0) -> str:
+    def add(self, name: str, weight: float = 1.0, *, administrator: bool = False) -> str:
         """Makes a token and returns it. It cannot be read back later.
 
         Raises:
@@ -116,7 +118,8 @@ class Tokens:
                 raise TokensError(
                     f"{name} already has a token; remove it first (`impasto-server token remove {name}`)"
                 )
-            self._write([*entries, _Entry(_digest(token), Tenant(name, weight), time.time())])
+            tenant = Tenant(name, weight, administrator)
+            self._write([*entries, _Entry(_digest(token), tenant, time.time())])
         return token
 
     def remove(self, name: str) -> None:
@@ -128,10 +131,19 @@ class Tokens:
         with self._changing() as entries:
             left = [entry for entry in entries if entry.tenant.name != name]
             if len(left) == len(entries):
-                raise TokensError(
-                    f"{name!r} has no token; `impasto-server token list` lists the names that have one"
-                )
+                raise TokensError(_no_such(name))
             self._write(left)
+
+    def set_administrator(self, name: str, administrator: bool) -> None:
+        """Gives a token the right of an administrator, or takes it away.
+
+        Raises:
+            TokensError: there is no token with that name, or the file cannot be written.
+        """
+        with self._changing() as entries:
+            if all(entry.tenant.name != name for entry in entries):
+                raise TokensError(_no_such(name))
+            self._write([_with_right(e, administrator) if e.tenant.name == name else e for e in entries])
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[list[_Entry]]:
@@ -176,7 +188,13 @@ class Tokens:
 
     def _write(self, entries: list[_Entry]) -> None:
         items = [
-            {"name": e.tenant.name, "weight": e.tenant.weight, "sha256": e.sha256, "created": e.created}
+            {
+                "name": e.tenant.name,
+                "weight": e.tenant.weight,
+                "administrator": e.tenant.administrator,
+                "sha256": e.sha256,
+                "created": e.created,
+            }
             for e in entries
         ]
         try:
@@ -202,8 +220,18 @@ def _not_tokens(path: Path) -> str:
     return f"{path} is not a file of tokens; use a file that `impasto-server token` has written"
 
 
+def _no_such(name: str) -> str:
+    return f"{name!r} has no token; `impasto-server token list` lists the names that have one"
+
+
+def _with_right(entry: _Entry, administrator: bool) -> _Entry:
+    return dataclasses.replace(entry, tenant=dataclasses.replace(entry.tenant, administrator=administrator))
+
+
 def _entry(item: dict[str, Any]) -> _Entry:
-    tenant = Tenant(str(item["name"]), float(item["weight"]))
+    # Earlier versions had no administrators. Anything but true gives no right.
+    administrator = item.get("administrator", False) is True
+    tenant = Tenant(str(item["name"]), float(item["weight"]), administrator)
     entry = _Entry(str(item["sha256"]), tenant, float(item["created"]))
     is_digest = re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
     if not is_digest or not _NAME.fullmatch(tenant.name) or not 0 < tenant.weight < math.inf:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from impasto.v1 import style_transfer_pb2 as pb
-from impasto_server.contract.errors import CallError, not_found
+from impasto_server.contract.errors import CallError, failed_precondition, not_found
 from impasto_server.jobs.painted_job import STORE_RETRY_SECONDS, PaintedJob
 from impasto_server.jobs.states import cancelled
 from impasto_server.jobs.stored_job import Painting, Surroundings, to_final, to_state
@@ -119,6 +119,14 @@ class Job(PaintedJob):
         """Queues the job again if it is paused."""
         await self._shared.tasks.complete(self._resume())
 
+    async def hold(self) -> None:
+        """Pauses the job, and keeps its owner from resuming it. Does nothing if it is held already."""
+        await self._shared.tasks.complete(self._hold())
+
+    async def release(self) -> None:
+        """Ends a hold: the job is queued again, unless its owner has paused it."""
+        await self._shared.tasks.complete(self._release())
+
     async def cancel(self) -> None:
         """Cancels the job. Does nothing if it is already cancelled."""
         await self._shared.tasks.complete(self._cancel())
@@ -137,18 +145,41 @@ class Job(PaintedJob):
     async def _pause(self) -> None:
         async with self._lock:
             self._check_changeable()
-            if self.state != pb.JOB_STATE_PAUSED:
+            record = self.record
+            if record.job.held and not record.stays_paused:
+                await self._change(_to_stay_paused)
+            elif self.state != pb.JOB_STATE_PAUSED:
                 await self._change(to_state(pb.JOB_STATE_PAUSED))
                 _log.info("job paused job=%s", self.name)
-            if self.painting is not None:
-                self.painting.suspend()
+            self._suspend_painting()
 
     async def _resume(self) -> None:
         async with self._lock:
             self._check_changeable()
+            if self.record.job.held:
+                message = f"{self.name} is held by the server's administrator; wait until it is released"
+                raise CallError(failed_precondition("HELD", self.name, message))
             if self.state == pb.JOB_STATE_PAUSED:
                 self.queued_at = asyncio.get_running_loop().time()
                 await self._change(to_state(pb.JOB_STATE_QUEUED))
+
+    async def _hold(self) -> None:
+        async with self._lock:
+            self._check_changeable()
+            if not self.record.job.held:
+                await self._change(_to_held)
+            self._suspend_painting()
+
+    async def _release(self) -> None:
+        async with self._lock:
+            self._check_changeable()
+            if self.record.job.held:
+                self.queued_at = asyncio.get_running_loop().time()
+                await self._change(_to_released)
+
+    def _suspend_painting(self) -> None:
+        if self.painting is not None:
+            self.painting.suspend()
 
     async def _cancel(self) -> None:
         async with self._lock:
@@ -212,3 +243,18 @@ class Job(PaintedJob):
         message = self.message()
         message.spec.CopyFrom(self.record.spec)
         return message
+
+
+def _to_stay_paused(record: Record) -> None:
+    record.stays_paused = True
+
+
+def _to_held(record: Record) -> None:
+    record.stays_paused = record.job.state == pb.JOB_STATE_PAUSED
+    record.job.held, record.job.state = True, pb.JOB_STATE_PAUSED
+
+
+def _to_released(record: Record) -> None:
+    if not record.stays_paused:
+        record.job.state = pb.JOB_STATE_QUEUED
+    record.job.held = record.stays_paused = False

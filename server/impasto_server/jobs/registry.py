@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Iterator, Set
 from typing import Protocol
 
@@ -34,6 +36,28 @@ RESUME_SECONDS = 1.0
 _END_SECONDS = 2.0
 
 
+REMEMBERED_FAILURES = 20
+"""Number of failed jobs that are remembered, at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A job that failed.
+
+    Attributes:
+        time: when it failed, in seconds since the epoch.
+        job, tenant: its name, and its owner.
+        device: name of the device that it was last on; empty if there was none.
+        message: why it failed.
+    """
+
+    time: float
+    job: str
+    tenant: str
+    device: str
+    message: str
+
+
 class Observer(Protocol):
     """Receives the events that the metrics count."""
 
@@ -46,6 +70,7 @@ class Registry:
     Attributes:
         store, tasks, sequence, draining: shared by the jobs; see `Surroundings`.
         changed: set when the placement of jobs may have to change. Its reader clears it.
+        failures: the newest jobs that failed since the server was started, the oldest first.
     """
 
     def __init__(
@@ -63,6 +88,7 @@ class Registry:
         self.sequence = Sequence(store.store.generation)
         self.draining = False
         self.changed = asyncio.Event()
+        self.failures: deque[Failure] = deque(maxlen=REMEMBERED_FAILURES)
         self._observer = observer
         self._max_jobs = max_jobs
         self._max_jobs_of_tenant = max_jobs_of_tenant
@@ -124,8 +150,12 @@ class Registry:
         """Returns an unfinished job; None if there is none with this name."""
         return self._jobs.get(name)
 
-    async def get(self, name: str, tenant: str) -> Job:
-        """Returns a tenant's job, final or not. A final job can still be watched and deleted.
+    async def get(self, name: str, tenant: str | None) -> Job:
+        """Returns a job, final or not. A final job can still be watched and deleted.
+
+        Args:
+            name: of the job.
+            tenant: its owner; None: whoever owns it.
 
         Raises:
             CallError: NOT_FOUND; UNAVAILABLE: the server is shutting down.
@@ -133,7 +163,7 @@ class Registry:
         while True:
             job = self._jobs.get(name)
             if job is not None:
-                if job.tenant != tenant:
+                if tenant not in (None, job.tenant):
                     raise CallError(not_found(name))
                 return job
             try:
@@ -223,6 +253,10 @@ class Registry:
         self._note(job)
         self.changed.set()
         if self._jobs.get(job.name) is job:
+            if job.state == pb.JOB_STATE_FAILED:
+                message = job.record.job
+                failure = Failure(time.time(), job.name, job.tenant, message.device, message.error.message)
+                self.failures.append(failure)
             del self._jobs[job.name]
             self._of_tenant[job.tenant] -= 1
             if not self._of_tenant[job.tenant]:

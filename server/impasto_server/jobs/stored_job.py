@@ -145,6 +145,11 @@ class StoredJob:
         return self.state == pb.JOB_STATE_QUEUED and self.painting is None and not self.deleted
 
     @property
+    def has_started(self) -> bool:
+        """Whether it was ever on a device."""
+        return self.record.job.HasField("start_time")
+
+    @property
     def queue_position(self) -> int:
         """Its position among its tenant's waiting jobs, from 1."""
         return self._shared.position(self)
@@ -332,6 +337,7 @@ def to_final(end: pb.Job) -> Edit:
 
     def edit(record: Record) -> None:
         record.job.MergeFrom(end)
+        record.job.held = record.stays_paused = False
         record.job.end_time.CopyFrom(end_time(record.job))
 
     return edit

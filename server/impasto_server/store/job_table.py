@@ -89,7 +89,9 @@ class JobTable:
         return self._quota.making_room(record.tenant, lambda: self._create(record, digests), keep=digests)
 
     def save(self, record: Record, *, durable: bool = True, with_reserve: bool = False) -> bool:
-        """Stores a job's message, deaths and furthest. A job that becomes final loses its checkpoints.
+        """Stores a job's message, deaths, furthest and `stays_paused`.
+
+        A job that becomes final loses its checkpoints.
 
         Args:
             record: the job.
@@ -134,14 +136,14 @@ class JobTable:
         return None if row is None or tenant not in (None, row["tenant"]) else record_of(row)
 
     def list(
-        self, tenant: str, *, states: Collection[int] = (), page_size: int, page_token: str = ""
+        self, tenant: str | None, *, states: Collection[int] = (), page_size: int, page_token: str = ""
     ) -> tuple[_Records, str]:
-        """A page of a tenant's jobs, newest first, and the token of the next page ("" on the last page).
+        """A page of jobs, newest first, and the token of the next page ("" on the last page).
 
         Jobs that are created or deleted between pages do not make other jobs appear twice or not at all.
 
         Args:
-            tenant: owner of the jobs.
+            tenant: owner of the jobs; None: the jobs of all tenants.
             states: only jobs in one of these states; empty: all jobs.
             page_size: maximum number of jobs on the page.
             page_token: token that the previous page came with, for the same states; "": the first page.
@@ -150,8 +152,8 @@ class JobTable:
             BadPageToken: the token does not belong to this list.
         """
         wanted = _STATES.intersection(states)
-        query = "SELECT * FROM jobs WHERE tenant = ?"
-        values: list[Any] = [tenant]
+        query = "SELECT * FROM jobs WHERE " + ("true" if tenant is None else "tenant = ?")
+        values: list[Any] = [] if tenant is None else [tenant]
         if page_token:
             query += " AND id < ?"
             values.append(row_of(self._page_key, tenant, wanted, page_token))
@@ -231,6 +233,7 @@ class JobTable:
                 "spec": record.spec.SerializeToString(),
                 "linger": record.linger,
                 "deaths": record.deaths,
+                "stays_paused": record.stays_paused,
                 "furthest": record.furthest,
             }
             columns, places = ", ".join(values), ", ".join(f":{column}" for column in values)

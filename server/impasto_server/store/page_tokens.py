@@ -15,14 +15,21 @@ _ROW = struct.Struct(">q")
 _SIGNATURE_BYTES = 16
 
 
-def token_after(key: bytes, tenant: str, states: Collection[int], row: int) -> str:
-    """The token of the page after the job in a row, valid only for this tenant and these states."""
+def token_after(key: bytes, tenant: str | None, states: Collection[int], row: int) -> str:
+    """The token of the page after the job in a row, valid only for this tenant and these states.
+
+    Args:
+        key: signs the token.
+        tenant: owner of the jobs; None: all tenants.
+        states: as in the list.
+        row: the row.
+    """
     packed = _ROW.pack(row)
     signed = packed + _signature(key, tenant, states, packed)
     return base64.urlsafe_b64encode(signed).rstrip(b"=").decode()
 
 
-def row_of(key: bytes, tenant: str, states: Collection[int], token: str) -> int:
+def row_of(key: bytes, tenant: str | None, states: Collection[int], token: str) -> int:
     """The row that a token was made from.
 
     Raises:
@@ -41,6 +48,6 @@ def row_of(key: bytes, tenant: str, states: Collection[int], token: str) -> int:
     raise BadPageToken("does not belong to this list; send `next_page_token` unchanged, with the same states")
 
 
-def _signature(key: bytes, tenant: str, states: Collection[int], packed: bytes) -> bytes:
+def _signature(key: bytes, tenant: str | None, states: Collection[int], packed: bytes) -> bytes:
     text = repr((tenant, sorted(set(states)))).encode() + packed
     return hmac.new(key, text, hashlib.sha256).digest()[:_SIGNATURE_BYTES]

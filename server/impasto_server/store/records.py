@@ -31,6 +31,8 @@ class Record:
         request_digest: digest of the request, to distinguish a repeated request from another one.
         linger: seconds that the job outlives its last watcher; None: for ever.
         deaths: number of workers that died while they painted the job, since it last made progress.
+        stays_paused: whether a job that an administrator holds is PAUSED after the hold too, because its owner
+            has paused it before or meanwhile. False if it is not held.
         furthest: largest number of evaluations that the job has ever reached.
         checkpoint: evaluation of the newest whole checkpoint; None if there is none. Only the store changes
             it.
@@ -45,6 +47,7 @@ class Record:
     request_digest: bytes = b""
     linger: float | None = None
     deaths: int = 0
+    stays_paused: bool = False
     furthest: int = 0
     checkpoint: int | None = None
     # Not compared, so that a record equals itself after it has been stored.
@@ -61,6 +64,7 @@ def record_of(row: sqlite3.Row) -> Record:
         request_digest=row["request_digest"],
         linger=row["linger"],
         deaths=row["deaths"],
+        stays_paused=bool(row["stays_paused"]),
         furthest=row["furthest"],
         checkpoint=row["checkpoint"],
         number=row["id"],
@@ -115,6 +119,7 @@ def write_job(
     values = {
         **message_columns(shown(record.job)),
         "deaths": record.deaths,
+        "stays_paused": record.stays_paused,
         "furthest": record.furthest,
         "result_bytes": result_bytes,
     }

@@ -96,6 +96,8 @@ MIGRATIONS: Sequence[Migration] = (
         "DROP INDEX jobs_by_bytes",
         "CREATE INDEX jobs_by_bytes ON jobs (tenant, reserved_bytes, result_bytes, checkpoint_bytes)",
     ),
+    # Whether a job that an administrator holds is paused after that, too.
+    ("ALTER TABLE jobs ADD COLUMN stays_paused INTEGER NOT NULL DEFAULT 0",),
 )
 """Migration n makes version n + 1 from version n; version 0 is empty. Never change a released one."""
 

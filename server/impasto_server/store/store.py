@@ -48,6 +48,7 @@ from impasto_server.store.schema import newest_job
 from impasto_server.store.unclaimed import Unclaimed
 from impasto_server.store.upload_index import UploadIndex
 from impasto_server.store.uploads import Uploads
+from impasto_server.store.usage import UsageMeter
 from impasto_server.store.verifier import Verifier
 
 __all__ = [
@@ -82,6 +83,7 @@ class Store:
         checkpoints: the newest checkpoint of each job.
         results: the results of jobs that have SUCCEEDED.
         retention: deletes everything that need not be kept.
+        usage: measures how much is stored.
         generation: how many times the folder has been opened, this time included.
         missing: the files that rows name but that were missing at the opening.
     """
@@ -144,6 +146,7 @@ class Store:
         quota.spares = (self.uploads, self.images)
         self.jobs = JobTable(database, blobs, quota, reserve, self.checkpoints, self.results, newest)
         self.retention = Retention(database, self.jobs, self.images, self.uploads, index, reserve)
+        self.usage = UsageMeter(folder.path, database, index, self.retention)
         noted, opened = folder.generation, database.generation()
         # `noted` is the generation of the database that was last used with this folder.
         older = has_lost or opened < noted

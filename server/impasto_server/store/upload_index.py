@@ -90,10 +90,11 @@ class UploadIndex:
         with self._lock:
             return sum(upload.announced_bytes for upload in self._of(tenant).values())
 
-    def committed_bytes(self) -> int:
-        """Total bytes stored for the uploads of all tenants."""
+    def committed_bytes(self, tenant: str | None = None) -> int:
+        """Total bytes stored for the uploads, of a tenant or of all."""
         with self._lock:
-            return sum(upload.committed_bytes for upload in self._all())
+            uploads = self._all() if tenant is None else self._of(tenant).values()
+            return sum(upload.committed_bytes for upload in uploads)
 
     def older(self, time: float, tenant: str | None = None) -> list[tuple[str, Upload]]:
         """The uploads, of a tenant or of all, for which no data has arrived since a time, with their keys."""
