@@ -9,7 +9,7 @@ from impasto_server.contract.recipes import recipe_from_proto, recipe_to_proto
 from impasto_server.engine.canvas import BLACK, painted_box, resized_box
 from impasto_server.engine.forecast import Sizes, scale_plans, works
 from impasto_server.engine.memory import DoesNotFit, MemoryPlan
-from impasto_server.engine.recipe import RecipeError
+from impasto_server.engine.recipe import RecipeError, result_size
 from impasto_server.engine.scales import plan_scales
 from impasto_server.v1 import worker_pb2
 from impasto_server.worker.commission import Equipment
@@ -47,6 +47,9 @@ def estimate(
     recipe = recipe_from_proto(spec.recipe).resolve(*size, texture=spec.HasField("texture"))
     if recipe.precision == "auto":
         recipe = dataclasses.replace(recipe, precision=equipment.auto_precision)
+    if not spec.HasField("texture"):
+        assert recipe.longest_side is not None
+        size = result_size(*size, recipe.longest_side)
     part = _part(request, pictures, size)
     scales = plan_scales(recipe, part)
     held_bytes = _held_bytes(request)
