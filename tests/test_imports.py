@@ -49,9 +49,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "impasto_server.jobs",
         "impasto_server.store",
         "impasto_server.contract",
+        # The arguments of the front end's process.
+        "impasto_server.web.options",
         RECIPE,
         "impasto",
     ),
+    "web": ("impasto_server.web", "impasto"),
     "worker": (
         "impasto_server.worker",
         "impasto_server.engine",

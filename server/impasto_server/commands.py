@@ -147,7 +147,7 @@ def _with_settings(command: Callable[..., None], name: str, help: str) -> None:
         kind = field.metadata["kind"]
         hidden = field.metadata["hidden"]
         about = field.metadata["help"]
-        is_switch = field.default is False
+        is_switch = isinstance(field.default, bool)
         about += f" Default: {shown_default(field)}."
         if not hidden:
             about += f" [{variable(field)}]"
@@ -339,6 +339,37 @@ def remove_token(
     """
     with _telling_token_errors():
         _tokens(tokens_file, config).remove(name)
+
+
+@app.command("certificate", cls=PlainCommand)
+def make_certificate(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME",
+            help="Host names and addresses besides those of this machine. Default: none.",
+            show_default=False,
+        ),
+    ] = None,
+    cert: Annotated[Path, _pem("File of the certificate. Default: server.pem.")] = Path("server.pem"),
+    key: Annotated[Path, _pem("File of its private key. Default: server.key.")] = Path("server.key"),
+) -> None:
+    """Make a certificate for this machine, for --tls-cert and --tls-key, and print what it is valid for.
+
+    No authority signs it: browsers ask once whether to trust it, and other callers give --ca server.pem. It is
+    valid for 800 days, for this machine's names and addresses as they are now.
+    """
+    from impasto_server.gateway.certificate import names_of_this_machine, write_certificate
+
+    valid_for = list(dict.fromkeys([*(names or ()), *names_of_this_machine()]))
+    try:
+        write_certificate(cert, key, valid_for)
+    except OSError as error:
+        where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _exit_with(ValueError(where))
+    except ValueError as error:
+        _exit_with(error)
+    typer.echo(f"{cert} and {key}, for {', '.join(valid_for)}")
 
 
 _DATA_DIR: TypeAlias = Annotated[

@@ -144,6 +144,24 @@ def _ray(value: Any) -> str:
     return value
 
 
+_HOST = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?"
+_ORIGIN = re.compile(rf"https?://{_HOST}")
+_URL = re.compile(rf"https?://{_HOST}(/[A-Za-z0-9._~-]+)*/?")
+
+
+def _origins(value: Any) -> tuple[str, ...]:
+    origins = value.split(",") if isinstance(value, str) else []
+    if not origins or not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError("give origins such as https://example.org or http://localhost:8000, without a path")
+    return tuple(origin.lower() for origin in origins)
+
+
+def _url(value: Any) -> str:
+    if not isinstance(value, str) or not _URL.fullmatch(value):
+        raise ValueError("give an address such as https://example.org/impasto/")
+    return value if value.endswith("/") else f"{value}/"
+
+
 def one_of(*words: str) -> Kind:
     """One of several words."""
 
@@ -213,6 +231,10 @@ def _show_ask(ask: Ask | None) -> str:
 DEVICES = Kind("DEVICES", _devices)
 """Devices to paint on. Only the form of the names is checked: only a worker knows which devices exist."""
 PATH = Kind("PATH", _path)
+ORIGINS = Kind("URL", _origins, ",".join)
+"""Origins of web pages."""
+URL = Kind("URL", _url)
+"""Address of a folder of a web site, which ends with "/"."""
 RAY = Kind("ADDRESS", _ray)
 """Address of a Ray cluster."""
 DURATION = Kind("TIME", _duration, _show_duration)

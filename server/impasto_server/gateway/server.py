@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import grpc.aio
@@ -37,6 +37,7 @@ from impasto_server.gateway.listening import check_protection, listen
 from impasto_server.gateway.memory import give_memory_back
 from impasto_server.gateway.method_names import tolerate_broken_names
 from impasto_server.gateway.metrics import Metrics
+from impasto_server.gateway.page import FrontEnd
 from impasto_server.gateway.server_status import StatusTaker
 from impasto_server.gateway.service import StyleTransfer
 from impasto_server.gateway.settings import Settings
@@ -81,13 +82,19 @@ async def serve(settings: Settings) -> None:
     with _store(settings) as store, _metrics_port(settings, metrics):
         fleet = _fleet(settings)
         intake = IntakeProcess(log_level=settings.log_level, log_format=settings.log_format)
-        async with intake, fleet:
-            await _serve(settings, store, fleet, intake, access, metrics)
+        async with intake, fleet, _front_end(settings, access) as front_end:
+            await _serve(settings, store, fleet, intake, access, metrics, front_end)
     _log.info("ended")
 
 
 async def _serve(
-    settings: Settings, store: Store, fleet: Fleet, intake: IntakeProcess, access: Access, metrics: Metrics
+    settings: Settings,
+    store: Store,
+    fleet: Fleet,
+    intake: IntakeProcess,
+    access: Access,
+    metrics: Metrics,
+    front_end: FrontEnd | None,
 ) -> None:
     server = grpc.aio.server(interceptors=[access], options=server_options(raise_descriptor_limit()))
     registry = Registry(
@@ -126,7 +133,10 @@ async def _serve(
     reflection.enable_server_reflection(services, server)
     await _tell_health(servicer, serving=False)
 
-    address = listen(server, settings)
+    told = {} if not settings.grpc else {"address": listen(server, settings)}
+    if front_end is not None:
+        told["web"] = front_end.url
+        server.add_insecure_port(front_end.gateway)
     stop = _stop_event(fleet)
     if settings.private:
         _on_stdin_end(stop.set)
@@ -141,8 +151,10 @@ async def _serve(
     await server.start()
     if not settings.keeps_nothing:
         await admin.start()
-    print(json.dumps({"address": address}), flush=True)
-    _log.info("listening address=%s", address)
+    if front_end is not None:
+        front_end.start()
+    print(json.dumps(told), flush=True)
+    _log.info("listening %s", " ".join(f"{key}={value}" for key, value in told.items()))
     tell_systemd("READY=1")
 
     health_updates = asyncio.create_task(_follow_fleet(servicer, fleet))
@@ -229,6 +241,21 @@ def _check_mark(folder: Path, *, mock: bool) -> None:
         raise ConfigurationError(
             f"the data folder {folder} belongs to a mock server; give another one with --data-dir"
         )
+
+
+@contextlib.asynccontextmanager
+async def _front_end(settings: Settings, access: Access) -> AsyncIterator[FrontEnd | None]:
+    """Opens the sockets of the front end, if the settings ask for one, and ends its process at the end."""
+    if settings.web_port is None:
+        if not settings.grpc:
+            raise ConfigurationError("--no-grpc needs --web-port, or nobody could call; give a port")
+        yield None
+        return
+    front_end = FrontEnd(settings, uses_tokens=access.uses_tokens)
+    try:
+        yield front_end
+    finally:
+        await front_end.stop()
 
 
 @contextlib.contextmanager

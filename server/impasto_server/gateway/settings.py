@@ -21,9 +21,11 @@ from impasto_server.gateway.kinds import (
     ASK,
     DEVICES,
     DURATION,
+    ORIGINS,
     PATH,
     RAY,
     SIZE,
+    URL,
     YES,
     Kind,
     bounded,
@@ -274,6 +276,37 @@ class Settings:
         "Port from which Prometheus reads metrics.",
         shown="no metrics",
         example="9464",
+        public=True,
+    )
+    web_port: int | None = _setting(
+        None,
+        whole(0, 65535),
+        "Port of the server's page and of its calls over HTTP, on the same host and with the same TLS; 0 takes "
+        "any free port.",
+        shown="none, only gRPC",
+        example="8080",
+        public=True,
+    )
+    web_url: str | None = _setting(
+        None,
+        URL,
+        "Public address of the page if it lies behind a reverse proxy. It may have a path.",
+        shown="none",
+        example="https://example.org/impasto/",
+        public=True,
+    )
+    web_origin: tuple[str, ...] = _setting(
+        (),
+        ORIGINS,
+        "Origins of other pages that may call the server from a browser (CORS), separated by commas.",
+        shown="none, only the server's own page",
+        example="https://example.org",
+        public=True,
+    )
+    grpc: bool = _setting(
+        True,
+        YES,
+        "Listen for gRPC on --host and --port, or on --socket. Without it, callers use --web-port.",
         public=True,
     )
     users_dir: Path | None = _setting(

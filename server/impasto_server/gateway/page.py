@@ -1,0 +1,181 @@
+"""Runs the front end, the process that browsers talk to, and replaces it when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import sys
+from pathlib import Path
+
+from impasto.python_programs import module_command
+from impasto_server.fleet.worker_process import ConfigurationError
+from impasto_server.gateway.settings import Settings
+from impasto_server.logs import events_descriptor
+from impasto_server.temporary import TemporaryFolder
+from impasto_server.web.options import Options
+
+_log = logging.getLogger(__name__)
+
+_BACKLOG = 1024
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.2, 10.0
+_LASTING_SECONDS = 30.0
+"""A process that lived so long has started well; the next one is started at once."""
+
+_END_SECONDS = 6.0
+
+
+class FrontEnd:
+    """The front end's process, the socket on which it listens, and the one on which it calls the gateway.
+
+    Attributes:
+        port: of the page.
+        url: of the page on this server's host.
+        gateway: address on which the gateway must listen for the front end.
+        restarts: number of times that the process was replaced.
+    """
+
+    def __init__(self, settings: Settings, *, uses_tokens: bool) -> None:
+        """Opens both sockets; `start` starts the process.
+
+        Args:
+            settings: of the server, with a `web_port`.
+            uses_tokens: whether callers need a token.
+
+        Raises:
+            ConfigurationError: the front end cannot run with these settings.
+        """
+        check_page(settings, uses_tokens=uses_tokens)
+        self.restarts = 0
+        self._socket = _listen(settings)
+        self.port: int = self._socket.getsockname()[1]
+        scheme = "http" if settings.tls_cert is None else "https"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self.url = f"{scheme}://{host}:{self.port}/"
+        self._folder = TemporaryFolder("impasto-web-", parent=_short_parent())
+        self.gateway = f"unix:{self._folder.path / 'gateway'}"
+        self._options = Options(
+            listener=self._socket.fileno(),
+            gateway=self.gateway,
+            needs_token=uses_tokens,
+            origins=settings.web_origin,
+            url=settings.web_url,
+            tls_cert=settings.tls_cert,
+            tls_key=settings.tls_key,
+            tls_client_ca=settings.tls_client_ca,
+            max_request_memory=settings.max_request_memory,
+            log_level=settings.log_level,
+            log_format=settings.log_format,
+        )
+        self._process: asyncio.subprocess.Process | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    @property
+    def process_id(self) -> int | None:
+        """The PID of the process; None while there is no process."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Starts the process, and starts it again whenever it ends."""
+        self._keeping = asyncio.create_task(self._keep_alive())
+
+    async def stop(self) -> None:
+        """Ends the process in good order, and closes the sockets."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        self._socket.close()
+        process = self._process
+        if process is not None and process.returncode is None:
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                await asyncio.wait_for(process.wait(), _END_SECONDS)
+            except (asyncio.TimeoutError, TimeoutError):
+                _log.warning("the front end does not end and is killed pid=%d", process.pid)
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        self._folder.remove()
+
+    async def _keep_alive(self) -> None:
+        loop = asyncio.get_running_loop()
+        backoff = _FIRST_BACKOFF
+        while True:
+            started = loop.time()
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *module_command("impasto_server.web"),
+                    *self._options.arguments(),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=events_descriptor(),
+                    pass_fds=[self._socket.fileno()],
+                )
+                code = await self._process.wait()
+                _log.error("front end ended and is started again pid=%d code=%d", self._process.pid, code)
+            except OSError as error:
+                _log.error("front end cannot be started error=%r", str(error))
+            self.restarts += 1
+            if loop.time() - started > _LASTING_SECONDS:
+                backoff = _FIRST_BACKOFF
+            await asyncio.sleep(backoff)
+            backoff = min(2 * backoff, _LONGEST_BACKOFF)
+
+
+def check_page(settings: Settings, *, uses_tokens: bool) -> None:
+    """Checks that a front end can run with these settings.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    if sys.version_info < (3, 11):
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        raise ConfigurationError(
+            f"--web-port needs Python 3.11 or newer, and this is Python {version}; use a newer one, or leave "
+            "--web-port out"
+        )
+    if settings.tls_client_ca is not None and not uses_tokens:
+        raise ConfigurationError(
+            "--web-port needs tokens where --tls-client-ca names the callers; make some with `impasto-server "
+            "token add NAME`, or leave --web-port out"
+        )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Opens the socket on which the front end listens.
+
+    The gateway keeps it open, so that callers wait, and are not refused, while the process is started again.
+    """
+    host, port = settings.host, settings.web_port or 0
+    opened: socket.socket | None = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        opened = socket.socket(family, kind, protocol)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6 and host == "::":
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        opened.bind(address)
+        opened.listen(_BACKLOG)
+    except OSError as error:
+        if opened is not None:
+            opened.close()
+        if error.errno == errno.EADDRINUSE:
+            message = f"port {port} of {host} is in use; choose another --web-port"
+        elif error.errno == errno.EADDRNOTAVAIL:
+            message = f"--host {host} is not an address of this machine; give one that is"
+        elif error.errno == errno.EACCES:
+            message = f"this user cannot listen on port {port}; choose another --web-port"
+        else:
+            message = f"cannot listen on port {port} of {host} ({error.strerror}); choose another --web-port"
+        raise ConfigurationError(message) from error
+    return opened
+
+
+def _short_parent() -> str | None:
+    """The folder for a socket, whose name must be short; None for the usual one for temporary files."""
+    return "/tmp" if Path("/tmp").is_dir() else None

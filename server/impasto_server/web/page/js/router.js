@@ -1,0 +1,80 @@
+/**
+ * The parts of the page by the address's fragment: "#/", "#/jobs", "#/jobs/ID". A fragment, not a path, so
+ * that the page works behind any path of a reverse proxy, and from the browser's history.
+ */
+
+/**
+ * @typedef {object} Context What a part of the page is given.
+ * @property {string[]} parameters What stands in place of each ":" in the route.
+ * @property {URLSearchParams} query What follows "?" in the fragment.
+ * @property {AbortSignal} signal Ends when the part is left: give it to calls, streams and listeners.
+ *
+ * @typedef {(context: Context) => HTMLElement | Promise<HTMLElement>} Show Makes a part of the page.
+ */
+
+export class Router {
+  /**
+   * @param {Record<string, Show>} routes By their pattern, such as "/jobs/:".
+   * @param {HTMLElement} outlet Where a part is shown.
+   * @param {(pattern: string) => void} shown Hears of the part that is shown.
+   */
+  constructor(routes, outlet, shown) {
+    this.routes = routes;
+    this.outlet = outlet;
+    this.shown = shown;
+    this.leaving = new AbortController();
+    window.addEventListener("hashchange", () => this.show());
+  }
+
+  /** Shows the part that the address names; the first one if it names none. */
+  async show() {
+    this.leaving.abort();
+    const leaving = new AbortController();
+    this.leaving = leaving;
+    const [path, query] = location.hash.replace(/^#/, "").split("?");
+    for (const [pattern, show] of Object.entries(this.routes)) {
+      const parameters = matched(pattern, path || "/");
+      if (!parameters) continue;
+      const part = await show({ parameters, query: new URLSearchParams(query), signal: leaving.signal });
+      if (leaving.signal.aborted) return;
+      this.outlet.replaceChildren(part);
+      window.scrollTo(0, 0);
+      this.shown(pattern);
+      return;
+    }
+    go("/");
+  }
+}
+
+/**
+ * Goes to a part of the page.
+ *
+ * @param {string} path Such as "/jobs".
+ * @param {{instead?: boolean}} [options] `instead`: the part that is left is not kept in the history.
+ */
+export function go(path, { instead = false } = {}) {
+  if (instead) {
+    history.replaceState(null, "", `#${path}`);
+    window.dispatchEvent(new HashChangeEvent("hashchange"));
+  } else {
+    location.hash = path;
+  }
+}
+
+/** Address of a job on the page. @param {string} name `Job.name`. */
+export function jobAddress(name) {
+  return `#/${name}`;
+}
+
+/** @param {string} pattern @param {string} path @returns {string[] | null} */
+function matched(pattern, path) {
+  const wanted = pattern.split("/");
+  const given = path.split("/");
+  if (wanted.length !== given.length) return null;
+  const parameters = [];
+  for (const [index, part] of wanted.entries()) {
+    if (part === ":") parameters.push(decodeURIComponent(given[index]));
+    else if (part !== given[index]) return null;
+  }
+  return parameters;
+}
