@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from impasto_server.fleet.placer import Placer
+from impasto_server.gateway.administration import Administration
 from impasto_server.gateway.answering import status_of
 from impasto_server.gateway.service import StyleTransfer
 from impasto_server.jobs.job import Job
@@ -163,6 +164,10 @@ class Server:
         access = Access()
         of_service: Any = (settings, fleet, self.registry, access, metrics, styles, self.intake)
         self.service = StyleTransfer(*of_service)
+        status: Any = object()
+        self.administration = Administration(
+            status, self.registry, keep_results_for=settings.keep_results_for, caller=lambda: "administrator"
+        )
         self.handlers: dict[asyncio.Task[Any], Handler] = {}
 
     async def start(self) -> None:
@@ -202,7 +207,8 @@ class Server:
         self, name: str, request: Any, tenant: str, write: Callable[[Any], Awaitable[None]] | None = None
     ) -> asyncio.Task[Any]:
         """Starts a call. Its task ends with the answer or `CallEnded`; cancel it to cancel the call."""
-        method = getattr(self.service, name)
+        owner = self.service if hasattr(self.service, name) else self.administration
+        method = getattr(owner, name)
 
         async def answer() -> Any:
             _caller.set(tenant)
