@@ -93,7 +93,7 @@ def value_of(job: pb.Job, field: str) -> Any:
 
 
 def is_visible(job: pb.Job, field: str) -> bool:
-    """Whether a job shows the value that callers gave a field: a hold hides whether its owner has paused it."""
+    """Whether a job shows the value that callers gave a field. A hold hides an owner's pause."""
     if field in (PAUSED, HELD) and job.state in FINAL_STATES:
         return False
     return field != PAUSED or not job.held
