@@ -124,7 +124,16 @@ async def _serve(
     status = StatusTaker(fleet, placer, registry, access, metrics.activity)
     styles = StyleLibrary(settings.styles_dir, intake)
     service = StyleTransfer(
-        settings, fleet, registry, access, metrics, styles, intake, links, lambda: _page(settings, front_end)
+        settings,
+        fleet,
+        registry,
+        access,
+        metrics,
+        styles,
+        intake,
+        placer,
+        links,
+        lambda: _page(settings, front_end),
     )
     style_transfer_pb2_grpc.add_StyleTransferServicer_to_server(service, server)
     administration = Administration(
