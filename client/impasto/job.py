@@ -133,6 +133,7 @@ class Job:
         priority: its priority among the tenant's jobs; higher goes first.
         queue_position: its place among the tenant's queued jobs, from 1; None unless it is queued.
         expire_time: when the server deletes it (UTC), once it is final; None for never.
+        held: whether an administrator holds it: it is paused, and cannot be resumed meanwhile.
     """
 
     name: str
@@ -155,6 +156,7 @@ class Job:
     priority: int = 0
     queue_position: int | None = None
     expire_time: datetime | None = None
+    held: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -233,6 +235,53 @@ class JobChanged:
 
 Event = JobChanged | Progress | Preview
 """An event of a job."""
+
+
+@dataclasses.dataclass(frozen=True)
+class JobDeleted:
+    """The job was deleted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class JobsListed:
+    """All unfinished jobs have been told. What follows happens from now on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ContactLost:
+    """The connection broke, or the server restarts. Once it is back, all unfinished jobs are told again.
+
+    Attributes:
+        error: what happened.
+    """
+
+    error: ImpastoError
+
+
+@dataclasses.dataclass(frozen=True)
+class JobsEvent:
+    """An event of one of the jobs that `Client.watch_jobs` watches.
+
+    Attributes:
+        name: the job; empty for `JobsListed` and `ContactLost`.
+        event: what happened.
+    """
+
+    name: str
+    event: JobChanged | Progress | Preview | JobDeleted | JobsListed | ContactLost
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageLinks:
+    """Addresses from which pictures can be loaded without a token.
+
+    Attributes:
+        paths: the addresses, relative to the address of the server's page.
+        expire_time: when they end (UTC).
+    """
+
+    paths: tuple[str, ...]
+    expire_time: datetime
 
 
 @dataclasses.dataclass(frozen=True)
