@@ -46,6 +46,7 @@ LEFT_OUT = {
     "pip install . './server[torch]'": _INSTALLING,
     "pip install . ./server": _INSTALLING,
     "pip install . './server[torch,ray]'": _INSTALLING,
+    "impasto-server admin hold JOB": "tests/gateway/test_administration.py does this",
     "impasto-server fleet": _ADMINISTERING,
     "impasto-server fleet drain MACHINE --wait": _ADMINISTERING,
     "impasto-server fleet undrain MACHINE": _ADMINISTERING,

@@ -72,6 +72,7 @@ _KINDS = {
     f"{_SERVICE}Stylize": WITH_IMAGES,
     f"{_SERVICE}CreateJob": WITH_IMAGES,
     f"{_SERVICE}UploadImage": PIECE,
+    f"{_SERVICE}UploadImagePiece": PIECE,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": DIALOGUE,
     "/grpc.health.v1.Health/Check": HEALTH,
     "/grpc.health.v1.Health/Watch": HEALTH,
