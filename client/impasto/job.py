@@ -166,6 +166,31 @@ class Job:
 
 
 @dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What painting a job would take.
+
+    Attributes:
+        recipe: the recipe with which it would run.
+        width, height: size of the result in pixels.
+        device: the device that would paint it.
+        memory_plan: how its largest scale would fit into memory.
+        device_time: estimated seconds for which the device would work on it; None if unknown.
+        time_left: estimated seconds until the result, with the jobs that share the device now; None if
+            unknown.
+        other_jobs: number of unfinished jobs that share the device or wait for one, all tenants.
+    """
+
+    recipe: Recipe
+    width: int
+    height: int
+    device: str
+    memory_plan: MemoryPlan
+    device_time: float | None
+    time_left: float | None
+    other_jobs: int
+
+
+@dataclasses.dataclass(frozen=True)
 class NewestPreview:
     """A job's state and its newest preview.
 
@@ -239,6 +264,19 @@ class Device:
 
 
 @dataclasses.dataclass(frozen=True)
+class WebPage:
+    """A server's page for browsers.
+
+    Attributes:
+        url: its address, if the administrator has given one; it ends with "/". Otherwise empty.
+        port: its port on the server's host. It has TLS if the server has TLS.
+    """
+
+    url: str
+    port: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Limits:
     """Limits of a server.
 
@@ -280,6 +318,8 @@ class ServerInfo:
         limits: its limits.
         unfinished_jobs: number of unfinished jobs, all tenants.
         tenant: the caller's tenant: the name of its token; empty if the server has no tokens.
+        page: its page for browsers; None if it has none.
+        administrator: whether the caller has the right of an administrator.
     """
 
     version: str
@@ -289,6 +329,8 @@ class ServerInfo:
     limits: Limits
     unfinished_jobs: int
     tenant: str
+    page: WebPage | None = None
+    administrator: bool = False
 
 
 def decode(data: bytes) -> Image:

@@ -383,8 +383,8 @@ def make_certificate(
 ) -> None:
     """Make a certificate for this machine, for --tls-cert and --tls-key, and print what it is valid for.
 
-    No authority signs it: browsers ask once whether to trust it, and other callers give --ca server.pem. It is
-    valid for 800 days, for this machine's names and addresses as they are now.
+    No authority signs it: browsers ask once whether to trust it, and other callers give --ca server.pem. It
+    is valid for 800 days, for this machine's names and addresses as they are now.
     """
     from impasto_server.gateway.certificate import names_of_this_machine, write_certificate
 

@@ -164,7 +164,7 @@ class Server:
         fleet, access, styles = (object() for _ in range(3))
         access = Access()
         of_service: Any = (settings, fleet, self.registry, access, metrics, styles, self.intake)
-        self.service = StyleTransfer(*of_service, Links(), lambda: None)
+        self.service = StyleTransfer(*of_service, self.placer, Links(), lambda: None)
         status: Any = object()
         self.administration = Administration(
             status, self.registry, keep_results_for=settings.keep_results_for, caller=lambda: "administrator"
