@@ -20,6 +20,7 @@ from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway import access, reading
 from impasto_server.gateway.access import Access
 from impasto_server.gateway.answering import abort
+from impasto_server.gateway.links import Links
 from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.tokens import Tokens
@@ -32,7 +33,7 @@ class WatchedAccess(Access):
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.checked: list[str] = []
-        super().__init__(settings, metrics)
+        super().__init__(settings, metrics, Links())
 
     def _lost_access(self, token: str) -> status_pb2.Status | None:
         self.checked.append(token)
@@ -363,9 +364,9 @@ def test_an_invalid_file_of_tokens_is_refused_at_the_start(tmp_path: Path) -> No
     (tmp_path / "tokens.json").write_text("[]")
     for settings in (Settings(data_dir=tmp_path), Settings(tokens_file=tmp_path / "tokens.json")):
         with pytest.raises(ConfigurationError, match="is not a file of tokens"):
-            Access(settings, Metrics())
+            Access(settings, Metrics(), Links())
     # A private server does not use tokens.
-    assert not Access(Settings(data_dir=tmp_path, private=True), Metrics()).uses_tokens
+    assert not Access(Settings(data_dir=tmp_path, private=True), Metrics(), Links()).uses_tokens
 
 
 SLOW = "/test.Echo/Unary"

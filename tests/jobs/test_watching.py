@@ -22,7 +22,7 @@ def job_event(state: pb.JobState, **fields: int) -> pb.JobEvent:
 
 
 def audience(changed: Callable[[], None] = lambda: None) -> Audience:
-    return Audience(Sequence(1), changed)
+    return Audience("jobs/a", Sequence(1), changed, tuple)
 
 
 def paint(watched: Audience, evaluations: int = 3) -> None:
@@ -147,7 +147,7 @@ def test_a_watcher_that_is_ended_with_an_error_raises_it() -> None:
         watched = audience()
         reading = asyncio.create_task(read(watched.enter(pb.Job(state=QUEUED))))
         await asyncio.sleep(0)
-        watched.break_off(CallError(unavailable("GONE", "gone", 1)))
+        watched.tell_deleted(CallError(unavailable("GONE", "gone", 1)))
         await reading
 
     with pytest.raises(CallError, match="gone"):
@@ -221,7 +221,7 @@ def test_the_number_of_watchers_of_a_job_is_limited() -> None:
         watchers = [watched.enter(pb.Job(name="jobs/a", state=QUEUED)) for _ in range(MAX_WATCHERS)]
         with pytest.raises(CallError, match="jobs/a has 100 watchers"):
             watched.enter(pb.Job(name="jobs/a", state=QUEUED))
-        assert len(watched) == MAX_WATCHERS
+        assert len(watched._watchers) == MAX_WATCHERS
         watched.leave(watchers[7])
         watched.enter(pb.Job(state=QUEUED))
 

@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 
 from impasto_server.fleet.placer import Placer
 from impasto_server.gateway.answering import status_of
+from impasto_server.gateway.links import Links
 from impasto_server.gateway.service import StyleTransfer
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.registry import Registry
@@ -162,7 +163,7 @@ class Server:
         fleet, access, styles = (object() for _ in range(3))
         access = Access()
         of_service: Any = (settings, fleet, self.registry, access, metrics, styles, self.intake)
-        self.service = StyleTransfer(*of_service)
+        self.service = StyleTransfer(*of_service, Links(), lambda: None)
         self.handlers: dict[asyncio.Task[Any], Handler] = {}
 
     async def start(self) -> None:

@@ -294,7 +294,11 @@ class StyleTransferStub:
         other unsent events of one job, the newest of each kind replaces the others.
       * A `heartbeat` and a `resume` are sent as by WatchJob. They belong to no job: their
         `job` is empty. A caller that left 1,024 changes of state unread gets a `resume`.
+      * Final jobs that the server deletes after their time (`Job.expire_time`) are not announced.
       * The stream does not end by itself.
+
+    Whoever watches all jobs also watches each of them: a job with a `linger` is not cancelled
+    meanwhile. Previews are made for this stream of the jobs whose previews it gets.
 
     A caller that also shows final jobs calls ListJobs once it has `listed`, and so misses
     none. After a broken stream it does both again.
@@ -615,7 +619,11 @@ class StyleTransferAsyncStub:
         other unsent events of one job, the newest of each kind replaces the others.
       * A `heartbeat` and a `resume` are sent as by WatchJob. They belong to no job: their
         `job` is empty. A caller that left 1,024 changes of state unread gets a `resume`.
+      * Final jobs that the server deletes after their time (`Job.expire_time`) are not announced.
       * The stream does not end by itself.
+
+    Whoever watches all jobs also watches each of them: a job with a `linger` is not cancelled
+    meanwhile. Previews are made for this stream of the jobs whose previews it gets.
 
     A caller that also shows final jobs calls ListJobs once it has `listed`, and so misses
     none. After a broken stream it does both again.
@@ -960,7 +968,11 @@ class StyleTransferServicer(metaclass=abc.ABCMeta):
             other unsent events of one job, the newest of each kind replaces the others.
           * A `heartbeat` and a `resume` are sent as by WatchJob. They belong to no job: their
             `job` is empty. A caller that left 1,024 changes of state unread gets a `resume`.
+          * Final jobs that the server deletes after their time (`Job.expire_time`) are not announced.
           * The stream does not end by itself.
+
+        Whoever watches all jobs also watches each of them: a job with a `linger` is not cancelled
+        meanwhile. Previews are made for this stream of the jobs whose previews it gets.
 
         A caller that also shows final jobs calls ListJobs once it has `listed`, and so misses
         none. After a broken stream it does both again.

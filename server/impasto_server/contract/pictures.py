@@ -150,5 +150,20 @@ class Intake(Protocol):
     async def convert(self, tenant: str, source: Source, format: pb.ImageFormat, out: BinaryIO) -> None:
         """Writes a picture in another format to the empty file `out`."""
 
+    async def reduce(
+        self, tenant: str, source: Source, side: int, format: pb.ImageFormat
+    ) -> tuple[bytes, int, int]:
+        """Makes a reduced picture: upright, sRGB, 8 bits per channel.
+
+        Args:
+            tenant: whose turn it takes.
+            source: the picture.
+            side: maximum length of the longer side, in pixels.
+            format: PNG, JPEG or WebP.
+
+        Returns:
+            The file, and its width and height in pixels.
+        """
+
     async def thumbnail(self, source: Source, side: int, max_bytes: int) -> tuple[bytes, Description]:
         """Makes a small JPEG of a picture, and describes the picture."""

@@ -167,6 +167,16 @@ class IntakeProcess:
         task = {"task": "convert", "format": _NAMES[format]}
         await self._write(tenant, task, [source], out, pixels=source.pixels)
 
+    async def reduce(
+        self, tenant: str, source: Source, side: int, format: pb.ImageFormat
+    ) -> tuple[bytes, int, int]:
+        """See `Intake`."""
+        task = {"task": "reduce", "side": side, "format": _NAMES[format]}
+        out, told = await self._written(tenant, task, [source], pixels=source.pixels)
+        with out:
+            out.seek(0)
+            return out.read(), told["width"], told["height"]
+
     async def thumbnail(self, source: Source, side: int, max_bytes: int) -> tuple[bytes, Description]:
         """See `Intake`."""
         about = await self.describe("", source)

@@ -252,7 +252,7 @@ class Placer:
             if job.waiting:
                 candidate = self._candidate(job)
                 self._waiting.put(candidate)
-                if candidate.watched:
+                if job.audience:
                     self._watched[job.name] = job
             else:
                 self._waiting.remove(job.name)
@@ -289,7 +289,7 @@ class Placer:
 
     def _candidate(self, job: Job) -> Candidate:
         message = job.record.job
-        watched = len(job.audience) > 0
+        watched = job.audience.is_attended
         return Candidate(
             name=job.name,
             tenant=job.tenant,

@@ -18,6 +18,7 @@ from google.rpc import status_pb2
 from impasto_server.contract.errors import CallError, internal, quoted, status
 from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.answering import abort, status_of
+from impasto_server.gateway.links import TICKET, Links, Ticket, invalid_link
 from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.open_calls import OpenCall, OpenCalls
 from impasto_server.gateway.reading import Reading, kind_of
@@ -32,6 +33,7 @@ UNARY_DEADLINE = 120.0
 
 _OPEN = "/grpc.health.v1.Health/"
 _FOR_ADMINISTRATORS = "/impasto.v1.Admin/"
+_FOR_TICKETS = "/impasto.v1.StyleTransfer/DownloadImage"
 _WAITING = ("/impasto.v1.StyleTransfer/GetPreview",)
 _BEARER = "bearer "
 _MAX_COMMON_NAME = 64
@@ -49,11 +51,12 @@ class Access(grpc.aio.ServerInterceptor):
     before the caller is known, and `Reading` limits how much is read at the same time.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, *, trusting: bool = False) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, links: Links, *, trusting: bool = False) -> None:
         """
         Args:
             settings: of the server.
             metrics: counts the calls.
+            links: checks the tickets of callers who come with a link instead of a token.
             trusting: whether every caller is an administrator: for a socket that only one can reach.
 
         Raises:
@@ -61,6 +64,7 @@ class Access(grpc.aio.ServerInterceptor):
         """
         self._settings = settings
         self._metrics = metrics
+        self._links = links
         self._trusting = trusting
         self._tokens = None if trusting else _open_tokens(settings)
         self._tenant: contextvars.ContextVar[Tenant] = contextvars.ContextVar("tenant")
@@ -132,7 +136,11 @@ class Access(grpc.aio.ServerInterceptor):
             code = grpc.StatusCode.UNKNOWN
             entered: OpenCall | None = None
             try:
-                tenant, token = self._find_tenant(method, metadata, context)
+                ticket = self._find_ticket(method, metadata)
+                if ticket is not None:
+                    tenant, token = self._tenant_of_ticket(ticket), ""
+                else:
+                    tenant, token = self._find_tenant(method, metadata, context)
                 # Here, so that no call of that service, whatever it does, can forget it.
                 if for_administrators and not tenant.administrator:
                     raise CallError(_no_administrator(uses_tokens=self.uses_tokens))
@@ -142,7 +150,7 @@ class Access(grpc.aio.ServerInterceptor):
                 with self._calls.entered(
                     owner, token=token, as_administrator=for_administrators, seconds=seconds, long=long
                 ) as entered:
-                    answer = await self._answered(method, handler, owner, context)
+                    answer = await self._answered(method, handler, owner, context, ticket)
                 code = grpc.StatusCode.OK
                 return answer
             except grpc.aio.InternalError:
@@ -170,7 +178,9 @@ class Access(grpc.aio.ServerInterceptor):
 
         return call
 
-    async def _answered(self, method: str, handler: Any, owner: str, context: Any) -> Any:
+    async def _answered(
+        self, method: str, handler: Any, owner: str, context: Any, ticket: Ticket | None
+    ) -> Any:
         if handler is None:
             raise CallError(_no_method(method))
         kind, parse = kind_of(method), handler.request_deserializer
@@ -180,7 +190,39 @@ class Access(grpc.aio.ServerInterceptor):
                 async with contextlib.aclosing(self._reading.messages(context, kind, parse)) as messages:
                     return await _answer(inner, [messages], context)
             inner = handler.unary_stream if handler.response_streaming else handler.unary_unary
-            return await _answer(inner, [await self._reading.message(context, kind, parse)], context)
+            request = await self._reading.message(context, kind, parse)
+            if ticket is not None:
+                request = ticket.applied(request)
+            return await _answer(inner, [request], context)
+
+    def _find_ticket(self, method: str, metadata: Metadata) -> Ticket | None:
+        """Returns the ticket that a caller shows instead of a token, for the only method that takes one.
+
+        Raises:
+            CallError: it is not valid.
+        """
+        if method != _FOR_TICKETS:
+            return None
+        text = next((value for key, value in metadata if key == TICKET), None)
+        if text is None:
+            return None
+        return self._links.check(text if isinstance(text, str) else "")
+
+    def _tenant_of_ticket(self, ticket: Ticket) -> Tenant:
+        """Returns the tenant whose picture a ticket is for.
+
+        Raises:
+            CallError: the tenant has no access any more.
+        """
+        if self._tokens is None:
+            return Tenant(ticket.tenant)
+        try:
+            tenant = self._tokens.tenant_named(ticket.tenant)
+        except TokensError as error:
+            raise _unreadable(error) from None
+        if tenant is None:
+            raise CallError(invalid_link())
+        return tenant
 
     def _find_tenant(self, method: str, metadata: Metadata, context: Any) -> tuple[Tenant, str]:
         """Returns the caller's tenant, and the caller's token if it has one.
@@ -197,8 +239,7 @@ class Access(grpc.aio.ServerInterceptor):
             try:
                 tenant = self._tokens.tenant_of(token)
             except TokensError as error:
-                _log.error("tokens cannot be read error=%r", str(error))
-                raise CallError(internal()) from None
+                raise _unreadable(error) from None
             if tenant is None:
                 raise CallError(_invalid_token() if token else _no_token())
             return tenant, token
@@ -263,6 +304,11 @@ def _token(metadata: Metadata) -> str:
         if key == "authorization" and isinstance(value, str) and value.lower().startswith(_BEARER):
             return value[len(_BEARER) :].strip()
     return ""
+
+
+def _unreadable(error: TokensError) -> CallError:
+    _log.error("tokens cannot be read error=%r", str(error))
+    return CallError(internal())
 
 
 def _no_method(method: str) -> status_pb2.Status:

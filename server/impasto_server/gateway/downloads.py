@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+import math
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import BinaryIO
 
 from impasto.v1 import style_transfer_pb2 as pb
@@ -19,6 +21,7 @@ from impasto_server.contract.errors import (
 )
 from impasto_server.contract.pictures import Intake, Source
 from impasto_server.gateway.answering import FULL
+from impasto_server.gateway.reduced import ReducedPictures, most_bytes
 from impasto_server.gateway.submission import DIGEST
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.registry import Registry
@@ -27,12 +30,16 @@ from impasto_server.shares import Shares
 from impasto_server.store.blobs import file_digest
 from impasto_server.store.errors import Damaged, DiskFull
 from impasto_server.store.facade import AsyncStore
+from impasto_server.store.images import StoredImage
 
 CHUNK_BYTES = 256 * 1024
 
 _CONVERTED_BYTES = 640 * 1024 * 1024
 """Maximum disk space for the converted files of a tenant's open downloads. A result of 8192 × 8192 pixels
 with 8 bytes each fits."""
+
+_REDUCED_BYTES = 128 * 1024 * 1024
+"""Maximum memory for the reduced pictures of a tenant's open downloads."""
 
 _DEEP = (pb.IMAGE_FORMAT_PNG_16, pb.IMAGE_FORMAT_TIFF, pb.IMAGE_FORMAT_RGBA16)
 _FIXED_BYTES = 2**20
@@ -55,6 +62,12 @@ RESULT_FORMATS = (
     pb.IMAGE_FORMAT_RGBA16,
 )
 """Formats in which a result can be downloaded."""
+
+REDUCED_FORMATS = (pb.IMAGE_FORMAT_PNG, pb.IMAGE_FORMAT_JPEG, pb.IMAGE_FORMAT_WEBP)
+"""Formats in which a reduced picture can be downloaded."""
+
+MIN_SIDE, MAX_SIDE = 16, 2048
+"""Range of `DownloadImageRequest.max_side`."""
 
 
 class Download:
@@ -112,6 +125,8 @@ class Downloads:
         self._store = registry.store
         self._intake = intake
         self._converted_bytes = Shares(_CONVERTED_BYTES)
+        self._reduced_bytes = Shares(_REDUCED_BYTES)
+        self._reduced_pictures = ReducedPictures(intake)
 
     async def find(self, request: pb.DownloadImageRequest, tenant: str) -> Download:
         """Finds what a request asks for.
@@ -119,18 +134,17 @@ class Downloads:
         Raises:
             CallError: it does not exist, is not available in that format, or is damaged.
         """
+        if faults := source_faults(request):
+            raise CallError(invalid_argument(faults))
         source = request.WhichOneof("source")
-        if source is None:
-            remedy = "is missing; give result_of, preview_of or sha256"
-            raise CallError(invalid_argument([("result_of", remedy)]))
-        if source == "result_of":
-            return await self.result(await self._registry.get(request.result_of, tenant), request.format)
-        if request.format:
-            remedy = "is only for results; previews and images are sent as they are, so leave it out"
-            raise CallError(invalid_argument([("format", remedy)]))
         if source == "preview_of":
             return _preview(await self._registry.get(request.preview_of, tenant))
-        return await self._image(request.sha256, tenant)
+        if source == "sha256":
+            return await self._image(request, tenant)
+        job = await self._registry.get(request.result_of, tenant)
+        if request.max_side:
+            return await self._reduced_result(job, request)
+        return await self.result(job, request.format)
 
     async def result(self, job: Job, format: pb.ImageFormat = pb.IMAGE_FORMAT_UNSPECIFIED) -> Download:
         """Finds the result of a job; by default in the format in which it is stored.
@@ -138,27 +152,27 @@ class Downloads:
         Raises:
             CallError: as `find`.
         """
-        if job.state != pb.JOB_STATE_SUCCEEDED:
-            word = state_word(job.record.job)
-            message = f"{job.name} {'has failed' if word == 'failed' else f'is {word}'}; it has no result"
-            if not job.final:
-                message += " yet"
-            raise CallError(failed_precondition("NO_RESULT", job.name, message))
-        stored = job.record.job.result
+        stored = _stored_result(job)
         # Earlier versions did not store the format.
-        format = format or stored.format or pb.IMAGE_FORMAT_PNG
-        if format not in RESULT_FORMATS:
-            names = ", ".join(
-                pb.ImageFormat.Name(each).removeprefix("IMAGE_FORMAT_") for each in RESULT_FORMATS
-            )
-            raise CallError(invalid_argument([("format", f"is not a result's format; give one of {names}")]))
+        own = stored.format or pb.IMAGE_FORMAT_PNG
         file = await self._store.load(self._result, job.name)
-        if format == (stored.format or pb.IMAGE_FORMAT_PNG):
+        if (format or own) == own:
             return Download(stored, file)
         with file:
             # The open file can be read even if the job is deleted meanwhile.
             source = Source(file, pixels=stored.width * stored.height)
             return await self._converted(job.tenant, source, format, stored.width, stored.height)
+
+    async def _reduced_result(self, job: Job, request: pb.DownloadImageRequest) -> Download:
+        stored = _stored_result(job)
+
+        @contextlib.asynccontextmanager
+        async def opened() -> AsyncIterator[Source]:
+            with await self._store.load(self._result, job.name) as file:
+                yield Source(file, pixels=stored.width * stored.height)
+
+        size = stored.width, stored.height
+        return await self._reduced(job.tenant, request, stored.sha256, size, opened)
 
     def _result(self, name: str) -> BinaryIO:
         try:
@@ -173,9 +187,21 @@ class Downloads:
         # Deleted meanwhile by its owner or by the retention.
         raise CallError(not_found(name))
 
-    async def _image(self, sha256: str, tenant: str) -> Download:
-        file, raw = await self._store.load(self._stored_image, sha256, tenant)
+    async def _image(self, request: pb.DownloadImageRequest, tenant: str) -> Download:
+        sha256 = request.sha256
+        file, stored = await self._store.load(self._stored_image, sha256, tenant)
+        raw = stored.raw
         with file:
+            if request.max_side:
+                size = stored.width or 0, stored.height or 0
+                if not all(size):
+                    size = (await self._intake.describe(tenant, Source(file, raw))).size
+
+                @contextlib.asynccontextmanager
+                async def opened() -> AsyncIterator[Source]:
+                    yield Source(file, raw, math.prod(size))
+
+                return await self._reduced(tenant, request, sha256, size, opened)
             about = await self._intake.describe(tenant, Source(file, raw))
             if raw:
                 source = Source(file, raw, about.width * about.height)
@@ -192,28 +218,67 @@ class Downloads:
         )
         return Download(info, own)
 
-    def _stored_image(self, sha256: str, tenant: str) -> tuple[BinaryIO, bool]:
+    def _stored_image(self, sha256: str, tenant: str) -> tuple[BinaryIO, StoredImage]:
         images = self._store.store.images
         stored = images.get(tenant, sha256) if DIGEST.fullmatch(sha256) else None
         if stored is not None:
             try:
-                return stored.path.open("rb"), stored.raw
+                return stored.path.open("rb"), stored
             except FileNotFoundError:
                 # Deleted meanwhile.
                 pass
         raise CallError(not_found(f"image {sha256}"))
 
+    async def _reduced(
+        self,
+        tenant: str,
+        request: pb.DownloadImageRequest,
+        sha256: str,
+        size: tuple[int, int],
+        opened: Callable[[], contextlib.AbstractAsyncContextManager[Source]],
+    ) -> Download:
+        """Reduces a picture, unless that was done before.
+
+        Args:
+            tenant: the caller.
+            request: has the wanted side and format.
+            sha256: of the whole picture.
+            size: of the whole picture in pixels.
+            opened: opens the whole picture.
+        """
+        held = min(_REDUCED_BYTES, most_bytes(*size, request.max_side))
+        await self._take(self._reduced_bytes, "memory", tenant, held)
+        try:
+            key = sha256, request.max_side, request.format or pb.IMAGE_FORMAT_JPEG
+            reduced = self._reduced_pictures.kept(key)
+            if reduced is None:
+                async with opened() as source:
+                    reduced = await self._reduced_pictures.made(key, source)
+        except BaseException:
+            self._reduced_bytes.give_back(tenant, held)
+            raise
+        less = max(0, held - len(reduced.data))
+        self._reduced_bytes.give_back(tenant, less)
+        return Download(
+            reduced.info,
+            io.BytesIO(reduced.data),
+            lambda: self._reduced_bytes.give_back(tenant, held - less),
+        )
+
+    async def _take(self, shares: Shares, what: str, tenant: str, amount: int) -> None:
+        try:
+            await shares.take(tenant, amount, _WAIT_SECONDS)
+        except asyncio.TimeoutError:
+            message = f"your open downloads use all {what} allowed for them; finish or cancel some of them"
+            raise CallError(
+                exhausted("TOO_MANY_DOWNLOADS", f"tenant:{tenant}", message, _RETRY_SECONDS)
+            ) from None
+
     async def _converted(
         self, tenant: str, source: Source, format: pb.ImageFormat, width: int, height: int
     ) -> Download:
         held = min(_CONVERTED_BYTES, _FIXED_BYTES + width * height * (8 if format in _DEEP else 4))
-        try:
-            await self._converted_bytes.take(tenant, held, _WAIT_SECONDS)
-        except asyncio.TimeoutError:
-            message = "your open downloads use all disk space allowed for them; finish or cancel some of them"
-            raise CallError(
-                exhausted("TOO_MANY_DOWNLOADS", f"tenant:{tenant}", message, _RETRY_SECONDS)
-            ) from None
+        await self._take(self._converted_bytes, "disk space", tenant, held)
         file: BinaryIO | None = None
         try:
             file = await self._store.load(self._store.store.unnamed_file)
@@ -230,6 +295,47 @@ class Downloads:
         less = max(0, held - info.size_bytes)
         self._converted_bytes.give_back(tenant, less)
         return Download(info, file, lambda: self._converted_bytes.give_back(tenant, held - less))
+
+
+def source_faults(request: pb.DownloadImageRequest) -> list[tuple[str, str]]:
+    """Returns the faults of a request that can be seen without its picture."""
+    source = request.WhichOneof("source")
+    if source is None:
+        return [("result_of", "is missing; give result_of, preview_of or sha256")]
+    faults = []
+    if request.max_side and source == "preview_of":
+        remedy = "is not for previews, which are small; leave it out, or set preview.max_side of the job"
+        faults.append(("max_side", remedy))
+    elif request.max_side and not MIN_SIDE <= request.max_side <= MAX_SIDE:
+        remedy = f"is {request.max_side} px; give {MIN_SIDE} to {MAX_SIDE}, or 0 for the picture as it is"
+        faults.append(("max_side", remedy))
+    if not request.format:
+        return faults
+    if source == "result_of" or (source == "sha256" and request.max_side):
+        formats = REDUCED_FORMATS if request.max_side else RESULT_FORMATS
+        if request.format not in formats:
+            names = ", ".join(pb.ImageFormat.Name(each).removeprefix("IMAGE_FORMAT_") for each in formats)
+            what = "a reduced picture's format" if request.max_side else "a result's format"
+            faults.append(("format", f"is not {what}; give one of {names}"))
+    else:
+        remedy = "is only for results and reduced pictures; previews and images are sent as they are"
+        faults.append(("format", f"{remedy}, so leave it out"))
+    return faults
+
+
+def _stored_result(job: Job) -> pb.ImageInfo:
+    """Returns the description of a job's result.
+
+    Raises:
+        CallError: FAILED_PRECONDITION: it has none.
+    """
+    if job.state == pb.JOB_STATE_SUCCEEDED:
+        return job.record.job.result
+    word = state_word(job.record.job)
+    message = f"{job.name} {'has failed' if word == 'failed' else f'is {word}'}; it has no result"
+    if not job.final:
+        message += " yet"
+    raise CallError(failed_precondition("NO_RESULT", job.name, message))
 
 
 def _preview(job: Job) -> Download:

@@ -73,6 +73,7 @@ _KINDS = {
     f"{_SERVICE}CreateJob": WITH_IMAGES,
     f"{_SERVICE}EstimateJob": WITH_IMAGES,
     f"{_SERVICE}UploadImage": PIECE,
+    f"{_SERVICE}UploadImagePiece": PIECE,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": DIALOGUE,
     "/grpc.health.v1.Health/Check": HEALTH,
     "/grpc.health.v1.Health/Watch": HEALTH,

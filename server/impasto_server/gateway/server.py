@@ -19,6 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from impasto.v1 import admin_pb2, admin_pb2_grpc, style_transfer_pb2, style_transfer_pb2_grpc
+from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import shutting_down
 from impasto_server.fleet.fleet import Fleet
 from impasto_server.fleet.intake import IntakeProcess
@@ -33,6 +34,7 @@ from impasto_server.gateway.administration import Administration
 from impasto_server.gateway.connections import raise_descriptor_limit, server_options
 from impasto_server.gateway.hardware import check_devices
 from impasto_server.gateway.housekeeping import keep_sweeping
+from impasto_server.gateway.links import Links
 from impasto_server.gateway.listening import check_protection, listen
 from impasto_server.gateway.memory import give_memory_back
 from impasto_server.gateway.method_names import tolerate_broken_names
@@ -77,13 +79,16 @@ async def serve(settings: Settings) -> None:
     tolerate_broken_names()
     give_memory_back()
     metrics = Metrics()
-    access = Access(settings, metrics)
+    links = Links()
+    access = Access(settings, metrics, links)
     await check_protection(settings, uses_tokens=access.uses_tokens)
     with _store(settings) as store, _metrics_port(settings, metrics):
         fleet = _fleet(settings)
         intake = IntakeProcess(log_level=settings.log_level, log_format=settings.log_format)
+        if not settings.keeps_nothing:
+            links.keep_key(settings.data_folder)
         async with intake, fleet, _front_end(settings, access) as front_end:
-            await _serve(settings, store, fleet, intake, access, metrics, front_end)
+            await _serve(settings, store, fleet, intake, access, metrics, links, front_end)
     _log.info("ended")
 
 
@@ -94,6 +99,7 @@ async def _serve(
     intake: IntakeProcess,
     access: Access,
     metrics: Metrics,
+    links: Links,
     front_end: FrontEnd | None,
 ) -> None:
     server = grpc.aio.server(interceptors=[access], options=server_options(raise_descriptor_limit()))
@@ -117,7 +123,18 @@ async def _serve(
     metrics.fleet(fleet)
     status = StatusTaker(fleet, placer, registry, access, metrics.activity)
     styles = StyleLibrary(settings.styles_dir, intake)
-    service = StyleTransfer(settings, fleet, registry, access, metrics, styles, intake, placer)
+    service = StyleTransfer(
+        settings,
+        fleet,
+        registry,
+        access,
+        metrics,
+        styles,
+        intake,
+        placer,
+        links,
+        lambda: _page(settings, front_end),
+    )
     style_transfer_pb2_grpc.add_StyleTransferServicer_to_server(service, server)
     administration = Administration(
         status,
@@ -126,7 +143,9 @@ async def _serve(
         caller=lambda: access.tenant().name,
     )
     admin_pb2_grpc.add_AdminServicer_to_server(administration, server)
-    admin = AdminServer(_admin_server(settings, fleet, registry, status, metrics), settings.data_folder)
+    admin = AdminServer(
+        _admin_server(settings, fleet, registry, status, metrics, links), settings.data_folder
+    )
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     services = (SERVICE, ADMIN_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -182,10 +201,10 @@ async def _serve(
 
 
 def _admin_server(
-    settings: Settings, fleet: Fleet, registry: Registry, status: StatusTaker, metrics: Metrics
+    settings: Settings, fleet: Fleet, registry: Registry, status: StatusTaker, metrics: Metrics, links: Links
 ) -> grpc.aio.Server:
     """Makes the server for the administrator's commands on this machine, who needs no token."""
-    server = grpc.aio.server(interceptors=[Access(settings, metrics, trusting=True)])
+    server = grpc.aio.server(interceptors=[Access(settings, metrics, links, trusting=True)])
     machines = Admin(fleet, lambda: sum(job.waiting for job in registry))
     own_admin_pb2_grpc.add_AdminServiceServicer_to_server(machines, server)
     administration = Administration(
@@ -193,6 +212,11 @@ def _admin_server(
     )
     admin_pb2_grpc.add_AdminServicer_to_server(administration, server)
     return server
+
+
+def _page(settings: Settings, front_end: FrontEnd | None) -> pb.WebPage | None:
+    """Returns the server's page; None if it has none."""
+    return None if front_end is None else pb.WebPage(port=front_end.port, url=settings.web_url or "")
 
 
 @contextlib.contextmanager

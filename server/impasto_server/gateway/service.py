@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.metadata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -31,6 +31,7 @@ from impasto_server.gateway.answering import bad_page_token
 from impasto_server.gateway.downloads import Download, Downloads
 from impasto_server.gateway.estimating import Estimates
 from impasto_server.gateway.job_lists import MAX_PAGE, as_it_is_now, page_size, shown_job, wanted_states
+from impasto_server.gateway.links import Links
 from impasto_server.gateway.metrics import Metrics
 from impasto_server.gateway.reading import MAX_REQUEST_BYTES, put_away
 from impasto_server.gateway.settings import Settings
@@ -38,16 +39,18 @@ from impasto_server.gateway.steering import changed_job
 from impasto_server.gateway.styles import BadPageToken as BadStylesToken
 from impasto_server.gateway.styles import StyleLibrary
 from impasto_server.gateway.submission import Submissions
-from impasto_server.gateway.uploading import MAX_UPLOAD_BYTES, take_upload
+from impasto_server.gateway.uploading import MAX_UPLOAD_BYTES, only, take_upload
 from impasto_server.gateway.watching import newer_preview, relay
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.registry import Registry
+from impasto_server.jobs.tenant_watching import TenantWatcher
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 _MAX_WAIT = 60.0
 _MAX_STYLES_PAGE = 50
+_MAX_PREVIEWS_OF = 200
 
 
 class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
@@ -67,6 +70,8 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         styles: StyleLibrary,
         intake: Intake,
         placer: Placer,
+        links: Links,
+        page: Callable[[], pb.WebPage | None],
     ) -> None:
         """
         Args:
@@ -78,6 +83,8 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
             styles: the named styles.
             intake: reads pictures.
             placer: knows where a new job would be painted.
+            links: makes links of pictures.
+            page: returns the server's page; None if it has none.
         """
         self._settings = settings
         self._fleet = fleet
@@ -87,6 +94,8 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         self._metrics = metrics
         self._styles = styles
         self._intake = intake
+        self._links = links
+        self._page = page
         self._downloads = Downloads(registry, intake)
         self._submissions = Submissions(registry.store, styles, intake)
         self._estimates = Estimates(self._submissions, placer, intake)
@@ -191,6 +200,18 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         finally:
             job.audience.leave(watcher)
 
+    async def WatchJobs(  # type: ignore[override]
+        self, request: pb.WatchJobsRequest, context: Context
+    ) -> None:
+        if len(request.previews_of) > _MAX_PREVIEWS_OF:
+            remedy = f"has {len(request.previews_of)} names; give at most {_MAX_PREVIEWS_OF}, or none for all"
+            raise CallError(invalid_argument([("previews_of", remedy)]))
+        if self._registry.draining:
+            raise CallError(shutting_down())
+        watcher = TenantWatcher(omit_previews=request.omit_previews, previews_of=request.previews_of)
+        with self._registry.watching(self._access.tenant().name, watcher):
+            await self._relay(watcher, context.write)
+
     async def GetPreview(self, request: pb.GetPreviewRequest, context: Context) -> pb.GetPreviewResponse:
         wait = seconds(request.wait)
         if not 0 <= wait <= _MAX_WAIT:
@@ -212,7 +233,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
             raise CallError(shutting_down())
         return await self._job(name)
 
-    async def _relay(self, watcher: Any, write: Any) -> pb.JobEvent | None:
+    async def _relay(self, watcher: Any, write: Any) -> Any:
         return await relay(
             watcher, write, heartbeat_interval=self._settings.heartbeat_interval, metrics=self._metrics
         )
@@ -223,6 +244,17 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         self, request: AsyncIterator[pb.UploadImageRequest], context: Context
     ) -> pb.UploadImageResponse:
         return await take_upload(request, self._access.tenant().name, self._store, self._intake)
+
+    async def UploadImagePiece(
+        self, request: pb.UploadImagePieceRequest, context: Context
+    ) -> pb.UploadImageResponse:
+        return await take_upload(only(request), self._access.tenant().name, self._store, self._intake)
+
+    async def CreateImageLinks(
+        self, request: pb.CreateImageLinksRequest, context: Context
+    ) -> pb.CreateImageLinksResponse:
+        has_page = self._page() is not None
+        return self._links.create(request, self._access.tenant().name, has_page=has_page)
 
     async def DownloadImage(  # type: ignore[override]
         self, request: pb.DownloadImageRequest, context: Context
@@ -270,4 +302,5 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
             unfinished_jobs=self._registry.unfinished(),
             tenant=self._access.tenant().name,
             administrator=self._access.tenant().administrator,
+            page=self._page(),
         )

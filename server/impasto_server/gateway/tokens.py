@@ -85,6 +85,14 @@ class Tokens:
                 found = entry.tenant
         return found
 
+    def tenant_named(self, name: str) -> Tenant | None:
+        """Returns the tenant of this name; None if it has no token any more.
+
+        Raises:
+            TokensError: the file cannot be read.
+        """
+        return next((entry.tenant for entry in self._current() if entry.tenant.name == name), None)
+
     def weight_of(self, name: str) -> float:
         """Returns a tenant's weight; 1 if the tenant no longer has a token."""
         return next((e.tenant.weight for e in self._entries if e.tenant.name == name), 1.0)

@@ -1,4 +1,4 @@
-"""Receives an image in pieces, for `UploadImage`. An interrupted upload can be continued."""
+"""Receives an image in pieces, for `UploadImage` and `UploadImagePiece`. An upload can be continued."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ MAX_UPLOAD_BYTES = 256 * 1024 * 1024
 
 
 async def take_upload(
-    pieces: AsyncIterator[pb.UploadImageRequest], tenant: str, store: AsyncStore, intake: Intake
+    pieces: AsyncIterator[pb.UploadImageRequest | pb.UploadImagePieceRequest],
+    tenant: str,
+    store: AsyncStore,
+    intake: Intake,
 ) -> pb.UploadImageResponse:
     """Stores the pieces of one image, and returns how many bytes are stored.
 
@@ -47,6 +50,11 @@ async def take_upload(
     if not sha256:
         raise CallError(invalid_argument([("sha256", "is missing; give it in the first message")]))
     return pb.UploadImageResponse(committed_bytes=committed, complete=False)
+
+
+async def only(piece: pb.UploadImagePieceRequest) -> AsyncIterator[pb.UploadImagePieceRequest]:
+    """An upload of a single piece."""
+    yield piece
 
 
 def _check(sha256: str, size: int) -> None:

@@ -1,30 +1,47 @@
-"""Sends a job's events to a caller."""
+"""Sends the events of a job, or of all jobs of a tenant, to a caller."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.gateway.metrics import Metrics
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.watching import Watcher
 
+Event = TypeVar("Event", pb.JobEvent, pb.WatchJobsResponse)
+
+
+Told = TypeVar("Told", covariant=True)
+
+
+class Watching(Protocol[Told]):
+    """A watcher of one job, or of all of a tenant."""
+
+    @property
+    def skipped_previews(self) -> int: ...
+
+    async def next(self, timeout: float | None = None) -> Told: ...
+
+    def heartbeat(self) -> Told: ...
+
 
 async def relay(
-    watcher: Watcher,
-    write: Callable[[pb.JobEvent], Awaitable[None]],
+    watcher: Watching[Event],
+    write: Callable[[Event], Awaitable[None]],
     *,
     heartbeat_interval: float,
     metrics: Metrics,
-) -> pb.JobEvent | None:
+) -> Event | None:
     """Writes a watcher's events until they end, and returns the last one.
 
     Writes a heartbeat when no event came for `heartbeat_interval` seconds.
     """
     metrics.watchers(+1)
     skipped = 0
-    event: pb.JobEvent | None = None
+    event: Event | None = None
     try:
         while True:
             try:
@@ -34,7 +51,8 @@ async def relay(
             except StopAsyncIteration:
                 return event
             await write(event)
-            if event.HasField("preview"):
+            told = event.event if isinstance(event, pb.WatchJobsResponse) else event
+            if told.HasField("preview"):
                 metrics.preview_sent()
             metrics.previews_skipped(watcher.skipped_previews - skipped)
             skipped = watcher.skipped_previews

@@ -25,6 +25,7 @@ Format = Literal["png", "png16", "jpeg", "webp", "tiff", "rgba8", "rgba16"]
 
 _ROWS = 256
 _THUMBNAIL_QUALITIES = (85, 70, 50, 30)
+_REDUCED_QUALITY = 85
 
 
 def encode_result(
@@ -143,6 +144,33 @@ def thumbnail(file: BinaryIO, out: BinaryIO, side: int = 128, max_bytes: int = 1
             break
     out.write(coded)
     return Description.of(header)
+
+
+def reduce(
+    file: BinaryIO | Raw, out: BinaryIO, *, side: int, format: Literal["png", "jpeg", "webp"]
+) -> tuple[int, int]:
+    """Writes a reduced picture: upright, sRGB, 8 bits. JPEG has no alpha: the picture is laid over white.
+
+    Args:
+        side: maximum length of the longer side, in pixels.
+
+    Returns:
+        Width and height in pixels.
+
+    Raises:
+        PictureFault: it cannot be decoded.
+    """
+    pixels = decode_picture(file, max_side=side, bits=8, fill_hidden=False)
+    height, width = pixels.samples.shape[:2]
+    if format == "png":
+        write_png(out, _with_alpha(pixels.samples, pixels.alpha))
+    elif format == "jpeg":
+        image = vips_image(_over_white(pixels.samples, pixels.alpha), None)
+        out.write(image.jpegsave_buffer(Q=_REDUCED_QUALITY, optimize_coding=True, keep="none"))
+    else:
+        image = vips_image(_with_alpha(pixels.samples, pixels.alpha), None)
+        out.write(image.webpsave_buffer(Q=_REDUCED_QUALITY, keep="none"))
+    return width, height
 
 
 @dataclasses.dataclass(frozen=True)

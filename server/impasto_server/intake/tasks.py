@@ -14,7 +14,7 @@ import numpy as np
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.intake.decoding import decode_mask, decode_picture
-from impasto_server.intake.encoding import convert, encode_result, thumbnail
+from impasto_server.intake.encoding import convert, encode_result, reduce, thumbnail
 from impasto_server.intake.faults import PictureFault
 from impasto_server.intake.headers import describe
 from impasto_server.intake.samples import Raw
@@ -137,6 +137,13 @@ def _convert(task: Mapping[str, Any], sources: Sequence[Picture], out: BinaryIO)
     return {}
 
 
+def _reduce(task: Mapping[str, Any], sources: Sequence[Picture], out: BinaryIO) -> Told:
+    (source,) = sources
+    with _buffered(out) as buffered:
+        width, height = reduce(source, buffered, side=task["side"], format=task["format"])
+    return {"width": width, "height": height}
+
+
 def _thumbnail(task: Mapping[str, Any], sources: Sequence[Picture], out: BinaryIO) -> Told:
     (source,) = sources
     assert not isinstance(source, Raw)
@@ -156,5 +163,6 @@ _TASKS: dict[str, Callable[..., Told]] = {
     "decode_mask": _decode_mask,
     "encode": _encode,
     "convert": _convert,
+    "reduce": _reduce,
     "thumbnail": _thumbnail,
 }

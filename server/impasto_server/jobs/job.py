@@ -82,12 +82,25 @@ class Job(PaintedJob):
             else:
                 return
 
+    def on_tenant_watched(self) -> None:
+        """Called when someone began, or ceased, to watch all jobs of the tenant."""
+        if not self.final and not self.deleted:
+            # A timer that runs is left alone: after a restart it gives the job's own watcher time to return.
+            if self._leave_timer is None:
+                self._cancel_later()
+            self._on_wishes_changed()
+
     def _on_audience_changed(self) -> None:
         self._stop_timer()
-        if self.final or self.deleted:
-            return
+        if not self.final and not self.deleted:
+            self._cancel_later()
+            self._on_wishes_changed()
+
+    def _cancel_later(self) -> None:
         if not self.audience and self.record.linger is not None and not self._shared.draining:
             self.cancel_unless_watched(self.record.linger)
+
+    def _on_wishes_changed(self) -> None:
         if self._follow_timer is not None:
             self._follow_timer.cancel()
         delay = 0.0 if self.previews_wanted else PREVIEWS_UNWANTED_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
@@ -17,6 +18,7 @@ from impasto_server.jobs.queues import Queues
 from impasto_server.jobs.states import is_final
 from impasto_server.jobs.stored_job import StoredJob
 from impasto_server.jobs.tasks import Tasks
+from impasto_server.jobs.tenant_watching import TenantWatcher, TenantWatchers
 from impasto_server.jobs.watching import Sequence
 from impasto_server.store.errors import StoreClosed
 from impasto_server.store.facade import AsyncStore
@@ -68,7 +70,7 @@ class Registry:
     """All unfinished jobs, and the only way to create one. A job that it acknowledges is in the store.
 
     Attributes:
-        store, tasks, sequence, draining: shared by the jobs; see `Surroundings`.
+        store, tasks, sequence, tenant_watchers, draining: shared by the jobs; see `Surroundings`.
         changed: set when the placement of jobs may have to change. Its reader clears it.
         failures: the newest jobs that failed since the server was started, the oldest first.
     """
@@ -86,6 +88,7 @@ class Registry:
         self.store = store
         self.tasks = Tasks()
         self.sequence = Sequence(store.store.generation)
+        self.tenant_watchers = TenantWatchers()
         self.draining = False
         self.changed = asyncio.Event()
         self.failures: deque[Failure] = deque(maxlen=REMEMBERED_FAILURES)
@@ -119,6 +122,7 @@ class Registry:
         self.draining = True
         for job in self:
             job.audience.tell_resume(RESUME_SECONDS)
+        self.tenant_watchers.tell_resume(RESUME_SECONDS)
 
     async def end(self) -> None:
         """Waits for changes in progress, and closes the store. Called after `begin_drain`."""
@@ -193,6 +197,30 @@ class Registry:
             return False
         return await self.store.read(self.store.store.jobs.by_request, tenant, request_id) is not None
 
+    # Watching all of a tenant's.
+
+    @contextlib.contextmanager
+    def watching(self, tenant: str, watcher: TenantWatcher) -> Iterator[None]:
+        """Has a watcher receive the events of all jobs of a tenant, for the duration of the block."""
+        jobs = [job for job in self if job.tenant == tenant]
+        watcher.begin(pb.JobEvent(sequence=self.sequence.next(), job=job.message()) for job in jobs)
+        for job in jobs:
+            if job.audience.preview is not None:
+                # It gets a new number, because it comes after the first event.
+                watcher.tell(job.name, job.audience.preview, self.sequence.next())
+        self.tenant_watchers.enter(tenant, watcher)
+        try:
+            self._on_tenant_watched(tenant)
+            yield
+        finally:
+            self.tenant_watchers.leave(tenant, watcher)
+            self._on_tenant_watched(tenant)
+
+    def _on_tenant_watched(self, tenant: str) -> None:
+        for job in self:
+            if job.tenant == tenant:
+                job.on_tenant_watched()
+
     # Making one.
 
     async def create(self, record: Record) -> Job:
@@ -218,6 +246,8 @@ class Registry:
                 if stored.linger is not None:
                     job.cancel_unless_watched(stored.linger + RESUME_SECONDS)
                 self.moved(job)
+                if job.audience:
+                    job.publish()
                 size = record.job.width, record.job.height
                 _log.info("job accepted job=%s tenant=%s size=%dx%d", job.name, job.tenant, *size)
                 return job
@@ -242,6 +272,7 @@ class Registry:
                 job = self._enter(record)
                 job.was_left()
                 self.moved(job)
+                job.publish()
 
     # Notifications from the jobs.
 

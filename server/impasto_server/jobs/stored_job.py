@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable
 from typing import BinaryIO, Protocol
@@ -13,6 +14,7 @@ from impasto_server.contract.errors import CallError, failed_precondition, not_f
 from impasto_server.contract.texts import shown
 from impasto_server.jobs.states import copied, end_time, is_final, state_word
 from impasto_server.jobs.tasks import Tasks
+from impasto_server.jobs.tenant_watching import TenantWatchers
 from impasto_server.jobs.watching import Audience, Sequence
 from impasto_server.store.errors import StoreError
 from impasto_server.store.facade import AsyncStore
@@ -63,12 +65,14 @@ class Surroundings(Protocol):
         store: keeps the jobs.
         tasks: run the jobs' changes.
         sequence: numbers the events.
+        tenant_watchers: those who watch all jobs of a tenant.
         draining: whether the server is shutting down, when callers can no longer change jobs.
     """
 
     store: AsyncStore
     tasks: Tasks
     sequence: Sequence
+    tenant_watchers: TenantWatchers
     draining: bool
 
     def moved(self, job: StoredJob) -> None:
@@ -107,7 +111,8 @@ class StoredJob:
 
     def __init__(self, record: Record, surroundings: Surroundings) -> None:
         self.record = record
-        self.audience = Audience(surroundings.sequence, self._on_audience_changed)
+        of_tenant = functools.partial(surroundings.tenant_watchers.of, record.tenant)
+        self.audience = Audience(record.job.name, surroundings.sequence, self._on_audience_changed, of_tenant)
         self.progress: pb.Progress | None = None
         if record.job.HasField("progress"):
             self.progress = copied(record.job.progress)
@@ -261,7 +266,7 @@ class StoredJob:
         self.deleted = True
         if not self.final:
             self._shared.count_end("cancelled", "")
-        self.audience.break_off(CallError(not_found(self.name)))
+        self.audience.tell_deleted(CallError(not_found(self.name)))
         self._leave()
 
     def _take(self, record: Record) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from google.protobuf.duration_pb2 import Duration
+from collections.abc import Callable, Collection
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError, exhausted
 from impasto_server.jobs.states import copied, is_final
+from impasto_server.jobs.tenant_watching import TenantWatcher, resume_event
 from impasto_server.mailbox import Mailbox
 
 MAX_UNREAD = 64
@@ -64,7 +63,7 @@ class Watcher:
         place = self._replaceable(event)
         if place is None and len(self._events) >= MAX_UNREAD:
             self._events.clear()
-            event, kind = _resume(_BEHIND_SECONDS), "resume"
+            event, kind = resume_event(_BEHIND_SECONDS), "resume"
         replaced = self._events.put(event, kind=place)
         self._skipped_previews += replaced and kind == "preview"
         if kind == "resume" or (kind == "job" and is_final(event.job)):
@@ -113,29 +112,47 @@ class Watcher:
 
 
 class Audience:
-    """The watchers of one job.
+    """The watchers of one job, and those who watch all jobs of its tenant.
 
     Attributes:
         preview: the event of the newest preview; None if there was none since the server started.
     """
 
-    def __init__(self, sequence: Sequence, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        sequence: Sequence,
+        changed: Callable[[], None],
+        of_tenant: Callable[[], Collection[TenantWatcher]],
+    ) -> None:
         """
         Args:
+            name: of the job.
             sequence: numbers the events.
-            changed: called when a watcher came or left.
+            changed: called when a watcher of the job came or left.
+            of_tenant: returns those who watch all jobs of its tenant.
         """
         self.preview: pb.JobEvent | None = None
+        self._name = name
         self._sequence = sequence
         self._changed = changed
+        self._of_tenant = of_tenant
         self._watchers: list[Watcher] = []
 
-    def __len__(self) -> int:
-        return len(self._watchers)
+    def __bool__(self) -> bool:
+        """Whether anybody watches the job."""
+        return bool(self._watchers or self._of_tenant())
+
+    @property
+    def is_attended(self) -> bool:
+        """Whether somebody watches this very job, or its previews. It should then get on."""
+        return bool(self._watchers) or self.wants_previews
 
     @property
     def wants_previews(self) -> bool:
-        return any(watcher.wants_previews for watcher in self._watchers)
+        return any(watcher.wants_previews for watcher in self._watchers) or any(
+            watcher.wants_previews_of(self._name) for watcher in self._of_tenant()
+        )
 
     def enter(self, job: pb.Job, *, after_sequence: int = 0, wants_previews: bool = True) -> Watcher:
         """Adds a watcher, whose first event is the job as it is now.
@@ -168,19 +185,17 @@ class Audience:
             self.preview = event
         for watcher in self._watchers:
             watcher.tell(copied(event))
+        for everything in self._of_tenant():
+            everything.tell(self._name, event)
 
     def tell_resume(self, retry_seconds: float) -> None:
-        """Asks every watcher to come back after some seconds, because the server is shutting down."""
+        """Asks the job's watchers to come back after some seconds, because the server is shutting down."""
         for watcher in self._watchers:
-            watcher.tell(_resume(retry_seconds))
+            watcher.tell(resume_event(retry_seconds))
 
-    def break_off(self, error: Exception) -> None:
-        """Ends the reading of every watcher with an error."""
+    def tell_deleted(self, error: Exception) -> None:
+        """Tells that the job was deleted: the reading of its watchers ends with an error."""
         for watcher in self._watchers:
             watcher.break_off(error)
-
-
-def _resume(retry_seconds: float) -> pb.JobEvent:
-    delay = Duration()
-    delay.FromMilliseconds(round(retry_seconds * 1000))
-    return pb.JobEvent(resume=pb.Resume(retry_delay=delay))
+        for everything in self._of_tenant():
+            everything.tell_deleted(self._name)
