@@ -69,6 +69,7 @@ from impasto.job import (
     Preview,
     Progress,
     ServerInfo,
+    WebPage,
 )
 from impasto.recipe import (
     ImageSource,
@@ -140,6 +141,7 @@ __all__ = [
     "Unavailable",
     "Unreachable",
     "UploadedImage",
+    "WebPage",
 ]
 
 _LAZY = {

@@ -261,6 +261,19 @@ class Device:
 
 
 @dataclasses.dataclass(frozen=True)
+class WebPage:
+    """A server's page for browsers.
+
+    Attributes:
+        url: its address, if the administrator has given one; it ends with "/". Otherwise empty.
+        port: its port on the server's host. It has TLS if the server has TLS.
+    """
+
+    url: str
+    port: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Limits:
     """Limits of a server.
 
@@ -302,6 +315,8 @@ class ServerInfo:
         limits: its limits.
         unfinished_jobs: number of unfinished jobs, all tenants.
         tenant: the caller's tenant: the name of its token; empty if the server has no tokens.
+        page: its page for browsers; None if it has none.
+        administrator: whether the caller has the right of an administrator.
     """
 
     version: str
@@ -311,6 +326,8 @@ class ServerInfo:
     limits: Limits
     unfinished_jobs: int
     tenant: str
+    page: WebPage | None = None
+    administrator: bool = False
 
 
 def decode(data: bytes) -> Image:

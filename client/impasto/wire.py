@@ -19,6 +19,7 @@ from impasto.job import (
     Preview,
     Progress,
     ServerInfo,
+    WebPage,
 )
 from impasto.recipe import FIELD_ON_WIRE, Recipe
 from impasto.v1 import style_transfer_pb2 as pb
@@ -175,6 +176,8 @@ def server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
         ),
         unfinished_jobs=message.unfinished_jobs,
         tenant=message.tenant,
+        page=WebPage(message.page.url, message.page.port) if message.HasField("page") else None,
+        administrator=message.administrator,
     )
 
 

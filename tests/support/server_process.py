@@ -30,6 +30,7 @@ class ServerProcess:
 
     Attributes:
         address: HOST:PORT.
+        web: address of its page; None without one.
         process: the gateway's process; its stdin is a pipe.
         channel, stub: a connection to it.
         folder: folder for temporary files.
@@ -39,7 +40,9 @@ class ServerProcess:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, f"the server did not start:\n{log.read_text()}"
-        self.address: str = json.loads(line)["address"]
+        told = json.loads(line)
+        self.address: str = told["address"]
+        self.web: str | None = told.get("web")
         self.process = process
         self.folder = folder
         self._log = log

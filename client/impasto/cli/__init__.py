@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from impasto.cli import jobs, plugin
+from impasto.cli import jobs, plugin, web
 from impasto.cli.again import Given, paint_again
 from impasto.cli.grouped import grouped
 from impasto.cli.json_lines import plain, print_json
@@ -300,6 +300,7 @@ def demo(
     run: Run,
     out: DemoOut = Path("impasto-demo.png"),
     format: Format = None,
+    in_browser: web.InBrowser = False,
 ) -> None:
     """Paint an astronaut in the style of Van Gogh's The Starry Night; both come with Impasto."""
     from importlib.resources import files
@@ -311,8 +312,12 @@ def demo(
             (images / "astronaut.jpg").read_bytes(),
             [Style((images / "starry_night.jpg").read_bytes())],
             Recipe(**recipe.settings({})),
+            title="Demo" if in_browser else None,
             format=stored(output.format),
         )
+        if in_browser:
+            web.show_demo(spec, run, display)
+            return
         output.check([])
         paint(spec, output, run, display)
 
@@ -332,6 +337,7 @@ def info(run: Run) -> None:
 
 
 jobs.add_commands(app, EPILOG)
+web.add_command(app, EPILOG)
 app.add_typer(plugin.app, name="plugin")
 
 # `names` gets the user's names for the fields of the request: the files and options on the command line.

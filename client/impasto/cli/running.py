@@ -217,7 +217,7 @@ def connected(connection: Connection, address: str, *, timeout: float | None = N
 
     given = connection if connection.server is not None else Connection()
     try:
-        token = _token(given) if connection.server is not None else None
+        token = token_of(given) if connection.server is not None else None
         tls: Tls | bool = given.tls
         if given.ca or given.cert or given.key:
             tls = Tls(ca=given.ca, cert=given.cert, key=given.key)
@@ -261,7 +261,7 @@ def _source_of_token(connection: Connection) -> str:
     return "IMPASTO_TOKEN"
 
 
-def _token(connection: Connection) -> str | None:
+def token_of(connection: Connection) -> str | None:
     """Returns the token to send to the server; None for no token.
 
     Raises:
@@ -313,8 +313,12 @@ _OF_A_NAMED_SERVER = ("tls", "ca", "cert", "key", "token_file", "allow_plaintext
 
 
 @contextlib.contextmanager
-def serving(run: Run, display: Display) -> Iterator[Callable[[], str]]:
-    """Gives a function that returns the server's address. Starts and ends a private server if needed."""
+def serving(run: Run, display: Display, *, page: bool = False) -> Iterator[Callable[[], str]]:
+    """Gives a function that returns the server's address. Starts and ends a private server if needed.
+
+    Args:
+        page: whether a private server has a page for browsers.
+    """
     if run.server is not None:
         for option, value in (("--weights", run.weights), ("--device", run.device)):
             if value is not None:
@@ -345,7 +349,7 @@ def serving(run: Run, display: Display) -> Iterator[Callable[[], str]]:
         if text:
             display.note(text)
 
-    with PrivateServer(weights=run.weights, device=run.device, on_line=show) as private:
+    with PrivateServer(weights=run.weights, device=run.device, page=page, on_line=show) as private:
         try:
             yield lambda: private.address
         except Unavailable as error:

@@ -6,9 +6,6 @@ import asyncio
 import collections
 import hashlib
 
-import grpc
-import grpc.aio
-
 from impasto.v1 import style_transfer_pb2
 from impasto_server.web.upstream import Upstream
 
