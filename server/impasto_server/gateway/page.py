@@ -24,7 +24,18 @@ _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.2, 10.0
 _LASTING_SECONDS = 30.0
 """A process that lived so long has started well; the next one is started at once."""
 
-_END_SECONDS = 6.0
+_END_SECONDS = 2.5
+
+# Connections inherit these. A caller that vanished, or that reads nothing for two minutes, is disconnected;
+# and the system keeps little unsent data, so that a slow reader gets new previews.
+_OPTIONS = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+if sys.platform == "linux":
+    _OPTIONS += [
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000),
+        (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 16_384),
+    ]
 
 
 class FrontEnd:
@@ -159,6 +170,8 @@ def _listen(settings: Settings) -> socket.socket:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6 and host == "::":
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        for level, option, value in _OPTIONS:
+            opened.setsockopt(level, option, value)
         opened.bind(address)
         opened.listen(_BACKLOG)
     except OSError as error:

@@ -191,11 +191,6 @@ async def _serve(
         await registry.end()
 
 
-def _page(settings: Settings, front_end: FrontEnd | None) -> pb.WebPage | None:
-    """Returns the server's page; None if it has none."""
-    return None if front_end is None else pb.WebPage(port=front_end.port, url=settings.web_url or "")
-
-
 def _admin_server(
     settings: Settings, fleet: Fleet, registry: Registry, status: StatusTaker, metrics: Metrics, links: Links
 ) -> grpc.aio.Server:
@@ -208,6 +203,11 @@ def _admin_server(
     )
     admin_pb2_grpc.add_AdminServicer_to_server(administration, server)
     return server
+
+
+def _page(settings: Settings, front_end: FrontEnd | None) -> pb.WebPage | None:
+    """Returns the server's page; None if it has none."""
+    return None if front_end is None else pb.WebPage(port=front_end.port, url=settings.web_url or "")
 
 
 @contextlib.contextmanager

@@ -281,7 +281,7 @@ class Settings:
     web_port: int | None = _setting(
         None,
         whole(0, 65535),
-        "Port of the server's page and of its calls over HTTP, on the same host and with the same TLS; 0 takes "
+        "Port of the server's page and of calls over HTTP, on the same host and with the same TLS; 0 takes "
         "any free port.",
         shown="none, only gRPC",
         example="8080",

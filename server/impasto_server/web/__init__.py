@@ -1,1 +1,1 @@
-"""The front end: what browsers, and callers without gRPC, talk to. It passes their calls on to the gateway."""
+"""The front end, which browsers and callers without gRPC talk to. It passes calls on to the gateway."""

@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 import grpc
 import grpc.aio
 
+from impasto_server.web.bodies import Bodies
 from impasto_server.web.callers import Callers
-from impasto_server.web.calls import Calls
+from impasto_server.web.calls import TYPES, Calls
+from impasto_server.web.images import Images
 from impasto_server.web.options import Options
 from impasto_server.web.page_files import PageFile, read_page
 from impasto_server.web.requests import Receive, Request, Scope, Send, answer, refuse
@@ -22,9 +24,9 @@ from impasto_server.web.upstream import Upstream
 _log = logging.getLogger(__name__)
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
-    "connect-src 'self'; font-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "media-src 'self' blob:; connect-src 'self'; font-src 'self'; manifest-src 'self'; worker-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _SAFE_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -33,6 +35,8 @@ _SAFE_HEADERS = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(self), geolocation=(), microphone=()"),
 ]
+# Of the answers to calls. A proxy would otherwise keep the parts of a stream until it has many.
+_CALL_HEADERS = [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
 _CALL_PREFIX = "impasto.v1."
 _ALLOWED_HEADERS = (
     "authorization, content-type, connect-protocol-version, connect-timeout-ms, grpc-timeout, x-grpc-web, "
@@ -51,8 +55,10 @@ class Application:
         """
         self._options = options
         self._upstream = Upstream(options.gateway)
-        self._calls = Calls(self._upstream)
-        self._sign_in = SignIn(Callers(self._upstream), needs_token=options.needs_token)
+        callers = Callers(self._upstream)
+        self._calls = Calls(self._upstream, callers, Bodies(options.max_request_memory))
+        self._images = Images(self._upstream)
+        self._sign_in = SignIn(callers, needs_token=options.needs_token)
         self._files = read_page()
         url = urlsplit(options.url) if options.url is not None else None
         self._base = url.path if url is not None else "/"
@@ -85,7 +91,9 @@ class Application:
 
         async def send_safely(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *headers]
+                own = message.get("headers", ())
+                missing = () if any(key == b"cache-control" for key, _ in own) else _CALL_HEADERS
+                message["headers"] = [*own, *missing, *headers]
             await send(message)
 
         try:
@@ -99,13 +107,15 @@ class Application:
             await refuse(
                 send,
                 421,
-                "this server does not know the host in the address; use its IP address, or have its administrator "
-                "give the address with --web-url",
+                "this server does not know the host in the address; use its IP address, or have its "
+                "administrator give the address with --web-url",
             )
         elif request.method == "OPTIONS":
             await _answer_preflight(send, allowed=origin in self._options.origins)
         elif request.path.startswith(_CALL_PREFIX):
             await self._call(request, origin, receive, send)
+        elif request.path.startswith("images/"):
+            await self._images.answer(request, send)
         elif request.path == "session":
             own, tls = self._is_own(request, origin), self._is_tls(request)
             await self._sign_in.session(request, receive, send, own=own, tls=tls)
@@ -115,16 +125,22 @@ class Application:
             await self._send_file(request, send)
 
     def _relative(self, path: str) -> str:
-        """Returns a path relative to the page's address, whether or not a proxy has removed the page's path."""
+        """Returns a path relative to the page's address. A proxy may have removed the page's own path."""
         return path[len(self._base) :] if path.startswith(self._base) else path[1:]
 
     async def _call(self, request: Request, origin: str, receive: Receive, send: Send) -> None:
+        if request.method == "POST" and request.content_type not in TYPES:
+            types = ", ".join(TYPES)
+            await refuse(
+                send, 415, f"a call has one of the types {types}", [(b"accept-post", types.encode())]
+            )
+            return
         token = self._token(request, origin)
         headers = [each for each in request.scope["headers"] if each[0] not in (b"authorization", b"cookie")]
         if token:
             headers.append((b"authorization", b"Bearer " + token.encode("latin-1")))
         scope = {**request.scope, "path": f"/{request.path}", "root_path": "", "headers": headers}
-        await self._calls(scope, receive, send)  # type: ignore[arg-type]
+        await self._calls(scope, receive, send)
 
     def _token(self, request: Request, origin: str) -> str:
         """Returns the caller's token. The cookie's counts only if a page of ours sends the request."""

@@ -54,7 +54,8 @@ class Options:
 def parse(arguments: list[str] | None = None) -> Options:
     """Reads the options from a command line; None: from this process's own."""
     parser = argparse.ArgumentParser(
-        prog="python -m impasto_server.web", description="The front end. The gateway starts it; people do not."
+        prog="python -m impasto_server.web",
+        description="The front end. The gateway starts it; people do not.",
     )
     parser.add_argument("--listener", type=int, required=True)
     parser.add_argument("--gateway", required=True)

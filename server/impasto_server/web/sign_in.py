@@ -1,4 +1,4 @@
-"""Signing in: a browser gives its token once, and from then on sends it as a cookie that no script can read."""
+"""Signing in: a browser gives its token once, and then sends it as a cookie that no script can read."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SignIn:
             tls: whether the caller's connection is encrypted.
         """
         if request.method == "GET":
-            signed_in = not self._needs_token or bool(await self._tenant(self.token_of(request)))
+            signed_in = not self._needs_token or await self._is_valid(self.token_of(request))
             await answer_json(send, 200, {"signed_in": signed_in, "needs_token": self._needs_token})
         elif not own:
             await _fault(send, 403, "permission_denied", "only the server's own page can sign in and out")
@@ -76,7 +76,7 @@ class SignIn:
         if not self._needs_token:
             await _fault(send, 400, "failed_precondition", "this server needs no token; open its page")
             return
-        if not await self._tenant(token):
+        if not await self._is_valid(token):
             await _fault(send, 401, "unauthenticated", "a code needs a valid token; sign in first")
             return
         now = asyncio.get_running_loop().time()
@@ -102,22 +102,22 @@ class SignIn:
         if not isinstance(token, str) or not token.isascii() or not token.isprintable() or ";" in token:
             await _fault(send, 400, "invalid_argument", 'token is missing; send {"token": "…"}')
             return
-        if self._needs_token and not await self._tenant(token):
+        if self._needs_token and not await self._is_valid(token):
             message = "the token is not valid; ask the server's administrator for a new one"
             await _fault(send, 401, "unauthenticated", message)
             return
         keep = _KEEP_SECONDS if given.get("keep") is True else None
         await answer(send, 204, headers=[(b"set-cookie", self._cookie(request, token, tls, keep))])
 
-    async def _tenant(self, token: str) -> str:
-        """Returns the tenant of a token; empty if it is not valid."""
+    async def _is_valid(self, token: str) -> bool:
         if not token:
-            return ""
+            return False
         try:
-            return await self._callers.tenant(f"Bearer {token}")
+            await self._callers.tenant(f"Bearer {token}")
+            return True
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-                return ""
+                return False
             raise
 
     def _cookie(self, request: Request, token: str, tls: bool, seconds: int | None) -> bytes:

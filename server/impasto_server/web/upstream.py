@@ -10,6 +10,10 @@ import grpc.aio
 
 Metadata = Sequence[tuple[str, str]]
 
+_Unary = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
+_Collected = grpc.aio.StreamUnaryMultiCallable[bytes, bytes]
+_Streamed = grpc.aio.UnaryStreamMultiCallable[bytes, bytes]
+
 _CALLS_OF_CHANNEL = 100
 """The gateway lets 200 calls at a time onto a connection; more would wait there without a word."""
 
@@ -18,7 +22,7 @@ _OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # Without it a window that grows lets the gateway send ahead of a slow browser, which would see old previews.
+    # Otherwise a growing window would let the gateway send ahead of a slow browser, which sees old previews.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 64 * 1024),
     ("grpc.enable_retries", 0),
@@ -48,14 +52,16 @@ class Upstream:
             seconds: its deadline; None for the gateway's own.
         """
         with self._channel() as channel:
-            return await channel.unary_unary(path)(request, metadata=metadata, timeout=seconds)
+            call: _Unary = channel.unary_unary(path)
+            return await call(request, metadata=metadata, timeout=seconds)
 
     async def collected(
         self, path: str, requests: AsyncIterator[bytes], metadata: Metadata, seconds: float | None
     ) -> bytes:
         """Makes a call with many requests and one answer; see `unary`."""
         with self._channel() as channel:
-            return await channel.stream_unary(path)(requests, metadata=metadata, timeout=seconds)
+            call: _Collected = channel.stream_unary(path)
+            return await call(requests, metadata=metadata, timeout=seconds)
 
     async def streamed(
         self, path: str, request: bytes, metadata: Metadata, seconds: float | None
@@ -65,13 +71,12 @@ class Upstream:
         The next answer is read when it is asked for: a slow reader holds the gateway's sending back.
         """
         with self._channel() as channel:
-            call = channel.unary_stream(path)(request, metadata=metadata, timeout=seconds)
+            make: _Streamed = channel.unary_stream(path)
+            call = make(request, metadata=metadata, timeout=seconds)
+            del request
             try:
-                while (answer := await call.read()) is not grpc.aio.EOF:
+                async for answer in call:
                     yield answer
-                # An error is not raised by `read` if the call ended while nobody read.
-                if await call.code() is not grpc.StatusCode.OK:
-                    await call
             finally:
                 call.cancel()
 

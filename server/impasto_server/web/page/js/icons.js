@@ -21,6 +21,11 @@ const PATHS = {
   brush: "M14 6l4 4-8 8c-2 2-6 2-6 2s2-2 2-4 0-2 2-4zM14 6l4-3 3 3-3 4",
   check: "M5 13l5 5 9-11",
   search: "M11 18a7 7 0 1 0 0-14 7 7 0 0 0 0 14M16 16l5 5",
+  minus: "M5 12h14",
+  undo: "M9 5L4 10l5 5M4 10h10a5 5 0 0 1 0 10h-4",
+  redo: "M15 5l5 5-5 5M20 10H10a5 5 0 0 0 0 10h4",
+  list: "M5 6h14M5 12h14M5 18h9",
+  lock: "M6 11h12v9H6zM8 11V8a4 4 0 0 1 8 0v3",
   sliders: "M4 7h9M17 7h3M4 17h3M11 17h9M15 5v4M9 15v4",
 };
 

@@ -1,0 +1,156 @@
+"""What Hypercorn lacks: limits for connections, and senders that wait for slow readers on HTTP/2 too.
+
+Each class stands in for Hypercorn's own. The tests in tests/web/test_slow_callers.py tell when one of them is
+not needed any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+from typing import Any
+
+import h2.events
+import h2.exceptions
+import hypercorn.asyncio.run
+import hypercorn.protocol
+import hypercorn.protocol.h2
+from h2.errors import ErrorCodes
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.protocol.events import Body, EndBody, StreamClosed
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BufferCompleteError, H2Protocol, StreamBuffer
+
+_RESERVE = 256
+_CONNECTION_WINDOW = 1 << 20
+"""Bytes of all requests on an HTTP/2 connection that a caller may send before they are read. A single request
+may have 64 KiB, so that one that waits for its turn does not hold the others back."""
+
+
+class Connection(TCPServer):
+    """A connection that keeps little unsent data, and is closed at once if there are too many."""
+
+    open = 0
+    most = 1000
+
+    async def run(self) -> None:
+        """See `TCPServer`."""
+        # What lies here cannot be replaced by a newer preview any more.
+        self.writer.transport.set_write_buffer_limits(high=0)
+        if Connection.open >= Connection.most:
+            self.writer.transport.abort()
+            return
+        Connection.open += 1
+        try:
+            await super().run()
+        finally:
+            Connection.open -= 1
+
+
+class BoundedBuffer(StreamBuffer):
+    """The unsent data of an HTTP/2 stream.
+
+    Hypercorn's own lets the sender go on when the caller's window is used up, and grows without a limit.
+    """
+
+    async def push(self, data: bytes) -> None:
+        """Adds data, and waits until there is room for more."""
+        if self._complete:
+            raise BufferCompleteError
+        self.buffer.extend(data)
+        await self._is_empty.clear()
+        if len(self.buffer) >= BUFFER_HIGH_WATER:
+            await self._paused.clear()
+            await self._paused.wait()
+
+    async def pop(self, max_length: int) -> bytes:
+        """Takes data to send, and lets the sender go on when there is room."""
+        data = bytes(self.buffer[:max_length])
+        del self.buffer[:max_length]
+        if len(self.buffer) < BUFFER_HIGH_WATER:
+            await self._paused.set()
+        if not self.buffer:
+            await self._is_empty.set()
+        return data
+
+
+class Http2(H2Protocol):
+    """HTTP/2 on which a request that is not read, or not read any more, does not disturb the others."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._unread: dict[int, asyncio.Queue[h2.events.Event]] = {}
+
+    async def initiate(
+        self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None
+    ) -> None:
+        """See `H2Protocol`."""
+        await super().initiate(headers, settings)
+        self.connection.increment_flow_control_window(_CONNECTION_WINDOW - 65535)
+        await self._flush()
+
+    async def _handle_events(self, events: list[h2.events.Event]) -> None:
+        for event in events:
+            if isinstance(event, h2.events.DataReceived | h2.events.StreamEnded):
+                self._later(event)
+            else:
+                await super()._handle_events([event])
+        await self._flush()
+
+    def _later(self, event: Any) -> None:
+        """Hands a part of a request to its application without waiting for it."""
+        queue = self._unread.get(event.stream_id)
+        if queue is None:
+            queue = self._unread[event.stream_id] = asyncio.Queue()
+            self.task_group.spawn(self._hand_over, event.stream_id, queue)
+        queue.put_nowait(event)
+
+    async def _hand_over(self, stream_id: int, queue: asyncio.Queue[Any]) -> None:
+        try:
+            while True:
+                event = await queue.get()
+                stream = self.streams.get(stream_id)
+                if isinstance(event, h2.events.StreamEnded):
+                    if stream is not None:
+                        await stream.handle(EndBody(stream_id=stream_id))
+                    return
+                if stream is not None:
+                    await stream.handle(Body(stream_id=stream_id, data=event.data))
+                # Only now may the caller send more. The stream can have been closed meanwhile.
+                with contextlib.suppress(h2.exceptions.ProtocolError):
+                    self.connection.acknowledge_received_data(event.flow_controlled_length, stream_id)
+                await self._flush()
+                if stream is None or stream.closed:
+                    return
+        finally:
+            if self._unread.get(stream_id) is queue:
+                del self._unread[stream_id]
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """See `H2Protocol`. Also tells a caller whose request is answered to stop sending it."""
+        await super().stream_send(event)
+        if isinstance(event, StreamClosed):
+            stream = self.connection.streams.get(event.stream_id)
+            if stream is not None and not stream.closed:
+                with contextlib.suppress(h2.exceptions.ProtocolError):
+                    self.connection.reset_stream(event.stream_id, ErrorCodes.NO_ERROR)
+                await self._flush()
+
+
+def install() -> None:
+    """Has Hypercorn use these classes, and as many connections as the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    Connection.most = descriptors - min(_RESERVE, descriptors // 2)
+    for module, name, stand_in in (
+        (hypercorn.asyncio.run, "TCPServer", Connection),
+        (hypercorn.protocol, "H2Protocol", Http2),
+        (hypercorn.protocol.h2, "StreamBuffer", BoundedBuffer),
+    ):
+        # A newer version may have renamed it.
+        assert hasattr(module, name)
+        setattr(module, name, stand_in)
