@@ -21,6 +21,7 @@ Where to go from here:
 - `Client.create_job` starts a job that goes on without its caller. Any client can then list, watch, steer,
   pause or cancel it, and download its result: see `Client.jobs`, `watch`, `update_job`, `pause`, `cancel` and
   `download`.
+- `Client.estimate` says what painting would take, without painting.
 - `PrivateServer` starts a server on this machine for as long as your program needs it.
 - `ImpastoError` is the base class of all errors. An `InvalidRequest` names the field and says what to do.
 - `impasto.hosts` has what a plugin for an image editor needs.
@@ -56,6 +57,7 @@ from impasto.errors import (
 )
 from impasto.job import (
     Device,
+    Estimate,
     Event,
     FeatureNetwork,
     Job,
@@ -99,6 +101,7 @@ __all__ = [
     "DataLoss",
     "DeadlineExceeded",
     "Device",
+    "Estimate",
     "Event",
     "FailedPrecondition",
     "FeatureNetwork",

@@ -19,7 +19,7 @@ from impasto import images, requests
 from impasto.calls import LINGER, Calls, Following
 from impasto.errors import invalid_field
 from impasto.formats import StoredFormat
-from impasto.job import Job, NamedStyle, NewestPreview, ServerInfo
+from impasto.job import Estimate, Job, NamedStyle, NewestPreview, ServerInfo
 from impasto.picture import CodedImage
 from impasto.recipe import (
     ImageSource,
@@ -221,6 +221,44 @@ class Api:
             spec, previews=previews, request_id=request_id, title=title, priority=priority
         )
         return (yield from self._calls.create_job(request))
+
+    def estimate(
+        self,
+        content: ImageSource | None,
+        styles: StyleSource | Sequence[StyleSource],
+        *,
+        recipe: Recipe | Objective | None = None,
+        start_image: ImageSource | None = None,
+        texture: tuple[int, int] | None = None,
+        regions: Sequence[Region] = (),
+        selection: ImageSource | None = None,
+        format: StoredFormat | None = None,
+        **settings: Unpack[Settings],
+    ) -> Steps[Estimate]:
+        """Returns what painting would take: size, memory, device and time. Nothing is painted.
+
+        The arguments are those of `stylize`. The server checks them in the same way.
+
+        Raises:
+            FileNotFoundError, InvalidRequest, NotFound, FailedPrecondition, TypeError: as for `stylize`.
+            ResourceExhausted: no device has enough memory; the error names what to reduce.
+            Unavailable: no device is ready.
+            ServerError: the server is too old to estimate.
+        """
+        spec = yield from _work(
+            functools.partial(
+                requests.job_spec,
+                content,
+                styles,
+                recipe=completed(recipe, settings),
+                start_image=start_image,
+                texture=texture,
+                regions=regions,
+                selection=selection,
+                format=format,
+            )
+        )
+        return (yield from self._calls.estimate(pb.EstimateJobRequest(spec=spec)))
 
     def job(self, name: str | Job) -> Steps[Job]:
         """Returns a job in its present state.

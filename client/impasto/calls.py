@@ -16,13 +16,14 @@ from impasto.errors import (
     DeadlineExceeded,
     ImpastoError,
     ResourceExhausted,
+    ServerError,
     Unauthenticated,
     Unavailable,
     Unreachable,
     from_call,
     invalid_field,
 )
-from impasto.job import Event, Job, NamedStyle, NewestPreview, ServerInfo
+from impasto.job import Estimate, Event, Job, NamedStyle, NewestPreview, ServerInfo
 from impasto.patience import Patience
 from impasto.picture import CodedImage, Picture, Pieces
 from impasto.recipe import UploadedImage
@@ -130,6 +131,18 @@ class Calls:
         request.request_id = request.request_id or str(uuid.uuid4())
         yield from self.lighten(request.spec)
         return wire.job((yield from self.unary(methods.CREATE_JOB, request)))
+
+    def estimate(self, request: pb.EstimateJobRequest) -> Steps[Estimate]:
+        yield from self.lighten(request.spec)
+        try:
+            return wire.estimate((yield from self.unary(methods.ESTIMATE_JOB, request)))
+        except ImpastoError as error:
+            if error.code != "UNIMPLEMENTED":
+                raise
+            raise ServerError(
+                "the server cannot estimate jobs, because it is older than this client; update the server",
+                code=error.code,
+            ) from None
 
     def update_job(self, request: pb.UpdateJobRequest) -> Steps[Job]:
         return wire.job((yield from self.unary(methods.UPDATE_JOB, request)))

@@ -70,6 +70,7 @@ class Client(BaseClient[TransportFactory]):
     stylize = _painting(Api.stylize)
     watch = _painting(Api.watch)
     create_job = _answer(Api.create_job)
+    estimate = _answer(Api.estimate)
     job = _answer(Api.job)
     jobs = _items(Api.jobs)
     update_job = _answer(Api.update_job)

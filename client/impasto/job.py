@@ -163,6 +163,31 @@ class Job:
 
 
 @dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What painting a job would take.
+
+    Attributes:
+        recipe: the recipe with which it would run.
+        width, height: size of the result in pixels.
+        device: the device that would paint it.
+        memory_plan: how its largest scale would fit into memory.
+        device_time: estimated seconds for which the device would work on it; None if unknown.
+        time_left: estimated seconds until the result, with the jobs that share the device now; None if
+            unknown.
+        other_jobs: number of unfinished jobs that share the device or wait for one, all tenants.
+    """
+
+    recipe: Recipe
+    width: int
+    height: int
+    device: str
+    memory_plan: MemoryPlan
+    device_time: float | None
+    time_left: float | None
+    other_jobs: int
+
+
+@dataclasses.dataclass(frozen=True)
 class NewestPreview:
     """A job's state and its newest preview.
 

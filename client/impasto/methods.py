@@ -10,6 +10,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 _SERVICE = "/impasto.v1.StyleTransfer/"
 STYLIZE = Method(_SERVICE + "Stylize", pb.StylizeRequest, pb.StylizeResponse)
 CREATE_JOB = Method(_SERVICE + "CreateJob", pb.CreateJobRequest, pb.Job)
+ESTIMATE_JOB = Method(_SERVICE + "EstimateJob", pb.EstimateJobRequest, pb.EstimateJobResponse)
 GET_JOB = Method(_SERVICE + "GetJob", pb.GetJobRequest, pb.Job)
 LIST_JOBS = Method(_SERVICE + "ListJobs", pb.ListJobsRequest, pb.ListJobsResponse)
 UPDATE_JOB = Method(_SERVICE + "UpdateJob", pb.UpdateJobRequest, pb.Job)

@@ -9,6 +9,7 @@ from impasto.enums import RECIPE_ENUMS, image_format, word_of
 from impasto.errors import from_job
 from impasto.job import (
     Device,
+    Estimate,
     FeatureNetwork,
     Job,
     Limits,
@@ -54,6 +55,20 @@ def job(message: pb.Job) -> Job:
         priority=message.priority,
         queue_position=message.queue_position or None,
         expire_time=_time(message.expire_time) if message.HasField("expire_time") else None,
+    )
+
+
+def estimate(message: pb.EstimateJobResponse) -> Estimate:
+    """Return what painting a job would take as plain data."""
+    return Estimate(
+        recipe=recipe(message.recipe),
+        width=message.width,
+        height=message.height,
+        device=message.device,
+        memory_plan=memory_plan(message.memory_plan),
+        device_time=_seconds(message.device_time) if message.HasField("device_time") else None,
+        time_left=_seconds(message.time_left) if message.HasField("time_left") else None,
+        other_jobs=message.other_jobs,
     )
 
 

@@ -40,7 +40,7 @@ from impasto.cli.options import (
 from impasto.cli.output import Input, Output, check_inputs
 from impasto.cli.plain_help import PlainCommand, PlainGroup
 from impasto.cli.recipe_options import GivenRecipe, Painted, PaintedTexture, Tried
-from impasto.cli.running import connected, info_once_ready, outcome, paint, serving, submit
+from impasto.cli.running import connected, estimate, info_once_ready, outcome, paint, serving, submit
 from impasto.cli.signals import end_in_good_order
 from impasto.cli.spec import Spec
 from impasto.cli.tables import server_table
@@ -180,6 +180,30 @@ def submit_job(
         )
         check_inputs(spec.files())
         submit(spec, connection, display)
+
+
+@app.command(name="estimate", epilog=EPILOG, cls=PlainCommand)
+@grouped
+def estimate_job(
+    content: Content,
+    styles: Styles,
+    recipe: Painted,
+    parts: Parts,
+    run: Run,
+    format: FormatOnServer = None,
+) -> None:
+    """Print what painting CONTENT in the style of STYLE would take: size, memory, device and time."""
+    names: dict[str, str] = {}
+    with outcome(run, names, interrupted="stopped") as display:
+        spec = _spec(
+            *(content, styles, recipe, parts, names),
+            title=None,
+            priority=None,
+            format=format,
+            previews=None,
+        )
+        check_inputs(spec.files())
+        estimate(spec, run, display)
 
 
 @app.command(epilog=EPILOG, cls=PlainCommand)

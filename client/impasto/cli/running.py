@@ -49,6 +49,9 @@ FAILED, WRONG, UNREACHABLE = 1, 2, 3
 PRIVATE_PATIENCE = 5.0
 """Seconds for which a private server that does not answer is called again."""
 
+PRIVATE_START = 120.0
+"""Seconds in which a private server has to load its weights."""
+
 
 def paint(
     spec: Spec,
@@ -163,6 +166,28 @@ def submit(spec: Spec, connection: Connection, display: Display) -> None:
         print_json("job", plain(job))
     else:
         say(job.name)
+
+
+def estimate(spec: Spec, run: Run, display: Display) -> None:
+    """Prints what painting would take.
+
+    Raises:
+        ImpastoError: it cannot be painted, or the server cannot say.
+    """
+    from impasto.cli.tables import estimate_table
+
+    for warning in stretched(spec.content, spec.fitted_files()):
+        display.warning(warning)
+    with serving(run, display) as address, connected(run, address(), timeout=run.timeout) as client:
+        if run.server is None:
+            info_once_ready(client, run.timeout or PRIVATE_START)
+        with spec.missing_by_name():
+            told = client.estimate(spec.content, spec.styles, **spec.what())
+    display.close()
+    if run.json:
+        print_json("estimate", plain(told))
+    else:
+        estimate_table(told)
 
 
 def named_server(connection: Connection) -> str:
