@@ -133,7 +133,8 @@ class Job:
         priority: its priority among the tenant's jobs; higher goes first.
         queue_position: its place among the tenant's queued jobs, from 1; None unless it is queued.
         expire_time: when the server deletes it (UTC), once it is final; None for never.
-        held: whether an administrator holds it: it is paused, and cannot be resumed meanwhile.
+        held: whether the server's administrator holds it: it is paused, and cannot be resumed until the
+            administrator releases it.
     """
 
     name: str
