@@ -38,7 +38,16 @@ _ADMINISTERING = "tests/gateway/test_admin.py and tests/fleet/test_ray_cluster.p
 _LOOKING_AFTER = "tests/gateway/test_administration.py does this"
 _ON_RAY = "tests/system/test_two_nodes.py runs the two commands, in a network of their own"
 _MACHINES = "it needs three machines; tests/fleet has such clusters on one machine"
+_AT_THE_PAGE = "tests/system/test_telephone.py and tests/cli/test_web.py do this"
 LEFT_OUT = {
+    "impasto web": _AT_THE_PAGE,
+    "impasto demo --web": _AT_THE_PAGE,
+    "impasto-server certificate": _AT_THE_PAGE,
+    "impasto-server token add studio >token.txt": _AT_THE_PAGE,
+    "impasto-server serve --host 0.0.0.0 --web-port 50052 --tls-cert server.pem --tls-key server.key": (
+        _AT_THE_PAGE
+    ),
+    "impasto web --qr --server localhost --ca server.pem --token-file token.txt": _AT_THE_PAGE,
     "python3 -m venv .venv && .venv/bin/pip install -e . -e './server[torch]' && .venv/bin/impasto demo": (
         _INSTALLING
     ),
