@@ -133,6 +133,8 @@ class Job:
         priority: its priority among the tenant's jobs; higher goes first.
         queue_position: its place among the tenant's queued jobs, from 1; None unless it is queued.
         expire_time: when the server deletes it (UTC), once it is final; None for never.
+        held: whether the server's administrator holds it: it is paused, and cannot be resumed until the
+            administrator releases it.
     """
 
     name: str
@@ -155,6 +157,7 @@ class Job:
     priority: int = 0
     queue_position: int | None = None
     expire_time: datetime | None = None
+    held: bool = False
 
     @property
     def is_final(self) -> bool:

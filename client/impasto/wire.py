@@ -52,6 +52,7 @@ def job(message: pb.Job) -> Job:
         bfloat16=message.bfloat16,
         memory_plan=memory_plan(message.memory_plan) if message.HasField("memory_plan") else None,
         title=message.title,
+        held=message.held,
         priority=message.priority,
         queue_position=message.queue_position or None,
         expire_time=_time(message.expire_time) if message.HasField("expire_time") else None,

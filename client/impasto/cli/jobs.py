@@ -36,7 +36,7 @@ from impasto.cli.running import connected, follow, named_server, outcome
 from impasto.cli.signals import exit_code_of
 from impasto.cli.tables import jobs_table, short_names, styles_table
 from impasto.cli.values import file_name, folder_name, one_of
-from impasto.cli.words import say
+from impasto.cli.words import say, state_of
 from impasto.errors import ImpastoError, InvalidRequest, NotFound, Unavailable
 from impasto.files import write_whole
 from impasto.formats import coding
@@ -352,7 +352,7 @@ def full_name(client: Client, job: str) -> str:
 def _move(connection: Connection, job: str, move: Callable[[Client, str], Job]) -> None:
     with at_server(connection) as (client, display):
         moved = move(client, full_name(client, job))
-        _say(connection, display, moved, moved.state)
+        _say(connection, display, moved, state_of(moved))
 
 
 def _say(connection: Connection, display: Display, job: Job, what: str) -> None:

@@ -94,7 +94,7 @@ def jobs_table(jobs: Sequence[Job], now: datetime, note: str = "") -> Table:
             escaped(name),
             f"[{_STATE_STYLES.get(job.state, '')}]{job.state}[/]"
             if job.state in _STATE_STYLES
-            else escaped(job.state),
+            else escaped("held" if job.held else job.state),
             escaped(job.title),
             _progress(job),
             duration(left) if left is not None else "",

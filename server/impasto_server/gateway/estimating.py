@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 
 from google.rpc import status_pb2
 
@@ -92,12 +94,15 @@ class Estimates:
         if spec.result_format == pb.IMAGE_FORMAT_PNG_16:
             bits = 16
         if spec.HasField("selection"):
-            async with _readable("selection"), images.opened(spec.selection) as source:
-                samples = await self._intake.decode_mask(tenant, source, size)
+            with _faults_at("selection"):
+                async with images.opened(spec.selection) as source:
+                    samples = await self._intake.decode_mask(tenant, source, size)
             with samples.file:
                 selected = await asyncio.to_thread(_box_of, samples)
-            async with _readable("content"), images.opened(spec.content) as source:
-                bits = max(bits, (await self._intake.describe(tenant, source)).bits)
+            # Samples outside the selection keep all their bits.
+            with _faults_at("content"):
+                async with images.opened(spec.content) as source:
+                    bits = max(bits, (await self._intake.describe(tenant, source)).bits)
         images.forget()
         wanted = wanted_pictures(spec, checked.recipe, size, images.sizes, bits)
         asked = worker_pb2.EstimateRunRequest(pictures=[picture for _, picture in wanted], selected=selected)
@@ -106,18 +111,13 @@ class Estimates:
         return asked
 
 
-class _readable:
+@contextlib.contextmanager
+def _faults_at(path: str) -> Iterator[None]:
     """Turns the fault of an image at a path of the specification into an error of the call."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    async def __aenter__(self) -> None:
-        pass
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, PictureFault):
-            raise CallError(invalid_argument([(f"spec.{self._path}", str(error))])) from None
+    try:
+        yield
+    except PictureFault as fault:
+        raise CallError(invalid_argument([(f"spec.{path}", str(fault))])) from None
 
 
 def _box_of(mask: Samples) -> worker_pb2.Box:

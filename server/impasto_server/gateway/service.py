@@ -28,6 +28,7 @@ from impasto_server.fleet.fleet import Fleet
 from impasto_server.fleet.placer import Placer
 from impasto_server.gateway.access import Access
 from impasto_server.gateway.answering import bad_page_token
+from impasto_server.gateway.checks import check_title
 from impasto_server.gateway.downloads import Download, Downloads
 from impasto_server.gateway.estimating import Estimates
 from impasto_server.gateway.job_lists import MAX_PAGE, as_it_is_now, page_size, shown_job, wanted_states
@@ -147,9 +148,12 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         return shown
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        if faults := check_title(request.title, "title"):
+            raise CallError(invalid_argument(faults))
         records, token = await self._store.read(
             self._store.store.jobs.list,
             self._access.tenant().name,
+            title=request.title,
             states=wanted_states(request.states),
             page_size=page_size(request.page_size, MAX_PAGE),
             page_token=request.page_token,

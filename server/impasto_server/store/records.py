@@ -89,6 +89,11 @@ def reserved_bytes(job: pb.Job) -> int:
     return job.width * job.height * 4 + _RESULT_MARGIN_BYTES
 
 
+def searched(title: str) -> str:
+    """A title, or a part of one, in the form in which titles are searched."""
+    return title.casefold()
+
+
 def message_columns(job: pb.Job) -> dict[str, Any]:
     """The columns of a job's row that are derived from its message."""
     final = job.state in FINAL_STATES
@@ -103,6 +108,7 @@ def message_columns(job: pb.Job) -> dict[str, Any]:
         "final": final,
         "end_ns": end_ns,
         "reserved_bytes": reserved_bytes(job),
+        "title": searched(job.title),
     }
 
 
