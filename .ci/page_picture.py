@@ -1,4 +1,4 @@
-"""Makes the README's picture of the page: `python .ci/page_picture.py`. Takes two minutes, and needs Chromium.
+"""Makes the README's picture of the page: `python .ci/page_picture.py`. Takes minutes; needs Chromium.
 
 A private server paints the demo. The page shows it on a computer while it is painted, and the end of it on a
 telephone.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, sync_playwright
@@ -18,30 +19,31 @@ ROOT = Path(__file__).parents[1]
 OUT = ROOT / "server" / "pictures" / "page.jpg"
 DATA = ROOT / "client" / "impasto" / "data"
 
-COMPUTER = {"viewport": {"width": 1280, "height": 800}, "device_scale_factor": 1.25, "color_scheme": "light"}
-TELEPHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 1.5, "color_scheme": "dark"}
+COMPUTER: dict[str, Any] = {
+    "viewport": {"width": 1280, "height": 800},
+    "device_scale_factor": 1.25,
+    "color_scheme": "light",
+}
+TELEPHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 844},
+    "device_scale_factor": 1.5,
+    "color_scheme": "dark",
+}
 SHOWN_AT = 0.35
 """Share of the work after which the computer's picture is taken."""
 WIDTH = 1600
+MARGIN, FRAME = 48, 8
 BACKGROUND = "#dedbd4"
 
 
 def main() -> None:
     """Paints, takes the pictures, and lays one over the other."""
-    with (
-        impasto.PrivateServer(weights="builtin", page=True) as server,
-        impasto.Client(server.address) as client,
-    ):
+    server = impasto.PrivateServer(weights="builtin", page=True)
+    with server, impasto.Client(server.address) as client:
         page = client.info().page
         assert page is not None
-        client.create_job(DATA / "starry_night.jpg", [DATA / "starry_night.jpg"], size=32, evaluations=2)
-        painting = client.stylize(
-            DATA / "astronaut.jpg",
-            [DATA / "starry_night.jpg"],
-            size=512,
-            previews=True,
-            title="Eileen Collins",
-        )
+        content, style = DATA / "astronaut.jpg", DATA / "starry_night.jpg"
+        painting = client.stylize(content, [style], previews=True, title="Eileen Collins")
         with sync_playwright() as playwright, painting:
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
             address = f"http://127.0.0.1:{page.port}/#/{painting.job.name}"
@@ -56,7 +58,7 @@ def main() -> None:
     combined(computer, telephone).save(OUT, quality=86, optimize=True, progressive=True)
 
 
-def taken(browser: Browser, address: str, device: dict[str, object], shown: str) -> Image.Image:
+def taken(browser: Browser, address: str, device: dict[str, Any], shown: str) -> Image.Image:
     """A picture of the page on a device, once an element is shown."""
     context = browser.new_context(**device)
     visit = context.new_page()
@@ -71,27 +73,26 @@ def taken(browser: Browser, address: str, device: dict[str, object], shown: str)
 
 def combined(computer: Image.Image, telephone: Image.Image) -> Image.Image:
     """The computer's picture, with the telephone's over its right edge."""
-    margin = 48
-    canvas = Image.new(
-        "RGB", (computer.width + 2 * margin + 200, computer.height + 2 * margin + 60), BACKGROUND
-    )
-    for picture, place, radius in (
-        (computer, (margin, margin), 16),
-        (telephone.resize((telephone.width * 4 // 5, telephone.height * 4 // 5)), None, 40),
-    ):
-        corner = place or (canvas.width - picture.width - margin, canvas.height - picture.height - margin)
-        mask = Image.new("L", picture.size)
-        ImageDraw.Draw(mask).rounded_rectangle(
-            (0, 0, picture.width - 1, picture.height - 1), radius, fill=255
-        )
-        edge = Image.new("RGB", (picture.width + 16, picture.height + 16), "#2b2926")
-        edge_mask = Image.new("L", edge.size)
-        ImageDraw.Draw(edge_mask).rounded_rectangle(
-            (0, 0, edge.width - 1, edge.height - 1), radius + 8, fill=255
-        )
-        canvas.paste(edge, (corner[0] - 8, corner[1] - 8), edge_mask)
-        canvas.paste(picture, corner, mask)
+    telephone = telephone.resize((telephone.width * 4 // 5, telephone.height * 4 // 5))
+    canvas = Image.new("RGB", (computer.width + 3 * MARGIN, computer.height + 2 * MARGIN), BACKGROUND)
+    lay(canvas, computer, (MARGIN, MARGIN), radius=16)
+    corner = canvas.width - telephone.width - MARGIN, canvas.height - telephone.height - MARGIN // 2
+    lay(canvas, telephone, corner, radius=40)
     return canvas.resize((WIDTH, round(WIDTH * canvas.height / canvas.width)), Image.Resampling.LANCZOS)
+
+
+def lay(canvas: Image.Image, picture: Image.Image, corner: tuple[int, int], *, radius: int) -> None:
+    """Lays a picture on the canvas, with round corners and a frame."""
+    frame = Image.new("RGB", (picture.width + 2 * FRAME, picture.height + 2 * FRAME), "#2b2926")
+    canvas.paste(frame, (corner[0] - FRAME, corner[1] - FRAME), rounded(frame.size, radius + FRAME))
+    canvas.paste(picture, corner, rounded(picture.size, radius))
+
+
+def rounded(size: tuple[int, int], radius: int) -> Image.Image:
+    """A mask with round corners."""
+    mask = Image.new("L", size)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, size[0] - 1, size[1] - 1), radius, fill=255)
+    return mask
 
 
 if __name__ == "__main__":
