@@ -20,7 +20,7 @@ import difflib
 import re
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -269,17 +269,24 @@ def contents() -> dict[Path, bytes]:
 
 def faults() -> list[str]:
     """Returns what is not translated, or not as it should be, each as a sentence with the language."""
-    found = []
     template = collected()
+    found = []
     for language in languages():
-        entries = merged(template, parsed((LOCALE / f"{language}.po").read_text("utf-8")))
-        for entry in entries.values():
-            if not entry.translation:
-                found.append(f"{language}: “{entry.text}” has no translation")
-            elif entry.fuzzy:
-                found.append(f"{language}: “{entry.text}” has a fuzzy translation")
-            elif _placeholders(entry.translation) != _placeholders(entry.text):
-                found.append(f"{language}: “{entry.text}” has other {{placeholders}} in its translation")
+        known = parsed((LOCALE / f"{language}.po").read_text("utf-8"))
+        found += faults_of(merged(template, known), language)
+    return found
+
+
+def faults_of(entries: dict[str, Entry], language: str) -> list[str]:
+    """Returns the faults of one language's entries, each as a sentence."""
+    found = []
+    for entry in entries.values():
+        if not entry.translation:
+            found.append(f"{language}: “{entry.text}” has no translation")
+        elif entry.fuzzy:
+            found.append(f"{language}: “{entry.text}” has a fuzzy translation")
+        elif _placeholders(entry.translation) != _placeholders(entry.text):
+            found.append(f"{language}: “{entry.text}” has other {{placeholders}} in its translation")
     return found
 
 
@@ -287,7 +294,22 @@ def _placeholders(text: str) -> list[str]:
     return sorted(re.findall(r"{[^}]*}", text))
 
 
-def main() -> None:
+def run(
+    whose: str,
+    contents: Callable[[], dict[Path, bytes]],
+    faults: Callable[[], list[str]],
+    *,
+    texts: Callable[[], int],
+    count: int,
+) -> None:
+    """Writes the files, or checks them if the command line says `--check`.
+
+    Args:
+        whose: whose texts they are.
+        contents, faults: as the functions of this name.
+        texts: counts the texts.
+        count: number of languages.
+    """
     try:
         files = contents()
     except Misuse as misuse:
@@ -302,13 +324,13 @@ def main() -> None:
     for path in old:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(files[path])
-    texts = len(collected())
     print(
-        f"{texts} texts in {len(languages())} languages; {len(missing)} translations to be made or looked at"
+        f"{texts()} texts of {whose} in {count} languages; "
+        f"{len(missing)} translations to be made or looked at"
     )
     for fault in missing:
         print(" ", fault)
 
 
 if __name__ == "__main__":
-    main()
+    run("the plugins", contents, faults, texts=lambda: len(collected()), count=len(languages()))

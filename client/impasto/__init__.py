@@ -21,6 +21,7 @@ Where to go from here:
 - `Client.create_job` starts a job that goes on without its caller. Any client can then list, watch, steer,
   pause or cancel it, and download its result: see `Client.jobs`, `watch`, `update_job`, `pause`, `cancel` and
   `download`.
+- `Client.estimate` says what painting would take, without painting.
 - `PrivateServer` starts a server on this machine for as long as your program needs it.
 - `ImpastoError` is the base class of all errors. An `InvalidRequest` names the field and says what to do.
 - `impasto.hosts` has what a plugin for an image editor needs.
@@ -55,11 +56,17 @@ from impasto.errors import (
     Unreachable,
 )
 from impasto.job import (
+    ContactLost,
     Device,
+    Estimate,
     Event,
     FeatureNetwork,
+    ImageLinks,
     Job,
     JobChanged,
+    JobDeleted,
+    JobsEvent,
+    JobsListed,
     Limits,
     MemoryPlan,
     NamedStyle,
@@ -67,6 +74,7 @@ from impasto.job import (
     Preview,
     Progress,
     ServerInfo,
+    WebPage,
 )
 from impasto.recipe import (
     ImageSource,
@@ -95,19 +103,25 @@ __all__ = [
     "Client",
     "ClientClosed",
     "CodedImage",
+    "ContactLost",
     "DataLoss",
     "DeadlineExceeded",
     "Device",
+    "Estimate",
     "Event",
     "FailedPrecondition",
     "FeatureNetwork",
+    "ImageLinks",
     "ImageSource",
     "ImpastoError",
     "InvalidRequest",
     "Job",
     "JobCancelled",
     "JobChanged",
+    "JobDeleted",
     "JobFailed",
+    "JobsEvent",
+    "JobsListed",
     "LayerWeights",
     "Limits",
     "MemoryPlan",
@@ -137,6 +151,7 @@ __all__ = [
     "Unavailable",
     "Unreachable",
     "UploadedImage",
+    "WebPage",
 ]
 
 _LAZY = {

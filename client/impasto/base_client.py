@@ -114,6 +114,7 @@ class BaseClient(Generic[Factory]):
 _RENAMED = {
     "get_server_info": "info",
     "server_info": "info",
+    "estimate_job": "estimate",
     "get_job": "job",
     "list_jobs": "jobs",
     "list_styles": "styles",

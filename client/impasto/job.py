@@ -133,6 +133,8 @@ class Job:
         priority: its priority among the tenant's jobs; higher goes first.
         queue_position: its place among the tenant's queued jobs, from 1; None unless it is queued.
         expire_time: when the server deletes it (UTC), once it is final; None for never.
+        held: whether the server's administrator holds it: it is paused, and cannot be resumed until the
+            administrator releases it.
     """
 
     name: str
@@ -155,11 +157,37 @@ class Job:
     priority: int = 0
     queue_position: int | None = None
     expire_time: datetime | None = None
+    held: bool = False
 
     @property
     def is_final(self) -> bool:
         """Whether it has succeeded, failed or been cancelled."""
         return self.state in FINAL_STATES
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What painting a job would take.
+
+    Attributes:
+        recipe: the recipe with which it would run.
+        width, height: size of the result in pixels.
+        device: the device that would paint it.
+        memory_plan: how its largest scale would fit into memory.
+        device_time: estimated seconds for which the device would work on it; None if unknown.
+        time_left: estimated seconds until the result, with the jobs that share the device now; None if
+            unknown.
+        other_jobs: number of unfinished jobs that share the device or wait for one, all tenants.
+    """
+
+    recipe: Recipe
+    width: int
+    height: int
+    device: str
+    memory_plan: MemoryPlan
+    device_time: float | None
+    time_left: float | None
+    other_jobs: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,6 +239,53 @@ Event = JobChanged | Progress | Preview
 
 
 @dataclasses.dataclass(frozen=True)
+class JobDeleted:
+    """The job was deleted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class JobsListed:
+    """All unfinished jobs have been told. What follows happens from now on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ContactLost:
+    """The connection broke, or the server restarts. Once it is back, all unfinished jobs are told again.
+
+    Attributes:
+        error: what happened.
+    """
+
+    error: ImpastoError
+
+
+@dataclasses.dataclass(frozen=True)
+class JobsEvent:
+    """An event of one of the jobs that `Client.watch_jobs` watches.
+
+    Attributes:
+        name: the job; empty for `JobsListed` and `ContactLost`.
+        event: what happened.
+    """
+
+    name: str
+    event: JobChanged | Progress | Preview | JobDeleted | JobsListed | ContactLost
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageLinks:
+    """Addresses from which pictures can be loaded without a token.
+
+    Attributes:
+        paths: the addresses, relative to the address of the server's page.
+        expire_time: when they end (UTC).
+    """
+
+    paths: tuple[str, ...]
+    expire_time: datetime
+
+
+@dataclasses.dataclass(frozen=True)
 class Device:
     """A GPU or a CPU that paints.
 
@@ -233,6 +308,19 @@ class Device:
     restarts: int
     memory_bytes: int | None
     machine: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class WebPage:
+    """A server's page for browsers.
+
+    Attributes:
+        url: its address, if the administrator has given one; it ends with "/". Otherwise empty.
+        port: its port on the server's host. It has TLS if the server has TLS.
+    """
+
+    url: str
+    port: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,6 +365,8 @@ class ServerInfo:
         limits: its limits.
         unfinished_jobs: number of unfinished jobs, all tenants.
         tenant: the caller's tenant: the name of its token; empty if the server has no tokens.
+        page: its page for browsers; None if it has none.
+        administrator: whether the caller has the right of an administrator.
     """
 
     version: str
@@ -286,6 +376,8 @@ class ServerInfo:
     limits: Limits
     unfinished_jobs: int
     tenant: str
+    page: WebPage | None = None
+    administrator: bool = False
 
 
 def decode(data: bytes) -> Image:

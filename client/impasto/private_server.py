@@ -23,6 +23,20 @@ GRACE = 5.0
 _NEEDED = ("impasto_server", "torch", "torchvision", "safetensors")
 
 
+def check_installed() -> None:
+    """Checks that a server can be started on this machine.
+
+    Raises:
+        PrivateServerError: it is not installed; the message says what to do.
+    """
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise PrivateServerError(
+            f"the server is not installed on this machine (missing: {', '.join(missing)}). "
+            "Run: pip install 'impasto-server[torch]'; or name a server with --server HOST:PORT"
+        )
+
+
 class PrivateServer:
     """A server for one caller, as a context manager.
 
@@ -36,6 +50,7 @@ class PrivateServer:
     Args:
         weights: weights of the feature network: "vgg19", "builtin" or a file; None for the server's choice.
         device: the device: for example "cpu" or "cuda:0"; None for the server's choice.
+        page: whether it has a page for browsers, at `ServerInfo.page`.
         on_line: called with each line of the server's log, in another thread.
 
     Raises:
@@ -47,6 +62,7 @@ class PrivateServer:
         *,
         weights: str | os.PathLike[str] | None = None,
         device: str | None = None,
+        page: bool = False,
         on_line: Callable[[str], None] | None = None,
     ) -> None:
         # The options override variables of the environment, which are meant for a server for others.
@@ -56,18 +72,15 @@ class PrivateServer:
             self._command += ["--weights", os.fspath(weights)]
         if device is not None:
             self._command += ["--device", device]
+        if page:
+            self._command += ["--web-port", "0"]
         self._on_line = on_line
         self._last_lines: collections.deque[str] = collections.deque(maxlen=20)
         self._listening = threading.Event()
         self._address: str | None = None
 
     def __enter__(self) -> PrivateServer:
-        missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-        if missing:
-            raise PrivateServerError(
-                f"the server is not installed on this machine (missing: {', '.join(missing)}). "
-                "Run: pip install 'impasto-server[torch]'; or name a server with --server HOST:PORT"
-            )
+        check_installed()
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,

@@ -9,8 +9,14 @@ from impasto.enums import RECIPE_ENUMS, image_format, word_of
 from impasto.errors import from_job
 from impasto.job import (
     Device,
+    Estimate,
     FeatureNetwork,
+    ImageLinks,
     Job,
+    JobChanged,
+    JobDeleted,
+    JobsEvent,
+    JobsListed,
     Limits,
     MemoryPlan,
     NamedStyle,
@@ -18,6 +24,7 @@ from impasto.job import (
     Preview,
     Progress,
     ServerInfo,
+    WebPage,
 )
 from impasto.recipe import FIELD_ON_WIRE, Recipe
 from impasto.v1 import style_transfer_pb2 as pb
@@ -50,9 +57,46 @@ def job(message: pb.Job) -> Job:
         bfloat16=message.bfloat16,
         memory_plan=memory_plan(message.memory_plan) if message.HasField("memory_plan") else None,
         title=message.title,
+        held=message.held,
         priority=message.priority,
         queue_position=message.queue_position or None,
         expire_time=_time(message.expire_time) if message.HasField("expire_time") else None,
+    )
+
+
+def jobs_event(message: pb.WatchJobsResponse) -> JobsEvent | None:
+    """Return an event of one of several jobs as plain data; None for one that callers do not need."""
+    kind = message.WhichOneof("payload")
+    if kind == "listed":
+        return JobsEvent("", JobsListed())
+    if kind == "deleted":
+        return JobsEvent(message.job, JobDeleted())
+    event = message.event
+    if event.HasField("job"):
+        return JobsEvent(message.job, JobChanged(job(event.job)))
+    if event.HasField("progress"):
+        return JobsEvent(message.job, progress(event.progress))
+    if event.HasField("preview"):
+        return JobsEvent(message.job, preview(event.preview))
+    return None
+
+
+def image_links(message: pb.CreateImageLinksResponse) -> ImageLinks:
+    """Return addresses of pictures as plain data."""
+    return ImageLinks(tuple(link.path for link in message.links), _time(message.expire_time))
+
+
+def estimate(message: pb.EstimateJobResponse) -> Estimate:
+    """Return what painting a job would take as plain data."""
+    return Estimate(
+        recipe=recipe(message.recipe),
+        width=message.width,
+        height=message.height,
+        device=message.device,
+        memory_plan=memory_plan(message.memory_plan),
+        device_time=_seconds(message.device_time) if message.HasField("device_time") else None,
+        time_left=_seconds(message.time_left) if message.HasField("time_left") else None,
+        other_jobs=message.other_jobs,
     )
 
 
@@ -160,6 +204,8 @@ def server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
         ),
         unfinished_jobs=message.unfinished_jobs,
         tenant=message.tenant,
+        page=WebPage(message.page.url, message.page.port) if message.HasField("page") else None,
+        administrator=message.administrator,
     )
 
 

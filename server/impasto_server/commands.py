@@ -10,23 +10,31 @@ import inspect
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from impasto_server.admin_commands import add_commands
 from impasto_server.bench.commands import bench, contact_sheet
 from impasto_server.cli import INSTALL_PYTORCH, missing_pytorch
-from impasto_server.plain_help import PlainCommand, PlainGroup, PlainProgram, number, share
+from impasto_server.command_parts import (
+    CONFIG,
+    ConfigFile,
+    DataFolder,
+    exit_with,
+    is_given,
+    running_server,
+    settings_of,
+)
+from impasto_server.plain_help import PlainCommand, PlainGroup, PlainProgram, number, one_of, share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import grpc
 
-    from impasto_server.gateway.admin_client import AdminClient
     from impasto_server.gateway.settings import Settings
     from impasto_server.gateway.tokens import Tokens
 
@@ -56,6 +64,7 @@ tokens_app = typer.Typer(
 app.add_typer(tokens_app, name="token")
 fleet_app = typer.Typer(cls=PlainGroup, invoke_without_command=True)
 app.add_typer(fleet_app, name="fleet")
+add_commands(app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -77,10 +86,10 @@ def _options(
 def _serve(context: typer.Context, config: Path | None, **flags: object) -> None:
     from impasto_server.logs import log_to_stderr
 
-    settings = _settings(config, flags)
+    settings = settings_of(config, flags)
     if not settings.mock and (missing := missing_pytorch()):
         message = INSTALL_PYTORCH.format(", ".join(missing))
-        _exit_with(ValueError(f"{message}; or give --mock for a server that only pretends to paint"))
+        exit_with(ValueError(f"{message}; or give --mock for a server that only pretends to paint"))
     _check_given_paths(settings)
     # Before gRPC is imported, which the next two modules do.
     log_to_stderr("gateway", settings.log_level, settings.log_format)
@@ -92,7 +101,7 @@ def _serve(context: typer.Context, config: Path | None, **flags: object) -> None
     try:
         asyncio.run(serve_until_stopped(settings))
     except ConfigurationError as error:
-        _exit_with(error)
+        exit_with(error)
 
 
 def _warn_of_ignored_settings(flags: Mapping[str, object], config: Path | None) -> None:
@@ -113,21 +122,12 @@ def _check_given_paths(settings: Settings) -> None:
             os.listdir(settings.styles_dir)
         except OSError as error:
             folder = settings.styles_dir
-            _exit_with(ValueError(f"--styles-dir {folder} cannot be read ({error.strerror}); give a folder"))
+            exit_with(ValueError(f"--styles-dir {folder} cannot be read ({error.strerror}); give a folder"))
     if settings.weights not in (None, "vgg19", "builtin"):
         file = Path(settings.weights).expanduser()
         if not file.is_file():
             fault = "is a folder" if file.is_dir() else "does not exist"
-            _exit_with(ValueError(f"--weights {file} {fault}; give vgg19, builtin or a file"))
-
-
-_CONFIG = typer.Option(
-    "--config",
-    envvar="IMPASTO_CONFIG",
-    metavar="FILE",
-    help="File of settings in TOML. Options and environment variables take precedence. Default: none. "
-    "[IMPASTO_CONFIG]",
-)
+            exit_with(ValueError(f"--weights {file} {fault}; give vgg19, builtin or a file"))
 
 
 def _pem(help: str) -> Any:
@@ -141,7 +141,7 @@ def _with_settings(command: Callable[..., None], name: str, help: str) -> None:
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [
         inspect.Parameter("context", keyword, annotation=typer.Context),
-        inspect.Parameter("config", keyword, default=None, annotation=Annotated[Path | None, _CONFIG]),
+        inspect.Parameter("config", keyword, default=None, annotation=Annotated[Path | None, CONFIG]),
     ]
     for field in fields():
         kind = field.metadata["kind"]
@@ -213,7 +213,7 @@ def tell_health(
             help="Maximum time to wait, in seconds. Range: 0.1 to 3600. Default: 5.",
         ),
     ] = 5.0,
-    config: Annotated[Path | None, _CONFIG] = None,
+    config: Annotated[Path | None, CONFIG] = None,
 ) -> None:
     """Tell whether a server takes jobs.
 
@@ -229,23 +229,23 @@ def tell_health(
     from impasto_server.gateway.listening import own_channel, secure_channel
 
     if (cert is None) != (key is None) or (cert is not None and ca is None):
-        _exit_with(ValueError("--cert, --key and --ca belong together; give all three"))
+        exit_with(ValueError("--cert, --key and --ca belong together; give all three"))
     if address is None:
         if ca is not None:
-            _exit_with(
+            exit_with(
                 ValueError("--ca needs HOST:PORT; without an address, the settings name the certificates")
             )
         try:
-            channel = own_channel(_settings(config, {}))
+            channel = own_channel(settings_of(config, {}))
         except ConfigurationError as error:
-            _exit_with(error)
+            exit_with(error)
     elif ca is None:
         channel = grpc.insecure_channel(address)
     else:
         try:
             channel = secure_channel(address, ca, cert, key)
         except ConfigurationError as error:
-            _exit_with(error)
+            exit_with(error)
     with channel:
         try:
             request = health_pb2.HealthCheckRequest()
@@ -281,7 +281,6 @@ _TOKENS_FILE: TypeAlias = Annotated[
         help="File of the tokens. Default: the file that the server's settings name.",
     ),
 ]
-_CONFIG_OPTION: TypeAlias = Annotated[Path | None, _CONFIG]
 
 
 @tokens_app.command("add", cls=PlainCommand)
@@ -296,8 +295,15 @@ def add_token(
             "Default: 1.",
         ),
     ] = 1.0,
+    admin: Annotated[
+        bool,
+        typer.Option(
+            "--admin",
+            help="Let the tenant see and change what all tenants do (not their pictures). Default: no.",
+        ),
+    ] = False,
     tokens_file: _TOKENS_FILE = None,
-    config: _CONFIG_OPTION = None,
+    config: ConfigFile = None,
 ) -> None:
     """Make a token and print it. It is shown only once.
 
@@ -306,7 +312,7 @@ def add_token(
     tokens = _tokens(tokens_file, config)
     with _telling_token_errors():
         is_first = not tokens.tenants()
-        typer.echo(tokens.add(name, weight))
+        typer.echo(tokens.add(name, weight, administrator=admin))
     if is_first:
         typer.echo(
             f"this is the first token in {tokens.path}; restart servers that were started without tokens",
@@ -315,7 +321,7 @@ def add_token(
 
 
 @tokens_app.command("list", cls=PlainCommand)
-def list_tokens(tokens_file: _TOKENS_FILE = None, config: _CONFIG_OPTION = None) -> None:
+def list_tokens(tokens_file: _TOKENS_FILE = None, config: ConfigFile = None) -> None:
     """List the tenants who have a token. The tokens themselves are not stored."""
     with _telling_token_errors():
         tokens = _tokens(tokens_file, config)
@@ -324,14 +330,15 @@ def list_tokens(tokens_file: _TOKENS_FILE = None, config: _CONFIG_OPTION = None)
             typer.echo(f"there are no tokens in {tokens.path}", err=True)
         for tenant, created in tenants:
             made = datetime.datetime.fromtimestamp(created)
-            typer.echo(f"{tenant.name:32} weight {tenant.weight:g}  made {made:%Y-%m-%d %H:%M}")
+            right = "  administrator" if tenant.administrator else ""
+            typer.echo(f"{tenant.name:32} weight {tenant.weight:g}  made {made:%Y-%m-%d %H:%M}{right}")
 
 
 @tokens_app.command("remove", cls=PlainCommand)
 def remove_token(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the tenant.")],
     tokens_file: _TOKENS_FILE = None,
-    config: _CONFIG_OPTION = None,
+    config: ConfigFile = None,
 ) -> None:
     """Remove a tenant's token. A running server refuses it within a second.
 
@@ -339,6 +346,26 @@ def remove_token(
     """
     with _telling_token_errors():
         _tokens(tokens_file, config).remove(name)
+
+
+@tokens_app.command("admin", cls=PlainCommand)
+def change_right(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the tenant.")],
+    right: Annotated[
+        str,
+        typer.Argument(
+            metavar="on|off", parser=one_of("on", "off"), help="Whether the tenant is an administrator."
+        ),
+    ],
+    tokens_file: _TOKENS_FILE = None,
+    config: ConfigFile = None,
+) -> None:
+    """Give a tenant's token the right of an administrator, or take it away.
+
+    An administrator sees and changes what all tenants do. A running server follows within a second.
+    """
+    with _telling_token_errors():
+        _tokens(tokens_file, config).set_administrator(name, right == "on")
 
 
 @app.command("certificate", cls=PlainCommand)
@@ -356,8 +383,8 @@ def make_certificate(
 ) -> None:
     """Make a certificate for this machine, for --tls-cert and --tls-key, and print what it is valid for.
 
-    No authority signs it: browsers ask once whether to trust it, and other callers give --ca server.pem. It is
-    valid for 800 days, for this machine's names and addresses as they are now.
+    No authority signs it: browsers ask once whether to trust it, and other callers give --ca server.pem. It
+    is valid for 800 days, for this machine's names and addresses as they are now.
     """
     from impasto_server.gateway.certificate import names_of_this_machine, write_certificate
 
@@ -366,20 +393,12 @@ def make_certificate(
         write_certificate(cert, key, valid_for)
     except OSError as error:
         where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        _exit_with(ValueError(where))
+        exit_with(ValueError(where))
     except ValueError as error:
-        _exit_with(error)
+        exit_with(error)
     typer.echo(f"{cert} and {key}, for {', '.join(valid_for)}")
 
 
-_DATA_DIR: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-dir",
-        metavar="PATH",
-        help="Data folder of the server. Default: the folder that the server's settings name.",
-    ),
-]
 _MACHINE: TypeAlias = Annotated[
     str, typer.Argument(metavar="MACHINE", help="Name of the machine, as `impasto-server fleet` shows it.")
 ]
@@ -391,30 +410,24 @@ def list_machines(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of a table. Default: no.")
     ] = False,
-    data_dir: _DATA_DIR = None,
-    config: _CONFIG_OPTION = None,
+    data_dir: DataFolder = None,
+    config: ConfigFile = None,
 ) -> None:
     """List the machines of a running server, and take them out of use.
 
     The table shows every device with its state, its jobs and its memory. The server must run on this machine.
     """
     if context.invoked_subcommand is not None:
-        given = [name for name in context.params if _is_given(context, name)]
+        given = [name for name in context.params if is_given(context, name)]
         if given:
             command = f"impasto-server fleet {context.invoked_subcommand}"
-            _exit_with(ValueError(f"give options after `{command}`; `{command} --help` lists them"))
+            exit_with(ValueError(f"give options after `{command}`; `{command} --help` lists them"))
         return
-    with _admin(data_dir, config) as admin:
+    with running_server(data_dir, config) as admin:
         from impasto_server.gateway.admin_client import as_data, table
 
         machines = admin.machines()
         typer.echo(json.dumps(as_data(machines)) if as_json else table(machines))
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    """Whether a parameter is given on the command line, not in the environment or by default."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 @fleet_app.command("drain", cls=PlainCommand)
@@ -423,15 +436,15 @@ def drain_machine(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until the machine has no jobs. Default: no.")
     ] = False,
-    data_dir: _DATA_DIR = None,
-    config: _CONFIG_OPTION = None,
+    data_dir: DataFolder = None,
+    config: ConfigFile = None,
 ) -> None:
     """Take a machine out of use: it gets no more jobs, and its jobs move to other machines.
 
     A job moves with a checkpoint and continues where it was. The command returns at once, unless --wait is
     given. `impasto-server fleet undrain` takes the machine into use again.
     """
-    with _admin(data_dir, config) as admin:
+    with running_server(data_dir, config) as admin:
         from impasto_server.gateway.admin_client import what_drain_does
 
         admin.drain(machine)
@@ -446,27 +459,11 @@ def drain_machine(
 
 
 @fleet_app.command("undrain", cls=PlainCommand)
-def undrain_machine(machine: _MACHINE, data_dir: _DATA_DIR = None, config: _CONFIG_OPTION = None) -> None:
+def undrain_machine(machine: _MACHINE, data_dir: DataFolder = None, config: ConfigFile = None) -> None:
     """Take a machine into use again after `impasto-server fleet drain`."""
-    with _admin(data_dir, config) as admin:
+    with running_server(data_dir, config) as admin:
         admin.undrain(machine)
         typer.echo(f"{machine} gets jobs again.")
-
-
-@contextlib.contextmanager
-def _admin(data_dir: Path | None, config: Path | None) -> Iterator[AdminClient]:
-    """Connects to the server of a data folder. Ends the command with code 2 if a call fails."""
-    # Silences the lines of gRPC's core, which are for its developers. Before gRPC is imported.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from impasto_server.gateway.admin_client import AdminClient, AdminError
-
-    given = None if data_dir is None else str(data_dir)
-    settings = _settings(config, {"data_dir": given})
-    try:
-        with AdminClient(settings.data_folder) as admin:
-            yield admin
-    except AdminError as error:
-        _exit_with(error)
 
 
 app.command(cls=PlainCommand)(bench)
@@ -497,7 +494,7 @@ def fetch() -> None:
     try:
         typer.echo(f"VGG-19 is at {fetch_vgg19()}")
     except WeightsError as error:
-        _exit_with(error)
+        exit_with(error)
     except KeyboardInterrupt:
         typer.echo("stopped; the partial download was deleted", err=True)
         raise typer.Exit(130) from None
@@ -516,20 +513,11 @@ def _describe(name: str, path: Path) -> None:
     typer.echo(f"         {weights.origin}")
 
 
-def _settings(config: Path | None, flags: Mapping[str, object]) -> Settings:
-    from impasto_server.gateway.settings import SettingsError, gather
-
-    try:
-        return gather(flags, os.environ, config)
-    except SettingsError as error:
-        _exit_with(error)
-
-
 def _tokens(tokens_file: Path | None, config: Path | None) -> Tokens:
     from impasto_server.gateway.tokens import Tokens
 
     given = None if tokens_file is None else str(tokens_file)
-    return Tokens(_settings(config, {"tokens_file": given}).tokens_path)
+    return Tokens(settings_of(config, {"tokens_file": given}).tokens_path)
 
 
 @contextlib.contextmanager
@@ -539,9 +527,4 @@ def _telling_token_errors() -> Iterator[None]:
     try:
         yield
     except TokensError as error:
-        _exit_with(error)
-
-
-def _exit_with(error: Exception) -> NoReturn:
-    print(f"impasto-server: {error}", file=sys.stderr, flush=True)
-    raise typer.Exit(2)
+        exit_with(error)

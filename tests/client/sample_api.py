@@ -49,6 +49,9 @@ def paint(address: str, content: Path, style: Path, out: Path) -> impasto.Pictur
 def jobs(address: str) -> dict[str, str]:
     with impasto.Client(address, transport="grpclib") as client:
         uploaded: impasto.UploadedImage = client.upload(Path("a.png"))
+        told: impasto.Estimate = client.estimate(uploaded, "b.png", recipe="gatys", seed=3)
+        left: float | None = told.time_left
+        print(left, told.memory_plan.estimated_bytes)
         made = client.create_job(uploaded, "b.png", recipe="gatys", seed=3, title="a sample")
         client.update_job(made.name, content_weight=0.5, previews=False)
         newest: impasto.NewestPreview = client.preview(made.name, wait=1.0)

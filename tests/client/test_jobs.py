@@ -27,6 +27,31 @@ def test_a_job_is_created(client: impasto.Client, fake: FakeServer) -> None:
     assert client.job(job.name) == job
 
 
+def test_a_job_is_estimated(client: impasto.Client, fake: FakeServer) -> None:
+    told = client.estimate(png(), [(png(), 2.0)], recipe="gatys", size=300, format="png16")
+    assert (told.width, told.height, told.device, told.other_jobs) == (300, 200, "cuda:0", 2)
+    assert (told.device_time, told.time_left) == (2.5, 185.0)
+    assert told.memory_plan == impasto.MemoryPlan("tiled", 3000 << 20, 512)
+    assert (told.recipe.objective, told.recipe.evaluations) == ("gatys", 1200)
+    (request,) = fake.called("EstimateJob")
+    assert request.spec.recipe == pb.Recipe(objective=pb.OBJECTIVE_GATYS, longest_side=300)
+    assert (request.spec.styles[0].weight, request.spec.result_format) == (2.0, pb.IMAGE_FORMAT_PNG_16)
+
+
+def test_an_estimate_can_lack_times(client: impasto.Client, fake: FakeServer) -> None:
+    fake.estimate.ClearField("device_time")
+    fake.estimate.ClearField("time_left")
+    told = client.estimate(png(), png())
+    assert (told.device_time, told.time_left) == (None, None)
+
+
+def test_a_server_that_cannot_estimate_says_so(client: impasto.Client, fake: FakeServer) -> None:
+    fake.faults["EstimateJob"] = [status(grpc.StatusCode.UNIMPLEMENTED, "no such method")]
+    with pytest.raises(impasto.ServerError, match="older than this client; update the server") as caught:
+        client.estimate(png(), png())
+    assert caught.value.code == "UNIMPLEMENTED"
+
+
 def test_a_repeated_create_job_has_the_same_request_id(client: impasto.Client, fake: FakeServer) -> None:
     fake.faults["CreateJob"] = [status(grpc.StatusCode.UNAVAILABLE, "the answer was lost")]
     client.create_job(png(), png())

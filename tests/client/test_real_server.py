@@ -188,6 +188,15 @@ def test_a_job_from_start_to_end(client: impasto.Client) -> None:
         client.job(made.name)
 
 
+def test_an_estimate_is_what_the_job_takes(client: impasto.Client) -> None:
+    told = client.estimate(photo(40, 30), photo(20, 28), effort="draft", size=24)
+    job = client.stylize(photo(40, 30), photo(20, 28), effort="draft", size=24).result().job
+    assert (told.width, told.height, told.device) == (job.width, job.height, job.device)
+    assert (told.recipe, told.memory_plan) == (job.recipe, job.memory_plan)
+    assert told.device_time is not None
+    assert told.device_time > 0
+
+
 def test_the_same_request_twice_is_one_job(client: impasto.Client) -> None:
     request = {"evaluations": 1, "request_id": "a test's own"}
     first = client.create_job(photo(), photo(), **request)  # type: ignore[arg-type]

@@ -105,6 +105,8 @@ def test_large_images_are_uploaded_before_the_request(client: impasto.Client, fa
     assert request.spec.selection.raw.width == 2
     client.create_job(large, png())
     assert fake.called("CreateJob")[0].spec.content.sha256 == digest
+    client.estimate(large, png())
+    assert fake.called("EstimateJob")[0].spec.content.sha256 == digest
     assert sent(fake) == len(large)
 
 

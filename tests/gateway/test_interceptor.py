@@ -35,9 +35,9 @@ class WatchedAccess(Access):
         self.checked: list[str] = []
         super().__init__(settings, metrics, Links())
 
-    def _lost_access(self, token: str) -> status_pb2.Status | None:
+    def _lost_access(self, token: str, as_administrator: bool) -> status_pb2.Status | None:
         self.checked.append(token)
-        return super()._lost_access(token)
+        return super()._lost_access(token, as_administrator)
 
 
 class Echo:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from impasto.v1 import admin_pb2
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store.records import FINAL_STATES
-from simulation.model import FIELDS, PAUSED, KnownJob, Write, set_value
+from simulation.model import FIELDS, HELD, PAUSED, KnownJob, Write, set_value
 from simulation.server import CallEnded
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _ACTIONS = {
     "watch": 4,
     "pause": 2,
     "resume": 3,
+    "hold": 1,
+    "release": 2,
     "cancel": 2,
     "update": 4,
     "update_at_once": 2,
@@ -162,14 +165,26 @@ class Client:
     async def resume(self) -> None:
         await self._set_paused("ResumeJob", pb.ResumeJobRequest, False)
 
+    async def hold(self) -> None:
+        await self._set_held("HoldJob", admin_pb2.HoldJobRequest, True)
+
+    async def release(self) -> None:
+        await self._set_held("ReleaseJob", admin_pb2.ReleaseJobRequest, False)
+
+    async def _set_held(self, method: str, request: Any, value: bool) -> None:
+        """Holds or releases a job, as an administrator."""
+        if job := self._some_job():
+            await self._ask(job, method, request(name=job.name), {HELD: value})
+
     async def end(self, job: KnownJob, *, cancel: bool) -> None:
-        """Watches a job to its end, after cancelling or resuming it."""
+        """Watches a job to its end, after cancelling it, or releasing and resuming it."""
         self._tenant, self._patient = job.tenant, True
         self._watch("WatchJob", pb.WatchJobRequest(name=job.name), None)
         await asyncio.sleep(0.1)
         if cancel:
             await self._cancel(job)
         else:
+            await self._ask(job, "ReleaseJob", admin_pb2.ReleaseJobRequest(name=job.name), {HELD: False})
             await self._ask(job, "ResumeJob", pb.ResumeJobRequest(name=job.name), {PAUSED: False})
 
     async def _set_paused(self, method: str, request: Any, value: bool) -> None:
@@ -253,6 +268,10 @@ class Client:
         }
         deletes = job.deletes
         answer = await self.call(method, request)
+        if isinstance(answer, admin_pb2.TenantJob):
+            if answer.tenant != job.tenant:
+                world.violation(f"{job.name} of {job.tenant} is said to be of {answer.tenant}")
+            answer = answer.job
         now = asyncio.get_running_loop().time()
         if answer is UNKNOWN:
             return answer

@@ -9,7 +9,7 @@ from typing import Any
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.store.records import FINAL_STATES
 
-PAUSED = "paused"
+PAUSED, HELD = "paused", "held"
 
 
 @dataclasses.dataclass
@@ -82,12 +82,21 @@ FIELDS = ("title", "priority", "preview.max_side", "recipe.content_weight", "rec
 
 
 def value_of(job: pb.Job, field: str) -> Any:
-    """The value of a job's field; for `PAUSED`, whether the job is paused."""
+    """The value of a job's field; for `PAUSED` and `HELD`, whether the job is so."""
     if field == PAUSED:
         return job.state == pb.JOB_STATE_PAUSED
+    if field == HELD:
+        return job.held
     parent, _, name = field.rpartition(".")
     value = getattr(getattr(job, parent) if parent else job, name)
     return round(value, 3) if isinstance(value, float) else value
+
+
+def is_visible(job: pb.Job, field: str) -> bool:
+    """Whether a job shows the value that callers gave a field. A hold hides an owner's pause."""
+    if field in (PAUSED, HELD) and job.state in FINAL_STATES:
+        return False
+    return field != PAUSED or not job.held
 
 
 def set_value(job: pb.Job, field: str, value: Any) -> None:
@@ -126,6 +135,7 @@ class KnownJob:
         for field in FIELDS:
             self.registers[field] = Register(value_of(asked, field), start, end)
         self.registers[PAUSED] = Register(False, start, end)
+        self.registers[HELD] = Register(False, start, end)
 
     def server_died(self, now: float) -> None:
         for register in self.registers.values():
@@ -142,8 +152,10 @@ class KnownJob:
             faults.append(f"{self.name} was shown with another result")
         if job.state == pb.JOB_STATE_CANCELLED and not self.cancels and not self.lingers:
             faults.append(f"{self.name} is CANCELLED but nobody cancelled it")
+        if job.held and job.state != pb.JOB_STATE_PAUSED:
+            faults.append(f"{self.name} is held and {pb.JobState.Name(job.state)}")
         for field, register in self.registers.items():
-            if field == PAUSED and final:
+            if not is_visible(job, field):
                 continue
             value, allowed = value_of(job, field), register.allowed(start, end)
             if value not in allowed:
@@ -152,22 +164,21 @@ class KnownJob:
 
     def observe(self, job: pb.Job, start: float, end: float) -> None:
         """Records that a reader found the job like this, between two times."""
-        final = self._see_final(job, end)
+        self._see_final(job, end)
         for field, register in self.registers.items():
-            if not (final and field == PAUSED):
+            if is_visible(job, field):
                 register.observe(value_of(job, field), start, end)
 
     def show(self, job: pb.Job, now: float) -> None:
         """Records that a watcher was shown the job like this."""
         self._see_final(job, now)
         for field, register in self.registers.items():
-            # PAUSED has only two values, so an event may be older than a call for the same value.
-            if field != PAUSED:
+            # These have only two values, so an event may be older than a call for the same value.
+            if field not in (PAUSED, HELD):
                 register.show(value_of(job, field), now)
 
-    def _see_final(self, job: pb.Job, now: float) -> bool:
+    def _see_final(self, job: pb.Job, now: float) -> None:
         final = job.state in FINAL_STATES
         if final:
             self.final, self.result = job.state, job.result.sha256
             self._final_since = min(self._final_since, now)
-        return final

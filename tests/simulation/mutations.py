@@ -19,7 +19,7 @@ from impasto_server.fleet.worker_process import WorkerDied
 from impasto_server.gateway.service import StyleTransfer
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.registry import Registry
-from impasto_server.jobs.stored_job import StoredJob
+from impasto_server.jobs.stored_job import StoredJob, to_state
 from simulation.world import ALL, Kind
 
 
@@ -81,6 +81,40 @@ _mutation(
     "create-in-callers-task",
     "1: the cancellation of a call stops the creation of its job",
     (Registry, "create", _create),
+)
+
+
+# Holding.
+
+
+def _forgets(original: Any) -> Any:
+    async def pause(self: Job) -> None:
+        if not self.record.job.held:
+            await original(self)
+
+    return pause
+
+
+_mutation(
+    "forget-pause-during-hold",
+    "an owner's pause during a hold is lost",
+    (Job, "_pause", _forgets),
+)
+
+
+def _lets_owners_resume(original: Any) -> Any:
+    async def resume(self: Job) -> None:
+        async with self._lock:
+            self._check_changeable()
+            await self._change(to_state(pb.JOB_STATE_QUEUED))
+
+    return resume
+
+
+_mutation(
+    "resume-held-job",
+    "an owner resumes a job that is held",
+    (Job, "_resume", _lets_owners_resume),
 )
 
 

@@ -38,7 +38,7 @@ def check_memory(world: World) -> None:
         # Right after a start, a job that was RUNNING waits again; this is stored with its next change.
         if job.behind and record.job.state == pb.JOB_STATE_RUNNING:
             record.job.state = pb.JOB_STATE_QUEUED
-        for what in ("job", "spec", "tenant", "deaths", "furthest", "linger"):
+        for what in ("job", "spec", "tenant", "deaths", "stays_paused", "furthest", "linger"):
             if getattr(job.record, what) != getattr(record, what):
                 world.violation(
                     f"{name} has another {what} in memory than on disk: "

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from impasto_server.fleet.placer import Placer
+from impasto_server.gateway.administration import Administration
 from impasto_server.gateway.answering import status_of
 from impasto_server.gateway.links import Links
 from impasto_server.gateway.service import StyleTransfer
@@ -163,7 +164,11 @@ class Server:
         fleet, access, styles = (object() for _ in range(3))
         access = Access()
         of_service: Any = (settings, fleet, self.registry, access, metrics, styles, self.intake)
-        self.service = StyleTransfer(*of_service, Links(), lambda: None)
+        self.service = StyleTransfer(*of_service, self.placer, Links(), lambda: None)
+        status: Any = object()
+        self.administration = Administration(
+            status, self.registry, keep_results_for=settings.keep_results_for, caller=lambda: "administrator"
+        )
         self.handlers: dict[asyncio.Task[Any], Handler] = {}
 
     async def start(self) -> None:
@@ -203,7 +208,8 @@ class Server:
         self, name: str, request: Any, tenant: str, write: Callable[[Any], Awaitable[None]] | None = None
     ) -> asyncio.Task[Any]:
         """Starts a call. Its task ends with the answer or `CallEnded`; cancel it to cancel the call."""
-        method = getattr(self.service, name)
+        owner = self.service if hasattr(self.service, name) else self.administration
+        method = getattr(owner, name)
 
         async def answer() -> Any:
             _caller.set(tenant)

@@ -239,6 +239,40 @@ def test_jobs_are_listed_by_state(store: Store) -> None:
             store.jobs.list("anna", states=wrong, page_size=2, page_token=token)
 
 
+def test_jobs_are_found_by_a_part_of_their_title(store: Store) -> None:
+    titles = ["Hafen", "am hafen", "HAFEN bei Nacht", "Straße", "100% Öl", "", "Hof"]
+    records = []
+    for title in titles:
+        record = new_record()
+        record.job.title = title
+        records.append(store.jobs.create(record))
+        other = new_record(tenant="bela")
+        other.job.title = title
+        store.jobs.create(other)
+
+    def found(title: str, **options: object) -> list[str]:
+        listed, _ = store.jobs.list("anna", title=title, page_size=9, **options)  # type: ignore[arg-type]
+        return [record.job.title for record in listed]
+
+    assert found("hAFen") == ["HAFEN bei Nacht", "am hafen", "Hafen"]
+    assert found("STRASSE") == ["Straße"]
+    assert found("% ö") == ["100% Öl"]
+    assert found("_") == []
+    assert len(found("")) == 7
+    records[1].job.title = "am Meer"
+    records[1].job.state = pb.JOB_STATE_PAUSED
+    store.jobs.save(records[1])
+    assert found("hafen") == ["HAFEN bei Nacht", "Hafen"]
+    assert found("am", states=[pb.JOB_STATE_PAUSED]) == ["am Meer"]
+    page, token = store.jobs.list("anna", title="hafen", page_size=1)
+    rest, end = store.jobs.list("anna", title="Hafen", page_size=1, page_token=token)
+    assert [record.job.title for record in page + rest] == ["HAFEN bei Nacht", "Hafen"]
+    assert end == ""
+    for wrong in ("", "h"):
+        with pytest.raises(BadPageToken):
+            store.jobs.list("anna", title=wrong, page_size=1, page_token=token)
+
+
 def test_a_page_token_of_another_list_is_refused(folder: Path) -> None:
     store = Store(folder)
     for _ in range(3):

@@ -61,6 +61,7 @@ def make_version_1(folder: Path, records: list[Record], images: list[bytes]) -> 
 def test_a_folder_of_version_1_is_migrated(tmp_path: Path) -> None:
     running = new_record([sha256_of(b"image")])
     running.job.state = pb.JOB_STATE_RUNNING
+    running.job.title = "The old harbour"
     done = ended(new_record([sha256_of(b"image")]), pb.JOB_STATE_SUCCEEDED)
     done.job.result.CopyFrom(pb.ImageInfo(sha256=sha256_of(b"result"), size_bytes=6))
     make_version_1(tmp_path / "store", [running, done], [b"image"])
@@ -79,6 +80,9 @@ def test_a_folder_of_version_1_is_migrated(tmp_path: Path) -> None:
         assert [record.job.name for record in listed] == [done.job.name, running.job.name]
         # Older jobs get reservations too, and the sizes of the images are not known yet.
         assert store.stored_bytes("anna") == 5 + 6 + RESERVED_BYTES
+        # Their titles are found, too.
+        found = store.jobs.list("anna", title="HARBOUR", page_size=5)[0]
+        assert [record.job.name for record in found] == [running.job.name]
         image = store.images.get("anna", sha256_of(b"image"))
         assert image is not None
         assert (image.width, image.height) == (None, None)
@@ -103,7 +107,7 @@ def test_later_migrations_are_applied_and_an_older_program_refuses_the_folder(
         assert migrated is not None
         assert (migrated.job, migrated.deaths) == (record.job, 7)
         store.close()
-    with pytest.raises(StoreError, match=r"newer version .*\(its version is 5, this program knows up to 3\)"):
+    with pytest.raises(StoreError, match=r"newer version .*\(its version is 6, this program knows up to 4\)"):
         Store(tmp_path)
 
 

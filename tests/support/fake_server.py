@@ -297,6 +297,21 @@ def snapshot(log: list[pb.JobEvent]) -> pb.JobEvent:
     return pb.JobEvent(sequence=log[-1].sequence, job=newest.job)
 
 
+def estimate() -> pb.EstimateJobResponse:
+    """An estimate of a job that is painted in tiles, beside two other jobs."""
+    made = pb.EstimateJobResponse(
+        recipe=pb.Recipe(objective=pb.OBJECTIVE_GATYS, evaluations=1200),
+        width=300,
+        height=200,
+        device="cuda:0",
+        memory_plan=pb.MemoryPlan(method=pb.MEMORY_METHOD_TILED, estimated_bytes=3000 << 20, tile_side=512),
+        other_jobs=2,
+    )
+    made.device_time.FromMilliseconds(2500)
+    made.time_left.FromSeconds(185)
+    return made
+
+
 class FakeServer(pb_grpc.StyleTransferServicer):
     """A server that answers as its scripts say.
 
@@ -310,6 +325,7 @@ class FakeServer(pb_grpc.StyleTransferServicer):
         faults: errors with which the next calls of a name end.
         token: token that callers must send; None: they need none.
         jobs: the jobs by name, oldest first.
+        estimate: the answer to `EstimateJob`.
         images: whole uploads by digest; `parts`: unfinished uploads.
         result: the picture to download.
         breaks: numbers of bytes after which the next uploads or downloads are interrupted.
@@ -328,6 +344,7 @@ class FakeServer(pb_grpc.StyleTransferServicer):
         self.faults: dict[str, list[status_pb2.Status]] = {}
         self.token: str | None = None
         self.jobs: dict[str, pb.Job] = {}
+        self.estimate = estimate()
         self.images: dict[str, bytes] = {}
         self.parts: dict[str, bytearray] = {}
         self.result = png()
@@ -375,6 +392,12 @@ class FakeServer(pb_grpc.StyleTransferServicer):
         made.create_time.GetCurrentTime()
         self.jobs[made.name] = made
         return made
+
+    def EstimateJob(
+        self, request: pb.EstimateJobRequest, context: grpc.ServicerContext
+    ) -> pb.EstimateJobResponse:
+        self._enter("EstimateJob", request, context)
+        return self.estimate
 
     def GetJob(self, request: pb.GetJobRequest, context: grpc.ServicerContext) -> pb.Job:
         self._enter("GetJob", request, context)

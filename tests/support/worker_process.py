@@ -64,6 +64,12 @@ class WorkerProcess:
     def update(self, name: str, **fields: Any) -> worker_pb2.UpdateRunResponse:
         return self.stub.UpdateRun(worker_pb2.UpdateRunRequest(job_name=name, **fields), timeout=PATIENCE)
 
+    def estimate(self, begin: worker_pb2.Begin, images: Sequence[bytes]) -> worker_pb2.EstimateRunResponse:
+        """What the job would take, from the descriptions of its pictures."""
+        described, _ = with_pictures(begin, images)
+        request = worker_pb2.EstimateRunRequest(spec=described.spec, pictures=described.pictures)
+        return self.stub.EstimateRun(request, timeout=PATIENCE)
+
     def ping(self) -> worker_pb2.PingResponse:
         return self.stub.Ping(worker_pb2.PingRequest(), timeout=PATIENCE)
 

@@ -35,9 +35,19 @@ ELSEWHERE = {
 
 _INSTALLING = ".ci/run and .ci/packages.py install as the documents say"
 _ADMINISTERING = "tests/gateway/test_admin.py and tests/fleet/test_ray_cluster.py do this"
+_LOOKING_AFTER = "tests/gateway/test_administration.py does this"
 _ON_RAY = "tests/system/test_two_nodes.py runs the two commands, in a network of their own"
 _MACHINES = "it needs three machines; tests/fleet has such clusters on one machine"
+_AT_THE_PAGE = "tests/system/test_telephone.py and tests/cli/test_web.py do this"
 LEFT_OUT = {
+    "impasto web": _AT_THE_PAGE,
+    "impasto demo --web": _AT_THE_PAGE,
+    "impasto-server certificate": _AT_THE_PAGE,
+    "impasto-server token add studio >token.txt": _AT_THE_PAGE,
+    "impasto-server serve --host 0.0.0.0 --web-port 50052 --tls-cert server.pem --tls-key server.key": (
+        _AT_THE_PAGE
+    ),
+    "impasto web --qr --server localhost --ca server.pem --token-file token.txt": _AT_THE_PAGE,
     "python3 -m venv .venv && .venv/bin/pip install -e . -e './server[torch]' && .venv/bin/impasto demo": (
         _INSTALLING
     ),
@@ -46,6 +56,9 @@ LEFT_OUT = {
     "pip install . './server[torch]'": _INSTALLING,
     "pip install . ./server": _INSTALLING,
     "pip install . './server[torch,ray]'": _INSTALLING,
+    "impasto-server admin status": _LOOKING_AFTER,
+    "impasto-server admin jobs": _LOOKING_AFTER,
+    "impasto-server admin hold JOB": _LOOKING_AFTER,
     "impasto-server fleet": _ADMINISTERING,
     "impasto-server fleet drain MACHINE --wait": _ADMINISTERING,
     "impasto-server fleet undrain MACHINE": _ADMINISTERING,

@@ -145,6 +145,45 @@ def test_pictures_larger_than_the_memory_for_jobs_are_refused_before_they_are_se
         assert details(outcome.finished.error) == ["spec.recipe.longest_side"]
 
 
+def test_an_estimate_counts_with_the_memory_that_is_free() -> None:
+    def larger(side: int) -> worker_pb2.Begin:
+        recipe = pb.Recipe(evaluations=9, precision=pb.PRECISION_FLOAT32, longest_side=side)
+        return job("jobs/2", recipe=recipe)
+
+    with running_worker("--memory", "900") as worker:
+        idle, large_idle = (worker.estimate(larger(side), IMAGES) for side in (325, 380))
+        call = worker.run(job(recipe=LONG), IMAGES)
+        outcome = Outcome().read(call, "progress")
+        assert outcome.started is not None
+        free = worker.info().device.memory_bytes - outcome.started.memory_plan.estimated_bytes
+        busy, large_busy = (worker.estimate(larger(side), IMAGES) for side in (325, 380))
+        assert idle.memory_plan.estimated_bytes > free >= busy.memory_plan.estimated_bytes
+        # A job that does not fit beside others waits until it does.
+        assert large_busy.memory_plan == large_idle.memory_plan
+        call.cancel()
+        until(lambda: is_idle(worker), bool)
+        assert worker.estimate(larger(325), IMAGES).memory_plan == idle.memory_plan
+
+
+def test_an_estimate_is_refused_as_the_job_would_fail() -> None:
+    with running_worker("--memory", "1") as small:
+        begin = job(recipe=RECIPE)
+        failed = Outcome().read(small.run(begin, IMAGES)).finished
+        assert failed is not None
+        assert reason_of(failed.error) == "DOES_NOT_FIT"
+        assert refused(lambda: small.estimate(begin, IMAGES)) == failed.error
+        begin.pictures.add(fields=["content"], width=8192, height=8192, channels=3, bits=8)
+        request = worker_pb2.EstimateRunRequest(spec=begin.spec, pictures=begin.pictures)
+        told = refused(lambda: small.stub.EstimateRun(request, timeout=PATIENCE))
+        assert reason_of(told) == "DOES_NOT_FIT"
+
+
+def test_an_estimate_needs_the_descriptions_of_all_pictures(worker: WorkerProcess) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        worker.stub.EstimateRun(worker_pb2.EstimateRunRequest(spec=job().spec), timeout=PATIENCE)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
 @pytest.mark.parametrize(
     "requests",
     [

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from impasto.cli import jobs, plugin
+from impasto.cli import jobs, plugin, web
 from impasto.cli.again import Given, paint_again
 from impasto.cli.grouped import grouped
 from impasto.cli.json_lines import plain, print_json
@@ -40,7 +40,7 @@ from impasto.cli.options import (
 from impasto.cli.output import Input, Output, check_inputs
 from impasto.cli.plain_help import PlainCommand, PlainGroup
 from impasto.cli.recipe_options import GivenRecipe, Painted, PaintedTexture, Tried
-from impasto.cli.running import connected, info_once_ready, outcome, paint, serving, submit
+from impasto.cli.running import connected, estimate, info_once_ready, outcome, paint, serving, submit
 from impasto.cli.signals import end_in_good_order
 from impasto.cli.spec import Spec
 from impasto.cli.tables import server_table
@@ -182,6 +182,30 @@ def submit_job(
         submit(spec, connection, display)
 
 
+@app.command(name="estimate", epilog=EPILOG, cls=PlainCommand)
+@grouped
+def estimate_job(
+    content: Content,
+    styles: Styles,
+    recipe: Painted,
+    parts: Parts,
+    run: Run,
+    format: FormatOnServer = None,
+) -> None:
+    """Print what painting CONTENT in the style of STYLE would take: size, memory, device and time."""
+    names: dict[str, str] = {}
+    with outcome(run, names, interrupted="stopped") as display:
+        spec = _spec(
+            *(content, styles, recipe, parts, names),
+            title=None,
+            priority=None,
+            format=format,
+            previews=None,
+        )
+        check_inputs(spec.files())
+        estimate(spec, run, display)
+
+
 @app.command(epilog=EPILOG, cls=PlainCommand)
 @grouped
 def texture(
@@ -276,6 +300,7 @@ def demo(
     run: Run,
     out: DemoOut = Path("impasto-demo.png"),
     format: Format = None,
+    in_browser: web.InBrowser = False,
 ) -> None:
     """Paint an astronaut in the style of Van Gogh's The Starry Night; both come with Impasto."""
     from importlib.resources import files
@@ -287,8 +312,12 @@ def demo(
             (images / "astronaut.jpg").read_bytes(),
             [Style((images / "starry_night.jpg").read_bytes())],
             Recipe(**recipe.settings({})),
+            title="Demo" if in_browser else None,
             format=stored(output.format),
         )
+        if in_browser:
+            web.show_demo(spec, run, display)
+            return
         output.check([])
         paint(spec, output, run, display)
 
@@ -308,6 +337,7 @@ def info(run: Run) -> None:
 
 
 jobs.add_commands(app, EPILOG)
+web.add_command(app, EPILOG)
 app.add_typer(plugin.app, name="plugin")
 
 # `names` gets the user's names for the fields of the request: the files and options on the command line.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import ipaddress
 import json
 import os
 import socket
@@ -29,7 +28,7 @@ _SOMEWHERE = ("192.0.2.1", 9)
 """An address that stands for any other machine (RFC 5737). Nothing is sent to it."""
 
 
-def address_of_page(info: ServerInfo, address: str, *, tls: bool) -> str:
+def address_of(info: ServerInfo, address: str, *, tls: bool) -> str:
     """Returns the address of a server's page; it ends with "/".
 
     Args:
@@ -48,7 +47,7 @@ def address_of_page(info: ServerInfo, address: str, *, tls: bool) -> str:
         )
     if page.url:
         return page.url
-    host = "localhost" if address.startswith("unix:") else address.rpartition(":")[0]
+    host = "127.0.0.1" if address.startswith("unix:") else address.rpartition(":")[0]
     return f"{'https' if tls else 'http'}://{host}:{page.port}/"
 
 
@@ -70,16 +69,6 @@ def in_network(page: str) -> str:
             "this machine is in no network, so that no telephone can reach it; leave --qr out"
         ) from None
     return urlunsplit((parts.scheme, f"{host}:{parts.port}", parts.path, parts.query, parts.fragment))
-
-
-def is_reachable(page: str, connection: Connection) -> bool:
-    """Whether something listens at a page's address."""
-    parts = urlsplit(page)
-    try:
-        with socket.create_connection((parts.hostname, parts.port or 443), TIMEOUT):
-            return True
-    except OSError:
-        return False
 
 
 def with_sign_in(page: str, token: str | None, connection: Connection) -> str:
@@ -104,6 +93,18 @@ def with_sign_in(page: str, token: str | None, connection: Connection) -> str:
     )
     answer = _answer(request, page, connection)
     return f"{page}#code={answer['code']}"
+
+
+def at(address: str, place: str) -> str:
+    """Returns the address of a place on the page.
+
+    Args:
+        address: as `with_sign_in` returns it.
+        place: name of a job, "jobs/…"; empty for the beginning.
+    """
+    if not place:
+        return address
+    return f"{address}&to=/{place}" if "#code=" in address else f"{address}#/{place}"
 
 
 def _answer(request: urllib.request.Request, page: str, connection: Connection) -> dict[str, object]:
@@ -164,12 +165,3 @@ def qr_code(address: str) -> str:
     drawn = io.StringIO()
     segno.make(address, error="l").terminal(drawn, compact=True)
     return drawn.getvalue()
-
-
-def is_for_others(page: str) -> bool:
-    """Whether a page's address is one that other machines can use."""
-    host = urlsplit(page).hostname or ""
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost"

@@ -49,6 +49,9 @@ FAILED, WRONG, UNREACHABLE = 1, 2, 3
 PRIVATE_PATIENCE = 5.0
 """Seconds for which a private server that does not answer is called again."""
 
+PRIVATE_START = 120.0
+"""Seconds in which a private server has to load its weights."""
+
 
 def paint(
     spec: Spec,
@@ -165,6 +168,28 @@ def submit(spec: Spec, connection: Connection, display: Display) -> None:
         say(job.name)
 
 
+def estimate(spec: Spec, run: Run, display: Display) -> None:
+    """Prints what painting would take.
+
+    Raises:
+        ImpastoError: it cannot be painted, or the server cannot say.
+    """
+    from impasto.cli.tables import estimate_table
+
+    for warning in stretched(spec.content, spec.fitted_files()):
+        display.warning(warning)
+    with serving(run, display) as address, connected(run, address(), timeout=run.timeout) as client:
+        if run.server is None:
+            info_once_ready(client, run.timeout or PRIVATE_START)
+        with spec.missing_by_name():
+            told = client.estimate(spec.content, spec.styles, **spec.what())
+    display.close()
+    if run.json:
+        print_json("estimate", plain(told))
+    else:
+        estimate_table(told)
+
+
 def named_server(connection: Connection) -> str:
     """Returns the address of the server that has the jobs.
 
@@ -192,7 +217,7 @@ def connected(connection: Connection, address: str, *, timeout: float | None = N
 
     given = connection if connection.server is not None else Connection()
     try:
-        token = _token(given) if connection.server is not None else None
+        token = token_of(given) if connection.server is not None else None
         tls: Tls | bool = given.tls
         if given.ca or given.cert or given.key:
             tls = Tls(ca=given.ca, cert=given.cert, key=given.key)
@@ -236,7 +261,7 @@ def _source_of_token(connection: Connection) -> str:
     return "IMPASTO_TOKEN"
 
 
-def _token(connection: Connection) -> str | None:
+def token_of(connection: Connection) -> str | None:
     """Returns the token to send to the server; None for no token.
 
     Raises:
@@ -288,8 +313,12 @@ _OF_A_NAMED_SERVER = ("tls", "ca", "cert", "key", "token_file", "allow_plaintext
 
 
 @contextlib.contextmanager
-def serving(run: Run, display: Display) -> Iterator[Callable[[], str]]:
-    """Gives a function that returns the server's address. Starts and ends a private server if needed."""
+def serving(run: Run, display: Display, *, page: bool = False) -> Iterator[Callable[[], str]]:
+    """Gives a function that returns the server's address. Starts and ends a private server if needed.
+
+    Args:
+        page: whether a private server has a page for browsers.
+    """
     if run.server is not None:
         for option, value in (("--weights", run.weights), ("--device", run.device)):
             if value is not None:
@@ -320,7 +349,7 @@ def serving(run: Run, display: Display) -> Iterator[Callable[[], str]]:
         if text:
             display.note(text)
 
-    with PrivateServer(weights=run.weights, device=run.device, on_line=show) as private:
+    with PrivateServer(weights=run.weights, device=run.device, page=page, on_line=show) as private:
         try:
             yield lambda: private.address
         except Unavailable as error:

@@ -62,6 +62,11 @@ class Spec:
             "format": self.format,
         }
 
+    def what(self) -> dict[str, Any]:
+        """Returns the keywords of `Client.estimate`."""
+        named = self.keywords()
+        return {name: value for name, value in named.items() if name not in ("title", "priority")}
+
     @contextlib.contextmanager
     def missing_by_name(self) -> Iterator[None]:
         """Replaces the server's error about an image that it does not have by one in the user's words.

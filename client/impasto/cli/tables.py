@@ -11,7 +11,7 @@ from impasto.cli.words import counted, duration, escaped, finding
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from impasto.job import Job, NamedStyle, ServerInfo
+    from impasto.job import Estimate, Job, NamedStyle, ServerInfo
 
 SHORTEST_NAME = 8
 """Number of characters that a job's short name has at least."""
@@ -53,6 +53,28 @@ def server_table(info: ServerInfo) -> None:
     Console().print(table)
 
 
+def estimate_table(estimate: Estimate) -> None:
+    """Prints what painting would take."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("size", f"{estimate.width} × {estimate.height} px")
+    table.add_row("evaluations", f"{estimate.recipe.evaluations or 0:,}")
+    plan = estimate.memory_plan
+    tiles = f", in tiles of {plan.tile_side} px" if plan.tile_side else ""
+    table.add_row("memory", f"{plan.estimated_bytes / 2**20:,.0f} MiB{tiles}")
+    table.add_row("device", escaped(estimate.device))
+    unknown = "not known"
+    table.add_row("time", unknown if estimate.device_time is None else duration(estimate.device_time))
+    others = counted(estimate.other_jobs, "other job")
+    left = unknown if estimate.time_left is None else duration(estimate.time_left)
+    table.add_row("result in", f"{left} ({others})" if estimate.other_jobs else left)
+    Console().print(table)
+
+
 def jobs_table(jobs: Sequence[Job], now: datetime, note: str = "") -> Table:
     """Returns a table of jobs.
 
@@ -72,7 +94,7 @@ def jobs_table(jobs: Sequence[Job], now: datetime, note: str = "") -> Table:
             escaped(name),
             f"[{_STATE_STYLES.get(job.state, '')}]{job.state}[/]"
             if job.state in _STATE_STYLES
-            else escaped(job.state),
+            else escaped("held" if job.held else job.state),
             escaped(job.title),
             _progress(job),
             duration(left) if left is not None else "",

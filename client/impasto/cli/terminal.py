@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from impasto.cli.json_lines import plain, plain_error, print_json
-from impasto.cli.words import ScaleName, clean, duration, escaped, finding, losses, say, summary
+from impasto.cli.words import ScaleName, clean, duration, escaped, finding, losses, say, state_of, summary
 from impasto.formats import LOSSY
 from impasto.job import Event, JobChanged, Progress
 
@@ -186,7 +186,7 @@ class Bar(Lines):
             place = f" (number {event.job.queue_position})" if event.job.queue_position else ""
             self._bar.update(self._task, description=f"waiting for a device{place}")
         elif isinstance(event, JobChanged) and event.job.state == "paused":
-            self._bar.update(self._task, description="paused")
+            self._bar.update(self._task, description=state_of(event.job))
         elif isinstance(event, Progress):
             left = f", {duration(event.time_left)} left" if event.time_left is not None else ""
             self._bar.update(

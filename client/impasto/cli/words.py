@@ -6,7 +6,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from impasto.job import Progress
+    from impasto.job import Job, Progress
     from impasto.picture import Picture
 
 
@@ -65,6 +65,11 @@ def losses(progress: Progress) -> str:
     """Returns the content loss, if the objective has one, and the style loss."""
     content = f"content {progress.content_loss:<6.3g} " if progress.content_loss else ""
     return f"{content}style {progress.style_loss:<6.3g}"
+
+
+def state_of(job: Job) -> str:
+    """Returns the state of a job: "held by the administrator" instead of "paused" if it is so."""
+    return "held by the administrator" if job.held else job.state
 
 
 class ScaleName:

@@ -186,6 +186,8 @@ class Run:
             return words.Told(_("Waiting, number {place} in the queue …").format(place=place))
         if self.state == "running":
             return words.Told(words.painting(self.progress))
+        if self.state == "paused" and self.job is not None and self.job.held:
+            return words.held()
         if self.state == "paused":
             return words.Told(_("Paused."), _("The server keeps the painting."))
         return words.Told(_("Fetching the picture …"))
@@ -513,7 +515,8 @@ class Run:
         def failed(error: Exception) -> None:
             self.asking = ""
             # If the job has just ended, its final state is on its way.
-            if not isinstance(error, FailedPrecondition) and not self.is_final:
+            is_over = isinstance(error, FailedPrecondition) and error.reason != "HELD"
+            if not is_over and not self.is_final:
                 self._is_lost(client, error)
                 if what == "pause":
                     failed_to = _("The painting could not be paused.")

@@ -431,11 +431,20 @@ def _gone(error: NotFound | FailedPrecondition) -> Told:
         return Told(_("Sending the picture was interrupted."), _("Try again."), TRY_AGAIN)
     if error.reason == "JOB_IS_OVER":
         return Told(_("The painting has ended already."), _("It can no longer be changed."))
+    if error.reason == "HELD":
+        return held()
     if error.reason == "NO_RESULT":
         return Told(_("The painting has no result."), _("Paint the picture again."))
     if error.reason == "NO_PREVIEW":
         return Told(_("The painting has no preview yet."))
     return Told(_("This is not possible now."), _quoted(error))
+
+
+def held() -> Told:
+    """Return what an artist is told of a painting that the server's administrator holds."""
+    return Told(
+        _("The server's administrator has stopped the painting."), _("It waits until they let it go on.")
+    )
 
 
 def _damaged(error: DataLoss) -> Told:

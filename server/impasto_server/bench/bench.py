@@ -12,7 +12,6 @@ import torch
 from impasto_server.bench.bare_loop import BareLoop
 from impasto_server.bench.convolution_rate import convolution_rates
 from impasto_server.bench.figures import Figures, Plan
-from impasto_server.bench.flops import convolution_flops, convolutions, gram_flops
 from impasto_server.bench.machine import this_machine
 from impasto_server.bench.painting import Painting, SeenSize, Stage, paint
 from impasto_server.bench.pictures import demo_content, demo_style
@@ -24,6 +23,7 @@ from impasto_server.bench.service import service_figures
 from impasto_server.bench.timing import UNSTEADY, Timing, seconds
 from impasto_server.engine import Network, Recipe, Scene, Session, Style, load_weights, pixels
 from impasto_server.engine.devices import fastest_precision, keep_freed_memory
+from impasto_server.engine.flops import convolution_flops, convolutions, gram_flops
 from impasto_server.engine.objectives import OBJECTIVES
 from impasto_server.engine.recipe import DEFAULT_OBJECTIVE, Precision
 from impasto_server.engine.weights import Architecture, Weights

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from impasto_server.bench.flops import Convolution
 from impasto_server.bench.timing import seconds
+from impasto_server.engine.flops import Convolution
 
 
 @dataclasses.dataclass(frozen=True)

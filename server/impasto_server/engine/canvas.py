@@ -15,8 +15,13 @@ from impasto_server.engine.recipe import MIN_SIDE, RecipeError, result_size
 SELECTION_MARGIN = 32
 """Pixels of the result painted beyond a selection's bounding box, so that strokes can cross its edge."""
 
+BLACK = "is black everywhere; mark the area to paint in white"
+"""What is wrong with a selection that selects nothing."""
 
 P = TypeVar("P", bound=Picture)
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom of a part of an image, in pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,12 +109,42 @@ def content_canvas(content: Picture, longest_side: int, selection: Image.Image |
     mask = selection.resize(full_size, Image.Resampling.BOX)
     selected = mask.getbbox()
     if selected is None:
-        raise RecipeError("selection", "is black everywhere; mark the area to paint in white")
-    left, right = _widened(selected[0], selected[2], full_size[0])
-    top, bottom = _widened(selected[1], selected[3], full_size[1])
+        raise RecipeError("selection", BLACK)
+    left, top, right, bottom = painted_box(selected, full_size)
     whole = in_8_bits(resampled(content, full_size))
     canvas = Canvas(content, (right - left, bottom - top), full_size, (left, top), mask, whole)
     return dataclasses.replace(canvas, content=canvas.cut(content))
+
+
+def painted_box(selected: Box, full_size: tuple[int, int]) -> Box:
+    """Returns the box of the part that is painted.
+
+    Args:
+        selected: the box around the selection.
+        full_size: (width, height) of the whole result, in pixels.
+    """
+    left, right = _widened(selected[0], selected[2], full_size[0])
+    top, bottom = _widened(selected[1], selected[3], full_size[1])
+    return left, top, right, bottom
+
+
+def resized_box(box: Box, size: tuple[int, int], full_size: tuple[int, int]) -> Box:
+    """Returns the box around what is not black after a mask is resized as a selection is.
+
+    Args:
+        box: the box around what is white in the mask.
+        size, full_size: (width, height) of the mask before and after, in pixels.
+    """
+    spans = []
+    for low, high, length, full_length in zip(box[:2], box[2:], size, full_size, strict=True):
+        # One row of pixels is enough, because both directions are resized separately.
+        row = Image.new("L", (length, 1))
+        row.paste(255, (low, 0, high, 1))
+        found = row.resize((full_length, 1), Image.Resampling.BOX).getbbox()
+        assert found is not None
+        spans.append((found[0], found[2]))
+    (left, right), (top, bottom) = spans
+    return left, top, right, bottom
 
 
 def _widened(low: int, high: int, length: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import ctypes
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -46,14 +47,27 @@ def describe_device(device: str) -> str:
 
 
 def fastest_precision(device: str) -> Literal["float32", "bfloat16"]:
-    """Measures which arithmetic is faster for convolutions on this device; takes a fraction of a second.
+    """Measures which arithmetic is faster for convolutions on this device; takes a fraction of a second."""
+    return faster(precision_seconds(device))
 
-    On a CPU without bfloat16 instructions, bfloat16 can be slower than float32.
+
+def precision_seconds(device: str) -> dict[str, float]:
+    """Measures a convolution in float32 and in bfloat16; takes a fraction of a second.
+
+    On a CPU without bfloat16 instructions, bfloat16 can be slower than float32. On Apple's GPUs it is not
+    used, and infinite.
     """
     if device == "mps":
-        return "float32"
-    seconds = {dtype: _convolution_seconds(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
-    return "bfloat16" if seconds[torch.bfloat16] < seconds[torch.float32] else "float32"
+        return {"float32": _convolution_seconds(device, torch.float32), "bfloat16": float("inf")}
+    return {
+        "float32": _convolution_seconds(device, torch.float32),
+        "bfloat16": _convolution_seconds(device, torch.bfloat16),
+    }
+
+
+def faster(seconds: Mapping[str, float]) -> Literal["float32", "bfloat16"]:
+    """Returns the faster arithmetic of those that were measured."""
+    return "bfloat16" if seconds["bfloat16"] < seconds["float32"] else "float32"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -137,6 +151,8 @@ def _convolution_seconds(device: str, dtype: torch.dtype) -> float:
 def _synchronize(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
+    elif device == "mps":
+        torch.mps.synchronize()
 
 
 def _cpu_model() -> str:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from impasto_server.engine import colors, pixels
 from impasto_server.engine.canvas import Canvas, content_canvas, texture_canvas
+from impasto_server.engine.forecast import Sizes
 from impasto_server.engine.objectives.objective import Part
 from impasto_server.engine.pixels import Picture
 from impasto_server.engine.recipe import (
@@ -158,6 +159,17 @@ class Scene:
             else:
                 total += width * height * len(picture.getbands())
         return total
+
+    def sizes(self, canvas: Canvas) -> Sizes:
+        """Returns the sizes on which the time of the painting depends.
+
+        Args:
+            canvas: the part of the scene that is painted.
+        """
+        sizes = [style.size or style.image.size for style in self.styles]
+        if self.regions:
+            sizes = [sizes[region.style] for region in self.regions]
+        return Sizes(canvas.size, canvas.full_size, sizes)
 
     def canvas(self, recipe: Recipe) -> Canvas:
         """Returns the canvas to paint on.

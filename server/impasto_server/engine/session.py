@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -16,7 +15,8 @@ from PIL import Image
 from impasto_server.engine import checkpoint, colors, pixels
 from impasto_server.engine.devices import is_out_of_memory
 from impasto_server.engine.evaluation import evaluate
-from impasto_server.engine.memory import DoesNotFit, MemoryPlan, memory_plans
+from impasto_server.engine.forecast import Paces, evaluations_work, scale_plans, targets_work
+from impasto_server.engine.memory import MemoryPlan
 from impasto_server.engine.network import Network
 from impasto_server.engine.objectives.objective import Objective, Setting, preparation
 from impasto_server.engine.optimizers import LBFGS, Adam, Optimizer
@@ -26,14 +26,10 @@ from impasto_server.engine.scales import Scale, least_left, plan_scales, replann
 from impasto_server.engine.scene import Scene, SceneTensors
 from impasto_server.engine.stage import Stage, StopReason
 from impasto_server.engine.targets import TargetCache
-from impasto_server.engine.windows import overlap
 
 CONTENT_DETAIL = 0.5
 """Share of the content's fine detail that is added to the enlarged image with which a scale begins. At 0, a
 third of the evaluations goes into finding the detail again; at 1, the photograph shows under the strokes."""
-
-HISTORY = 12
-"""Number of pairs of images that L-BFGS remembers, if there is memory for them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,6 +76,7 @@ class Session:
         auto_precision: the meaning of the recipe's precision "auto".
         cache: cache of style targets, shared with other sessions.
         memory_bytes: memory that the session may use, without the network; None for no limit.
+        paces: learns how long the work at each scale takes; None if nobody wants to know.
 
     Attributes:
         recipe: the recipe as it is run, with every field set.
@@ -101,6 +98,7 @@ class Session:
         auto_precision: Literal["float32", "bfloat16"] = "float32",
         cache: TargetCache | None = None,
         memory_bytes: int | None = None,
+        paces: Paces | None = None,
     ) -> None:
         self.recipe = recipe = scene.resolved(recipe, auto_precision)
         self.stop_reason: StopReason | None = None
@@ -117,6 +115,10 @@ class Session:
         self._tensors = SceneTensors(looked_at, self._canvas, self._like)
         self._cache = cache
         self._memory_bytes = memory_bytes
+        self._paces = paces
+        self._sizes = scene.sizes(self._canvas)
+        # Whether all targets of the current scale were searched for here, not taken from a checkpoint.
+        self._searched = False
         self._scales = plan_scales(recipe, self._canvas.size)
         self._plans = [self._memory_plans(scale) for scale in self._scales]
         self._scale = 0
@@ -359,6 +361,7 @@ class Session:
         while stage.objective is None:
             try:
                 if stage.preparation is None:
+                    self._searched = not stage.kept
                     stage.preparation = preparation(self._setting(stage))
                     stage.preparing_seconds = 0.0
                 return next(stage.preparation)
@@ -427,6 +430,7 @@ class Session:
         """Goes on to the next scale, or ends the painting."""
         # Frees its memory, which the next scale may need.
         stage.objective = None
+        self._note_pace(stage)
         if self._scale + 1 < len(self._scales):
             self._stage = self._enter(stage.shown, self._scale + 1)
             self._scale += 1
@@ -470,36 +474,31 @@ class Session:
 
     def _memory_plans(self, scale: Scale) -> list[MemoryPlan]:
         """Returns the memory plans of a scale that fit, the fastest first."""
-        recipe = self.recipe
-        width, height = scale.painted_size
-        definition = recipe.definition
-        try:
-            return memory_plans(
-                width,
-                height,
-                bfloat16=self._network.dtype == torch.bfloat16,
-                history=HISTORY if recipe.optimizer == "lbfgs" else 0,
-                overlap=overlap(
-                    self._network.architecture,
-                    [layer for layers in recipe.compared_layers for layer, _ in layers],
-                ),
-                available_bytes=self._memory_bytes,
-                snapshots=self._network.device.type == "cpu",
-                held_bytes=self._scene.held_bytes,
-                target_values=definition.target_values,
+        return scale_plans(
+            self.recipe,
+            scale,
+            architecture=self._network.architecture,
+            bfloat16=self._network.dtype == torch.bfloat16,
+            snapshots=self._network.device.type == "cpu",
+            held_bytes=self._scene.held_bytes,
+            memory_bytes=self._memory_bytes,
+        )
+
+    def _note_pace(self, stage: Stage) -> None:
+        """Tells what the work at a scale has taken, to improve forecasts."""
+        if self._paces is None:
+            return
+        architecture = self._network.architecture
+        if self._searched:
+            work = targets_work(self.recipe, stage.scale, self._sizes, architecture)
+            self._paces.note(work, stage.preparing_seconds)
+        if stage.evaluations:
+            tile_side = self._plans[self._scale][0].tile_side
+            evaluations = evaluations_work(
+                self.recipe, stage.scale, tile_side, stage.evaluations, architecture
             )
-        except DoesNotFit as error:
-            assert self._memory_bytes is not None
-            raise RecipeError(
-                "longest_side",
-                f"of {recipe.longest_side} px needs about {_mib(error.needed_bytes)} MiB of memory on the "
-                f"device, but {_mib(self._memory_bytes)} MiB are available; give a smaller one, or use adam",
-            ) from error
+            self._paces.note(evaluations, stage.seconds)
 
 
 def _in_precision(network: Network, recipe: Recipe) -> Network:
     return network.in_dtype(torch.bfloat16) if recipe.precision == "bfloat16" else network
-
-
-def _mib(size: int) -> int:
-    return math.ceil(size / (1 << 20))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import BinaryIO
 
 from impasto.v1 import style_transfer_pb2 as pb
@@ -12,7 +12,7 @@ from impasto_server.contract.errors import CallError, failed_precondition, inval
 from impasto_server.contract.images import images_of
 from impasto_server.contract.pictures import Intake, PictureDamaged, PictureFault, Samples, Source
 from impasto_server.contract.recipes import recipe_from_proto
-from impasto_server.engine.recipe import style_size
+from impasto_server.engine.recipe import Recipe, style_size
 from impasto_server.store.facade import AsyncStore
 from impasto_server.store.records import Record
 from impasto_server.v1 import worker_pb2
@@ -28,15 +28,57 @@ class _Stored:
     size: Size
 
 
-@dataclasses.dataclass(frozen=True)
-class _Wanted:
-    """A picture that the worker needs, for the field at `path` and perhaps for further fields."""
+def wanted_pictures(
+    spec: pb.JobSpec, recipe: Recipe, size: Size, sizes: Mapping[str, Size], result_bits: int
+) -> list[tuple[str, worker_pb2.Picture]]:
+    """Returns the pictures that a worker needs for a job: the SHA-256 of the image, and the description.
 
-    path: str
-    stored: _Stored
-    is_mask: bool
-    size: Size
-    bits: int
+    Args:
+        spec: of the job; each image is named by its SHA-256.
+        recipe: resolved recipe.
+        size: (width, height) of the result in pixels.
+        sizes: (width, height) of each image in pixels, by its SHA-256.
+        result_bits: bits per sample of the result.
+    """
+    found: dict[tuple[str, bool, Size, int], worker_pb2.Picture] = {}
+    for path, image in images_of(spec):
+        is_mask, wanted = _use(spec, recipe, size, sizes, path)
+        # The content can have 16 bits, because it is painted on. 8 bits are enough for styles.
+        bits = 8 if is_mask or path.startswith("styles") else result_bits
+        key = image.sha256, is_mask, wanted, bits
+        if key not in found:
+            source = sizes[image.sha256]
+            if is_mask and not (source[0] > wanted[0] and source[1] > wanted[1]):
+                # Masks are scaled down, never up.
+                wanted = source
+            found[key] = worker_pb2.Picture(
+                width=wanted[0],
+                height=wanted[1],
+                channels=1 if is_mask else 3,
+                bits=bits,
+                source_width=source[0],
+                source_height=source[1],
+            )
+        found[key].fields.append(path)
+    return [(sha256, picture) for (sha256, *_), picture in found.items()]
+
+
+def _use(
+    spec: pb.JobSpec, recipe: Recipe, size: Size, sizes: Mapping[str, Size], path: str
+) -> tuple[bool, Size]:
+    """Returns whether the image at a path of the spec is a mask, and the size that is needed."""
+
+    def of_style(index: int) -> Size:
+        if recipe.definition.style_as_content:
+            return size
+        return style_size(sizes[spec.styles[index].image.sha256], size, recipe.style_scale)
+
+    top, _, index = path.partition("[")
+    if top == "styles":
+        return False, of_style(int(index.partition("]")[0]))
+    if top == "regions" and path.endswith("style_mask"):
+        return True, of_style(spec.regions[int(index.partition("]")[0])].style)
+    return top in ("regions", "selection"), size
 
 
 class JobPictures:
@@ -63,7 +105,7 @@ class JobPictures:
         self._store = store
         self._intake = intake
         self._stored: dict[str, _Stored] = {}
-        self._wanted: list[_Wanted] = []
+        self._wanted: list[tuple[str, worker_pb2.Picture]] = []
 
     async def find(self) -> None:
         """Finds out which pictures the worker needs, and at which sizes.
@@ -78,28 +120,9 @@ class JobPictures:
             except PictureFault as fault:
                 raise _refused(path, image.sha256, fault) from None
         self.result_bits = await self._bits()
-        known: dict[tuple[str, bool, Size, int], worker_pb2.Picture] = {}
-        for path, image in images_of(self._spec):
-            is_mask, size = self._use(path)
-            # The content can have 16 bits, because it is painted on. 8 bits are enough for styles.
-            bits = 8 if is_mask or path.startswith("styles") else self.result_bits
-            key = image.sha256, is_mask, size, bits
-            if key not in known:
-                stored = self._stored[image.sha256]
-                if is_mask and not (stored.size[0] > size[0] and stored.size[1] > size[1]):
-                    # Masks are scaled down, never up.
-                    size = stored.size
-                self._wanted.append(_Wanted(path, stored, is_mask, size, bits))
-                known[key] = worker_pb2.Picture(
-                    width=size[0],
-                    height=size[1],
-                    channels=1 if is_mask else 3,
-                    bits=bits,
-                    source_width=stored.size[0],
-                    source_height=stored.size[1],
-                )
-            known[key].fields.append(path)
-        self.about = list(known.values())
+        sizes = {sha256: stored.size for sha256, stored in self._stored.items()}
+        self._wanted = wanted_pictures(self._spec, self._recipe, self._size, sizes, self.result_bits)
+        self.about = [picture for _, picture in self._wanted]
 
     async def decoded(self) -> AsyncGenerator[Samples, None]:
         """Yields the pictures one after another. Each is decoded when it is asked for and closed when the
@@ -109,15 +132,15 @@ class JobPictures:
             CallError: an image is damaged, or cannot be read.
             OSError: a temporary fault of the intake.
         """
-        for wanted in self._wanted:
-            source = wanted.stored.source
+        for sha256, wanted in self._wanted:
+            source, size = self._stored[sha256].source, (wanted.width, wanted.height)
             try:
-                if wanted.is_mask:
-                    samples = await self._intake.decode_mask(self._tenant, source, wanted.size)
+                if wanted.channels == 1:
+                    samples = await self._intake.decode_mask(self._tenant, source, size)
                 else:
-                    samples = await self._intake.decode(self._tenant, source, wanted.size, wanted.bits)
+                    samples = await self._intake.decode(self._tenant, source, size, wanted.bits)
             except PictureFault as fault:
-                raise _refused(wanted.path, source.sha256, fault) from None
+                raise _refused(wanted.fields[0], sha256, fault) from None
             with samples.file:
                 yield samples
 
@@ -169,22 +192,6 @@ class JobPictures:
             return (await self._intake.describe(self._tenant, content.source)).bits
         except PictureFault as fault:
             raise _refused("content", self._spec.content.sha256, fault) from None
-
-    def _use(self, path: str) -> tuple[bool, Size]:
-        """Returns whether the image at a path of the spec is a mask, and the size that is needed."""
-        top, _, index = path.partition("[")
-        if top == "styles":
-            return False, self._style_size(self._spec.styles[int(index.partition("]")[0])].image.sha256)
-        if top == "regions":
-            region = self._spec.regions[int(index.partition("]")[0])]
-            if path.endswith("style_mask"):
-                return True, self._style_size(self._spec.styles[region.style].image.sha256)
-        return top in ("regions", "selection"), self._size
-
-    def _style_size(self, sha256: str) -> Size:
-        if self._recipe.definition.style_as_content:
-            return self._size
-        return style_size(self._stored[sha256].size, self._size, self._recipe.style_scale)
 
 
 def _refused(path: str, sha256: str, fault: PictureFault) -> CallError:

@@ -14,6 +14,7 @@ from impasto_server.contract.pictures import Intake
 from impasto_server.contract.previews import seconds
 from impasto_server.contract.recipes import is_draft
 from impasto_server.fleet import run as runs
+from impasto_server.fleet.outlook import Load, Outlook, device_of_newcomer
 from impasto_server.fleet.placement import Candidate, Place, Placed, Served, Waiting, plan
 from impasto_server.fleet.run import MAX_DEATHS, Run
 from impasto_server.fleet.workers import Worker, Workers
@@ -101,6 +102,35 @@ class Placer:
             _log.warning("job leaves its device without a last checkpoint job=%s", run.job.name)
             run.stop()
         await _still_there(stays, _END_SECONDS)
+
+    def outlook(self, tenant: str, too_small: frozenset[str]) -> Outlook | None:
+        """Returns what a new job of a tenant would find; None if there is no device for it.
+
+        Args:
+            tenant: the tenant.
+            too_small: keys of workers whose devices have too little memory for the job.
+        """
+        stays: defaultdict[str, list[Run]] = defaultdict(list)
+        for run in self._runs():
+            stays[run.worker.key].append(run)
+        workers = {worker.key: worker for worker in self._workers.ready_workers}
+        candidate = Candidate(name="", tenant=tenant, weight=self._weight_of(tenant), too_small=too_small)
+        places = [self._place_of(worker, stays[key], may_move=False) for key, worker in workers.items()]
+        key = device_of_newcomer(candidate, places, self._served)
+        if key is None:
+            return None
+        known: defaultdict[str, float] = defaultdict(float)
+        unknown: defaultdict[str, float] = defaultdict(float)
+        for run in stays[key]:
+            left = _seconds_left(run)
+            if math.isfinite(left):
+                known[run.job.tenant] += left
+            else:
+                unknown[run.job.tenant] += 1
+        for group in self._waiting.groups:
+            unknown[group[0].tenant] += len(group) / len(workers)
+        loads = {name: Load(self._weight_of(name), known[name], unknown[name]) for name in {*known, *unknown}}
+        return Outlook(workers[key], loads, len(stays[key]) + len(self._waiting))
 
     def _loop(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work)

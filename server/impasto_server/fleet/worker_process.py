@@ -35,6 +35,7 @@ CONFIGURATION_ERROR = os.EX_CONFIG
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 30.0
 _STABLE_SECONDS = 60.0
 _INFO_SECONDS = 1.0
+_ESTIMATE_SECONDS = 5.0
 
 REMEMBERED_DEATHS = 20
 """Number of deaths that are remembered, at most."""
@@ -303,6 +304,26 @@ class WorkerProcess:
             ) from error
         except grpc.aio.AioRpcError as error:
             if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE):
+                return None
+            if told := rpc_status.from_call(error):
+                raise CallError(told) from error
+            raise
+
+    async def estimate(self, request: worker_pb2.EstimateRunRequest) -> worker_pb2.EstimateRunResponse | None:
+        """Estimates a job. Returns None if the worker does not answer, or has ended.
+
+        Raises:
+            CallError: the job cannot be painted here.
+        """
+        life = self._life
+        if life is None or life.stub is None:
+            return None
+        try:
+            return await life.ask(life.stub.EstimateRun, request, _ESTIMATE_SECONDS)
+        except (Gone, NoAnswer):
+            return None
+        except grpc.aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.UNAVAILABLE:
                 return None
             if told := rpc_status.from_call(error):
                 raise CallError(told) from error

@@ -62,6 +62,13 @@ class Worker(Protocol):
             CallError: the change is refused, or the worker does not answer.
         """
 
+    async def estimate(self, request: worker_pb2.EstimateRunRequest) -> worker_pb2.EstimateRunResponse | None:
+        """Estimates a job. Returns None if the worker does not answer, or has ended.
+
+        Raises:
+            CallError: the job cannot be painted here.
+        """
+
     async def suspend(self, job_name: str) -> None:
         """Asks the worker to end a job's `run` with a checkpoint. Harmless if the job does not run here."""
 

@@ -32,8 +32,8 @@ UNARY_DEADLINE = 120.0
 """Maximum duration in seconds of a call without a stream, whatever deadline its caller sets."""
 
 _OPEN = "/grpc.health.v1.Health/"
-_FOR_ADMINISTRATORS = "/impasto.v1.Admin/"
 _FOR_TICKETS = "/impasto.v1.StyleTransfer/DownloadImage"
+_FOR_ADMINISTRATORS = "/impasto.v1.Admin/"
 _WAITING = ("/impasto.v1.StyleTransfer/GetPreview",)
 _BEARER = "bearer "
 _MAX_COMMON_NAME = 64

@@ -11,11 +11,24 @@ from typing import Any
 
 import grpc
 
+from impasto.v1 import admin_pb2 as public_admin_pb2
+from impasto.v1 import admin_pb2_grpc as public_admin_pb2_grpc
 from impasto_server.gateway.admin import ADMIN_FILE
+from impasto_server.gateway.admin_tables import table as aligned
 from impasto_server.v1 import admin_pb2, admin_pb2_grpc
 
 _SECONDS = 10.0
 _POLL_SECONDS = 0.5
+_PAGE = 200
+
+_CHANGES: dict[str, tuple[str, Callable[..., Any]]] = {
+    "cancel": ("CancelAnyJob", public_admin_pb2.CancelAnyJobRequest),
+    "pause": ("PauseAnyJob", public_admin_pb2.PauseAnyJobRequest),
+    "resume": ("ResumeAnyJob", public_admin_pb2.ResumeAnyJobRequest),
+    "hold": ("HoldJob", public_admin_pb2.HoldJobRequest),
+    "release": ("ReleaseJob", public_admin_pb2.ReleaseJobRequest),
+}
+"""The call and the request of each change of a job."""
 
 
 class AdminError(Exception):
@@ -36,6 +49,7 @@ class AdminClient:
         self._data_folder = data_folder
         self._channel = grpc.insecure_channel(f"unix:{_socket_of(data_folder)}")
         self._stub = admin_pb2_grpc.AdminServiceStub(self._channel)
+        self._jobs_stub = public_admin_pb2_grpc.AdminStub(self._channel)
 
     def __enter__(self) -> AdminClient:
         return self
@@ -93,6 +107,65 @@ class AdminClient:
                 tell(jobs)
                 told = jobs
             time.sleep(_POLL_SECONDS)
+
+    def status(self) -> public_admin_pb2.ServerStatus:
+        """Returns the state of the server.
+
+        Raises:
+            AdminError: the server did not answer.
+        """
+        with self._plain_errors():
+            answer: public_admin_pb2.ServerStatus = self._jobs_stub.GetStatus(
+                public_admin_pb2.GetStatusRequest(), timeout=_SECONDS
+            )
+        return answer
+
+    def watch_status(self) -> Iterator[public_admin_pb2.ServerStatus]:
+        """Yields the state of the server every 2 seconds.
+
+        Raises:
+            AdminError: the server ends.
+        """
+        with self._plain_errors():
+            yield from self._jobs_stub.WatchStatus(public_admin_pb2.WatchStatusRequest())
+
+    def jobs(self, states: Sequence[str], tenant: str | None) -> list[public_admin_pb2.TenantJob]:
+        """Lists jobs, the newest first.
+
+        Args:
+            states: the states that they can have, such as "running".
+            tenant: their owner; None: all tenants.
+
+        Raises:
+            AdminError: the server did not answer.
+        """
+        wanted = [f"JOB_STATE_{state.upper()}" for state in states]
+        request = public_admin_pb2.ListAllJobsRequest(page_size=_PAGE, states=wanted, tenant=tenant)
+        jobs: list[public_admin_pb2.TenantJob] = []
+        with self._plain_errors():
+            while True:
+                page = self._jobs_stub.ListAllJobs(request, timeout=_SECONDS)
+                jobs += page.jobs
+                request.page_token = page.next_page_token
+                if not page.next_page_token:
+                    return jobs
+
+    def change(self, action: str, name: str) -> public_admin_pb2.TenantJob:
+        """Changes a job, and returns it.
+
+        Args:
+            action: "cancel", "pause", "resume", "hold" or "release".
+            name: of the job.
+
+        Raises:
+            AdminError: the job cannot be changed, or the server did not answer.
+        """
+        call, request = _CHANGES[action]
+        with self._plain_errors():
+            changed: public_admin_pb2.TenantJob = getattr(self._jobs_stub, call)(
+                request(name=name), timeout=_SECONDS
+            )
+        return changed
 
     @contextlib.contextmanager
     def _plain_errors(self) -> Iterator[None]:
@@ -189,16 +262,7 @@ def table(answer: admin_pb2.ListMachinesResponse) -> str:
                     device.description,
                 )
             )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    right = (4, 5, 6)
-    lines = [
-        "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join([*lines, "", _summary(answer)])
+    return "\n".join([aligned(rows, right=(4, 5, 6)), "", _summary(answer)])
 
 
 def _summary(answer: admin_pb2.ListMachinesResponse) -> str:

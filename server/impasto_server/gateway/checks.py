@@ -52,7 +52,11 @@ Images = Mapping[str, Size | PictureFault]
 """For each image of a specification, by its path: its size after the EXIF orientation, or its fault."""
 
 
-def check_request(request: pb.StylizeRequest | pb.CreateJobRequest, images: Images) -> CheckedRequest:
+Request = pb.StylizeRequest | pb.CreateJobRequest | pb.EstimateJobRequest
+"""A request with a specification."""
+
+
+def check_request(request: Request, images: Images) -> CheckedRequest:
     """Checks a whole request.
 
     Args:
@@ -63,8 +67,10 @@ def check_request(request: pb.StylizeRequest | pb.CreateJobRequest, images: Imag
         CallError: INVALID_ARGUMENT with each fault and its field.
     """
     spec = request.spec
-    faults = check_title(request.title, "title") + check_priority(request.priority, "priority")
-    faults += _check_text(request.request_id, "request_id", MAX_REQUEST_ID)
+    faults: list[tuple[str, str]] = []
+    if not isinstance(request, pb.EstimateJobRequest):
+        faults += check_title(request.title, "title") + check_priority(request.priority, "priority")
+        faults += _check_text(request.request_id, "request_id", MAX_REQUEST_ID)
     if isinstance(request, pb.StylizeRequest) and request.HasField("linger"):
         linger = seconds(request.linger)
         if not 0 <= linger <= MAX_LINGER:
@@ -98,7 +104,8 @@ def check_request(request: pb.StylizeRequest | pb.CreateJobRequest, images: Imag
     if spec.result_format not in (pb.IMAGE_FORMAT_UNSPECIFIED, pb.IMAGE_FORMAT_PNG, pb.IMAGE_FORMAT_PNG_16):
         remedy = "is not a format of stored results; give PNG or PNG_16. DownloadImage converts to others"
         faults.append(("spec.result_format", remedy))
-    faults.extend((f"preview.{fault.field}", fault.remedy) for fault in preview_faults(request.preview))
+    if not isinstance(request, pb.EstimateJobRequest):
+        faults.extend((f"preview.{fault.field}", fault.remedy) for fault in preview_faults(request.preview))
 
     if faults or recipe is None or canvas_size is None:
         raise CallError(invalid_argument(faults))

@@ -71,6 +71,7 @@ _SERVICE = "/impasto.v1.StyleTransfer/"
 _KINDS = {
     f"{_SERVICE}Stylize": WITH_IMAGES,
     f"{_SERVICE}CreateJob": WITH_IMAGES,
+    f"{_SERVICE}EstimateJob": WITH_IMAGES,
     f"{_SERVICE}UploadImage": PIECE,
     f"{_SERVICE}UploadImagePiece": PIECE,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": DIALOGUE,

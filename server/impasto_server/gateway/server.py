@@ -124,7 +124,16 @@ async def _serve(
     status = StatusTaker(fleet, placer, registry, access, metrics.activity)
     styles = StyleLibrary(settings.styles_dir, intake)
     service = StyleTransfer(
-        settings, fleet, registry, access, metrics, styles, intake, links, lambda: _page(settings, front_end)
+        settings,
+        fleet,
+        registry,
+        access,
+        metrics,
+        styles,
+        intake,
+        placer,
+        links,
+        lambda: _page(settings, front_end),
     )
     style_transfer_pb2_grpc.add_StyleTransferServicer_to_server(service, server)
     administration = Administration(
@@ -191,6 +200,11 @@ async def _serve(
         await registry.end()
 
 
+def _page(settings: Settings, front_end: FrontEnd | None) -> pb.WebPage | None:
+    """Returns the server's page; None if it has none."""
+    return None if front_end is None else pb.WebPage(port=front_end.port, url=settings.web_url or "")
+
+
 def _admin_server(
     settings: Settings, fleet: Fleet, registry: Registry, status: StatusTaker, metrics: Metrics, links: Links
 ) -> grpc.aio.Server:
@@ -203,11 +217,6 @@ def _admin_server(
     )
     admin_pb2_grpc.add_AdminServicer_to_server(administration, server)
     return server
-
-
-def _page(settings: Settings, front_end: FrontEnd | None) -> pb.WebPage | None:
-    """Returns the server's page; None if it has none."""
-    return None if front_end is None else pb.WebPage(port=front_end.port, url=settings.web_url or "")
 
 
 @contextlib.contextmanager

@@ -25,9 +25,12 @@ from impasto_server.engine.recipe import (
     MAX_STYLES,
 )
 from impasto_server.fleet.fleet import Fleet
+from impasto_server.fleet.placer import Placer
 from impasto_server.gateway.access import Access
 from impasto_server.gateway.answering import bad_page_token
+from impasto_server.gateway.checks import check_title
 from impasto_server.gateway.downloads import Download, Downloads
+from impasto_server.gateway.estimating import Estimates
 from impasto_server.gateway.job_lists import MAX_PAGE, as_it_is_now, page_size, shown_job, wanted_states
 from impasto_server.gateway.links import Links
 from impasto_server.gateway.metrics import Metrics
@@ -67,6 +70,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         metrics: Metrics,
         styles: StyleLibrary,
         intake: Intake,
+        placer: Placer,
         links: Links,
         page: Callable[[], pb.WebPage | None],
     ) -> None:
@@ -79,6 +83,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
             metrics: counts watchers and previews.
             styles: the named styles.
             intake: reads pictures.
+            placer: knows where a new job would be painted.
             links: makes links of pictures.
             page: returns the server's page; None if it has none.
         """
@@ -94,6 +99,7 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         self._page = page
         self._downloads = Downloads(registry, intake)
         self._submissions = Submissions(registry.store, styles, intake)
+        self._estimates = Estimates(self._submissions, placer, intake)
 
     # Making jobs.
 
@@ -116,6 +122,12 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
     async def CreateJob(self, request: pb.CreateJobRequest, context: Context) -> pb.Job:
         return (await self._create(request, None)).message()
 
+    async def EstimateJob(self, request: pb.EstimateJobRequest, context: Context) -> pb.EstimateJobResponse:
+        if self._registry.draining:
+            raise CallError(shutting_down())
+        tenant = self._access.tenant().name
+        return await self._estimates.estimate(request, tenant, self._access.weight(tenant))
+
     async def _create(self, request: pb.StylizeRequest | pb.CreateJobRequest, linger: float | None) -> Job:
         tenant = self._access.tenant().name
         if self._registry.draining:
@@ -136,9 +148,12 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
         return shown
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        if faults := check_title(request.title, "title"):
+            raise CallError(invalid_argument(faults))
         records, token = await self._store.read(
             self._store.store.jobs.list,
             self._access.tenant().name,
+            title=request.title,
             states=wanted_states(request.states),
             page_size=page_size(request.page_size, MAX_PAGE),
             page_token=request.page_token,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import re
+from collections.abc import AsyncIterator, Mapping
 
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError, not_found
@@ -13,8 +15,9 @@ from impasto_server.contract.pictures import Intake, PictureFault, Source
 from impasto_server.contract.recipes import recipe_to_proto
 from impasto_server.contract.texts import counted
 from impasto_server.engine.recipe import MAX_IMAGE_PIXELS, MAX_REGIONS, MAX_STYLES
+from impasto_server.gateway import checks
 from impasto_server.gateway.answering import image_missing
-from impasto_server.gateway.checks import NO_SOURCE, Size, check_request
+from impasto_server.gateway.checks import NO_SOURCE, CheckedRequest, Size, check_request
 from impasto_server.gateway.styles import StyleLibrary
 from impasto_server.jobs.states import copied, new_name, now
 from impasto_server.store.blobs import digest
@@ -42,19 +45,17 @@ class Submissions:
         self._styles = styles
         self._intake = intake
 
-    async def record(self, request: Request, tenant: str, linger: float | None) -> Record:
-        """Makes the job that a request asks for, and stores its images.
+    async def examine(self, request: checks.Request, tenant: str) -> tuple[CheckedRequest, Images]:
+        """Checks a request, and looks at its images.
 
         Args:
-            request: from a caller. Its images are replaced by digests in place; a copy could be large.
+            request: from a caller.
             tenant: the caller.
-            linger: seconds for which the job goes on without a watcher; None for no limit.
 
         Raises:
             CallError: the request is invalid, or names an image or a style that does not exist.
-            QuotaExceeded, StoreError: an image cannot be stored.
         """
-        images = _Images(tenant, self._store, self._styles, self._intake)
+        images = Images(tenant, self._store, self._styles, self._intake)
         found: dict[str, Size | PictureFault] = {}
         spec = request.spec
         too_many = {"styles": len(spec.styles) > MAX_STYLES, "regions": len(spec.regions) > MAX_REGIONS}
@@ -67,11 +68,25 @@ class Submissions:
             except PictureFault as fault:
                 # The traceback would keep the bytes of the picture in memory.
                 found[path] = fault.with_traceback(None)
-        checked = check_request(request, found)
+        return check_request(request, found), images
+
+    async def record(self, request: Request, tenant: str, linger: float | None) -> Record:
+        """Makes the job that a request asks for, and stores its images.
+
+        Args:
+            request: from a caller. Its images are replaced by digests in place; a copy could be large.
+            tenant: the caller.
+            linger: seconds for which the job goes on without a watcher; None for no limit.
+
+        Raises:
+            CallError: the request is invalid, or names an image or a style that does not exist.
+            QuotaExceeded, StoreError: an image cannot be stored.
+        """
+        checked, images = await self.examine(request, tenant)
         await images.put_away()
         # Copied, because a part of a message keeps the whole message in memory, with its images, for as long
         # as the job lives.
-        spec = copied(spec)
+        spec = copied(request.spec)
         whole = hashlib.sha256()
         for part in (spec, request.preview):
             whole.update(hashlib.sha256(part.SerializeToString(deterministic=True)).digest())
@@ -98,7 +113,7 @@ class Submissions:
         )
 
 
-class _Images:
+class Images:
     """The images of one request. An image that is given by its digest is not read again."""
 
     def __init__(self, tenant: str, store: AsyncStore, styles: StyleLibrary, intake: Intake) -> None:
@@ -150,9 +165,38 @@ class _Images:
         images = self._store.store.images
         for sha256, (data, raw) in self._new.items():
             await self._store.files(images.put, self._tenant, data, raw=raw, size=self._sizes[sha256])
+        self.forget()
+
+    def forget(self) -> None:
+        """Replaces the images that came with the request by their digests, without storing them."""
         for image, sha256 in self._sent:
             image.sha256 = sha256
         self._new.clear()
+
+    @property
+    def sizes(self) -> Mapping[str, Size]:
+        """(width, height) in pixels of each image, by its digest."""
+        return self._sizes
+
+    @contextlib.asynccontextmanager
+    async def opened(self, image: pb.Image) -> AsyncIterator[Source]:
+        """Gives an image that was looked at to the intake, before `put_away` or `forget`.
+
+        Raises:
+            CallError: the image was deleted meanwhile.
+        """
+        sha256 = next((sha256 for sent, sha256 in self._sent if sent is image), image.sha256)
+        pixels = math.prod(self._sizes[sha256])
+        if sha256 in self._new:
+            data, raw = self._new[sha256]
+            with anonymous_file() as file:
+                await self._store.load(file.write, data)
+                yield Source(file, raw, pixels=pixels)
+            return
+        stored = await self._find(sha256)
+        if stored is None:
+            raise CallError(image_missing(sha256))
+        yield Source(stored.path, stored.raw, pixels=pixels)
 
     async def _described(self, sha256: str, data: bytes, *, raw: bool) -> Size:
         stored = await self._find(sha256)

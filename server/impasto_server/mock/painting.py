@@ -13,6 +13,9 @@ from impasto_server.engine.scales import Scale, least_left, plan_scales, replann
 from impasto_server.mock.picture import MockPicture
 from impasto_server.worker.handover import Raster
 
+BLACK = "is black everywhere; paint white what it is for"
+"""What is wrong with a mask that marks nothing."""
+
 
 class MockPainting:
     """A job on the mock's device.
@@ -42,11 +45,10 @@ class MockPainting:
         else:
             height, width = pictures["content"].samples.shape[:2]
             self.size = width, height
-        recipe = recipe_from_proto(spec.recipe).resolve(*self.size, texture=self._texture)
-        self.recipe = _in_float32(recipe)
+        self.recipe = recipe = resolved(spec.recipe, self.size, texture=self._texture)
         for field, raster in pictures.items():
             if (field == "selection" or field.endswith("_mask")) and not raster.samples.any():
-                raise RecipeError(field, "is black everywhere; paint white what it is for")
+                raise RecipeError(field, BLACK)
         self.picture = MockPicture(spec, pictures, recipe.seed)
         self.scales = plan_scales(recipe, self.size)
         self.at = 0
@@ -164,6 +166,20 @@ class MockPainting:
         progress.device_time.FromNanoseconds(round(self._seconds * 1e9))
         progress.time_left.FromNanoseconds(round((recipe.evaluations - self.evaluation) * seconds * 1e9))
         return progress
+
+
+def resolved(recipe: pb.Recipe, size: tuple[int, int], *, texture: bool) -> Recipe:
+    """Returns a recipe as the mock runs it.
+
+    Args:
+        recipe: of the job.
+        size: (width, height) of the content or of the texture, in pixels.
+        texture: whether a texture is painted.
+
+    Raises:
+        RecipeError: the recipe does not suit the content.
+    """
+    return _in_float32(recipe_from_proto(recipe).resolve(*size, texture=texture))
 
 
 def _in_float32(recipe: Recipe) -> Recipe:

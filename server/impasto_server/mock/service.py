@@ -25,8 +25,9 @@ from impasto_server.contract.errors import does_not_fit, internal, invalid_argum
 from impasto_server.contract.previews import PreviewWish, preview_wish, seconds
 from impasto_server.contract.recipes import recipe_from_proto, recipe_to_proto
 from impasto_server.engine.recipe import Recipe, RecipeError, evaluations_of
+from impasto_server.engine.scales import plan_scales
 from impasto_server.mailbox import Mailbox
-from impasto_server.mock.painting import MockPainting
+from impasto_server.mock.painting import BLACK, MockPainting, resolved
 from impasto_server.v1 import worker_pb2, worker_pb2_grpc
 from impasto_server.worker.handover import BadHandover, receive_begin, receive_rest
 from impasto_server.worker.previews import code_preview
@@ -183,8 +184,7 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
                 continue
             self._turn_file.write(run.job_name)
             self._at_work = run.job_name, time.monotonic()
-            slow = 10 if run.painting.recipe.seed == Seed.IS_SLOW else 1
-            spent = self._evaluation_seconds * slow
+            spent = self._seconds_of(run.painting.recipe)
             await asyncio.sleep(spent)
             self._at_work = None
             # Else it was cancelled or suspended meanwhile.
@@ -230,6 +230,37 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
         )
         return worker_pb2.GetWorkerInfoResponse(device=device, network=NETWORK, process_id=os.getpid())
 
+    async def EstimateRun(
+        self, request: worker_pb2.EstimateRunRequest, context: Context
+    ) -> worker_pb2.EstimateRunResponse:
+        spec = request.spec
+        if spec.HasField("texture"):
+            size = spec.texture.width, spec.texture.height
+        else:
+            content = next(picture for picture in request.pictures if "content" in picture.fields)
+            size = content.width, content.height
+        try:
+            recipe = resolved(spec.recipe, size, texture=spec.HasField("texture"))
+            if request.HasField("selected") and not request.selected.right:
+                raise RecipeError("selection", BLACK)
+        except RecipeError as error:
+            await _abort(context, _refusal(error))
+        if recipe.seed == Seed.DOES_NOT_FIT:
+            await _abort(context, _no_room())
+        assert recipe.evaluations is not None
+        turns = recipe.evaluations
+        if recipe.objective == "neighbours":
+            # One more at each scale, to find its targets.
+            turns += len(plan_scales(recipe, size))
+        seconds = turns * self._seconds_of(recipe)
+        response = worker_pb2.EstimateRunResponse(recipe=recipe_to_proto(recipe), memory_plan=_PLAN)
+        response.device_time.FromNanoseconds(round(seconds * 1e9))
+        return response
+
+    def _seconds_of(self, recipe: Recipe) -> float:
+        """Returns the time of an evaluation."""
+        return self._evaluation_seconds * (10 if recipe.seed == Seed.IS_SLOW else 1)
+
     async def Ping(self, request: worker_pb2.PingRequest, context: Context) -> worker_pb2.PingResponse:
         response = worker_pb2.PingResponse()
         if self._at_work is not None:
@@ -254,8 +285,7 @@ class MockWorker(worker_pb2_grpc.WorkerServiceServicer):
             await context.write(_failed(_refusal(error)))
             return
         if painting.recipe.seed == Seed.DOES_NOT_FIT:
-            remedy = "does not fit into the mock's memory, as the seed 9002 asks; give another seed"
-            await context.write(_failed(does_not_fit("spec.recipe.longest_side", remedy)))
+            await context.write(_failed(_no_room()))
             return
         if handover.checkpoint is not None:
             painting.resume(handover.checkpoint)
@@ -345,6 +375,11 @@ def _refusal(error: RecipeError) -> status_pb2.Status:
     beside = error.field.startswith(("regions", "selection"))
     path = f"spec.{error.field}" if beside else f"spec.recipe.{error.field}"
     return invalid_argument([(path, error.remedy)])
+
+
+def _no_room() -> status_pb2.Status:
+    remedy = "does not fit into the mock's memory, as the seed 9002 asks; give another seed"
+    return does_not_fit("spec.recipe.longest_side", remedy)
 
 
 def _failed(error: status_pb2.Status) -> worker_pb2.RunResponse:

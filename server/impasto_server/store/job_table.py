@@ -24,6 +24,7 @@ from impasto_server.store.records import (
     message_columns,
     record_of,
     reserved_bytes,
+    searched,
     shown,
     write_job,
 )
@@ -136,7 +137,13 @@ class JobTable:
         return None if row is None or tenant not in (None, row["tenant"]) else record_of(row)
 
     def list(
-        self, tenant: str | None, *, states: Collection[int] = (), page_size: int, page_token: str = ""
+        self,
+        tenant: str | None,
+        *,
+        states: Collection[int] = (),
+        title: str = "",
+        page_size: int,
+        page_token: str = "",
     ) -> tuple[_Records, str]:
         """A page of jobs, newest first, and the token of the next page ("" on the last page).
 
@@ -145,25 +152,31 @@ class JobTable:
         Args:
             tenant: owner of the jobs; None: the jobs of all tenants.
             states: only jobs in one of these states; empty: all jobs.
+            title: only jobs whose title contains this, in upper or lower case; "": all jobs.
             page_size: maximum number of jobs on the page.
-            page_token: token that the previous page came with, for the same states; "": the first page.
+            page_token: token that the previous page of this list came with; "": the first page.
 
         Raises:
             BadPageToken: the token does not belong to this list.
         """
-        wanted = _STATES.intersection(states)
+        wanted, part = _STATES.intersection(states), searched(title)
         query = "SELECT * FROM jobs WHERE " + ("true" if tenant is None else "tenant = ?")
         values: list[Any] = [] if tenant is None else [tenant]
         if page_token:
             query += " AND id < ?"
-            values.append(row_of(self._page_key, tenant, wanted, page_token))
+            values.append(row_of(self._page_key, tenant, wanted, part, page_token))
         if states:
             query += f" AND state IN ({', '.join('?' * len(wanted))})"
             values += wanted
+        if part:
+            query += " AND instr(title, ?)"
+            values.append(part)
         query += " ORDER BY id DESC LIMIT ?"
         rows = self._database.rows(query, (*values, page_size + 1))
         page = rows[:page_size]
-        token = token_after(self._page_key, tenant, wanted, page[-1]["id"]) if len(rows) > page_size else ""
+        token = ""
+        if len(rows) > page_size:
+            token = token_after(self._page_key, tenant, wanted, part, page[-1]["id"])
         return [record_of(row) for row in page], token
 
     def by_request(self, tenant: str, request_id: str) -> Record | None:

@@ -31,8 +31,8 @@ class Record:
         request_digest: digest of the request, to distinguish a repeated request from another one.
         linger: seconds that the job outlives its last watcher; None: for ever.
         deaths: number of workers that died while they painted the job, since it last made progress.
-        stays_paused: whether a job that an administrator holds is PAUSED after the hold too, because its owner
-            has paused it before or meanwhile. False if it is not held.
+        stays_paused: whether a job that an administrator holds is PAUSED after the hold, too, because it was
+            paused before or meanwhile. False if it is not held.
         furthest: largest number of evaluations that the job has ever reached.
         checkpoint: evaluation of the newest whole checkpoint; None if there is none. Only the store changes
             it.
@@ -89,6 +89,11 @@ def reserved_bytes(job: pb.Job) -> int:
     return job.width * job.height * 4 + _RESULT_MARGIN_BYTES
 
 
+def searched(title: str) -> str:
+    """A title, or a part of one, in the form in which titles are searched."""
+    return title.casefold()
+
+
 def message_columns(job: pb.Job) -> dict[str, Any]:
     """The columns of a job's row that are derived from its message."""
     final = job.state in FINAL_STATES
@@ -103,6 +108,7 @@ def message_columns(job: pb.Job) -> dict[str, Any]:
         "final": final,
         "end_ns": end_ns,
         "reserved_bytes": reserved_bytes(job),
+        "title": searched(job.title),
     }
 
 

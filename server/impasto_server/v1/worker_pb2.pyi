@@ -36,6 +36,18 @@ class Begin(_message.Message):
     watched: bool
     def __init__(self, job_name: _Optional[str] = ..., spec: _Optional[_Union[_style_transfer_pb2.JobSpec, _Mapping]] = ..., preview: _Optional[_Union[_style_transfer_pb2.PreviewOptions, _Mapping]] = ..., tenant: _Optional[str] = ..., tenant_weight: _Optional[float] = ..., priority: _Optional[int] = ..., number: _Optional[int] = ..., watched: bool = ..., resumes: bool = ..., checkpoint_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., pictures: _Optional[_Iterable[_Union[Picture, _Mapping]]] = ..., result_bits: _Optional[int] = ...) -> None: ...
 
+class Box(_message.Message):
+    __slots__ = ["bottom", "left", "right", "top"]
+    BOTTOM_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    bottom: int
+    left: int
+    right: int
+    top: int
+    def __init__(self, left: _Optional[int] = ..., top: _Optional[int] = ..., right: _Optional[int] = ..., bottom: _Optional[int] = ...) -> None: ...
+
 class CheckpointChunk(_message.Message):
     __slots__ = ["data", "evaluation", "offset", "size_bytes"]
     DATA_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +59,26 @@ class CheckpointChunk(_message.Message):
     offset: int
     size_bytes: int
     def __init__(self, evaluation: _Optional[int] = ..., size_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class EstimateRunRequest(_message.Message):
+    __slots__ = ["pictures", "selected", "spec"]
+    PICTURES_FIELD_NUMBER: _ClassVar[int]
+    SELECTED_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    pictures: _containers.RepeatedCompositeFieldContainer[Picture]
+    selected: Box
+    spec: _style_transfer_pb2.JobSpec
+    def __init__(self, spec: _Optional[_Union[_style_transfer_pb2.JobSpec, _Mapping]] = ..., pictures: _Optional[_Iterable[_Union[Picture, _Mapping]]] = ..., selected: _Optional[_Union[Box, _Mapping]] = ...) -> None: ...
+
+class EstimateRunResponse(_message.Message):
+    __slots__ = ["device_time", "memory_plan", "recipe"]
+    DEVICE_TIME_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_PLAN_FIELD_NUMBER: _ClassVar[int]
+    RECIPE_FIELD_NUMBER: _ClassVar[int]
+    device_time: _duration_pb2.Duration
+    memory_plan: _style_transfer_pb2.MemoryPlan
+    recipe: _style_transfer_pb2.Recipe
+    def __init__(self, recipe: _Optional[_Union[_style_transfer_pb2.Recipe, _Mapping]] = ..., memory_plan: _Optional[_Union[_style_transfer_pb2.MemoryPlan, _Mapping]] = ..., device_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Finished(_message.Message):
     __slots__ = ["error", "result", "stop_message", "stop_reason"]

@@ -30,6 +30,11 @@ class WorkerServiceStub(object):
                 request_serializer=impasto__server_dot_v1_dot_worker__pb2.SuspendRunRequest.SerializeToString,
                 response_deserializer=impasto__server_dot_v1_dot_worker__pb2.SuspendRunResponse.FromString,
                 )
+        self.EstimateRun = channel.unary_unary(
+                '/impasto_server.v1.WorkerService/EstimateRun',
+                request_serializer=impasto__server_dot_v1_dot_worker__pb2.EstimateRunRequest.SerializeToString,
+                response_deserializer=impasto__server_dot_v1_dot_worker__pb2.EstimateRunResponse.FromString,
+                )
         self.GetWorkerInfo = channel.unary_unary(
                 '/impasto_server.v1.WorkerService/GetWorkerInfo',
                 request_serializer=impasto__server_dot_v1_dot_worker__pb2.GetWorkerInfoRequest.SerializeToString,
@@ -84,6 +89,16 @@ class WorkerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EstimateRun(self, request, context):
+        """Estimates what a job would take, without painting it. Answers at once, whatever the device
+        works on.
+
+        Errors: those with which a Run of the job would finish before its first evaluation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetWorkerInfo(self, request, context):
         """Describes the worker. Answers once the network is loaded.
         """
@@ -116,6 +131,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.SuspendRun,
                     request_deserializer=impasto__server_dot_v1_dot_worker__pb2.SuspendRunRequest.FromString,
                     response_serializer=impasto__server_dot_v1_dot_worker__pb2.SuspendRunResponse.SerializeToString,
+            ),
+            'EstimateRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateRun,
+                    request_deserializer=impasto__server_dot_v1_dot_worker__pb2.EstimateRunRequest.FromString,
+                    response_serializer=impasto__server_dot_v1_dot_worker__pb2.EstimateRunResponse.SerializeToString,
             ),
             'GetWorkerInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetWorkerInfo,
@@ -186,6 +206,23 @@ class WorkerService(object):
         return grpc.experimental.unary_unary(request, target, '/impasto_server.v1.WorkerService/SuspendRun',
             impasto__server_dot_v1_dot_worker__pb2.SuspendRunRequest.SerializeToString,
             impasto__server_dot_v1_dot_worker__pb2.SuspendRunResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def EstimateRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/impasto_server.v1.WorkerService/EstimateRun',
+            impasto__server_dot_v1_dot_worker__pb2.EstimateRunRequest.SerializeToString,
+            impasto__server_dot_v1_dot_worker__pb2.EstimateRunResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -65,6 +65,16 @@ class WorkerServiceStub:
       NOT_FOUND  the job does not run on this worker.
     """
 
+    EstimateRun: grpc.UnaryUnaryMultiCallable[
+        impasto_server.v1.worker_pb2.EstimateRunRequest,
+        impasto_server.v1.worker_pb2.EstimateRunResponse,
+    ]
+    """Estimates what a job would take, without painting it. Answers at once, whatever the device
+    works on.
+
+    Errors: those with which a Run of the job would finish before its first evaluation.
+    """
+
     GetWorkerInfo: grpc.UnaryUnaryMultiCallable[
         impasto_server.v1.worker_pb2.GetWorkerInfoRequest,
         impasto_server.v1.worker_pb2.GetWorkerInfoResponse,
@@ -118,6 +128,16 @@ class WorkerServiceAsyncStub:
 
     Errors:
       NOT_FOUND  the job does not run on this worker.
+    """
+
+    EstimateRun: grpc.aio.UnaryUnaryMultiCallable[
+        impasto_server.v1.worker_pb2.EstimateRunRequest,
+        impasto_server.v1.worker_pb2.EstimateRunResponse,
+    ]
+    """Estimates what a job would take, without painting it. Answers at once, whatever the device
+    works on.
+
+    Errors: those with which a Run of the job would finish before its first evaluation.
     """
 
     GetWorkerInfo: grpc.aio.UnaryUnaryMultiCallable[
@@ -179,6 +199,18 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
 
         Errors:
           NOT_FOUND  the job does not run on this worker.
+        """
+
+    @abc.abstractmethod
+    def EstimateRun(
+        self,
+        request: impasto_server.v1.worker_pb2.EstimateRunRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[impasto_server.v1.worker_pb2.EstimateRunResponse, collections.abc.Awaitable[impasto_server.v1.worker_pb2.EstimateRunResponse]]:
+        """Estimates what a job would take, without painting it. Answers at once, whatever the device
+        works on.
+
+        Errors: those with which a Run of the job would finish before its first evaluation.
         """
 
     @abc.abstractmethod

@@ -7,6 +7,7 @@ import logging
 from typing import Any, Literal
 
 from impasto_server.engine.checkpoint import CheckpointError
+from impasto_server.engine.forecast import Paces
 from impasto_server.engine.memory import DoesNotFit
 from impasto_server.engine.network import Network
 from impasto_server.engine.recipe import Recipe, RecipeError, updated
@@ -25,11 +26,13 @@ class Equipment:
         network: the feature network, on the device.
         auto_precision: the meaning of precision "auto" on the device.
         style_targets: cache of style targets.
+        paces: what is known about the speed of the device.
     """
 
     network: Network
     auto_precision: Literal["float32", "bfloat16"]
     style_targets: TargetCache
+    paces: Paces
 
 
 class Commission:
@@ -73,6 +76,7 @@ class Commission:
             "auto_precision": equipment.auto_precision,
             "cache": equipment.style_targets,
             "memory_bytes": memory_bytes,
+            "paces": equipment.paces,
         }
         session = None
         if self._checkpoint is not None:

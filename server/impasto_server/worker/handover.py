@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -56,9 +56,9 @@ async def receive_begin(requests: AsyncIterator[worker_pb2.RunRequest]) -> worke
     raise BadHandover("the first request is not begin")
 
 
-def pictures_bytes(begin: worker_pb2.Begin) -> int:
+def pictures_bytes(pictures: Iterable[worker_pb2.Picture]) -> int:
     """Returns the memory in bytes of the pictures that come with a job."""
-    return sum(_size_bytes(picture) for picture in begin.pictures)
+    return sum(map(_size_bytes, pictures))
 
 
 async def receive_rest(requests: AsyncIterator[worker_pb2.RunRequest], begin: worker_pb2.Begin) -> Handover:

@@ -104,6 +104,12 @@ class Painter:
                 resident.add(self._at_work)
             return len(resident)
 
+    @property
+    def free_bytes(self) -> int:
+        """Memory of the device in bytes that no painting has been promised."""
+        with self._condition:
+            return self._memory_bytes - sum(painting.memory_bytes for painting in self._scheduler.admitted)
+
     def admit(self, painting: Painting) -> None:
         """Puts a painting in line for the device."""
         with self._condition:

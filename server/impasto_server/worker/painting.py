@@ -286,7 +286,8 @@ class Painting:
         self._loop.call_soon_threadsafe(lambda: self.events.put(event, kind=kind))
 
 
-def _memory_plan(plan: MemoryPlan) -> pb.MemoryPlan:
+def plan_to_proto(plan: MemoryPlan) -> pb.MemoryPlan:
+    """Converts a plan to the contract's."""
     return pb.MemoryPlan(
         method=_MEMORY_METHODS[plan.method],
         estimated_bytes=plan.estimated_bytes,
@@ -301,7 +302,7 @@ def _started(session: Session) -> worker_pb2.Started:
         width=width,
         height=height,
         bfloat16=session.recipe.precision == "bfloat16",
-        memory_plan=_memory_plan(session.plan),
+        memory_plan=plan_to_proto(session.plan),
         evaluation=session.evaluation,
     )
 

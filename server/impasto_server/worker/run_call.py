@@ -149,9 +149,9 @@ class RunCall:
         """Paints the job from its pictures to its result."""
         begin, workshop = self._begin, self._workshop
         async with workshop.places, contextlib.AsyncExitStack() as stack:
-            needed = pictures_bytes(begin)
+            needed = pictures_bytes(begin.pictures)
             if needed > workshop.device.memory_bytes:
-                await self._writer.write(_failed(_too_large(needed, workshop.device.memory_bytes)))
+                await self._writer.write(_failed(too_large(needed, workshop.device.memory_bytes)))
                 return
             await stack.enter_async_context(workshop.pictures.held(begin.tenant, needed))
             handover = await receive_rest(requests, begin)
@@ -308,7 +308,8 @@ def _failed(error: status_pb2.Status) -> worker_pb2.RunResponse:
     return worker_pb2.RunResponse(finished=worker_pb2.Finished(error=error))
 
 
-def _too_large(needed_bytes: int, memory_bytes: int) -> status_pb2.Status:
+def too_large(needed_bytes: int, memory_bytes: int) -> status_pb2.Status:
+    """Returns the status of a job whose pictures need more memory than the device has, in bytes."""
     remedy = (
         f"gives pictures of {needed_bytes >> 20} MiB, but the device has {memory_bytes >> 20} MiB for jobs; "
         "give a smaller one"

@@ -18,16 +18,18 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import status
 from impasto_server.contract.previews import preview_wish
 from impasto_server.contract.recipes import recipe_from_proto, recipe_to_proto
+from impasto_server.engine.forecast import Paces
 from impasto_server.engine.network import Network
 from impasto_server.engine.recipe import RecipeError
 from impasto_server.engine.targets import TargetCache
 from impasto_server.shares import Shares
 from impasto_server.v1 import worker_pb2, worker_pb2_grpc
 from impasto_server.worker.commission import Equipment
+from impasto_server.worker.estimate import estimate
 from impasto_server.worker.failures import failure_of, refusal_of
-from impasto_server.worker.handover import BadHandover, receive_begin
+from impasto_server.worker.handover import BadHandover, pictures_bytes, receive_begin
 from impasto_server.worker.painter import NotHere, Painter
-from impasto_server.worker.run_call import RunCall, Workshop
+from impasto_server.worker.run_call import RunCall, Workshop, too_large
 
 if TYPE_CHECKING:
     from impasto_server.worker.run_call import RunContext
@@ -43,6 +45,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         device: pb.Device,
         network: Network,
         auto_precision: Literal["float32", "bfloat16"],
+        paces: Paces,
         other_devices: list[str],
         max_resident: int,
     ) -> None:
@@ -52,13 +55,14 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             device: name and description of the device, and the memory that jobs may use.
             network: the feature network, on the device.
             auto_precision: the meaning of precision "auto" on the device.
+            paces: what is known about the speed of the device.
             other_devices: the machine's other devices, for `GetWorkerInfo`.
             max_resident: maximum number of jobs on the device at a time; the other jobs wait.
         """
         self._workshop = Workshop(
             painter,
             device,
-            Equipment(network, auto_precision, TargetCache()),
+            Equipment(network, auto_precision, TargetCache(), paces),
             places=asyncio.Semaphore(max_resident),
             pictures=Shares(device.memory_bytes, device.memory_bytes),
             images=ThreadPoolExecutor(2, thread_name_prefix="images"),
@@ -83,6 +87,28 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         return worker_pb2.GetWorkerInfoResponse(
             device=device, network=told, process_id=os.getpid(), other_devices=self._other_devices
         )
+
+    async def EstimateRun(
+        self,
+        request: worker_pb2.EstimateRunRequest,
+        context: grpc.aio.ServicerContext[worker_pb2.EstimateRunRequest, worker_pb2.EstimateRunResponse],
+    ) -> worker_pb2.EstimateRunResponse:
+        workshop = self._workshop
+        memory_bytes = workshop.device.memory_bytes
+        try:
+            needed = pictures_bytes(request.pictures)
+            if needed > memory_bytes:
+                await _abort(context, too_large(needed, memory_bytes))
+            return estimate(
+                request,
+                workshop.equipment,
+                free_bytes=workshop.painter.free_bytes,
+                memory_bytes=memory_bytes,
+            )
+        except RecipeError as error:
+            await _abort(context, failure_of(error))
+        except BadHandover as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
     async def Ping(
         self,

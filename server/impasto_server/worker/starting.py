@@ -16,9 +16,11 @@ from impasto_server.engine.devices import (
     available_devices,
     check_device,
     describe_device,
-    fastest_precision,
+    faster,
     keep_freed_memory,
+    precision_seconds,
 )
+from impasto_server.engine.forecast import Paces, measured_speeds
 from impasto_server.engine.memory import available_memory
 from impasto_server.engine.network import Network
 from impasto_server.engine.weights import Weights, load_vgg19_or_builtin, load_weights, vgg19_cache_path
@@ -78,7 +80,9 @@ def _painter_and_service(
     weights = _weights(arguments, heartbeat)
     _enter(heartbeat, f"preparing the device {device}")
     network = Network(weights).to(device)
-    auto_precision = fastest_precision(device)
+    seconds = precision_seconds(device)
+    auto_precision = faster(seconds)
+    paces = Paces(measured_speeds(network, seconds))
     # Measured after the network is loaded, because the free memory is for the jobs.
     memory_bytes = available_memory(torch.device(device)) // arguments.cpu_share
     if arguments.memory is not None:
@@ -102,6 +106,7 @@ def _painter_and_service(
         ),
         network=network,
         auto_precision=auto_precision,
+        paces=paces,
         other_devices=devices[1:],
         max_resident=arguments.max_resident,
     )

@@ -83,7 +83,7 @@ export function loadStyle(path) {
  * @param {string} question
  * @param {string} explanation
  * @param {string} yes What the button says that agrees.
- * @param {string} no
+ * @param {string} no "" if there is nothing to choose.
  * @returns {Promise<boolean>}
  */
 export function ask(question, explanation, yes, no) {
@@ -96,8 +96,8 @@ export function ask(question, explanation, yes, no) {
       make(
         "form",
         { method: "dialog", class: "buttons" },
-        make("button", { value: "no" }, no),
-        make("button", { value: "yes", class: "danger" }, yes),
+        no && make("button", { value: "no" }, no),
+        make("button", { value: "yes", class: no && "danger" }, yes),
       ),
     );
     const done = () => {

@@ -4,7 +4,7 @@ const PATHS = {
   plus: "M12 5v14M5 12h14",
   grid: "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
   gauge: "M4 18a8 8 0 1 1 16 0M12 18l4-6",
-  menu: "M5 12h.01M12 12h.01M19 12h.01",
+  menu: "M4 7h16M4 12h16M4 17h16",
   picture: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15 9h.01",
   camera: "M4 8h4l2-3h4l2 3h4v11H4zM12 17a4 4 0 1 0 0-8 4 4 0 0 0 0 8",
   close: "M6 6l12 12M18 6L6 18",
@@ -21,6 +21,11 @@ const PATHS = {
   brush: "M14 6l4 4-8 8c-2 2-6 2-6 2s2-2 2-4 0-2 2-4zM14 6l4-3 3 3-3 4",
   check: "M5 13l5 5 9-11",
   search: "M11 18a7 7 0 1 0 0-14 7 7 0 0 0 0 14M16 16l5 5",
+  minus: "M5 12h14",
+  undo: "M9 5L4 10l5 5M4 10h10a5 5 0 0 1 0 10h-4",
+  redo: "M15 5l5 5-5 5M20 10H10a5 5 0 0 0 0 10h4",
+  list: "M5 6h14M5 12h14M5 18h9",
+  lock: "M6 11h12v9H6zM8 11V8a4 4 0 0 1 8 0v3",
   sliders: "M4 7h9M17 7h3M4 17h3M11 17h9M15 5v4M9 15v4",
 };
 

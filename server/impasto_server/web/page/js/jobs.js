@@ -1,4 +1,3 @@
-// @ts-check
 /**
  * All jobs of the caller, live.
  *
@@ -8,7 +7,7 @@
  */
 import { CallError, call, stream } from "./connect.js";
 
-/** @typedef {import("./types.js").Job} Job */
+/** @typedef {import("./types.js").Job & {name: string}} Job */
 /** @typedef {import("./types.js").JobEvent} JobEvent */
 /** @typedef {import("./types.js").Preview} Preview */
 /** @typedef {import("./types.js").WatchJobsResponse} WatchJobsResponse */
@@ -73,10 +72,10 @@ let reopening;
 /** Ends the pause before the next try. @type {() => void} */
 let tryNow = () => {};
 
-/** @param {Job} job */
+/** @param {{state?: string}} job */
 export const isFinal = (job) => FINAL.has(job.state ?? "");
 
-/** @param {Job} job */
+/** @param {{state?: string}} job */
 export const isRunning = (job) => job.state === "JOB_STATE_RUNNING";
 
 /** Opens the stream, once somebody is signed in. */
@@ -144,7 +143,7 @@ export const preview = (name) => known.get(name)?.preview;
  */
 export async function load(name) {
   try {
-    const job = /** @type {Job} */ (await call("GetJob", { name }));
+    const job = await call("GetJob", { name });
     learn(job);
     return known.get(name)?.job ?? job;
   } catch (error) {
@@ -156,9 +155,10 @@ export async function load(name) {
 /**
  * Takes over a job from the answer of a call. Of a job that the stream shows, the stream knows
  * the newer state: only what the stream does not send is taken from the answer.
- * @param {Job} job
+ * @param {import("./types.js").Job} answer
  */
-export function learn(job) {
+export function learn(answer) {
+  const job = /** @type {Job} */ (answer);
   if (gone.has(job.name)) return;
   const entry = known.get(job.name);
   if (!entry) {
@@ -234,7 +234,7 @@ export function wantPreviews(name, want) {
 /** The unfinished jobs whose previews are wanted. */
 function names() {
   return [...wanted.keys()]
-    .filter((name) => !isFinal(known.get(name)?.job ?? { name }))
+    .filter((name) => !isFinal(known.get(name)?.job ?? {}))
     .slice(-MAX_PREVIEWS_OF)
     .sort();
 }
@@ -275,8 +275,9 @@ async function follow(controller, takenOver) {
           delay = FIRST_RETRY_MS;
           takenOver();
           everListed = true;
+          // A stream that replaces another one has missed nothing.
+          if (connectionState !== "live") void complete(seen);
           setConnection("live");
-          void complete(seen);
         } else if (response.deleted && response.job) {
           forget(response.job);
         } else if (response.job && response.event) {
@@ -331,15 +332,14 @@ async function complete(seen) {
   const lost = [...known.values()].filter(({ job }) => !isFinal(job) && !seen.has(job.name));
   try {
     await Promise.all(lost.map(({ job }) => load(job.name).catch(ignoreNotFound)));
-    const page = /** @type {{jobs?: Job[]}} */ (await call("ListJobs", {}));
-    const jobs = page.jobs ?? [];
+    const { jobs = [], nextPageToken } = /** @type {{jobs?: Job[], nextPageToken?: string}} */ (await call("ListJobs"));
     for (const job of jobs) learn(job);
-    // Among the newest jobs, those that are not in the list were deleted in the meantime.
-    const oldest = jobs.at(-1);
-    const names = new Set(jobs.map((job) => job.name));
+    // Of the jobs that this page of the list could have, those that it does not have were deleted.
+    const oldest = nextPageToken ? jobs.at(-1) : undefined;
+    const there = new Set(jobs.map((job) => job.name));
     for (const name of before) {
       const job = known.get(name)?.job;
-      if (job && isFinal(job) && !names.has(name) && (!oldest || newestFirst(job, oldest) < 0)) forget(name);
+      if (job && isFinal(job) && !there.has(name) && (!oldest || newestFirst(job, oldest) < 0)) forget(name);
     }
   } catch (error) {
     // The stream notices a lost connection too, and then all this is done again.
@@ -365,7 +365,7 @@ function receive(name, event) {
   if (!event.preview && entry?.live && sequence < entry.sequence) return;
   if (event.job) {
     const { spec, expireTime } = entry?.job ?? {};
-    const job = { ...event.job, spec: event.job.spec ?? spec, expireTime: event.job.expireTime ?? expireTime };
+    const job = { ...event.job, name, spec: event.job.spec ?? spec, expireTime: event.job.expireTime ?? expireTime };
     if (!entry) known.set(name, (entry = { job, sequence, live: true, preview: undefined }));
     Object.assign(entry, { job, sequence, live: true });
     if (isFinal(job)) forgetPreviewLater(name);

@@ -57,6 +57,7 @@ async function enter() {
   }
   const info = await serverInfo();
   jobs.start();
+  void import("./film.js").then((film) => film.record());
   fillHead(info);
   await router.show();
 }

@@ -50,9 +50,9 @@ export async function signOut() {
  * @returns {string} The code; "" if there is none.
  */
 export function takeCode() {
-  const found = /^#code=([\w.~-]+)$/.exec(location.hash);
+  const found = /^#code=([\w.~-]+)(?:&to=(\/[\w/-]*))?$/.exec(location.hash);
   if (!found) return "";
-  history.replaceState(null, "", "#/");
+  history.replaceState(null, "", `#${found[2] ?? "/"}`);
   return found[1];
 }
 

@@ -11,9 +11,9 @@ from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from impasto_server.bench import bench
 from impasto_server.bench.convolution_rate import convolution_rates
-from impasto_server.bench.flops import convolution_flops, convolutions, gram_flops
 from impasto_server.bench.painting import SeenSize
 from impasto_server.engine import Network, Recipe, Scene, Session, Style
+from impasto_server.engine.flops import convolution_flops, convolutions, gram_flops
 from impasto_server.engine.losses import gram_matrix
 from impasto_server.engine.weights import Architecture
 from support.random_networks import picture, random_weights
