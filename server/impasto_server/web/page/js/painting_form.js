@@ -81,6 +81,8 @@ class PaintingForm {
     await this.styles.load(kept?.styles ?? [], this.signal);
     if (again) await this.#fillFrom(again).catch((error) => this.#say(errorText(error)));
     this.#changed();
+    // What the painting is shown with is at hand when it begins.
+    void import("./painting_view.js");
   }
 
   /** Takes the settings and the pictures of a job. @param {string} name */
