@@ -63,7 +63,15 @@ class PageServer:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/"
-        self._arguments = ("--mock", "--port", "0", "--web-port", str(port), "--data-dir", str(folder / "data"))
+        self._arguments = (
+            "--mock",
+            "--port",
+            "0",
+            "--web-port",
+            str(port),
+            "--data-dir",
+            str(folder / "data"),
+        )
         self._arguments += arguments
         self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None

@@ -31,7 +31,12 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 
     def open_(address: str, **options: Any) -> Any:
         context = browser.new_context(
-            **{"viewport": {"width": 1440, "height": 900}, "bypass_csp": True, "accept_downloads": True, **options}
+            **{
+                "viewport": {"width": 1440, "height": 900},
+                "bypass_csp": True,
+                "accept_downloads": True,
+                **options,
+            }
         )
         context.set_default_timeout(1000 * PATIENCE)
         contexts.append(context)
@@ -44,4 +49,3 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert not faults
-

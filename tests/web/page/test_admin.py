@@ -29,7 +29,9 @@ class House:
 
     def create(self, title: str) -> str:
         image = pb.Image(encoded=coded(photo()))
-        spec = pb.JobSpec(content=image, styles=[pb.Style(image=image)], recipe=pb.Recipe(evaluations=100_000))
+        spec = pb.JobSpec(
+            content=image, styles=[pb.Style(image=image)], recipe=pb.Recipe(evaluations=100_000)
+        )
         return str(self.stub.CreateJob(pb.CreateJobRequest(spec=spec, title=title), metadata=self.guest).name)
 
     def until(self, name: str, is_so: Callable[[pb.Job], bool]) -> None:

@@ -189,7 +189,9 @@ def test_an_error_stands_at_its_field(server: PageServer, open_page: OpenPage) -
     page.locator("#error-seed").get_by_text("is odd").wait_for()
 
 
-def test_a_file_that_is_no_picture_is_refused_in_words(server: PageServer, open_page: OpenPage, tmp_path: Path) -> None:
+def test_a_file_that_is_no_picture_is_refused_in_words(
+    server: PageServer, open_page: OpenPage, tmp_path: Path
+) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture at all")
     page = open_page(server.url)
