@@ -19,7 +19,7 @@ from impasto import images, requests
 from impasto.calls import LINGER, Calls, Following
 from impasto.errors import invalid_field
 from impasto.formats import StoredFormat
-from impasto.job import Estimate, Job, NamedStyle, NewestPreview, ServerInfo
+from impasto.job import Estimate, ImageLinks, Job, JobsEvent, NamedStyle, NewestPreview, ServerInfo
 from impasto.picture import CodedImage
 from impasto.recipe import (
     ImageSource,
@@ -271,17 +271,40 @@ class Api:
         """
         return self._calls.job(_job_name(name))
 
-    def jobs(self, states: Sequence[str] = ()) -> Listing[Job]:
+    def jobs(self, states: Sequence[str] = (), *, title: str = "") -> Listing[Job]:
         """Lists the caller's jobs, newest first. Fetches further pages as they are needed.
 
         Args:
             states: list only jobs in these states: "queued", "running", "paused", "succeeded", "failed",
                 "cancelled"; empty for all.
+            title: list only jobs whose title contains this, in upper or lower case; empty for all.
 
         Raises:
-            InvalidRequest: there is no such state.
+            InvalidRequest: there is no such state, or the title is too long.
         """
-        return _listing(self._calls.jobs, requests.list_jobs_request(states))
+        return _listing(self._calls.jobs, requests.list_jobs_request(states, title))
+
+    def watch_jobs(
+        self, *, previews: bool = False, previews_of: Sequence[str | Job] = ()
+    ) -> Listing[JobsEvent]:
+        """Watches all of the caller's jobs: those that are unfinished now, and those that come later.
+
+        First come the unfinished jobs, each as `JobChanged`, then `JobsListed`, then what happens to any of
+        them. It never ends by itself. If the connection breaks, there is a `ContactLost`, and once the
+        server is back the unfinished jobs come again: then call `jobs` for those that are final.
+
+        Args:
+            previews: whether to send previews of all jobs.
+            previews_of: jobs, or their names, whose previews to send, at most 200.
+
+        Raises:
+            ServerError: the server is too old to have this call (`code` is "UNIMPLEMENTED").
+        """
+        request = pb.WatchJobsRequest(
+            omit_previews=not (previews or previews_of),
+            previews_of=[] if previews else [_job_name(job) for job in previews_of],
+        )
+        return self._calls.watch_jobs(request)
 
     def update_job(
         self,
@@ -401,6 +424,7 @@ class Api:
         preview_of: str | Job | None = None,
         sha256: str | UploadedImage | None = None,
         format: str | None = None,
+        max_side: int | None = None,
     ) -> Steps[CodedImage]:
         """Downloads an image and checks it. Resumes where it stopped if the connection breaks.
 
@@ -413,7 +437,10 @@ class Api:
             sha256: an image that was uploaded or sent with a job, or its digest in hexadecimal.
             format: format in which to send a result: "png", "png16", "tiff" (with as many bits per channel as
                 it is kept with), "jpeg", "webp", or bare pixels as "rgba8" or "rgba16"; None for the format
-                in which it is kept.
+                in which it is kept. With `max_side`, also of an image: "jpeg", "png" or "webp"; None for
+                "jpeg".
+            max_side: reduce a result or an image so that its longer side has at most so many pixels, 16 to
+                2,048; None for the picture as it is.
 
         Raises:
             InvalidRequest: not exactly one source is given, or it is not available in that format.
@@ -427,7 +454,34 @@ class Api:
                 sources[name] = _job_name(job)
         if sha256 is not None:
             sources["sha256"] = sha256.sha256 if isinstance(sha256, UploadedImage) else sha256
-        return self._calls.download(requests.download_request(sources, format=format))
+        return self._calls.download(requests.download_request(sources, format=format, max_side=max_side))
+
+    def image_links(
+        self,
+        pictures: Sequence[str | Job | UploadedImage],
+        *,
+        format: str | None = None,
+        max_side: int | None = None,
+        lifetime: float | None = None,
+    ) -> Steps[ImageLinks]:
+        """Makes addresses from which pictures can be loaded without a token, for example by a browser.
+
+        Args:
+            pictures: jobs, or their names, for their results; images on the server, or their digests. At most
+                200.
+            format, max_side: as for `download`.
+            lifetime: seconds for which the addresses are valid, up to a day; None for 15 minutes.
+
+        Raises:
+            InvalidRequest: a picture cannot be named so, or a value is out of range. That a picture exists is
+                checked when its address is used.
+            FailedPrecondition: the server has no page, which would serve the addresses.
+        """
+        sources = [
+            requests.download_request(_image_source(picture), format=format, max_side=max_side)
+            for picture in pictures
+        ]
+        return self._calls.image_links(requests.image_links_request(sources, lifetime))
 
     def styles(self) -> Listing[NamedStyle]:
         """Lists the styles that the server offers by name. Fetches further pages as they are needed."""

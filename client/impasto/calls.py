@@ -23,7 +23,17 @@ from impasto.errors import (
     from_call,
     invalid_field,
 )
-from impasto.job import Estimate, Event, Job, NamedStyle, NewestPreview, ServerInfo
+from impasto.job import (
+    ContactLost,
+    Estimate,
+    Event,
+    ImageLinks,
+    Job,
+    JobsEvent,
+    NamedStyle,
+    NewestPreview,
+    ServerInfo,
+)
 from impasto.patience import Patience
 from impasto.picture import CodedImage, Picture, Pieces
 from impasto.recipe import UploadedImage
@@ -177,7 +187,46 @@ class Calls:
         timeout = min(self.timeout + request.wait.seconds, LONGEST)
         return wire.newest_preview((yield from self.unary(methods.GET_PREVIEW, request, timeout=timeout)))
 
+    def watch_jobs(self, request: pb.WatchJobsRequest) -> Generator[AnyStep | JobsEvent, Any, None]:
+        """Yields the events of all jobs, for ever; connects again when the connection breaks.
+
+        Raises:
+            ImpastoError: contact was lost for too long, or the server has no such call.
+        """
+        patience = Patience(self.patience)
+        while True:
+            yield Begin(methods.WATCH_JOBS, request, None)
+            # A server answers at once with the unfinished jobs.
+            timeout = self.timeout
+            lost: ImpastoError = DataLoss("the server's stream ended")
+            began = False
+            try:
+                while True:
+                    message: pb.WatchJobsResponse | None = yield Receive(timeout)
+                    if message is None:
+                        break
+                    self._contacted, timeout, began = True, SILENCE, True
+                    patience.heard(news=True)
+                    if message.event.HasField("resume"):
+                        delay = message.event.resume.retry_delay
+                        after = delay.seconds + delay.nanos / 1e9
+                        lost = Unavailable("the server ended the stream", retry_after=after)
+                        continue
+                    event = wire.jobs_event(message)
+                    if event is not None:
+                        yield event
+                wait = patience.delay(lost)
+            except TransportError as error:
+                lost = self.error(error, broke=began)
+                wait = yield from self._delay(error, patience, broke=began)
+            if began:
+                yield JobsEvent("", ContactLost(lost))
+            yield Sleep(wait)
+
     # Images.
+
+    def image_links(self, request: pb.CreateImageLinksRequest) -> Steps[ImageLinks]:
+        return wire.image_links((yield from self.unary(methods.CREATE_IMAGE_LINKS, request)))
 
     def lighten(self, spec: pb.JobSpec) -> Steps[None]:
         """Makes a specification small enough to send: uploads its largest images and refers to them.

@@ -73,6 +73,7 @@ class Client(BaseClient[TransportFactory]):
     estimate = _answer(Api.estimate)
     job = _answer(Api.job)
     jobs = _items(Api.jobs)
+    watch_jobs = _items(Api.watch_jobs)
     update_job = _answer(Api.update_job)
     pause = _answer(Api.pause)
     resume = _answer(Api.resume)
@@ -81,6 +82,7 @@ class Client(BaseClient[TransportFactory]):
     preview = _answer(Api.preview)
     upload = _answer(Api.upload)
     download = _answer(Api.download)
+    image_links = _answer(Api.image_links)
     styles = _items(Api.styles)
 
     def close(self) -> None:
@@ -101,5 +103,8 @@ class Client(BaseClient[TransportFactory]):
 
     def _each(self, items: Listing[T]) -> Iterator[T]:
         driver = Driver(self._transport)
-        while not isinstance(item := driver.advance(items), Done):
-            yield item
+        try:
+            while not isinstance(item := driver.advance(items), Done):
+                yield item
+        finally:
+            driver.leave()

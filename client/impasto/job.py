@@ -239,6 +239,53 @@ Event = JobChanged | Progress | Preview
 
 
 @dataclasses.dataclass(frozen=True)
+class JobDeleted:
+    """The job was deleted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class JobsListed:
+    """All unfinished jobs have been told. What follows happens from now on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ContactLost:
+    """The connection broke, or the server restarts. Once it is back, all unfinished jobs are told again.
+
+    Attributes:
+        error: what happened.
+    """
+
+    error: ImpastoError
+
+
+@dataclasses.dataclass(frozen=True)
+class JobsEvent:
+    """An event of one of the jobs that `Client.watch_jobs` watches.
+
+    Attributes:
+        name: the job; empty for `JobsListed` and `ContactLost`.
+        event: what happened.
+    """
+
+    name: str
+    event: JobChanged | Progress | Preview | JobDeleted | JobsListed | ContactLost
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageLinks:
+    """Addresses from which pictures can be loaded without a token.
+
+    Attributes:
+        paths: the addresses, relative to the address of the server's page.
+        expire_time: when they end (UTC).
+    """
+
+    paths: tuple[str, ...]
+    expire_time: datetime
+
+
+@dataclasses.dataclass(frozen=True)
 class Device:
     """A GPU or a CPU that paints.
 

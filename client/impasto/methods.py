@@ -19,8 +19,12 @@ RESUME_JOB = Method(_SERVICE + "ResumeJob", pb.ResumeJobRequest, pb.Job)
 CANCEL_JOB = Method(_SERVICE + "CancelJob", pb.CancelJobRequest, pb.Job)
 DELETE_JOB = Method(_SERVICE + "DeleteJob", pb.DeleteJobRequest, Empty)
 WATCH_JOB = Method(_SERVICE + "WatchJob", pb.WatchJobRequest, pb.JobEvent)
+WATCH_JOBS = Method(_SERVICE + "WatchJobs", pb.WatchJobsRequest, pb.WatchJobsResponse)
 GET_PREVIEW = Method(_SERVICE + "GetPreview", pb.GetPreviewRequest, pb.GetPreviewResponse)
 UPLOAD_IMAGE = Method(_SERVICE + "UploadImage", pb.UploadImageRequest, pb.UploadImageResponse)
+CREATE_IMAGE_LINKS = Method(
+    _SERVICE + "CreateImageLinks", pb.CreateImageLinksRequest, pb.CreateImageLinksResponse
+)
 DOWNLOAD_IMAGE = Method(_SERVICE + "DownloadImage", pb.DownloadImageRequest, pb.ImageChunk, bulk=True)
 LIST_STYLES = Method(_SERVICE + "ListStyles", pb.ListStylesRequest, pb.ListStylesResponse)
 GET_SERVER_INFO = Method(_SERVICE + "GetServerInfo", pb.GetServerInfoRequest, pb.GetServerInfoResponse)

@@ -162,14 +162,15 @@ def update_job_request(
     return request
 
 
-def list_jobs_request(states: Sequence[str]) -> pb.ListJobsRequest:
-    """Return the request of `ListJobs` for jobs in these states; empty for all.
+def list_jobs_request(states: Sequence[str], title: str = "") -> pb.ListJobsRequest:
+    """Return the request of `ListJobs` for jobs in these states, with this in their title; empty for all.
 
     Raises:
         InvalidRequest: there is no such state.
         TypeError: the states are not a sequence.
     """
     request = pb.ListJobsRequest(page_size=200)
+    _set_field(request, "title", title, "")
     if not isinstance(states, Iterable):
         raise TypeError(f"states cannot be {states!r}; give a list of states, or leave it out for all jobs")
     for state in [states] if isinstance(states, str) else states:
@@ -192,7 +193,9 @@ def get_preview_request(name: str, after_sequence: int, wait: float) -> pb.GetPr
     return request
 
 
-def download_request(sources: Mapping[str, str], *, format: str | None = None) -> pb.DownloadImageRequest:
+def download_request(
+    sources: Mapping[str, str], *, format: str | None = None, max_side: int | None = None
+) -> pb.DownloadImageRequest:
     """Return the request of `DownloadImage`, from the first byte on.
 
     Args:
@@ -211,6 +214,22 @@ def download_request(sources: Mapping[str, str], *, format: str | None = None) -
         _set_field(request, name, value, "")
     if format is not None:
         request.format = format_number(format, "format")
+    if max_side is not None:
+        _set_field(request, "max_side", max_side, "")
+    return request
+
+
+def image_links_request(
+    sources: Iterable[pb.DownloadImageRequest], lifetime: float | None
+) -> pb.CreateImageLinksRequest:
+    """Return the request of `CreateImageLinks`; `lifetime` is in seconds, None for the server's default.
+
+    Raises:
+        InvalidRequest: a value does not fit into a message.
+    """
+    request = pb.CreateImageLinksRequest(sources=sources)
+    if lifetime is not None:
+        request.lifetime.CopyFrom(_duration(lifetime, "lifetime"))
     return request
 
 

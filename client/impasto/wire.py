@@ -11,7 +11,12 @@ from impasto.job import (
     Device,
     Estimate,
     FeatureNetwork,
+    ImageLinks,
     Job,
+    JobChanged,
+    JobDeleted,
+    JobsEvent,
+    JobsListed,
     Limits,
     MemoryPlan,
     NamedStyle,
@@ -57,6 +62,28 @@ def job(message: pb.Job) -> Job:
         queue_position=message.queue_position or None,
         expire_time=_time(message.expire_time) if message.HasField("expire_time") else None,
     )
+
+
+def jobs_event(message: pb.WatchJobsResponse) -> JobsEvent | None:
+    """Return an event of one of several jobs as plain data; None for one that callers do not need."""
+    kind = message.WhichOneof("payload")
+    if kind == "listed":
+        return JobsEvent("", JobsListed())
+    if kind == "deleted":
+        return JobsEvent(message.job, JobDeleted())
+    event = message.event
+    if event.HasField("job"):
+        return JobsEvent(message.job, JobChanged(job(event.job)))
+    if event.HasField("progress"):
+        return JobsEvent(message.job, progress(event.progress))
+    if event.HasField("preview"):
+        return JobsEvent(message.job, preview(event.preview))
+    return None
+
+
+def image_links(message: pb.CreateImageLinksResponse) -> ImageLinks:
+    """Return addresses of pictures as plain data."""
+    return ImageLinks(tuple(link.path for link in message.links), _time(message.expire_time))
 
 
 def estimate(message: pb.EstimateJobResponse) -> Estimate:

@@ -20,8 +20,8 @@ _STATES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 _Jobs: TypeAlias = Annotated[
     list[str],
     typer.Argument(
-        metavar="JOB...",
-        help="Names of the jobs, as `impasto-server admin jobs` shows them.",
+        metavar="JOB",
+        help="Names of one or more jobs, as `impasto-server admin jobs` shows them.",
         show_default=False,
     ),
 ]

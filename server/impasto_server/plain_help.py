@@ -16,7 +16,7 @@ _UsageError: type[Any] = typer.BadParameter.__bases__[0]
 
 _REWORDED = (
     (r"Got unexpected extra argument\(s\) \((.*)\)", r"`{command}` does not take {0!r}; leave it out"),
-    (r"No such command '(.*)'\.?.*", r"there is no command {0!r}; `{command} --help` lists the commands"),
+    (r"No such command '([^']*)'.*", r"there is no command {0!r}; `{command} --help` lists the commands"),
     (r"No such option:? '?([^' ]*)'?.*", r"there is no option {0}; `{command} --help` lists the options"),
     (r"Option '(.*)' requires .*", r"{0} needs a value; give one after it"),
     (r"Option '(.*)' does not take a value\.?", r"{0} takes no value; leave the value out"),

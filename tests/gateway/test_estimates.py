@@ -80,6 +80,14 @@ def with_selection() -> pb.StylizeRequest:
     return request
 
 
+def deep_selection() -> pb.StylizeRequest:
+    request = with_selection()
+    raw = pb.RawPixels(width=64, height=48, rgba=bytes(64 * 48 * 8), bits_per_channel=16)
+    request.spec.content.raw.CopyFrom(raw)
+    request.spec.recipe.longest_side = 64
+    return request
+
+
 def deep() -> pb.StylizeRequest:
     picture = coded(photo(50, 40))
     recipe = pb.Recipe(evaluations=2, start=pb.START_IMAGE, optimizer=pb.OPTIMIZER_ADAM)
@@ -112,10 +120,14 @@ def of(objective: int, **fields: Any) -> pb.StylizeRequest:
         texture_request(70, 40, recipe=pb.Recipe(evaluations=2)),
         with_regions(),
         with_selection(),
+        deep_selection(),
         deep(),
         same_picture_twice(),
     ],
-    ids=["neighbours", "balanced", "gatys", "report", "texture", "regions", "selection", "deep", "twice"],
+    ids=[
+        *("neighbours", "balanced", "gatys", "report", "texture", "regions"),
+        *("selection", "deep selection", "deep", "twice"),
+    ],
 )
 def test_the_plan_and_the_recipe_are_those_of_the_job(
     server: ServerProcess, request_: pb.StylizeRequest

@@ -158,6 +158,12 @@ TOLD: list[tuple[Exception, str, str, str]] = [
     ),
     (FailedPrecondition("x", reason="WRONG_OFFSET"), "", "Sending the picture was interrupted.", AGAIN),
     (FailedPrecondition("x", reason="JOB_IS_OVER"), "", "The painting has ended already.", ""),
+    (
+        FailedPrecondition("x", reason="HELD"),
+        "",
+        "The server's administrator has stopped the painting.",
+        "",
+    ),
     (FailedPrecondition("x", reason="NO_RESULT"), "", "The painting has no result.", ""),
     (FailedPrecondition("x", reason="NO_PREVIEW"), "", "The painting has no preview yet.", ""),
     (FailedPrecondition("x"), "", "This is not possible now.", ""),

@@ -79,6 +79,7 @@ class Client(BaseClient[AsyncTransportFactory]):
     estimate = _answer(Api.estimate)
     job = _answer(Api.job)
     jobs = _items(Api.jobs)
+    watch_jobs = _items(Api.watch_jobs)
     update_job = _answer(Api.update_job)
     pause = _answer(Api.pause)
     resume = _answer(Api.resume)
@@ -87,6 +88,7 @@ class Client(BaseClient[AsyncTransportFactory]):
     preview = _answer(Api.preview)
     upload = _answer(Api.upload)
     download = _answer(Api.download)
+    image_links = _answer(Api.image_links)
     styles = _items(Api.styles)
 
     async def close(self) -> None:
@@ -108,5 +110,8 @@ class Client(BaseClient[AsyncTransportFactory]):
 
     async def _each(self, items: Listing[T]) -> AsyncIterator[T]:
         driver = AsyncDriver(self._transport)
-        while not isinstance(item := await driver.advance(items), Done):
-            yield item
+        try:
+            while not isinstance(item := await driver.advance(items), Done):
+                yield item
+        finally:
+            driver.leave()

@@ -16,6 +16,7 @@ from impasto import tiff
 from impasto.cli.grouped import grouped
 from impasto.cli.json_lines import plain, print_json
 from impasto.cli.keeping import lost_transparency
+from impasto.cli.live_jobs import REFRESH, LiveJobs
 from impasto.cli.options import (
     ENDINGS,
     Connection,
@@ -37,7 +38,7 @@ from impasto.cli.signals import exit_code_of
 from impasto.cli.tables import jobs_table, short_names, styles_table
 from impasto.cli.values import file_name, folder_name, one_of
 from impasto.cli.words import say, state_of
-from impasto.errors import ImpastoError, InvalidRequest, NotFound, Unavailable
+from impasto.errors import ImpastoError, InvalidRequest, NotFound
 from impasto.files import write_whole
 from impasto.formats import coding
 from impasto.png import is_transparent
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
     from impasto.job import Job
     from impasto.picture import CodedImage
 
-REFRESH = 1.0
-"""Seconds between two requests for the jobs, while the table is live."""
 SHOWN = 5
 """Number of names that an error shows at most."""
 STATES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
@@ -74,6 +73,14 @@ def jobs(
             "for several states. Default: all jobs.",
         ),
     ] = None,
+    title: Annotated[
+        str | None,
+        option(
+            "--title",
+            metavar="TEXT",
+            help="List only jobs whose title contains this, in upper or lower case. Default: all jobs.",
+        ),
+    ] = None,
     once: Annotated[
         bool, option("--once", help="Print the table once and exit. Default: no on a terminal, else yes.")
     ] = False,
@@ -83,7 +90,10 @@ def jobs(
     from rich.live import Live
 
     def look(client: Client) -> list[Job]:
-        return list(client.jobs(state or ()))
+        return list(client.jobs(state or (), title=title or ""))
+
+    def is_wanted(job: Job) -> bool:
+        return (not state or job.state in state) and (title or "").casefold() in job.title.casefold()
 
     with at_server(connection) as (client, display):
         listed = look(client)
@@ -100,17 +110,18 @@ def jobs(
             console.width = console.width if live else 200
             console.print(jobs_table(listed, _now()))
             return
-        seen = time.monotonic()
+        followed = LiveJobs(client, lambda: look(client), is_wanted)
         try:
             with Live(console=console, auto_refresh=False, transient=False) as live:
+                live.update(jobs_table(listed, _now()), refresh=True)
+                followed.listed.wait(REFRESH)
                 while True:
-                    silent = time.monotonic() - seen
+                    now, silent = followed.now()
+                    # Before the first list, that of above is the newest.
+                    listed = now if followed.listed.is_set() else listed
                     note = f"the server has not answered for {silent:.0f} s" if silent > 2 * REFRESH else ""
                     live.update(jobs_table(listed, _now(), note), refresh=True)
                     time.sleep(REFRESH)
-                    with contextlib.suppress(Unavailable):
-                        listed = look(client)
-                        seen = time.monotonic()
         except KeyboardInterrupt as interrupt:
             # This is how a live table usually ends, so it is no error.
             raise typer.Exit(exit_code_of(interrupt)) from None

@@ -111,7 +111,7 @@ class AdminServicer(object):
     def ResumeAnyJob(self, request, context):
         """Resumes a paused job of any tenant, as StyleTransfer.ResumeJob does.
 
-        Errors: as for StyleTransfer.ResumeJob. FAILED_PRECONDITION also if the job is held.
+        Errors: as for StyleTransfer.ResumeJob. A held job must be released first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -5,9 +5,10 @@ What an administrator sees and changes: the devices, the tenants, and the jobs o
 them. The conventions of style_transfer.proto apply.
 
 A caller needs a token with the right of an administrator (`impasto-server token add NAME
---admin`). On a server without tokens, everybody who can reach it is an administrator.
-Without the right, every call ends with PERMISSION_DENIED. An administrator does not see
-other tenants' pictures.
+--admin`). On a server without tokens, everybody who can reach it is an administrator;
+if such a server identifies its callers by their certificates, nobody is. Without the
+right, every call ends with PERMISSION_DENIED, reason NOT_ADMINISTRATOR. An administrator
+does not see other tenants' pictures.
 """
 
 import abc
@@ -80,7 +81,7 @@ class AdminStub:
     ]
     """Resumes a paused job of any tenant, as StyleTransfer.ResumeJob does.
 
-    Errors: as for StyleTransfer.ResumeJob. FAILED_PRECONDITION also if the job is held.
+    Errors: as for StyleTransfer.ResumeJob. A held job must be released first.
     """
 
     HoldJob: grpc.UnaryUnaryMultiCallable[
@@ -162,7 +163,7 @@ class AdminAsyncStub:
     ]
     """Resumes a paused job of any tenant, as StyleTransfer.ResumeJob does.
 
-    Errors: as for StyleTransfer.ResumeJob. FAILED_PRECONDITION also if the job is held.
+    Errors: as for StyleTransfer.ResumeJob. A held job must be released first.
     """
 
     HoldJob: grpc.aio.UnaryUnaryMultiCallable[
@@ -256,7 +257,7 @@ class AdminServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[impasto.v1.admin_pb2.TenantJob, collections.abc.Awaitable[impasto.v1.admin_pb2.TenantJob]]:
         """Resumes a paused job of any tenant, as StyleTransfer.ResumeJob does.
 
-        Errors: as for StyleTransfer.ResumeJob. FAILED_PRECONDITION also if the job is held.
+        Errors: as for StyleTransfer.ResumeJob. A held job must be released first.
         """
 
     @abc.abstractmethod

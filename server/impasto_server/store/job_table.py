@@ -154,7 +154,7 @@ class JobTable:
             states: only jobs in one of these states; empty: all jobs.
             title: only jobs whose title contains this, in upper or lower case; "": all jobs.
             page_size: maximum number of jobs on the page.
-            page_token: token that the previous page came with, for the same states and title; "": the first page.
+            page_token: token that the previous page of this list came with; "": the first page.
 
         Raises:
             BadPageToken: the token does not belong to this list.

@@ -33,7 +33,7 @@ def row_of(key: bytes, tenant: str | None, states: Collection[int], title: str, 
     """The row that a token was made from.
 
     Raises:
-        BadPageToken: the token was not made here, or was made for another tenant, other states or another title.
+        BadPageToken: the token was not made here, or was made for another list.
     """
     try:
         signed = base64.urlsafe_b64decode(token.encode() + b"=" * (-len(token) % 4))

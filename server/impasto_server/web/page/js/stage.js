@@ -61,7 +61,7 @@ export class Stage {
       bitmap.close();
       this.drawn = preview.sequence;
       this.isShown = true;
-      this.element.dispatchEvent(new CustomEvent("drawn", { detail: preview }));
+      this.element.dataset.preview = String(preview.evaluation);
     }
     this.isDrawing = false;
   }
