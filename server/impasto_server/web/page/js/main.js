@@ -1,6 +1,6 @@
 /** Starts the page: signs in, and shows the part that the address names under the page's head. */
 
-import { refusals } from "./connect.js";
+import { CallError, refusals } from "./connect.js";
 import { fill, make } from "./dom.js";
 import { icon } from "./icons.js";
 import * as jobs from "./jobs.js";
@@ -22,7 +22,7 @@ const ROUTES = {
 const head = make("header", { class: "head" });
 const banner = make("div", { class: "banner", role: "status", hidden: true });
 const main = make("main", { id: "main", tabindex: "-1" });
-const router = new Router(ROUTES, main, markShown);
+const router = new Router(ROUTES, main, partShown, partFailed);
 
 let needsToken = false;
 let shown = "";
@@ -62,6 +62,23 @@ async function enter() {
   await router.show();
 }
 
+/** @param {string} pattern The route of the part that is shown. */
+function partShown(pattern) {
+  if (pattern !== "/jobs/:") document.title = "Impasto";
+  // Whoever does not see the page is told where they are; at the start the browser tells it.
+  if (shown) main.focus({ preventScroll: true });
+  markShown(pattern);
+}
+
+/** A part of the page cannot be shown now; it is tried again. @param {unknown} error */
+function partFailed(error) {
+  if (main.querySelector(".sign-in")) return;
+  const again = make("button", { class: "primary", onclick: () => router.show() }, _("Try again"));
+  fill(main, make("section", { class: "narrow" }, make("p", { class: "notice error", role: "alert" }, errorText(error)), make("p", {}, again)));
+  const { signal } = router.leaving;
+  if (error instanceof CallError && error.passing) setTimeout(() => signal.aborted || router.show(), 2000);
+}
+
 /** @param {string} [notice] */
 function showSignIn(notice = "") {
   if (main.querySelector(".sign-in")) return;
@@ -83,7 +100,7 @@ function showTrouble(error) {
 
 /** @param {import("./types.js").GetServerInfoResponse | undefined} info Nobody is signed in without it. */
 function fillHead(info) {
-  const brand = make("a", { class: "brand", href: "#/" }, make("img", { src: "favicon.svg", alt: "", width: 28, height: 28 }), make("span", {}, "Impasto"));
+  const brand = make("a", { class: "brand", href: "#/", "aria-label": "Impasto" }, make("img", { src: "favicon.svg", alt: "", width: 28, height: 28 }), make("span", {}, "Impasto"));
   const links = info && [
     tab("/", "plus", _("New painting")),
     tab("/jobs", "grid", _("Paintings")),
@@ -129,6 +146,8 @@ function menu(info) {
 
 async function leave() {
   await signOut();
+  // Whoever uses this browser next must not see them.
+  await (await import("./film_store.js")).deleteAllFilms();
   showSignIn();
 }
 

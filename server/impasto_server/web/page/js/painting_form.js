@@ -45,7 +45,7 @@ class PaintingForm {
       changed: (changes) => {
         this.choices = { ...this.choices, ...changes };
         this.panel.show(this.choices);
-        this.#changed();
+        this.#settingsChanged();
       },
     });
     this.stage = make("div", { class: "photo-stage" });
@@ -81,6 +81,8 @@ class PaintingForm {
     await this.styles.load(kept?.styles ?? [], this.signal);
     if (again) await this.#fillFrom(again).catch((error) => this.#say(errorText(error)));
     this.#changed();
+    // What the painting is shown with is at hand when it begins.
+    void import("./painting_view.js");
   }
 
   /** Takes the settings and the pictures of a job. @param {string} name */
@@ -89,11 +91,15 @@ class PaintingForm {
     const { imageLink } = await import("./links.js");
     this.choices = choicesOf(job.recipe ?? {});
     this.panel.show(this.choices);
+    const fetched = async (/** @type {string} */ sha256) => {
+      const response = await fetch(new URL(await imageLink({ sha256 }), document.baseURI), { signal: this.signal });
+      if (!response.ok) throw new CallError("not_found", "");
+      return response.blob();
+    };
+    await this.styles.use(job.spec?.styles ?? [], fetched);
     const sha256 = job.spec?.content?.sha256;
-    if (!sha256) return;
-    const response = await fetch(new URL(await imageLink({ sha256 }), document.baseURI), { signal: this.signal });
-    if (!response.ok) throw new CallError("not_found", "");
-    this.#use(new Picture(await response.blob(), job.title ?? ""));
+    // The title is made of the photo's name and the styles'.
+    if (sha256) this.#use(new Picture(await fetched(sha256), (job.title ?? "").split(" – ")[0]));
   }
 
   #listen() {
@@ -201,8 +207,13 @@ class PaintingForm {
     this.#changed();
   }
 
-  #changed() {
+  #settingsChanged() {
     keepChoices(this.choices);
+    this.askEstimate();
+  }
+
+  /** The photograph or the styles have changed. */
+  #changed() {
     this.keep();
     this.styles.say("");
     // Regions name styles by their position: with fewer styles they mean nothing.
@@ -211,7 +222,7 @@ class PaintingForm {
     const isPainted = Boolean(this.regions && (this.regions.regions.length || this.regions.selection));
     this.regionsButton?.setAttribute("aria-pressed", String(isPainted));
     this.#mayBegin();
-    this.askEstimate();
+    this.#settingsChanged();
   }
 
   #mayBegin() {

@@ -17,11 +17,13 @@ export class Router {
    * @param {Record<string, Show>} routes By their pattern, such as "/jobs/:".
    * @param {HTMLElement} outlet Where a part is shown.
    * @param {(pattern: string) => void} shown Hears of the part that is shown.
+   * @param {(error: unknown) => void} failed Hears that a part cannot be shown now.
    */
-  constructor(routes, outlet, shown) {
+  constructor(routes, outlet, shown, failed) {
     this.routes = routes;
     this.outlet = outlet;
     this.shown = shown;
+    this.failed = failed;
     this.leaving = new AbortController();
     window.addEventListener("hashchange", () => this.show());
   }
@@ -35,8 +37,9 @@ export class Router {
     for (const [pattern, show] of Object.entries(this.routes)) {
       const parameters = matched(pattern, path || "/");
       if (!parameters) continue;
-      const part = await show({ parameters, query: new URLSearchParams(query), signal: leaving.signal });
-      if (leaving.signal.aborted) return;
+      const showing = show({ parameters, query: new URLSearchParams(query), signal: leaving.signal });
+      const part = await Promise.resolve(showing).catch((error) => !leaving.signal.aborted && this.failed(error));
+      if (leaving.signal.aborted || !part) return;
       this.outlet.replaceChildren(part);
       window.scrollTo(0, 0);
       this.shown(pattern);

@@ -82,6 +82,32 @@ export class StyleChooser {
     this.#show();
   }
 
+  /**
+   * Chooses the styles of a job.
+   *
+   * @param {import("./types.js").Style[]} wanted
+   * @param {(sha256: string) => Promise<Blob>} fetched Fetches a picture from the server.
+   */
+  async use(wanted, fetched) {
+    const own = await Promise.all(
+      wanted.map(async ({ image, weight = 1 }) => image?.sha256 && ownStyle(new Picture(await fetched(image.sha256), ""), weight, true)),
+    );
+    for (const style of this.styles) {
+      const chosen = wanted.find(({ image }) => image?.style && image.style === style.named);
+      style.chosen = Boolean(chosen);
+      style.share = chosen?.weight ?? style.share;
+    }
+    for (const style of own) {
+      if (!style) continue;
+      this.styles.unshift(style);
+      this.#send(style);
+    }
+    if (!this.chosen.length && this.styles.length) this.styles[0].chosen = true;
+    this.isMixing = this.chosen.length > 1;
+    this.mix.checked = this.isMixing;
+    this.#show();
+  }
+
   /** Adds a picture of one's own, and chooses it. @param {File} file */
   add(file) {
     const style = ownStyle(new Picture(file, file.name), 1, false);
