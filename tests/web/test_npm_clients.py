@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor import FileDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
 
 from impasto.v1 import admin_pb2
 from support.samples import coded, photo
@@ -22,8 +22,20 @@ def with_its_imports(file: FileDescriptor, into: FileDescriptorSet) -> FileDescr
     for imported in file.dependencies:
         with_its_imports(imported, into)
     if file.name not in [each.name for each in into.file]:
-        file.CopyToProto(into.file.add())
+        copied = into.file.add()
+        file.CopyToProto(copied)
+        for message in copied.message_type:
+            name_for_json(message)
     return into
+
+
+def name_for_json(message: DescriptorProto) -> None:
+    """Gives fields the names that protoc gives them, and that Python leaves out."""
+    for field in message.field:
+        first, *rest = field.name.split("_")
+        field.json_name = first + "".join(word.capitalize() for word in rest)
+    for nested in message.nested_type:
+        name_for_json(nested)
 
 
 def test_every_kind_of_call(tmp_path: Path) -> None:

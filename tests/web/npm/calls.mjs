@@ -12,11 +12,11 @@ const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, readFile
 const service = registry.getService("impasto.v1.StyleTransfer");
 const baseUrl = address.replace(/\/$/, "");
 const photo = readFileSync(process.argv[4]);
-const image = { kind: { case: "encoded", value: photo } };
+const image = { source: { case: "encoded", value: photo } };
 const spec = {
   content: image,
   styles: [{ image }],
-  recipe: { evaluations: 3 },
+  recipe: { duration: { case: "evaluations", value: 3 } },
 };
 
 const transports = {
