@@ -29,7 +29,7 @@ TELEPHONE: dict[str, Any] = {
     "device_scale_factor": 1.5,
     "color_scheme": "dark",
 }
-SHOWN_AT = 0.35
+SHOWN_AT = 0.55
 """Share of the work after which the computer's picture is taken."""
 WIDTH = 1600
 MARGIN, FRAME = 48, 8
@@ -74,7 +74,8 @@ def taken(browser: Browser, address: str, device: dict[str, Any], shown: str) ->
 def combined(computer: Image.Image, telephone: Image.Image) -> Image.Image:
     """The computer's picture, with the telephone's over its right edge."""
     telephone = telephone.resize((telephone.width * 4 // 5, telephone.height * 4 // 5))
-    canvas = Image.new("RGB", (computer.width + 3 * MARGIN, computer.height + 2 * MARGIN), BACKGROUND)
+    width = computer.width + telephone.width * 4 // 5 + 2 * MARGIN
+    canvas = Image.new("RGB", (width, computer.height + 2 * MARGIN), BACKGROUND)
     lay(canvas, computer, (MARGIN, MARGIN), radius=16)
     corner = canvas.width - telephone.width - MARGIN, canvas.height - telephone.height - MARGIN // 2
     lay(canvas, telephone, corner, radius=40)

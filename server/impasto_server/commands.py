@@ -370,11 +370,12 @@ def change_right(
 
 @app.command("certificate", cls=PlainCommand)
 def make_certificate(
-    names: Annotated[
+    name: Annotated[
         list[str] | None,
-        typer.Argument(
+        typer.Option(
             metavar="NAME",
-            help="Host names and addresses besides those of this machine. Default: none.",
+            help="Host name or address besides those of this machine; may be given more than once. "
+            "Default: none.",
             show_default=False,
         ),
     ] = None,
@@ -388,7 +389,7 @@ def make_certificate(
     """
     from impasto_server.gateway.certificate import names_of_this_machine, write_certificate
 
-    valid_for = list(dict.fromkeys([*(names or ()), *names_of_this_machine()]))
+    valid_for = list(dict.fromkeys([*(name or ()), *names_of_this_machine()]))
     try:
         write_certificate(cert, key, valid_for)
     except OSError as error:

@@ -46,7 +46,7 @@ def test_only_its_owner_can_read_it_and_nothing_is_overwritten(tmp_path: Path) -
 
 
 def test_it_is_valid_for_the_names_given_and_for_this_machine(tmp_path: Path) -> None:
-    code, output, cert, _ = made(tmp_path, "studio.example", "10.1.2.3")
+    code, output, cert, _ = made(tmp_path, "--name", "studio.example", "--name", "10.1.2.3")
     assert code == 0, output
     found = x509.load_pem_x509_certificate(cert.read_bytes()).extensions.get_extension_for_class(
         x509.SubjectAlternativeName
@@ -57,7 +57,7 @@ def test_it_is_valid_for_the_names_given_and_for_this_machine(tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["a b", "", "http://studio"])
 def test_what_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
-    code, output, cert, key = made(tmp_path, name)
+    code, output, cert, key = made(tmp_path, "--name", name)
     assert code == 2
     assert "is neither a host name nor an address" in output
     assert not cert.exists()

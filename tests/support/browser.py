@@ -54,7 +54,10 @@ class PageServer:
 
     Attributes:
         url: the page's address.
+        address: where it answers gRPC, HOST:PORT, once started.
     """
+
+    address: str
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -89,7 +92,9 @@ class PageServer:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, f"the server did not start:\n{self.log}"
-        assert json.loads(line)["web"] == self.url
+        told = json.loads(line)
+        assert told["web"] == self.url
+        self.address = told["address"]
 
     def end(self) -> None:
         """Ends it as an administrator does."""

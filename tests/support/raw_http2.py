@@ -57,11 +57,18 @@ class Caller:
         self._flush()
         self.listen(lambda: any(isinstance(e, h2.events.RemoteSettingsChanged) for e in self.events))
 
-    def open(self, path: bytes, headers: Headers | None = None) -> int:
+    def open(
+        self,
+        path: bytes,
+        headers: Headers | None = None,
+        *,
+        type: bytes = b"application/grpc",
+        authority: bytes = b"x",
+    ) -> int:
         """Begins a call. Returns the number of its stream."""
         stream = int(self._http.get_next_available_stream_id())
-        start = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x")]
-        rest = [(b"te", b"trailers"), (b"content-type", b"application/grpc")]
+        start = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", authority)]
+        rest = [(b"te", b"trailers"), (b"content-type", type)]
         self._http.send_headers(stream, [*start, *rest, *(headers or [])])
         self._flush()
         return stream

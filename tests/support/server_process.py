@@ -29,8 +29,8 @@ class ServerProcess:
     """A running `impasto-server serve`.
 
     Attributes:
-        address: HOST:PORT.
-        web: address of its page; None without one.
+        address: HOST:PORT; empty if it has no port for gRPC.
+        web: address of its page, which ends with "/"; empty if it has none.
         process: the gateway's process; its stdin is a pipe.
         channel, stub: a connection to it.
         folder: folder for temporary files.
@@ -41,8 +41,8 @@ class ServerProcess:
         line = process.stdout.readline()
         assert line, f"the server did not start:\n{log.read_text()}"
         told = json.loads(line)
-        self.address: str = told["address"]
-        self.web: str | None = told.get("web")
+        self.address: str = told.get("address", "")
+        self.web: str = told.get("web", "")
         self.process = process
         self.folder = folder
         self._log = log

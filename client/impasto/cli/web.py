@@ -70,11 +70,8 @@ def add_command(app: typer.Typer, epilog: str) -> None:
 
 
 def web(visit: Visit, no_open: NoOpen = False, qr: Qr = False) -> None:
-    """Open the page of a server in the browser: paint there, and see all jobs.
-
-    You are signed in with your token, without typing it: the address has a code in it that works once, within
-    ten minutes.
-    """
+    """Open the page of a server in the browser, signed in without typing the token."""
+    # By a code in the address, which works once, within ten minutes.
     with outcome(visit, {}, interrupted="stopped; the jobs are kept, and go on next time") as display:
         if visit.server is not None:
             server = named_server(visit)

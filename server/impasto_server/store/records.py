@@ -16,6 +16,8 @@ FINAL_STATES = frozenset({pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED, pb.JOB_ST
 
 _NAME = re.compile(r"jobs/([A-Za-z0-9_-]{1,128})")
 
+_SEARCHED_CHARACTERS = 200
+
 _RESULT_MARGIN_BYTES = 64 << 10
 
 
@@ -91,7 +93,8 @@ def reserved_bytes(job: pb.Job) -> int:
 
 def searched(title: str) -> str:
     """A title, or a part of one, in the form in which titles are searched."""
-    return title.casefold()
+    # Earlier versions of the server took longer titles.
+    return title[:_SEARCHED_CHARACTERS].casefold()
 
 
 def message_columns(job: pb.Job) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Connection(TCPServer):
     async def run(self) -> None:
         """See `TCPServer`."""
         # What lies here cannot be replaced by a newer preview any more.
-        self.writer.transport.set_write_buffer_limits(high=0)
+        self.writer.transport.set_write_buffer_limits(high=1, low=0)
         if Connection.open >= Connection.most:
             self.writer.transport.abort()
             return

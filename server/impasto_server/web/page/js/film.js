@@ -16,8 +16,12 @@ const FILM_SIDE = 1024;
 const LEAST_FRAMES = 3;
 const VIDEO_TYPES = ["video/webm;codecs=vp9", "video/webm;codecs=vp8", "video/webm"];
 
+let recording = false;
+
 /** From now on keeps the previews that come, of all jobs. */
 export function record() {
+  if (recording) return;
+  recording = true;
   jobs.watchAll(({ name, preview, change }) => {
     if (change === "preview" && preview) void keepFrame(name, preview);
     else if (change === "deleted") void deleteFilm(name);

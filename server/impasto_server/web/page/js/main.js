@@ -100,7 +100,7 @@ function showTrouble(error) {
 
 /** @param {import("./types.js").GetServerInfoResponse | undefined} info Nobody is signed in without it. */
 function fillHead(info) {
-  const brand = make("a", { class: "brand", href: "#/" }, make("img", { src: "favicon.svg", alt: "", width: 28, height: 28 }), make("span", {}, "Impasto"));
+  const brand = make("a", { class: "brand", href: "#/", "aria-label": "Impasto" }, make("img", { src: "favicon.svg", alt: "", width: 28, height: 28 }), make("span", {}, "Impasto"));
   const links = info && [
     tab("/", "plus", _("New painting")),
     tab("/jobs", "grid", _("Paintings")),
@@ -146,6 +146,8 @@ function menu(info) {
 
 async function leave() {
   await signOut();
+  // Whoever uses this browser next must not see them.
+  await (await import("./film_store.js")).deleteAllFilms();
   showSignIn();
 }
 
