@@ -82,7 +82,7 @@ def test_from_drop_to_download(server: PageServer, open_page: OpenPage) -> None:
         assert download.value.suggested_filename.startswith("astronaut")
         with PIL.Image.open(io.BytesIO(Path(download.value.path()).read_bytes())) as picture:
             assert picture.format == kind
-            assert picture.size == (512, 512)
+            assert picture.size == (1024, 1024)
 
 
 def test_a_pasted_photo_and_a_style_of_ones_own_mixed_with_the_servers(

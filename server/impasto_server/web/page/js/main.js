@@ -22,6 +22,12 @@ const ROUTES = {
 const head = make("header", { class: "head" });
 const banner = make("div", { class: "banner", role: "status", hidden: true });
 const main = make("main", { id: "main", tabindex: "-1" });
+// A sign-in link that is opened where the page is open already; before the router, which knows no such part.
+window.addEventListener("hashchange", (event) => {
+  if (!location.hash.startsWith("#code=")) return;
+  event.stopImmediatePropagation();
+  location.reload();
+});
 const router = new Router(ROUTES, main, partShown, partFailed);
 
 let needsToken = false;
