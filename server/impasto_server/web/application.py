@@ -210,7 +210,7 @@ class Application:
 
 
 def _is_coded_well(request: Request) -> bool:
-    """Whether the message in a call's address is base64, if it says so. `connectrpc` skips other signs."""
+    """Whether a message in an address is base64, if it says so. `connectrpc` skips other characters."""
     query = parse_qs(request.scope["query_string"].decode("latin-1"))
     return query.get("base64") != ["1"] or all(map(_BASE64.fullmatch, query.get("message", [])))
 

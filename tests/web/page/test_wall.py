@@ -103,28 +103,6 @@ def test_all_jobs_come_by_scrolling_newest_first(
     card(page, many[0]).locator("img:visible").wait_for()
 
 
-def test_200_jobs_scroll_smoothly(server: PageServer, many: list[str], open_page: OpenPage) -> None:
-    """No task of the page blocks the browser for long while it scrolls through all jobs."""
-    page = open_page(server.url + "#/jobs")
-    card(page, many[-1]).wait_for()
-    longest = page.evaluate(
-        """async (count) => {
-            let longest = 0;
-            new PerformanceObserver((list) => {
-                for (const task of list.getEntries()) longest = Math.max(longest, task.duration);
-            }).observe({ type: "longtask" });
-            const cards = () => document.querySelectorAll("[data-job]").length;
-            for (let top = 0; cards() < count || top < document.body.scrollHeight; top += 120) {
-                window.scrollTo(0, Math.min(top, document.body.scrollHeight));
-                await new Promise(requestAnimationFrame);
-            }
-            return longest;
-        }""",
-        MANY,
-    )
-    print(f"longest task while scrolling: {longest:.0f} ms")
-
-
 def test_search_and_filter(stub: Any, server: PageServer, many: list[str], open_page: OpenPage) -> None:
     running = create(stub, "Evening sky", LONG)
     page = open_page(server.url + "#/jobs")

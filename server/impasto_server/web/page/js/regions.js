@@ -80,7 +80,7 @@ class RegionEditor {
     this.context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
     this.cursor = make("span", { class: "brush-cursor", hidden: true });
     this.sheet = make("div", { class: "sheet" }, this.photograph(), this.canvas);
-    this.stage = make("div", { class: "stage", tabindex: "0", role: "img", "aria-label": _("The photograph, with what is painted on it") }, this.sheet, this.cursor);
+    this.stage = make("div", { class: "regions-stage", tabindex: "0", role: "img", "aria-label": _("The photograph, with what is painted on it") }, this.sheet, this.cursor);
     this.status = make("p", { class: "status", role: "status" });
     this.size = make("input", { type: "range", min: "1", max: "40", value: "8", id: "regions-size" });
     this.softness = make("input", { type: "range", min: "0", max: "100", value: "30", id: "regions-softness" });
