@@ -8,7 +8,7 @@ import * as jobs from "./jobs.js";
 import { imageLink } from "./links.js";
 import { copyText, openRecipe } from "./recipe_text.js";
 import { go, jobAddress } from "./router.js";
-import { _, duration, errorText, language, secondsOf, stateWord } from "./words.js";
+import { _, duration, errorText, language, stateWord } from "./words.js";
 
 /** @typedef {import("./jobs.js").Job} Job */
 /** @typedef {import("./types.js").JobState} JobState */
@@ -396,8 +396,8 @@ function stateText(job) {
   if (job.held) return _("Held by the administrator");
   if (job.state === "JOB_STATE_RUNNING" && progress?.evaluations) {
     const percent = Math.floor((100 * (progress.evaluation ?? 0)) / progress.evaluations);
-    const left = secondsOf(progress.timeLeft);
-    return left === undefined ? _("{percent} %", { percent }) : _("{percent} % · {time} left", { percent, time: duration(left) });
+    const left = jobs.secondsLeft(job);
+    return left === undefined ? _("{percent} %", { percent }) : _("{percent} % · about {time} left", { percent, time: duration(left) });
   }
   if (job.state === "JOB_STATE_QUEUED" && job.queuePosition) return _("Waiting, number {place} in the queue", { place: job.queuePosition });
   if (job.state === "JOB_STATE_SUCCEEDED") return ago(job.endTime ?? job.createTime);
