@@ -305,7 +305,7 @@ class RegionEditor {
     const shares = this.masks.shares().slice(0, this.kept);
     const free = shares.flatMap((share, style) => (isEmpty(share) ? [style] : []));
     const used = free.length ? free : [0];
-    const names = used.map((style) => `“${this.styles[style].title}”`);
+    const names = used.map((style) => _("“{title}”", { title: this.styles[style].title }));
     const list = new Intl.ListFormat(language()).format(names);
     if (this.styles.length === 1) this.rest.textContent = _("Everything is painted, except what you mark to be left as it is.");
     else if (used.length === 1) this.rest.textContent = _("Places without a colour are painted as {style}.", { style: list });
