@@ -262,7 +262,7 @@ class PaintingForm {
       const spec = await this.#spec();
       /** @type {import("./types.js").EstimateJobResponse} */
       const answer = await call("EstimateJob", { spec }, { signal: this.asking.signal });
-      fill(this.estimate, estimateText(answer));
+      fill(this.estimate, ...estimateLines(answer));
       this.panel.showErrors([]);
     } catch (error) {
       if (!(error instanceof CallError)) return;
@@ -343,17 +343,16 @@ class PaintingForm {
   }
 }
 
-/** What a painting would take, in a line. @param {import("./types.js").EstimateJobResponse} answer */
-function estimateText(answer) {
+/** What a painting would take, in two lines. @param {import("./types.js").EstimateJobResponse} answer */
+function estimateLines(answer) {
   const alone = secondsOf(answer.deviceTime ?? answer.timeLeft);
   const seconds = secondsOf(answer.timeLeft) ?? alone;
   const memory = Number(answer.memoryPlan?.estimatedBytes ?? 0);
-  const parts = [
+  const times = [
     seconds !== undefined && _("about {time}", { time: duration(seconds) }),
     // The other three take their turns with it.
     seconds !== undefined && alone !== undefined && _("four seeds about {time}", { time: duration(seconds + (FOUR - 1) * alone) }),
-    memory > 0 && _("{size} of memory", { size: dataSize(memory) }),
-    answer.width && answer.height && `${answer.width} × ${answer.height} px`,
   ];
-  return parts.filter(Boolean).join(" · ");
+  const sizes = [answer.width && answer.height && `${answer.width} × ${answer.height} px`, memory > 0 && _("{size} of memory", { size: dataSize(memory) })];
+  return [times, sizes].map((parts) => make("span", {}, parts.filter(Boolean).join(" · "))).filter((line) => line.textContent);
 }

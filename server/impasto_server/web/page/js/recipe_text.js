@@ -17,7 +17,7 @@ export function recipeText(job) {
   const lines = [`size: ${job.width} × ${job.height}`];
   for (const [index, style] of (job.spec?.styles ?? []).entries()) {
     const share = style.weight === undefined ? "" : `, share ${style.weight}`;
-    lines.push(`style ${index + 1}: ${style.image?.style ?? style.image?.sha256 ?? ""}${share}`);
+    lines.push(`style ${index + 1}: ${style.image?.style ?? shortened(style.image?.sha256)}${share}`);
   }
   for (const { name } of RECIPE_FIELDS) {
     const value = recipe[name];
@@ -30,6 +30,9 @@ export function recipeText(job) {
   if (job.network) lines.push(`network: ${job.network.architecture}, ${job.network.weights}`);
   return lines.join("\n");
 }
+
+/** As much of a digest as it takes to know a picture by it. @param {string | undefined} sha256 */
+const shortened = (sha256 = "") => (sha256 ? `picture ${sha256.slice(0, 12)}…` : "");
 
 /** "contentWeight" as "content weight". @param {string} name */
 const words = (name) => name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);

@@ -98,11 +98,13 @@ class Wall {
         make("span", {}, filterWord(key)),
       ),
     );
+    const legend = make("legend", { class: "visually-hidden" }, _("Show"));
+    this.search = make("search", {}, search, make("fieldset", { class: "chips" }, legend, ...filters));
     return make(
       "header",
       { class: "wall-head" },
       make("h1", {}, _("Paintings")),
-      make("search", {}, search, make("fieldset", { class: "chips" }, make("legend", { class: "visually-hidden" }, _("Show")), ...filters)),
+      this.search,
     );
   }
 
@@ -186,6 +188,8 @@ class Wall {
   tell(count) {
     const searching = Boolean(this.title) || this.filter !== "all";
     this.count.textContent = this.list.complete ? (count === 1 ? _("One painting") : _("{count} paintings", { count })) : "";
+    // On an empty wall there is nothing to search.
+    if (this.search) this.search.hidden = !count && !searching && this.list.complete;
     if (this.trouble) {
       fill(this.notice, make("p", {}, this.trouble), make("button", { onclick: () => this.begin() }, _("Try again")));
     } else if (count) {
