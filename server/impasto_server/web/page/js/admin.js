@@ -184,7 +184,8 @@ class JobList {
     this.body = make("tbody");
     this.notice = make("p", { class: "quiet-text" });
     this.more = make("button", { type: "button", hidden: true, onclick: () => this.show(this.pages + 1) }, _("Show more"));
-    this.element = make("div", {}, this.filter(), this.table(), this.notice, this.more);
+    this.grid = this.table();
+    this.element = make("div", {}, this.filter(), this.grid, this.notice, this.more);
   }
 
   filter() {
@@ -244,6 +245,7 @@ class JobList {
     if (this.again) return;
     this.more.hidden = !pageToken;
     this.notice.textContent = jobs.length ? "" : _("Nobody paints now.");
+    this.grid.hidden = !jobs.length;
     this.draw(jobs);
   }
 

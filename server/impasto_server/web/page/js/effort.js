@@ -12,15 +12,20 @@ import { RECIPE_FIELDS } from "./recipe_table.js";
  * @returns {Choices}
  */
 export function withEffort(choices) {
-  const effort = ["DRAFT", "STANDARD", "FINE"].find((word) => evaluationsOf(choices.objective, word) === choices.evaluations);
+  const effort = effortOf(choices.objective, choices.evaluations);
   return effort ? { ...choices, effort, evaluations: 0 } : choices;
 }
 
-/** @param {string} objective @param {string} effort Both without their prefix. */
-function evaluationsOf(objective, effort) {
+/**
+ * The effort that gives a number of evaluations, such as "DRAFT"; undefined if none does.
+ *
+ * @param {string} objective Without its prefix, such as "NEIGHBOURS".
+ * @param {number} evaluations
+ */
+export function effortOf(objective, evaluations) {
   const cases = RECIPE_FIELDS.find(({ name }) => name === "evaluations")?.cases ?? [];
-  const found = cases.find(
-    ({ when }) => when.effort === `EFFORT_${effort}` && (!when.objective || when.objective === `OBJECTIVE_${objective}`),
-  );
-  return found?.value;
+  const ofObjective = cases.filter(({ when }) => when.objective === `OBJECTIVE_${objective}`);
+  const usable = ofObjective.length ? ofObjective : cases.filter(({ when }) => !when.objective);
+  const effort = usable.find(({ value }) => value === evaluations)?.when.effort;
+  return effort && String(effort).replace("EFFORT_", "");
 }

@@ -6,7 +6,7 @@ import { keepChoices, keepDraft, keptChoices, keptDraft } from "./draft.js";
 import { icon } from "./icons.js";
 import { ACCEPTED, Picture, pictureIn, sendImage } from "./images.js";
 import * as jobs from "./jobs.js";
-import { createJob, FOUR } from "./paint.js";
+import { createJob, FOUR, styleTitles } from "./paint.js";
 import { go } from "./router.js";
 import { serverInfo } from "./session.js";
 import { choicesOf, LARGEST_OWN_SIZE, newSeed, recipeOf, settingsPanel } from "./settings.js";
@@ -99,7 +99,7 @@ class PaintingForm {
       if (!response.ok) throw new CallError("not_found", "");
       return response.blob();
     };
-    await this.styles.use(job.spec?.styles ?? [], fetched);
+    await this.styles.use(job.spec?.styles ?? [], fetched, styleTitles(job));
     const sha256 = job.spec?.content?.sha256;
     // The title is made of the photo's name and the styles'.
     if (sha256) this.#use(new Picture(await fetched(sha256), (job.title ?? "").split(" – ")[0]));
