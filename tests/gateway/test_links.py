@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
+import numpy as np
+import PIL.Image
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from grpc_status import rpc_status
@@ -15,6 +17,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError, reason_of
 from impasto_server.gateway import links as links_module
 from impasto_server.gateway.links import KEY_FILE, MAX_TICKET, Links, Ticket
+from impasto_server.gateway.open_calls import MAX_CALLS_OF_LINK
 from impasto_server.gateway.tokens import Tokens
 from support.samples import coded, photo, stylize_request
 from support.server_process import PATIENCE, ServerProcess, running_server, until
@@ -190,6 +193,42 @@ def test_a_picture_is_loaded_with_a_link_and_without_a_token(
     # Another tenant can make a link, which shows nothing.
     [others] = made_links(paged, tokens[1]["ben"], sources=sources[:1]).links
     assert refusal(lambda: load(paged, others))[0] == grpc.StatusCode.NOT_FOUND
+
+
+def test_whoever_has_links_takes_none_of_their_owners_streams(tmp_path: Path) -> None:
+    file = Tokens(tmp_path / "tokens.json")
+    anna = file.add("anna")
+    arguments = ("--mock", "--port", "0", "--web-port", "0", "--data-dir", str(tmp_path))
+    with running_server(*arguments, "--max-streams-per-tenant", "1") as server:
+        # Larger than what is sent ahead of a reader.
+        content = coded(
+            PIL.Image.fromarray(np.random.default_rng(1).integers(0, 256, (1600, 1600, 3), dtype=np.uint8))
+        )
+        sent = server.stub.CreateJob(
+            pb.CreateJobRequest(spec=stylize_request(content).spec), metadata=bearer(anna), timeout=PATIENCE
+        )
+        job = server.stub.GetJob(pb.GetJobRequest(name=sent.name), metadata=bearer(anna), timeout=PATIENCE)
+        image = pb.DownloadImageRequest(sha256=job.spec.content.sha256)
+        reduced = pb.DownloadImageRequest(sha256=job.spec.content.sha256, max_side=64)
+        link, other = made_links(server, anna, sources=[image, reduced]).links
+
+        ticket = [(links_module.TICKET, link.path.removeprefix("images/"))]
+        readers = [
+            server.stub.DownloadImage(pb.DownloadImageRequest(), metadata=ticket, timeout=PATIENCE)
+            for _ in range(MAX_CALLS_OF_LINK)
+        ]
+        for reader in readers:
+            next(reader)
+        assert refusal(lambda: load(server, link)) == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "TOO_MANY_CALLS",
+        )
+        assert load(server, other).startswith(b"\xff\xd8")
+        chunks = server.stub.DownloadImage(image, metadata=bearer(anna), timeout=PATIENCE)
+        assert b"".join(chunk.data for chunk in chunks) == content
+        for reader in readers:
+            reader.cancel()
+        until(lambda: load_or_reason(server, link), lambda told: told == content)
 
 
 def test_links_have_a_lifetime(paged: ServerProcess, tokens: tuple[Path, dict[str, str]]) -> None:

@@ -35,19 +35,30 @@ export function keepChoices(choices) {
   localStorage.setItem(CHOICES, JSON.stringify(choices));
 }
 
-/** The pictures that were given last; null if there are none. @returns {Promise<Draft | null>} */
-export async function keptDraft() {
+/**
+ * The pictures that were given last; null if there are none.
+ *
+ * @param {string} tenant Whose: nobody is shown another's pictures.
+ * @returns {Promise<Draft | null>}
+ */
+export async function keptDraft(tenant) {
   try {
-    return (await request("readonly", (store) => store.get("draft"))) ?? null;
+    return (await request("readonly", (store) => store.get(`draft of ${tenant}`))) ?? null;
   } catch {
     // A private window may have no storage.
     return null;
   }
 }
 
-/** @param {Draft} draft */
-export async function keepDraft(draft) {
-  await request("readwrite", (store) => store.put(draft, "draft")).catch(() => {});
+/** @param {string} tenant @param {Draft} draft */
+export async function keepDraft(tenant, draft) {
+  await request("readwrite", (store) => store.put(draft, `draft of ${tenant}`)).catch(() => {});
+}
+
+/** Forgets everything: somebody signed out, and the next person may be another. */
+export async function forgetDrafts() {
+  localStorage.removeItem(CHOICES);
+  await request("readwrite", (store) => store.clear()).catch(() => {});
 }
 
 /**

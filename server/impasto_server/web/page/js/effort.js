@@ -26,6 +26,6 @@ export function effortOf(objective, evaluations) {
   const cases = RECIPE_FIELDS.find(({ name }) => name === "evaluations")?.cases ?? [];
   const ofObjective = cases.filter(({ when }) => when.objective === `OBJECTIVE_${objective}`);
   const usable = ofObjective.length ? ofObjective : cases.filter(({ when }) => !when.objective);
-  const effort = usable.find(({ value }) => value === evaluations)?.when.effort;
-  return effort && String(effort).replace("EFFORT_", "");
+  const found = usable.find(({ value }) => value === evaluations);
+  return found && String(found.when.effort).replace("EFFORT_", "");
 }

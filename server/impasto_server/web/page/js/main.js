@@ -1,11 +1,12 @@
 /** Starts the page: signs in, and shows the part that the address names under the page's head. */
 
 import { CallError, refusals } from "./connect.js";
-import { fill, make } from "./dom.js";
+import { ask, fill, make } from "./dom.js";
+import { forgetDrafts } from "./draft.js";
 import { icon } from "./icons.js";
 import * as jobs from "./jobs.js";
 import { Router } from "./router.js";
-import { forgetServerInfo, serverInfo, session, signIn, signOut, takeCode } from "./session.js";
+import { forgetServerInfo, onOtherTab, serverInfo, session, signIn, signOut, takeCode } from "./session.js";
 import { signInPart } from "./sign_in.js";
 import { startTheme, themeChoice } from "./theme.js";
 import { _, errorText, LANGUAGES, language, setLanguage, startLanguage } from "./words.js";
@@ -44,21 +45,46 @@ async function start() {
     fill(banner, state === "lost" ? _("Connection lost, trying again…") : "");
   });
   refusals.addEventListener("refused", () => needsToken && showSignIn());
+  // Somebody else may be signed in now: nothing of the one before stays to be seen.
+  onOtherTab(() => location.reload());
   const code = takeCode();
   try {
-    if (code && !(await signIn({ code }))) showSignIn(_("This sign-in link was used already, or is too old. Ask for a new one."));
-    else await enter();
+    const notice = code && !(await useCode(code)) ? _("This sign-in link was used already, or is too old. Ask for a new one.") : "";
+    await enter(notice);
   } catch (error) {
     showTrouble(error);
   }
 }
 
-/** Shows the page to whoever is signed in, or else asks for a token. */
-async function enter() {
+/**
+ * Signs in with the code of a link. Any page can lead here with a link of somebody else's: whoever is signed in
+ * already is asked.
+ *
+ * @param {string} code
+ * @returns {Promise<boolean>} False: the code is not valid any more.
+ */
+async function useCode(code) {
+  const state = await session();
+  if (!state.needsToken) return true;
+  if (state.signedIn) {
+    const name = (await serverInfo()).tenant ?? "";
+    forgetServerInfo();
+    const explanation = _("You are signed in as {name}. After this link, what you paint belongs to whoever made it.", { name });
+    if (!(await ask(_("Sign in as somebody else?"), explanation, _("Sign in with the link"), _("Stay signed in")))) return true;
+  }
+  return signIn({ code });
+}
+
+/**
+ * Shows the page to whoever is signed in, or else asks for a token.
+ *
+ * @param {string} [notice] What is said to those who have to sign in.
+ */
+async function enter(notice = "") {
   const state = await session();
   needsToken = state.needsToken;
   if (needsToken && !state.signedIn) {
-    showSignIn();
+    showSignIn(notice);
     return;
   }
   const info = await serverInfo();
@@ -153,7 +179,7 @@ function menu(info) {
 async function leave() {
   await signOut();
   // Whoever uses this browser next must not see them.
-  await (await import("./film_store.js")).deleteAllFilms();
+  await Promise.all([forgetDrafts(), (await import("./film_store.js")).deleteAllFilms()]);
   showSignIn();
 }
 

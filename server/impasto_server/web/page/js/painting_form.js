@@ -22,14 +22,18 @@ import { _, dataSize, duration, errorText, secondsOf } from "./words.js";
 export async function showForm({ query, signal }) {
   await loadStyle("css/painting.css");
   const info = await serverInfo();
-  const form = new PaintingForm(info.limits ?? {}, signal);
+  const form = new PaintingForm(info, signal);
   await form.fill(query.get("again"));
   return form.element;
 }
 
 class PaintingForm {
-  /** @param {import("./types.js").Limits} limits @param {AbortSignal} signal Ends when the form is left. */
-  constructor(limits, signal) {
+  /**
+   * @param {import("./types.js").GetServerInfoResponse} info
+   * @param {AbortSignal} signal Ends when the form is left.
+   */
+  constructor({ limits = {}, tenant = "" }, signal) {
+    this.tenant = tenant;
     this.signal = signal;
     this.choices = keptChoices();
     this.largestSize = limits.maxLongestSide ?? Infinity;
@@ -58,7 +62,7 @@ class PaintingForm {
     this.paint = make("button", { type: "submit", class: "primary large" }, icon("brush"), _("Paint"));
     this.four = make("button", { type: "button", title: _("Four paintings that differ only in the seed, side by side"), onclick: () => this.#begin(FOUR) }, icon("grid"), _("Four seeds"));
     this.askEstimate = settled(0.5, () => this.#estimate());
-    this.keep = settled(0.3, () => keepDraft({ photo: this.photo && { blob: this.photo.blob, name: this.photo.name }, styles: this.styles.kept() }));
+    this.keep = settled(0.3, () => keepDraft(this.tenant, { photo: this.photo && { blob: this.photo.blob, name: this.photo.name }, styles: this.styles.kept() }));
     this.element = make(
       "form",
       { class: "painting-form", novalidate: true, onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), this.#begin(1)) },
@@ -77,7 +81,7 @@ class PaintingForm {
 
   /** Fills the form with what was kept, or from a job. @param {string | null} again `Job.name`. */
   async fill(again) {
-    const kept = await keptDraft();
+    const kept = await keptDraft(this.tenant);
     if (kept?.photo && !again) this.#use(new Picture(kept.photo.blob, kept.photo.name));
     else this.#showPhoto();
     await this.styles.load(kept?.styles ?? [], this.signal);
@@ -148,6 +152,7 @@ class PaintingForm {
     this.photo?.close();
     this.photo = photo;
     this.regions = null;
+    this.#say("");
     this.#showPhoto();
     this.#send(photo);
     this.#changed();

@@ -7,6 +7,9 @@ import { call } from "./connect.js";
 
 /** @typedef {import("./types.js").GetServerInfoResponse} ServerInfo */
 
+/** The other tabs of this page: a cookie is of all of them. */
+const tabs = new BroadcastChannel("impasto-session");
+
 const ADDRESS = () => new URL("session", document.baseURI);
 
 /**
@@ -34,7 +37,10 @@ export async function signIn(by) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(by),
   });
-  if (response.ok) return true;
+  if (response.ok) {
+    tabs.postMessage("changed");
+    return true;
+  }
   if ([400, 401, 403].includes(response.status)) return false;
   throw new Error(`session: ${response.status}`);
 }
@@ -42,6 +48,12 @@ export async function signIn(by) {
 /** Signs out: the browser forgets the token. */
 export async function signOut() {
   await fetch(ADDRESS(), { method: "DELETE" });
+  tabs.postMessage("changed");
+}
+
+/** Calls back when somebody signs in or out in another tab. @param {() => void} callback */
+export function onOtherTab(callback) {
+  tabs.addEventListener("message", callback);
 }
 
 /**

@@ -238,7 +238,7 @@ function slider(name, label, value, [least, most], step, unit, changed, ends) {
   const error = errorOf(name);
   const told = () => (unit ? `${input.value} ${unit}` : input.value);
   const input = make("input", { type: "range", name, min: least, max: most, step, value, "aria-describedby": error.element.id });
-  const output = make("output", { class: "value" }, told());
+  const output = make("span", { class: "value", "aria-hidden": "true" }, told());
   input.addEventListener("input", () => {
     fill(output, told());
     changed({ [name]: Number(input.value) });

@@ -222,11 +222,11 @@ export class StyleChooser {
 
   /** @param {StyleChoice} style */
   #share(style) {
-    const output = make("output", { class: "value" });
+    const output = make("span", { class: "value", "aria-hidden": "true" });
     const tell = () => {
       const all = this.chosen.reduce((sum, each) => sum + each.share, 0);
       for (const [index, each] of this.chosen.entries()) {
-        const shown = this.shares.querySelectorAll("output")[index];
+        const shown = this.shares.querySelectorAll(".value")[index];
         if (shown) fill(shown, `${Math.round((100 * each.share) / all)} %`);
       }
     };

@@ -401,7 +401,7 @@ function stateText(job) {
   if (job.state === "JOB_STATE_RUNNING" && progress?.evaluations) {
     const percent = Math.floor((100 * (progress.evaluation ?? 0)) / progress.evaluations);
     const left = jobs.secondsLeft(job);
-    return left === undefined ? _("{percent} %", { percent }) : _("{percent} % · about {time} left", { percent, time: duration(left) });
+    return left === undefined ? _("{percent} %", { percent }) : _("{percent} % · ≈ {time}", { percent, time: duration(left) });
   }
   if (job.state === "JOB_STATE_QUEUED" && job.queuePosition) return _("Waiting, number {place} in the queue", { place: job.queuePosition });
   if (job.state === "JOB_STATE_SUCCEEDED") return ago(job.endTime ?? job.createTime);
