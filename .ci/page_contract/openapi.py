@@ -121,7 +121,7 @@ def text(contract: Contract) -> str:
                 "cookie": {
                     "type": "apiKey",
                     "in": "cookie",
-                    "name": "impasto-session",
+                    "name": "impasto-PORT",
                     "description": "What `session` sets. It counts in requests of the page itself only.",
                 },
             },

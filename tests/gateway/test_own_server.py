@@ -56,7 +56,7 @@ def test_it_ends_with_the_last_program_that_uses_it(tmp_path: Path) -> None:
     ):
         users.write(first.pid)
         users.write(second.pid)
-        with running_server("--mock", "--users-dir", str(tmp_path / "users")) as server:
+        with running_server("--mock", "--port", "0", "--users-dir", str(tmp_path / "users")) as server:
             first.kill()
             first.wait()
             assert server.info().version
@@ -69,7 +69,7 @@ def test_it_ends_with_the_last_program_that_uses_it(tmp_path: Path) -> None:
 def test_it_goes_on_for_nobody_if_asked_to(tmp_path: Path) -> None:
     users = ProcessNotes(tmp_path / "users")
     users.stay(True)
-    with running_server("--mock", "--users-dir", str(tmp_path / "users")) as server:
+    with running_server("--mock", "--port", "0", "--users-dir", str(tmp_path / "users")) as server:
         assert server.info().version
         users.stay(False)
         assert server.process.wait(PATIENCE) == 0

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto.v1 import style_transfer_pb2_grpc
 from impasto_server.gateway.tokens import Tokens
 from support.samples import stylize_request
 from support.server_process import PATIENCE, ServerProcess, running_server
@@ -40,9 +41,15 @@ def delete(server: ServerProcess, name: str) -> None:
 class Stream:
     """A stream of all jobs."""
 
-    def __init__(self, server: ServerProcess, metadata: object = None, **fields: object) -> None:
+    def __init__(
+        self,
+        server: ServerProcess,
+        stub: style_transfer_pb2_grpc.StyleTransferStub | None = None,
+        metadata: object = None,
+        **fields: object,
+    ) -> None:
         request = pb.WatchJobsRequest(**fields)  # type: ignore[arg-type]
-        self.call = server.stub.WatchJobs(request, timeout=PATIENCE, metadata=metadata)  # type: ignore[arg-type]
+        self.call = (stub or server.stub).WatchJobs(request, timeout=PATIENCE, metadata=metadata)  # type: ignore[arg-type]
 
     def until(self, name: str, kind: str, state: str = "") -> list[pb.WatchJobsResponse]:
         """Reads until an event of a job, and returns all that came."""
@@ -131,3 +138,25 @@ def test_without_watchers_of_previews_there_are_none(mock: ServerProcess) -> Non
     assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
     stream.call.cancel()
     delete(mock, name)
+
+
+def test_a_reader_that_stalls_gets_what_is_new_and_not_what_it_missed() -> None:
+    busy = ("--mock-evaluation-time", "2ms", "--max-resident", "40")
+    # Without a window that grows, gRPC sends 64 KiB ahead of a reader.
+    own = [("grpc.http2.bdp_probe", 0), ("grpc.use_local_subchannel_pool", 1)]
+    with (
+        running_server("--mock", "--port", "0", *busy) as server,
+        grpc.insecure_channel(server.address, options=own) as channel,
+    ):
+        jobs = [create(server, ENDLESS) for _ in range(40)]
+        stalled = Stream(server, style_transfer_pb2_grpc.StyleTransferStub(channel))
+        live = Stream(server)
+        stalled.until("", "listed")
+        live.until("", "listed")
+        missed = 1500
+        for _ in range(missed):
+            next(live.call)
+        server.stub.CancelJob(pb.CancelJobRequest(name=jobs[0]), timeout=PATIENCE)
+        read = stalled.until(jobs[0], "job", "CANCELLED")
+        # What lies in the connection, and a progress and a preview of each job in the gateway.
+        assert len(read) < missed / 2

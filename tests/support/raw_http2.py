@@ -95,6 +95,16 @@ class Caller:
                 self._flush()
         return sent
 
+    @property
+    def room(self) -> int:
+        """Bytes that the caller may send now, of all calls together."""
+        return int(self._http.outbound_flow_control_window)
+
+    def reset(self, stream: int) -> None:
+        """Abandons a call."""
+        self._http.reset_stream(stream)
+        self._flush()
+
     def listen(self, is_so, patience: float = PATIENCE) -> bool:  # type: ignore[no-untyped-def]
         """Receives data until a condition is true. Returns whether it became true in time."""
         deadline = time.monotonic() + patience

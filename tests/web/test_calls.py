@@ -126,5 +126,21 @@ def test_a_deadline_of_the_caller_holds(server: ServerProcess) -> None:
     call(server.web, "CancelJob", {"name": name})
 
 
+def test_any_deadline_of_the_protocols_can_be_given(server: ServerProcess) -> None:
+    path, frame = "impasto.v1.StyleTransfer/GetServerInfo", b"\0\0\0\0\0"
+    for timeout in ("99999999H", "1M", "5000m"):
+        about = {"content-type": "application/grpc-web+proto", "grpc-timeout": timeout}
+        assert b"grpc-status: 0" in ask(server.web, path, frame, about).body, timeout
+    assert call(server.web, "GetServerInfo", {}, {"connect-timeout-ms": "9999999999"}).status == 200
+
+
+def test_a_message_in_an_address_must_be_base64(server: ServerProcess) -> None:
+    for message, status in (("e30", 200), ("e30=", 200), ("!!", 400)):
+        query = f"encoding=json&base64=1&message={message}"
+        answer = ask(server.web, f"impasto.v1.StyleTransfer/GetServerInfo?{query}")
+        assert answer.status == status, message
+    assert answer.json["code"] == "invalid_argument"
+
+
 def test_an_unknown_call_is_not_found(server: ServerProcess) -> None:
     assert call(server.web, "Paint", {}).status == 404

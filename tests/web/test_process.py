@@ -57,6 +57,16 @@ def test_it_is_replaced_and_streams_resume(server: ServerProcess) -> None:
     call(server.web, "CancelJob", {"name": name})
 
 
+def test_one_that_hangs_is_replaced() -> None:
+    with running_server("--mock", "--port", "0", "--web-port", "0") as running:
+        assert call(running.web, "GetServerInfo", {}).status == 200
+        pid = web_pid(running)
+        os.kill(pid, signal.SIGSTOP)
+        until(lambda: is_alive(pid), lambda alive: not alive)
+        assert call(running.web, "GetServerInfo", {}).status == 200
+        assert f"front end does not answer and is killed pid={pid}" in running.log
+
+
 def test_it_ends_with_the_server_in_good_order() -> None:
     with running_server("--mock", "--port", "0", "--web-port", "0") as running:
         name = call(running.web, "CreateJob", LONG).json["name"]
@@ -94,7 +104,9 @@ def test_files_of_the_page(server: ServerProcess) -> None:
     same = ask(server.web, "", headers={"if-none-match": page.headers["etag"]})
     assert (same.status, same.body) == (304, b"")
     assert ask(server.web, "style.css").headers["content-type"] == "text/css; charset=utf-8"
+    assert ask(server.web, "openapi.json").json["openapi"].startswith("3.")
     assert ask(server.web, "nowhere").status == 404
+    assert ask(server.web, "tsconfig.json").status == 404
     assert ask(server.web, "", "x", {"content-type": "text/plain"}).status == 405
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,8 +17,9 @@ import pytest
 
 from impasto.python_programs import module_command
 from support.certificates import Authority
-from support.server_process import PATIENCE, ServerProcess, running_server
-from support.web_calls import JSON, Answer, ask, call, connected
+from support.samples import coded, photo
+from support.server_process import PATIENCE, ServerProcess, running_server, until
+from support.web_calls import JSON, Answer, ask, call, connected, enveloped
 
 OTHER = "https://other.example"
 
@@ -128,6 +132,84 @@ def test_a_code_signs_in_once(server: ServerProcess, tokens: tuple[Path, str]) -
     assert ask(server.web, "session", f'{{"code": "{told["code"]}"}}', own).status == 401
 
 
+def test_a_tenant_has_few_unused_codes(server: ServerProcess, tokens: tuple[Path, str]) -> None:
+    own = {**JSON, "sec-fetch-site": "same-origin"}
+
+    def made(token: str) -> str:
+        return str(ask(server.web, "session/code", "", {"authorization": f"Bearer {token}"}).json["code"])
+
+    token = new_token(tokens[0], "ben")
+    about = {"authorization": f"Bearer {token}"}
+    until(lambda: call(server.web, "GetServerInfo", {}, about).status, (200).__eq__)
+    bens = made(token)
+    codes = [made(tokens[1]) for _ in range(12)]
+    for code, status in ((codes[0], 401), (codes[1], 401), (codes[2], 204), (codes[-1], 204), (bens, 204)):
+        assert ask(server.web, "session", f'{{"code": "{code}"}}', own).status == status
+
+
+@pytest.mark.parametrize("token", [b"\xff", b"a\tb", b"x" * 9000, "\u00e4".encode()])
+def test_odd_tokens_are_no_tokens(server: ServerProcess, token: bytes) -> None:
+    name = f"impasto-{urlsplit(server.web).port}".encode()
+    cookie = b"Sec-Fetch-Site: same-origin\r\nCookie: " + name + b"=" + token
+    bearer = b"Authorization: Bearer " + token
+    info = "impasto.v1.StyleTransfer/GetServerInfo?encoding=json&message={}"
+    for request, header, status in (
+        ("GET /session", cookie, b"200"),
+        ("POST /session/code", cookie, b"401"),
+        ("POST /session/code", bearer, b"401"),
+        (f"GET /{info}", bearer, b"401"),
+        (f"GET /{info}", cookie, b"401"),
+    ):
+        head = [request.encode() + b" HTTP/1.1", _host(server), b"Content-Length: 0", header, b"", b""]
+        assert said(server, b"\r\n".join(head)).split()[1] == status, (request, header)
+    assert "Traceback" not in server.log
+
+
+def _host(server: ServerProcess) -> bytes:
+    return f"Host: {urlsplit(server.web).netloc}".encode()
+
+
+def said(server: ServerProcess, request: bytes) -> bytes:
+    """Sends bytes, and returns the first of the answer."""
+    url = urlsplit(server.web)
+    with socket.create_connection((url.hostname or "", url.port or 0), timeout=PATIENCE) as raw:
+        raw.sendall(request)
+        return raw.recv(4096)
+
+
+def test_an_odd_host_is_refused(open_server: ServerProcess) -> None:
+    for host in (b"[", b"[::1", b"\xff", b""):
+        request = b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
+        assert said(open_server, request).split()[1] in (b"400", b"421"), host
+    assert "Traceback" not in open_server.log
+
+
+@pytest.mark.parametrize("to", [b"h2c", b"websocket", b"H2C"])
+def test_a_connection_keeps_its_protocol(open_server: ServerProcess, to: bytes) -> None:
+    head = [
+        b"GET /session HTTP/1.1",
+        _host(open_server),
+        b"Connection: Upgrade, HTTP2-Settings",
+        b"Upgrade: " + to,
+        b"HTTP2-Settings: AAMAAABkAAQAAP__",
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        b"Sec-WebSocket-Version: 13",
+        b"",
+        b"",
+    ]
+    assert said(open_server, b"\r\n".join(head)).startswith(b"HTTP/1.1 200 ")
+    assert "Traceback" not in open_server.log
+
+
+def test_a_request_with_two_lengths_is_refused(open_server: ServerProcess) -> None:
+    head = [b"POST /session HTTP/1.1", _host(open_server), b"Content-Length: 5"]
+    request = b"\r\n".join([*head, b"Transfer-Encoding: chunked", b"", b"0", b"", b"GET / HTTP/1.1"])
+    answer = said(open_server, request + b"\r\n" + _host(open_server) + b"\r\n\r\n")
+    assert answer.split()[1] == b"400"
+    assert b"connection: close" in answer
+    assert answer.count(b"HTTP/1.1") == 1
+
+
 def test_only_given_origins_may_call(server: ServerProcess) -> None:
     path = "impasto.v1.StyleTransfer/CreateJob"
     asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
@@ -207,6 +289,43 @@ def test_tls_and_a_renewed_certificate(tmp_path: Path, tokens: tuple[Path, str])
             seen.wait(0.1)
         assert "certificate renewed" in running.log
         assert ask(running.web, "session", authority=authority.cert).status == 200
+
+
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+def test_large_answers_and_streams_over_tls(tmp_path: Path, version: str) -> None:
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("curl is not installed")
+    authority = Authority(tmp_path)
+    pair = authority.issue("server")
+    arguments = ["--tls-cert", str(pair.cert), "--tls-key", str(pair.key), "--insecure"]
+    with running_server("--mock", "--port", "0", "--web-port", "0", *arguments) as running:
+        image = {"encoded": base64.b64encode(coded(photo(640, 480))).decode()}
+        spec = {"content": image, "styles": [{"image": image}], "recipe": {"evaluations": 3}}
+        name = call(running.web, "CreateJob", {"spec": spec}, authority=authority.cert).json["name"]
+
+        def fetched(path: str, *more: str) -> bytes:
+            url = running.web + path
+            command = [curl, "-sf", version, "--cacert", str(authority.cert), *more, url]
+            return subprocess.run(command, capture_output=True, timeout=PATIENCE, check=True).stdout
+
+        # Each of many writes: files, a picture of many parts, and the events of a stream.
+        for file in ("", "openapi.json", "style.css") * 3:
+            assert fetched(file) == ask(running.web, file, authority=authority.cert).body
+        body = tmp_path / "body"
+        body.write_bytes(enveloped(json.dumps({"name": name}).encode()))
+        events = fetched(
+            "impasto.v1.StyleTransfer/WatchJob",
+            "--data-binary",
+            f"@{body}",
+            "-H",
+            "content-type: application/connect+json",
+        )
+        assert events.endswith(b"{}")
+        links = call(
+            running.web, "CreateImageLinks", {"sources": [{"resultOf": name}]}, authority=authority.cert
+        )
+        assert fetched(links.json["links"][0]["path"]).endswith(b"IEND\xaeB`\x82")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the front end's sockets are inherited on Linux")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,3 +134,56 @@ def test_a_refused_request_does_not_disturb_others_on_its_connection(server: Ser
         lambda: any(isinstance(e, h2.events.StreamEnded) and e.stream_id == good for e in caller.events)
     )
     assert not caller.closed
+
+
+def test_abandoned_requests_leave_room_for_others_on_their_connection(server: ServerProcess) -> None:
+    caller = Caller(urlsplit(server.web).netloc)
+    caller.listen(lambda: caller.room > 65535)
+    before = caller.room
+    about = {"type": b"application/proto", "authority": b"127.0.0.1"}
+    for size in (16_000, 500):
+        for _ in range(20):
+            stream = caller.open(b"/impasto.v1.StyleTransfer/CreateJob", **about)
+            for _ in range(60_000 // size):
+                caller.send(stream, b"x" * size)
+            caller.reset(stream)
+    assert caller.listen(lambda: caller.room > before - 65535)
+    good = caller.open(b"/impasto.v1.StyleTransfer/GetServerInfo", **about)
+    caller.send(good, b"", end=True)
+    caller.send(good, b"")
+    assert caller.listen(
+        lambda: any(isinstance(e, h2.events.ResponseReceived) and e.stream_id == good for e in caller.events)
+    )
+
+
+def test_a_picture_that_nobody_waits_for_any_more_is_not_sent(server: ServerProcess) -> None:
+    name = call(server.web, "CreateJob", {"spec": {**SPEC, "recipe": {"evaluations": 2}}}).json["name"]
+    until(lambda: call(server.web, "GetJob", {"name": name}).json["state"], "JOB_STATE_SUCCEEDED".__eq__)
+    path = call(server.web, "CreateImageLinks", {"sources": [{"resultOf": name}]}).json["links"][0]["path"]
+    for _ in range(20):
+        with raw(server, 4096) as leaving:
+            leaving.sendall(f"GET /{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            leaving.recv(100)
+    assert call(server.web, "GetServerInfo", {}).status == 200
+    assert "exception" not in server.log
+    assert "Traceback" not in server.log
+
+
+def test_a_body_that_becomes_too_large_ends_its_connection(server: ServerProcess) -> None:
+    with raw(server) as large:
+        start = head("impasto.v1.StyleTransfer/GetJob", 0)
+        large.sendall(start.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked"))
+        answer = b""
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                large.sendall(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
+        with contextlib.suppress(ConnectionError):
+            while data := large.recv(1 << 16):
+                answer += data
+    assert not answer or b"invalid_argument" in answer
+
+
+def test_http_2_without_any_request_ends(server: ServerProcess) -> None:
+    caller = Caller(urlsplit(server.web).netloc)
+    caller.listen(lambda: False)
+    assert caller.closed

@@ -20,7 +20,7 @@ from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.answering import abort, status_of
 from impasto_server.gateway.links import TICKET, Links, Ticket, invalid_link
 from impasto_server.gateway.metrics import Metrics
-from impasto_server.gateway.open_calls import OpenCall, OpenCalls
+from impasto_server.gateway.open_calls import SECONDS_OF_PIECE, OpenCall, OpenCalls, Right
 from impasto_server.gateway.reading import Reading, kind_of
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.tokens import Tenant, Tokens, TokensError
@@ -35,6 +35,8 @@ _OPEN = "/grpc.health.v1.Health/"
 _FOR_TICKETS = "/impasto.v1.StyleTransfer/DownloadImage"
 _FOR_ADMINISTRATORS = "/impasto.v1.Admin/"
 _WAITING = ("/impasto.v1.StyleTransfer/GetPreview",)
+# Begins the name of whoever has a link of a tenant. No tenant can have such a name.
+_LINKS_OF = "\0links of "
 _BEARER = "bearer "
 _MAX_COMMON_NAME = 64
 
@@ -145,12 +147,20 @@ class Access(grpc.aio.ServerInterceptor):
                 if for_administrators and not tenant.administrator:
                     raise CallError(_no_administrator(uses_tokens=self.uses_tokens))
                 self._tenant.set(tenant)
-                owner = _ANYBODY if method.startswith(_OPEN) else tenant.name
-                acting_for.set(owner)
-                with self._calls.entered(
-                    owner, token=token, as_administrator=for_administrators, seconds=seconds, long=long
-                ) as entered:
-                    answer = await self._answered(method, handler, owner, context, ticket)
+                if ticket is not None:
+                    acting_for.set(_LINKS_OF + tenant.name)
+                    right = Right(tenant=tenant.name) if self.uses_tokens else None
+                    entering = self._calls.entered_by_link(tenant.name, ticket.id, right)
+                else:
+                    owner = _ANYBODY if method.startswith(_OPEN) else tenant.name
+                    acting_for.set(owner)
+                    right = Right(token=token, as_administrator=for_administrators) if token else None
+                    entering = self._calls.entered(owner, right=right, seconds=seconds, long=long)
+                with entering as entered:
+                    if ticket is not None:
+                        answer = await self._downloaded(handler, ticket, entered, context)
+                    else:
+                        answer = await self._answered(method, handler, owner, context)
                 code = grpc.StatusCode.OK
                 return answer
             except grpc.aio.InternalError:
@@ -178,9 +188,7 @@ class Access(grpc.aio.ServerInterceptor):
 
         return call
 
-    async def _answered(
-        self, method: str, handler: Any, owner: str, context: Any, ticket: Ticket | None
-    ) -> Any:
+    async def _answered(self, method: str, handler: Any, owner: str, context: Any) -> Any:
         if handler is None:
             raise CallError(_no_method(method))
         kind, parse = kind_of(method), handler.request_deserializer
@@ -191,9 +199,14 @@ class Access(grpc.aio.ServerInterceptor):
                     return await _answer(inner, [messages], context)
             inner = handler.unary_stream if handler.response_streaming else handler.unary_unary
             request = await self._reading.message(context, kind, parse)
-            if ticket is not None:
-                request = ticket.applied(request)
             return await _answer(inner, [request], context)
+
+    async def _downloaded(self, handler: Any, ticket: Ticket, call: OpenCall, context: Any) -> Any:
+        """Answers a caller with a link. Of what its owner may use it takes nothing."""
+        # By link: whoever has one and does not send a request holds up nobody but its other readers.
+        with self._reading.of(_LINKS_OF + ticket.id):
+            asked = await self._reading.message(context, kind_of(_FOR_TICKETS), handler.request_deserializer)
+        return await handler.unary_stream(ticket.applied(asked), _Slowly(context, call))
 
     def _find_ticket(self, method: str, metadata: Metadata) -> Ticket | None:
         """Returns the ticket that a caller shows instead of a token, for the only method that takes one.
@@ -252,14 +265,28 @@ class Access(grpc.aio.ServerInterceptor):
             return Tenant(name), ""
         return Tenant("", administrator=True), ""
 
-    def _lost_access(self, token: str, as_administrator: bool) -> status_pb2.Status | None:
+    def _lost_access(self, right: Right) -> status_pb2.Status | None:
         assert self._tokens is not None
-        tenant = self._tokens.tenant_of(token)
+        if not right.token:
+            return invalid_link() if self._tokens.tenant_named(right.tenant) is None else None
+        tenant = self._tokens.tenant_of(right.token)
         if tenant is None:
             return _invalid_token()
-        if as_administrator and not tenant.administrator:
+        if right.as_administrator and not tenant.administrator:
             return _no_administrator(uses_tokens=True)
         return None
+
+
+class _Slowly:
+    """The context of a download that lasts longer for every piece that its reader takes."""
+
+    def __init__(self, context: Any, call: OpenCall) -> None:
+        self._context = context
+        self._call = call
+
+    async def write(self, piece: Any) -> None:
+        await self._context.write(piece)
+        self._call.give(SECONDS_OF_PIECE)
 
 
 def _open_tokens(settings: Settings) -> Tokens | None:

@@ -128,26 +128,45 @@ class Downloads:
         self._reduced_bytes = Shares(_REDUCED_BYTES)
         self._reduced_pictures = ReducedPictures(intake)
 
-    async def find(self, request: pb.DownloadImageRequest, tenant: str) -> Download:
+    async def find(
+        self, request: pb.DownloadImageRequest, tenant: str, *, payer: str | None = None
+    ) -> Download:
         """Finds what a request asks for.
+
+        Args:
+            request: from a caller.
+            tenant: whose picture it is.
+            payer: whose share of the disk, the memory and the intake the download takes; None: the tenant's.
 
         Raises:
             CallError: it does not exist, is not available in that format, or is damaged.
         """
         if faults := source_faults(request):
             raise CallError(invalid_argument(faults))
+        payer = tenant if payer is None else payer
         source = request.WhichOneof("source")
         if source == "preview_of":
             return _preview(await self._registry.get(request.preview_of, tenant))
         if source == "sha256":
-            return await self._image(request, tenant)
+            return await self._image(request, tenant, payer)
         job = await self._registry.get(request.result_of, tenant)
         if request.max_side:
-            return await self._reduced_result(job, request)
-        return await self.result(job, request.format)
+            return await self._reduced_result(job, request, payer)
+        return await self.result(job, request.format, payer=payer)
 
-    async def result(self, job: Job, format: pb.ImageFormat = pb.IMAGE_FORMAT_UNSPECIFIED) -> Download:
+    async def result(
+        self,
+        job: Job,
+        format: pb.ImageFormat = pb.IMAGE_FORMAT_UNSPECIFIED,
+        *,
+        payer: str | None = None,
+    ) -> Download:
         """Finds the result of a job; by default in the format in which it is stored.
+
+        Args:
+            job: the job.
+            format: of the file.
+            payer: as for `find`.
 
         Raises:
             CallError: as `find`.
@@ -161,9 +180,10 @@ class Downloads:
         with file:
             # The open file can be read even if the job is deleted meanwhile.
             source = Source(file, pixels=stored.width * stored.height)
-            return await self._converted(job.tenant, source, format, stored.width, stored.height)
+            payer = job.tenant if payer is None else payer
+            return await self._converted(payer, source, format, stored.width, stored.height)
 
-    async def _reduced_result(self, job: Job, request: pb.DownloadImageRequest) -> Download:
+    async def _reduced_result(self, job: Job, request: pb.DownloadImageRequest, payer: str) -> Download:
         stored = _stored_result(job)
 
         @contextlib.asynccontextmanager
@@ -172,7 +192,7 @@ class Downloads:
                 yield Source(file, pixels=stored.width * stored.height)
 
         size = stored.width, stored.height
-        return await self._reduced(job.tenant, request, stored.sha256, size, opened)
+        return await self._reduced(payer, request, stored.sha256, size, opened)
 
     def _result(self, name: str) -> BinaryIO:
         try:
@@ -187,7 +207,7 @@ class Downloads:
         # Deleted meanwhile by its owner or by the retention.
         raise CallError(not_found(name))
 
-    async def _image(self, request: pb.DownloadImageRequest, tenant: str) -> Download:
+    async def _image(self, request: pb.DownloadImageRequest, tenant: str, payer: str) -> Download:
         sha256 = request.sha256
         file, stored = await self._store.load(self._stored_image, sha256, tenant)
         raw = stored.raw
@@ -195,18 +215,18 @@ class Downloads:
             if request.max_side:
                 size = stored.width or 0, stored.height or 0
                 if not all(size):
-                    size = (await self._intake.describe(tenant, Source(file, raw))).size
+                    size = (await self._intake.describe(payer, Source(file, raw))).size
 
                 @contextlib.asynccontextmanager
                 async def opened() -> AsyncIterator[Source]:
                     yield Source(file, raw, math.prod(size))
 
-                return await self._reduced(tenant, request, sha256, size, opened)
-            about = await self._intake.describe(tenant, Source(file, raw))
+                return await self._reduced(payer, request, sha256, size, opened)
+            about = await self._intake.describe(payer, Source(file, raw))
             if raw:
                 source = Source(file, raw, about.width * about.height)
                 format = pb.IMAGE_FORMAT_PNG if about.bits == 8 else pb.IMAGE_FORMAT_PNG_16
-                return await self._converted(tenant, source, format, about.width, about.height)
+                return await self._converted(payer, source, format, about.width, about.height)
             own = await self._store.load(Source(file).open)
         size_bytes = os.fstat(own.fileno()).st_size
         info = pb.ImageInfo(
@@ -231,7 +251,7 @@ class Downloads:
 
     async def _reduced(
         self,
-        tenant: str,
+        payer: str,
         request: pb.DownloadImageRequest,
         sha256: str,
         size: tuple[int, int],
@@ -240,14 +260,14 @@ class Downloads:
         """Reduces a picture, unless that was done before.
 
         Args:
-            tenant: the caller.
+            payer: whose share it takes.
             request: has the wanted side and format.
             sha256: of the whole picture.
             size: of the whole picture in pixels.
             opened: opens the whole picture.
         """
         held = min(_REDUCED_BYTES, most_bytes(*size, request.max_side))
-        await self._take(self._reduced_bytes, "memory", tenant, held)
+        await self._take(self._reduced_bytes, "memory", payer, held)
         try:
             key = sha256, request.max_side, request.format or pb.IMAGE_FORMAT_JPEG
             reduced = self._reduced_pictures.kept(key)
@@ -255,46 +275,46 @@ class Downloads:
                 async with opened() as source:
                     reduced = await self._reduced_pictures.made(key, source)
         except BaseException:
-            self._reduced_bytes.give_back(tenant, held)
+            self._reduced_bytes.give_back(payer, held)
             raise
         less = max(0, held - len(reduced.data))
-        self._reduced_bytes.give_back(tenant, less)
+        self._reduced_bytes.give_back(payer, less)
         return Download(
             reduced.info,
             io.BytesIO(reduced.data),
-            lambda: self._reduced_bytes.give_back(tenant, held - less),
+            lambda: self._reduced_bytes.give_back(payer, held - less),
         )
 
-    async def _take(self, shares: Shares, what: str, tenant: str, amount: int) -> None:
+    async def _take(self, shares: Shares, what: str, payer: str, amount: int) -> None:
         try:
-            await shares.take(tenant, amount, _WAIT_SECONDS)
+            await shares.take(payer, amount, _WAIT_SECONDS)
         except asyncio.TimeoutError:
             message = f"your open downloads use all {what} allowed for them; finish or cancel some of them"
             raise CallError(
-                exhausted("TOO_MANY_DOWNLOADS", f"tenant:{tenant}", message, _RETRY_SECONDS)
+                exhausted("TOO_MANY_DOWNLOADS", f"tenant:{payer}", message, _RETRY_SECONDS)
             ) from None
 
     async def _converted(
-        self, tenant: str, source: Source, format: pb.ImageFormat, width: int, height: int
+        self, payer: str, source: Source, format: pb.ImageFormat, width: int, height: int
     ) -> Download:
         held = min(_CONVERTED_BYTES, _FIXED_BYTES + width * height * (8 if format in _DEEP else 4))
-        await self._take(self._converted_bytes, "disk space", tenant, held)
+        await self._take(self._converted_bytes, "disk space", payer, held)
         file: BinaryIO | None = None
         try:
             file = await self._store.load(self._store.store.unnamed_file)
-            await self._intake.convert(tenant, source, format, file)
+            await self._intake.convert(payer, source, format, file)
             info = await self._store.load(_info, file, format, width, height)
         except BaseException as error:
             if file is not None:
                 file.close()
-            self._converted_bytes.give_back(tenant, held)
+            self._converted_bytes.give_back(payer, held)
             if isinstance(error, OSError) and error.errno in FULL:
                 raise DiskFull(_NO_ROOM) from None
             raise
         # The file is usually smaller than the space taken for it.
         less = max(0, held - info.size_bytes)
-        self._converted_bytes.give_back(tenant, less)
-        return Download(info, file, lambda: self._converted_bytes.give_back(tenant, held - less))
+        self._converted_bytes.give_back(payer, less)
+        return Download(info, file, lambda: self._converted_bytes.give_back(payer, held - less))
 
 
 def source_faults(request: pb.DownloadImageRequest) -> list[tuple[str, str]]:

@@ -58,11 +58,13 @@ class Ticket:
         tenant: whose picture it is.
         expire_ns: when the right ends, in nanoseconds since the epoch.
         request: which picture, without `offset`.
+        id: tells links apart.
     """
 
     tenant: str
     expire_ns: int
     request: pb.DownloadImageRequest
+    id: str = dataclasses.field(default="", compare=False)
 
     def applied(self, request: pb.DownloadImageRequest) -> pb.DownloadImageRequest:
         """Returns the ticket's request, from the offset that its caller asks for.
@@ -179,7 +181,7 @@ class Links:
         if time.time_ns() >= expire_ns:
             message = "the link has expired; reload the page that shows it, or ask its sender for a new one"
             raise CallError(status(grpc.StatusCode.UNAUTHENTICATED, "LINK_EXPIRED", message))
-        return Ticket(tenant, expire_ns, request)
+        return Ticket(tenant, expire_ns, request, _coded(mac))
 
     def _mac(self, payload: bytes) -> bytes:
         return hmac.new(self._key, payload, hashlib.sha256).digest()

@@ -26,6 +26,12 @@ _LASTING_SECONDS = 30.0
 
 _END_SECONDS = 2.5
 
+_PING_SECONDS = 2.0
+_MOST_SILENCES = 5
+"""Of so many pings in a row one must be answered; the first only once the process has started."""
+
+_START_SECONDS = 60.0
+
 # Connections inherit these. A caller that vanished, or that reads nothing for two minutes, is disconnected;
 # and the system keeps little unsent data, so that a slow reader gets new previews.
 _OPTIONS = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
@@ -121,11 +127,15 @@ class FrontEnd:
                     *module_command("impasto_server.web"),
                     *self._options.arguments(),
                     stdin=asyncio.subprocess.PIPE,
-                    stdout=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE,
                     stderr=events_descriptor(),
                     pass_fds=[self._socket.fileno()],
                 )
-                code = await self._process.wait()
+                pinging = asyncio.create_task(_ping(self._process))
+                try:
+                    code = await self._process.wait()
+                finally:
+                    pinging.cancel()
                 _log.error("front end ended and is started again pid=%d code=%d", self._process.pid, code)
             except OSError as error:
                 _log.error("front end cannot be started error=%r", str(error))
@@ -134,6 +144,28 @@ class FrontEnd:
                 backoff = _FIRST_BACKOFF
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, _LONGEST_BACKOFF)
+
+
+async def _ping(process: asyncio.subprocess.Process) -> None:
+    """Kills a process that does not answer any more."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    # Counted in pings, not by the clock: the process is not blamed if this one itself was stopped.
+    most = round(_START_SECONDS / _PING_SECONDS)
+    silences = 0
+    with contextlib.suppress(OSError):
+        while silences < most:
+            process.stdin.write(b".")
+            try:
+                if not await asyncio.wait_for(process.stdout.read(4096), _PING_SECONDS):
+                    return
+            except (asyncio.TimeoutError, TimeoutError):
+                silences += 1
+                continue
+            silences, most = 0, _MOST_SILENCES
+            await asyncio.sleep(_PING_SECONDS)
+        _log.error("front end does not answer and is killed pid=%d", process.pid)
+        process.kill()
 
 
 def check_page(settings: Settings, *, uses_tokens: bool) -> None:

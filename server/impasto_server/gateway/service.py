@@ -45,6 +45,7 @@ from impasto_server.gateway.watching import newer_preview, relay
 from impasto_server.jobs.job import Job
 from impasto_server.jobs.registry import Registry
 from impasto_server.jobs.tenant_watching import TenantWatcher
+from impasto_server.shares import acting_for
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -263,7 +264,8 @@ class StyleTransfer(style_transfer_pb2_grpc.StyleTransferServicer):
     async def DownloadImage(  # type: ignore[override]
         self, request: pb.DownloadImageRequest, context: Context
     ) -> None:
-        download = await self._downloads.find(request, self._access.tenant().name)
+        # A caller with a link takes nothing of what its owner may use.
+        download = await self._downloads.find(request, self._access.tenant().name, payer=acting_for.get())
         await self._send(download, request.offset, context.write)
 
     async def _send(self, download: Download, offset: int, write: Any) -> None:

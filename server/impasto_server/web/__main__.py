@@ -1,6 +1,7 @@
 """The front end's process: `python -m impasto_server.web`. The gateway starts it; people do not.
 
-It ends when its stdin closes or with SIGTERM, after open requests have ended.
+It ends when its stdin closes or with SIGTERM, after open requests have ended. What it reads from stdin it
+writes to stdout, which shows that it is not stuck.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ async def _serve(options: Options) -> None:
 
 
 def _on_stdin(stop: asyncio.Event) -> None:
-    if not os.read(sys.stdin.fileno(), 4096):
+    if ping := os.read(sys.stdin.fileno(), 4096):
+        os.write(sys.stdout.fileno(), ping)
+    else:
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
         stop.set()
 

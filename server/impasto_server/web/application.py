@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 from collections.abc import MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import grpc
 import grpc.aio
@@ -17,8 +18,8 @@ from impasto_server.web.calls import TYPES, Calls
 from impasto_server.web.images import Images
 from impasto_server.web.options import Options
 from impasto_server.web.page_files import PageFile, read_page
-from impasto_server.web.requests import Receive, Request, Scope, Send, answer, refuse
-from impasto_server.web.sign_in import SignIn
+from impasto_server.web.requests import Receive, Request, Scope, Send, answer, answer_json, refuse
+from impasto_server.web.sign_in import SignIn, is_token
 from impasto_server.web.upstream import Upstream
 
 _log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ _ALLOWED_HEADERS = (
     "authorization, content-type, connect-protocol-version, connect-timeout-ms, grpc-timeout, x-grpc-web, "
     "x-user-agent"
 )
+_BASE64 = re.compile(r"[A-Za-z0-9_-]*=*")
 _EXPOSED_HEADERS = "grpc-status, grpc-message, grpc-status-details-bin"
 
 
@@ -135,6 +137,10 @@ class Application:
                 send, 415, f"a call has one of the types {types}", [(b"accept-post", types.encode())]
             )
             return
+        if request.method == "GET" and not _is_coded_well(request):
+            fault = {"code": "invalid_argument", "message": "the message in the address is not base64"}
+            await answer_json(send, 400, fault)
+            return
         token = self._token(request, origin)
         headers = [each for each in request.scope["headers"] if each[0] not in (b"authorization", b"cookie")]
         if token:
@@ -146,7 +152,7 @@ class Application:
         """Returns the caller's token. The cookie's counts only if a page of ours sends the request."""
         given = request.header(b"authorization")
         if given.lower().startswith("bearer "):
-            return given[7:].strip()
+            return given[7:].strip() if is_token(given[7:].strip()) else ""
         return self._sign_in.token_of(request) if self._is_own(request, origin) else ""
 
     def _is_own(self, request: Request, origin: str) -> bool:
@@ -169,7 +175,10 @@ class Application:
         """
         if self._options.needs_token:
             return True
-        name = urlsplit(f"//{host}").hostname or ""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
         if name == "localhost" or name.endswith(".localhost") or name in self._hosts:
             return True
         try:
@@ -198,6 +207,12 @@ class Application:
             headers += [(b"content-type", file.type.encode()), (b"content-length", b"%d" % len(data))]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": data})
+
+
+def _is_coded_well(request: Request) -> bool:
+    """Whether a message in an address is base64, if it says so. `connectrpc` skips other characters."""
+    query = parse_qs(request.scope["query_string"].decode("latin-1"))
+    return query.get("base64") != ["1"] or all(map(_BASE64.fullmatch, query.get("message", [])))
 
 
 async def _answer_preflight(send: Send, *, allowed: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import dataclasses
+import math
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -17,7 +18,15 @@ from connectrpc.errors import ConnectError
 from impasto_server.shares import Shares
 from impasto_server.web.requests import Receive
 
+FAIR_SECONDS = 10.0
+"""Minimum time in seconds that a request with images gets to arrive while other tenants wait for memory."""
+
 _WAIT_SECONDS = 60.0
+_PRESS_SECONDS = 0.5
+_BEGINNING = 1 << 20
+"""Of so many bytes of a request with images, only those are counted that have arrived."""
+
+_PART = 64 << 10
 _SMALL_MEMORY = 32 << 20
 _JSON_NUMERATOR, _JSON_DENOMINATOR = 4, 3
 """Base64 makes the pictures in JSON a third larger."""
@@ -30,7 +39,7 @@ class Kind:
 
     Attributes:
         most_bytes: maximum size of a message in protobuf's binary form.
-        seconds: maximum time until a request has arrived; for a stream of messages, between two parts of it.
+        seconds: maximum time until a request has arrived; for a stream of messages, each 64 KiB of it.
     """
 
     most_bytes: int
@@ -60,92 +69,200 @@ def kind_of(method: str) -> Kind:
     return _KINDS.get(method, SMALL)
 
 
-@dataclasses.dataclass
-class _Hold:
-    """Memory that a request has."""
-
-    memory: Shares
-    tenant: str
-    size: int
-
-
-_hold: contextvars.ContextVar[_Hold | None] = contextvars.ContextVar("hold", default=None)
-
-
 class Bodies:
     """The memory for requests that are arriving, or on their way to the gateway."""
 
     def __init__(self, memory: int) -> None:
         """
         Args:
-            memory: maximum bytes for requests with images; one tenant gets half of it.
+            memory: maximum bytes for requests with images; one tenant gets half of it. An eighth more is
+                for the beginnings of requests.
         """
-        self._large = Shares(memory // 2, memory)
+        self._whole = Shares(memory // 2, memory)
+        # Apart, so that who has sent nothing yet keeps nobody from sending, and a request that waits for its
+        # turn not those that need none.
+        self._beginnings = Shares(memory // 32, memory // 8)
         # Apart, so that a call can be made while pictures wait for their turn.
         self._small = Shares(_SMALL_MEMORY // 16, _SMALL_MEMORY)
+        self._coming: set[Body] = set()
 
-    async def admit(self, tenant: str, kind: Kind, length: int | None) -> None:
-        """Waits until there is memory for a request, and takes it for the current task.
+    def begin(self, kind: Kind, length: int | None, *, streams: bool) -> Body:
+        """Begins a request of the current task.
 
         Args:
-            tenant: the caller.
             kind: of the call.
             length: of the body in bytes; None if it is not known.
+            streams: whether it is a stream of messages.
+        """
+        body = Body(self, kind, length, streams=streams)
+        _current.set(body)
+        return body
+
+    async def make_room(self, body: Body, arrived: int) -> None:
+        """Waits until there is memory for what has arrived of a request, and takes it.
 
         Raises:
-            ConnectError: INVALID_ARGUMENT: the body is too large. RESOURCE_EXHAUSTED: there is no memory.
+            ConnectError: RESOURCE_EXHAUSTED: there is none.
         """
-        if length is not None and length > kind.most_read:
-            message = f"the request has {length:,} bytes; send at most {kind.most_bytes:,}"
-            raise ConnectError(Code.INVALID_ARGUMENT, message)
-        memory = self._small if kind is SMALL else self._large
-        size = kind.most_bytes if length is None else min(length, kind.most_bytes)
+        kind = body.kind
+        need = min(arrived, kind.most_bytes)
+        if need <= body.size:
+            return
+        memory, size = self._beginnings, need
+        if kind is SMALL:
+            memory = self._small
+        elif need > _BEGINNING:
+            # The rest at once. Requests of which each had a half would wait for each other.
+            memory = self._whole
+            size = kind.most_bytes if body.length is None else max(need, min(body.length, kind.most_bytes))
+        same = memory is body.memory
+        pressing = asyncio.create_task(self._press(memory, body.tenant))
         try:
-            await memory.take(tenant, size, _WAIT_SECONDS)
+            await memory.take(body.tenant, size - body.size if same else size, _WAIT_SECONDS)
         except asyncio.TimeoutError:
             message = "the server is receiving too many requests at the same time; try again"
             raise ConnectError(Code.RESOURCE_EXHAUSTED, message) from None
-        _hold.set(_Hold(memory, tenant, size))
+        finally:
+            pressing.cancel()
+        if not same:
+            body.release()
+        body.memory, body.size = memory, size
+
+    def is_coming(self, body: Body, *, coming: bool) -> None:
+        """Notes whether a request is awaited."""
+        (self._coming.add if coming else self._coming.discard)(body)
+
+    async def _press(self, memory: Shares, tenant: str) -> None:
+        """While a tenant without any memory waits, ends slow requests of tenants that have some."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_PRESS_SECONDS)
+            slow = [
+                body
+                for body in self._coming
+                if body.memory is memory and loop.time() - body.since >= FAIR_SECONDS
+            ]
+            if slow and not memory.of(tenant):
+                # The slowest request of the tenant that has the most memory.
+                max(slow, key=lambda body: (memory.of(body.tenant), -body.since)).end()
+
+
+class Body:
+    """A request while it arrives, and until the gateway has it.
+
+    Attributes:
+        kind: of the call.
+        length: in bytes; None if it is not known.
+        tenant: the caller, once it is known; before that nothing is read.
+        memory, size: the memory that it has, and how much.
+        since: event-loop time since which it, or the next part of a stream, is awaited.
+    """
+
+    def __init__(self, bodies: Bodies, kind: Kind, length: int | None, *, streams: bool) -> None:
+        """See `Bodies.begin`."""
+        self.kind = kind
+        self.length = length
+        self.tenant = ""
+        self.memory: Shares | None = None
+        self.size = 0
+        self.since = math.inf
+        self._bodies = bodies
+        self._streams = streams
+        self._arrived = 0
+        self._part = 0
+        self._complete = False
+        self._too_slow: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def admit(self, tenant: str) -> None:
+        """Lets the request be read.
+
+        Raises:
+            ConnectError: INVALID_ARGUMENT: it is too large.
+        """
+        self._check_size(self.length or 0)
+        self.tenant = tenant
+
+    def reader(self, receive: Receive) -> Receive:
+        """Limits the time and the memory in which a request arrives.
+
+        Args:
+            receive: of ASGI.
+
+        Returns:
+            A `receive` that raises a ConnectError if the request does not arrive in time, or has no room.
+        """
+
+        async def receive_limited() -> MutableMapping[str, Any]:
+            if self._complete:
+                return await receive()
+            message = await self._next(receive)
+            self._arrived += len(message.get("body", b""))
+            self._check_size(self._arrived)
+            self._complete = not message.get("more_body", False)
+            # The caller is not blamed for the time in which it has to wait.
+            self._bodies.is_coming(self, coming=False)
+            began = asyncio.get_running_loop().time()
+            await self._bodies.make_room(self, self._arrived)
+            self.since += asyncio.get_running_loop().time() - began
+            self._bodies.is_coming(self, coming=not self._complete)
+            return message
+
+        return receive_limited
+
+    def _check_size(self, size: int) -> None:
+        if size > self.kind.most_read and not self._streams:
+            message = f"the request has {size:,} bytes or more; send at most {self.kind.most_bytes:,}"
+            raise ConnectError(Code.INVALID_ARGUMENT, message)
+
+    async def _next(self, receive: Receive) -> MutableMapping[str, Any]:
+        if self.since == math.inf or (self._streams and self._arrived - self._part >= _PART):
+            self._part = self._arrived
+            self.since = asyncio.get_running_loop().time()
+            self._bodies.is_coming(self, coming=True)
+        loop = asyncio.get_running_loop()
+        reading = asyncio.ensure_future(receive())
+        try:
+            left = self.since + self.kind.seconds - loop.time()
+            await asyncio.wait(
+                (reading, self._too_slow), timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED
+            )
+            if reading.done():
+                return reading.result()
+        finally:
+            reading.cancel()
+        others = self._too_slow.done()
+        seconds = f"{FAIR_SECONDS:g} s while others waited" if others else f"{self.kind.seconds:g} s"
+        why = f"the request did not arrive within {seconds}; send it sooner, or in smaller parts"
+        raise ConnectError(Code.DEADLINE_EXCEEDED, why)
+
+    def end(self) -> None:
+        """Has the request end, as too slow."""
+        if not self._too_slow.done():
+            self._too_slow.set_result(None)
+
+    def close(self) -> None:
+        """Ends what the request has, when it is answered."""
+        self._bodies.is_coming(self, coming=False)
+        self.release()
+
+    def release(self) -> None:
+        """Gives back the memory."""
+        if self.memory is not None:
+            self.memory.give_back(self.tenant, self.size)
+        self.memory, self.size = None, 0
+
+
+_current: contextvars.ContextVar[Body] = contextvars.ContextVar("body")
+
+
+def admit(tenant: str) -> None:
+    """Lets the current request be read; see `Body.admit`."""
+    _current.get().admit(tenant)
 
 
 def release() -> None:
     """Gives back the current request's memory. Does nothing if that was done before."""
-    hold = _hold.get()
-    if hold is not None:
-        _hold.set(None)
-        hold.memory.give_back(hold.tenant, hold.size)
-
-
-def timed(receive: Receive, kind: Kind, *, streams: bool) -> Receive:
-    """Limits the time in which a request arrives.
-
-    Args:
-        receive: of ASGI.
-        kind: of the call.
-        streams: whether the time is for each part, since the request is a stream.
-
-    Returns:
-        A `receive` that raises a ConnectError (DEADLINE_EXCEEDED) if the request does not arrive in time.
-    """
-    until: float | None = None
-    complete = False
-
-    async def receive_in_time() -> MutableMapping[str, Any]:
-        nonlocal until, complete
-        if complete:
-            return await receive()
-        if until is None or streams:
-            until = asyncio.get_running_loop().time() + kind.seconds
-        try:
-            left = until - asyncio.get_running_loop().time()
-            message = await asyncio.wait_for(receive(), max(0.0, left))
-        except asyncio.TimeoutError:
-            why = f"the request did not arrive within {kind.seconds:g} s; send it sooner, or in smaller parts"
-            raise ConnectError(Code.DEADLINE_EXCEEDED, why) from None
-        complete = not message.get("more_body", False)
-        return message
-
-    return receive_in_time
+    _current.get().release()
 
 
 def check_json(text: bytes) -> None:

@@ -64,6 +64,8 @@ _HEADERS = (
 )
 _STATUS_DETAILS = "grpc-status-details-bin"
 _LARGE_TEXT = 1 << 20
+_LONGEST = 365 * 86400.0
+"""Seconds. Longer deadlines overflow in gRPC and end at once; the gateway's own limit is shorter."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,18 +112,14 @@ class _JsonCodec:
 class _Admission(MetadataInterceptor[None]):
     """Lets a call in, or refuses it, before its request is read."""
 
-    def __init__(self, callers: Callers, memory: Bodies) -> None:
+    def __init__(self, callers: Callers) -> None:
         self._callers = callers
-        self._bodies = memory
 
     async def on_start(self, ctx: RequestContext[Any, Any]) -> None:
         try:
-            tenant = await self._callers.tenant(ctx.request_headers.get("authorization", ""))
+            bodies.admit(await self._callers.tenant(ctx.request_headers.get("authorization", "")))
         except grpc.aio.AioRpcError as error:
             raise connect_error(error) from None
-        length = ctx.request_headers.get("content-length", "")
-        known = 0 if ctx.http_method == "GET" else int(length) if length.isdecimal() else None
-        await self._bodies.admit(tenant, kind_of(ctx.method.name), known)
 
 
 class Calls:
@@ -134,7 +132,8 @@ class Calls:
             callers: knows who may call.
             memory: for requests.
         """
-        admission = _Admission(callers, memory)
+        self._bodies = memory
+        admission = _Admission(callers)
         self._methods = {
             f"/{service.full_name}/{method.name}": method
             for service in SERVICES
@@ -154,11 +153,18 @@ class Calls:
         scope = {**scope, "headers": headers}
         if grpc_web_text.is_text(scope):
             scope, receive, send = grpc_web_text.converted(scope, receive, send)
-        receive = bodies.timed(receive, kind, streams=method is not None and method.client_streaming)
+        streams = method is not None and method.client_streaming
+        body = self._bodies.begin(kind, _length(scope), streams=streams)
         try:
-            await self._applications[kind](scope, receive, send)
+            await self._applications[kind](scope, body.reader(receive), send)
         finally:
-            bodies.release()
+            body.close()
+
+
+def _length(scope: Scope) -> int | None:
+    """The length of a body in bytes; None if it is not known."""
+    given = next((value for key, value in scope["headers"] if key == b"content-length"), b"")
+    return int(given) if given.isdigit() and len(given) < 20 else None
 
 
 class _Application(ConnectASGIApplication[None]):
@@ -276,7 +282,9 @@ def _about(context: RequestContext[Any, Any]) -> tuple[list[tuple[str, str]], fl
     """Returns the metadata and the deadline in seconds for the gateway."""
     token = context.request_headers.get("authorization")
     left = context.timeout_ms
-    return [("authorization", token)] if token else [], None if left is None else max(left, 1.0) / 1000
+    return [("authorization", token)] if token else [], None if left is None else min(
+        max(left / 1000, 0.001), _LONGEST
+    )
 
 
 def connect_error(error: grpc.aio.AioRpcError) -> ConnectError:

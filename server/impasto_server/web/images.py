@@ -8,7 +8,8 @@ import dataclasses
 import re
 import struct
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, MutableMapping
+from typing import Any
 from urllib.parse import parse_qs, quote
 
 import grpc
@@ -77,14 +78,25 @@ class Images:
         elif not _TICKET_FORM.fullmatch(ticket):
             await refuse(send, 403, "the link is not valid; reload the page that shows it")
         else:
+            begun = False
+
+            async def send_on(message: MutableMapping[str, Any]) -> None:
+                nonlocal begun
+                begun = True
+                await send(message)
+
             try:
-                await self._send(request, ticket, send)
+                await self._send(request, ticket, send_on)
             except grpc.aio.AioRpcError as error:
+                if begun:
+                    # The connection ends before the announced length, which tells the caller.
+                    return
                 status = 410 if _reason(error) == "LINK_EXPIRED" else _STATUS.get(error.code(), 500)
                 message = (
                     error.details() or "" if status not in (500, 503) else "the server cannot answer now"
                 )
-                await refuse(send, status, message)
+                retry = [(b"retry-after", b"5")] if status in (429, 503) else []
+                await refuse(send, status, message, retry)
 
     async def _send(self, request: Request, ticket: str, send: Send) -> None:
         picture = await self._open(ticket, 0)

@@ -8,6 +8,8 @@ import hashlib
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "page"
+DESCRIPTION = Path(__file__).parent / "openapi.json"
+_NOT_SERVED = ("tsconfig.json",)
 
 TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -43,11 +45,15 @@ class PageFile:
 
 
 def read_page(folder: Path = FOLDER) -> dict[str, PageFile]:
-    """Reads all files of the page, by their path relative to the page's address. "" is index.html."""
+    """Reads all files of the page, by their path relative to the page's address. "" is index.html.
+
+    Beside them lies the description of the calls.
+    """
     files = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix in TYPES and path.is_file():
+        if path.suffix in TYPES and path.name not in _NOT_SERVED and path.is_file():
             files[path.relative_to(folder).as_posix()] = _read(path)
+    files["openapi.json"] = _read(DESCRIPTION)
     if "index.html" in files:
         files[""] = files["index.html"]
     return files

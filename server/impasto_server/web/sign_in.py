@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import secrets
 from typing import Any
@@ -17,8 +18,23 @@ _MOST_BYTES = 4096
 _KEEP_SECONDS = 180 * 86400
 CODE_SECONDS = 600
 """How long a code is valid."""
-_MOST_CODES = 1000
+_MOST_CODES = 10
+"""Unused codes of a tenant. The newest replace the oldest."""
 _CODE_BYTES = 24
+
+
+@dataclasses.dataclass(frozen=True)
+class _Code:
+    """What a code stands for.
+
+    Attributes:
+        until: event-loop time.
+        tenant, token: of who made it.
+    """
+
+    until: float
+    tenant: str
+    token: str
 
 
 class SignIn:
@@ -32,14 +48,14 @@ class SignIn:
         """
         self._callers = callers
         self._needs_token = needs_token
-        self._codes: dict[str, tuple[float, str]] = {}
+        self._codes: dict[str, _Code] = {}
 
     def token_of(self, request: Request) -> str:
         """Returns the token in a request's cookie; empty if there is none."""
         name = cookie_name(request)
         for part in request.header(b"cookie").split(";"):
             key, _, value = part.strip().partition("=")
-            if key == name:
+            if key == name and is_token(value):
                 return value
         return ""
 
@@ -52,7 +68,7 @@ class SignIn:
             tls: whether the caller's connection is encrypted.
         """
         if request.method == "GET":
-            signed_in = not self._needs_token or await self._is_valid(self.token_of(request))
+            signed_in = not self._needs_token or await self._tenant(self.token_of(request)) is not None
             await answer_json(send, 200, {"signed_in": signed_in, "needs_token": self._needs_token})
         elif not own:
             await _fault(send, 403, "permission_denied", "only the server's own page can sign in and out")
@@ -76,16 +92,17 @@ class SignIn:
         if not self._needs_token:
             await _fault(send, 400, "failed_precondition", "this server needs no token; open its page")
             return
-        if not await self._is_valid(token):
+        tenant = await self._tenant(token)
+        if tenant is None:
             await _fault(send, 401, "unauthenticated", "a code needs a valid token; sign in first")
             return
         now = asyncio.get_running_loop().time()
-        self._codes = {code: kept for code, kept in self._codes.items() if kept[0] > now}
-        if len(self._codes) >= _MOST_CODES:
-            await _fault(send, 429, "resource_exhausted", "there are too many unused codes; use one of them")
-            return
+        self._codes = {code: kept for code, kept in self._codes.items() if kept.until > now}
+        own = [code for code, kept in self._codes.items() if kept.tenant == tenant]
+        if len(own) >= _MOST_CODES:
+            del self._codes[own[0]]
         code = secrets.token_urlsafe(_CODE_BYTES)
-        self._codes[code] = now + CODE_SECONDS, token
+        self._codes[code] = _Code(now + CODE_SECONDS, tenant, token)
         await answer_json(send, 200, {"code": code, "expires_in": CODE_SECONDS})
 
     async def _sign_in(self, request: Request, receive: Receive, send: Send, *, tls: bool) -> None:
@@ -94,30 +111,31 @@ class SignIn:
             return
         token, code = given.get("token"), given.get("code")
         if isinstance(code, str):
-            until, token = self._codes.pop(code, (0.0, ""))
-            if until < asyncio.get_running_loop().time():
+            kept = self._codes.pop(code, None)
+            if kept is None or kept.until < asyncio.get_running_loop().time():
                 message = "the code is not valid any more; make a new one where you are signed in"
                 await _fault(send, 401, "unauthenticated", message)
                 return
-        if not isinstance(token, str) or not token.isascii() or not token.isprintable() or ";" in token:
+            token = kept.token
+        if not isinstance(token, str) or not is_token(token):
             await _fault(send, 400, "invalid_argument", 'token is missing; send {"token": "…"}')
             return
-        if self._needs_token and not await self._is_valid(token):
+        if self._needs_token and await self._tenant(token) is None:
             message = "the token is not valid; ask the server's administrator for a new one"
             await _fault(send, 401, "unauthenticated", message)
             return
         keep = _KEEP_SECONDS if given.get("keep") is True else None
         await answer(send, 204, headers=[(b"set-cookie", self._cookie(request, token, tls, keep))])
 
-    async def _is_valid(self, token: str) -> bool:
+    async def _tenant(self, token: str) -> str | None:
+        """The tenant of a token; None if the token is not valid."""
         if not token:
-            return False
+            return None
         try:
-            await self._callers.tenant(f"Bearer {token}")
-            return True
+            return await self._callers.tenant(f"Bearer {token}")
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-                return False
+                return None
             raise
 
     def _cookie(self, request: Request, token: str, tls: bool, seconds: int | None) -> bytes:
@@ -126,6 +144,11 @@ class SignIn:
         parts += ["Secure"] if tls else []
         parts += [] if seconds is None else [f"Max-Age={seconds}"]
         return "; ".join(parts).encode()
+
+
+def is_token(text: str) -> bool:
+    """Whether a text can be a token: one that fits into headers and cookies."""
+    return 0 < len(text) <= _MOST_BYTES and text.isascii() and text.isprintable() and ";" not in text
 
 
 def cookie_name(request: Request) -> str:

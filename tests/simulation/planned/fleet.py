@@ -70,6 +70,16 @@ class Record:
     number: int
 
 
+@dataclasses.dataclass(frozen=True)
+class SimulatedAudience:
+    """Whether somebody watches a job."""
+
+    is_attended: bool
+
+    def __bool__(self) -> bool:
+        return self.is_attended
+
+
 @dataclasses.dataclass(eq=False)
 class SimulatedJob:
     """A job, as far as the placer sees it, and its work."""
@@ -77,7 +87,7 @@ class SimulatedJob:
     name: str
     tenant: str
     record: Record
-    audience: Sequence[None]
+    audience: SimulatedAudience
     side: int
     seconds_per_evaluation: float
     evaluations: int
@@ -352,7 +362,7 @@ class Fleet:
                 name=f"jobs/{number}",
                 tenant=tenant,
                 record=Record(message, number),
-                audience=(None,) if watched else (),
+                audience=SimulatedAudience(watched),
                 side=size,
                 seconds_per_evaluation=EVALUATION_SECONDS[self._kind][size] * SMALL_SCALES,
                 evaluations=EVALUATIONS[0] if draft else self._random.choice(EVALUATIONS[1:]),
@@ -390,7 +400,7 @@ class Fleet:
         run.started = True
         if job.first_started is None:
             job.first_started = self._clock.now
-            interactive = bool(job.audience) or is_draft(job.record.job)
+            interactive = job.audience.is_attended or is_draft(job.record.job)
             self.outcome.waited[interactive].append(self._clock.now - job.queued_at)
         self.outcome.wrote("state changes")
         claim = Claim(
@@ -398,7 +408,7 @@ class Fleet:
             weight=run.weight,
             priority=job.record.job.priority,
             created=job.record.number,
-            watched=bool(job.audience),
+            watched=job.audience.is_attended,
         )
         device.scheduler.add(job.name, claim)
         device.scheduler.admit(job.name, 1 << 30)

@@ -95,7 +95,7 @@ def test_a_pasted_photo_and_a_style_of_ones_own_mixed_with_the_servers(
     page.get_by_label("Mix several styles").check()
     give(page, OWN_STYLE, "drop", ".tiles")
     page.get_by_label("Share of starry_night").fill("100")
-    assert page.locator(".shares output").all_inner_texts() == ["67 %", "33 %"]
+    assert page.locator(".shares .value").all_inner_texts() == ["67 %", "33 %"]
     paint(page)
     styles = get_job(page, job_name(page))["spec"]["styles"]
     assert [style["weight"] for style in styles] == [2, 1]
@@ -253,3 +253,33 @@ def test_the_first_load_is_small_and_comes_from_here_only(server: PageServer, op
     sizes = page.evaluate("performance.getEntries().map((entry) => entry.transferSize ?? 0)")
     assert sum(sizes) < 200_000
     assert all(address.startswith((server.url, "data:", "blob:")) for address in addresses)
+
+
+def test_a_link_of_somebody_else_asks_and_shows_no_photo_of_the_one_before(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    file = str(tmp_path / "tokens.json")
+    adding = [*module_command("impasto_server"), "token", "add", "--tokens-file", file]
+    tokens = {
+        name: subprocess.run([*adding, name], capture_output=True, text=True, check=True).stdout.strip()
+        for name in ("ada", "bob")
+    }
+    with page_server(tmp_path, "--tokens-file", file) as started:
+        page = open_page(started.url)
+        page.get_by_label("Token").fill(tokens["ada"])
+        page.get_by_role("button", name="Sign in").click()
+        choose_photo(page)
+        # The draft is written a moment after the last change.
+        page.wait_for_timeout(600)
+        asked = page.request.post(
+            started.url + "session/code", headers={"Authorization": f"Bearer {tokens['bob']}"}
+        )
+        link = f"{started.url}#code={asked.json()['code']}"
+        page.evaluate("(link) => { location.href = link; }", link)
+        page.get_by_role("button", name="Stay signed in").click()
+        page.wait_for_selector("img.photo-picture")
+        page.evaluate("(link) => { location.href = link; }", link)
+        page.get_by_role("button", name="Sign in with the link").click()
+        page.wait_for_selector(".invitation")
+        page.get_by_role("button", name="Settings of the page").click()
+        page.get_by_text("Signed in as bob.").wait_for()

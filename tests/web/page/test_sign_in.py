@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from impasto.python_programs import module_command
 from support.browser import PHOTO, PageServer, page_server
+from support.server_process import PATIENCE
 
 OpenPage = Callable[..., Any]
 
@@ -92,7 +94,11 @@ def signed_in(page: Any) -> str:
 def choose_photo(page: Any, path: Path = PHOTO) -> None:
     page.locator(".photo input[type=file]").first.set_input_files(path)
     page.wait_for_selector("img.photo-picture")
-    page.wait_for_function(f"({KEPT})().then((kept) => kept.some((each) => each.includes('drafts')))")
+    # It is written a moment after the last change. (Not wait_for_function: the page's policy forbids eval.)
+    deadline = time.monotonic() + PATIENCE
+    while not any("drafts" in kept for kept in page.evaluate(KEPT)):
+        assert time.monotonic() < deadline, "no draft was kept"
+        page.wait_for_timeout(50)
 
 
 def uploads(page: Any) -> list[str]:
@@ -142,7 +148,7 @@ def test_a_link_of_somebody_else_asks_first(guarded: Guarded, open_page: OpenPag
     choose_photo(page)
     link = guarded.link("bob")
     from_elsewhere(page, link)
-    page.get_by_role("heading", name="Sign in as another person?").wait_for()
+    page.get_by_role("heading", name="Sign in as somebody else?").wait_for()
     page.get_by_text("You are signed in as ada.").wait_for()
     # The safe answer is the one that a careless Enter gives.
     page.keyboard.press("Enter")

@@ -32,10 +32,10 @@ export async function switchBy(code) {
   if (isAsking) return;
   isAsking = true;
   const explanation = _(
-    "You are signed in as {name}. Whoever made the link would see what you paint from then on.",
+    "You are signed in as {name}. After this link, what you paint belongs to whoever made it.",
     { name: owner() },
   );
-  const agreed = await ask(_("Sign in as another person?"), explanation, _("Sign in with the link"), _("Stay as I am"));
+  const agreed = await ask(_("Sign in as somebody else?"), explanation, _("Sign in with the link"), _("Stay signed in"));
   isAsking = false;
   if (!agreed) return;
   if (!(await signIn({ code }))) return say(REFUSED());

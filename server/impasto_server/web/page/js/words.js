@@ -86,7 +86,7 @@ export function stateWord(state) {
     case "JOB_STATE_QUEUED":
       return _("Waiting");
     case "JOB_STATE_RUNNING":
-      return _("Painting");
+      return _("Being painted");
     case "JOB_STATE_PAUSED":
       return _("Paused");
     case "JOB_STATE_SUCCEEDED":
@@ -100,10 +100,15 @@ export function stateWord(state) {
   }
 }
 
+/** What the server says of a field ("is too large") as a sentence of its own. @param {string} description */
+function sentence(description) {
+  return /^(is|has|must|cannot|does) /.test(description) ? `It ${description}` : description;
+}
+
 /** An error in words, with what to do. @param {unknown} error */
 export function errorText(error) {
   const { code, message, fields } = /** @type {import("./connect.js").CallError} */ (error ?? {});
-  if (fields?.length) return fields.map((each) => each.description || each.field).join(" ");
+  if (fields?.length) return fields.map(({ field, description }) => sentence(description || field)).join(" ");
   switch (code) {
     case "unavailable":
     case "deadline_exceeded":
