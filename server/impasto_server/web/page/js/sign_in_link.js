@@ -45,8 +45,9 @@ export async function switchBy(code) {
   location.reload();
 }
 
-/** Deletes what this browser keeps for whoever was signed in: the next one must not see it. */
+/** Deletes what this browser keeps for whoever was signed in, and leaves their part of the page. */
 export async function forgetOwner() {
   jobs.stop();
+  history.replaceState(null, "", "#/");
   await Promise.all([deleteDraft(), deleteAllFilms()]);
 }
