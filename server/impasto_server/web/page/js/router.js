@@ -91,7 +91,7 @@ function matched(pattern, path) {
   if (wanted.length !== given.length) return null;
   const parameters = [];
   for (const [index, part] of wanted.entries()) {
-    if (part === ":") parameters.push(decodeURIComponent(given[index]));
+    if (part === ":") parameters.push(given[index]);
     else if (part !== given[index]) return null;
   }
   return parameters;
