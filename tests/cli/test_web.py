@@ -94,6 +94,7 @@ def test_a_token_gives_codes_that_work_once(impasto: Impasto, tmp_path: Path, he
         codes = re.findall(r"#code=(\S+)", done.out)
         assert len(set(codes)) == 2
         assert "▄" in done.out
+        assert "On a telephone in the same network, scan this" in done.err
         assert server.web is not None
         assert [sign_in(server.web, code, authority.cert) for code in (*codes, codes[0])] == [204, 204, 401]
         # Without a token, the server does not say where its page is.

@@ -43,7 +43,7 @@ LEFT_OUT = {
     "impasto web": _AT_THE_PAGE,
     "impasto demo --web": _AT_THE_PAGE,
     "impasto-server certificate": _AT_THE_PAGE,
-    "impasto-server token add studio >token.txt": _AT_THE_PAGE,
+    "(umask 077; impasto-server token add studio >token.txt)": _AT_THE_PAGE,
     "impasto-server serve --host 0.0.0.0 --web-port 50052 --tls-cert server.pem --tls-key server.key": (
         _AT_THE_PAGE
     ),

@@ -123,6 +123,7 @@ def _show(
     address = page.address_of(info, server, tls=tls)
     # A server without tokens makes no codes.
     token = token_of(connection) if connection.server is not None and info.tenant else None
+    once = ", which signs you in once, within ten minutes" if token else ""
     here = page.at(page.with_sign_in(address, token, connection), place)
     shown = f"{address}#/{place}" if place else address
     is_open = opens and page.open_in_browser(here)
@@ -132,10 +133,13 @@ def _show(
     elif is_open:
         say(f"The page is {shown}")
     else:
+        if qr:
+            display.note(f"In a browser on this computer, open this address{once}:")
         say(here)
     if qr:
         # Each code works once: the telephone gets one of its own.
         there = page.in_network(page.with_sign_in(address, token, connection))
+        display.note(f"On a telephone in the same network, scan this, or enter the address below it{once}:")
         print(page.qr_code(there))
         say(there)
 

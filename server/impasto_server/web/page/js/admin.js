@@ -49,7 +49,7 @@ class Administration {
   }
 
   tenantTable() {
-    const heads = [_("Tenant"), _("Weight"), _("Waiting"), _("Painting"), _("Paused"), _("Share of the last minute"), _("Device time"), _("Stored")];
+    const heads = [_("Tenant"), _("Weight"), _("Waiting"), _("Being painted"), _("Paused"), _("Share of the last minute"), _("Device time"), _("Stored")];
     const head = make("tr", {}, ...heads.map((text) => make("th", { scope: "col" }, text)));
     return make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": _("Tenants") }, make("table", {}, make("thead", {}, head), this.tenants));
   }
@@ -91,10 +91,10 @@ function part(title, content) {
 /** @param {ServerStatus} status */
 function figures(status) {
   const shown = [
-    [_("Painting"), numeral(status.runningJobs ?? 0)],
+    [_("Being painted"), numeral(status.runningJobs ?? 0)],
     [_("Waiting"), numeral(status.queuedJobs ?? 0)],
     [_("Paused"), numeral(status.pausedJobs ?? 0)],
-    [_("Longest wait"), status.longestWait ? duration(secondsOf(status.longestWait) ?? 0) : _("none")],
+    [_("Longest wait"), status.longestWait ? duration(secondsOf(status.longestWait) ?? 0) : "–"],
     [_("Open streams"), numeral(status.openStreams ?? 0)],
     [_("Memory"), Number(status.memoryBytes) ? dataSize(Number(status.memoryBytes)) : _("not known")],
     [_("Stored"), dataSize(Number(status.storedBytes ?? 0))],
@@ -143,8 +143,8 @@ function gauge(name, share, words) {
     "label",
     { class: "gauge" },
     make("span", {}, name),
-    make("meter", { min: "0", max: "1", value: Math.min(1, share), "aria-valuetext": words }),
     make("span", { class: "value" }, words),
+    make("meter", { min: "0", max: "1", value: Math.min(1, share), "aria-valuetext": words }),
   );
 }
 
@@ -184,7 +184,8 @@ class JobList {
     this.body = make("tbody");
     this.notice = make("p", { class: "quiet-text" });
     this.more = make("button", { type: "button", hidden: true, onclick: () => this.show(this.pages + 1) }, _("Show more"));
-    this.element = make("div", {}, this.filter(), this.table(), this.notice, this.more);
+    this.grid = this.table();
+    this.element = make("div", {}, this.filter(), this.grid, this.notice, this.more);
   }
 
   filter() {
@@ -201,7 +202,7 @@ class JobList {
   }
 
   table() {
-    const heads = [_("Title"), _("Tenant"), _("State"), _("Progress"), _("Device"), _("What you can do")];
+    const heads = [_("Title"), _("Tenant"), _("State"), _("Progress"), _("Device"), _("Actions")];
     const head = make("tr", {}, ...heads.map((text) => make("th", { scope: "col" }, text)));
     const label = _("Everybody's paintings");
     return make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label }, make("table", { class: "jobs" }, make("thead", {}, head), this.body));
@@ -244,6 +245,7 @@ class JobList {
     if (this.again) return;
     this.more.hidden = !pageToken;
     this.notice.textContent = jobs.length ? "" : _("Nobody paints now.");
+    this.grid.hidden = !jobs.length;
     this.draw(jobs);
   }
 

@@ -80,13 +80,14 @@ class Player {
     this.message = make("p", { class: "hint", role: "status" }, _("Loading the film …"));
     this.playButton = make("button", { type: "button", class: "icon-button", onclick: () => (this.timer ? this.pause() : this.play()) });
     this.scrubber = make("input", { type: "range", min: "0", max: "0", value: "0", "aria-label": _("Place in the film"), oninput: () => this.scrub() });
+    this.number = make("span", { class: "hint number", "aria-hidden": "true" });
     this.saveButton = make("button", { type: "button", disabled: true, onclick: () => void this.save() }, icon("download"), _("Save as video"));
     this.dialog = make(
       "dialog",
       { class: "film", "aria-labelledby": "film-title", onclose: () => this.close() },
       make("h2", { id: "film-title" }, this.title),
       this.canvas,
-      make("div", { class: "film-controls" }, this.playButton, this.scrubber),
+      make("div", { class: "film-controls" }, this.playButton, this.scrubber, this.number),
       make(
         "form",
         { method: "dialog", class: "buttons" },
@@ -165,6 +166,7 @@ class Player {
     context.imageSmoothingQuality = "high";
     context.drawImage(this.frames[index], 0, 0, this.canvas.width, this.canvas.height);
     this.scrubber.value = String(index);
+    this.number.textContent = `${index + 1} / ${this.frames.length}`;
     this.scrubber.setAttribute("aria-valuetext", _("Picture {number} of {count}", { number: index + 1, count: this.frames.length }));
   }
 

@@ -23,6 +23,8 @@ export class Picture {
     this.leaving = new AbortController();
     /** @type {Promise<string> | undefined} */
     this.sending = undefined;
+    /** @type {Promise<number> | undefined} */
+    this.measuring = undefined;
   }
 
   /**
@@ -42,6 +44,17 @@ export class Picture {
       throw error;
     });
     return this.sending;
+  }
+
+  /** Its longer side in pixels; 0 if the browser cannot show it. @returns {Promise<number>} */
+  side() {
+    this.measuring ??= new Promise((resolve) => {
+      const picture = new Image();
+      picture.onload = () => resolve(Math.max(picture.naturalWidth, picture.naturalHeight));
+      picture.onerror = () => resolve(0);
+      picture.src = this.url;
+    });
+    return this.measuring;
   }
 
   /** Sends it again: the server has it no longer. */

@@ -6,6 +6,7 @@
  * breaks. Jobs are never changed in place: each change makes a new object.
  */
 import { CallError, call, stream } from "./connect.js";
+import { secondsOf } from "./words.js";
 
 /** @typedef {import("./types.js").Job & {name: string}} Job */
 /** @typedef {import("./types.js").JobEvent} JobEvent */
@@ -77,6 +78,21 @@ export const isFinal = (job) => FINAL.has(job.state ?? "");
 
 /** @param {{state?: string}} job */
 export const isRunning = (job) => job.state === "JOB_STATE_RUNNING";
+
+/**
+ * Seconds until a painting is finished, roughly; undefined if that is not known.
+ *
+ * The server tells the time that it would take alone. The caller's other paintings on the same device take
+ * their turns with it; those of other people are not known here.
+ *
+ * @param {import("./types.js").Job} job
+ */
+export function secondsLeft(job) {
+  const alone = secondsOf(job.progress?.timeLeft);
+  if (alone === undefined || !isRunning(job)) return undefined;
+  const sharing = [...known.values()].filter((entry) => isRunning(entry.job) && entry.job.device === job.device);
+  return alone * Math.max(1, sharing.length);
+}
 
 /** Opens the stream, once somebody is signed in. */
 export function start() {

@@ -53,6 +53,17 @@ export async function paintAgain(job, seed = newSeed()) {
   return createJob({ ...spec, recipe: { ...job.recipe, seed } }, job.title ?? "");
 }
 
+/**
+ * The titles of a job's styles, as the form puts them into its title; empty if the title is of another form.
+ *
+ * @param {Job} job With its `spec`.
+ */
+export function styleTitles(job) {
+  const [, styles = ""] = (job.title ?? "").split(" – ");
+  const titles = styles.split(", ").filter(Boolean);
+  return titles.length === job.spec?.styles?.length ? titles : [];
+}
+
 /** A title without what the server refuses. @param {string} title */
 export function cleanTitle(title) {
   return [...title.replace(/\p{Cc}+/gu, " ").trim()].slice(0, 200).join("");

@@ -6,10 +6,10 @@ import { keepChoices, keepDraft, keptChoices, keptDraft } from "./draft.js";
 import { icon } from "./icons.js";
 import { ACCEPTED, Picture, pictureIn, sendImage } from "./images.js";
 import * as jobs from "./jobs.js";
-import { createJob, FOUR } from "./paint.js";
+import { createJob, FOUR, styleTitles } from "./paint.js";
 import { go } from "./router.js";
 import { serverInfo } from "./session.js";
-import { choicesOf, newSeed, recipeOf, settingsPanel } from "./settings.js";
+import { choicesOf, LARGEST_OWN_SIZE, newSeed, recipeOf, settingsPanel } from "./settings.js";
 import { StyleChooser } from "./style_chooser.js";
 import { _, dataSize, duration, errorText, secondsOf } from "./words.js";
 
@@ -36,6 +36,7 @@ class PaintingForm {
     this.tenant = tenant;
     this.signal = signal;
     this.choices = keptChoices();
+    this.largestSize = limits.maxLongestSide ?? Infinity;
     /** @type {Picture | null} */
     this.photo = null;
     /** @type {import("./regions.js").Regions | null} */
@@ -45,7 +46,7 @@ class PaintingForm {
       (title, error) => this.#say(_("“{title}” cannot be used.", { title }) + " " + errorText(error)),
     );
     this.panel = settingsPanel(this.choices, {
-      largestSize: limits.maxLongestSide,
+      largestSize: this.largestSize,
       changed: (changes) => {
         this.choices = { ...this.choices, ...changes };
         this.panel.show(this.choices);
@@ -55,6 +56,7 @@ class PaintingForm {
     this.stage = make("div", { class: "photo-stage" });
     this.file = make("input", { type: "file", accept: ACCEPTED, hidden: true, onchange: () => this.#chosenFile(this.file) });
     this.camera = make("input", { type: "file", accept: "image/*", capture: "environment", hidden: true, onchange: () => this.#chosenFile(this.camera) });
+    this.missing = make("p", { class: "field-error", role: "alert", hidden: true });
     this.estimate = make("p", { class: "estimate hint", role: "status" });
     this.error = make("div", { class: "notice error", role: "alert", hidden: true });
     this.paint = make("button", { type: "submit", class: "primary large" }, icon("brush"), _("Paint"));
@@ -93,14 +95,15 @@ class PaintingForm {
   async #fillFrom(name) {
     const job = await jobs.load(name);
     const { imageLink } = await import("./links.js");
-    this.choices = choicesOf(job.recipe ?? {});
+    const { withEffort } = await import("./effort.js");
+    this.choices = withEffort(choicesOf(job.recipe ?? {}));
     this.panel.show(this.choices);
     const fetched = async (/** @type {string} */ sha256) => {
       const response = await fetch(new URL(await imageLink({ sha256 }), document.baseURI), { signal: this.signal });
       if (!response.ok) throw new CallError("not_found", "");
       return response.blob();
     };
-    await this.styles.use(job.spec?.styles ?? [], fetched);
+    await this.styles.use(job.spec?.styles ?? [], fetched, styleTitles(job));
     const sha256 = job.spec?.content?.sha256;
     // The title is made of the photo's name and the styles'.
     if (sha256) this.#use(new Picture(await fetched(sha256), (job.title ?? "").split(" – ")[0]));
@@ -171,6 +174,8 @@ class PaintingForm {
     const isHandheld = matchMedia("(pointer: coarse)").matches;
     const camera = isHandheld && make("button", { type: "button", onclick: () => this.camera.click() }, icon("camera"), _("Camera"));
     this.stage.classList.toggle("empty", !this.photo);
+    this.stage.classList.remove("missing");
+    this.missing.hidden = true;
     if (!this.photo) {
       choose.classList.add("primary");
       fill(
@@ -178,6 +183,7 @@ class PaintingForm {
         make(
           "div",
           { class: "invitation" },
+          this.missing,
           make("p", { class: "invitation-title" }, _("Which photo shall be painted?")),
           make("p", { class: "hint" }, isHandheld ? _("Choose one, or take one.") : _("Drop one here, paste one, or choose one.")),
           make("div", { class: "buttons" }, choose, camera),
@@ -238,9 +244,9 @@ class PaintingForm {
   /** What is to be painted; sends what is not sent yet. @returns {Promise<JobSpec>} */
   async #spec() {
     const photo = /** @type {Picture} */ (this.photo);
-    const [sha256, styles] = await Promise.all([photo.send(), this.styles.message()]);
+    const [sha256, styles, side] = await Promise.all([photo.send(), this.styles.message(), photo.side()]);
     /** @type {JobSpec} */
-    const spec = { content: { sha256 }, styles, recipe: recipeOf(this.choices) };
+    const spec = { content: { sha256 }, styles, recipe: recipeOf(this.choices, Math.min(side || LARGEST_OWN_SIZE, this.largestSize)) };
     if (this.regions?.regions.length) {
       spec.regions = await Promise.all(
         this.regions.regions.map(async ({ style, mask }) => ({ style, contentMask: { sha256: await sendImage(mask) } })),
@@ -261,7 +267,7 @@ class PaintingForm {
       const spec = await this.#spec();
       /** @type {import("./types.js").EstimateJobResponse} */
       const answer = await call("EstimateJob", { spec }, { signal: this.asking.signal });
-      fill(this.estimate, estimateText(answer));
+      fill(this.estimate, ...estimateLines(answer));
       this.panel.showErrors([]);
     } catch (error) {
       if (!(error instanceof CallError)) return;
@@ -275,7 +281,7 @@ class PaintingForm {
   async #begin(count) {
     this.#say("");
     if (!this.photo) {
-      this.#say(_("Choose a photo first."));
+      this.#askForPhoto();
       return;
     }
     if (this.isBusy) return;
@@ -326,6 +332,15 @@ class PaintingForm {
     this.element.querySelector(".field-error:not([hidden])")?.scrollIntoView({ block: "center" });
   }
 
+  /** Says where the photograph is missing, and leads there. */
+  #askForPhoto() {
+    this.missing.hidden = false;
+    fill(this.missing, _("Choose a photo first."));
+    this.stage.classList.add("missing");
+    this.stage.scrollIntoView({ block: "center" });
+    this.stage.querySelector("button")?.focus({ preventScroll: true });
+  }
+
   /** @param {string} text "" hides it. */
   #say(text) {
     this.error.hidden = !text;
@@ -333,11 +348,16 @@ class PaintingForm {
   }
 }
 
-/** What a painting would take, in a line. @param {import("./types.js").EstimateJobResponse} answer */
-function estimateText(answer) {
-  const seconds = secondsOf(answer.timeLeft ?? answer.deviceTime);
+/** What a painting would take, in two lines. @param {import("./types.js").EstimateJobResponse} answer */
+function estimateLines(answer) {
+  const alone = secondsOf(answer.deviceTime ?? answer.timeLeft);
+  const seconds = secondsOf(answer.timeLeft) ?? alone;
   const memory = Number(answer.memoryPlan?.estimatedBytes ?? 0);
-  const size = answer.width && answer.height ? `${answer.width} × ${answer.height}` : "";
-  const parts = [seconds !== undefined && _("about {time}", { time: duration(seconds) }), memory > 0 && dataSize(memory), size];
-  return parts.filter(Boolean).join(" · ");
+  const times = [
+    seconds !== undefined && _("about {time}", { time: duration(seconds) }),
+    // The other three take their turns with it.
+    seconds !== undefined && alone !== undefined && _("four seeds about {time}", { time: duration(seconds + (FOUR - 1) * alone) }),
+  ];
+  const sizes = [answer.width && answer.height && `${answer.width} × ${answer.height} px`, memory > 0 && _("{size} of memory", { size: dataSize(memory) })];
+  return [times, sizes].map((parts) => make("span", {}, parts.filter(Boolean).join(" · "))).filter((line) => line.textContent);
 }

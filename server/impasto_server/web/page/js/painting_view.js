@@ -5,6 +5,7 @@ import { ask, fill, loadStyle, make } from "./dom.js";
 import { icon } from "./icons.js";
 import * as jobs from "./jobs.js";
 import { FOUR, paintAgain } from "./paint.js";
+import { withEffort } from "./effort.js";
 import { go } from "./router.js";
 import { choicesOf, recipeOf, settingsPanel } from "./settings.js";
 import { Stage } from "./stage.js";
@@ -36,8 +37,6 @@ class PaintingView {
     this.job = undefined;
     /** What the controls show. @type {import("./settings.js").Choices | undefined} */
     this.choices = undefined;
-    /** The effort that was chosen here. @type {string | undefined} */
-    this.effort = undefined;
     this.stage = new Stage(_("The painting"));
     this.title = make("h1", {}, " ");
     this.state = make("span", { class: "state" });
@@ -118,17 +117,18 @@ class PaintingView {
 
   /** @param {Job} job */
   #showProgress(job) {
-    const { evaluation = 0, evaluations = job.recipe?.evaluations ?? 0, preparing, timeLeft } = job.progress ?? {};
+    const { evaluation = 0, evaluations = job.recipe?.evaluations ?? 0, preparing } = job.progress ?? {};
     const isWaiting = job.state === "JOB_STATE_QUEUED";
     this.bar.hidden = jobs.isFinal(job);
     if (evaluations && (evaluation || !isWaiting)) this.bar.value = evaluation / evaluations;
     else this.bar.removeAttribute("value");
-    const left = secondsOf(timeLeft);
+    const left = jobs.secondsLeft(job);
     const parts = [];
     if (isWaiting) parts.push(job.queuePosition ? _("Place {position} in the queue", { position: job.queuePosition }) : _("Waiting for a device"));
-    if (!jobs.isFinal(job) && evaluations) parts.push(_("{made} of {all}", { made: evaluation, all: evaluations }));
+    if (!jobs.isFinal(job) && evaluations && !(preparing && !evaluation)) parts.push(_("{made} of {all}", { made: evaluation, all: evaluations }));
     if (preparing) parts.push(_("comparing with the style, {percent} %", { percent: Math.round(100 * preparing) }));
-    if (left !== undefined && job.state === "JOB_STATE_RUNNING") parts.push(_("about {time} left", { time: duration(left) }));
+    // Both would need two lines on a telephone, and what is below would jump.
+    else if (left !== undefined) parts.push(_("about {time} left", { time: duration(left) }));
     const text = parts.join(" · ");
     fill(this.line, text);
     this.line.hidden = !text;
@@ -159,7 +159,13 @@ class PaintingView {
           ]),
     );
     this.notice.hidden = isFinal;
-    fill(this.notice, isFinal ? "" : _("You can leave this page: the painting goes on, and you find it again under Paintings."));
+    if (isFinal) return;
+    fill(
+      this.notice,
+      isPaused
+        ? _("It stays paused, also when you leave this page. You find it again under Paintings.")
+        : _("You can leave this page: the painting goes on, and you find it again under Paintings."),
+    );
   }
 
   /** @param {"PauseJob" | "ResumeJob" | "CancelJob"} method */
@@ -186,9 +192,7 @@ class PaintingView {
   #showSteering(job) {
     this.steering.hidden = jobs.isFinal(job);
     if (this.steering.hidden || !job.recipe) return;
-    const choices = this.choices && this.steer?.isBusy ? this.choices : choicesOf(job.recipe);
-    // The server tells the number of evaluations, never the effort that they come from.
-    this.choices = { ...choices, effort: this.effort ?? choices.effort };
+    if (!this.choices || !this.steer?.isBusy) this.choices = withEffort(choicesOf(job.recipe));
     if (this.panel) {
       this.panel.show(this.choices);
       return;
@@ -206,8 +210,6 @@ class PaintingView {
   #steer(changes) {
     if (!this.choices) return;
     this.choices = { ...this.choices, ...changes };
-    if (changes.effort) this.effort = changes.effort;
-    else if (changes.evaluations !== undefined) this.effort = "";
     const recipe = recipeOf(this.choices);
     /** @type {import("./types.js").Recipe} */
     const fields = {};

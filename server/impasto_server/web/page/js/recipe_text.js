@@ -1,7 +1,9 @@
 /** A job's recipe as text: all that is needed to paint the picture again. */
 
 import { loadStyle, make } from "./dom.js";
+import { effortOf } from "./effort.js";
 import * as jobs from "./jobs.js";
+import { styleTitles } from "./paint.js";
 import { RECIPE_FIELDS } from "./recipe_table.js";
 import { _, errorText } from "./words.js";
 
@@ -14,15 +16,18 @@ import { _, errorText } from "./words.js";
  */
 export function recipeText(job) {
   const recipe = /** @type {Record<string, unknown>} */ (job.recipe ?? {});
+  const titles = styleTitles(job);
   const lines = [`size: ${job.width} × ${job.height}`];
   for (const [index, style] of (job.spec?.styles ?? []).entries()) {
     const share = style.weight === undefined ? "" : `, share ${style.weight}`;
-    lines.push(`style ${index + 1}: ${style.image?.style ?? style.image?.sha256 ?? ""}${share}`);
+    const picture = [titles[index], style.image?.style ?? shortened(style.image?.sha256)].filter(Boolean).join(", ");
+    lines.push(`style ${index + 1}: ${picture}${share}`);
   }
   for (const { name } of RECIPE_FIELDS) {
     const value = recipe[name];
     if (value === undefined || (Array.isArray(value) && !value.length)) continue;
-    lines.push(`${words(name)}: ${written(name, value)}`);
+    const effort = name === "evaluations" && effortOf((job.recipe?.objective ?? "").replace("OBJECTIVE_", ""), Number(value));
+    lines.push(`${words(name)}: ${written(name, value)}${effort ? `, effort ${effort.toLowerCase()}` : ""}`);
   }
   if (recipe.evaluations !== undefined && !lines.some((line) => line.startsWith("evaluations:"))) {
     lines.push(`evaluations: ${recipe.evaluations}`);
@@ -30,6 +35,9 @@ export function recipeText(job) {
   if (job.network) lines.push(`network: ${job.network.architecture}, ${job.network.weights}`);
   return lines.join("\n");
 }
+
+/** As much of a digest as it takes to know a picture by it. @param {string | undefined} sha256 */
+const shortened = (sha256 = "") => (sha256 ? `picture ${sha256.slice(0, 12)}…` : "");
 
 /** "contentWeight" as "content weight". @param {string} name */
 const words = (name) => name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);

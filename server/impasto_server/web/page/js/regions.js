@@ -4,10 +4,10 @@
  * Everything that is painted is a list of strokes, so that it can be undone, and gone on with later.
  */
 
-import { loadStyle, make } from "./dom.js";
+import { loadStyle, make, settled } from "./dom.js";
 import { icon } from "./icons.js";
 import { Masks, isEmpty, regionsOf } from "./masks.js";
-import { _ } from "./words.js";
+import { _, language } from "./words.js";
 
 /** @typedef {import("./masks.js").Stroke} Stroke */
 
@@ -28,8 +28,8 @@ import { _ } from "./words.js";
 
 /** Colours that people with any kind of colour vision can tell apart (Okabe and Ito). */
 const COLOURS = ["#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#f0e442", "#d55e00", "#0072b2"];
-/** Of what stays as it is. */
-const KEPT_COLOUR = "#202020";
+/** Stripes of what stays as it is: seen on dark photographs and on bright ones. */
+const STRIPES = ["#202020", "#f4f4f4"];
 const TINT = 0.55;
 const LARGEST_ZOOM = 8;
 
@@ -63,7 +63,7 @@ class RegionEditor {
     /** The layer of what stays as it is; those before are the styles'. */
     this.kept = styles.length;
     this.masks = new Masks(styles.length + 1, picture.width, picture.height);
-    this.colours = [...styles.map((_style, index) => COLOURS[index % COLOURS.length]), KEPT_COLOUR];
+    this.colours = styles.map((_style, index) => COLOURS[index % COLOURS.length]);
     this.done = [...strokes];
     /** @type {Stroke[]} */
     this.undone = [];
@@ -76,12 +76,15 @@ class RegionEditor {
     this.view = { zoom: 1, x: 0, y: 0 };
     this.drawing = 0;
     this.tint = this.masks.canvas();
+    this.stripes = stripes(this.tint, Math.max(this.masks.width, this.masks.height));
     this.canvas = make("canvas", { class: "paint", width: this.masks.width, height: this.masks.height });
     this.context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
     this.cursor = make("span", { class: "brush-cursor", hidden: true });
     this.sheet = make("div", { class: "sheet" }, this.photograph(), this.canvas);
     this.stage = make("div", { class: "regions-stage", tabindex: "0", role: "img", "aria-label": _("The photograph, with what is painted on it") }, this.sheet, this.cursor);
     this.status = make("p", { class: "status", role: "status" });
+    this.rest = make("p", { class: "hint rest", role: "status" });
+    this.explain = settled(0.3, () => this.dialog.open && this.tellOfTheRest());
     this.size = make("input", { type: "range", min: "1", max: "40", value: "8", id: "regions-size" });
     this.softness = make("input", { type: "range", min: "0", max: "100", value: "30", id: "regions-softness" });
     this.undoButton = this.button("undo", _("Undo"), () => this.undo());
@@ -95,6 +98,7 @@ class RegionEditor {
   run() {
     document.body.append(this.dialog);
     this.dialog.showModal();
+    this.tellOfTheRest();
     this.fit();
     const watcher = new ResizeObserver(() => this.fit());
     watcher.observe(this.stage);
@@ -136,7 +140,7 @@ class RegionEditor {
         make("button", { type: "button", class: "quiet", onclick: () => this.dialog.close() }, _("Cancel")),
         make("button", { type: "button", class: "primary", onclick: () => this.finish() }, _("Done")),
       ),
-      make("div", { class: "tools" }, this.brushes(), this.brushSettings(), this.byNumbers()),
+      make("div", { class: "tools" }, this.rest, this.brushes(), this.brushSettings(), this.byNumbers()),
       this.stage,
     );
     dialog.addEventListener("keydown", (event) => this.onKey(event));
@@ -179,8 +183,9 @@ class RegionEditor {
    * @param {string | null} picture
    */
   brush(layer, title, picture) {
-    const swatch = make("span", { class: layer === null ? "swatch eraser" : "swatch" });
-    if (layer !== null) swatch.style.background = this.colours[layer];
+    const kind = layer === null ? "eraser" : layer === this.kept ? "kept" : "";
+    const swatch = make("span", { class: `swatch ${kind}` });
+    if (!kind) swatch.style.background = this.colours[Number(layer)];
     const input = make("input", {
       type: "radio",
       name: "regions-brush",
@@ -292,6 +297,19 @@ class RegionEditor {
     this.clearButton.disabled = !this.done.length;
     this.status.textContent = "";
     this.drawSoon();
+    this.explain();
+  }
+
+  /** Says what becomes of the places without a colour, as `regionsOf` decides it. */
+  tellOfTheRest() {
+    const shares = this.masks.shares().slice(0, this.kept);
+    const free = shares.flatMap((share, style) => (isEmpty(share) ? [style] : []));
+    const used = free.length ? free : [0];
+    const names = used.map((style) => _("“{title}”", { title: this.styles[style].title }));
+    const list = new Intl.ListFormat(language()).format(names);
+    if (this.styles.length === 1) this.rest.textContent = _("Everything is painted, except what you mark to be left as it is.");
+    else if (used.length === 1) this.rest.textContent = _("Places without a colour are painted as {style}.", { style: list });
+    else this.rest.textContent = _("Places without a colour are painted in a mix of {styles}.", { styles: list });
   }
 
   finish() {
@@ -322,7 +340,7 @@ class RegionEditor {
         tint.drawImage(this.masks.shape.canvas, 0, 0);
       }
       tint.globalCompositeOperation = "source-in";
-      tint.fillStyle = this.colours[index];
+      tint.fillStyle = this.colours[index] ?? this.stripes;
       tint.fillRect(0, 0, width, height);
       context.globalAlpha = index === this.kept ? 0.75 : TINT;
       context.drawImage(tint.canvas, 0, 0);
@@ -464,4 +482,26 @@ class RegionEditor {
     this.cursor.style.width = this.cursor.style.height = `${size}px`;
     this.cursor.style.transform = `translate(${event.clientX - stage.x - size / 2}px, ${event.clientY - stage.y - size / 2}px)`;
   }
+}
+
+/**
+ * Slanted stripes to fill with.
+ *
+ * @param {CanvasRenderingContext2D} context
+ * @param {number} side Longer side of what is filled, in pixels: the stripes are as wide on the screen on all of them.
+ */
+function stripes(context, side) {
+  const size = 2 * Math.max(4, Math.round(side / 100));
+  const tile = make("canvas", { width: size, height: size });
+  const pen = /** @type {CanvasRenderingContext2D} */ (tile.getContext("2d"));
+  pen.fillStyle = STRIPES[0];
+  pen.fillRect(0, 0, size, size);
+  pen.strokeStyle = STRIPES[1];
+  pen.lineWidth = size / 4;
+  for (const offset of [-size, 0, size]) {
+    pen.moveTo(offset - size, 2 * size);
+    pen.lineTo(offset + 2 * size, -size);
+  }
+  pen.stroke();
+  return /** @type {CanvasPattern} */ (context.createPattern(tile, "repeat"));
 }

@@ -16,7 +16,7 @@ import { _, numeral } from "./words.js";
  * @property {string} effort "DRAFT", "STANDARD" or "FINE"; "" if the number of evaluations counts.
  * @property {number} evaluations In place of the effort's; 0 for as many as the effort says.
  * @property {string} color "STYLE", "LUMINANCE" or "MATCHED".
- * @property {number} size Longer side of the painting in pixels.
+ * @property {number} size Longer side of the painting in pixels; 0: that of the photograph, at most `LARGEST_OWN_SIZE`.
  * @property {number} strokeSize Size of the strokes in percent of the styles' own.
  * @property {number} seed
  * @property {string} objective "NEIGHBOURS", "BALANCED", "WASSERSTEIN" or "GATYS".
@@ -28,13 +28,17 @@ export const DEFAULTS = {
   effort: "STANDARD",
   evaluations: 0,
   color: "STYLE",
-  size: 1024,
+  size: 0,
   strokeSize: 100,
   seed: 0,
   objective: "NEIGHBOURS",
 };
 
-export const SIZES = [512, 768, 1024, 1536, 2048, 3072];
+export const SIZES = [256, 512, 768, 1024, 1536, 2048, 3072];
+/** Longer side of a painting that is as large as its photograph, at most. */
+export const LARGEST_OWN_SIZE = 1024;
+/** Shortest longer side that a recipe may have. */
+const LEAST_SIZE = 16;
 export const LARGEST_SEED = 2 ** 32 - 1;
 /** Smallest and largest stroke size in percent. */
 export const STROKE_SIZES = [10, 400];
@@ -52,14 +56,21 @@ export function contentWeight(strength, objective) {
   return Number((middleWeight(objective) * STRENGTH_SPAN ** ((50 - strength) / 50)).toPrecision(4));
 }
 
-/** The recipe of choices. @param {Choices} choices @returns {Recipe} */
-export function recipeOf(choices) {
+/**
+ * The recipe of choices.
+ *
+ * @param {Choices} choices
+ * @param {number} [photoSide] Longer side of the photograph in pixels; 0 if it is not known.
+ * @returns {Recipe}
+ */
+export function recipeOf(choices, photoSide = 0) {
+  const own = Math.min(LARGEST_OWN_SIZE, Math.max(LEAST_SIZE, photoSide || LARGEST_OWN_SIZE));
   const work = choices.evaluations ? { evaluations: choices.evaluations } : { effort: /** @type {Effort} */ (`EFFORT_${choices.effort || "STANDARD"}`) };
   return {
     objective: /** @type {Objective} */ (`OBJECTIVE_${choices.objective}`),
     contentWeight: contentWeight(choices.strength, choices.objective),
     ...work,
-    longestSide: choices.size,
+    longestSide: choices.size || own,
     seed: choices.seed,
     styleScale: choices.strokeSize / 100,
     color: /** @type {Color} */ (`COLOR_${choices.color}`),
@@ -117,7 +128,7 @@ const BY_FIELD = {
  *   `steering`: only what can change while it paints. `changed` hears of each change.
  * @returns {Panel}
  */
-export function settingsPanel(choices, { steering = false, largestSize = 8192, changed }) {
+export function settingsPanel(choices, { steering = false, largestSize = Infinity, changed }) {
   /** @type {Map<string, Control>} */
   const controls = new Map();
   const add = (/** @type {Control} */ control) => {
@@ -126,14 +137,10 @@ export function settingsPanel(choices, { steering = false, largestSize = 8192, c
   };
   const main = [
     add(
-      slider("strength", _("Strength"), choices.strength, [0, 100], 1, "", changed, [_("My picture"), _("The style")]),
+      slider("strength", _("Strength"), choices.strength, [0, 100], 1, "%", changed, [_("My picture"), _("The style")]),
     ),
     !steering && add(slider("strokeSize", _("Stroke size"), choices.strokeSize, STROKE_SIZES, 10, "%", changed)),
-    add(
-      chips("effort", _("Effort"), choices.effort, [["DRAFT", _("Draft")], ["STANDARD", _("Standard")], ["FINE", _("Fine")]], (change) =>
-        changed({ ...change, evaluations: 0 }),
-      ),
-    ),
+    add(effortChips(choices, changed)),
     add(
       list(
         "color",
@@ -153,8 +160,9 @@ export function settingsPanel(choices, { steering = false, largestSize = 8192, c
           "size",
           _("Size"),
           String(choices.size),
-          [...new Set([...SIZES.filter((size) => size <= largestSize), choices.size])].sort((a, b) => a - b).map((size) => [String(size), `${numeral(size)} px`]),
+          [0, ...SIZES.filter((size) => size <= largestSize)].map((size) => [String(size), sizeWord(size)]),
           ({ size }) => changed({ size: Number(size) }),
+          (size) => sizeWord(Number(size)),
         ),
       ),
   ];
@@ -184,7 +192,7 @@ export function settingsPanel(choices, { steering = false, largestSize = 8192, c
     element: make("div", { class: "stack settings" }, ...main, fold),
     show(shown) {
       for (const [name, control] of controls) {
-        if (!control.element.contains(document.activeElement)) control.show(shown[/** @type {keyof Choices} */ (name)]);
+        if (!control.element.contains(document.activeElement)) control.show(shown[/** @type {keyof Choices} */ (name)], shown);
       }
     },
     showErrors(errors) {
@@ -202,9 +210,14 @@ export function settingsPanel(choices, { steering = false, largestSize = 8192, c
 /**
  * A control of one setting.
  *
- * @typedef {{name: string, element: HTMLElement, show: (value: any) => void, say: (error: string) => void}} Control
+ * @typedef {{name: string, element: HTMLElement, show: (value: any, all?: Choices) => void, say: (error: string) => void}} Control
  * @typedef {(changes: any) => void} Changed
  */
+
+/** @param {number} size As in `Choices`. */
+function sizeWord(size) {
+  return size ? `${numeral(size)} px` : _("As the photo, at most {size} px", { size: numeral(LARGEST_OWN_SIZE) });
+}
 
 /** @param {string} name */
 function errorOf(name) {
@@ -250,46 +263,56 @@ function slider(name, label, value, [least, most], step, unit, changed, ends) {
 }
 
 /**
- * @param {string} name @param {string} label @param {string} value @param {string[][]} words Values and labels.
- * @param {Changed} changed
+ * The efforts, and beside them the number of evaluations while that counts in their place.
+ *
+ * @param {Choices} choices @param {Changed} changed
  * @returns {Control}
  */
-function chips(name, label, value, words, changed) {
-  const error = errorOf(name);
-  const group = `${name}-${Math.random()}`;
-  const inputs = words.map(([word]) => make("input", { type: "radio", name: group, value: word, checked: word === value, onchange: () => changed({ [name]: word }) }));
-  return {
-    name,
-    element: make(
-      "fieldset",
-      { class: "field" },
-      make("legend", {}, label),
-      make("div", { class: "chips" }, ...words.map(([, text], index) => make("label", { class: "chip" }, inputs[index], make("span", {}, text)))),
-      error.element,
-    ),
-    show: (shown) => inputs.forEach((input) => (input.checked = input.value === shown)),
-    say: error.say,
+function effortChips(choices, changed) {
+  const error = errorOf("effort");
+  const group = `effort-${Math.random()}`;
+  const words = [["DRAFT", _("Draft")], ["STANDARD", _("Standard")], ["FINE", _("Fine")]];
+  const chip = (/** @type {string} */ word, /** @type {Node | string} */ text) => {
+    const input = make("input", { type: "radio", name: group, value: word, onchange: () => word && changed({ effort: word, evaluations: 0 }) });
+    return { input, element: make("label", { class: "chip" }, input, make("span", {}, text)) };
   };
+  const number = make("span", {});
+  const efforts = words.map(([word, text]) => chip(word, text));
+  const own = chip("", number);
+  const show = (/** @type {string} */ effort, { evaluations } = choices) => {
+    fill(number, _("{count} evaluations", { count: numeral(evaluations) }));
+    own.element.hidden = !evaluations;
+    own.input.checked = evaluations > 0;
+    for (const { input } of efforts) input.checked = !evaluations && input.value === effort;
+  };
+  show(choices.effort);
+  const chips = make("div", { class: "chips" }, ...efforts.map(({ element }) => element), own.element);
+  return { name: "effort", element: make("fieldset", { class: "field" }, make("legend", {}, _("Effort")), chips, error.element), show, say: error.say };
 }
 
 /**
  * @param {string} name @param {string} label @param {string} value @param {string[][]} words Values and labels.
  * @param {Changed} changed
+ * @param {(value: string) => string} [wordOf] The label of a value that is not offered, but may be shown.
  * @returns {Control}
  */
-function list(name, label, value, words, changed) {
+function list(name, label, value, words, changed, wordOf = (shown) => shown) {
   const error = errorOf(name);
+  const option = (/** @type {string} */ word, /** @type {string} */ text) => make("option", { value: word }, text);
   const select = make(
     "select",
     { name, onchange: () => changed({ [name]: select.value }), "aria-describedby": error.element.id },
-    ...words.map(([word, text]) => make("option", { value: word, selected: word === value }, text)),
+    ...words.map(([word, text]) => option(word, text)),
   );
-  return {
-    name,
-    element: make("label", { class: "field" }, label, select, error.element),
-    show: (shown) => (select.value = String(shown)),
-    say: error.say,
+  const show = (/** @type {string | number} */ shown) => {
+    select.value = String(shown);
+    if (select.value === String(shown)) return;
+    // A painting by other means may have what is not offered here.
+    select.append(option(String(shown), wordOf(String(shown))));
+    select.value = String(shown);
   };
+  show(value);
+  return { name, element: make("label", { class: "field" }, label, select, error.element), show, say: error.say };
 }
 
 /**

@@ -87,10 +87,13 @@ export class StyleChooser {
    *
    * @param {import("./types.js").Style[]} wanted
    * @param {(sha256: string) => Promise<Blob>} fetched Fetches a picture from the server.
+   * @param {string[]} titles Of the styles, if they are known.
    */
-  async use(wanted, fetched) {
+  async use(wanted, fetched, titles) {
     const own = await Promise.all(
-      wanted.map(async ({ image, weight = 1 }) => image?.sha256 && ownStyle(new Picture(await fetched(image.sha256), ""), weight, true)),
+      wanted.map(
+        async ({ image, weight = 1 }, index) => image?.sha256 && ownStyle(new Picture(await fetched(image.sha256), titles[index] ?? ""), weight, true),
+      ),
     );
     for (const style of this.styles) {
       const chosen = wanted.find(({ image }) => image?.style && image.style === style.named);

@@ -8,7 +8,7 @@ import * as jobs from "./jobs.js";
 import { imageLink } from "./links.js";
 import { copyText, openRecipe } from "./recipe_text.js";
 import { go, jobAddress } from "./router.js";
-import { _, duration, errorText, language, secondsOf, stateWord } from "./words.js";
+import { _, duration, errorText, language, stateWord } from "./words.js";
 
 /** @typedef {import("./jobs.js").Job} Job */
 /** @typedef {import("./types.js").JobState} JobState */
@@ -98,11 +98,13 @@ class Wall {
         make("span", {}, filterWord(key)),
       ),
     );
+    const legend = make("legend", { class: "visually-hidden" }, _("Show"));
+    this.search = make("search", {}, search, make("fieldset", { class: "chips" }, legend, ...filters));
     return make(
       "header",
       { class: "wall-head" },
       make("h1", {}, _("Paintings")),
-      make("search", {}, search, make("fieldset", { class: "chips" }, make("legend", { class: "visually-hidden" }, _("Show")), ...filters)),
+      this.search,
     );
   }
 
@@ -186,6 +188,8 @@ class Wall {
   tell(count) {
     const searching = Boolean(this.title) || this.filter !== "all";
     this.count.textContent = this.list.complete ? (count === 1 ? _("One painting") : _("{count} paintings", { count })) : "";
+    // On an empty wall there is nothing to search.
+    if (this.search) this.search.hidden = !count && !searching && this.list.complete;
     if (this.trouble) {
       fill(this.notice, make("p", {}, this.trouble), make("button", { onclick: () => this.begin() }, _("Try again")));
     } else if (count) {
@@ -396,8 +400,8 @@ function stateText(job) {
   if (job.held) return _("Held by the administrator");
   if (job.state === "JOB_STATE_RUNNING" && progress?.evaluations) {
     const percent = Math.floor((100 * (progress.evaluation ?? 0)) / progress.evaluations);
-    const left = secondsOf(progress.timeLeft);
-    return left === undefined ? _("{percent} %", { percent }) : _("{percent} % · {time} left", { percent, time: duration(left) });
+    const left = jobs.secondsLeft(job);
+    return left === undefined ? _("{percent} %", { percent }) : _("{percent} % · ≈ {time}", { percent, time: duration(left) });
   }
   if (job.state === "JOB_STATE_QUEUED" && job.queuePosition) return _("Waiting, number {place} in the queue", { place: job.queuePosition });
   if (job.state === "JOB_STATE_SUCCEEDED") return ago(job.endTime ?? job.createTime);

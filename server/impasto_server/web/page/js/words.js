@@ -86,7 +86,7 @@ export function stateWord(state) {
     case "JOB_STATE_QUEUED":
       return _("Waiting");
     case "JOB_STATE_RUNNING":
-      return _("Painting");
+      return _("Being painted");
     case "JOB_STATE_PAUSED":
       return _("Paused");
     case "JOB_STATE_SUCCEEDED":
