@@ -13,6 +13,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from grpc_status import rpc_status
 
+from impasto.v1 import admin_pb2, admin_pb2_grpc
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import CallError, reason_of
 from impasto_server.gateway import links as links_module
@@ -195,15 +196,18 @@ def test_a_picture_is_loaded_with_a_link_and_without_a_token(
     assert refusal(lambda: load(paged, others))[0] == grpc.StatusCode.NOT_FOUND
 
 
+def large_picture() -> bytes:
+    """A picture of 7.7 MB, more than what is sent ahead of a reader."""
+    pixels = np.random.default_rng(1).integers(0, 256, (1600, 1600, 3), dtype=np.uint8)
+    return coded(PIL.Image.fromarray(pixels))
+
+
 def test_whoever_has_links_takes_none_of_their_owners_streams(tmp_path: Path) -> None:
     file = Tokens(tmp_path / "tokens.json")
     anna = file.add("anna")
     arguments = ("--mock", "--port", "0", "--web-port", "0", "--data-dir", str(tmp_path))
     with running_server(*arguments, "--max-streams-per-tenant", "1") as server:
-        # Larger than what is sent ahead of a reader.
-        content = coded(
-            PIL.Image.fromarray(np.random.default_rng(1).integers(0, 256, (1600, 1600, 3), dtype=np.uint8))
-        )
+        content = large_picture()
         sent = server.stub.CreateJob(
             pb.CreateJobRequest(spec=stylize_request(content).spec), metadata=bearer(anna), timeout=PATIENCE
         )
@@ -286,6 +290,31 @@ def test_links_survive_a_restart_and_end_with_the_tenants_token(tmp_path: Path) 
             lambda: load_or_reason(server, link),
             lambda told: told == (grpc.StatusCode.UNAUTHENTICATED, "LINK_INVALID"),
         )
+
+
+def test_a_download_by_link_ends_with_the_tenants_token(tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path / "tokens.json")
+    anna, root = tokens.add("anna"), tokens.add("root", administrator=True)
+    arguments = ("--mock", "--port", "0", "--web-port", "0", "--data-dir", str(tmp_path))
+    with running_server(*arguments) as server:
+        spec = stylize_request(large_picture()).spec
+        sent = server.stub.CreateJob(pb.CreateJobRequest(spec=spec), metadata=bearer(anna), timeout=PATIENCE)
+        job = server.stub.GetJob(pb.GetJobRequest(name=sent.name), metadata=bearer(anna), timeout=PATIENCE)
+        source = pb.DownloadImageRequest(sha256=job.spec.content.sha256)
+        [link] = made_links(server, anna, sources=[source]).links
+        ticket = [(links_module.TICKET, link.path.removeprefix("images/"))]
+        reader = server.stub.DownloadImage(pb.DownloadImageRequest(), metadata=ticket, timeout=PATIENCE)
+        next(reader)
+        admin = admin_pb2_grpc.AdminStub(server.channel)
+
+        def open_streams() -> int:
+            request = admin_pb2.GetStatusRequest()
+            return int(admin.GetStatus(request, metadata=bearer(root), timeout=PATIENCE).open_streams)
+
+        assert open_streams() == 1
+        tokens.remove("anna")
+        until(open_streams, lambda number: number == 0)
+        assert refusal(lambda: list(reader)) == (grpc.StatusCode.UNAUTHENTICATED, "LINK_INVALID")
 
 
 def load_or_reason(server: ServerProcess, link: pb.ImageLink) -> object:

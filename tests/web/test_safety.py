@@ -18,7 +18,7 @@ import pytest
 from impasto.python_programs import module_command
 from support.certificates import Authority
 from support.samples import coded, photo
-from support.server_process import PATIENCE, ServerProcess, running_server
+from support.server_process import PATIENCE, ServerProcess, running_server, until
 from support.web_calls import JSON, Answer, ask, call, connected, enveloped
 
 OTHER = "https://other.example"
@@ -138,7 +138,10 @@ def test_a_tenant_has_few_unused_codes(server: ServerProcess, tokens: tuple[Path
     def made(token: str) -> str:
         return str(ask(server.web, "session/code", "", {"authorization": f"Bearer {token}"}).json["code"])
 
-    bens = made(new_token(tokens[0], "ben"))
+    token = new_token(tokens[0], "ben")
+    about = {"authorization": f"Bearer {token}"}
+    until(lambda: call(server.web, "GetServerInfo", {}, about).status, (200).__eq__)
+    bens = made(token)
     codes = [made(tokens[1]) for _ in range(12)]
     for code, status in ((codes[0], 401), (codes[1], 401), (codes[2], 204), (codes[-1], 204), (bens, 204)):
         assert ask(server.web, "session", f'{{"code": "{code}"}}', own).status == status

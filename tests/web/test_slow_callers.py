@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,3 +167,23 @@ def test_a_picture_that_nobody_waits_for_any_more_is_not_sent(server: ServerProc
     assert call(server.web, "GetServerInfo", {}).status == 200
     assert "exception" not in server.log
     assert "Traceback" not in server.log
+
+
+def test_a_body_that_becomes_too_large_ends_its_connection(server: ServerProcess) -> None:
+    with raw(server) as large:
+        start = head("impasto.v1.StyleTransfer/GetJob", 0)
+        large.sendall(start.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked"))
+        answer = b""
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                large.sendall(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
+        with contextlib.suppress(ConnectionError):
+            while data := large.recv(1 << 16):
+                answer += data
+    assert not answer or b"invalid_argument" in answer
+
+
+def test_http_2_without_any_request_ends(server: ServerProcess) -> None:
+    caller = Caller(urlsplit(server.web).netloc)
+    caller.listen(lambda: False)
+    assert caller.closed

@@ -20,7 +20,7 @@ from impasto_server.fleet.worker_process import ConfigurationError
 from impasto_server.gateway.answering import abort, status_of
 from impasto_server.gateway.links import TICKET, Links, Ticket, invalid_link
 from impasto_server.gateway.metrics import Metrics
-from impasto_server.gateway.open_calls import SECONDS_OF_PIECE, OpenCall, OpenCalls
+from impasto_server.gateway.open_calls import SECONDS_OF_PIECE, OpenCall, OpenCalls, Right
 from impasto_server.gateway.reading import Reading, kind_of
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.tokens import Tenant, Tokens, TokensError
@@ -149,13 +149,13 @@ class Access(grpc.aio.ServerInterceptor):
                 self._tenant.set(tenant)
                 if ticket is not None:
                     acting_for.set(_LINKS_OF + tenant.name)
-                    entering = self._calls.entered_by_link(tenant.name, ticket.id)
+                    right = Right(tenant=tenant.name) if self.uses_tokens else None
+                    entering = self._calls.entered_by_link(tenant.name, ticket.id, right)
                 else:
                     owner = _ANYBODY if method.startswith(_OPEN) else tenant.name
                     acting_for.set(owner)
-                    entering = self._calls.entered(
-                        owner, token=token, as_administrator=for_administrators, seconds=seconds, long=long
-                    )
+                    right = Right(token=token, as_administrator=for_administrators) if token else None
+                    entering = self._calls.entered(owner, right=right, seconds=seconds, long=long)
                 with entering as entered:
                     if ticket is not None:
                         answer = await self._downloaded(handler, ticket, entered, context)
@@ -265,12 +265,14 @@ class Access(grpc.aio.ServerInterceptor):
             return Tenant(name), ""
         return Tenant("", administrator=True), ""
 
-    def _lost_access(self, token: str, as_administrator: bool) -> status_pb2.Status | None:
+    def _lost_access(self, right: Right) -> status_pb2.Status | None:
         assert self._tokens is not None
-        tenant = self._tokens.tenant_of(token)
+        if not right.token:
+            return invalid_link() if self._tokens.tenant_named(right.tenant) is None else None
+        tenant = self._tokens.tenant_of(right.token)
         if tenant is None:
             return _invalid_token()
-        if as_administrator and not tenant.administrator:
+        if right.as_administrator and not tenant.administrator:
             return _no_administrator(uses_tokens=True)
         return None
 

@@ -38,22 +38,35 @@ _AGAIN_SECONDS = 0.05
 _Kind = Literal["streams", "calls", "link", "links"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Right:
+    """What gives a caller access, and can be taken away.
+
+    Attributes:
+        token: the caller's; empty for whoever has a link.
+        tenant: whose link it is; empty for whoever has a token.
+        as_administrator: whether the caller needs the right of an administrator.
+    """
+
+    token: str = ""
+    tenant: str = ""
+    as_administrator: bool = False
+
+
 @dataclasses.dataclass(eq=False)
 class OpenCall:
     """An open call.
 
     Attributes:
         task: answers it.
-        token: its caller's token; empty if its caller cannot lose access.
-        as_administrator: whether its caller needs the right of an administrator.
+        right: gives its caller access; None if it cannot be lost.
         seconds: maximum duration.
         until: event-loop time at which the maximum is reached.
         ending: the status with which it was told to end; None before.
     """
 
     task: asyncio.Task[object]
-    token: str
-    as_administrator: bool
+    right: Right | None
     seconds: float
     until: float
     ending: status_pb2.Status | None = None
@@ -78,14 +91,12 @@ class OpenCall:
 class OpenCalls:
     """All open calls."""
 
-    def __init__(
-        self, most_streams: int, lost_access: Callable[[str, bool], status_pb2.Status | None]
-    ) -> None:
+    def __init__(self, most_streams: int, lost_access: Callable[[Right], status_pb2.Status | None]) -> None:
         """
         Args:
             most_streams: maximum calls of a tenant that stream or wait.
-            lost_access: for a token, and whether it needs the right of an administrator, returns the status
-                with which its calls end; None while it is valid. May raise `TokensError`.
+            lost_access: returns the status with which the calls that a right gives access to end; None while
+                it lasts. May raise `TokensError`.
         """
         self._most = {True: most_streams, False: MAX_SHORT_CALLS}
         self._lost_access = lost_access
@@ -94,14 +105,12 @@ class OpenCalls:
         self._looking: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
-    def entered(
-        self, tenant: str, *, token: str, as_administrator: bool = False, seconds: float, long: bool
-    ) -> Iterator[OpenCall]:
+    def entered(self, tenant: str, *, right: Right | None, seconds: float, long: bool) -> Iterator[OpenCall]:
         """Registers a tenant's own call, answered by the current task, for the duration of the block.
 
         Args:
             tenant: the caller.
-            token, as_administrator: as in `OpenCall`.
+            right: gives the caller access.
             seconds: maximum duration.
             long: whether the call streams or waits.
 
@@ -113,17 +122,18 @@ class OpenCalls:
         message = f"you have {what}, the maximum; end one of them first"
         with (
             self._counted(tenant, "streams" if long else "calls", self._most[long], tenant, message),
-            self._registered(seconds, token, as_administrator) as call,
+            self._registered(seconds, right) as call,
         ):
             yield call
 
     @contextlib.contextmanager
-    def entered_by_link(self, tenant: str, link: str) -> Iterator[OpenCall]:
+    def entered_by_link(self, tenant: str, link: str, right: Right | None) -> Iterator[OpenCall]:
         """Registers a download by whoever has a link; as `entered`, for `LINKED_SECONDS`.
 
         Args:
             tenant: whose picture it is.
             link: which link.
+            right: gives the caller access.
 
         Raises:
             CallError: RESOURCE_EXHAUSTED: the link, or the tenant's links, have the maximum of downloads.
@@ -133,7 +143,7 @@ class OpenCalls:
         with (
             self._counted(link, "link", MAX_CALLS_OF_LINK, tenant, of_link),
             self._counted(tenant, "links", MAX_LINKED_CALLS, tenant, of_all),
-            self._registered(LINKED_SECONDS) as call,
+            self._registered(LINKED_SECONDS, right) as call,
         ):
             yield call
 
@@ -172,13 +182,11 @@ class OpenCalls:
                 del self._counts[key]
 
     @contextlib.contextmanager
-    def _registered(
-        self, seconds: float, token: str = "", as_administrator: bool = False
-    ) -> Iterator[OpenCall]:
+    def _registered(self, seconds: float, right: Right | None) -> Iterator[OpenCall]:
         task = asyncio.current_task()
         assert task is not None
         until = asyncio.get_running_loop().time() + seconds
-        call = OpenCall(task, token, as_administrator, seconds, until)
+        call = OpenCall(task, right, seconds, until)
         self._calls.add(call)
         if self._looking is None:
             self._looking = asyncio.create_task(self._look_after_them())
@@ -193,10 +201,9 @@ class OpenCalls:
         try:
             while self._calls:
                 await asyncio.sleep(CHECK_SECONDS)
-                rights = {(call.token, call.as_administrator) for call in self._calls}
-                lost = {right: self._lost(*right) for right in rights}
+                lost = {right: self._lost(right) for right in {call.right for call in self._calls}}
                 for call in list(self._calls):
-                    ending = lost[call.token, call.as_administrator]
+                    ending = lost[call.right]
                     if ending is None and loop.time() >= call.until:
                         ending = _over_time(call.seconds)
                     if ending is not None:
@@ -204,10 +211,10 @@ class OpenCalls:
         finally:
             self._looking = None
 
-    def _lost(self, token: str, as_administrator: bool) -> status_pb2.Status | None:
+    def _lost(self, right: Right | None) -> status_pb2.Status | None:
         # A file of tokens that cannot be read at the moment does not remove any token.
         with contextlib.suppress(TokensError):
-            return self._lost_access(token, as_administrator) if token else None
+            return self._lost_access(right) if right is not None else None
         return None
 
 

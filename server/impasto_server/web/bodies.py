@@ -179,9 +179,7 @@ class Body:
         Raises:
             ConnectError: INVALID_ARGUMENT: it is too large.
         """
-        if self.length is not None and self.length > self.kind.most_read and not self._streams:
-            message = f"the request has {self.length:,} bytes; send at most {self.kind.most_bytes:,}"
-            raise ConnectError(Code.INVALID_ARGUMENT, message)
+        self._check_size(self.length or 0)
         self.tenant = tenant
 
     def reader(self, receive: Receive) -> Receive:
@@ -199,6 +197,7 @@ class Body:
                 return await receive()
             message = await self._next(receive)
             self._arrived += len(message.get("body", b""))
+            self._check_size(self._arrived)
             self._complete = not message.get("more_body", False)
             # The caller is not blamed for the time in which it has to wait.
             self._bodies.is_coming(self, coming=False)
@@ -209,6 +208,11 @@ class Body:
             return message
 
         return receive_limited
+
+    def _check_size(self, size: int) -> None:
+        if size > self.kind.most_read and not self._streams:
+            message = f"the request has {size:,} bytes or more; send at most {self.kind.most_bytes:,}"
+            raise ConnectError(Code.INVALID_ARGUMENT, message)
 
     async def _next(self, receive: Receive) -> MutableMapping[str, Any]:
         if self.since == math.inf or (self._streams and self._arrived - self._part >= _PART):

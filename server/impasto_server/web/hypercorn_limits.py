@@ -22,7 +22,7 @@ from h2.errors import ErrorCodes
 from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.config import Config
-from hypercorn.events import Closed
+from hypercorn.events import Closed, Updated
 from hypercorn.protocol.events import Body, EndBody, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BufferCompleteError, H2Protocol, StreamBuffer
@@ -193,6 +193,8 @@ class Http2(H2Protocol):
         await super().initiate(headers, settings)
         self.connection.increment_flow_control_window(_CONNECTION_WINDOW - 65535)
         await self._flush()
+        # Otherwise a connection without TLS may wait for its first request for ever.
+        await self.send(Updated(idle=True))
 
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
         for event in events:
