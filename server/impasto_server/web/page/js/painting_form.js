@@ -164,7 +164,13 @@ class PaintingForm {
       () => this.askEstimate(),
       (error) => {
         if (photo !== this.photo || error.name === "AbortError") return;
-        this.#say(_("This photo cannot be used.") + " " + errorText(error));
+        const text = _("This photo cannot be used.") + " " + errorText(error);
+        if (!(error instanceof CallError) || error.code !== "invalid_argument") return this.#say(text);
+        photo.close();
+        this.photo = null;
+        this.#showPhoto();
+        this.#changed();
+        this.#askForPhoto(text);
       },
     );
   }
@@ -231,7 +237,10 @@ class PaintingForm {
     const count = this.styles.chosen.length;
     if (this.regions?.regions.some(({ style }) => style >= count)) this.regions = null;
     const isPainted = Boolean(this.regions && (this.regions.regions.length || this.regions.selection));
-    this.regionsButton?.setAttribute("aria-pressed", String(isPainted));
+    if (this.regionsButton) {
+      this.regionsButton.setAttribute("aria-pressed", String(isPainted));
+      fill(this.regionsButton, icon(isPainted ? "check" : "brush"), isPainted ? _("Regions are painted") : _("Regions"));
+    }
     this.#mayBegin();
     this.#settingsChanged();
   }
@@ -281,7 +290,7 @@ class PaintingForm {
   async #begin(count) {
     this.#say("");
     if (!this.photo) {
-      this.#askForPhoto();
+      this.#askForPhoto(_("Choose a photo first."));
       return;
     }
     if (this.isBusy) return;
@@ -332,10 +341,10 @@ class PaintingForm {
     this.element.querySelector(".field-error:not([hidden])")?.scrollIntoView({ block: "center" });
   }
 
-  /** Says where the photograph is missing, and leads there. */
-  #askForPhoto() {
+  /** Says where the photograph is missing, and leads there. @param {string} text */
+  #askForPhoto(text) {
     this.missing.hidden = false;
-    fill(this.missing, _("Choose a photo first."));
+    fill(this.missing, text);
     this.stage.classList.add("missing");
     this.stage.scrollIntoView({ block: "center" });
     this.stage.querySelector("button")?.focus({ preventScroll: true });
