@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
+import os
+import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import h2.events
+import PIL.Image
 import pytest
 
 from support.raw_http2 import Caller, framed
@@ -187,3 +192,22 @@ def test_http_2_without_any_request_ends(server: ServerProcess) -> None:
     caller = Caller(urlsplit(server.web).netloc)
     caller.listen(lambda: False)
     assert caller.closed
+
+
+@pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
+def test_large_pictures_arrive_whole(server: ServerProcess, version: str) -> None:
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("curl is not installed")
+    data = coded(PIL.Image.frombytes("RGB", (1200, 1200), os.urandom(3 * 1200 * 1200)))
+    about = {"sha256": hashlib.sha256(data).hexdigest(), "sizeBytes": len(data)}
+    for offset in range(0, len(data), 1 << 20):
+        piece = base64.b64encode(data[offset : offset + (1 << 20)]).decode()
+        answer = call(server.web, "UploadImagePiece", {**about, "offset": offset, "data": piece})
+        assert answer.status == 200, answer.body
+    links = call(server.web, "CreateImageLinks", {"sources": [{"sha256": about["sha256"]}]}).json["links"]
+    for _ in range(10):
+        command = [curl, "-sf", version, server.web + links[0]["path"]]
+        done = subprocess.run(command, capture_output=True, timeout=PATIENCE)
+        assert (done.returncode, len(done.stdout)) == (0, len(data))
+        assert done.stdout == data

@@ -25,10 +25,14 @@ from hypercorn.config import Config
 from hypercorn.events import Closed, Updated
 from hypercorn.protocol.events import Body, EndBody, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BufferCompleteError, H2Protocol, StreamBuffer
+from hypercorn.protocol.h2 import BufferCompleteError, H2Protocol, StreamBuffer
 from hypercorn.protocol.h11 import H11Protocol
+from priority.priority import MissingStreamError
 
 _MOST_PARTS = 2
+_MOST_UNSENT = 4096
+"""Bytes of an answer on HTTP/2 with which its sender waits; they cannot be replaced by newer ones."""
+
 _RESERVE = 256
 _CONNECTION_WINDOW = 1 << 20
 """Bytes of all requests on an HTTP/2 connection that a caller may send before they are read. A single request
@@ -164,7 +168,7 @@ class BoundedBuffer(StreamBuffer):
             raise BufferCompleteError
         self.buffer.extend(data)
         await self._is_empty.clear()
-        if len(self.buffer) >= BUFFER_HIGH_WATER:
+        if len(self.buffer) >= _MOST_UNSENT:
             await self._paused.clear()
             await self._paused.wait()
 
@@ -172,7 +176,7 @@ class BoundedBuffer(StreamBuffer):
         """Takes data to send, and lets the sender go on when there is room."""
         data = bytes(self.buffer[:max_length])
         del self.buffer[:max_length]
-        if len(self.buffer) < BUFFER_HIGH_WATER:
+        if len(self.buffer) < _MOST_UNSENT:
             await self._paused.set()
         if not self.buffer:
             await self._is_empty.set()
@@ -250,14 +254,30 @@ class Http2(H2Protocol):
                 self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """See `H2Protocol`. Also tells a caller whose request is answered to stop sending it."""
+        """See `H2Protocol`. An answer that ends too early is an error for the caller."""
         await super().stream_send(event)
         if isinstance(event, StreamClosed):
-            stream = self.connection.streams.get(event.stream_id)
-            if stream is not None and not stream.closed:
-                with contextlib.suppress(h2.exceptions.ProtocolError):
-                    self.connection.reset_stream(event.stream_id, ErrorCodes.NO_ERROR)
-                await self._flush()
+            buffer = self.stream_buffers.get(event.stream_id)
+            if buffer is not None and not buffer._complete:
+                await buffer.close()
+                await self._reset(event.stream_id, ErrorCodes.INTERNAL_ERROR)
+                with contextlib.suppress(MissingStreamError):
+                    self.priority.unblock(event.stream_id)
+                await self.has_data.set()
+
+    async def _send_data(self, stream_id: int) -> None:
+        await super()._send_data(stream_id)
+        if stream_id not in self.stream_buffers:
+            # The answer is complete: a caller that still sends its request may stop. Not before its last
+            # byte was sent, which the caller would drop.
+            await self._reset(stream_id, ErrorCodes.NO_ERROR)
+
+    async def _reset(self, stream_id: int, code: ErrorCodes) -> None:
+        stream = self.connection.streams.get(stream_id)
+        if stream is not None and not stream.closed:
+            with contextlib.suppress(h2.exceptions.ProtocolError):
+                self.connection.reset_stream(stream_id, code)
+            await self._flush()
 
 
 def install() -> None:

@@ -22,9 +22,10 @@ _OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # Otherwise a growing window would let the gateway send ahead of a slow browser, which sees old previews.
+    # What the gateway may send ahead of a slow browser, which would see old previews: 64 KiB are 20 seconds
+    # at 10 KB/s. The window does not grow, except for a message that is larger.
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 64 * 1024),
+    ("grpc.http2.lookahead_bytes", 4096),
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
