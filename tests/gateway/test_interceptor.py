@@ -22,6 +22,7 @@ from impasto_server.gateway.access import Access
 from impasto_server.gateway.answering import abort
 from impasto_server.gateway.links import Links
 from impasto_server.gateway.metrics import Metrics
+from impasto_server.gateway.open_calls import Right
 from impasto_server.gateway.settings import Settings
 from impasto_server.gateway.tokens import Tokens
 from impasto_server.store.errors import StoreError
@@ -35,9 +36,9 @@ class WatchedAccess(Access):
         self.checked: list[str] = []
         super().__init__(settings, metrics, Links())
 
-    def _lost_access(self, token: str, as_administrator: bool) -> status_pb2.Status | None:
-        self.checked.append(token)
-        return super()._lost_access(token, as_administrator)
+    def _lost_access(self, right: Right) -> status_pb2.Status | None:
+        self.checked.append(right.token)
+        return super()._lost_access(right)
 
 
 class Echo:

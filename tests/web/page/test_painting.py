@@ -82,7 +82,8 @@ def test_from_drop_to_download(server: PageServer, open_page: OpenPage) -> None:
         assert download.value.suggested_filename.startswith("astronaut")
         with PIL.Image.open(io.BytesIO(Path(download.value.path()).read_bytes())) as picture:
             assert picture.format == kind
-            assert picture.size == (1024, 1024)
+            # As large as the photograph.
+            assert picture.size == (512, 512)
 
 
 def test_a_pasted_photo_and_a_style_of_ones_own_mixed_with_the_servers(
@@ -109,18 +110,40 @@ def test_steering_pausing_and_cancelling(slow: PageServer, open_page: OpenPage) 
     paint(page)
     name = job_name(page)
     before = get_job(page, name)["recipe"]["contentWeight"]
+    assert page.get_by_role("radio", name="Standard").is_checked()
     with page.expect_response("**/UpdateJob") as answer:
         page.get_by_label("Strength").fill("100")
     assert answer.value.ok
     assert get_job(page, name)["recipe"]["contentWeight"] == pytest.approx(before / 8, rel=1e-3)
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("button", name="Resume").wait_for()
+    page.get_by_text("It stays paused").wait_for()
     assert get_job(page, name)["state"] == "JOB_STATE_PAUSED"
     page.get_by_role("button", name="Resume").click()
     page.get_by_role("button", name="Pause").wait_for()
     page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_role("button", name="Cancel the painting").click()
     page.get_by_text("Cancelled", exact=True).wait_for()
+
+
+def test_the_time_left_counts_the_other_paintings(slow: PageServer, open_page: OpenPage) -> None:
+    page = open_page(slow.url)
+    choose_photo(page)
+    page.get_by_text("four seeds about").wait_for()
+    page.get_by_role("button", name="Four seeds").click()
+    page.wait_for_selector(".four")
+    alone, told = page.evaluate(
+        """async () => {
+            const jobs = await import(new URL("js/jobs.js", document.baseURI));
+            for (;;) {
+                const four = jobs.list().filter(jobs.isRunning);
+                if (four.length === 4 && four.every((job) => job.progress?.timeLeft))
+                    return [parseFloat(four[0].progress.timeLeft), jobs.secondsLeft(four[0])];
+                await new Promise((resolve) => setTimeout(resolve, 50));
+            }
+        }"""
+    )
+    assert told == pytest.approx(4 * alone)
 
 
 def test_a_server_that_is_started_again_while_it_paints(slow: PageServer, open_page: OpenPage) -> None:

@@ -72,8 +72,10 @@ def stroke(page: Any, start: tuple[float, float], end: tuple[float, float]) -> N
 def test_the_regions_cover_the_picture_once(server: PageServer, open_page: OpenPage) -> None:
     page = open_page(server.url)
     open_regions(page, ["Waves", "Stars"])
-    page.get_by_text("Stars").click()
+    page.get_by_text("Places without a colour are painted in a mix of “Waves” and “Stars”.").wait_for()
+    page.get_by_text("Stars", exact=True).click()
     stroke(page, (0.2, 0.5), (0.4, 0.5))
+    page.get_by_text("Places without a colour are painted as “Waves”.").wait_for()
     regions, selection, _strokes = done(page)
     assert selection is None
     assert [style for style, _mask in regions] == [1, 0]

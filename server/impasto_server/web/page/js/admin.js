@@ -4,6 +4,7 @@ import { CallError, call, pause, stream } from "./connect.js";
 import { ask, fill, loadStyle, make } from "./dom.js";
 import { icon } from "./icons.js";
 import { isFinal } from "./jobs.js";
+import { seen } from "./visibility.js";
 import { _, dataSize, duration, errorText, language, numeral, secondsOf, stateWord } from "./words.js";
 
 /** @typedef {import("./types.js").ServerStatus} ServerStatus */
@@ -57,13 +58,15 @@ class Administration {
   /** Shows the server's state as it changes, until the part is left. */
   async follow() {
     for (let attempt = 0; !this.signal.aborted; attempt += 1) {
+      const signal = await seen(this.signal);
       try {
-        for await (const status of stream("Admin/WatchStatus", { interval: INTERVAL }, { signal: this.signal })) {
+        for await (const status of stream("Admin/WatchStatus", { interval: INTERVAL }, { signal })) {
           attempt = 0;
           this.draw(status);
         }
       } catch (error) {
         if (this.signal.aborted) return;
+        if (signal.aborted) continue;
         fill(this.trouble, make("p", { class: "notice error" }, errorText(error)));
         if (error instanceof CallError && error.code === "permission_denied") return;
       }

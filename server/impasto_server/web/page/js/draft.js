@@ -1,5 +1,9 @@
-/** The painting that is not begun yet, kept in the browser: nothing is lost when the page is loaded again. */
+/**
+ * The painting that is not begun yet, kept in the browser: nothing is lost when the page is loaded again. Each
+ * tenant has one of their own, and signing out deletes it.
+ */
 
+import { owner } from "./session.js";
 import { DEFAULTS } from "./settings.js";
 
 /** @typedef {import("./settings.js").Choices} Choices */
@@ -17,12 +21,14 @@ import { DEFAULTS } from "./settings.js";
  * @property {KeptStyle[]} styles
  */
 
-const CHOICES = "impasto.choices";
+const CHOICES = () => `impasto.choices.${owner()}`;
+
+let isDeleted = false;
 
 /** The settings that were used last. @returns {Choices} */
 export function keptChoices() {
   try {
-    const kept = JSON.parse(localStorage.getItem(CHOICES) ?? "{}");
+    const kept = JSON.parse(localStorage.getItem(CHOICES()) ?? "{}");
     const usable = Object.entries(kept).filter(([name, value]) => typeof value === typeof DEFAULTS[/** @type {keyof Choices} */ (name)]);
     return { ...DEFAULTS, ...Object.fromEntries(usable) };
   } catch {
@@ -32,33 +38,29 @@ export function keptChoices() {
 
 /** @param {Choices} choices */
 export function keepChoices(choices) {
-  localStorage.setItem(CHOICES, JSON.stringify(choices));
+  if (!isDeleted) localStorage.setItem(CHOICES(), JSON.stringify(choices));
 }
 
-/**
- * The pictures that were given last; null if there are none.
- *
- * @param {string} tenant Whose: nobody is shown another's pictures.
- * @returns {Promise<Draft | null>}
- */
-export async function keptDraft(tenant) {
+/** The pictures that were given last; null if there are none. @returns {Promise<Draft | null>} */
+export async function keptDraft() {
   try {
-    return (await request("readonly", (store) => store.get(`draft of ${tenant}`))) ?? null;
+    return (await request("readonly", (store) => store.get(owner()))) ?? null;
   } catch {
     // A private window may have no storage.
     return null;
   }
 }
 
-/** @param {string} tenant @param {Draft} draft */
-export async function keepDraft(tenant, draft) {
-  await request("readwrite", (store) => store.put(draft, `draft of ${tenant}`)).catch(() => {});
+/** @param {Draft} draft */
+export async function keepDraft(draft) {
+  if (!isDeleted) await request("readwrite", (store) => store.put(draft, owner())).catch(() => {});
 }
 
-/** Forgets everything: somebody signed out, and the next person may be another. */
-export async function forgetDrafts() {
-  localStorage.removeItem(CHOICES);
-  await request("readwrite", (store) => store.clear()).catch(() => {});
+/** Deletes what was kept, and keeps no more: whoever uses this browser next must not see it. */
+export async function deleteDraft() {
+  isDeleted = true;
+  localStorage.removeItem(CHOICES());
+  await request("readwrite", (store) => store.delete(owner())).catch(() => {});
 }
 
 /**

@@ -1,7 +1,10 @@
 /**
  * The previews that this browser has seen, kept in IndexedDB: at most 60 of a job, evenly thinned, and 50 MB
- * in all, of which the oldest films go first. A browser without IndexedDB keeps none.
+ * in all, of which the oldest films go first. A browser without IndexedDB keeps none. Each tenant has a store of
+ * their own, and signing out empties it.
  */
+
+import { owner } from "./session.js";
 
 /** @typedef {import("./jobs.js").PreviewPicture} PreviewPicture */
 /** @typedef {{job: string, sequence: number, evaluation: number, blob: Blob}} Frame */
@@ -20,7 +23,7 @@ let opened;
 /** @returns {Promise<IDBDatabase>} */
 function database() {
   opened ??= new Promise((resolve, reject) => {
-    const request = indexedDB.open("impasto-films", 1);
+    const request = indexedDB.open(`impasto-films ${owner()}`, 1);
     request.onupgradeneeded = () => {
       request.result.createObjectStore("films", { keyPath: "job" });
       request.result.createObjectStore("frames", { keyPath: ["job", "sequence"] });

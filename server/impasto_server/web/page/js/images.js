@@ -1,6 +1,8 @@
 /** Pictures that people give to the page, and their way to the server. */
 
 import { CallError, call, pause } from "./connect.js";
+import { confirmOwner } from "./session.js";
+import { _, errorText } from "./words.js";
 
 /** Bytes of a piece of an upload; the server takes up to 4 MiB. */
 const PIECE = 512 * 1024;
@@ -78,6 +80,7 @@ export class Picture {
  * @param {{signal?: AbortSignal, progress?: (share: number) => void}} [options]
  * @returns {Promise<string>} Its SHA-256.
  * @throws {CallError} The server refuses it, and says why.
+ * @throws {DOMException} "AbortError": `signal` ended it, or somebody else is signed in.
  */
 export async function sendImage(blob, { signal, progress = () => {} } = {}) {
   const data = new Uint8Array(await blob.arrayBuffer());
@@ -89,6 +92,7 @@ export async function sendImage(blob, { signal, progress = () => {} } = {}) {
     // The first call has no data: it asks how much of the image the server has.
     const piece = isKnown ? data.subarray(offset, offset + PIECE) : new Uint8Array();
     try {
+      if (!isKnown) await confirmOwner();
       /** @type {import("./types.js").UploadImageResponse} */
       const answer = await call("UploadImagePiece", { ...about, offset: String(offset), data: base64(piece) }, { signal });
       attempt = 0;
@@ -127,5 +131,14 @@ function base64(data) {
 /** The first picture among the files that were dropped or pasted. @param {DataTransfer | null} transfer */
 export function pictureIn(transfer) {
   const files = [...(transfer?.files ?? [])];
-  return files.find((file) => file.type.startsWith("image/") || /\.tiff?$/i.test(file.name));
+  return files.find((file) => file.type.startsWith("image/") || /\.(tiff?|hei[cf])$/i.test(file.name));
+}
+
+/** Why the server does not take a picture, in sentences. @param {string} title @param {unknown} error */
+export function refusal(title, error) {
+  const reasons = error instanceof CallError ? error.fields.map(({ description }) => description) : [];
+  const sentence = _("“{title}” cannot be used.", { title });
+  if (reasons.some((reason) => / HEI[CF] /.test(reason))) return sentence + " " + _("It is a HEIC file. Save it as JPEG, and choose that.");
+  // The server's words, which are English, begin after the subject.
+  return sentence + " " + (reasons.map((reason) => `It ${reason}.`).join(" ") || errorText(error));
 }

@@ -3,9 +3,11 @@
  *
  * One `WatchJobs` stream brings the unfinished jobs and everything that happens to any job;
  * `ListJobs` and `GetJob` add the final ones. The stream is opened again by itself when it
- * breaks. Jobs are never changed in place: each change makes a new object.
+ * breaks, and closed while the tab is in the background. Jobs are never changed in place: each
+ * change makes a new object.
  */
 import { CallError, call, stream } from "./connect.js";
+import { isSeen, watchSeen } from "./visibility.js";
 import { secondsOf } from "./words.js";
 
 /** @typedef {import("./types.js").Job & {name: string}} Job */
@@ -63,6 +65,8 @@ const connectionListeners = new Set();
 /** @type {Connection} */
 let connectionState = "connecting";
 let everListed = false;
+/** True between `start` and `stop`. */
+let wantsJobs = false;
 /** The stream that is open, or being opened. @type {AbortController | null} */
 let current = null;
 /** Whose previews the open stream sends, as one string. */
@@ -96,19 +100,32 @@ export function secondsLeft(job) {
 
 /** Opens the stream, once somebody is signed in. */
 export function start() {
-  if (!current) open();
+  wantsJobs = true;
+  if (!current && isSeen()) open();
 }
 
 /** Closes the stream and forgets everything: somebody signed out. */
 export function stop() {
+  wantsJobs = false;
+  close();
+  known.clear();
+  everListed = false;
+}
+
+/** Closes the stream. What is known stays, and is brought up to date once a stream is open again. */
+function close() {
   current?.abort();
   current = null;
   clearTimeout(reopening);
   reopening = undefined;
-  known.clear();
-  everListed = false;
+  for (const entry of known.values()) entry.live = false;
   setConnection("connecting");
 }
+
+watchSeen((seen) => {
+  if (seen && wantsJobs) start();
+  else close();
+});
 
 export const connection = () => connectionState;
 

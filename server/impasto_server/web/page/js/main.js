@@ -1,13 +1,14 @@
 /** Starts the page: signs in, and shows the part that the address names under the page's head. */
 
 import { CallError, refusals } from "./connect.js";
-import { ask, fill, make } from "./dom.js";
-import { forgetDrafts } from "./draft.js";
+import { fill, make } from "./dom.js";
 import { icon } from "./icons.js";
 import * as jobs from "./jobs.js";
+import { noticeBar, say } from "./notice.js";
 import { Router } from "./router.js";
-import { forgetServerInfo, onOtherTab, serverInfo, session, signIn, signOut, takeCode } from "./session.js";
+import { confirmOwner, forgetServerInfo, serverInfo, session, signOut, takeCode, tellTabs, tenantNow } from "./session.js";
 import { signInPart } from "./sign_in.js";
+import { forgetOwner, signInBy, switchBy } from "./sign_in_link.js";
 import { startTheme, themeChoice } from "./theme.js";
 import { _, errorText, LANGUAGES, language, setLanguage, startLanguage } from "./words.js";
 
@@ -27,7 +28,7 @@ const main = make("main", { id: "main", tabindex: "-1" });
 window.addEventListener("hashchange", (event) => {
   if (!location.hash.startsWith("#code=")) return;
   event.stopImmediatePropagation();
-  location.reload();
+  useLink(takeCode(new URL(event.oldURL).hash)).catch((error) => say(errorText(error)));
 });
 const router = new Router(ROUTES, main, partShown, partFailed);
 
@@ -39,59 +40,62 @@ await start();
 async function start() {
   startTheme();
   await startLanguage();
-  document.body.append(skipLink(), head, banner, main);
+  document.body.append(skipLink(), head, banner, noticeBar, main);
+  let wasLost = false;
   jobs.watchConnection((state) => {
     banner.hidden = state !== "lost";
     fill(banner, state === "lost" ? _("Connection lost, trying again…") : "");
+    if (state === "live" && wasLost) confirmAgain();
+    wasLost = state === "lost";
   });
   refusals.addEventListener("refused", () => needsToken && showSignIn());
-  // Somebody else may be signed in now: nothing of the one before stays to be seen.
-  onOtherTab(() => location.reload());
+  for (const name of ["focus", "pageshow"]) window.addEventListener(name, confirmAgain);
+  document.addEventListener("visibilitychange", () => document.hidden || confirmAgain());
   const code = takeCode();
   try {
-    const notice = code && !(await useCode(code)) ? _("This sign-in link was used already, or is too old. Ask for a new one.") : "";
-    await enter(notice);
+    await enter();
+    if (code) await useLink(code);
   } catch (error) {
     showTrouble(error);
   }
 }
 
-/**
- * Signs in with the code of a link. Any page can lead here with a link of somebody else's: whoever is signed in
- * already is asked.
- *
- * @param {string} code
- * @returns {Promise<boolean>} False: the code is not valid any more.
- */
-async function useCode(code) {
-  const state = await session();
-  if (!state.needsToken) return true;
-  if (state.signedIn) {
-    const name = (await serverInfo()).tenant ?? "";
-    forgetServerInfo();
-    const explanation = _("You are signed in as {name}. After this link, what you paint belongs to whoever made it.", { name });
-    if (!(await ask(_("Sign in as somebody else?"), explanation, _("Sign in with the link"), _("Stay signed in")))) return true;
-  }
-  return signIn({ code });
+/** Perhaps another tab has signed somebody else in. */
+function confirmAgain() {
+  // Whatever else is wrong, the calls that matter find it themselves.
+  if (router.isOpen) confirmOwner().catch(() => {});
 }
 
-/**
- * Shows the page to whoever is signed in, or else asks for a token.
- *
- * @param {string} [notice] What is said to those who have to sign in.
- */
-async function enter(notice = "") {
+/** Signs in by a link, unless somebody is signed in who does not want that. @param {string} code */
+async function useLink(code) {
+  if (!needsToken) return;
+  if (router.isOpen) return switchBy(code);
+  const trouble = await signInBy(code);
+  if (trouble) return showSignIn(trouble);
+  await signedIn();
+  // Whoever had a link opened here is not who uses the page.
+  say(_("Signed in as {name}.", { name: (await serverInfo()).tenant ?? "" }));
+}
+
+/** Somebody has signed in. */
+async function signedIn() {
+  tellTabs(await tenantNow());
+  await enter();
+}
+
+/** Shows the page to whoever is signed in, or else asks for a token. */
+async function enter() {
   const state = await session();
   needsToken = state.needsToken;
   if (needsToken && !state.signedIn) {
-    showSignIn(notice);
+    showSignIn();
     return;
   }
   const info = await serverInfo();
   jobs.start();
   void import("./film.js").then((film) => film.record());
   fillHead(info);
-  await router.show();
+  await router.open();
 }
 
 /** @param {string} pattern The route of the part that is shown. */
@@ -113,17 +117,18 @@ function partFailed(error) {
 
 /** @param {string} [notice] */
 function showSignIn(notice = "") {
-  if (main.querySelector(".sign-in")) return;
-  router.leaving.abort();
+  if (main.querySelector(".sign-in") && !notice) return;
+  router.close();
   jobs.stop();
   forgetServerInfo();
   fillHead(undefined);
-  const signedIn = () => enter().catch(showTrouble);
-  fill(main, signInPart(notice, signedIn));
+  fill(main, signInPart(notice, () => signedIn().catch(showTrouble)));
 }
 
 /** The page cannot start now. @param {unknown} error */
 function showTrouble(error) {
+  // The page is loaded anew.
+  if (error instanceof DOMException && error.name === "AbortError") return;
   fillHead(undefined);
   const again = make("button", { class: "primary", onclick: () => location.reload() }, _("Try again"));
   fill(main, make("section", { class: "narrow" }, make("h1", {}, _("The server does not answer")), make("p", {}, errorText(error)), again));
@@ -164,7 +169,7 @@ function menu(info) {
     await setLanguage(languages.value);
     fillHead(info);
     if (info) await router.show();
-    else fill(main, signInPart("", () => enter().catch(showTrouble)));
+    else fill(main, signInPart("", () => signedIn().catch(showTrouble)));
   }
   return make(
     "div",
@@ -177,10 +182,16 @@ function menu(info) {
 }
 
 async function leave() {
-  await signOut();
-  // Whoever uses this browser next must not see them.
-  await Promise.all([forgetDrafts(), (await import("./film_store.js")).deleteAllFilms()]);
-  showSignIn();
+  try {
+    await signOut();
+  } catch (error) {
+    say(errorText(error));
+    return;
+  }
+  router.close();
+  await forgetOwner();
+  tellTabs(null);
+  location.reload();
 }
 
 /** Marks the part that is shown. @param {string} pattern Its route. */

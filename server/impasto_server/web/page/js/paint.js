@@ -2,6 +2,7 @@
 
 import { CallError, call, pause } from "./connect.js";
 import * as jobs from "./jobs.js";
+import { confirmOwner } from "./session.js";
 import { newSeed } from "./settings.js";
 
 /** @typedef {import("./types.js").Job} Job */
@@ -32,6 +33,7 @@ export async function createJob(spec, title) {
   const request = { spec, title: cleanTitle(title), preview: previewOptions(), requestId: randomName() };
   for (let attempt = 0; ; attempt++) {
     try {
+      await confirmOwner();
       const job = await call("CreateJob", request);
       jobs.learn(job);
       return job;

@@ -4,8 +4,9 @@ import { CallError, call } from "./connect.js";
 import { fill, loadStyle, make, settled } from "./dom.js";
 import { keepChoices, keepDraft, keptChoices, keptDraft } from "./draft.js";
 import { icon } from "./icons.js";
-import { ACCEPTED, Picture, pictureIn, sendImage } from "./images.js";
+import { ACCEPTED, Picture, pictureIn, refusal, sendImage } from "./images.js";
 import * as jobs from "./jobs.js";
+import { say } from "./notice.js";
 import { createJob, FOUR, styleTitles } from "./paint.js";
 import { go } from "./router.js";
 import { serverInfo } from "./session.js";
@@ -32,8 +33,7 @@ class PaintingForm {
    * @param {import("./types.js").GetServerInfoResponse} info
    * @param {AbortSignal} signal Ends when the form is left.
    */
-  constructor({ limits = {}, tenant = "" }, signal) {
-    this.tenant = tenant;
+  constructor({ limits = {} }, signal) {
     this.signal = signal;
     this.choices = keptChoices();
     this.largestSize = limits.maxLongestSide ?? Infinity;
@@ -43,7 +43,7 @@ class PaintingForm {
     this.regions = null;
     this.styles = new StyleChooser(
       () => this.#changed(),
-      (title, error) => this.#say(_("“{title}” cannot be used.", { title }) + " " + errorText(error)),
+      (title, error) => this.#say(refusal(title, error)),
     );
     this.panel = settingsPanel(this.choices, {
       largestSize: this.largestSize,
@@ -62,7 +62,7 @@ class PaintingForm {
     this.paint = make("button", { type: "submit", class: "primary large" }, icon("brush"), _("Paint"));
     this.four = make("button", { type: "button", title: _("Four paintings that differ only in the seed, side by side"), onclick: () => this.#begin(FOUR) }, icon("grid"), _("Four seeds"));
     this.askEstimate = settled(0.5, () => this.#estimate());
-    this.keep = settled(0.3, () => keepDraft(this.tenant, { photo: this.photo && { blob: this.photo.blob, name: this.photo.name }, styles: this.styles.kept() }));
+    this.keep = settled(0.3, () => keepDraft({ photo: this.photo && { blob: this.photo.blob, name: this.photo.name }, styles: this.styles.kept() }));
     this.element = make(
       "form",
       { class: "painting-form", novalidate: true, onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), this.#begin(1)) },
@@ -81,7 +81,7 @@ class PaintingForm {
 
   /** Fills the form with what was kept, or from a job. @param {string | null} again `Job.name`. */
   async fill(again) {
-    const kept = await keptDraft(this.tenant);
+    const kept = await keptDraft();
     if (kept?.photo && !again) this.#use(new Picture(kept.photo.blob, kept.photo.name));
     else this.#showPhoto();
     await this.styles.load(kept?.styles ?? [], this.signal);
@@ -149,13 +149,24 @@ class PaintingForm {
 
   /** Uses another photograph. @param {Picture} photo */
   #use(photo) {
+    this.#say("");
     this.photo?.close();
     this.photo = photo;
     this.regions = null;
-    this.#say("");
     this.#showPhoto();
     this.#send(photo);
     this.#changed();
+  }
+
+  /** The photograph cannot be painted. @param {Picture} photo @param {unknown} error */
+  #drop(photo, error) {
+    photo.close();
+    this.photo = null;
+    this.regions = null;
+    this.#showPhoto();
+    this.#changed();
+    this.#say(refusal(photo.name || _("Your photo"), error));
+    this.error.scrollIntoView({ block: "nearest" });
   }
 
   /** Sends the photograph while people still choose, so that painting begins at once. @param {Picture} photo */
@@ -164,7 +175,8 @@ class PaintingForm {
       () => this.askEstimate(),
       (error) => {
         if (photo !== this.photo || error.name === "AbortError") return;
-        this.#say(_("This photo cannot be used.") + " " + errorText(error));
+        if (error.code === "invalid_argument") this.#drop(photo, error);
+        else this.#say(errorText(error));
       },
     );
   }
@@ -289,7 +301,7 @@ class PaintingForm {
     this.#mayBegin();
     try {
       const created = await this.#create(count);
-      if (count === 1) go(`/${created[0]}`);
+      if (created.length === 1) go(`/${created[0]}`);
       else go(`/four/${created.map((name) => name.replace("jobs/", "")).join(",")}`);
     } catch (error) {
       this.#refused(error);
@@ -299,7 +311,12 @@ class PaintingForm {
     }
   }
 
-  /** @param {number} count @returns {Promise<string[]>} `Job.name` of each. */
+  /**
+   * Creates as many jobs as the server takes, and says why if they are fewer.
+   *
+   * @param {number} count
+   * @returns {Promise<string[]>} `Job.name` of each; at least one.
+   */
   async #create(count) {
     let spec = await this.#spec();
     const title = [this.photo?.name.replace(/\.\w+$/, ""), this.styles.chosen.map((style) => style.title).join(", ")].filter(Boolean).join(" – ");
@@ -307,14 +324,20 @@ class PaintingForm {
     for (let index = 0; index < count; index++) {
       const seed = count === 1 ? this.choices.seed : newSeed();
       const create = () => createJob({ ...spec, recipe: { ...spec.recipe, seed } }, title);
-      const job = await create().catch(async (error) => {
+      const creating = create().catch(async (error) => {
         // The server has deleted an image that nobody used for a day.
         if (!(error instanceof CallError) || error.code !== "failed_precondition") throw error;
         await Promise.all([this.photo?.resend(), ...this.styles.chosen.map((style) => style.own?.resend())]);
         spec = await this.#spec();
         return create();
       });
-      names.push(job.name);
+      try {
+        names.push((await creating).name);
+      } catch (error) {
+        if (!names.length) throw error;
+        say(_("{count} of {all} were begun.", { count: names.length, all: count }) + " " + errorText(error));
+        break;
+      }
     }
     return names;
   }

@@ -25,11 +25,26 @@ export class Router {
     this.shown = shown;
     this.failed = failed;
     this.leaving = new AbortController();
+    /** Whether parts are shown at all: not while nobody is signed in. */
+    this.isOpen = false;
     window.addEventListener("hashchange", () => this.show());
+  }
+
+  /** From now on shows the parts that the address names. */
+  open() {
+    this.isOpen = true;
+    return this.show();
+  }
+
+  /** Leaves the part that is shown, and shows no other. */
+  close() {
+    this.isOpen = false;
+    this.leaving.abort();
   }
 
   /** Shows the part that the address names; the first one if it names none. */
   async show() {
+    if (!this.isOpen) return;
     this.leaving.abort();
     const leaving = new AbortController();
     this.leaving = leaving;

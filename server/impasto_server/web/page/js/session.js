@@ -7,9 +7,6 @@ import { call } from "./connect.js";
 
 /** @typedef {import("./types.js").GetServerInfoResponse} ServerInfo */
 
-/** The other tabs of this page: a cookie is of all of them. */
-const tabs = new BroadcastChannel("impasto-session");
-
 const ADDRESS = () => new URL("session", document.baseURI);
 
 /**
@@ -37,39 +34,75 @@ export async function signIn(by) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(by),
   });
-  if (response.ok) {
-    tabs.postMessage("changed");
-    return true;
-  }
+  if (response.ok) return true;
   if ([400, 401, 403].includes(response.status)) return false;
   throw new Error(`session: ${response.status}`);
 }
 
 /** Signs out: the browser forgets the token. */
 export async function signOut() {
-  await fetch(ADDRESS(), { method: "DELETE" });
-  tabs.postMessage("changed");
-}
-
-/** Calls back when somebody signs in or out in another tab. @param {() => void} callback */
-export function onOtherTab(callback) {
-  tabs.addEventListener("message", callback);
+  const response = await fetch(ADDRESS(), { method: "DELETE" });
+  if (!response.ok) throw new Error(`session: ${response.status}`);
 }
 
 /**
  * Takes a one-time code out of the address, so that neither the history nor a copied address has it.
  *
+ * @param {string} [before] The fragment that was shown before the link was opened.
  * @returns {string} The code; "" if there is none.
  */
-export function takeCode() {
-  const found = /^#code=([\w.~-]+)(?:&to=(\/[\w/-]*))?$/.exec(location.hash);
-  if (!found) return "";
-  history.replaceState(null, "", `#${found[2] ?? "/"}`);
-  return found[1];
+export function takeCode(before = "") {
+  if (!location.hash.startsWith("#code=")) return "";
+  const [code, to] = location.hash.slice("#code=".length).split("&to=");
+  history.replaceState(null, "", to?.startsWith("/") ? `#${to}` : before || "#/");
+  return code;
 }
 
 /** @type {Promise<ServerInfo> | undefined} */
 let known;
+/** @type {string | undefined} */
+let began;
+
+/** What the tabs of this page tell each other: the tenant that is signed in now, null if nobody is. */
+const tabs = new BroadcastChannel(`impasto ${new URL(".", document.baseURI).pathname}`);
+tabs.onmessage = (/** @type {MessageEvent<{tenant: string | null}>} */ { data }) => {
+  if (data.tenant !== (began ?? null)) location.reload();
+};
+
+/** Tells the other tabs who is signed in. @param {string | null} tenant Null: nobody. */
+export function tellTabs(tenant) {
+  tabs.postMessage({ tenant });
+}
+
+/** The tenant for whom this page was opened; what it keeps in the browser belongs to them. "" without tokens. */
+export function owner() {
+  return began ?? "";
+}
+
+/**
+ * Ends this page, and loads it anew, if meanwhile somebody else is signed in: another tab may have done that,
+ * and what is on this page must not get into their hands.
+ *
+ * @throws {DOMException} "AbortError": somebody else is.
+ * @throws {import("./connect.js").CallError} The server does not say.
+ */
+export async function confirmOwner() {
+  heed(await call("GetServerInfo"));
+}
+
+/** The tenant that is signed in at this moment. @returns {Promise<string>} */
+export async function tenantNow() {
+  return (await call("GetServerInfo")).tenant ?? "";
+}
+
+/** @param {ServerInfo} info */
+function heed(info) {
+  const tenant = info.tenant ?? "";
+  began ??= tenant;
+  if (tenant === began) return info;
+  location.reload();
+  throw new DOMException("Somebody else is signed in.", "AbortError");
+}
 
 /**
  * What the server says about itself and the caller; asked once.
@@ -77,10 +110,12 @@ let known;
  * @returns {Promise<ServerInfo>}
  */
 export function serverInfo() {
-  known ??= call("GetServerInfo").catch((error) => {
-    known = undefined;
-    throw error;
-  });
+  known ??= call("GetServerInfo")
+    .then(heed)
+    .catch((error) => {
+      known = undefined;
+      throw error;
+    });
   return known;
 }
 
