@@ -211,3 +211,15 @@ def test_large_pictures_arrive_whole(server: ServerProcess, version: str) -> Non
         done = subprocess.run(command, capture_output=True, timeout=PATIENCE)
         assert (done.returncode, len(done.stdout)) == (0, len(data))
         assert done.stdout == data
+
+
+def test_a_connection_outlives_many_abandoned_requests(server: ServerProcess) -> None:
+    caller = Caller(urlsplit(server.web).netloc)
+    about = {"type": b"application/proto", "authority": b"127.0.0.1"}
+    for _ in range(1500):
+        caller.reset(caller.open(b"/impasto.v1.StyleTransfer/GetServerInfo", **about))
+    good = caller.open(b"/impasto.v1.StyleTransfer/GetServerInfo", **about)
+    caller.send(good, b"", end=True)
+    assert caller.listen(
+        lambda: any(isinstance(e, h2.events.StreamEnded) and e.stream_id == good for e in caller.events)
+    )

@@ -148,8 +148,13 @@ def _wait(client: Client) -> NoReturn:
     """Waits until Ctrl-C.
 
     Raises:
+        KeyboardInterrupt: with words for the user: nothing was cancelled.
         Unavailable: the server has ended.
     """
-    while True:
-        time.sleep(LOOK_SECONDS)
-        client.info()
+    try:
+        while True:
+            time.sleep(LOOK_SECONDS)
+            client.info()
+    except KeyboardInterrupt as interrupt:
+        interrupt.args = ("the server was ended",)
+        raise

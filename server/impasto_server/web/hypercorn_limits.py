@@ -266,11 +266,24 @@ class Http2(H2Protocol):
                 await self.has_data.set()
 
     async def _send_data(self, stream_id: int) -> None:
-        await super()._send_data(stream_id)
+        # The caller can leave meanwhile.
+        with contextlib.suppress(KeyError):
+            await super()._send_data(stream_id)
         if stream_id not in self.stream_buffers:
             # The answer is complete: a caller that still sends its request may stop. Not before its last
             # byte was sent, which the caller would drop.
             await self._reset(stream_id, ErrorCodes.NO_ERROR)
+
+    async def _close_stream(self, stream_id: int) -> None:
+        await super()._close_stream(stream_id)
+        stream = self.connection.streams.get(stream_id)
+        if stream is None or stream.closed:
+            # Hypercorn keeps what it has of an abandoned request until the connection ends.
+            buffer = self.stream_buffers.pop(stream_id, None)
+            if buffer is not None:
+                await buffer.close()
+                with contextlib.suppress(MissingStreamError):
+                    self.priority.remove_stream(stream_id)
 
     async def _reset(self, stream_id: int, code: ErrorCodes) -> None:
         stream = self.connection.streams.get(stream_id)

@@ -243,7 +243,10 @@ class PaintingForm {
     const count = this.styles.chosen.length;
     if (this.regions?.regions.some(({ style }) => style >= count)) this.regions = null;
     const isPainted = Boolean(this.regions && (this.regions.regions.length || this.regions.selection));
-    this.regionsButton?.setAttribute("aria-pressed", String(isPainted));
+    if (this.regionsButton) {
+      this.regionsButton.setAttribute("aria-pressed", String(isPainted));
+      fill(this.regionsButton, icon(isPainted ? "check" : "brush"), isPainted ? _("Regions are painted") : _("Regions"));
+    }
     this.#mayBegin();
     this.#settingsChanged();
   }
@@ -293,7 +296,7 @@ class PaintingForm {
   async #begin(count) {
     this.#say("");
     if (!this.photo) {
-      this.#askForPhoto();
+      this.#askForPhoto(_("Choose a photo first."));
       return;
     }
     if (this.isBusy) return;
@@ -355,10 +358,10 @@ class PaintingForm {
     this.element.querySelector(".field-error:not([hidden])")?.scrollIntoView({ block: "center" });
   }
 
-  /** Says where the photograph is missing, and leads there. */
-  #askForPhoto() {
+  /** Says where the photograph is missing, and leads there. @param {string} text */
+  #askForPhoto(text) {
     this.missing.hidden = false;
-    fill(this.missing, _("Choose a photo first."));
+    fill(this.missing, text);
     this.stage.classList.add("missing");
     this.stage.scrollIntoView({ block: "center" });
     this.stage.querySelector("button")?.focus({ preventScroll: true });

@@ -132,7 +132,7 @@ class PaintingView {
     const text = parts.join(" · ");
     fill(this.line, text);
     this.line.hidden = !text;
-    this.#report(`${stateWord(job.state)}. ${text}`, job.state ?? "");
+    this.#report(`${job.held ? _("Held by the administrator") : stateWord(job.state)}. ${text}`, job.state ?? "");
   }
 
   /** Tells screen readers, but not each step. @param {string} text @param {string} state */
