@@ -220,7 +220,7 @@ def test_a_file_that_is_no_picture_is_refused_in_words(
     page = open_page(server.url)
     page.wait_for_selector(".tile")
     page.locator(".photo input[type=file]").first.set_input_files(broken)
-    page.get_by_text("This photo cannot be used.").wait_for()
+    page.get_by_text("“broken.jpg” cannot be used.").wait_for()
 
 
 def test_signing_in(tmp_path: Path, open_page: OpenPage) -> None:
