@@ -1,4 +1,8 @@
-"""Fixtures of the page's tests: one Chromium for all of them, a page of its own for each."""
+"""Fixtures of the page's tests: one Chromium for each file of them, a page of its own for each test.
+
+Playwright runs an event loop in this thread as long as its browser is open. Other tests run loops of their own
+there, so no browser outlives its file.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from support.browser import PageServer, chromium, page_server
 from support.server_process import PATIENCE
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with chromium() as started:
         yield started

@@ -150,7 +150,7 @@ def test_recipe_and_again(stub: Any, server: PageServer, open_page: OpenPage) ->
     card(page, name).wait_for()
     choose(page, name, "Recipe")
     text = page.locator("dialog pre")
-    page.wait_for_function("document.querySelector('dialog pre').textContent.includes('seed: 7')")
+    page.wait_for_function("document.querySelector('dialog pre')?.textContent.includes('seed: 7')")
     assert "size: 64 × 48" in str(text.text_content())
     assert not serious_faults(page)
     page.get_by_role("button", name="Close").click()
