@@ -1,7 +1,7 @@
 """Fixtures of the page's tests: one Chromium for each file of them, a page of its own for each test.
 
-Playwright runs an event loop in this thread as long as its browser is open. Other tests run loops of their own
-there, so no browser outlives its file.
+Playwright runs an event loop in this thread as long as its browser is open. Other tests run loops of their
+own there, so no browser outlives its file.
 """
 
 from __future__ import annotations
