@@ -68,7 +68,7 @@ def listen(server: grpc.aio.Server, settings: Settings) -> str:
             port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         # gRPC does not say why.
-        raise ConfigurationError(_why_not(settings.host, settings.listening_port)) from error
+        raise ConfigurationError(_found_by_trying(settings.host, settings.listening_port)) from error
     return f"{authority}:{port}"
 
 
@@ -88,8 +88,8 @@ def _listen_on_socket(server: grpc.aio.Server, path: Path) -> str:
     return f"unix:{path}"
 
 
-def _why_not(host: str, port: int) -> str:
-    """Says why nothing can listen on an address, and what to do."""
+def _found_by_trying(host: str, port: int) -> str:
+    """Tries to listen on an address as gRPC did, and says why that is impossible."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -98,14 +98,25 @@ def _why_not(host: str, port: int) -> str:
             # Linux refuses a port in use only here if the other socket allows its address to be reused.
             probe.listen()
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            return f"port {port} of {host} is in use; choose another --port, or stop the server that uses it"
-        if error.errno == errno.EADDRNOTAVAIL:
-            return f"--host {host} is not an address of this machine; give one that is"
-        if error.errno == errno.EACCES:
-            return f"this user cannot listen on port {port}; choose another --port"
-        return f"cannot listen on port {port} of {host} ({error.strerror}); choose another --host or --port"
+        return why_not(error, host, port, "--port")
     return f"cannot listen on port {port} of {host}; choose another --host or --port"
+
+
+def why_not(error: OSError, host: str, port: int, option: str) -> str:
+    """Says why nothing can listen on an address, and what to do.
+
+    Args:
+        error: of the attempt.
+        host, port: the address.
+        option: the option that names the port.
+    """
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use; choose another {option}, or stop the server that uses it"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"--host {host} is not an address of this machine; give one that is"
+    if error.errno == errno.EACCES:
+        return f"this user cannot listen on port {port}; choose another {option}"
+    return f"cannot listen on port {port} of {host} ({error.strerror}); choose another --host or {option}"
 
 
 def own_channel(settings: Settings) -> grpc.Channel:

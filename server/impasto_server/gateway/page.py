@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import socket
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from impasto.python_programs import module_command
 from impasto_server.fleet.worker_process import ConfigurationError
+from impasto_server.gateway.listening import why_not
 from impasto_server.gateway.settings import Settings
 from impasto_server.logs import events_descriptor
 from impasto_server.temporary import TemporaryFolder
@@ -209,15 +209,7 @@ def _listen(settings: Settings) -> socket.socket:
     except OSError as error:
         if opened is not None:
             opened.close()
-        if error.errno == errno.EADDRINUSE:
-            message = f"port {port} of {host} is in use; choose another --web-port"
-        elif error.errno == errno.EADDRNOTAVAIL:
-            message = f"--host {host} is not an address of this machine; give one that is"
-        elif error.errno == errno.EACCES:
-            message = f"this user cannot listen on port {port}; choose another --web-port"
-        else:
-            message = f"cannot listen on port {port} of {host} ({error.strerror}); choose another --web-port"
-        raise ConfigurationError(message) from error
+        raise ConfigurationError(why_not(error, host, port, "--web-port")) from error
     return opened
 
 

@@ -32,20 +32,19 @@ export function watchSeen(callback) {
  */
 export function seen(signal) {
   return new Promise((resolve) => {
-    const away = new AbortController();
+    const ending = new AbortController();
     const end = watchSeen((isSeen) => {
-      if (isSeen) resolve(away.signal);
-      else away.abort();
+      if (isSeen) resolve(ending.signal);
+      else ending.abort();
     });
     const leave = () => {
-      end();
-      away.abort();
-      resolve(away.signal);
+      ending.abort();
+      resolve(ending.signal);
     };
-    away.signal.addEventListener("abort", end);
+    ending.signal.addEventListener("abort", end);
     if (signal.aborted) leave();
     else signal.addEventListener("abort", leave, { once: true });
-    if (isSeen()) resolve(away.signal);
+    if (isSeen()) resolve(ending.signal);
   });
 }
 
