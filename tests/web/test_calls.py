@@ -9,9 +9,11 @@ import subprocess
 from collections.abc import Iterator
 from urllib.parse import quote
 
+import grpc
 import pytest
 
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto.v1 import style_transfer_pb2_grpc
 from support.samples import coded, photo
 from support.server_process import PATIENCE, ServerProcess, running_server
 from support.web_calls import Answer, ask, call, streamed
@@ -68,8 +70,7 @@ def test_a_painting_is_streamed(server: ServerProcess) -> None:
         *events_, end = events
     assert end == {"end": {}}
     kinds = {kind for event in events_ for kind in event.get("event", event)}
-    assert {"preview", "state"} & kinds
-    assert "imageChunk" in kinds or "result" in kinds or "chunk" in kinds, kinds
+    assert {"job", "preview", "result"} <= kinds, kinds
 
 
 def test_other_types_of_bodies_are_refused(server: ServerProcess) -> None:
@@ -82,6 +83,19 @@ def test_other_types_of_bodies_are_refused(server: ServerProcess) -> None:
     ):
         path = "impasto.v1.StyleTransfer/GetServerInfo"
         assert ask(server.web, path, b"{}", {"content-type": type}).status == 415
+
+
+def test_a_grpc_caller_is_told_that_it_has_the_wrong_port(server: ServerProcess) -> None:
+    with grpc.insecure_channel(server.web.removeprefix("http://").rstrip("/")) as channel:
+        stub = style_transfer_pb2_grpc.StyleTransferStub(channel)
+        for call_ in (
+            lambda: stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=PATIENCE),
+            lambda: list(stub.WatchJobs(pb.WatchJobsRequest(), timeout=PATIENCE)),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                call_()
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert "port" in caught.value.details()
 
 
 def test_calls_over_http_2(server: ServerProcess) -> None:

@@ -18,7 +18,16 @@ from impasto_server.web.calls import TYPES, Calls
 from impasto_server.web.images import Images
 from impasto_server.web.options import Options
 from impasto_server.web.page_files import PageFile, read_page
-from impasto_server.web.requests import Receive, Request, Scope, Send, answer, answer_json, refuse
+from impasto_server.web.requests import (
+    NO_STORE,
+    Receive,
+    Request,
+    Scope,
+    Send,
+    answer,
+    answer_json,
+    refuse,
+)
 from impasto_server.web.sign_in import SignIn, is_token
 from impasto_server.web.upstream import Upstream
 
@@ -131,6 +140,9 @@ class Application:
         return path[len(self._base) :] if path.startswith(self._base) else path[1:]
 
     async def _call(self, request: Request, origin: str, receive: Receive, send: Send) -> None:
+        if request.content_type.partition("+")[0] == "application/grpc" and request.sends_trailers:
+            await _refuse_grpc(send)
+            return
         if request.method == "POST" and request.content_type not in TYPES:
             types = ", ".join(TYPES)
             await refuse(
@@ -213,6 +225,17 @@ def _is_coded_well(request: Request) -> bool:
     """Whether a message in an address is base64, if it says so. `connectrpc` skips other characters."""
     query = parse_qs(request.scope["query_string"].decode("latin-1"))
     return query.get("base64") != ["1"] or all(map(_BASE64.fullmatch, query.get("message", [])))
+
+
+async def _refuse_grpc(send: Send) -> None:
+    """Tells a caller over gRPC, in its own protocol, that it has the wrong port."""
+    message = "this is the port of the server's page; give the port on which it listens for gRPC"
+    about = [NO_STORE, (b"content-type", b"application/grpc")]
+    await send({"type": "http.response.start", "status": 200, "headers": about, "trailers": True})
+    await send({"type": "http.response.body", "body": b""})
+    # 12: UNIMPLEMENTED.
+    trailers = [(b"grpc-status", b"12"), (b"grpc-message", message.encode())]
+    await send({"type": "http.response.trailers", "headers": trailers})
 
 
 async def _answer_preflight(send: Send, *, allowed: bool) -> None:

@@ -60,6 +60,11 @@ class Request:
         """The type of the body, without parameters."""
         return self.header(b"content-type").partition(";")[0].strip().lower()
 
+    @property
+    def sends_trailers(self) -> bool:
+        """Whether the answer can have trailers: over HTTP/2 only."""
+        return "http.response.trailers" in self.scope.get("extensions", {})
+
 
 async def read_body(receive: Receive, most: int) -> bytes:
     """Reads the whole body.
