@@ -65,6 +65,9 @@ def texts_of(source: str, name: str) -> Iterator[str]:
     found = [token for token in _TOKEN.finditer(source) if not token[0].startswith(("//", "/*"))]
     tokens = [token[0] for token in found]
     for i, token in enumerate(tokens):
+        if token[0] == "`":
+            for expression in _expressions_in(token):
+                yield from texts_of(expression, name)
         if token != "_" or tokens[i + 1 : i + 2] != ["("] or (i and tokens[i - 1] == "function"):
             continue
         text, place = "", i + 2
@@ -78,6 +81,20 @@ def texts_of(source: str, name: str) -> Iterator[str]:
             line = source.count("\n", 0, found[i].start()) + 1
             raise Misuse(f'{name}:{line}: _() takes one plain text; put values into it by _("… {{it}} …", …)')
         yield text
+
+
+def _expressions_in(template: str) -> Iterator[str]:
+    """Yields the programs in the `${…}` of a template."""
+    begin = 0
+    while (begin := template.find("${", begin)) >= 0:
+        begin += len("${")
+        depth = 1
+        for token in _TOKEN.finditer(template, begin):
+            depth += {"{": 1, "}": -1}.get(token[0], 0)
+            if not depth:
+                yield template[begin : token.start()]
+                begin = token.end()
+                break
 
 
 def languages() -> list[str]:

@@ -57,7 +57,14 @@ def test_texts_are_found_and_those_in_comments_are_not() -> None:
             "text"));
         export function _(text, values = {}) {}
     """
-    assert list(translations.texts_of(source, "it.js")) == ["One", "Two {n}", "long text"]
+    assert list(translations.texts_of(source, "it.js")) == ["within", "One", "Two {n}", "long text"]
+
+
+def test_texts_within_templates_are_found() -> None:
+    source = """
+        show(`${n} · ${_("One {n}", { n: 1 })}, ${deep ? _("don't") : f({ a: {} })} it's ${_("Two")}`, _("Three"));
+    """
+    assert list(translations.texts_of(source, "it.js")) == ["One {n}", "don't", "Two", "Three"]
 
 
 @pytest.mark.parametrize("call", ["_(text)", '_("a" + text)', "_(`a ${b}`)"])

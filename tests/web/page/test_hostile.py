@@ -12,6 +12,7 @@ import PIL.Image
 import pytest
 
 from support.browser import PHOTO, PageServer, page_server
+from support.disks import fill, small_disk
 
 OpenPage = Callable[..., Any]
 
@@ -122,3 +123,16 @@ def test_one_painting_in_five_tabs(server: PageServer, open_page: OpenPage) -> N
         other.goto(page.url)
     for each in (page, *others):
         each.wait_for_selector(".stage[data-result]")
+
+
+def test_a_full_disk_is_told_in_words_without_names_of_files(tmp_path: Path, open_page: OpenPage) -> None:
+    with small_disk(tmp_path / "disk", 24) as disk, page_server(disk) as server:
+        page = open_page(server.url)
+        page.wait_for_selector(".tile")
+        fill(disk)
+        choose(page, PHOTO)
+        page.wait_for_selector("img.photo-picture")
+        page.get_by_role("button", name="Paint", exact=True).click()
+        error = page.get_by_role("alert").get_by_text("The server's disk is full. Try again later.")
+        error.wait_for()
+        assert "uploads" not in error.text_content()

@@ -107,8 +107,11 @@ function sentence(description) {
 
 /** An error in words, with what to do. @param {unknown} error */
 export function errorText(error) {
-  const { code, message, fields } = /** @type {import("./connect.js").CallError} */ (error ?? {});
+  const { code, message, fields, reason } = /** @type {import("./connect.js").CallError} */ (error ?? {});
   if (fields?.length) return fields.map(({ field, description }) => sentence(description || field)).join(" ");
+  // The server's own words name its files, which only its administrator can do something about.
+  if (reason === "STORAGE")
+    return [_("The server's disk is full."), _("Try again later. If it is still full then, tell the server's administrator.")].join(" ");
   switch (code) {
     case "unavailable":
     case "deadline_exceeded":
