@@ -62,7 +62,8 @@ def test_texts_are_found_and_those_in_comments_are_not() -> None:
 
 def test_texts_within_templates_are_found() -> None:
     source = """
-        show(`${n} · ${_("One {n}", { n: 1 })}, ${deep ? _("don't") : f({ a: {} })} it's ${_("Two")}`, _("Three"));
+        show(`${n} · ${_("One {n}", { n: 1 })}, ${deep ? _("don't") : f({ a: {} })} it's ${_("Two")}`,
+            _("Three"));
     """
     assert list(translations.texts_of(source, "it.js")) == ["One {n}", "don't", "Two", "Three"]
 
