@@ -300,6 +300,8 @@ def test_a_link_of_somebody_else_asks_and_shows_no_photo_of_the_one_before(
         link = f"{started.url}#code={asked.json()['code']}"
         page.evaluate("(link) => { location.href = link; }", link)
         page.get_by_role("button", name="Stay signed in").click()
+        # While it asks, the page heeds no other link.
+        page.locator("dialog").wait_for(state="detached")
         page.wait_for_selector("img.photo-picture")
         page.evaluate("(link) => { location.href = link; }", link)
         page.get_by_role("button", name="Sign in with the link").click()
