@@ -30,18 +30,17 @@ class KernelsHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         building = runpy.run_path(str(Path(self.root, _KERNELS, "building.py")))
-        library: Path = building["LIBRARY"]
-        # An old one must not get into the wheel.
-        library.unlink(missing_ok=True)
         if os.environ.get("IMPASTO_NO_KERNELS") == "1":
             self.app.display_info("The kernels are left out: IMPASTO_NO_KERNELS is 1.")
             return
         try:
             building["build"]()
         except building["BuildError"] as error:
-            self.app.display_warning(f"The kernels are not compiled; PyTorch's operators do their work: {error}")
+            self.app.display_warning(
+                f"The kernels are not compiled; PyTorch's operators do their work: {error}"
+            )
             return
-        build_data["artifacts"].append(f"/{_KERNELS}/{library.name}")
+        build_data["artifacts"].append(f"/{_KERNELS}/{building['LIBRARY'].name}")
         # The library has no Python in it.
         build_data["pure_python"] = False
         build_data["tag"] = "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")

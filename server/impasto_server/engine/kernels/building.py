@@ -18,7 +18,16 @@ LIBRARY = _HERE / "kernels.so"
 
 # Without -march=native: a library may be copied to another machine. Without -ffast-math, which would change
 # the arithmetic of the whole process.
-_COMPILE = ("-O3", "-std=gnu11", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-fno-math-errno", "-Wall", "-Wextra")
+_COMPILE = (
+    "-O3",
+    "-std=gnu11",
+    "-fPIC",
+    "-fopenmp",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-Wall",
+    "-Wextra",
+)
 
 
 class BuildError(Exception):
