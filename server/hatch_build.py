@@ -1,5 +1,5 @@
-"""What hatchling asks when it builds `impasto-server`: the dependencies, one of which has this version, and the
-compiled kernels of a wheel."""
+"""What hatchling asks when it builds `impasto-server`: the dependencies, one of which has this version, and
+the compiled kernels of a wheel."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ class KernelsHook(BuildHookInterface[Any]):
         try:
             building["build"]()
         except building["BuildError"] as error:
-            self.app.display_warning(
-                f"The kernels are not compiled; PyTorch's operators do their work: {error}"
-            )
+            self.app.display_warning(f"The kernels are not compiled, PyTorch's operators are used: {error}")
             return
         build_data["artifacts"].append(f"/{_KERNELS}/{building['LIBRARY'].name}")
         # The library has no Python in it.

@@ -33,13 +33,16 @@ class LibraryError(Exception):
 class Library:
     """The compiled kernels.
 
+    Attributes:
+        file: the library's file.
+
     Raises:
-        LibraryError: the file is missing, was made from another source, cannot be loaded, or computes wrongly.
+        LibraryError: the file is missing, was made from another source, cannot be loaded, or computes
+            wrongly.
     """
 
     def __init__(self, file: Path = LIBRARY) -> None:
-        if os.environ.get("IMPASTO_KERNELS") == "0":
-            raise LibraryError("IMPASTO_KERNELS is 0")
+        self.file = file
         if not file.exists():
             raise LibraryError("they were not compiled when impasto-server was installed")
         try:
@@ -100,7 +103,7 @@ def _new(like: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def _is_right(library: Library) -> bool:
-    """Whether the kernels compute what PyTorch does, on small maps with ties, zeros and sides of odd length."""
+    """Whether the kernels compute what PyTorch does, on small maps with ties, zeros and odd sides."""
     for dtype in TYPES:
         # Channels for the widest registers and some more.
         numbers = (torch.arange(5 * 7 * 67) * 7919 % 11 - 5).view(1, 5, 7, 67).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""The kernels' work in PyTorch's own operators: on GPUs, for other types and layouts, and without a library."""
+"""The kernels' work in PyTorch's own operators: on GPUs, for other types, and without a library."""
 
 from __future__ import annotations
 
