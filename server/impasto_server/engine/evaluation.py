@@ -122,9 +122,7 @@ def _derived(objective: Objective, statistics: Sequence[torch.Tensor], image: to
     return _Derived(_stacked(losses), of_statistics, of_image)
 
 
-def _observed(
-    objective: Objective, seen: torch.Tensor, tile: Tile
-) -> tuple[Trunk, Sequence[Observation]]:
+def _observed(objective: Objective, seen: torch.Tensor, tile: Tile) -> tuple[Trunk, Sequence[Observation]]:
     """Returns the features that a tile sees, and what each term finds in them."""
     trunk = objective.network.trunk(seen, objective.layers)
     with torch.no_grad():

@@ -127,10 +127,8 @@ def at_places(features: torch.Tensor, layer: str) -> torch.Tensor:
     return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _add_at_positions(
-    gradient: torch.Tensor, of_places: torch.Tensor, layer: str, window: Window
-) -> None:
-    """Adds the gradient for a layer's features, given one for a window of `at_places`, to a gradient in place.
+def _add_at_positions(gradient: torch.Tensor, of_places: torch.Tensor, layer: str, window: Window) -> None:
+    """Adds the gradient for a layer's features to a gradient in place, given one for a window of `at_places`.
 
     Args:
         gradient: (1, C, h, w), channels_last.
@@ -151,7 +149,7 @@ def _add_at_positions(
     else:
         side = SPACING >> (block - 1)
         part = target[rows.start * side : rows.stop * side, columns.start * side : columns.stop * side]
-        part.unflatten(1, (-1, side)).unflatten(0, (-1, side)).add_(source[:, None, :, None])
+        part.view(len(source), side, source.shape[1], side, channels).add_(source[:, None, :, None])
 
 
 def _enlarging(length: int, like: torch.Tensor) -> torch.Tensor:
@@ -191,7 +189,7 @@ class _Cosines:
         self.total = (1 - self._cosine).sum()
 
     def add_gradient(self, layer: str, of_total: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Adds the gradient of d · `total` for a layer's features to a gradient in place; once for each layer.
+        """Adds the gradient of d · `total` for a layer's features to a gradient; once for each layer.
 
         Args:
             layer: the layer.

@@ -82,8 +82,8 @@ def _product(rows: torch.Tensor) -> torch.Tensor:
     """Returns Fᵀ F for F (N, C)."""
     if rows.dtype != torch.bfloat16:
         return torch.mm(rows.T, rows)
-    # A bfloat16 product is rounded to 8 bits at its end. Products over blocks of positions, summed in float32,
-    # are as fast and give a Gram matrix that is right to three or four digits.
+    # A bfloat16 product is rounded to 8 bits at its end. Products over blocks of positions, summed in
+    # float32, are as fast and give a Gram matrix that is right to three or four digits.
     whole = len(rows) // _GRAM_BLOCK * _GRAM_BLOCK
     if not whole:
         wide_rows = rows.float()
@@ -95,7 +95,7 @@ def _product(rows: torch.Tensor) -> torch.Tensor:
     return gram
 
 
-def _add_gram_gradient(
+def add_gram_gradient(
     features: torch.Tensor, of_gram: torch.Tensor, gradient: torch.Tensor, window: Window | None = None
 ) -> None:
     """Adds the gradient of Σ (d ∘ G) for the features, (D + Dᵀ) F, to a gradient.
@@ -177,7 +177,7 @@ def moments(features: torch.Tensor, guides: torch.Tensor) -> torch.Tensor:
     return torch.cat([sums[:, None], guided_gram_matrices(features, guides)], dim=1)
 
 
-def _add_guided_gradient(
+def add_guided_gradient(
     features: torch.Tensor,
     guides: torch.Tensor,
     of_grams: torch.Tensor,
@@ -381,7 +381,7 @@ class GramTerm(_LayerTerm):
         def add_gradient(
             layer: str, of_layer: torch.Tensor, of_statistic: torch.Tensor, gradient: torch.Tensor
         ) -> None:
-            _add_guided_gradient(of_core(of_layer), guides, of_statistic, None, of_core(gradient))
+            add_guided_gradient(of_core(of_layer), guides, of_statistic, None, of_core(gradient))
 
         return Observation(guided_gram_matrices(core, guides), add_gradient)
 
@@ -391,7 +391,7 @@ class GramTerm(_LayerTerm):
         def add_gradient(
             layer: str, of_layer: torch.Tensor, of_statistic: torch.Tensor, gradient: torch.Tensor
         ) -> None:
-            _add_gram_gradient(of_layer, of_statistic[0], gradient, window)
+            add_gram_gradient(of_layer, of_statistic[0], gradient, window)
 
         return Observation(gram_matrix(features, window)[None], add_gradient)
 
@@ -429,7 +429,7 @@ class WassersteinTerm(_LayerTerm):
             layer: str, of_layer: torch.Tensor, of_statistic: torch.Tensor, gradient: torch.Tensor
         ) -> None:
             of_sums, of_grams = of_statistic[:, 0], of_statistic[:, 1:]
-            _add_guided_gradient(of_core(of_layer), guides, of_grams, of_sums, of_core(gradient))
+            add_guided_gradient(of_core(of_layer), guides, of_grams, of_sums, of_core(gradient))
 
         return Observation(moments(core, guides), add_gradient)
 

@@ -15,7 +15,7 @@ from impasto_server.engine.weights import Weights
 
 Padding = Literal["zeros", "reflect"]
 
-AddGradient: TypeAlias = Callable[[str, torch.Tensor, torch.Tensor], None]
+AddGradient: TypeAlias = Callable[[str, torch.Tensor, torch.Tensor], object]
 """Adds the gradient of a loss for a layer's features to a gradient, in place: takes the layer's name, its
 features (1, C, h, w), and the gradient to add to, which is shaped like them. Both are channels_last."""
 
@@ -51,7 +51,7 @@ class Network(nn.Module):
             self.register_buffer(f"{name}_turned", turned)
         self._cast: dict[torch.dtype, Network] = {}
         # Weights in oneDNN's own layout, by the buffer's name. Otherwise each call would convert them.
-        self._packed: dict[str, torch.Tensor] = {}
+        self._packed = _Packed()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -84,11 +84,10 @@ class Network(nn.Module):
         cast = self._cast.get(dtype)
         # The cast itself may have been moved or cast since.
         if cast is None or (cast.dtype, cast.device) != (dtype, self.device):
-            # Without the other casts, and without packed weights, which cannot be copied.
+            # Without the other casts, which the copy must not contain.
             others, self._cast = self._cast, {}
-            packed, self._packed = self._packed, {}
             cast = copy.deepcopy(self).to(dtype)
-            self._cast, self._packed = {**others, dtype: cast}, packed
+            self._cast = {**others, dtype: cast}
         return cast
 
     def forward(
@@ -248,6 +247,13 @@ class Trunk:
                 gradient = kernels.unpooled(gradient, self._relus[-1], self._pooled.pop())
         assert gradient is not None
         return gradient
+
+
+class _Packed(dict[str, torch.Tensor]):
+    """Weights in oneDNN's own layout. Such tensors cannot be copied, so a copied network makes its own."""
+
+    def __reduce__(self) -> tuple[type[_Packed], tuple[()]]:
+        return _Packed, ()
 
 
 def _channels_last(x: torch.Tensor) -> torch.Tensor:

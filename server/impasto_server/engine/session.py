@@ -141,6 +141,11 @@ class Session:
         return self._evaluation
 
     @property
+    def painted_size(self) -> tuple[int, int]:
+        """(width, height) in pixels of the images evaluated at the current scale, with the margin."""
+        return self._stage.scale.painted_size
+
+    @property
     def plan(self) -> MemoryPlan:
         """How the largest scale fits into memory."""
         return self._plans[-1][0]
