@@ -49,7 +49,7 @@ def available_devices() -> list[str]:
 
 
 def see_only(device: str) -> str:
-    """Makes this process see only the GPU that it uses. To be called before anything asks for GPUs.
+    """Makes this process see only the GPU that it uses, unless it has already used GPUs.
 
     Otherwise it could get a context on another GPU, which takes hundreds of MB there; and only so can it use
     each instance of a partitioned GPU.
@@ -63,8 +63,8 @@ def see_only(device: str) -> str:
     Raises:
         ValueError: CUDA_VISIBLE_DEVICES names no such GPU, or names one twice.
     """
-    # AMD's GPUs have variables of their own.
-    if not device.startswith("cuda") or torch.version.cuda is None:
+    # AMD's GPUs have variables of their own. Once CUDA is initialised, it does not read the variable again.
+    if not device.startswith("cuda") or torch.version.cuda is None or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return device
     visible, number = visible_gpus(), gpu_number(device)
     if visible is not None and number >= len(visible):
@@ -141,19 +141,20 @@ def _runs(architecture: str, major: int, minor: int) -> bool:
 
 
 def use_exact_arithmetic() -> None:
-    """Makes float32 mean float32 on GPUs, and the same work give the same bits there.
+    """Makes float32 mean float32 in this process, and the same work on a GPU give the same bits.
 
     By default, cuDNN's convolutions in float32 multiply with TF32, which has 10 bits of precision, and
     partial sums of products in bfloat16 may be rounded to it. Kernels are not chosen by timing them, because
-    another kernel rounds in another order. Affects the whole process; computations on a CPU are not affected.
+    another kernel rounds in another order.
     """
-    cudnn: Any = torch.backends.cudnn
-    if hasattr(cudnn, "conv"):
-        for part in (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul):
-            part.fp32_precision = "ieee"
-    else:  # PyTorch before 2.9
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    # PyTorch 2.9 has newer settings, which come first. Those above stay because it also reads them.
+    backends: Any = torch.backends
+    if hasattr(backends, "fp32_precision"):
+        for library in (backends.cudnn, backends.mkldnn):
+            library.conv.fp32_precision = library.rnn.fp32_precision = "ieee"
+        backends.cuda.matmul.fp32_precision = backends.mkldnn.matmul.fp32_precision = "ieee"
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
