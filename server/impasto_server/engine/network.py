@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from impasto_server.engine import kernels
+from impasto_server.engine.devices import use_exact_arithmetic
 from impasto_server.engine.weights import Weights
 
 Padding = Literal["zeros", "reflect"]
@@ -37,6 +38,7 @@ class Network(nn.Module):
 
     def __init__(self, weights: Weights) -> None:
         super().__init__()
+        use_exact_arithmetic()
         self.architecture = weights.architecture
         self.weights_name = weights.name
         self.origin = weights.origin
