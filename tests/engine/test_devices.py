@@ -124,7 +124,9 @@ class FakeGpus:
         self.initialised = False
         self.current = ""
         self.broken = ""
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        # Set first, so that it is restored whatever a test makes of it.
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
         monkeypatch.setattr(torch.version, "cuda", "13.0")
         fakes = {
             "is_available": lambda: bool(gpus),
