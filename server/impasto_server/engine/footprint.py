@@ -62,8 +62,8 @@ def _measured(network: Network, precision: Literal["float32", "bfloat16"]) -> fl
             picture = Image.fromarray(random)
             # One evaluation, and so one scale.
             recipe = Recipe(objective=objective, optimizer="adam", evaluations=1, precision=precision)
-            session = Session(recipe, Scene(content=picture, styles=[Style(picture)]), network)
             try:
+                session = Session(recipe, Scene(content=picture, styles=[Style(picture)]), network)
                 peak = peak_bytes(network.device, lambda session=session: list(session))  # type: ignore[misc]
             except (RuntimeError, MemoryError) as error:
                 if is_device_lost(error):
