@@ -16,7 +16,7 @@ from impasto_server.engine import checkpoint, colors, pixels
 from impasto_server.engine.devices import is_out_of_memory
 from impasto_server.engine.evaluation import Evaluation, evaluate
 from impasto_server.engine.forecast import Paces, evaluations_work, scale_plans, targets_work
-from impasto_server.engine.memory import MemoryPlan
+from impasto_server.engine.memory import ON_A_CPU, Footprint, MemoryPlan
 from impasto_server.engine.network import Network
 from impasto_server.engine.objectives.objective import Objective, Setting, preparation
 from impasto_server.engine.optimizers import LBFGS, Adam, Optimizer
@@ -79,6 +79,7 @@ class Session:
         cache: cache of style targets, shared with other sessions.
         memory_bytes: memory that the session may use, without the network; None for no limit.
         paces: learns how long the work at each scale takes; None if nobody wants to know.
+        footprint: memory of an evaluation on the network's device.
 
     Attributes:
         recipe: the recipe as it is run, with every field set.
@@ -101,6 +102,7 @@ class Session:
         cache: TargetCache | None = None,
         memory_bytes: int | None = None,
         paces: Paces | None = None,
+        footprint: Footprint = ON_A_CPU,
     ) -> None:
         self.recipe = recipe = scene.resolved(recipe, auto_precision)
         self.stop_reason: StopReason | None = None
@@ -118,6 +120,7 @@ class Session:
         self._cache = cache
         self._memory_bytes = memory_bytes
         self._paces = paces
+        self._footprint = footprint
         self._sizes = scene.sizes(self._canvas)
         # Whether all targets of the current scale were searched for here, not taken from a checkpoint.
         self._searched = False
@@ -141,6 +144,11 @@ class Session:
     def evaluation(self) -> int:
         """Number of evaluations made."""
         return self._evaluation
+
+    @property
+    def painted_size(self) -> tuple[int, int]:
+        """(width, height) in pixels of the images evaluated at the current scale, with the margin."""
+        return self._stage.scale.painted_size
 
     @property
     def plan(self) -> MemoryPlan:
@@ -492,6 +500,7 @@ class Session:
             snapshots=self._network.device.type == "cpu",
             held_bytes=self._scene.held_bytes,
             memory_bytes=self._memory_bytes,
+            footprint=self._footprint,
         )
 
     def _note_pace(self, stage: Stage) -> None:
