@@ -4,6 +4,7 @@ import ctypes
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from impasto_server.engine.devices import (
     fastest_precision,
     is_device_lost,
     is_out_of_memory,
-    peak_bytes,
+    lasting_name,
     see_only,
 )
 from impasto_server.engine.footprint import measured_footprint
@@ -125,7 +126,9 @@ class FakeGpus:
         self.initialised = False
         self.current = ""
         self.broken = ""
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        # Set first, so that it is restored whatever a test makes of it.
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
         monkeypatch.setattr(torch.version, "cuda", "13.0")
         fakes = {
             "is_available": lambda: bool(gpus),
@@ -136,6 +139,9 @@ class FakeGpus:
             "get_arch_list": lambda: ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"],
             "set_device": lambda device: setattr(self, "current", device),
             "synchronize": lambda device: None,
+            "get_device_properties": lambda device: SimpleNamespace(
+                name=self._of(device)[0], uuid=f"uuid-of-{torch.cuda.get_device_name(device)}"
+            ),
         }
         for name, fake in fakes.items():
             monkeypatch.setattr(torch.cuda, name, fake)
@@ -207,6 +213,34 @@ def test_a_process_that_has_used_gpus_keeps_their_names(monkeypatch):
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
     check_device(device)
     assert gpus.current == "cuda:1"
+
+
+@pytest.mark.parametrize(
+    ("visible", "name", "lasting"),
+    [
+        (None, "NVIDIA H100", "GPU-uuid-of-NVIDIA H100"),
+        ("3", "NVIDIA H100", "GPU-uuid-of-NVIDIA H100"),
+        ("GPU-8932f937", "NVIDIA H100", "GPU-8932f937"),
+        ("MIG-1a", "NVIDIA A100 MIG 1g.10gb", "MIG-1a"),
+        ("0", "NVIDIA A100 MIG 1g.10gb", None),
+    ],
+)
+def test_a_gpu_is_found_again_when_the_numbers_have_changed(monkeypatch, visible, name, lasting):
+    gpus = FakeGpus(monkeypatch, (name, (9, 0)))
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert lasting_name("cuda:0") == lasting
+    gpus.initialised = False
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,3")
+    if lasting is not None:
+        assert see_only("cuda:7", lasting) == "cuda:0"
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == lasting
+
+
+def test_only_gpus_have_lasting_names(monkeypatch):
+    FakeGpus(monkeypatch, H100)
+    assert (lasting_name("cpu"), lasting_name("mps")) == (None, None)
+    assert see_only("cpu", None) == "cpu"
 
 
 @pytest.mark.parametrize(("visible", "there"), [("1,3", "cuda:0, cuda:1, cpu"), ("", "cpu"), ("-1", "cpu")])
@@ -358,10 +392,8 @@ def test_whoever_makes_a_network_computes_exactly(monkeypatch):
     assert asked
 
 
-def test_memory_is_measured_on_gpus_only(network):
-    worked = []
-    assert peak_bytes(torch.device("cpu"), lambda: worked.append(1)) is None
-    assert not worked
+def test_memory_is_measured_on_gpus_only(network, monkeypatch):
+    monkeypatch.setattr(footprint, "peak_bytes", None)  # is not called
     assert measured_footprint(network) == ON_A_CPU
 
 
@@ -379,6 +411,7 @@ def measure_as_on_a_gpu(monkeypatch, bytes_per_pixel, error=None):
 
     monkeypatch.setattr(footprint, "_SIDES", (24, 40))
     monkeypatch.setattr(footprint, "peak_bytes", peak)
+    monkeypatch.setattr(footprint, "measures_memory", lambda device: True)
     return sides
 
 
@@ -387,13 +420,13 @@ def test_an_evaluation_that_takes_more_memory_on_a_gpu_gets_smaller_plans(networ
     found = measured_footprint(network)
     assert (found.bfloat16, found.float32) == pytest.approx((12_000, 12_000))
     assert set(sides) == {24, 40}
-    picture = Image.new("RGB", (600, 400), "red")
+    picture = Image.new("RGB", (1200, 900), "red")
     arguments = (
-        Recipe(longest_side=600, precision="float32"),
+        Recipe(longest_side=1200, precision="float32"),
         Scene(content=picture, styles=[Style(picture)]),
         network,
     )
-    available = 2 << 30
+    available = 6 << 30
     assert Session(*arguments, memory_bytes=available).plan.method == "plain"
     plan = Session(*arguments, memory_bytes=available, footprint=found).plan
     assert plan.method == "tiled"
