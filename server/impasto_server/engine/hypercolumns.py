@@ -64,12 +64,15 @@ def rows_of(
         of_inner, among = inner.of_tile(tile)
         with torch.no_grad():
             features = network(image[:, :, tile.seen[0], tile.seen[1]], LAYERS, padding=padding)
-            columns = [
-                at_places(features[layer], layer)[:, :, among[0], among[1]].flatten(2)[0].T
-                / features[layer].shape[1]
-                for layer in LAYERS
-            ]
-        yield numbers[of_inner].flatten(), torch.cat(columns, 1)
+            found = numbers[of_inner].flatten()
+            channels = [network.channels(layer) for layer in LAYERS]
+            rows = features[LAYERS[0]].new_empty((len(found), sum(channels)))
+            for layer, columns in zip(LAYERS, torch.split(rows, channels, 1), strict=True):
+                # Frees the features of each layer before the next, because both together take much memory.
+                of_places = at_places(features.pop(layer), layer)[:, :, among[0], among[1]]
+                torch.div(of_places.flatten(2)[0].T, columns.shape[1], out=columns)
+                del of_places
+        yield found, rows
 
 
 @dataclasses.dataclass(frozen=True)
