@@ -2,11 +2,12 @@
 
 For centred normal distributions with the covariances Σ and Σ̂, the squared distance is the mean of |x − M x|²
 for x from the first, where M is the optimal transport map: the symmetric matrix with M Σ M = Σ̂, which is
-M = Σ̂^½ (Σ̂^½ Σ Σ̂^½)^-½ Σ̂^½ (Olkin, Pukelsheim 1982). So the distance is tr (G Σ G) with G = I − M, a sum of
-squares that rounding cannot make negative as it can tr Σ + tr Σ̂ − 2 tr (Σ̂^½ Σ Σ̂^½)^½. Its gradient for Σ is G.
+M = Σ̂^½ (Σ̂^½ Σ Σ̂^½)^-½ Σ̂^½ (Olkin, Pukelsheim 1982). With G = I − M, the distance is tr (G Σ G), and its
+gradient for Σ is G. Rounding hardly matters in this sum of squares; it can make the equal difference
+tr Σ + tr Σ̂ − 2 tr (Σ̂^½ Σ Σ̂^½)^½ negative.
 
-M is found in one of two ways. A CPU takes eigenvectors, in float64. A GPU is slow at those and has to wait for
-them; it takes products of matrices only, in float32.
+A CPU finds M by eigenvectors, in float64. A GPU is slow at those and has to wait for them, so it finds M by
+products of matrices alone, in float32.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ _LONGEST = 1.69770248526
 
 
 def _scalings() -> list[float]:
-    """Returns the scaling of each step: the best for values between the smallest and 1, which all become 1."""
+    """Returns the scaling of each step, the best for values between `_LEAST` and 1. All of them become 1."""
     least, scalings = _LEAST, []
     while least < 1 - 1e-4:
         a = min((3 / (1 + least + least**2)) ** 0.5, _LONGEST)
