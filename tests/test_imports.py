@@ -24,6 +24,7 @@ COMMON = (
     "impasto_server.shares",
     "impasto_server.temporary",
     "impasto_server.v1",
+    "impasto_server.visible_gpus",
 )
 # What the server uses of the client's package: the contract's generated code, how programs are started, and
 # which programs use it.

@@ -22,6 +22,7 @@ from impasto_server.engine import (
     pixels,
 )
 from impasto_server.engine.checkpoint import CheckpointError
+from impasto_server.engine.evaluation import Evaluation
 from impasto_server.engine.losses import normal, wasserstein_distance
 from impasto_server.engine.network import Network
 from support.random_networks import picture, random_weights
@@ -319,7 +320,9 @@ def test_the_average_of_the_images_of_adam_has_less_noise(network):
 
 def test_a_plateau_ends_a_scale_and_is_reported(network):
     made = session(network, {"evaluations": 2000, "content_weight": 0})
-    made._evaluate = lambda stage: ([1.0, 0.0, 1.0, 0.0], torch.ones_like(stage.image))
+    made._evaluate = lambda stage: Evaluation(
+        torch.tensor([1.0, 0.0, 1.0, 0.0]), torch.ones_like(stage.image)
+    )
     progress = list(made)
     assert made.stop_reason == "plateau"
     assert "almost stopped falling" in made.stop_message

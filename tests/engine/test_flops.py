@@ -11,10 +11,9 @@ from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from impasto_server.bench import bench
 from impasto_server.bench.convolution_rate import convolution_rates
-from impasto_server.bench.painting import SeenSize
 from impasto_server.engine import Network, Recipe, Scene, Session, Style
 from impasto_server.engine.flops import convolution_flops, convolutions, gram_flops
-from impasto_server.engine.losses import gram_matrix
+from impasto_server.engine.losses import add_gram_gradient, gram_matrix
 from impasto_server.engine.weights import Architecture
 from support.random_networks import picture, random_weights
 
@@ -32,7 +31,9 @@ class Counter(TorchDispatchMode):
             # torch has no formula for oneDNN's convolution with a fused ReLU.
             self.of_convolutions += conv_flop_count(args[0].shape, args[1].shape, result.shape)
             return result
-        formula = flop_registry.get(function._overloadpacket)
+        packet = function._overloadpacket
+        # torch has no formula for the product that is added in place.
+        formula = flop_registry.get(torch.ops.aten.addmm if packet is torch.ops.aten.addmm_ else packet)
         if formula is not None:
             flops = formula(*args, **(kwargs or {}), out_val=result)
             if "convolution" in str(function):
@@ -48,11 +49,16 @@ LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 @pytest.mark.parametrize("architecture", ["vgg16", "vgg19"])
 def test_an_evaluation_has_the_operations_that_torch_counts(architecture: Architecture) -> None:
     network = Network(random_weights(architecture))
-    image = torch.randn(1, 3, 37, 50, requires_grad=True)
+    image = torch.randn(1, 3, 37, 50)
     with Counter() as counter:
-        features = network(image, LAYERS)
-        loss = sum(gram_matrix(features[layer]).square().sum() for layer in LAYERS)
-        torch.autograd.grad(loss, image)
+        trunk = network.trunk(image, LAYERS)
+        for features in trunk.features.values():
+            gram_matrix(features)
+
+        def add(layer: str, features: torch.Tensor, gradient: torch.Tensor) -> None:
+            add_gram_gradient(features, torch.ones(2 * (features.shape[1],)), gradient)
+
+        trunk.gradient(add)
     layers = convolutions(architecture, 37, 50, "relu5_1")
     assert convolution_flops(layers) == counter.of_convolutions
     assert gram_flops(layers, LAYERS) == counter.of_products
@@ -66,11 +72,14 @@ def test_the_bench_counts_what_an_evaluation_computes(network: Network) -> None:
         network,
     )
     session.step()
-    with Counter() as counter, SeenSize(network, session) as seen:
+    with Counter() as counter:
         session.step()
-    layers = convolutions("vgg16", seen.height, seen.width, bench.DEEPEST)
+    width, height = session.painted_size
+    assert (width, height) == (48, 48)
+    layers = convolutions("vgg16", height, width, bench.DEEPEST)
     assert convolution_flops(layers) == counter.of_convolutions
-    inner = convolutions("vgg16", 16, 16, bench.DEEPEST)
+    # Gram matrices are of whole rows of positions, without the rows of the margin.
+    inner = convolutions("vgg16", 16, width, bench.DEEPEST)
     assert gram_flops(inner, bench.GRAM_LAYERS) == counter.of_products
 
 

@@ -12,12 +12,20 @@ from hypothesis.extra.numpy import arrays
 from impasto_server.engine import Recipe
 from impasto_server.engine.evaluation import evaluate
 from impasto_server.engine.evaluation import loss as loss_of
-from impasto_server.engine.losses import WassersteinTerm, gram_matrix, moments, total_variation
+from impasto_server.engine.losses import (
+    ContentTerm,
+    GramTerm,
+    WassersteinTerm,
+    add_gram_gradient,
+    gram_matrix,
+    moments,
+    total_variation,
+)
 from impasto_server.engine.network import Network
 from impasto_server.engine.objectives.objective import Part, Setting, prepared
 from impasto_server.engine.pixels import to_tensor, with_margin
 from impasto_server.engine.targets import StyleImage
-from impasto_server.engine.windows import whole
+from impasto_server.engine.windows import Tile, whole
 from support.random_networks import picture, random_weights
 
 
@@ -43,9 +51,106 @@ class TestThreeFactsAboutGramMatrices:
         torch.testing.assert_close(gram_matrix(f), matrix @ matrix.T)
 
 
-def test_the_explicit_gradient_is_right():
-    f = features().requires_grad_(True)
-    assert torch.autograd.gradcheck(gram_matrix, f)
+def channels_last(x):
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+WINDOWS = [
+    None,
+    (slice(0, 9), slice(0, 11)),
+    (slice(1, 6), slice(2, 9)),
+    (slice(0, 9), slice(3, 11)),
+    (slice(4, 5), slice(0, 1)),
+    (slice(9, 9), slice(11, 11)),
+    (slice(0, 9), slice(5, 5)),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("window", WINDOWS)
+def test_the_gram_matrix_of_a_window_is_that_of_a_copy(window, dtype):
+    f = channels_last(features(6, 9, 11)).to(dtype)
+    before = f.clone()
+    # What lies beside the window has no influence, whatever it is.
+    f[:, :, 8, 10] = before[:, :, 8, 10] = torch.inf if window and window[1].stop < 11 else 1
+    rows, columns = window or (slice(None), slice(None))
+    expected = gram_matrix(f[:, :, rows, columns].double())
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-5
+    torch.testing.assert_close(gram_matrix(f, window).double(), expected, rtol=tolerance, atol=tolerance)
+    assert torch.equal(f, before)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_the_gradient_of_a_gram_matrix_is_right_and_stays_within_the_window(window):
+    f = channels_last(features(6, 9, 11))
+    of_gram = torch.randn(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    rows, columns = window or (slice(None), slice(None))
+    inner = f.clone().requires_grad_(True)
+    seen = inner[:, :, rows, columns].flatten(2)[0]
+    (expected,) = torch.autograd.grad(((seen @ seen.T) * of_gram).sum(), inner)
+    before = channels_last(torch.randn_like(f))
+    gradient = before.clone()
+    add_gram_gradient(f, of_gram, gradient, window)
+    torch.testing.assert_close(gradient, before + expected)
+    outside = torch.ones_like(f, dtype=torch.bool)
+    outside[:, :, rows, columns] = False
+    assert torch.equal(gradient[outside], before[outside])
+
+
+@pytest.mark.parametrize("name", ["content", "gram", "guided gram", "wasserstein"])
+@pytest.mark.parametrize("cut", [False, True])
+def test_the_gradient_of_each_term_equals_that_of_torch(name, cut):
+    """Over a whole image and over a tile, whose overlap gets no gradient."""
+    height, width = 12, 17
+    f = channels_last(features(6, height, width).clamp_min(0))
+    guides = torch.rand(2, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    target = features(6, height, width, dtype=torch.float64).flip(2)
+    inner = slice(1, 11), slice(1, 15)
+    tile = whole(height, width)
+    if cut:
+        f = f[:, :, :9].contiguous(memory_format=torch.channels_last)
+        tile = Tile((slice(0, 9), slice(0, width)), (slice(0, 7), slice(0, width)))
+    rows, columns = tile.core
+    positions, scales = guides.sum((1, 2)), torch.tensor([0.3, 2.0], dtype=torch.float64)
+
+    def plain(seen):
+        core = seen[:, :, rows, columns]
+        if name == "content":
+            return (core - target[:, :, rows, columns]).square().sum()
+        if name == "gram":
+            of_window = core[:, :, inner[0], inner[1]].flatten(2)[0]
+            return (of_window @ of_window.T)[None]
+        shares = guides[:, rows, columns]
+        grams = torch.stack([(core * s).flatten(2)[0] @ core.flatten(2)[0].T for s in shares])
+        if name == "guided gram":
+            return grams
+        sums = torch.stack([(core * s).sum((0, 2, 3)) for s in shares])
+        return torch.cat([sums[:, None], grams], 1)
+
+    if name == "content":
+        term = ContentTerm("relu1_1", target, 0.7)
+    elif name == "wasserstein":
+        targets = moments(target.clamp_min(0), guides) / positions[:, None, None]
+        term = WassersteinTerm("relu1_1", guides, positions, targets, scales)
+    else:
+        everywhere = name == "gram"
+        count = 1 if everywhere else 2
+        targets = torch.zeros(count, 6, 6, dtype=torch.float64)
+        of_term = None if everywhere else guides
+        term = GramTerm("relu1_1", inner, of_term, positions[:count], targets, scales[:count])
+    observation = term.observe({"relu1_1": f}, tile)
+    pixels = f.clone().requires_grad_(True)
+    expected = plain(pixels)
+    torch.testing.assert_close(observation.statistic, expected.detach())
+    of_statistic = torch.randn(
+        expected.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(7)
+    )
+    (of_pixels,) = torch.autograd.grad((expected * of_statistic).sum(), pixels)
+    before = channels_last(torch.randn_like(f))
+    gradient = before.clone()
+    observation.add_gradient("relu1_1", f, of_statistic, gradient)
+    torch.testing.assert_close(gradient, before + of_pixels)
+    assert of_pixels[:, :, :, 4].abs().sum() > 0
 
 
 def test_bfloat16_grams_are_accumulated_in_float32():
@@ -204,9 +309,12 @@ def test_the_wasserstein_term_is_never_negative_and_is_zero_for_equal_features(f
     positions = torch.tensor([float(image.shape[3])], dtype=dtype)
     guides = torch.ones(1, 1, image.shape[3], dtype=dtype)
     term = WassersteinTerm("relu1_1", guides, positions, target, torch.ones(1, dtype=dtype))
-    image.requires_grad_(True)
-    value = term.value(term.statistic({term.layer: image}, whole(*image.shape[2:])))
-    (gradient,) = torch.autograd.grad(value, image)
+    observation = term.observe({term.layer: image}, whole(*image.shape[2:]))
+    statistic = observation.statistic.requires_grad_(True)
+    value = term.value(statistic)
+    (of_statistic,) = torch.autograd.grad(value, statistic)
+    gradient = torch.zeros_like(image)
+    observation.add_gradient(term.layer, image, of_statistic, gradient)
     assert 0 <= value < float("inf")
     assert gradient.isfinite().all()
     size = target[0, 1:].trace() + 1e-6

@@ -37,6 +37,7 @@ from impasto_server.engine.network import Network
 from impasto_server.engine.objectives import objective
 from impasto_server.engine.objectives.neighbours import LAYERS
 from impasto_server.engine.windows import whole
+from support.plain_network import plain_features
 from support.random_networks import picture, random_weights
 
 CONTENT, STYLE = picture(72, 56, 1), picture(64, 80, 2)
@@ -103,7 +104,7 @@ class TestHypercolumns:
         of_other = network64(other, LAYERS)
         targets = [F.normalize(columns(of_other, group).detach(), dim=1) for group in groups]
         image.requires_grad_(True)
-        seen = network64(image, LAYERS)
+        seen = plain_features(network64, image, LAYERS)
         expected = torch.stack(
             [
                 (1 - F.cosine_similarity(columns(seen, group), target)).mean()
@@ -114,8 +115,13 @@ class TestHypercolumns:
 
         channels = [network64.channels(layer) for layer in LAYERS]
         term = term_of(torch.cat(targets, 1), inner, channels, groups)
-        value = term.value(term.statistic(network64(image, LAYERS), whole(height, width)))
-        (gradient,) = torch.autograd.grad(value, image)
+        trunk = network64.trunk(image, LAYERS)
+        observation = term.observe(trunk.features, whole(height, width))
+        value = term.value(observation.statistic)
+        of_sum = term.value(torch.ones_like(value))
+        gradient = trunk.gradient(
+            lambda layer, features, gradient: observation.add_gradient(layer, features, of_sum, gradient)
+        )
         assert abs(value - expected) < 1e-12
         assert (gradient - expected_gradient).norm() < 1e-10 * expected_gradient.norm()
 

@@ -11,6 +11,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from impasto_server.engine.network import Network
 from impasto_server.engine.weights import convolution_names, torchvision_indices
+from support.plain_network import plain_features
 from support.random_networks import random_weights
 
 
@@ -52,8 +53,8 @@ def test_it_is_frozen_and_stops_after_the_last_layer_needed(network, monkeypatch
     monkeypatch.setattr(
         Network, "_convolved", lambda self, x, name, *a: convolved.append(name) or convolve(self, x, name, *a)
     )
-    for image in (torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32, requires_grad=True)):
-        network(image, ["relu1_1", "relu3_1"])
+    for compute in (network, network.trunk):
+        compute(torch.zeros(1, 3, 32, 32), ["relu1_1", "relu3_1"])
         assert convolved == ["conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"]
         convolved.clear()
 
@@ -63,52 +64,68 @@ def test_it_is_frozen_and_stops_after_the_last_layer_needed(network, monkeypatch
 def test_the_gradient_equals_that_of_torch(network, dtype, layers):
     """The layers are before, after and between poolings; with odd sizes, a pooling drops the last row."""
     network = copy.deepcopy(network).to(dtype)
-    image = torch.randn(1, 3, 37, 51, dtype=dtype, requires_grad=True)
-    weights = [torch.randn_like(f) for f in network(image, layers).values()]
-    expected = _plainly(network, image, layers)
-    got = network(image, layers)
+    image = torch.randn(1, 3, 37, 51, dtype=dtype)
+    weights = {layer: torch.randn_like(f) for layer, f in network(image, layers).items()}
+    pixels = image.clone().requires_grad_(True)
+    expected = plain_features(network, pixels, layers)
+    trunk = network.trunk(image, layers)
+    assert list(trunk.features) == layers
     for layer in layers:
-        torch.testing.assert_close(got[layer], expected[layer])
-    gradients = [
-        torch.autograd.grad(
-            sum((f[layer] * w).sum() for layer, w in zip(layers, weights, strict=True)), image
-        )[0]
-        for f in (got, expected)
-    ]
+        torch.testing.assert_close(trunk.features[layer], expected[layer])
+    loss = sum((expected[layer] * weights[layer]).sum() for layer in layers)
+    (of_pixels,) = torch.autograd.grad(loss, pixels)
+    asked = []
+
+    def add(layer, features, gradient):
+        asked.append(layer)
+        torch.testing.assert_close(features, expected[layer])
+        gradient += weights[layer]
+
+    gradient = trunk.gradient(add)
+    assert asked == layers[::-1]
     tolerance = 1e-12 if dtype == torch.float64 else 1e-4
-    assert (gradients[0] - gradients[1]).norm() <= tolerance * gradients[1].norm()
+    assert (gradient - of_pixels).norm() <= tolerance * of_pixels.norm()
 
 
-def test_a_layer_outside_the_loss_does_not_change_the_gradient(network):
-    image = torch.randn(1, 3, 32, 32, requires_grad=True)
-    both = network(image, ["relu1_1", "relu3_1"])
-    alone = network(image, ["relu1_1"])
-    got, expected = (torch.autograd.grad(f["relu1_1"].sum(), image)[0] for f in (both, alone))
-    torch.testing.assert_close(got, expected)
+def test_everything_is_channels_last(network):
+    """Another layout would be converted again and again."""
+    for of_type in (network, network.in_dtype(torch.bfloat16), network.in_dtype(torch.float64)):
+        trunk = of_type.trunk(torch.randn(1, 3, 37, 51), ["relu2_1", "relu3_2"])
+        seen = [*trunk.features.values()]
+
+        def add(layer, features, gradient, seen=seen):
+            seen += [features, gradient]
+            gradient += features
+
+        seen.append(trunk.gradient(add))
+        assert len(seen) == 7
+        assert all(x.is_contiguous(memory_format=torch.channels_last) for x in seen)
+
+
+def test_packed_weights_give_the_same_bits(network):
+    image = torch.randn(1, 3, 40, 56)
+    for of_type in (network, network.in_dtype(torch.bfloat16)):
+        of_type._packed.clear()
+        # Once packed for another size and another padding.
+        of_type(torch.randn(1, 3, 16, 144), ["relu3_1"], padding="reflect")
+        x = image.to(of_type.dtype, memory_format=torch.channels_last)
+        for name in convolution_names(network.architecture)[:4]:
+            weight, bias = of_type.get_buffer(f"{name}_weight"), of_type.get_buffer(f"{name}_bias")
+            expected = torch.nn.functional.conv2d(x, weight, bias, padding=1).relu()
+            assert torch.equal(of_type._convolved(x, name), expected)
+            x = expected
 
 
 def test_an_evaluation_leaves_nothing_in_memory(network):
     """Not even until the cyclic garbage collector runs."""
-    image = torch.randn(1, 3, 32, 32, requires_grad=True)
-    features = network(image, ["relu2_1"])["relu2_1"]
-    node = weakref.ref(features.grad_fn)
+    trunk = network.trunk(torch.randn(1, 3, 32, 32), ["relu2_1"])
+    features = weakref.ref(trunk.features["relu2_1"])
     gc.disable()
     try:
-        del features
-        assert node() is None
+        trunk.gradient(lambda layer, features, gradient: gradient.add_(features))
+        assert features() is None
     finally:
         gc.enable()
-
-
-def _plainly(network, image, layers):
-    features, x = {}, image
-    for name in convolution_names(network.architecture)[:11]:
-        if name.endswith("_1") and name != "conv1_1":
-            x = nn.functional.max_pool2d(x, 2)
-        weight, bias = network.get_buffer(f"{name}_weight"), network.get_buffer(f"{name}_bias")
-        x = nn.functional.conv2d(x, weight, bias, padding=1).relu()
-        features[name.replace("conv", "relu")] = x
-    return {layer: features[layer] for layer in layers}
 
 
 def test_features_are_not_overwritten_by_later_layers(network):
@@ -134,11 +151,6 @@ def test_a_cast_is_made_once_and_leaves_the_original(network):
     image = torch.randn(1, 3, 48, 32)
     exact, rounded = (n(image, ["relu4_1"])["relu4_1"].float() for n in (network, half))
     assert 0 < (exact - rounded).norm() / exact.norm() < 0.03
-
-
-def test_reflected_edges_have_no_gradient(network):
-    with pytest.raises(ValueError, match="no gradient"):
-        network(torch.zeros(1, 3, 32, 32, requires_grad=True), ["relu1_1"], padding="reflect")
 
 
 def test_casts_follow_a_network_that_is_moved_or_cast():

@@ -1,13 +1,16 @@
-"""L-BFGS: its compact form equals the textbook's recursion, and its weighting of the image is symmetric."""
+"""L-BFGS: its compact form equals the textbook's recursion, and it starts from the preconditioner."""
 
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
 
+from impasto_server.engine import preconditioner
 from impasto_server.engine.optimizers import LBFGS
+from impasto_server.engine.preconditioner import Preconditioner
 
 
 def recursion(pairs, gradient):
@@ -23,6 +26,11 @@ def recursion(pairs, gradient):
     return direction
 
 
+def step(optimizer, loss, gradient):
+    """Moves an optimiser's image once."""
+    return optimizer.step(loss, optimizer.look(gradient).tolist())
+
+
 def bowl(seed=0, shape=(1, 3, 6, 8)):
     generator = torch.Generator().manual_seed(seed)
     size = torch.Size(shape).numel()
@@ -32,7 +40,7 @@ def bowl(seed=0, shape=(1, 3, 6, 8)):
 
 
 def test_it_makes_the_same_moves_as_the_recursion(monkeypatch):
-    monkeypatch.setattr(LBFGS, "COARSE_WEIGHT", 0.0)
+    monkeypatch.setattr(preconditioner, "COARSE_WEIGHT", 0.0)
     monkeypatch.setattr(LBFGS, "WORSE", 1e9)
     image, hessian = bowl()
     optimizer = LBFGS(image, 1.0, 4)
@@ -43,21 +51,34 @@ def test_it_makes_the_same_moves_as_the_recursion(monkeypatch):
         if last is not None:
             pairs = [*pairs, (x - last[0], gradient - last[1])][-4:]
         last = x, gradient
-        assert optimizer.step(float(x @ gradient) / 2, gradient.view_as(image))
+        assert step(optimizer, float(x @ gradient) / 2, gradient.view_as(image))
         if evaluation:
             torch.testing.assert_close(image.flatten() - x, recursion(pairs, gradient), rtol=1e-8, atol=1e-10)
 
 
-def test_its_weighting_is_symmetric_and_favours_large_forms():
-    optimizer = LBFGS(torch.zeros(1, 3, 37, 50, dtype=torch.float64), 1.0, 4)
-    a, b = torch.randn(2, 1, 3, 37, 50, dtype=torch.float64)
-    weighted = [optimizer._weighted(a), optimizer._weighted(b)]
-    torch.testing.assert_close((weighted[0] * b).sum(), (weighted[1] * a).sum())
-    flat = optimizer._weighted(torch.ones_like(a)).mean()
-    checkered = torch.ones_like(a)
-    checkered[..., ::2] = -1
-    assert abs(flat - (1 + LBFGS.COARSE_WEIGHT)) < 0.05
-    assert optimizer._weighted(checkered).abs().mean() < 1.2
+def test_it_works_as_if_its_variables_were_preconditioned():
+    """In z with x = A z, A² the preconditioner, the first estimate of the inverse Hessian is γ I."""
+    image, hessian = bowl()
+    eye = torch.eye(image.numel(), dtype=image.dtype)
+    squared = torch.stack([Preconditioner(image)(row.view_as(image)).flatten() for row in eye])
+    values, vectors = torch.linalg.eigh(squared)
+    root = vectors @ values.sqrt().diag() @ vectors.T
+    optimizer = LBFGS(image, 1.0, 4)
+    optimizer.WORSE = 1e9
+    pairs, last = [], None
+    for evaluation in range(14):
+        x = image.flatten().clone()
+        gradient = hessian @ x
+        z, of_z = torch.linalg.solve(root, x), root @ gradient
+        if last is not None:
+            pairs = [*pairs, (z - last[0], of_z - last[1])][-4:]
+        last = z, of_z
+        assert step(optimizer, float(x @ gradient) / 2, gradient.view_as(image))
+        if evaluation:
+            expected = root @ recursion(pairs, of_z)
+        else:
+            expected = root @ of_z * (-LBFGS.FIRST_STEP * len(x) ** 0.5 / of_z.norm())
+        torch.testing.assert_close(image.flatten() - x, expected, rtol=1e-8, atol=1e-10)
 
 
 def test_a_step_that_makes_the_loss_much_larger_is_taken_back():
@@ -65,13 +86,13 @@ def test_a_step_that_makes_the_loss_much_larger_is_taken_back():
     begin = image.clone()
     optimizer = LBFGS(image, 1.0, 4)
     gradient = (hessian @ begin.flatten()).view_as(image)
-    optimizer.step(1.0, gradient)
+    step(optimizer, 1.0, gradient)
     first = image - begin
-    assert optimizer.step(float("nan"), gradient)
+    assert step(optimizer, math.nan, gradient)
     torch.testing.assert_close(image - begin, first / 4)
     for _ in range(LBFGS.RETRIES - 1):
-        assert optimizer.step(5.0, gradient)
-    assert not optimizer.step(5.0, gradient)
+        assert step(optimizer, 5.0, gradient)
+    assert not step(optimizer, 5.0, gradient)
 
 
 def test_a_restored_state_continues_with_the_same_bytes():
@@ -82,8 +103,8 @@ def test_a_restored_state_continues_with_the_same_bytes():
         gradient = hessian @ image.flatten()
         loss = float(image.flatten() @ gradient) / 2
         if stopped is not None:
-            stopped.step(loss, gradient.view_as(image).clone())
-        whole.step(loss, gradient.view_as(image))
+            step(stopped, loss, gradient.view_as(image).clone())
+        step(whole, loss, gradient.view_as(image))
         if stopped is not None:
             assert torch.equal(other, image)
         if evaluation in (2, 7):
@@ -100,7 +121,7 @@ def descend(optimizer, image, hessian, evaluations):
         x = image.flatten().clone()
         gradient = hessian @ x
         seen.append((x, gradient))
-        assert optimizer.step(float(x @ gradient) / 2, gradient.view_as(image))
+        assert step(optimizer, float(x @ gradient) / 2, gradient.view_as(image))
     return seen
 
 
@@ -110,7 +131,7 @@ def descend(optimizer, image, hessian, evaluations):
 def test_a_state_can_be_restored_with_any_history_and_keeps_the_newest_pairs(
     monkeypatch, before, after, evaluations
 ):
-    monkeypatch.setattr(LBFGS, "COARSE_WEIGHT", 0.0)
+    monkeypatch.setattr(preconditioner, "COARSE_WEIGHT", 0.0)
     monkeypatch.setattr(LBFGS, "WORSE", 1e9)
     image, hessian = bowl()
     saved = LBFGS(image, 1.0, before)
@@ -133,7 +154,7 @@ def test_a_restored_state_is_the_same_state(evaluations):
     saved = LBFGS(image, 1.0, 4)
     descend(saved, image, hessian, evaluations)
     # This step is taken back, so that the pairs are dropped.
-    saved.step(float("nan"), torch.zeros_like(image))
+    step(saved, math.nan, torch.zeros_like(image))
     descend(saved, image, hessian, evaluations)
     tensors, values = saved.state()
     resumed = LBFGS(image, 1.0, 4)

@@ -31,9 +31,9 @@ def test_report_makes_the_same_steps_as_the_program_of_the_report(tmp_path):
     # Loss and gradient at the program's start.
     expected = program.loss()
     (expected_gradient,) = torch.autograd.grad(expected, program.x)
-    losses, gradient = session._evaluate(session._stage)
-    assert abs(losses[0] - expected.item()) <= 1e-9 * expected.item()
-    assert (gradient - expected_gradient).norm() <= 1e-9 * expected_gradient.norm()
+    evaluation = session._evaluate(session._stage)
+    assert (evaluation.losses[0] - expected).abs() <= 1e-9 * expected
+    assert (evaluation.gradient - expected_gradient).norm() <= 1e-9 * expected_gradient.norm()
 
     # The first ten steps: the same losses, the same image, the same picture.
     for _ in range(10):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from impasto_server.engine import Recipe, RecipeError, Scene, Session, Style
+from impasto_server.engine.evaluation import Evaluation
 from impasto_server.engine.objectives import OBJECTIVES
 from impasto_server.engine.recipe import MIN_SIDE, result_size
 from impasto_server.engine.scales import LEAST_FINISHING, plan_scales, replanned
@@ -218,10 +219,10 @@ class Spoilt:
         made._evaluate, self.evaluate = self, made._evaluate
 
     def __call__(self, stage):
-        losses, gradient = self.evaluate(stage)
+        evaluation = self.evaluate(stage)
         self.evaluation += 1
         factor = self.spoil(self.evaluation)
-        return [value * factor for value in losses], gradient * factor
+        return Evaluation(evaluation.losses * factor, evaluation.gradient * factor)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -295,7 +296,7 @@ def test_values_out_of_range_are_not_clamped_while_painting(network):
     """Trap 10: clamping in the loss makes the gradient 0. Only the picture is clamped."""
     made = session(network)
     made._stage.image.add_(5)
-    _, gradient = made._evaluate(made._stage)
+    gradient = made._evaluate(made._stage).gradient
     assert (gradient != 0).float().mean() > 0.99
     assert array(made.picture()).max() == 255
 

@@ -31,18 +31,22 @@ def bare(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def refusal(root: Path, *devices: str, platform: str = "linux") -> str:
+def refusal(root: Path, *devices: str, platform: str = "linux", visible: str | None = None) -> str:
     with pytest.raises(ConfigurationError) as told:
-        check_devices(devices, root, platform)
+        check_devices(devices, root, platform, seen(visible))
     return str(told.value)
+
+
+def seen(visible: str | None) -> dict[str, str]:
+    return {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:9", "mps"])
 def test_a_machine_without_a_gpu_has_only_the_cpu(bare: Path, device: str) -> None:
     assert refusal(bare, device) == f"there is no device {device!r} here; there is cpu"
     assert refusal(bare, "cpu", device) == f"there is no device {device!r} here; there is cpu"
-    check_devices(["cpu", "cpu"], bare, "linux")
-    check_devices(["auto"], bare, "linux")
+    check_devices(["cpu", "cpu"], bare, "linux", {})
+    check_devices(["auto"], bare, "linux", {})
 
 
 @pytest.mark.parametrize("sign", ["dev", "proc", "sys"])
@@ -54,21 +58,51 @@ def test_gpus_are_counted_by_whichever_source_shows_most(bare: Path, sign: str) 
             (bare / f"proc/driver/nvidia/gpus/0000:0{number}:00.0").mkdir(parents=True)
         else:
             card(bare, f"0000:0{number}:00.0", "0x10de", ("0x030000", "0x030200")[number])
-    check_devices(["cuda", "cuda:0", "cuda:1", "cpu"], bare, "linux")
+    check_devices(["cuda", "cuda:0", "cuda:1", "cpu"], bare, "linux", {})
     assert refusal(bare, "cuda:1", "cuda:2") == (
         "there is no device 'cuda:2' here; there is cuda:0, cuda:1, cpu"
+    )
+
+
+@pytest.mark.parametrize(
+    ("visible", "there"),
+    [
+        ("1,3", "cuda:0, cuda:1, cpu"),
+        ("GPU-8932f937,GPU-1", "cuda:0, cuda:1, cpu"),
+        ("MIG-1a,MIG-2b", "cuda:0, cuda:1, cpu"),
+        ("0,9,1", "cuda:0, cpu"),
+        ("", "cpu"),
+        ("-1", "cpu"),
+    ],
+)
+def test_only_visible_gpus_count(bare: Path, visible: str, there: str) -> None:
+    for number in range(4):
+        (bare / f"dev/nvidia{number}").touch()
+    *gpus, _ = there.split(", ")
+    check_devices([*gpus, "cpu"], bare, "linux", seen(visible))
+    assert refusal(bare, f"cuda:{len(gpus)}", visible=visible) == (
+        f"there is no device 'cuda:{len(gpus)}' here; there is {there}, because CUDA_VISIBLE_DEVICES is "
+        f"{visible!r}"
+    )
+
+
+def test_a_gpu_that_is_visible_twice_is_refused_where_there_are_gpus(bare: Path) -> None:
+    check_devices(["auto"], bare, "linux", seen("0,0"))
+    (bare / "dev/nvidia0").touch()
+    assert refusal(bare, "auto", visible="0,0") == (
+        "CUDA_VISIBLE_DEVICES is '0,0', which names 0 twice; name each GPU once"
     )
 
 
 @pytest.mark.parametrize("file", ["kfd", "dxg"])
 def test_gpus_that_cannot_be_counted_are_left_to_the_worker(bare: Path, file: str) -> None:
     (bare / "dev" / file).touch()
-    check_devices(["cuda:9"], bare, "linux")
+    check_devices(["cuda:9"], bare, "linux", {})
     assert "there is cpu" in refusal(bare, "mps")
 
 
 def test_mps_exists_only_on_macos(bare: Path) -> None:
-    check_devices(["mps"], bare, "darwin")
+    check_devices(["mps"], bare, "darwin", {})
     assert refusal(bare, "cuda", platform="darwin").endswith("there is mps, cpu")
 
 

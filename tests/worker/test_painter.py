@@ -6,8 +6,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -770,8 +771,17 @@ def test_the_current_work_of_the_device_can_be_read_at_any_time(painter: Painter
     asyncio.run(check())
 
 
-def test_a_lost_device_ends_the_work_and_the_turn_file_names_the_job(tmp_path: Path) -> None:
-    painter = Painter(DEVICE_BYTES, TurnFile(tmp_path / "turn"))
+LOST = "CUDA error: an illegal memory access was encountered"
+
+
+def lost_by(painter: Painter, painting: Callable[[], Painting], then: Callable[[Painting], None]) -> str:
+    """Lets a painter work until it loses its device; returns the error.
+
+    Args:
+        painter: the painter.
+        painting: makes the painting that it gets.
+        then: what is done after the painting was put in line.
+    """
     lost: list[Exception] = []
 
     def work() -> None:
@@ -780,14 +790,93 @@ def test_a_lost_device_ends_the_work_and_the_turn_file_names_the_job(tmp_path: P
         except DeviceLost as error:
             lost.append(error)
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    message = "CUDA error: an illegal memory access was encountered"
-
     async def check() -> None:
-        painter.admit(painting_of(FakeSession(9, fails_at=4, error=message)))
-        await asyncio.to_thread(thread.join)
+        thread = threading.Thread(target=work, daemon=True)
+        made = painting()
+        painter.admit(made)
+        then(made)
+        thread.start()
+        await asyncio.to_thread(thread.join, 30)
 
     asyncio.run(check())
-    assert [str(error) for error in lost] == [message]
+    (error,) = lost
+    return str(error)
+
+
+@pytest.mark.parametrize("opening", [False, True])
+def test_a_lost_device_ends_the_work_and_the_turn_file_names_the_job(tmp_path: Path, opening: bool) -> None:
+    painter = Painter(DEVICE_BYTES, TurnFile(tmp_path / "turn"))
+    session = FakeSession(9, fails_at=0 if opening else 4, error=LOST)
+    error = RuntimeError(LOST) if opening else None
+    assert lost_by(painter, lambda: painting_of(session, error=error), lambda _: None) == LOST
     assert (tmp_path / "turn").read_bytes().strip(b"\0") == b"jobs/1"
+
+
+@pytest.mark.parametrize("errand", ["update", "suspend", "preview"])
+def test_a_device_that_is_lost_in_an_errand_ends_the_work_without_an_answer(
+    errand: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process ends at once, so that the sender hears of a worker that is gone, not of a bad recipe."""
+    painter = Painter(DEVICE_BYTES)
+    answers: list[Future[Any]] = []
+    session = FakeSession(10_000)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError(LOST)
+
+    def send(painting: Painting) -> None:
+        if errand == "update":
+            monkeypatch.setattr(painting, "update", fail)
+            answers.append(painter.update(painting, watched=True))
+        elif errand == "suspend":
+            monkeypatch.setattr(painting, "suspend", fail)
+            answers.append(painter.suspend(painting))
+        else:
+            monkeypatch.setattr(session, "picture", fail)
+
+    assert lost_by(painter, lambda: painting_of(session), send) == LOST
+    assert not any(answer.done() for answer in answers)
+
+
+def test_a_painting_waits_for_memory_that_another_process_has(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(painter_module, "_RETRY_SECONDS", 0.001)
+    caplog.set_level("INFO")
+    looks: list[int] = []
+
+    def memory_now() -> int:
+        looks.append(0 if len(looks) < 3 else 2 * DEVICE_BYTES)
+        return looks[-1]
+
+    painter = Painter(DEVICE_BYTES, memory_now=memory_now)
+    threading.Thread(target=painter.work, daemon=True).start()
+    assert painter.free_bytes == DEVICE_BYTES
+
+    async def paint() -> list[Event]:
+        return await events_of(painter, painting_of(FakeSession(3, memory_bytes=DEVICE_BYTES)))
+
+    assert isinstance(asyncio.run(paint())[-1], Result)
+    assert len(looks) == 4
+    assert caplog.text.count("job waits for memory") == 1
+    assert painter.free_bytes == DEVICE_BYTES, "never more than the memory for paintings"
+
+
+def test_a_painting_gets_no_more_memory_than_other_processes_leave() -> None:
+    painter = Painter(DEVICE_BYTES, memory_now=lambda: 300)
+    threading.Thread(target=painter.work, daemon=True).start()
+    first, second = FakeSession(3, memory_bytes=200), FakeSession(3, memory_bytes=200)
+    first.may_go_on.clear()
+
+    async def check() -> None:
+        begun = asyncio.create_task(events_of(painter, painting_of(first)))
+        await asyncio.to_thread(first.held_up.wait, 30)
+        assert painter.free_bytes == 100
+        waiting = asyncio.create_task(events_of(painter, painting_of(second)))
+        first.may_go_on.set()
+        assert isinstance((await begun)[-1], Result)
+        assert isinstance((await waiting)[-1], Result)
+        # The second was opened only when the first had left.
+        assert second.ends[0] > first.ends[-1]
+
+    asyncio.run(asyncio.wait_for(check(), 30))

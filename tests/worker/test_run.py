@@ -21,7 +21,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import reason_of
 from impasto_server.engine.recipe import DEFAULT_OBJECTIVE, FIELD
 from impasto_server.v1 import worker_pb2
-from impasto_server.worker.__main__ import DEVICE_LOST
+from impasto_server.worker.device_loss import DEVICE_LOST
 from support.samples import coded, mask, still_recipe
 from support.server_process import PATIENCE, until
 from support.worker_process import (

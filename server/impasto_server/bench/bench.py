@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -13,7 +14,7 @@ from impasto_server.bench.bare_loop import BareLoop
 from impasto_server.bench.convolution_rate import convolution_rates
 from impasto_server.bench.figures import Figures, Plan
 from impasto_server.bench.machine import this_machine
-from impasto_server.bench.painting import Painting, SeenSize, Stage, paint
+from impasto_server.bench.painting import Painting, Stage, paint
 from impasto_server.bench.pictures import demo_content, demo_style
 from impasto_server.bench.profile import time_shares
 from impasto_server.bench.race import quickest_recipe, race
@@ -166,8 +167,9 @@ class _Bench:
         alone = sum(c.seconds for c in figures.convolutions if c.dtype == self._precision)
         figures.evaluation_convolution_gflop_512 = flops / 1e9
         margin = 2 * OBJECTIVES[STATISTICS].margin
+        # Gram matrices are of whole rows of positions, without the rows of the margin.
         inner = convolutions(
-            self._network.architecture, stage.painted_height - margin, stage.painted_width - margin, DEEPEST
+            self._network.architecture, stage.painted_height - margin, stage.painted_width, DEEPEST
         )
         figures.evaluation_gram_gflop_512 = gram_flops(inner, GRAM_LAYERS) / 1e9
         figures.evaluation_gflops_512 = flops / stage.seconds.median / 1e9
@@ -207,18 +209,17 @@ class _Bench:
         ratios, bare = [], []
         for objective in ("report", "balanced"):
             session = self._at_full_size(objective)
-            with SeenSize(self._network, session) as seen:
-                pairs = [
-                    (seconds(session.step, self._device), seconds(loop.step, self._device))
-                    for _ in range(self._plan.pairs)
-                ]
+            pairs = [
+                (seconds(session.step, self._device), seconds(loop.step, self._device))
+                for _ in range(self._plan.pairs)
+            ]
             bare += [step for _, step in pairs]
             ratios.append(Timing.of([engine / step for engine, step in pairs]))
             self._steady(f"engine over bare loop, {objective}", ratios[-1])
         figures.bare_loop_seconds_512 = Timing.of(bare).median
         figures.bare_loop_ratio_report_512 = ratios[0].median
         figures.bare_loop_ratio_balanced_512 = ratios[1].median
-        figures.bare_loop_pixel_ratio_balanced_512 = seen.width * seen.height / side**2
+        figures.bare_loop_pixel_ratio_balanced_512 = math.prod(session.painted_size) / side**2
         self._say("the operators of an evaluation")
         figures.profile_512 = time_shares(session.step, self._device)
 

@@ -373,10 +373,9 @@ def _written(path: Path) -> Iterator[None]:
 
 def _be_like_a_worker() -> None:
     """Gives this process a worker's environment. Call it before torch is imported, which reads it then."""
-    from impasto_server.fleet.local_process import WORKER_ENVIRONMENT
+    from impasto_server.fleet.local_process import worker_environment
 
-    for name, value in WORKER_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    os.environ.update(worker_environment())
 
 
 @contextmanager

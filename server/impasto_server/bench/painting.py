@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any, Literal
-
-import torch
+from typing import Literal
 
 from impasto_server.bench.pictures import Picture
 from impasto_server.bench.timing import Timing
@@ -73,39 +71,17 @@ def paint(
     steps: dict[int, list[float]] = {}
     painted: dict[int, tuple[int, int]] = {}
     last: Progress | None = None
-    with SeenSize(network, session) as seen:
-        for progress in session:
-            if last is not None and last.scale == progress.scale:
-                side = max(progress.width, progress.height)
-                steps.setdefault(side, []).append(progress.seconds - last.seconds)
-                painted[side] = seen.width, seen.height
-            last = progress
-            on_progress(progress)
+    before = session.painted_size
+    for progress in session:
+        if last is not None and last.scale == progress.scale:
+            side = max(progress.width, progress.height)
+            steps.setdefault(side, []).append(progress.seconds - last.seconds)
+            painted[side] = before
+        before = session.painted_size
+        last = progress
+        on_progress(progress)
     session.picture()
     seconds = time.perf_counter() - begin
     assert last is not None
     stages = [Stage(side, *painted[side], Timing.of(of_side)) for side, of_side in steps.items()]
     return Painting(seconds, last.evaluation, stages)
-
-
-class SeenSize:
-    """Records the size of the last image that a session's network has seen, during a `with` block.
-
-    Attributes:
-        width, height: size in pixels; 0 before the first image.
-    """
-
-    def __init__(self, network: Network, session: Session) -> None:
-        dtype = torch.bfloat16 if session.recipe.precision == "bfloat16" else network.dtype
-        self._network = network.in_dtype(dtype)
-        self.width = self.height = 0
-
-    def __enter__(self) -> SeenSize:
-        self._hook = self._network.register_forward_pre_hook(self._note)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._hook.remove()
-
-    def _note(self, network: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
-        self.height, self.width = arguments[0].shape[2:]

@@ -15,7 +15,8 @@ import torch
 
 _KEY = "impasto_session"
 _CHECK = "crc32"
-_FORMAT = 4
+_FORMAT = 5
+_READABLE = (4, 5)
 _DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int32: "I32"}
 
 
@@ -95,7 +96,7 @@ def load(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         metadata = entries.pop("__metadata__")
         text = metadata[_KEY]
         values = json.loads(text)
-        if values["format"] != _FORMAT:
+        if values["format"] not in _READABLE:
             raise CheckpointError(f"the checkpoint has format {values['format']}, not {_FORMAT}")
         if _checksum(entries, text, [memoryview(data)[8 + length :]]) != metadata[_CHECK]:
             raise CheckpointError("the checkpoint is damaged: its checksum does not match its bytes")

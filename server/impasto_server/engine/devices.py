@@ -3,37 +3,161 @@
 from __future__ import annotations
 
 import ctypes
+import logging
+import os
 import platform
+import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 
+from impasto_server.visible_gpus import VARIABLE, gpu_number, visible_gpus
+
+_log = logging.getLogger(__name__)
+
 
 def available_devices() -> list[str]:
-    """Returns every GPU of this machine ("cuda:0", …; "mps"), or the CPU ("cpu") if there is none."""
+    """Returns every GPU of this machine ("cuda:0", …; "mps"), or the CPU ("cpu") if there is none.
+
+    GPUs for which this PyTorch has no code are left out, with a warning in the log. Only a process that has
+    called `see_only` can use the second and later instances of partitioned GPUs (MIG): CUDA shows a process
+    one of them.
+
+    Raises:
+        ValueError: CUDA_VISIBLE_DEVICES names a GPU twice.
+    """
+    visible = (visible_gpus() or []) if torch.version.cuda is not None else []
+    if len(visible) > 1 and any(entry.startswith("MIG-") for entry in visible):
+        return [f"cuda:{number}" for number in range(len(visible))]
     if torch.cuda.is_available():
-        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        found = []
+        for device in (f"cuda:{number}" for number in range(torch.cuda.device_count())):
+            if why := _why_unsupported(device):
+                _log.warning("GPU cannot be used device=%s why=%r", device, why)
+            else:
+                found.append(device)
+        if found:
+            return found
     if torch.backends.mps.is_available():
         return ["mps"]
     return ["cpu"]
 
 
-def check_device(device: str) -> None:
-    """Makes sure that a device can be used.
+def see_only(device: str) -> str:
+    """Makes this process see only the GPU that it uses, unless it has already used GPUs.
+
+    Otherwise it could get a context on another GPU, which takes hundreds of MB there; and only so can it use
+    each instance of a partitioned GPU.
+
+    Args:
+        device: name of the device, counted among the GPUs that this process may use.
+
+    Returns:
+        PyTorch's name of the device from now on.
 
     Raises:
-        ValueError: this machine has no such device.
+        ValueError: CUDA_VISIBLE_DEVICES names no such GPU, or names one twice.
     """
+    # AMD's GPUs have variables of their own. Once CUDA is initialised, it does not read the variable again.
+    if not device.startswith("cuda") or torch.version.cuda is None or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return device
+    visible, number = visible_gpus(), gpu_number(device)
+    if visible is not None and number >= len(visible):
+        there = ", ".join([*(f"cuda:{other}" for other in range(len(visible))), "cpu"])
+        raise ValueError(
+            f"there is no device {device!r} here; there is {there}, because {VARIABLE} is "
+            f"{os.environ[VARIABLE]!r}"
+        )
+    os.environ[VARIABLE] = str(number) if visible is None else visible[number]
+    return "cuda:0"
+
+
+def check_device(device: str, name: str | None = None) -> None:
+    """Makes sure that a device can be used, and makes it the current GPU of this thread.
+
+    Args:
+        device: PyTorch's name.
+        name: the name for people, if it is another one.
+
+    Raises:
+        ValueError: there is no such device, or it cannot be used.
+    """
+    name = name or device
+    gpu = device.startswith("cuda") and torch.cuda.is_available()
+    if gpu and gpu_number(device) < torch.cuda.device_count():
+        why = _why_unsupported(device)
+        if why is None:
+            try:
+                torch.cuda.set_device(device)
+                torch.zeros(1, device=device)
+                torch.cuda.synchronize(device)
+            except RuntimeError as error:
+                why = str(error).partition("\n")[0]
+        if why is not None:
+            raise ValueError(f"the device {name!r} cannot be used: {why}")
+        return
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, ValueError) as error:
         there = ", ".join(dict.fromkeys([*available_devices(), "cpu"]))
-        raise ValueError(f"there is no device {device!r} here; there is {there}") from error
+        raise ValueError(f"there is no device {name!r} here; there is {there}") from error
+
+
+def _why_unsupported(gpu: str) -> str | None:
+    """Says why this PyTorch has no code for a GPU, and what to do; returns None if it has."""
+    if torch.version.cuda is None:
+        return None
+    architectures = torch.cuda.get_arch_list()
+    major, minor = torch.cuda.get_device_capability(gpu)
+    if not architectures or any(_runs(code, major, minor) for code in architectures):
+        return None
+    return (
+        f"{torch.cuda.get_device_name(gpu)} has compute capability {major}.{minor}, and PyTorch "
+        f"{torch.__version__} has code for {' '.join(architectures)} only; install a PyTorch for this GPU "
+        "(pytorch.org says which), or give another --device"
+    )
+
+
+def _runs(architecture: str, major: int, minor: int) -> bool:
+    """Whether a GPU runs code that was compiled for an architecture such as "sm_90" or "compute_90a".
+
+    "sm" is machine code, which also runs on GPUs of the same major and a higher minor version. "compute" is
+    compiled again on any later GPU. The suffix "a" stands for this one architecture, "f" for its family.
+    """
+    found = re.fullmatch(r"(sm|compute)_([0-9]+)([0-9])([af]?)", architecture)
+    if found is None:
+        return False
+    kind, suffix, version = found[1], found[4], (int(found[2]), int(found[3]))
+    if suffix == "a":
+        return version == (major, minor)
+    if kind == "sm" or suffix == "f":
+        return version[0] == major and version[1] <= minor
+    return version <= (major, minor)
+
+
+def use_exact_arithmetic() -> None:
+    """Makes float32 mean float32 in this process, and the same work on a GPU give the same bits.
+
+    By default, cuDNN's convolutions in float32 multiply with TF32, which has 10 bits of precision, and
+    partial sums of products in bfloat16 may be rounded to it. Kernels are not chosen by timing them, because
+    another kernel rounds in another order.
+    """
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    # PyTorch 2.9 has newer settings, which come first. Those above stay because it also reads them.
+    backends: Any = torch.backends
+    if hasattr(backends, "fp32_precision"):
+        for library in (backends.cudnn, backends.mkldnn):
+            library.conv.fp32_precision = library.rnn.fp32_precision = "ieee"
+        backends.cuda.matmul.fp32_precision = backends.mkldnn.matmul.fp32_precision = "ieee"
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
 
 
 def describe_device(device: str) -> str:
@@ -47,15 +171,40 @@ def describe_device(device: str) -> str:
 
 
 def fastest_precision(device: str) -> Literal["float32", "bfloat16"]:
-    """Measures which arithmetic is faster for convolutions on this device; takes a fraction of a second."""
-    return faster(precision_seconds(device))
+    """Returns the arithmetic in which a device convolves faster: the same at each start of a machine.
+
+    It depends on what the device can do. It is measured only where that does not say it: on CPUs other than
+    x86, and where oneDNN was told to do without some instructions.
+    """
+    multiplies = _multiplies_bfloat16(device)
+    if multiplies is None:
+        seconds = precision_seconds(device)
+        multiplies = seconds["bfloat16"] < _CLEARLY * seconds["float32"]
+    return "bfloat16" if multiplies else "float32"
+
+
+_CLEARLY = 0.7
+"""A measured time that is shorter by this factor is shorter at the next start too."""
+
+
+def _multiplies_bfloat16(device: str) -> bool | None:
+    """Whether a device multiplies matrices of bfloat16 faster than of float32; None if that is not known."""
+    if device.startswith("cuda"):
+        # NVIDIA's GPUs have matrix units for it from Ampere on.
+        return torch.version.cuda is None or torch.cuda.get_device_capability(device) >= (8, 0)
+    if device == "mps":
+        return False
+    asked = [getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")]
+    limited = "ONEDNN_MAX_CPU_ISA" in os.environ or not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if platform.machine() not in ("x86_64", "AMD64") or limited or None in asked:
+        return None
+    return any(ask() for ask in asked if ask is not None)
 
 
 def precision_seconds(device: str) -> dict[str, float]:
     """Measures a convolution in float32 and in bfloat16; takes a fraction of a second.
 
-    On a CPU without bfloat16 instructions, bfloat16 can be slower than float32. On Apple's GPUs it is not
-    used, and infinite.
+    On Apple's GPUs bfloat16 is not used, and infinite.
     """
     if device == "mps":
         return {"float32": _convolution_seconds(device, torch.float32), "bfloat16": float("inf")}
@@ -63,11 +212,6 @@ def precision_seconds(device: str) -> dict[str, float]:
         "float32": _convolution_seconds(device, torch.float32),
         "bfloat16": _convolution_seconds(device, torch.bfloat16),
     }
-
-
-def faster(seconds: Mapping[str, float]) -> Literal["float32", "bfloat16"]:
-    """Returns the faster arithmetic of those that were measured."""
-    return "bfloat16" if seconds["bfloat16"] < seconds["float32"] else "float32"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -95,10 +239,37 @@ _OUT_OF_MEMORY = (
     "DefaultCPUAllocator: not enough memory",
     "MPS backend out of memory",
     "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-_CUDA_ERRORS = ("CUDA error", "CUDA driver error", "cuDNN error")
+_CUDA_ERRORS = ("CUDA error", "CUDA driver error", "cuDNN error", "cusolver error")
+
+
+def peak_bytes(device: torch.device, work: Callable[[], object]) -> int | None:
+    """Does some work and returns the peak of the memory in bytes that its tensors take on a GPU.
+
+    On other devices, where it cannot be measured, it returns None and does nothing.
+    """
+    if device.type != "cuda":
+        return None
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    work()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def free_gpu_bytes(device: torch.device) -> int:
+    """Returns the free memory of a GPU in bytes, what this process keeps for its next tensors included.
+
+    Less than before means that another process has taken memory, because tensors of this process count as
+    free.
+    """
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free + torch.cuda.memory_reserved(device))
 
 
 def keep_freed_memory() -> None:
@@ -133,9 +304,11 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def _convolution_seconds(device: str, dtype: torch.dtype) -> float:
+    # On a GPU as large as in a painting; otherwise its start would take longer than the convolution.
+    side = 512 if device.startswith("cuda") else 96
     x, weight = (
         torch.ones(shape, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        for shape in ((1, 128, 96, 96), (128, 128, 3, 3))
+        for shape in ((1, 128, side, side), (128, 128, 3, 3))
     )
     best = float("inf")
     for _ in range(4):

@@ -8,6 +8,8 @@ from typing import Literal
 
 import torch
 
+from impasto_server.engine.losses import Observation
+from impasto_server.engine.network import Trunk
 from impasto_server.engine.objectives.objective import Losses, Objective
 from impasto_server.engine.windows import Tile, overlap, tiles, whole
 
@@ -42,21 +44,23 @@ def evaluate(
     if method == "tiled":
         assert tile_side is not None
         return _tiled(objective, image, tile_side)
-    image = image.detach().requires_grad_(True)
-    losses = loss(objective, image)
-    (gradient,) = torch.autograd.grad(losses.total, image)
-    return Evaluation(_stacked(losses), gradient)
+    trunk, observations = _observed(objective, image, whole(*image.shape[2:]))
+    derived = _derived(objective, [observation.statistic for observation in observations], image)
+    gradient = image.new_empty(image.shape).copy_(_gradient(objective, trunk, observations, derived))
+    if derived.of_image is not None:
+        gradient += derived.of_image
+    return Evaluation(derived.losses, gradient)
 
 
 def loss(objective: Objective, image: torch.Tensor) -> Losses:
-    """Returns the losses of an image, differentiable.
+    """Returns the losses of an image, without a gradient.
 
     Args:
         objective: an objective for images of this size.
         image: (1, 3, H, W).
     """
-    statistics = _statistics(objective, image, whole(*image.shape[2:]))
-    return objective.losses(statistics, image)
+    with torch.no_grad():
+        return objective.losses(_statistics(objective, image, whole(*image.shape[2:])), image)
 
 
 def _tiled(objective: Objective, image: torch.Tensor, tile_side: int) -> Evaluation:
@@ -72,36 +76,72 @@ def _tiled(objective: Objective, image: torch.Tensor, tile_side: int) -> Evaluat
 
     # The gradient of a sum does not depend on the sum's value, so no first pass is needed.
     added_up = all(term.is_sum for term in objective.terms)
-    sums = [] if added_up else _sums(objective, image, cut)
-    zero = image.new_zeros(())
-    inputs = [zero.clone() for _ in objective.terms] if added_up else sums
-    inputs = [statistic.requires_grad_(True) for statistic in inputs]
-    pixels = image.detach().requires_grad_(True)
-    losses = objective.losses(inputs, pixels)
-    # The total variation is the only term that sees the image itself.
-    of_sums = torch.autograd.grad(losses.total, inputs, retain_graph=True)
-    (of_image,) = torch.autograd.grad(losses.total, pixels, allow_unused=True)
-    gradient = torch.zeros_like(image) if of_image is None else of_image
-
-    for tile in cut:
-        seen = _seen(image, tile).detach().requires_grad_(True)
-        statistics = _statistics(objective, seen, tile)
-        (share,) = torch.autograd.grad(statistics, seen, of_sums)
-        _seen(gradient, tile).add_(share)
-        if added_up:
-            sums = _added(sums, [statistic.detach() for statistic in statistics])
-    if added_up:
-        losses = objective.losses(sums, image)
-    return Evaluation(_stacked(losses), gradient)
-
-
-def _sums(objective: Objective, image: torch.Tensor, cut: Sequence[Tile]) -> list[torch.Tensor]:
-    """Returns the terms' statistics of an image, summed over its tiles."""
     sums: list[torch.Tensor] = []
-    with torch.no_grad():
+    if added_up:
+        derived = _derived(objective, [image.new_zeros(()) for _ in objective.terms], image)
+    else:
         for tile in cut:
             sums = _added(sums, _statistics(objective, _seen(image, tile), tile))
-    return sums
+        derived = _derived(objective, sums, image)
+    gradient = torch.zeros_like(image) if derived.of_image is None else derived.of_image
+
+    for tile in cut:
+        trunk, observations = _observed(objective, _seen(image, tile), tile)
+        _seen(gradient, tile).add_(_gradient(objective, trunk, observations, derived))
+        if added_up:
+            sums = _added(sums, [observation.statistic for observation in observations])
+    losses = derived.losses
+    if added_up:
+        with torch.no_grad():
+            losses = _stacked(objective.losses(sums, image))
+    return Evaluation(losses, gradient)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Derived:
+    """The losses, and their gradient for what they are computed from.
+
+    Attributes:
+        losses: as in `Evaluation`.
+        of_statistics: gradient of the total loss for each term's statistic.
+        of_image: gradient of the part that sees the image itself, the total variation; None without it.
+    """
+
+    losses: torch.Tensor
+    of_statistics: list[torch.Tensor]
+    of_image: torch.Tensor | None
+
+
+def _derived(objective: Objective, statistics: Sequence[torch.Tensor], image: torch.Tensor) -> _Derived:
+    """Differentiates the losses, which are small computations behind the statistics, with autograd."""
+    with torch.enable_grad():
+        inputs = [statistic.detach().requires_grad_(True) for statistic in statistics]
+        pixels = image.detach().requires_grad_(True)
+        losses = objective.losses(inputs, pixels)
+        *of_statistics, of_image = torch.autograd.grad(losses.total, [*inputs, pixels], allow_unused=True)
+    return _Derived(_stacked(losses), of_statistics, of_image)
+
+
+def _observed(objective: Objective, seen: torch.Tensor, tile: Tile) -> tuple[Trunk, Sequence[Observation]]:
+    """Returns the features that a tile sees, and what each term finds in them."""
+    trunk = objective.network.trunk(seen, objective.layers)
+    with torch.no_grad():
+        return trunk, [term.observe(trunk.features, tile) for term in objective.terms]
+
+
+def _gradient(
+    objective: Objective, trunk: Trunk, observations: Sequence[Observation], derived: _Derived
+) -> torch.Tensor:
+    """Returns the gradient of the terms for what the network has seen, in the network's arithmetic."""
+
+    def add(layer: str, features: torch.Tensor, gradient: torch.Tensor) -> None:
+        for term, observation, of_statistic in zip(
+            objective.terms, observations, derived.of_statistics, strict=True
+        ):
+            if layer in term.layers:
+                observation.add_gradient(layer, features, of_statistic, gradient)
+
+    return trunk.gradient(add)
 
 
 def _added(sums: list[torch.Tensor], more: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -117,7 +157,8 @@ def _seen(image: torch.Tensor, tile: Tile) -> torch.Tensor:
 def _statistics(objective: Objective, seen: torch.Tensor, tile: Tile) -> list[torch.Tensor]:
     """Returns the terms' statistics over a tile's core."""
     features = objective.network(seen, objective.layers)
-    return [term.statistic(features, tile) for term in objective.terms]
+    with torch.no_grad():
+        return [term.observe(features, tile).statistic for term in objective.terms]
 
 
 def _stacked(losses: Losses) -> torch.Tensor:

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from impasto_server.engine.flops import convolution_flops, convolutions
-from impasto_server.engine.memory import DoesNotFit, MemoryPlan, memory_plans
+from impasto_server.engine.memory import ON_A_CPU, DoesNotFit, Footprint, MemoryPlan, memory_plans
 from impasto_server.engine.network import Network
 from impasto_server.engine.recipe import Recipe, RecipeError, style_size
 from impasto_server.engine.scales import Scale
@@ -56,6 +56,7 @@ def scale_plans(
     snapshots: bool,
     held_bytes: int,
     memory_bytes: int | None,
+    footprint: Footprint = ON_A_CPU,
 ) -> list[MemoryPlan]:
     """Returns the memory plans of a scale that fit, the fastest first.
 
@@ -67,6 +68,7 @@ def scale_plans(
         snapshots: whether checkpoints that are being written use the same memory, as on a CPU.
         held_bytes: memory of the pictures in the scene.
         memory_bytes: memory that may be used, without the network; None for no limit.
+        footprint: memory of an evaluation on the device.
 
     Raises:
         RecipeError: no plan fits; the cause is `DoesNotFit`.
@@ -83,6 +85,7 @@ def scale_plans(
             snapshots=snapshots,
             held_bytes=held_bytes,
             target_values=recipe.definition.target_values,
+            footprint=footprint,
         )
     except DoesNotFit as error:
         assert memory_bytes is not None
@@ -275,13 +278,14 @@ def _measured_speed(network: Network) -> Speed:
 
 
 def _network_seconds(network: Network, side: int) -> float:
-    image = torch.zeros((1, 3, side, side), device=network.device, requires_grad=True)
+    image = torch.zeros((1, 3, side, side), device=network.device)
     best = math.inf
     # The first of them chooses the kernels.
     for _ in range(3):
         begin = time.perf_counter()
-        features = network(image, [_MEASURED])[_MEASURED]
-        (gradient,) = torch.autograd.grad(features.float().square().sum(), image)
+        gradient = network.trunk(image, [_MEASURED]).gradient(
+            lambda layer, features, gradient: gradient.add_(features, alpha=2)
+        )
         # Waits for the device.
         float(gradient[0, 0, 0, 0])
         best = min(best, time.perf_counter() - begin)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
-from torch.autograd.function import once_differentiable
 
-from impasto_server.engine.losses import wide
+from impasto_server.engine.losses import Observation, wide
 from impasto_server.engine.network import Network, Padding
 from impasto_server.engine.objectives.neighbours import LAYERS
 from impasto_server.engine.windows import Tile, Window, overlap, tiles
@@ -128,25 +127,29 @@ def at_places(features: torch.Tensor, layer: str) -> torch.Tensor:
     return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _at_positions(gradient: torch.Tensor, layer: str, shape: Sequence[int], window: Window) -> torch.Tensor:
-    """Returns the gradient for a layer's features, (1, C, h, w), from one for a window of `at_places`."""
-    _, channels, height, width = shape
+def _add_at_positions(gradient: torch.Tensor, of_places: torch.Tensor, layer: str, window: Window) -> None:
+    """Adds the gradient for a layer's features to a gradient in place, given one for a window of `at_places`.
+
+    Args:
+        gradient: (1, C, h, w), channels_last.
+        of_places: (1, C, rows, columns).
+        layer: the layer.
+        window: the window.
+    """
     rows, columns = window
+    _, channels, height, width = gradient.shape
     # (rows, columns, channels), the order of the features in memory.
-    of_places = gradient[0].permute(1, 2, 0)
+    source, target = of_places[0].permute(1, 2, 0), gradient[0].permute(1, 2, 0)
     block = int(layer[4])
     if block > 3:
         # As matrix products, because torch's gradient of `interpolate` is slower and, on a GPU, sums in no
         # fixed order.
-        down = _enlarging(height, gradient)[rows].T @ of_places.reshape(len(of_places), -1)
-        found = torch.matmul(_enlarging(width, gradient)[columns].T, down.view(height, -1, channels))
+        down = _enlarging(height, gradient)[rows].T @ source.reshape(len(source), -1)
+        target += torch.matmul(_enlarging(width, gradient)[columns].T, down.view(height, -1, channels))
     else:
         side = SPACING >> (block - 1)
-        found = gradient.new_zeros((height, width, channels))
-        part = found[rows.start * side : rows.stop * side, columns.start * side : columns.stop * side]
-        blocks = part.view(rows.stop - rows.start, side, columns.stop - columns.start, side, channels)
-        blocks.copy_(of_places[:, None, :, None])
-    return found.permute(2, 0, 1)[None]
+        part = target[rows.start * side : rows.stop * side, columns.start * side : columns.stop * side]
+        part.view(len(source), side, source.shape[1], side, channels).add_(source[:, None, :, None])
 
 
 def _enlarging(length: int, like: torch.Tensor) -> torch.Tensor:
@@ -155,51 +158,52 @@ def _enlarging(length: int, like: torch.Tensor) -> torch.Tensor:
     return F.interpolate(eye, scale_factor=2, mode="linear")[0].T.to(like.dtype)
 
 
-class _Cosines(torch.autograd.Function):
-    """Σ_i 1 − cos(t_i, φ_i) with an explicit gradient: −(t̂ − (t̂·φ̂) φ̂) / |φ| at each place.
+class _Cosines:
+    """Σ_i 1 − cos(t_i, φ_i) over the places i, and its gradient −(t̂ − (t̂·φ̂) φ̂) / |φ| at each place.
 
     Hypercolumns are never concatenated: their products and lengths are sums over the layers.
+
+    Args:
+        window: the places among those of the features.
+        targets: t by layer, (1, C, rows, columns).
+        features: (1, C, h, w) by layer.
+
+    Attributes:
+        total: the sum, a scalar.
     """
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        window: Window,
-        layers: Sequence[str],
-        targets: Sequence[torch.Tensor],
-        *features: torch.Tensor,
-    ) -> torch.Tensor:
-        rows, columns = window
-        kept = []
-        product = square = torch.zeros((), dtype=wide(features[0].dtype), device=features[0].device)
-        for layer, target, of_layer in zip(layers, targets, features, strict=True):
-            seen = at_places(of_layer, layer)[:, :, rows, columns]
-            product = product + _dot(seen, target)
-            square = square + _length(seen).square() / of_layer.shape[1] ** 2
-            kept.append(seen)
-        length = square.sqrt().clamp_min(1e-12)
-        cosine = product / length
-        ctx.window, ctx.layers, ctx.targets, ctx.kept = window, layers, targets, kept
-        ctx.length, ctx.cosine = length, cosine
-        ctx.shapes = [of_layer.shape for of_layer in features]
-        return (1 - cosine).sum()
+    def __init__(
+        self, window: Window, targets: Mapping[str, torch.Tensor], features: Mapping[str, torch.Tensor]
+    ) -> None:
+        self._window, self._targets = window, targets
+        self._seen: dict[str, torch.Tensor] = {}
+        products, squares = [], []
+        for layer, target in targets.items():
+            of_layer = features[layer]
+            seen = at_places(of_layer, layer)[:, :, window[0], window[1]]
+            products.append(_dot(seen, target))
+            squares.append(_length(seen).square() / of_layer.shape[1] ** 2)
+            self._seen[layer] = seen
+        self._length = sum(squares[1:], start=squares[0]).sqrt().clamp_min(1e-12)
+        self._cosine = sum(products[1:], start=products[0]) / self._length
+        self.total = (1 - self._cosine).sum()
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[Any, ...]:
-        of_target = -grad_outputs[0] / ctx.length
-        of_seen = grad_outputs[0] * ctx.cosine / ctx.length.square()
-        gradients = []
-        for layer, target, shape in zip(ctx.layers, ctx.targets, ctx.shapes, strict=True):
-            seen = ctx.kept.pop(0)
-            block = int(layer[4])
-            # In blocks 1 and 2, a place is the mean of several positions.
-            share = 1 / (SPACING >> (block - 1)) ** 2 if block < 3 else 1.0
-            by_target = (of_target * share).to(seen.dtype)
-            by_seen = (of_seen * (share / shape[1] ** 2)).to(seen.dtype)
-            gradient = torch.addcmul(target.to(seen.dtype) * by_target, seen, by_seen)
-            gradients.append(_at_positions(gradient, layer, shape, ctx.window))
-        return None, None, None, *gradients
+    def add_gradient(self, layer: str, of_total: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Adds the gradient of d · `total` for a layer's features to a gradient; once for each layer.
+
+        Args:
+            layer: the layer.
+            of_total: d, a scalar.
+            gradient: (1, C, h, w), channels_last.
+        """
+        seen = self._seen.pop(layer)
+        block, channels = int(layer[4]), seen.shape[1]
+        # In blocks 1 and 2, a place is the mean of several positions.
+        share = of_total / (SPACING >> (block - 1)) ** 2 if block < 3 else of_total
+        by_target = (-share / self._length).to(seen.dtype)
+        by_seen = (share * self._cosine / self._length.square() / channels**2).to(seen.dtype)
+        of_places = torch.addcmul(self._targets[layer] * by_target, seen, by_seen)
+        _add_at_positions(gradient, of_places, layer, self._window)
 
 
 def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -238,17 +242,22 @@ class HypercolumnTerm:
     def is_sum(self) -> bool:
         return True
 
-    def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
-        """Returns Σ (1 − cos) over the tile's core, a scalar."""
+    def observe(self, features: Mapping[str, torch.Tensor], tile: Tile) -> Observation:
+        """Observes Σ (1 − cos) over the tile's core, a scalar."""
         (rows, columns), among = self.inner.of_tile(tile)
         targets = dict(zip(LAYERS, (target[:, :, rows, columns] for target in self.targets), strict=True))
-        sums: list[torch.Tensor] = [
-            _Cosines.apply(
-                among, group, [targets[layer] for layer in group], *(features[layer] for layer in group)
-            )
-            for group in self.groups
-        ]
-        return torch.stack(sums).sum()
+        of_layer: dict[str, _Cosines] = {}
+        for group in self.groups:
+            cosines = _Cosines(among, {layer: targets[layer] for layer in group}, features)
+            of_layer |= dict.fromkeys(group, cosines)
+
+        def add_gradient(
+            layer: str, of_layer_: torch.Tensor, of_statistic: torch.Tensor, gradient: torch.Tensor
+        ) -> None:
+            of_layer[layer].add_gradient(layer, of_statistic, gradient)
+
+        totals = [of_layer[group[0]].total for group in self.groups]
+        return Observation(torch.stack(totals).sum(), add_gradient)
 
     def value(self, statistic: torch.Tensor) -> torch.Tensor:
         return statistic / (self.inner.count * len(self.groups))

@@ -7,15 +7,35 @@ makes tiling exact.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
 import torch
 
-from impasto_server.engine.windows import Tile, Window, among
+from impasto_server.engine.windows import Tile, Window
 
 _GRAM_BLOCK = 1024
+"""Positions in a block of a Gram matrix in bfloat16."""
+
+AddToGradient: TypeAlias = Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor], None]
+"""Adds the gradient for a layer's features to a gradient, in place; see `Observation`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Observation:
+    """What a term has found in the features that a tile sees.
+
+    Attributes:
+        statistic: sums over the positions of the tile's core.
+        add_gradient: adds to a gradient for a layer's features, in place, that of Σ (d · statistic). Takes
+            the layer, its features (1, C, h, w) as they were observed, d (shaped like the statistic), and the
+            gradient to add to (shaped like the features). Features and gradient are channels_last.
+    """
+
+    statistic: torch.Tensor
+    add_gradient: AddToGradient
 
 
 class Term(Protocol):
@@ -29,59 +49,100 @@ class Term(Protocol):
     def is_sum(self) -> bool:
         """Whether its value is a constant times its statistic: its gradient then needs no sums first."""
 
-    def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
-        """Returns sums over the positions of a tile's core.
+    def observe(self, features: Mapping[str, torch.Tensor], tile: Tile) -> Observation:
+        """Returns the sums over the positions of a tile's core, and how to find their gradient.
 
         Args:
-            features: (1, C, h, w) by layer, of everything that the tile sees.
+            features: (1, C, h, w) by layer, channels_last, of everything that the tile sees.
             tile: the tile.
         """
 
     def value(self, statistic: torch.Tensor) -> torch.Tensor:
-        """Returns the term, a scalar, from the sum of its statistics over all tiles."""
+        """Returns the term, a scalar, from the sum of its statistics over all tiles; differentiable."""
 
 
-class _Gram(torch.autograd.Function):
-    """F Fᵀ with an explicit gradient: one matrix product forward and one backward."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, features: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(features)
-        rows = _rows(features)
-        if features.dtype != torch.bfloat16:
-            return torch.mm(rows.T, rows)
-        # A bfloat16 product is rounded to 8 bits at its end. Products over blocks of positions, summed in
-        # float32, are still fast and give a Gram matrix that is right to three or four digits.
-        whole = len(rows) // _GRAM_BLOCK * _GRAM_BLOCK
-        rest = rows[whole:].float()
-        gram = rest.T @ rest
-        if whole:
-            blocks = rows[:whole].view(-1, _GRAM_BLOCK, rows.shape[1])
-            gram += torch.bmm(blocks.transpose(1, 2), blocks).sum(0, dtype=torch.float32)
-        return gram
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *grad_outputs: torch.Tensor) -> torch.Tensor:
-        (features,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        _, channels, height, width = features.shape
-        symmetric = (grad_outputs[0] + grad_outputs[0].T).to(features.dtype)
-        gradient = torch.mm(_rows(features), symmetric)
-        return gradient.view(1, height, width, channels).permute(0, 3, 1, 2)
-
-
-def gram_matrix(features: torch.Tensor) -> torch.Tensor:
+def gram_matrix(features: torch.Tensor, window: Window | None = None) -> torch.Tensor:
     """Returns the Gram matrix G = F Fᵀ of a feature map (Gatys et al. 2016, eq. 3), not normalised.
 
     F is the map as a C × N matrix, N = H · W. G does not depend on the order of the positions.
 
     Args:
-        features: (1, C, H, W).
+        features: (1, C, H, W). With a window, they change and are restored meanwhile.
+        window: the positions to use; None for all.
 
     Returns:
         (C, C); float32 for features in bfloat16, otherwise in the features' type.
     """
-    gram: torch.Tensor = _Gram.apply(features)
+    whole_rows, borders = _rows_of(features, window)
+    with _without(borders):
+        return _product(whole_rows)
+
+
+def _product(rows: torch.Tensor) -> torch.Tensor:
+    """Returns Fᵀ F for F (N, C)."""
+    if rows.dtype != torch.bfloat16:
+        return torch.mm(rows.T, rows)
+    # A bfloat16 product is rounded to 8 bits at its end. Products over blocks of positions, summed in
+    # float32, are as fast and give a Gram matrix that is right to three or four digits.
+    whole = len(rows) // _GRAM_BLOCK * _GRAM_BLOCK
+    if not whole:
+        wide_rows = rows.float()
+        return wide_rows.T @ wide_rows
+    blocks = rows[:whole].view(-1, _GRAM_BLOCK, rows.shape[1])
+    gram = torch.bmm(blocks.transpose(1, 2), blocks).sum(0, dtype=torch.float32)
+    if whole < len(rows):
+        gram += torch.mm(rows[whole:].T, rows[whole:])
     return gram
+
+
+def add_gram_gradient(
+    features: torch.Tensor, of_gram: torch.Tensor, gradient: torch.Tensor, window: Window | None = None
+) -> None:
+    """Adds the gradient of Σ (d ∘ G) for the features, (D + Dᵀ) F, to a gradient.
+
+    Args:
+        features: (1, C, H, W).
+        of_gram: D, (C, C).
+        gradient: the gradient to add to, shaped like the features, channels_last.
+        window: the positions that are in G; None for all.
+    """
+    symmetric = (of_gram + of_gram.T).to(features.dtype)
+    whole_rows, _ = _rows_of(features, window)
+    gradient_rows, borders = _rows_of(gradient, window)
+    kept = [border.clone() for border in borders]
+    gradient_rows.addmm_(whole_rows, symmetric)
+    for border, values in zip(borders, kept, strict=True):
+        border.copy_(values)
+
+
+def _rows_of(features: torch.Tensor, window: Window | None) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Returns a window's rows of positions in their full width, (N, C), and the parts of them beside it.
+
+    A window's own positions are not contiguous in memory. A copy of them, or products of many small matrices,
+    take several times as long as to work on whole rows and to correct what lies beside the window.
+    """
+    _, channels, height, width = features.shape
+    by_position = features.permute(0, 2, 3, 1)[0]
+    if window is None:
+        return by_position.reshape(height * width, channels), []
+    rows, columns = window
+    whole = by_position[rows]
+    borders = [whole[:, : columns.start], whole[:, columns.stop :]]
+    # Always a view: `addmm_` must reach the memory of the gradient.
+    return whole.view(len(whole) * width, channels), [border for border in borders if border.numel()]
+
+
+@contextlib.contextmanager
+def _without(borders: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Sets some views to 0 during a `with` block."""
+    kept = [border.clone() for border in borders]
+    for border in borders:
+        border.zero_()
+    try:
+        yield
+    finally:
+        for border, values in zip(borders, kept, strict=True):
+            border.copy_(values)
 
 
 def guided_gram_matrices(features: torch.Tensor, guides: torch.Tensor) -> torch.Tensor:
@@ -111,9 +172,36 @@ def moments(features: torch.Tensor, guides: torch.Tensor) -> torch.Tensor:
         (R, C + 1, C): the first row is the sum of the features, the others are their Gram matrix, both
         weighted by the guides.
     """
-    channels_last = _rows(features)
-    sums = torch.mm(guides.flatten(1).to(features.dtype), channels_last).to(wide(features.dtype))
+    rows, _ = _rows_of(features, None)
+    sums = torch.mm(guides.flatten(1).to(features.dtype), rows).to(wide(features.dtype))
     return torch.cat([sums[:, None], guided_gram_matrices(features, guides)], dim=1)
+
+
+def add_guided_gradient(
+    features: torch.Tensor,
+    guides: torch.Tensor,
+    of_grams: torch.Tensor,
+    of_sums: torch.Tensor | None,
+    gradient: torch.Tensor,
+) -> None:
+    """Adds the gradient for the features of guided Gram matrices, and of guided sums, to a gradient.
+
+    It is Σ_r T_r² ∘ ((D_r + D_rᵀ) F + d_r).
+
+    Args:
+        features: (1, C, H, W).
+        guides: T_r², (R, H, W).
+        of_grams: D_r, (R, C, C).
+        of_sums: d_r, (R, C); None without sums.
+        gradient: the gradient to add to, shaped like the features.
+    """
+    rows, _ = _rows_of(features, None)
+    shares = guides.flatten(1).to(features.dtype)
+    found = torch.zeros_like(rows) if of_sums is None else shares.T @ of_sums.to(features.dtype)
+    for share, of_gram in zip(shares, of_grams, strict=True):
+        found.addmm_(rows * share[:, None], (of_gram + of_gram.T).to(features.dtype))
+    _, channels, height, width = features.shape
+    gradient += found.view(1, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _symmetric_eigen(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -248,11 +336,18 @@ class ContentTerm(_LayerTerm):
     def is_sum(self) -> bool:
         return True
 
-    def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
-        """Returns Σ (F − P)² over the tile's core, a scalar."""
-        core, (rows, columns) = tile.core_of(features, self.layer)
-        dtype = wide(core.dtype)
-        return (core.to(dtype) - self.target[:, :, rows, columns].to(dtype)).square().sum()
+    def observe(self, features: Mapping[str, torch.Tensor], tile: Tile) -> Observation:
+        """Observes Σ (F − P)² over the tile's core, a scalar."""
+        (rows, columns), among = tile.of_layer(self.layer)
+        core = features[self.layer][:, :, among[0], among[1]]
+        difference = core - self.target[:, :, rows, columns]
+
+        def add_gradient(
+            layer: str, of_layer: torch.Tensor, of_statistic: torch.Tensor, gradient: torch.Tensor
+        ) -> None:
+            _add_scaled(gradient[:, :, among[0], among[1]], difference, 2 * of_statistic)
+
+        return Observation(_sum_of_squares(difference), add_gradient)
 
     def value(self, statistic: torch.Tensor) -> torch.Tensor:
         return statistic * self.scale
@@ -277,13 +372,28 @@ class GramTerm(_LayerTerm):
     targets: torch.Tensor
     scales: torch.Tensor
 
-    def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
-        """Returns the Gram matrix of each region over the tile's core, (R, C, C)."""
-        core, (rows, columns) = tile.core_of(features, self.layer)
+    def observe(self, features: Mapping[str, torch.Tensor], tile: Tile) -> Observation:
+        """Observes the Gram matrix of each region over the tile's core, (R, C, C)."""
         if self.guides is None:
-            inner = among(self.inner, (rows, columns))
-            return gram_matrix(core[:, :, inner[0], inner[1]])[None]
-        return guided_gram_matrices(core, self.guides[:, rows, columns])
+            return self._observe_everywhere(features[self.layer], tile)
+        core, guides, of_core = _guided(features[self.layer], self.guides, self.layer, tile)
+
+        def add_gradient(
+            layer: str, of_layer: torch.Tensor, of_statistic: torch.Tensor, gradient: torch.Tensor
+        ) -> None:
+            add_guided_gradient(of_core(of_layer), guides, of_statistic, None, of_core(gradient))
+
+        return Observation(guided_gram_matrices(core, guides), add_gradient)
+
+    def _observe_everywhere(self, features: torch.Tensor, tile: Tile) -> Observation:
+        window = tile.seen_window(self.layer, self.inner)
+
+        def add_gradient(
+            layer: str, of_layer: torch.Tensor, of_statistic: torch.Tensor, gradient: torch.Tensor
+        ) -> None:
+            add_gram_gradient(of_layer, of_statistic[0], gradient, window)
+
+        return Observation(gram_matrix(features, window)[None], add_gradient)
 
     def value(self, statistic: torch.Tensor) -> torch.Tensor:
         differences = statistic / self.positions[:, None, None] - self.targets
@@ -311,10 +421,17 @@ class WassersteinTerm(_LayerTerm):
     def __post_init__(self) -> None:
         self._normals.extend(normal(target[0], covariance(target)) for target in self.targets)
 
-    def statistic(self, features: Mapping[str, torch.Tensor], tile: Tile) -> torch.Tensor:
-        """Returns the `moments` of each region over the tile's core, (R, C + 1, C)."""
-        core, (rows, columns) = tile.core_of(features, self.layer)
-        return moments(core, self.guides[:, rows, columns])
+    def observe(self, features: Mapping[str, torch.Tensor], tile: Tile) -> Observation:
+        """Observes the `moments` of each region over the tile's core, (R, C + 1, C)."""
+        core, guides, of_core = _guided(features[self.layer], self.guides, self.layer, tile)
+
+        def add_gradient(
+            layer: str, of_layer: torch.Tensor, of_statistic: torch.Tensor, gradient: torch.Tensor
+        ) -> None:
+            of_sums, of_grams = of_statistic[:, 0], of_statistic[:, 1:]
+            add_guided_gradient(of_core(of_layer), guides, of_grams, of_sums, of_core(gradient))
+
+        return Observation(moments(core, guides), add_gradient)
 
     def value(self, statistic: torch.Tensor) -> torch.Tensor:
         means = statistic / self.positions[:, None, None]
@@ -331,10 +448,31 @@ def covariance(mean_moments: torch.Tensor) -> torch.Tensor:
     return outer - torch.outer(mean, mean)
 
 
-def _rows(features: torch.Tensor) -> torch.Tensor:
-    """Returns features (1, C, H, W) as (N, C), without a copy if they are channels_last."""
-    _, channels, height, width = features.shape
-    return features.permute(0, 2, 3, 1).reshape(height * width, channels)
+def _guided(
+    features: torch.Tensor, guides: torch.Tensor, layer: str, tile: Tile
+) -> tuple[torch.Tensor, torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+    """Returns the features and the guides of a tile's core, and a function that returns the core of a tensor
+    that is shaped like the features."""
+    (rows, columns), among = tile.of_layer(layer)
+
+    def core(seen: torch.Tensor) -> torch.Tensor:
+        return seen[:, :, among[0], among[1]]
+
+    return core(features), guides[:, rows, columns], core
+
+
+def _sum_of_squares(values: torch.Tensor) -> torch.Tensor:
+    length: torch.Tensor = torch.linalg.vector_norm(values, dtype=wide(values.dtype))
+    return length.square()
+
+
+def _add_scaled(gradient: torch.Tensor, values: torch.Tensor, factor: torch.Tensor) -> None:
+    """Adds values, times a scalar, to a gradient in place. The factor is not rounded to their type."""
+    if factor.device.type == "cpu":
+        gradient.add_(values, alpha=float(factor))
+    else:
+        # Without waiting for the device, which reading the factor would do.
+        gradient.add_(values * factor.view(1, 1, 1, 1))
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:

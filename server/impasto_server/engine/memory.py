@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from impasto_server.engine.devices import free_gpu_bytes
 from impasto_server.engine.evaluation import Method
 from impasto_server.engine.windows import STRIDE
 
@@ -17,14 +18,29 @@ TILE_SIDES = (2048, 1536, 1024, 768, 512, 384, 256)
 
 _MIB = 1 << 20
 
-# Bytes per pixel of an evaluation, in addition to the image's own tensors and workspaces. Measured on a CPU
-# with `keep_freed_memory`, up to 1024², VGG-16 to relu5_1: at most 2060 in bfloat16 and 3290 in float32. The
-# estimates are above that, because the process is killed if a plan is too small. GPUs were not measured.
-_KEPT_BFLOAT16 = 2100.0
-_KEPT_FLOAT32 = 3700.0
 _IMAGE = 3 * 4.0
 _FIXED = 192 * _MIB
 """Bytes for everything else: workspaces of the convolutions, style targets."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Footprint:
+    """Memory of an evaluation in bytes for each pixel, besides the image's own tensors and workspaces.
+
+    On a GPU, `footprint.measured_footprint` measures it when a worker starts.
+
+    Attributes:
+        bfloat16, float32: by the arithmetic of the network.
+    """
+
+    bfloat16: float
+    float32: float
+
+
+# Measured with `keep_freed_memory`, up to 1024², VGG-16 to relu5_1: at most 2060 in bfloat16 and 3290 in
+# float32. The estimates are above that, because the process is killed if a plan is too small.
+ON_A_CPU = Footprint(bfloat16=2100.0, float32=3700.0)
+"""The footprint on a CPU."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +83,7 @@ def memory_plans(
     snapshots: bool = True,
     held_bytes: int = 0,
     target_values: int = 8,
+    footprint: Footprint = ON_A_CPU,
 ) -> list[MemoryPlan]:
     """Returns the plans that fit, from the fastest to the smallest.
 
@@ -80,11 +97,12 @@ def memory_plans(
         snapshots: whether checkpoints that are being written use the same memory, as on a CPU.
         held_bytes: memory of the pictures in the scene.
         target_values: values that the objective's targets have for each pixel.
+        footprint: memory of an evaluation on the device.
 
     Raises:
         DoesNotFit: no plan fits.
     """
-    kept = _KEPT_BFLOAT16 if bfloat16 else _KEPT_FLOAT32
+    kept = footprint.bfloat16 if bfloat16 else footprint.float32
     pixels = width * height
     plans = []
     for pairs in dict.fromkeys((history, math.ceil(history / 3), math.ceil(history / 6))):
@@ -108,8 +126,7 @@ def memory_plans(
 def available_memory(device: torch.device) -> int:
     """Returns the free memory of a device in bytes; on a CPU, within the limit of this process's cgroup."""
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+        return free_gpu_bytes(device) - torch.cuda.memory_allocated(device)
     return min(_machine_memory(), _cgroup_memory())
 
 

@@ -1,21 +1,42 @@
-"""The optimisers that move the image: Adam and L-BFGS. Each makes one move for each evaluation."""
+"""The optimisers that move the image: Adam and L-BFGS. Each makes one move for each evaluation.
+
+A move has two halves. `look` computes on the device what has to be known about a gradient; `step` decides on
+the host and queues the move. Between them lies the only transfer from the device in a step of a painting. All
+large tensors are allocated in `look`, which can be called again after it ran out of memory.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
+
+from impasto_server.engine.preconditioner import Preconditioner
 
 
 class Optimizer(Protocol):
     """Moves an image in place, once for each evaluation."""
 
-    def step(self, loss: float, gradient: torch.Tensor) -> bool:
-        """Moves the image.
+    def look(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Computes the numbers that `step` needs. Moves nothing.
+
+        Args:
+            gradient: the gradient of the loss at the image as it is, shaped like the image.
+
+        Returns:
+            A vector on the image's device. Its first number is the square of a norm of the gradient.
+        """
+
+    def step(self, loss: float, numbers: Sequence[float]) -> bool:
+        """Moves the image along the gradient of the last `look`.
 
         Args:
             loss: the loss at the image as it is.
-            gradient: its gradient there, shaped like the image.
+            numbers: what `look` returned.
 
         Returns:
             False if no move can improve the image.
@@ -38,10 +59,24 @@ class Adam:
 
     def __init__(self, image: torch.Tensor, learning_rate: float) -> None:
         self._image = image
-        self._adam = torch.optim.Adam([image], lr=learning_rate, betas=(0.5, 0.999))
+        # Fused: one pass over the tensors, without intermediate ones.
+        self._adam = torch.optim.Adam([image], lr=learning_rate, betas=(0.5, 0.999), fused=True)
+        self._seen: torch.Tensor | None = None
 
-    def step(self, loss: float, gradient: torch.Tensor) -> bool:
-        self._image.grad = gradient
+    def look(self, gradient: torch.Tensor) -> torch.Tensor:
+        if self._image not in self._adam.state:
+            # As Adam's first step would make it, but all of it or nothing.
+            self._adam.state[self._image] = {
+                "step": torch.zeros((), device=self._image.device),
+                "exp_avg": torch.zeros_like(self._image),
+                "exp_avg_sq": torch.zeros_like(self._image),
+            }
+        self._seen = gradient.contiguous()
+        flat = self._seen.view(-1)
+        return torch.dot(flat, flat)[None]
+
+    def step(self, loss: float, numbers: Sequence[float]) -> bool:
+        self._image.grad, self._seen = self._seen, None
         self._adam.step()
         self._image.grad = None
         return True
@@ -51,9 +86,9 @@ class Adam:
 
     def restore(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
         if tensors:
-            state = {name: _copied_to(self._image, tensor) for name, tensor in tensors.items()}
-            # Adam counts its steps on the CPU.
-            self._adam.state[self._image] = {**state, "step": tensors["step"].clone()}
+            self._adam.state[self._image] = {
+                name: _copied_to(self._image, tensor) for name, tensor in tensors.items()
+            }
 
 
 class LBFGS:
@@ -62,21 +97,23 @@ class LBFGS:
     Full quasi-Newton steps need one evaluation each and nearly always lower these losses. A step that makes
     the loss much larger or not finite is taken back and tried again at a quarter of its length.
 
-    The variables are not the pixels x but z, with x = A z and A = I + `COARSE_WEIGHT` · B, where B averages
-    the image to a coarser grid and enlarges it again. In z, large forms weigh more and settle sooner.
+    The first estimate of the inverse Hessian is γ P, where P is the `Preconditioner`: large forms weigh more
+    and settle sooner. A pair is a step s and P y, where y is the change of the gradient: the estimate needs
+    y only in products.
 
-    The inverse Hessian has the compact form of Byrd, Nocedal, Schnabel 1994 (section 3). All products with
-    the pairs take a few passes over them and a few transfers from the device; the usual recursion needs a
-    transfer for each product.
+    The inverse Hessian has the compact form of Byrd, Nocedal, Schnabel 1994 (section 3). It takes one pass
+    over the pairs for all products and one for the move. The usual recursion needs a transfer from the device
+    for each product.
 
     Args:
         image: (1, 3, H, W), moved in place.
         learning_rate: factor of each step.
-        history: number of pairs of steps and gradient changes to remember.
+        history: number of pairs to remember.
     """
 
     FIRST_STEP = 0.02
-    """Root mean square of the first move in units of the normalised image; no curvature is known then."""
+    """Size of the first move, when no curvature is known: the root mean square of P^-½ s, in units of the
+    normalised image."""
 
     WORSE = 1.5
     """A move is taken back if the loss is then more than this many times the last one."""
@@ -84,156 +121,193 @@ class LBFGS:
     RETRIES = 8
     """Number of times that one move is tried again."""
 
-    COARSE_WEIGHT = 1.25
-    COARSE_GRID = 4
-    """Pixels between the points of the coarser grid."""
-
     def __init__(self, image: torch.Tensor, learning_rate: float, history: int) -> None:
         self._image = image
         self._learning_rate = learning_rate
         self._history = history
-        # A ring buffer of steps s and gradient changes y, (2, history, H·W·3). The first `_count` are in use;
-        # the oldest is at 0 or, once the buffer is full, at `_next`.
-        self._pairs = image.new_empty((2, history, 0))
+        self._precondition = Preconditioner(image)
+        # A ring of pairs, (history + 1, 2, 3 H W). `_count` places are in use. The place `_next` is free: the
+        # last move and what comes of it are written there. While the ring is not full, it is the last place;
+        # then the oldest pair follows it.
+        self._pairs = image.new_empty((0, 2, image.numel()))
         self._count = self._next = 0
-        # s_i · y_j and y_i · y_j by the pairs' places, 0 where none is in use. Of s_i · y_j, only those are
-        # used in which s_i is not newer than y_j.
-        self._sy = torch.zeros((history, history), dtype=torch.float64)
-        self._yy = torch.zeros((history, history), dtype=torch.float64)
-        self._before: tuple[torch.Tensor, torch.Tensor, float] | None = None
-        self._move: torch.Tensor | None = None
+        # Where the last move began: the image, the gradient g, and P g.
+        self._before = self._gradient = self._preconditioned = image.new_empty(0)
+        self._factors = image.new_empty(0)
+        self._seen: tuple[torch.Tensor, torch.Tensor] | None = None
+        # On the host, by the pairs' places: s_i · y_j and y_i · P y_j, and the products of s_i and of P y_i
+        # with the gradient. Of s_i · y_j, only those are used in which s_i is not newer than y_j.
+        self._sy, self._yy = np.zeros((2, history + 1, history + 1))
+        self._products = np.zeros((history + 1, 2))
+        # The loss where the last move began; None before the first.
+        self._loss: float | None = None
         self._retries = 0
 
-    def step(self, loss: float, gradient: torch.Tensor) -> bool:
-        gradient = self._weighted(gradient).flatten()
-        if self._before is not None and self._move is not None:
-            image, last_gradient, last_loss = self._before
-            if not (loss <= self.WORSE * last_loss and bool(gradient.isfinite().all())):
-                return self._take_back(image)
-            self._learn(self._move, gradient - last_gradient)
+    def look(self, gradient: torch.Tensor) -> torch.Tensor:
+        self._allocate()
+        flat = gradient.reshape(-1)
+        preconditioned = self._precondition(gradient).view(-1)
+        numbers = [torch.dot(flat, preconditioned)[None]]
+        if self._loss is not None:
+            new = self._pairs[self._next]
+            move, change = new
+            torch.sub(preconditioned, self._preconditioned, out=change)
+            numbers += [
+                torch.dot(move, move)[None],
+                torch.mv(new, flat - self._gradient),
+                torch.mv(self._pairs[: self._count + 1].flatten(0, 1), flat),
+            ]
+        self._seen = flat, preconditioned
+        return torch.cat(numbers)
+
+    def step(self, loss: float, numbers: Sequence[float]) -> bool:
+        assert self._seen is not None
+        gradient, preconditioned = self._seen
+        self._seen = None
+        steepness = numbers[0]
+        if self._loss is not None:
+            if not (loss <= self.WORSE * self._loss and math.isfinite(steepness)):
+                return self._take_back()
+            self._learn(*numbers[1:4], np.asarray(numbers[4:]).reshape(-1, 2))
         self._retries = 0
-        self._before = None
-        self._move = self._direction(gradient)
-        if self._move is None:
+        self._loss = None
+        if not 0 < steepness < math.inf:
             return False
-        self._before = (self._image.detach().clone(), gradient, loss)
-        self._image.add_(self._weighted(self._move.view_as(self._image)))
+        self._loss = loss
+        self._preconditioned = preconditioned
+        self._gradient.copy_(gradient)
+        self._before.copy_(self._image)
+        self._image.add_(self._moved(steepness).view_as(self._image))
         return True
 
-    def _weighted(self, image: torch.Tensor) -> torch.Tensor:
-        """Returns A · image. As A is symmetric, it maps z to x and also gradients for x to those for z."""
-        height, width = image.shape[2:]
-        coarse = [max(1, height // self.COARSE_GRID), max(1, width // self.COARSE_GRID)]
-        # B = W Wᵀ, scaled so that Wᵀ gives means, where W is the interpolation from the coarser grid.
-        sums = torch.ops.aten.upsample_bilinear2d_backward(
-            image.contiguous(), [height, width], [*image.shape[:2], *coarse], False
-        )
-        factor = self.COARSE_WEIGHT * coarse[0] * coarse[1] / (height * width)
-        weighted: torch.Tensor = torch.ops.aten.upsample_bilinear2d(sums, [height, width], False)
-        return weighted.mul_(factor).add_(image)
+    def _allocate(self) -> None:
+        if len(self._pairs):
+            return
+        pairs = self._image.new_empty((self._history + 1, *self._pairs.shape[1:]))
+        self._factors = self._image.new_empty(2 * len(pairs))
+        self._before, self._gradient = torch.empty_like(self._image), torch.empty_like(pairs[0, 0])
+        self._pairs = pairs
 
-    def _take_back(self, image: torch.Tensor) -> bool:
+    def _take_back(self) -> bool:
         """Goes back to where the last move began, and makes a quarter of that move."""
-        assert self._move is not None
         self._retries += 1
+        move = self._pairs[self._next, 0].mul_(0.25)
         # The estimate of the curvature led here, so it is wrong.
+        if self._next:
+            move = self._pairs[0, 0].copy_(move)
         self._count = self._next = 0
-        self._sy.zero_()
-        self._yy.zero_()
-        self._move *= 0.25
-        self._image.copy_(image + self._weighted(self._move.view_as(image)))
+        self._sy[:] = 0
+        self._yy[:] = 0
+        torch.add(self._before, move.view_as(self._before), out=self._image)
         return self._retries <= self.RETRIES
 
-    def _learn(self, move: torch.Tensor, change: torch.Tensor) -> None:
-        curvature, length = torch.stack([change @ move, move @ move]).tolist()
-        if not curvature > 1e-10 * length:
-            return
-        if not self._pairs.numel():
-            self._pairs = move.new_empty((2, self._history, len(move)))
-        place = self._next
-        self._pairs[0, place] = move
-        self._pairs[1, place] = change
-        self._next = (place + 1) % self._history
-        self._count = max(self._count, place + 1)
-        steps, changes = self._pairs[:, : self._count]
-        products = torch.stack([torch.mv(steps, change), torch.mv(changes, change)]).cpu().double()
-        self._sy[: self._count, place] = products[0]
-        self._yy[: self._count, place] = self._yy[place, : self._count] = products[1]
+    def _learn(self, length: float, sy: float, yy: float, products: npt.NDArray[np.float64]) -> None:
+        """Keeps the pair of the last move if the curvature along it is positive.
 
-    def _direction(self, gradient: torch.Tensor) -> torch.Tensor | None:
-        """Returns the move: −H g times the learning rate, or None if there is none.
-
-        The estimate of the inverse Hessian is H = γ I + [S γY] [[R⁻ᵀ (D + γ YᵀY) R⁻¹, −R⁻ᵀ], [−R⁻¹, 0]]
-        [S γY]ᵀ, where R is the upper triangle of SᵀY and D its diagonal.
+        Args:
+            length, sy, yy: s · s, s · y and y · P y of the pair.
+            products: (count + 1, 2): products of all pairs, this one too, with the gradient.
         """
+        place, seen = self._next, len(products)
+        # What y adds to the products is the difference between two gradients' products.
+        of_change = products - self._products[:seen]
+        self._products[:seen] = products
+        if not sy > 1e-10 * length:
+            return
+        of_change[place] = sy, yy
+        self._sy[:seen, place] = of_change[:, 0]
+        self._yy[:seen, place] = self._yy[place, :seen] = of_change[:, 1]
+        self._next = (place + 1) % len(self._sy)
+        self._count = min(self._count + 1, self._history)
+
+    def _moved(self, steepness: float) -> torch.Tensor:
+        """Computes the next move, −H g times the learning rate, in its place in the ring.
+
+        The estimate of the inverse Hessian is H = γ P + [S γPY] [[R⁻ᵀ (D + γ YᵀPY) R⁻¹, −R⁻ᵀ], [−R⁻¹, 0]]
+        [S γPY]ᵀ, where R is the upper triangle of SᵀY and D its diagonal.
+
+        Args:
+            steepness: g · P g.
+        """
+        move = self._pairs[self._next, 0]
         if not self._count:
-            norm = float(gradient.norm())
-            if not 0 < norm < float("inf"):
-                return None
-            length = self._learning_rate * self.FIRST_STEP * gradient.numel() ** 0.5
-            return gradient.mul(-length / norm)
-        steps, changes = self._pairs[:, : self._count]
-        sg, yg = torch.stack([torch.mv(steps, gradient), torch.mv(changes, gradient)]).cpu().double()
-        order = _oldest_first(self._count, self._next, self._history)
-        sy, yy = (matrix[order][:, order] for matrix in (self._sy, self._yy))
-        upper = sy.triu()
+            length = self.FIRST_STEP * math.sqrt(move.numel() / steepness)
+            return torch.mul(self._preconditioned, -self._learning_rate * length, out=move)
+        order = self._oldest_first()
+        sg, yg = self._products[order].T
+        sy, yy = (matrix[np.ix_(order, order)] for matrix in (self._sy, self._yy))
+        upper = np.triu(sy)
         gamma = float(sy[-1, -1] / yy[-1, -1])
-        r_sg = torch.linalg.solve_triangular(upper, sg[order, None], upper=True)
-        inner = sy.diagonal()[:, None] * r_sg + gamma * (yy @ r_sg - yg[order, None])
-        of_steps = torch.linalg.solve_triangular(upper.T, inner, upper=False)
-        factors = torch.empty((2, self._count), dtype=torch.float64)
-        factors[0, order] = -of_steps[:, 0]
-        factors[1, order] = gamma * r_sg[:, 0]
-        of_steps, of_changes = (factors * self._learning_rate).to(gradient)
-        direction = torch.mv(steps.T, of_steps).add_(gradient, alpha=-gamma * self._learning_rate)
-        return direction.addmv_(changes.T, of_changes)
+        r_sg = np.linalg.solve(upper, sg)
+        of_steps = np.linalg.solve(upper.T, sy.diagonal() * r_sg + gamma * (yy @ r_sg - yg))
+        factors = np.zeros_like(self._products)
+        factors[order, 0] = -self._learning_rate * of_steps
+        factors[order, 1] = self._learning_rate * gamma * r_sg
+        self._factors.copy_(torch.from_numpy(factors).to(self._factors.dtype).flatten())
+        torch.mul(self._preconditioned, -self._learning_rate * gamma, out=move)
+        for places in self._used():
+            pairs = self._pairs[places].flatten(0, 1)
+            move.addmv_(pairs.T, self._factors.view(-1, 2)[places].flatten())
+        return move
+
+    def _oldest_first(self) -> npt.NDArray[np.int64]:
+        """Returns the places in use, from the oldest pair to the newest."""
+        return (self._next - self._count + np.arange(self._count)) % len(self._sy)
+
+    def _used(self) -> list[slice]:
+        """Returns the places in use as slices: the newer pairs, then the older ones."""
+        newer, older = slice(0, self._next), slice(self._next + 1, self._count + 1)
+        return [places for places in (newer, older) if places.start < places.stop]
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        tensors = {"sy": self._sy, "yy": self._yy}
-        if self._count:
-            tensors["pairs"] = self._pairs[:, : self._count]
-        values: dict[str, Any] = {"next": self._next, "retries": self._retries}
-        if self._before is not None and self._move is not None:
-            image, gradient, loss = self._before
-            tensors |= {"before": image, "gradient": gradient, "move": self._move}
-            values["loss"] = loss
+        tensors = {
+            name: torch.from_numpy(array)
+            for name, array in (("sy", self._sy), ("yy", self._yy), ("products", self._products))
+        }
+        values: dict[str, Any] = {"next": self._next, "count": self._count, "retries": self._retries}
+        for places in self._used():
+            tensors[f"pairs.{places.start}"] = self._pairs[places]
+        if self._loss is not None:
+            tensors |= {
+                "before": self._before,
+                "gradient": self._gradient,
+                "preconditioned": self._preconditioned,
+                "move": self._pairs[self._next, 0],
+            }
+            values["loss"] = self._loss
         return tensors, values
 
     def restore(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
         """Restores a state of any history; if it has more pairs than there is room for, the newest ones."""
-        self._retries = values["retries"]
-        if "pairs" in tensors:
-            self._restore_pairs(tensors["pairs"], tensors["sy"], tensors["yy"], values["next"])
-        if "move" in tensors:
-            image, gradient, self._move = (
-                _copied_to(self._image, tensors[name]) for name in ("before", "gradient", "move")
-            )
-            self._before = (image, gradient, values["loss"])
+        if "products" not in tensors or "move" not in tensors:
+            # Nothing to remember, or a checkpoint of format 4, whose pairs meant something else: start again.
+            return
+        self._retries, self._loss = values["retries"], values["loss"]
+        self._allocate()
+        self._restore_pairs(tensors, values["next"], values["count"])
+        self._before.copy_(tensors["before"])
+        self._gradient.copy_(tensors["gradient"])
+        self._pairs[self._next, 0] = tensors["move"].to(self._pairs)
+        self._preconditioned = _copied_to(self._image, tensors["preconditioned"])
 
-    def _restore_pairs(
-        self, pairs: torch.Tensor, sy: torch.Tensor, yy: torch.Tensor, next_place: int
-    ) -> None:
-        saved_history, count = len(sy), pairs.shape[1]
-        if saved_history == self._history:
+    def _restore_pairs(self, tensors: dict[str, torch.Tensor], next_place: int, count: int) -> None:
+        saved = {name: tensors[name].numpy() for name in ("sy", "yy", "products")}
+        places = (next_place - count + np.arange(count)) % len(saved["sy"])
+        if len(saved["sy"]) == len(self._sy):
             # In the same places, so that sums are the same to the last bit.
-            places = torch.arange(count)
-            self._next = next_place
+            at, self._next = places, next_place
+            self._sy[:], self._yy[:], self._products[:] = saved.values()
         else:
-            places = _oldest_first(count, next_place, saved_history)[-self._history :]
-            self._next = len(places) % self._history
+            places = places[-self._history :]
+            at, self._next = np.arange(len(places)), len(places)
+            for matrix, name in ((self._sy, "sy"), (self._yy, "yy")):
+                matrix[np.ix_(at, at)] = saved[name][np.ix_(places, places)]
+            self._products[at] = saved["products"][places]
         self._count = len(places)
-        self._pairs = self._image.new_empty((2, self._history, pairs.shape[2]))
-        for place, saved_place in enumerate(places.tolist()):
+        for place, saved_place in zip(at.tolist(), places.tolist(), strict=True):
             # One at a time, because a copy of all may not fit into the device's memory.
-            self._pairs[:, place] = pairs[:, saved_place].to(self._pairs)
-        for products, saved in ((self._sy, sy), (self._yy, yy)):
-            products[: self._count, : self._count] = saved[places][:, places]
-
-
-def _oldest_first(count: int, next_place: int, history: int) -> torch.Tensor:
-    """Returns the places in use, from the oldest pair to the newest."""
-    first = next_place if count == history else 0
-    return (torch.arange(count) + first) % count
+            begin = 0 if saved_place < next_place else next_place + 1
+            self._pairs[place] = tensors[f"pairs.{begin}"][saved_place - begin].to(self._pairs)
 
 
 def _copied_to(image: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,9 @@ from PIL import Image
 
 from impasto_server.engine import checkpoint, colors, pixels
 from impasto_server.engine.devices import is_out_of_memory
-from impasto_server.engine.evaluation import evaluate
+from impasto_server.engine.evaluation import Evaluation, evaluate
 from impasto_server.engine.forecast import Paces, evaluations_work, scale_plans, targets_work
-from impasto_server.engine.memory import MemoryPlan
+from impasto_server.engine.memory import ON_A_CPU, Footprint, MemoryPlan
 from impasto_server.engine.network import Network
 from impasto_server.engine.objectives.objective import Objective, Setting, preparation
 from impasto_server.engine.optimizers import LBFGS, Adam, Optimizer
@@ -30,6 +30,8 @@ from impasto_server.engine.targets import TargetCache
 CONTENT_DETAIL = 0.5
 """Share of the content's fine detail that is added to the enlarged image with which a scale begins. At 0, a
 third of the evaluations goes into finding the detail again; at 1, the photograph shows under the strokes."""
+
+_Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,7 @@ class Session:
         cache: cache of style targets, shared with other sessions.
         memory_bytes: memory that the session may use, without the network; None for no limit.
         paces: learns how long the work at each scale takes; None if nobody wants to know.
+        footprint: memory of an evaluation on the network's device.
 
     Attributes:
         recipe: the recipe as it is run, with every field set.
@@ -99,6 +102,7 @@ class Session:
         cache: TargetCache | None = None,
         memory_bytes: int | None = None,
         paces: Paces | None = None,
+        footprint: Footprint = ON_A_CPU,
     ) -> None:
         self.recipe = recipe = scene.resolved(recipe, auto_precision)
         self.stop_reason: StopReason | None = None
@@ -116,6 +120,7 @@ class Session:
         self._cache = cache
         self._memory_bytes = memory_bytes
         self._paces = paces
+        self._footprint = footprint
         self._sizes = scene.sizes(self._canvas)
         # Whether all targets of the current scale were searched for here, not taken from a checkpoint.
         self._searched = False
@@ -141,6 +146,11 @@ class Session:
         return self._evaluation
 
     @property
+    def painted_size(self) -> tuple[int, int]:
+        """(width, height) in pixels of the images evaluated at the current scale, with the margin."""
+        return self._stage.scale.painted_size
+
+    @property
     def plan(self) -> MemoryPlan:
         """How the largest scale fits into memory."""
         return self._plans[-1][0]
@@ -157,7 +167,8 @@ class Session:
         """
         # With a selection, the limit is for the whole picture, not for the painted part.
         part_side = max_side if self._canvas.selection is None else None
-        return self._canvas.framed(pixels.to_picture(self._shown(), part_side), max_side)
+        part = self._within_memory(lambda: pixels.to_picture(self._shown(), part_side))
+        return self._canvas.framed(part, max_side)
 
     def samples(self, bits: int) -> npt.NDArray[np.uint8] | Deep:
         """Returns the samples of the picture as it is now, (H, W, 3), with 8 or 16 bits per channel.
@@ -165,7 +176,7 @@ class Session:
         The edges of a selection are not blended. Around the painted part is the content, with a precision of
         8 bits.
         """
-        return self._canvas.laid_in(pixels.to_samples(self._shown(), bits))
+        return self._canvas.laid_in(self._within_memory(lambda: pixels.to_samples(self._shown(), bits)))
 
     def _shown(self) -> torch.Tensor:
         """Returns the image as it is now, without margin, in the colours that the recipe asks for."""
@@ -196,10 +207,10 @@ class Session:
         prepared = time.perf_counter()
         stage.preparing_seconds += prepared - entered
         if preparing is None:
-            self._losses, gradient = self._evaluate(stage)
+            self._losses, seen = self._within_memory(lambda: stage.look(self._evaluate(stage)))
             stage.note(self._losses[0])
             self._evaluation += 1
-            stage.move(self.recipe, self._losses, gradient)
+            stage.move(self.recipe, self._losses, seen)
         ended = time.perf_counter()
         stage.seconds += ended - prepared
         self._seconds += ended - began
@@ -256,6 +267,7 @@ class Session:
         Raises:
             RecipeError: the recipe changes another field, or does not suit the painting. Nothing has changed.
             RuntimeError: the session is done.
+            RuntimeError, MemoryError: there is too little memory for the change. Nothing has changed.
         """
         if self.done:
             raise RuntimeError("the session is done")
@@ -270,25 +282,25 @@ class Session:
         stage, scales = self._stage, list(self._scales)
         if recipe.evaluations != self.recipe.evaluations:
             scales = replanned(recipe, scales, self._scale, stage.evaluations, self._evaluation)
-        previous = self.recipe, self._network, self._memory_bytes
-        self.recipe, self._network = recipe, _in_precision(self._master, recipe)
-        if memory_bytes is not None:
-            self._memory_bytes = memory_bytes
+        before = self.recipe
+        previous = before, self._network, self._memory_bytes, self._scales, self._plans
         try:
-            plans = [self._memory_plans(scale) for scale in scales]
-        except RecipeError:
-            self.recipe, self._network, self._memory_bytes = previous
+            self.recipe, self._network = recipe, _in_precision(self._master, recipe)
+            if memory_bytes is not None:
+                self._memory_bytes = memory_bytes
+            self._scales, self._plans = scales, [self._memory_plans(scale) for scale in scales]
+            same = ("evaluations", "stop_on_plateau")
+            if dataclasses.replace(recipe, **{field: getattr(before, field) for field in same}) != before:
+                optimizer = self._optimizer(stage.image, self._scale)
+                keep = all(
+                    getattr(recipe, field) == getattr(before, field) for field in recipe.definition.kept_by
+                )
+                stage = stage.anew(optimizer, averaging=bool(recipe.averaging), keep=keep)
+        except (RecipeError, RuntimeError, MemoryError):
+            self.recipe, self._network, self._memory_bytes, self._scales, self._plans = previous
             raise
-        self._scales, self._plans = scales, plans
         stage.scale = scales[self._scale]
-        before = previous[0]
-        same = ("evaluations", "stop_on_plateau")
-        if dataclasses.replace(recipe, **{field: getattr(before, field) for field in same}) != before:
-            optimizer = self._optimizer(stage.image, self._scale)
-            keep = all(
-                getattr(recipe, field) == getattr(before, field) for field in recipe.definition.kept_by
-            )
-            self._stage = stage.anew(optimizer, averaging=bool(recipe.averaging), keep=keep)
+        self._stage = stage
 
     def state(self) -> bytes:
         """Returns a checkpoint, from which `restore` continues exactly, given the same scene and network."""
@@ -373,16 +385,11 @@ class Session:
                 self._make_do(stage, error)
         return None
 
-    def _evaluate(self, stage: Stage) -> tuple[list[float], torch.Tensor]:
-        """Returns the total, content, style and TV loss of the image as it is, and the total's gradient."""
-        while True:
-            plan = self._plans[self._scale][0]
-            try:
-                evaluation = evaluate(self._objective(stage), stage.image, plan.method, plan.tile_side)
-                # One transfer from the device for all the numbers.
-                return evaluation.losses.tolist(), evaluation.gradient
-            except (RuntimeError, MemoryError) as error:
-                self._make_do(stage, error)
+    def _evaluate(self, stage: Stage) -> Evaluation:
+        """Evaluates the image as it is."""
+        objective = self._objective(stage)
+        plan = self._plans[self._scale][0]
+        return evaluate(objective, stage.image, plan.method, plan.tile_side)
 
     def _objective(self, stage: Stage) -> Objective:
         while self._prepare(stage) is not None:
@@ -390,14 +397,22 @@ class Session:
         assert stage.objective is not None
         return stage.objective
 
+    def _within_memory(self, work: Callable[[], _Result]) -> _Result:
+        """Does work that changes nothing until it is done; with smaller plans if it runs out of memory."""
+        while True:
+            try:
+                return work()
+            except (RuntimeError, MemoryError) as error:
+                self._make_do(self._stage, error)
+
     def _make_do(self, stage: Stage, error: Exception) -> None:
         """Changes to a smaller plan after a scale ran out of memory.
 
-        Raises the error again if it has another cause or if there is no smaller plan.
+        Raises the error again if it has another cause, or if there is no smaller plan or nothing to free.
         """
         plans = self._plans[self._scale]
         smaller = [plan for plan in plans[1:] if plan.estimated_bytes < plans[0].estimated_bytes]
-        if not is_out_of_memory(error) or not smaller:
+        if not is_out_of_memory(error) or not smaller or stage.left:
             raise error
         self._plans[self._scale] = smaller
         stage.objective = stage.preparation = None
@@ -428,13 +443,16 @@ class Session:
 
     def _leave(self, stage: Stage) -> None:
         """Goes on to the next scale, or ends the painting."""
-        # Frees its memory, which the next scale may need.
+        # Frees their memory, which the next scale may need.
         stage.objective = None
-        self._note_pace(stage)
+        stage.optimizer = self._optimizer(stage.image, self._scale)
         if self._scale + 1 < len(self._scales):
-            self._stage = self._enter(stage.shown, self._scale + 1)
+            entered = self._enter(stage.shown, self._scale + 1)
+            self._note_pace(stage)
+            self._stage = entered
             self._scale += 1
             return
+        self._note_pace(stage)
         made = self._evaluation
         all_made = "the one evaluation was made" if made == 1 else f"all {made} evaluations were made"
         reason, message = stage.trouble or ("completed", all_made)
@@ -482,6 +500,7 @@ class Session:
             snapshots=self._network.device.type == "cpu",
             held_bytes=self._scene.held_bytes,
             memory_bytes=self._memory_bytes,
+            footprint=self._footprint,
         )
 
     def _note_pace(self, stage: Stage) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 
+from impasto_server.engine.evaluation import Evaluation
 from impasto_server.engine.objectives.objective import Objective
 from impasto_server.engine.optimizers import Optimizer
 from impasto_server.engine.recipe import Recipe
@@ -81,22 +82,33 @@ class Stage:
         image = self.image if self.average is None else self.average
         return image[:, :, margin : margin + self.scale.height, margin : margin + self.scale.width]
 
+    def look(self, evaluation: Evaluation) -> tuple[list[float], list[float]]:
+        """Returns what `move` needs of an evaluation of the image as it is: the losses, and `Optimizer.look`.
+
+        This is the one transfer from the device in a step, and nothing after it in the step allocates a large
+        tensor: out of memory can be dealt with here, where nothing has changed yet.
+        """
+        numbers = on_host(torch.cat([evaluation.losses, self.optimizer.look(evaluation.gradient)]))
+        return numbers[:4], numbers[4:]
+
     def note(self, loss: float) -> None:
         """Records the loss of the image, and keeps the image if it is the best so far."""
         if loss < self.best_loss:
             self.best_loss = loss
-            self.best_image = self.image.clone()
+            self.best_image.copy_(self.image)
         self.bests.append(self.best_loss)
 
-    def move(self, recipe: Recipe, losses: Sequence[float], gradient: torch.Tensor) -> None:
+    def move(self, recipe: Recipe, losses: Sequence[float], seen: Sequence[float]) -> None:
         """Moves the image, or ends the work at this scale.
 
         Args:
             recipe: the recipe as it is run.
             losses: total, content, style and TV loss of the image as it is.
-            gradient: gradient of the total loss there, shaped like the image.
+            seen: what the optimiser saw in the gradient of the total loss.
         """
         loss = losses[0]
+        # The norm of the gradient, like the loss, must be finite for every optimiser.
+        can_descend = math.isfinite(loss) and math.isfinite(seen[0])
         if not math.isfinite(self.best_loss):
             # There is no good image to go back to.
             self._give_up("not_finite", _overflow(recipe, losses))
@@ -107,10 +119,10 @@ class Stage:
             self.trouble = ("plateau", "")
         elif recipe.optimizer == "adam":
             self.left = last
-            moved = _can_descend(loss, gradient) and self.optimizer.step(loss, gradient)
+            moved = can_descend and self.optimizer.step(loss, seen)
             self._average_in(recipe.averaging or 0.0)
             # The image after the last move is not evaluated and may not even be finite.
-            if not moved or (last and not bool(self.image.isfinite().all())):
+            if not moved or (last and not _is_finite(self.image)):
                 self._give_up("not_finite", _overflow(recipe, losses))
             elif last and not loss <= DIVERGED * self.best_loss:
                 self._settle()
@@ -118,8 +130,8 @@ class Stage:
         elif last:
             # One more move would not be evaluated.
             self._settle()
-        elif not self.optimizer.step(loss, gradient):
-            if _can_descend(loss, gradient):
+        elif not self.optimizer.step(loss, seen):
+            if can_descend:
                 self._give_up("converged", "the optimiser found no step that improves the image")
             else:
                 self._give_up("not_finite", _overflow(recipe, losses))
@@ -235,9 +247,16 @@ class Stage:
         )
 
 
-def _can_descend(loss: float, gradient: torch.Tensor) -> bool:
-    """Whether the loss and the gradient's norm are finite, which every optimiser needs."""
-    return math.isfinite(loss) and math.isfinite(float(gradient.norm()))
+def on_host(tensor: torch.Tensor) -> list[float]:
+    """Returns the numbers of a vector; waits for the device to finish everything that it was given."""
+    numbers: list[float] = tensor.tolist()
+    return numbers
+
+
+def _is_finite(image: torch.Tensor) -> bool:
+    # As a product, because `isfinite` makes another tensor of the image's size.
+    flat = image.view(-1)
+    return math.isfinite(*on_host(torch.dot(flat, flat)[None]))
 
 
 def _overflow(recipe: Recipe, losses: Sequence[float]) -> str:

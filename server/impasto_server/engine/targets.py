@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from impasto_server.engine.losses import gram_matrix, guided_gram_matrices, moments
 from impasto_server.engine.network import Network
-from impasto_server.engine.windows import STRIDE, Window, among, layer_stride, overlap, tiles
+from impasto_server.engine.windows import STRIDE, Window, layer_stride, overlap, tiles
 
 _LEAST_PIECE = 256
 """Minimum side of a tile in pixels: smaller tiles are mostly overlap."""
@@ -158,8 +158,8 @@ def _style_statistics(
             if with_means:
                 statistic = moments(core, guide)[0]
             elif style.mask is None:
-                inner = among(layer_inner(layer, style.image, style.margin), of_whole)
-                statistic = gram_matrix(core[:, :, inner[0], inner[1]])
+                window = tile.seen_window(layer, layer_inner(layer, style.image, style.margin))
+                statistic = gram_matrix(features[layer], window)
             else:
                 statistic = guided_gram_matrices(core, guide)[0]
             sums[layer] = sums[layer] + statistic if layer in sums else statistic

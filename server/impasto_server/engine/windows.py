@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
-
-import torch
+from collections.abc import Iterable, Iterator
 
 from impasto_server.engine.weights import CONVOLUTIONS, Architecture
 
@@ -59,19 +57,19 @@ class Tile:
         )
         return (whole[0], whole[1]), (among[0], among[1])
 
-    def core_of(self, features: Mapping[str, torch.Tensor], layer: str) -> tuple[torch.Tensor, Window]:
-        """Returns the core's features at a layer, and the core's window among the whole image's positions.
+    def seen_window(self, layer: str, inner: Window) -> Window:
+        """Returns the part of the core that lies in a window, among a layer's seen positions.
 
         Args:
-            features: (1, C, h, w) by layer, of everything that the tile sees.
-            layer: one of these layers.
+            layer: the layer.
+            inner: a window of the whole image's positions at the layer.
         """
-        of_whole, (rows, columns) = self.of_layer(layer)
-        seen = features[layer]
-        if self.seen == self.core:
-            # Not sliced, because the gradient of a slice makes a copy.
-            return seen, of_whole
-        return seen[:, :, rows, columns], of_whole
+        of_whole, of_seen = self.of_layer(layer)
+        rows, columns = (
+            slice(min(seen.start + part.start, seen.stop), min(seen.start + part.stop, seen.stop))
+            for part, seen in zip(among(inner, of_whole), of_seen, strict=True)
+        )
+        return rows, columns
 
 
 def among(inner: Window, window: Window) -> Window:

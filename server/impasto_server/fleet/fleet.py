@@ -145,9 +145,14 @@ class Fleet(abc.ABC):
         """Whether a worker must get rid of its jobs."""
         return worker.machine in self._draining
 
-    def _add(self, worker: WorkerProcess) -> None:
-        """Adds a worker and keeps it alive."""
-        task = asyncio.create_task(worker.keep_alive())
+    def _add(self, worker: WorkerProcess, after: float = 0.0) -> None:
+        """Adds a worker and keeps it alive, from so many seconds later on."""
+
+        async def keep_alive() -> None:
+            await asyncio.sleep(after)
+            await worker.keep_alive()
+
+        task = asyncio.create_task(keep_alive())
         self._workers[worker] = task
         task.add_done_callback(lambda task: self._on_task_end(worker, task))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import time
 from collections.abc import Sequence
 
 from impasto_server.fleet.fleet import Fleet
@@ -10,11 +12,16 @@ from impasto_server.fleet.local_process import LocalLauncher, this_machine
 from impasto_server.fleet.machines import Machine
 from impasto_server.fleet.program import WORKER_MODULE
 from impasto_server.fleet.start_watch import START_SECONDS
-from impasto_server.fleet.worker_process import ConfigurationError, WorkerProcess
+from impasto_server.fleet.worker_process import ConfigurationError, Death, WorkerProcess
 from impasto_server.temporary import TemporaryFolder
+
+_log = logging.getLogger(__name__)
 
 # sun_path has 108 bytes, including the final NUL.
 _MAX_SOCKET_PATH = 107
+
+_LOST_SECONDS = 60.0
+"""Time after which a lost device is tried again. A driver that is loaded again can bring it back."""
 
 
 class LocalFleet(Fleet):
@@ -51,7 +58,7 @@ class LocalFleet(Fleet):
                 f"{','.join(devices)!r} is not a list of devices; give auto, or names separated by commas, "
                 "such as cuda:0,cuda:1"
             )
-        self._wanted = list(devices)
+        self._wanted = ["cuda:0" if device == "cuda" else device for device in devices]
         self._worker_timeout = worker_timeout
         self._turn_timeout = turn_timeout
         self._arguments = [*worker_arguments, "--max-resident", str(max_resident)]
@@ -87,6 +94,25 @@ class LocalFleet(Fleet):
         if name in self._draining:
             state = "draining" if any(device.jobs for device in devices) else "drained"
         return [Machine(name=name, address="", state=state, devices=devices, resources={})]
+
+    @property
+    def trouble(self) -> str:
+        """See `Fleet`."""
+        lost = [worker for worker in self._workers if worker.lost]
+        return "; ".join(f"the device {worker.device} is lost: {worker.lost}" for worker in lost)
+
+    def _on_worker_failed(self, worker: WorkerProcess, error: BaseException) -> None:
+        """See `Fleet`. A device that has worked is tried again later, and the others go on meanwhile."""
+        if not isinstance(error, ConfigurationError) or not worker.has_worked:
+            super()._on_worker_failed(worker, error)
+            return
+        worker.lost = str(error)
+        worker.deaths.append(Death(time.time(), worker.device, f"lost: {worker.lost}"))
+        _log.error(
+            "device is lost device=%s error=%r retry_after=%.0fs", worker.device, worker.lost, _LOST_SECONDS
+        )
+        self._add(worker, after=_LOST_SECONDS)
+        self._note_change()
 
     def _names(self) -> list[str]:
         return [this_machine()]

@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import grpc.aio
@@ -36,10 +36,26 @@ CHANNEL_OPTIONS: list[tuple[str, str | int]] = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 
-WORKER_ENVIRONMENT = {"GOMP_SPINCOUNT": "20000"}
-"""Environment variables of a worker, unless the gateway's own environment sets them. OpenMP's threads spin
-while they wait for each other, by default for milliseconds, on cores that other processes may need. Measured:
-with shorter spinning, evaluations take as long on quiet cores, and 20 % less on busy ones."""
+_DEFAULTS = {
+    # OpenMP's threads spin while they wait for each other, by default for milliseconds, on cores that other
+    # processes may need. Measured: with shorter spinning, evaluations take as long on quiet cores, and 20 %
+    # less on busy ones.
+    "GOMP_SPINCOUNT": "20000",
+    # Matrix products give the same bits each time, also when streams share a GPU.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    # Memory of a GPU is kept in pieces that grow: the scales of a painting need tensors of many sizes.
+    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+}
+_ALLOCATORS = {"PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF"}
+"""Names of the allocator's variable in different versions of PyTorch."""
+
+
+def worker_environment(own: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Returns the environment variables of a worker: the gateway's own, and defaults for those not set."""
+    defaults = dict(_DEFAULTS)
+    if not _ALLOCATORS.isdisjoint(own):
+        del defaults["PYTORCH_CUDA_ALLOC_CONF"]
+    return defaults | dict(own)
 
 
 class LocalLauncher:
@@ -151,7 +167,7 @@ class LocalProcess:
             stderr=events_descriptor(),
             # Ctrl-C in the terminal reaches only the gateway, which then ends the workers in good order.
             start_new_session=True,
-            env=WORKER_ENVIRONMENT | os.environ,
+            env=worker_environment(),
         )
         _log.info("worker started pid=%d arguments=%s", process.pid, " ".join(arguments))
         return cls(process, files, address)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-DEVICE_STATES = ("ready", "starting", "silent", "leaving")
+DEVICE_STATES = ("ready", "starting", "silent", "leaving", "lost")
 """The states of a device; see `DeviceLoad`."""
 
 
@@ -17,8 +17,8 @@ class DeviceLoad:
         key: unique name of the worker.
         name: of the device: "cpu" or "cuda:0"; in a fleet of several machines with the machine's name before
             it ("render1/cuda:0").
-        state: "ready", "starting", "silent" (the worker does not answer) or "leaving" (its jobs move to other
-            devices).
+        state: "ready", "starting", "silent" (the worker does not answer), "leaving" (its jobs move to other
+            devices) or "lost" (it has worked, but its worker cannot be started again for now).
         jobs: number of jobs on it.
         places: maximum number of jobs on it.
         memory_bytes: memory that jobs can use, in bytes; 0 if it is not known yet.

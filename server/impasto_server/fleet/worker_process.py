@@ -87,6 +87,7 @@ class WorkerProcess:
         jobs: number of jobs that it paints, or gets.
         leaving: whether it gets no jobs any more, and those it has must go to others.
         used: event-loop time at which it last had a job, or was made.
+        lost: why it cannot be started again for now, in a sentence; empty if it can.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class WorkerProcess:
         self.jobs = 0
         self.leaving = False
         self.used = asyncio.get_running_loop().time()
+        self.lost = ""
         self._wanted_device = device
         self._name = name
         self._device = name("", device)
@@ -156,12 +158,14 @@ class WorkerProcess:
 
     @property
     def state(self) -> str:
-        """In one word: "starting", "ready", "silent" (it does not answer) or "leaving"."""
+        """In one word: "starting", "ready", "silent" (it does not answer), "leaving" or "lost"."""
         if self.leaving:
             return "leaving"
         if self.ready:
             return "ready"
-        return "starting" if self.info is None else "silent"
+        if self.info is None:
+            return "lost" if self.lost else "starting"
+        return "silent"
 
     @property
     def description(self) -> str:
@@ -180,6 +184,11 @@ class WorkerProcess:
     def network(self) -> pb.FeatureNetwork:
         """The feature network it paints with; during a restart, the previous one."""
         return self._network
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether it has been ready at some time."""
+        return self._network.sha256 != ""
 
     @property
     def memory_bytes(self) -> int:
@@ -372,6 +381,7 @@ class WorkerProcess:
         info = self.info
         if info is not None:
             self._device, self._network = info.device.name, info.network
+            self.lost = ""
         self._changed()
 
 

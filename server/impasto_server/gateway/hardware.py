@@ -2,43 +2,64 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from impasto_server.fleet.worker_process import ConfigurationError
+from impasto_server.visible_gpus import VARIABLE, gpu_number, visible_gpus
 
 _NVIDIA, _DISPLAY = "0x10de", "0x03"
 # Device files of AMD's GPUs, which torch also calls "cuda", and of WSL on Windows.
-_UNCOUNTED = ("dev/kfd", "dev/dxg")
+_AMD, _WSL = "dev/kfd", "dev/dxg"
 
 
-def check_devices(devices: Sequence[str], root: Path = Path("/"), platform: str = sys.platform) -> None:
+def check_devices(
+    devices: Sequence[str],
+    root: Path = Path("/"),
+    platform: str = sys.platform,
+    environment: Mapping[str, str] = os.environ,
+) -> None:
     """Refuses devices that this machine certainly does not have. A worker can still refuse the others.
 
     Args:
         devices: names, or "auto".
         root: folder that contains `dev`, `proc` and `sys`.
         platform: as `sys.platform`.
+        environment: environment variables, among them CUDA_VISIBLE_DEVICES.
 
     Raises:
-        ConfigurationError: a device does not exist.
+        ConfigurationError: a device does not exist, or CUDA_VISIBLE_DEVICES names a GPU twice.
     """
     gpus = _gpus(root)
+    because = ""
+    if gpus != 0 and not (root / _AMD).exists():
+        try:
+            visible = visible_gpus(environment)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
+        if visible is not None:
+            # CUDA reads until the first number that no GPU has.
+            real = itertools.takewhile(lambda e: not e.isdigit() or gpus is None or int(e) < gpus, visible)
+            gpus, because = len(list(real)), f", because {VARIABLE} is {environment[VARIABLE]!r}"
     for device in devices:
-        kind, _, number = device.partition(":")
+        kind = device.partition(":")[0]
         missing = kind == "mps" and platform != "darwin"
         if kind == "cuda" and gpus is not None:
-            missing = int(number or 0) >= gpus
+            missing = gpu_number(device) >= gpus
         if missing:
             there = [f"cuda:{i}" for i in range(gpus or 0)] + ["mps"] * (platform == "darwin") + ["cpu"]
-            raise ConfigurationError(f"there is no device {device!r} here; there is {', '.join(there)}")
+            raise ConfigurationError(
+                f"there is no device {device!r} here; there is {', '.join(there)}{because}"
+            )
 
 
 def _gpus(root: Path) -> int | None:
     """Returns the maximum number of GPUs that "cuda" can mean; None if it is not known."""
-    if any((root / path).exists() for path in _UNCOUNTED):
+    if any((root / path).exists() for path in (_AMD, _WSL)):
         return None
     # Each of the three can be incomplete: a container has only device files, and some machines make those, or
     # load the driver, only when a GPU is first used.

@@ -14,12 +14,11 @@ import threading
 from pathlib import Path
 
 from impasto_server.logs import FORMATS, LEVELS, log_to_stderr
+from impasto_server.worker.device_loss import end_without_device
 from impasto_server.worker.heartbeat import Heartbeat
 
 _log = logging.getLogger(__name__)
 
-DEVICE_LOST = os.EX_SOFTWARE
-"""Exit code after an error that makes the device unusable for this process."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -33,6 +32,7 @@ def main() -> None:
     if arguments.heartbeat_file is not None:
         heartbeat = Heartbeat(arguments.heartbeat_file, "importing torch")
     # Imported only now, because importing torch takes seconds and can hang; the heartbeat watches it.
+    from impasto_server.engine.devices import is_device_lost
     from impasto_server.engine.weights import WeightsError
     from impasto_server.worker.painter import DeviceLost
     from impasto_server.worker.starting import start
@@ -43,12 +43,14 @@ def main() -> None:
         # The fleet reads the reason from stdout. The exit code means that another try would not help.
         print(error, flush=True)
         sys.exit(os.EX_CONFIG)
+    except RuntimeError as error:
+        if is_device_lost(error):
+            end_without_device(arguments.device, error)
+        raise
     try:
         painter.work()
     except DeviceLost as error:
-        _log.critical("device lost, the process ends device=%s error=%r", arguments.device, str(error))
-        # Without clean-up, which might wait for the device for ever.
-        os._exit(DEVICE_LOST)
+        end_without_device(arguments.device, error)
 
 
 def argument_parser() -> argparse.ArgumentParser:

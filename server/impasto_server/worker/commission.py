@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from impasto_server.engine.checkpoint import CheckpointError
 from impasto_server.engine.forecast import Paces
-from impasto_server.engine.memory import DoesNotFit
+from impasto_server.engine.memory import DoesNotFit, Footprint
 from impasto_server.engine.network import Network
 from impasto_server.engine.recipe import Recipe, RecipeError, updated
 from impasto_server.engine.session import Session
@@ -27,12 +27,14 @@ class Equipment:
         auto_precision: the meaning of precision "auto" on the device.
         style_targets: cache of style targets.
         paces: what is known about the speed of the device.
+        footprint: memory of an evaluation on the device.
     """
 
     network: Network
     auto_precision: Literal["float32", "bfloat16"]
     style_targets: TargetCache
     paces: Paces
+    footprint: Footprint
 
 
 class Commission:
@@ -77,6 +79,7 @@ class Commission:
             "cache": equipment.style_targets,
             "memory_bytes": memory_bytes,
             "paces": equipment.paces,
+            "footprint": equipment.footprint,
         }
         session = None
         if self._checkpoint is not None:

@@ -64,6 +64,7 @@ def estimate(
                 snapshots=equipment.network.device.type == "cpu",
                 held_bytes=held_bytes,
                 memory_bytes=available,
+                footprint=equipment.footprint,
             )[0]
             for scale in scales
         ]

@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
+_RETRY_SECONDS = 5.0
+"""Time between two tries to open a painting that waits for memory which another process has."""
+
 
 class DeviceLost(Exception):
     """This process can no longer compute on its device; only a new process can."""
@@ -73,14 +76,25 @@ class Painter:
 
     # Measured: an evaluation takes 15 % longer with two pools.
 
-    def __init__(self, memory_bytes: int, turn_file: TurnFile | None = None) -> None:
+    def __init__(
+        self,
+        memory_bytes: int,
+        turn_file: TurnFile | None = None,
+        memory_now: Callable[[], int] | None = None,
+    ) -> None:
         """
         Args:
             memory_bytes: memory of the device for all paintings, without the network.
             turn_file: file for the name of the job that has the device.
+            memory_now: returns how much of it other processes leave now, the memory of all paintings here
+                included; None if it is theirs alone.
         """
-        self._memory_bytes = memory_bytes
+        self._memory_bytes = self._usable = memory_bytes
+        self._memory_now = memory_now
         self._turn_file = turn_file
+        # When the first in line is tried again if it waits for the memory of another process.
+        self._retry_at: float | None = None
+        self._told_to_wait = ""
         self._scheduler: Scheduler[Painting] = Scheduler()
         # Whether the first in line may fit now: the free memory or the line has changed since it was tried.
         self._untried = False
@@ -108,7 +122,7 @@ class Painter:
     def free_bytes(self) -> int:
         """Memory of the device in bytes that no painting has been promised."""
         with self._condition:
-            return self._memory_bytes - sum(painting.memory_bytes for painting in self._scheduler.admitted)
+            return self._usable - sum(painting.memory_bytes for painting in self._scheduler.admitted)
 
     def admit(self, painting: Painting) -> None:
         """Puts a painting in line for the device."""
@@ -175,22 +189,22 @@ class Painter:
             errand, new, painting = self._next()
             while painting is None:
                 self._mark("")
-                self._condition.wait()
+                self._condition.wait(self._seconds_to_retry())
                 errand, new, painting = self._next()
             self._at_work = painting
             others = (other for other in self._scheduler.admitted if other is not painting)
-            free_bytes = self._memory_bytes - sum(other.memory_bytes for other in others)
+            promised = sum(other.memory_bytes for other in others)
         self._work = Work(painting.job_name, time.monotonic())
         self._mark(painting.job_name)
         begin = time.perf_counter()
         enters = False
         try:
             if errand is not None:
-                _run(errand, free_bytes)
+                _run(errand, self._usable_bytes() - promised)
             elif not new:
                 painting.turn()
             else:
-                enters = self._enters(painting, free_bytes)
+                enters = self._enters(painting, self._usable_bytes() - promised)
         except Exception as error:
             if is_device_lost(error):
                 raise DeviceLost(str(error)) from error
@@ -225,7 +239,7 @@ class Painter:
                 return errand, False, errand.painting
             if errand.done.set_running_or_notify_cancel():
                 errand.done.set_exception(NotHere())
-        if self._untried:
+        if self._untried or self._seconds_to_retry() == 0:
             self._untried = False
             first = self._scheduler.first_in_line()
             if first is not None:
@@ -244,15 +258,33 @@ class Painter:
             if not isinstance(error.__cause__, DoesNotFit):
                 raise
             if error.__cause__.needed_bytes <= self._memory_bytes:
-                _log.info(
-                    "job waits for memory job=%s needed_bytes=%d",
-                    painting.job_name,
-                    error.__cause__.needed_bytes,
-                )
+                if self._told_to_wait != painting.job_name:
+                    self._told_to_wait = painting.job_name
+                    _log.info(
+                        "job waits for memory job=%s needed_bytes=%d free_bytes=%d",
+                        painting.job_name,
+                        error.__cause__.needed_bytes,
+                        free_bytes,
+                    )
+                # Nothing here tells when another process gives its memory back.
+                others_have_it = self._usable < self._memory_bytes
+                self._retry_at = time.monotonic() + _RETRY_SECONDS if others_have_it else None
                 return False
             # Opened again, so that the error names the memory of the whole device, not what is free now.
             painting.open(self._memory_bytes)
         return True
+
+    def _usable_bytes(self) -> int:
+        """Returns the memory that all paintings together may use now."""
+        if self._memory_now is not None:
+            self._usable = max(0, min(self._memory_bytes, self._memory_now()))
+        return self._usable
+
+    def _seconds_to_retry(self) -> float | None:
+        """Returns the time until the first in line is tried again, whatever happens here; None for never."""
+        if self._retry_at is None or not self._scheduler.holds:
+            return None
+        return max(0.0, self._retry_at - time.monotonic())
 
     def _send(self, painting: Painting, do: Callable[[int], T]) -> Future[T]:
         done: Future[T] = Future()
@@ -281,6 +313,9 @@ def _run(errand: _Errand, free_bytes: int) -> None:
     try:
         result = errand.do(free_bytes)
     except Exception as error:
+        if is_device_lost(error):
+            # The process ends now, and the sender's call with it. The job goes on elsewhere.
+            raise
         errand.done.set_exception(error.with_traceback(None))
         if not isinstance(error, RecipeError):
             raise

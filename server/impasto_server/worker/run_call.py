@@ -23,10 +23,12 @@ from google.rpc import status_pb2
 from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import does_not_fit
 from impasto_server.contract.previews import preview_wish
+from impasto_server.engine.devices import is_device_lost
 from impasto_server.engine.recipe import Recipe, RecipeError, evaluations_of
 from impasto_server.shares import Shares
 from impasto_server.v1 import worker_pb2
 from impasto_server.worker.commission import Commission, Equipment
+from impasto_server.worker.device_loss import end_without_device
 from impasto_server.worker.failures import failure_of, refusal_of
 from impasto_server.worker.handover import BadHandover, pictures_bytes, receive_rest
 from impasto_server.worker.material import material_of
@@ -74,7 +76,13 @@ class Workshop:
 
     async def in_images_thread(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         work = functools.partial(function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self.images, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.images, work)
+        except RuntimeError as error:
+            # A checkpoint or a picture may still be on its way from the device.
+            if is_device_lost(error):
+                end_without_device(self.device.name, error)
+            raise
 
 
 class _Writer:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -18,10 +18,7 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.errors import status
 from impasto_server.contract.previews import preview_wish
 from impasto_server.contract.recipes import recipe_from_proto, recipe_to_proto
-from impasto_server.engine.forecast import Paces
-from impasto_server.engine.network import Network
 from impasto_server.engine.recipe import RecipeError
-from impasto_server.engine.targets import TargetCache
 from impasto_server.shares import Shares
 from impasto_server.v1 import worker_pb2, worker_pb2_grpc
 from impasto_server.worker.commission import Equipment
@@ -43,9 +40,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         painter: Painter,
         *,
         device: pb.Device,
-        network: Network,
-        auto_precision: Literal["float32", "bfloat16"],
-        paces: Paces,
+        equipment: Equipment,
         other_devices: list[str],
         max_resident: int,
     ) -> None:
@@ -53,16 +48,14 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         Args:
             painter: gives the jobs their turns.
             device: name and description of the device, and the memory that jobs may use.
-            network: the feature network, on the device.
-            auto_precision: the meaning of precision "auto" on the device.
-            paces: what is known about the speed of the device.
+            equipment: the network and caches.
             other_devices: the machine's other devices, for `GetWorkerInfo`.
             max_resident: maximum number of jobs on the device at a time; the other jobs wait.
         """
         self._workshop = Workshop(
             painter,
             device,
-            Equipment(network, auto_precision, TargetCache(), paces),
+            equipment,
             places=asyncio.Semaphore(max_resident),
             pictures=Shares(device.memory_bytes, device.memory_bytes),
             images=ThreadPoolExecutor(2, thread_name_prefix="images"),

@@ -16,15 +16,20 @@ from impasto_server.engine.devices import (
     available_devices,
     check_device,
     describe_device,
-    faster,
+    fastest_precision,
+    free_gpu_bytes,
     keep_freed_memory,
     precision_seconds,
+    see_only,
 )
+from impasto_server.engine.footprint import measured_footprint
 from impasto_server.engine.forecast import Paces, measured_speeds
 from impasto_server.engine.memory import available_memory
 from impasto_server.engine.network import Network
+from impasto_server.engine.targets import CACHE_BYTES, TargetCache
 from impasto_server.engine.weights import Weights, load_vgg19_or_builtin, load_weights, vgg19_cache_path
 from impasto_server.worker.answering import answer
+from impasto_server.worker.commission import Equipment
 from impasto_server.worker.heartbeat import STEP_SECONDS, Heartbeat
 from impasto_server.worker.painter import Painter
 from impasto_server.worker.service import WorkerService
@@ -32,6 +37,8 @@ from impasto_server.worker.turn_file import TurnFile
 
 _log = logging.getLogger(__name__)
 
+_CACHE_SHARE = 16
+"""The cache of style targets gets at most one part in so many of the free memory."""
 _PRECISIONS = {"float32": pb.PRECISION_FLOAT32, "bfloat16": pb.PRECISION_BFLOAT16}
 
 
@@ -74,40 +81,48 @@ def _painter_and_service(
         WeightsError: the weights cannot be loaded.
     """
     _enter(heartbeat, "looking for devices")
-    devices = available_devices() if arguments.device == "auto" else [arguments.device]
-    device = devices[0]
-    check_device(device)
+    name, others = arguments.device, []
+    if name == "auto":
+        name, *others = available_devices()
+    device = see_only(name)
+    check_device(device, name)
     weights = _weights(arguments, heartbeat)
-    _enter(heartbeat, f"preparing the device {device}")
+    _enter(heartbeat, f"preparing the device {name}")
     network = Network(weights).to(device)
-    seconds = precision_seconds(device)
-    auto_precision = faster(seconds)
-    paces = Paces(measured_speeds(network, seconds))
+    auto_precision = fastest_precision(device)
+    paces = Paces(measured_speeds(network, precision_seconds(device)))
+    footprint = measured_footprint(network)
     # Measured after the network is loaded, because the free memory is for the jobs.
-    memory_bytes = available_memory(torch.device(device)) // arguments.cpu_share
+    free_bytes = available_memory(network.device)
+    if network.device.type == "cpu":
+        free_bytes //= arguments.cpu_share
+    cache_bytes = min(CACHE_BYTES, free_bytes // _CACHE_SHARE)
+    memory_bytes = free_bytes - cache_bytes
     if arguments.memory is not None:
         if arguments.memory << 20 > memory_bytes:
             _log.warning(
                 "--memory exceeds the free memory, which is used instead device=%s wanted_mib=%d free_mib=%d",
-                device,
+                name,
                 arguments.memory,
                 memory_bytes >> 20,
             )
         memory_bytes = min(memory_bytes, arguments.memory << 20)
     turn_file = None if arguments.turn_file is None else TurnFile(arguments.turn_file)
-    painter = Painter(memory_bytes, turn_file)
+    memory_now = None
+    if network.device.type == "cuda":
+        taken = free_gpu_bytes(network.device) - free_bytes + cache_bytes
+        memory_now = lambda: free_gpu_bytes(network.device) - taken  # noqa: E731
+    painter = Painter(memory_bytes, turn_file, memory_now)
     service = WorkerService(
         painter,
         device=pb.Device(
-            name=device,
+            name=name,
             description=describe_device(device),
             auto_precision=_PRECISIONS[auto_precision],
             memory_bytes=memory_bytes,
         ),
-        network=network,
-        auto_precision=auto_precision,
-        paces=paces,
-        other_devices=devices[1:],
+        equipment=Equipment(network, auto_precision, TargetCache(cache_bytes), paces, footprint),
+        other_devices=others,
         max_resident=arguments.max_resident,
     )
     return painter, service

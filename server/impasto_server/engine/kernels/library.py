@@ -1,0 +1,124 @@
+"""Loads the compiled kernels."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+# Loads the OpenMP that the kernels share with it.
+import torch
+
+from impasto_server.engine.kernels import plain
+from impasto_server.engine.kernels.building import LIBRARY, source_version
+
+TYPES = {torch.bfloat16: "bfloat16", torch.float32: "float32"}
+
+_POINTER, _SIZE, _THREADS = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+_ARGUMENTS = {
+    "pooled": [_POINTER] * 2 + [_SIZE] * 3,
+    "unpooled": [_POINTER] * 4 + [_SIZE] * 3,
+    "mask": [_POINTER] * 2 + [_SIZE],
+    "add_masked": [_POINTER] * 3 + [_SIZE],
+}
+
+_ALONE = 32768
+"""Numbers up to which other threads take longer to wake than the work takes. PyTorch has the same limit."""
+
+
+class LibraryError(Exception):
+    """There is no library that can be used; the text says why."""
+
+
+class Library:
+    """The compiled kernels.
+
+    Attributes:
+        file: the library's file.
+
+    Raises:
+        LibraryError: the file is missing, was made from another source, cannot be loaded, or computes
+            wrongly.
+    """
+
+    def __init__(self, file: Path = LIBRARY) -> None:
+        self.file = file
+        if not file.exists():
+            raise LibraryError("they were not compiled when impasto-server was installed")
+        try:
+            loaded = ctypes.CDLL(str(file), mode=os.RTLD_NOW)
+            loaded.source.restype = ctypes.c_char_p
+            if loaded.source().decode() != source_version():
+                raise LibraryError(f"{file} is of another version; install impasto-server again")
+            self._functions = {}
+            for name, arguments in _ARGUMENTS.items():
+                for dtype, suffix in TYPES.items():
+                    function = loaded[f"{name}_{suffix}"]
+                    function.argtypes, function.restype = [*arguments, _THREADS], None
+                    self._functions[name, dtype] = function
+        except (OSError, AttributeError) as error:
+            raise LibraryError(f"{file} cannot be loaded: {error}") from None
+        if not _is_right(self):
+            raise LibraryError(f"{file} computes wrongly on this machine")
+
+    @staticmethod
+    def takes(*maps: torch.Tensor) -> bool:
+        """Whether the kernels can work on these maps."""
+        dtype = maps[0].dtype
+        return dtype in TYPES and all(
+            each.device.type == "cpu"
+            and each.dtype == dtype
+            and each.dim() == 4
+            and len(each) == 1
+            and each.is_contiguous(memory_format=torch.channels_last)
+            for each in maps
+        )
+
+    def pooled(self, x: torch.Tensor) -> torch.Tensor:
+        _, channels, height, width = x.shape
+        values = _new(x, height // 2, width // 2)
+        self._call("pooled", x, [values, x], [height, width, channels])
+        return values
+
+    def unpooled(self, gradient: torch.Tensor, x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        _, channels, height, width = x.shape
+        result = _new(x, height, width)
+        self._call("unpooled", x, [result, gradient, x, values], [height, width, channels])
+        return result
+
+    def mask_(self, gradient: torch.Tensor, x: torch.Tensor) -> None:
+        self._call("mask", x, [gradient, x], [x.numel()])
+
+    def add_masked_(self, gradient: torch.Tensor, own: torch.Tensor, x: torch.Tensor) -> None:
+        self._call("add_masked", x, [gradient, own, x], [x.numel()])
+
+    def _call(self, name: str, like: torch.Tensor, maps: list[torch.Tensor], sizes: list[int]) -> None:
+        threads = torch.get_num_threads() if like.numel() > _ALONE else 1
+        self._functions[name, like.dtype](*(each.data_ptr() for each in maps), *sizes, threads)
+
+
+def _new(like: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    shape = (1, like.shape[1], height, width)
+    return torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)
+
+
+def _is_right(library: Library) -> bool:
+    """Whether the kernels compute what PyTorch does, on small maps with ties, zeros and odd sides."""
+    for dtype in TYPES:
+        # Channels for the widest registers and some more.
+        numbers = (torch.arange(5 * 7 * 67) * 7919 % 11 - 5).view(1, 5, 7, 67).permute(0, 3, 1, 2)
+        x, gradient = numbers.to(dtype).relu(), numbers.flip(1).to(dtype) / 3
+        values = plain.pooled(x)
+        of_values = gradient[:, :, :2, :3].contiguous(memory_format=torch.channels_last)
+        of_library, of_plain = gradient.clone(), gradient.clone()
+        library.add_masked_(of_library, gradient, x)
+        plain.add_masked_(of_plain, gradient, x)
+        library.mask_(of_library, gradient.relu())
+        plain.mask_(of_plain, gradient.relu())
+        if not (
+            torch.equal(library.pooled(x), values)
+            and torch.equal(library.unpooled(of_values, x, values), plain.unpooled(of_values, x, values))
+            and torch.equal(of_library, of_plain)
+        ):
+            return False
+    return True

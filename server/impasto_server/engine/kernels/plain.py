@@ -1,0 +1,43 @@
+"""The kernels' work in PyTorch's own operators: on GPUs, for other types, and without a library."""
+
+from __future__ import annotations
+
+import torch
+
+
+def pooled(x: torch.Tensor) -> torch.Tensor:
+    """Does what `kernels.pooled` says."""
+    # Without indices, this takes a sixth of the time of `max_pool2d`.
+    top, bottom = _rows(x)
+    rows = torch.maximum(top, bottom)
+    return torch.maximum(rows[..., 0::2], rows[..., 1::2])
+
+
+def unpooled(gradient: torch.Tensor, x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Does what `kernels.unpooled` says."""
+    left: torch.Tensor = torch.ops.aten.threshold_backward(gradient, values, 0)
+    result = torch.zeros_like(x)
+    for of_rows, to_rows in zip(_rows(x), _rows(result), strict=True):
+        for column in (0, 1):
+            # Nothing is below NaN: its gradient goes to the block's first value.
+            below = of_rows[..., column::2] < values
+            to_rows[..., column::2] = torch.where(below, 0, left)
+            left = torch.where(below, left, 0)
+    return result
+
+
+def mask_(gradient: torch.Tensor, x: torch.Tensor) -> None:
+    """Does what `kernels.mask_` says."""
+    torch.ops.aten.threshold_backward.grad_input(gradient, x, 0, grad_input=gradient)
+
+
+def add_masked_(gradient: torch.Tensor, own: torch.Tensor, x: torch.Tensor) -> None:
+    """Does what `kernels.add_masked_` says."""
+    gradient.add_(own)
+    mask_(gradient, x)
+
+
+def _rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the even and the odd rows of a map, without what no block of 2 × 2 positions has."""
+    height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
+    return x[:, :, 0:height:2, :width], x[:, :, 1:height:2, :width]

@@ -1,0 +1,243 @@
+"""The kernels: each does what PyTorch's operators do, bit for bit, whether in C or not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from impasto_server.engine import kernels
+from impasto_server.engine.kernels import building, plain
+from impasto_server.engine.kernels.library import Library, LibraryError
+
+SPECIAL = (float("nan"), float("inf"), float("-inf"))
+
+COMPILER = os.environ.get("CC", "cc").split()[0]
+needs_compiler = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which(COMPILER) is None, reason="needs Linux and a C compiler"
+)
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    """The kernels compiled from this source, whatever is installed."""
+    file = tmp_path_factory.mktemp("kernels") / "kernels.so"
+    building.build(file, flags=("-Werror",))
+    return Library(file)
+
+
+@st.composite
+def maps(draw: st.DrawFn, count: int) -> list[torch.Tensor]:
+    """Maps of one shape and type, of few different numbers, so that many are equal."""
+    dtype = draw(st.sampled_from([torch.bfloat16, torch.float32]))
+    channels = draw(st.sampled_from([1, 3, 16, 64, 67, 130, 512]))
+    height, width = (draw(st.integers(0, 7)) for _ in range(2))
+    numbers = st.sampled_from([0.0, -0.0, 1.0, 1.5, -1.5, 3.1415926, 1e-40, 3e38, -3e38, *SPECIAL])
+    made = []
+    for _ in range(count):
+        chosen = torch.tensor(draw(st.lists(numbers, min_size=1, max_size=5)))
+        places = torch.Generator().manual_seed(draw(st.integers(0, 1000)))
+        offset = draw(st.integers(0, 3))
+        at = torch.randint(len(chosen), (offset + height * width * channels,), generator=places)
+        # Memory that does not begin where the allocation does.
+        memory = chosen[at].to(dtype)[offset:]
+        made.append(memory.view(1, height, width, channels).permute(0, 3, 1, 2))
+    return made
+
+
+def same(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """Equal numbers and memory layout; all NaNs are alike, and so are 0 and -0."""
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+    assert not found.numel() or found.is_contiguous(memory_format=torch.channels_last)
+
+
+@needs_compiler
+@settings(max_examples=100, deadline=None)
+@given(maps(2))
+def test_pooling_is_that_of_pytorch(library: Library, drawn: list[torch.Tensor]) -> None:
+    x = drawn[0].relu()
+    values = library.pooled(x)
+    same(values, plain.pooled(x))
+    if values.numel():
+        same(values, F.max_pool2d(x, 2))
+    of_values = drawn[1][:, :, : values.shape[2], : values.shape[3]]
+    of_values = of_values.contiguous(memory_format=torch.channels_last)
+    gradient = library.unpooled(of_values, x, values)
+    same(gradient, plain.unpooled(of_values, x, values))
+    if values.numel() and not x.isnan().any():
+        expected, indices = F.max_pool2d(x, 2, return_indices=True)
+        expected = torch.ops.aten.max_pool2d_with_indices_backward(
+            of_values, x, [2, 2], [2, 2], [0, 0], [1, 1], False, indices
+        )
+        same(gradient, torch.ops.aten.threshold_backward(expected, x, 0))
+
+
+@needs_compiler
+@settings(max_examples=100, deadline=None)
+@given(maps(3))
+def test_masks_are_those_of_pytorch(library: Library, drawn: list[torch.Tensor]) -> None:
+    gradient, own, x = drawn
+    for path in (library, plain):
+        masked, added = gradient.clone(), gradient.clone()
+        path.mask_(masked, x)
+        same(masked, torch.ops.aten.threshold_backward(gradient, x, 0))
+        path.add_masked_(added, own, x)
+        same(added, torch.ops.aten.threshold_backward(gradient + own, x, 0))
+
+
+def photo(height: int, width: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    """Features of a network's layer, as it makes them."""
+    numbers = torch.randn((1, 64, height, width), generator=torch.Generator().manual_seed(height))
+    return numbers.relu().to(dtype, memory_format=torch.channels_last)
+
+
+@pytest.fixture
+def compiled(library: Library, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """The public functions use this source's library."""
+    monkeypatch.setattr(kernels, "_library", library)
+    return library
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("layout", ["channels_last", "contiguous", "strided"])
+@needs_compiler
+def test_what_the_library_does_not_take_goes_the_plain_way(
+    compiled: Library, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, layout: str
+) -> None:
+    x = photo(7, 9, dtype)
+    if layout == "contiguous":
+        x = x.contiguous()
+    elif layout == "strided":
+        x = photo(7, 11, dtype)[:, :, :, :9]
+    values = plain.pooled(x)
+    gradient, of_values = -x + 0.5, torch.full_like(values, 2)
+    expected = plain.unpooled(of_values, x, values)
+    masked, added = gradient.clone(), gradient.clone()
+    plain.mask_(masked, x)
+    plain.add_masked_(added, x, x)
+    if taken := dtype != torch.float64 and layout == "channels_last":
+        # The library does all of it.
+        for name in ("pooled", "unpooled", "mask_", "add_masked_"):
+            monkeypatch.delattr(plain, name)
+    assert compiled.takes(x) == taken
+    assert torch.equal(kernels.pooled(x), values)
+    assert torch.equal(kernels.unpooled(of_values, x, values), expected)
+    again = gradient.clone()
+    kernels.mask_(again, x)
+    assert torch.equal(again, masked)
+    kernels.add_masked_(gradient, x, x)
+    assert torch.equal(gradient, added)
+
+
+@needs_compiler
+def test_maps_of_other_shapes_are_an_error(compiled: Library) -> None:
+    x = photo(6, 6)
+    for wrong in (photo(4, 6), photo(6, 4), photo(6, 6).to(torch.float32)):
+        with pytest.raises(RuntimeError):
+            kernels.mask_(wrong[:, :, :3], x)
+        with pytest.raises(RuntimeError):
+            kernels.add_masked_(x, wrong[:, :, :3], x)
+        with pytest.raises(RuntimeError):
+            kernels.unpooled(wrong, x, kernels.pooled(x))
+
+
+@needs_compiler
+def test_threads_do_not_change_the_result(compiled: Library) -> None:
+    # Enough numbers for several threads and for several parts, the last of which is a short one.
+    x = photo(39, 51)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            gradient = photo(39, 51) - 1
+            kernels.add_masked_(gradient, x, x)
+            kernels.mask_(gradient, x)
+            values = kernels.pooled(x)
+            results.append((gradient, values, kernels.unpooled(values, x, values)))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+
+
+@needs_compiler
+def test_a_library_that_cannot_be_used_is_refused(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(LibraryError, match="not compiled"):
+        Library(tmp_path / "none.so")
+    (tmp_path / "text.so").write_text("no library")
+    with pytest.raises(LibraryError, match="cannot be loaded"):
+        Library(tmp_path / "text.so")
+    # Another OpenMP than PyTorch's, or none: a symbol is missing.
+    source, other = tmp_path / "other.c", tmp_path / "other.so"
+    source.write_text("void missing_symbol(void); void pooled_float32(void) { missing_symbol(); }")
+    subprocess.run([COMPILER, "-shared", "-fPIC", source, "-o", other], check=True)
+    with pytest.raises(LibraryError, match="missing_symbol"):
+        Library(other)
+    with monkeypatch.context() as patch:
+        patch.setattr("impasto_server.engine.kernels.library.source_version", lambda: "another")
+        with pytest.raises(LibraryError, match="another version"):
+            Library(library.file)
+    with monkeypatch.context() as patch:
+        patch.setattr(plain, "pooled", lambda x: x[:, :, ::2, ::2])
+        with pytest.raises(LibraryError, match="wrongly"):
+            Library(library.file)
+
+
+def test_without_a_library_pictures_are_painted_all_the_same() -> None:
+    program = (
+        "from impasto_server.engine import kernels; import torch;"
+        "assert not kernels.loaded() and 'IMPASTO_KERNELS' in kernels.description();"
+        "print(kernels.pooled(torch.ones(1, 3, 4, 6)).shape)"
+    )
+    environment = {**os.environ, "IMPASTO_KERNELS": "0"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "torch.Size([1, 3, 2, 3])", done.stderr
+
+
+@needs_compiler
+def test_the_process_has_one_openmp(library: Library) -> None:
+    program = (
+        "from pathlib import Path; from impasto_server.engine.kernels.library import Library; import sys;"
+        "Library(Path(sys.argv[1]));"
+        "print(len({l.split()[-1] for l in open('/proc/self/maps') if 'omp' in l.split('/')[-1]}))"
+    )
+    command = [sys.executable, "-c", program, library.file]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "1\n", done.stderr
+
+
+def test_a_build_without_a_compiler_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("CC", str(tmp_path / "no-compiler"))
+    with pytest.raises(building.BuildError, match="no C compiler"):
+        building.build(tmp_path / "kernels.so")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(building.BuildError, match="Linux"):
+        building.build(tmp_path / "kernels.so")
+    assert not list(tmp_path.iterdir())
+
+
+@needs_compiler
+def test_a_compiler_without_function_versions_compiles_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "old-cc"
+    compiler.write_text(
+        '#!/bin/sh\ncase "$*" in *HAS_CLONES*) echo "error: no target_clones"; exit 1;; esac\n'
+        f'exec {COMPILER} "$@"\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    building.build(tmp_path / "kernels.so", flags=("-Werror",))
+    x = photo(5, 7)
+    assert torch.equal(Library(tmp_path / "kernels.so").pooled(x), plain.pooled(x))
