@@ -1,8 +1,8 @@
 """Evaluations replayed as CUDA graphs.
 
 An evaluation launches some hundred small pieces of work. A GPU is often done with one before Python has
-launched the next. A CUDA graph is a recording of all launches, which the GPU replays at once: the same work on
-the same tensors, so the same bits.
+launched the next. A CUDA graph is a recording of all of them that the GPU replays by itself: the same work
+on the same tensors, so the same bits.
 
 Nothing but speed may depend on a graph. If one cannot be recorded, or its first result is not that of the
 evaluation itself to the last bit, this scale is evaluated without, and the log says so.

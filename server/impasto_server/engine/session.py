@@ -14,8 +14,9 @@ from PIL import Image
 
 from impasto_server.engine import checkpoint, colors, pixels
 from impasto_server.engine.devices import is_out_of_memory
-from impasto_server.engine.evaluation import Evaluation, evaluate
+from impasto_server.engine.evaluation import Evaluation
 from impasto_server.engine.forecast import Paces, evaluations_work, scale_plans, targets_work
+from impasto_server.engine.graphs import Evaluator, recorder
 from impasto_server.engine.memory import ON_A_CPU, Footprint, MemoryPlan
 from impasto_server.engine.network import Network
 from impasto_server.engine.objectives.objective import Objective, Setting, preparation
@@ -112,6 +113,7 @@ class Session:
         self.size = self._canvas.full_size
         self._auto_precision = auto_precision
         self._master = network
+        self._evaluator = Evaluator(recorder(network.device))
         self._network = _in_precision(network, recipe)
         # The image, the losses and the optimiser use the network's own arithmetic, which is usually float32.
         self._like = torch.empty(0, dtype=network.dtype, device=network.device)
@@ -389,7 +391,7 @@ class Session:
         """Evaluates the image as it is."""
         objective = self._objective(stage)
         plan = self._plans[self._scale][0]
-        return evaluate(objective, stage.image, plan.method, plan.tile_side)
+        return self._evaluator.evaluate(objective, stage.image, plan.method, plan.tile_side)
 
     def _objective(self, stage: Stage) -> Objective:
         while self._prepare(stage) is not None:
@@ -415,6 +417,7 @@ class Session:
         if not is_out_of_memory(error) or not smaller or stage.left:
             raise error
         self._plans[self._scale] = smaller
+        self._evaluator.close()
         stage.objective = stage.preparation = None
         if smaller[0].history < plans[0].history:
             # The optimiser starts again with a shorter history.
@@ -444,6 +447,7 @@ class Session:
     def _leave(self, stage: Stage) -> None:
         """Goes on to the next scale, or ends the painting."""
         # Frees their memory, which the next scale may need.
+        self._evaluator.close()
         stage.objective = None
         stage.optimizer = self._optimizer(stage.image, self._scale)
         if self._scale + 1 < len(self._scales):
