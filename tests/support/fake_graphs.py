@@ -1,4 +1,4 @@
-"""CUDA graphs without CUDA: PyTorch's operators are recorded one by one and called again with the same tensors."""
+"""CUDA graphs without CUDA: PyTorch's operators are recorded and called again with the same tensors."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class _Recording(TorchDispatchMode):
         self.made: list[torch.Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        # A value that the program reads, or a tensor that it makes of numbers, would make a graph wrong or fail.
+        # A value that the program reads, or a tensor that it makes of numbers, would fail or be wrong.
         assert func not in _ON_HOST, func
         kwargs = kwargs or {}
         results = func(*args, **kwargs)
