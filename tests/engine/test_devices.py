@@ -18,7 +18,6 @@ from impasto_server.engine.devices import (
     fastest_precision,
     is_device_lost,
     is_out_of_memory,
-    peak_bytes,
     see_only,
 )
 from impasto_server.engine.footprint import measured_footprint
@@ -125,7 +124,9 @@ class FakeGpus:
         self.initialised = False
         self.current = ""
         self.broken = ""
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        # Set first, so that it is restored whatever a test makes of it.
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
         monkeypatch.setattr(torch.version, "cuda", "13.0")
         fakes = {
             "is_available": lambda: bool(gpus),
@@ -358,10 +359,8 @@ def test_whoever_makes_a_network_computes_exactly(monkeypatch):
     assert asked
 
 
-def test_memory_is_measured_on_gpus_only(network):
-    worked = []
-    assert peak_bytes(torch.device("cpu"), lambda: worked.append(1)) is None
-    assert not worked
+def test_memory_is_measured_on_gpus_only(network, monkeypatch):
+    monkeypatch.setattr(footprint, "peak_bytes", None)  # is not called
     assert measured_footprint(network) == ON_A_CPU
 
 
@@ -379,6 +378,7 @@ def measure_as_on_a_gpu(monkeypatch, bytes_per_pixel, error=None):
 
     monkeypatch.setattr(footprint, "_SIDES", (24, 40))
     monkeypatch.setattr(footprint, "peak_bytes", peak)
+    monkeypatch.setattr(footprint, "measures_memory", lambda device: True)
     return sides
 
 
@@ -387,13 +387,13 @@ def test_an_evaluation_that_takes_more_memory_on_a_gpu_gets_smaller_plans(networ
     found = measured_footprint(network)
     assert (found.bfloat16, found.float32) == pytest.approx((12_000, 12_000))
     assert set(sides) == {24, 40}
-    picture = Image.new("RGB", (600, 400), "red")
+    picture = Image.new("RGB", (1200, 900), "red")
     arguments = (
-        Recipe(longest_side=600, precision="float32"),
+        Recipe(longest_side=1200, precision="float32"),
         Scene(content=picture, styles=[Style(picture)]),
         network,
     )
-    available = 2 << 30
+    available = 6 << 30
     assert Session(*arguments, memory_bytes=available).plan.method == "plain"
     plan = Session(*arguments, memory_bytes=available, footprint=found).plan
     assert plan.method == "tiled"

@@ -247,13 +247,13 @@ _OUT_OF_MEMORY = (
 _CUDA_ERRORS = ("CUDA error", "CUDA driver error", "cuDNN error", "cusolver error")
 
 
-def peak_bytes(device: torch.device, work: Callable[[], object]) -> int | None:
-    """Does some work and returns the peak of the memory in bytes that its tensors take on a GPU.
+def measures_memory(device: torch.device) -> bool:
+    """Whether `peak_bytes` can measure memory on a device."""
+    return device.type == "cuda"
 
-    On other devices, where it cannot be measured, it returns None and does nothing.
-    """
-    if device.type != "cuda":
-        return None
+
+def peak_bytes(device: torch.device, work: Callable[[], object]) -> int:
+    """Does some work and returns the peak of the memory in bytes that its tensors take on a GPU."""
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)

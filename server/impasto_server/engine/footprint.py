@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from impasto_server.engine.devices import is_device_lost, peak_bytes
+from impasto_server.engine.devices import is_device_lost, measures_memory, peak_bytes
 from impasto_server.engine.memory import ON_A_CPU, Footprint
 from impasto_server.engine.network import Network
 from impasto_server.engine.recipe import Recipe
@@ -37,6 +37,8 @@ def measured_footprint(network: Network) -> Footprint:
     Raises:
         RuntimeError: the device can no longer be used (see `devices.is_device_lost`).
     """
+    if not measures_memory(network.device):
+        return ON_A_CPU
     found = Footprint(
         bfloat16=max(ON_A_CPU.bfloat16, _measured(network, "bfloat16")),
         float32=max(ON_A_CPU.float32, _measured(network, "float32")),
@@ -60,16 +62,14 @@ def _measured(network: Network, precision: Literal["float32", "bfloat16"]) -> fl
             picture = Image.fromarray(random)
             # One evaluation, and so one scale.
             recipe = Recipe(objective=objective, optimizer="adam", evaluations=1, precision=precision)
-            session = Session(recipe, Scene(content=picture, styles=[Style(picture)]), network)
             try:
+                session = Session(recipe, Scene(content=picture, styles=[Style(picture)]), network)
                 peak = peak_bytes(network.device, lambda session=session: list(session))  # type: ignore[misc]
             except (RuntimeError, MemoryError) as error:
                 if is_device_lost(error):
                     raise
                 _log.warning("memory of an evaluation cannot be measured error=%r", str(error))
                 return most
-            if peak is None:
-                return 0.0
             peaks.append(peak)
             pixels.append((side + 2 * session.recipe.definition.margin) ** 2)
         # What does not grow with the picture is planned for separately.

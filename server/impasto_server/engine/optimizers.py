@@ -168,7 +168,8 @@ class LBFGS:
         if self._loss is not None:
             if not (loss <= self.WORSE * self._loss and math.isfinite(steepness)):
                 return self._take_back()
-            self._learn(*numbers[1:4], np.asarray(numbers[4:]).reshape(-1, 2))
+            length, sy, yy = numbers[1:4]
+            self._learn(length, sy, yy, np.asarray(numbers[4:]).reshape(-1, 2))
         self._retries = 0
         self._loss = None
         if not 0 < steepness < math.inf:
