@@ -15,7 +15,7 @@ from impasto_server.engine.recipe import Recipe
 from impasto_server.engine.scene import Scene, Style
 from impasto_server.engine.session import Session
 from support.fake_graphs import FakeRecorder
-from support.samples import picture
+from support.random_networks import picture
 
 OBJECTIVES = ("balanced", "gatys", "neighbours", "report", "wasserstein")
 
