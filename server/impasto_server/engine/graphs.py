@@ -51,7 +51,7 @@ class CudaRecorder:
     """Records CUDA graphs on a stream of its own."""
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def warm_up(self, work: Callable[[], Evaluation]) -> Evaluation:
         current = torch.cuda.current_stream(self._stream.device)

@@ -100,7 +100,7 @@ def _product(rows: torch.Tensor) -> torch.Tensor:
 
 def _multiplies_wide(rows: torch.Tensor) -> bool:
     """Whether bfloat16 matrices can be multiplied without rounding the result: by GPUs, from torch 2.8."""
-    return rows.is_cuda and rows.dtype == torch.bfloat16 and "dtype" in torch.ops.aten.mm.overloads()
+    return rows.is_cuda and rows.dtype == torch.bfloat16 and hasattr(torch.ops.aten.mm, "dtype")
 
 
 def add_gram_gradient(
