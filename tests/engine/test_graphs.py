@@ -7,6 +7,7 @@ import logging
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from impasto_server.engine import graphs, kernels, losses, roots, session
 from impasto_server.engine import network as network_module
@@ -177,3 +178,29 @@ def test_graphs_are_for_cuda_and_can_be_switched_off(monkeypatch):
     assert graphs.recorder(torch.device("cpu")) is None
     monkeypatch.setenv("IMPASTO_CUDA_GRAPHS", "0")
     assert graphs.recorder(torch.device("cuda:0")) is None
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_no_map_of_features_changes_its_layout(network, objective, precision):
+    """A copy into another layout takes a GPU as long as a convolution of few channels."""
+    painting = made(network, objective=objective, precision=precision)
+    stage = painting._stage
+    painting.step()
+    copied = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            name = func.overloadpacket.__name__
+            if isinstance(result, torch.Tensor) and result.dim() == 4 and result.shape[1] >= 64:
+                last = result.is_contiguous(memory_format=torch.channels_last)
+                if name in ("convolution", "max_pool2d_with_indices", "max_pool2d"):
+                    assert last, (name, result.shape, result.stride())
+                elif name in ("clone", "contiguous", "_to_copy") and args[0].stride() != result.stride():
+                    copied.append((name, result.shape, args[0].stride(), result.stride()))
+            return result
+
+    with Watch():
+        evaluate(stage.objective, stage.image)
+    assert not copied
