@@ -33,6 +33,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from impasto_server.fleet.local_process import worker_environment
+
 ROOT = Path(__file__).resolve().parents[1]
 OBJECTIVES = ("balanced", "neighbours", "report", "wasserstein")
 PRECISIONS = ("bfloat16", "float32")
@@ -75,7 +77,7 @@ class Child:
         paths = os.pathsep.join(str(checkout / part) for part in ("server", "client"))
         self._process = subprocess.Popen(
             [sys.executable, __file__, "--child"],
-            env={**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**worker_environment(), "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -263,11 +265,6 @@ class Work:
 
     def begin(self, device: str, weights: str, pairs: str | None) -> dict[str, str]:
         """Loads the network."""
-        from impasto_server.fleet.local_process import WORKER_ENVIRONMENT
-
-        # Read when torch is imported.
-        for name, value in WORKER_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
         import impasto_server
         from impasto_server.bench.comparison import Pair, read_pairs
         from impasto_server.bench.pictures import demo_content, demo_style

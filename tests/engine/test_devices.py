@@ -4,6 +4,7 @@ import ctypes
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from impasto_server.engine.devices import (
     fastest_precision,
     is_device_lost,
     is_out_of_memory,
+    lasting_name,
     see_only,
 )
 from impasto_server.engine.footprint import measured_footprint
@@ -137,6 +139,9 @@ class FakeGpus:
             "get_arch_list": lambda: ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"],
             "set_device": lambda device: setattr(self, "current", device),
             "synchronize": lambda device: None,
+            "get_device_properties": lambda device: SimpleNamespace(
+                name=self._of(device)[0], uuid=f"uuid-of-{torch.cuda.get_device_name(device)}"
+            ),
         }
         for name, fake in fakes.items():
             monkeypatch.setattr(torch.cuda, name, fake)
@@ -208,6 +213,34 @@ def test_a_process_that_has_used_gpus_keeps_their_names(monkeypatch):
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
     check_device(device)
     assert gpus.current == "cuda:1"
+
+
+@pytest.mark.parametrize(
+    ("visible", "name", "lasting"),
+    [
+        (None, "NVIDIA H100", "GPU-uuid-of-NVIDIA H100"),
+        ("3", "NVIDIA H100", "GPU-uuid-of-NVIDIA H100"),
+        ("GPU-8932f937", "NVIDIA H100", "GPU-8932f937"),
+        ("MIG-1a", "NVIDIA A100 MIG 1g.10gb", "MIG-1a"),
+        ("0", "NVIDIA A100 MIG 1g.10gb", None),
+    ],
+)
+def test_a_gpu_is_found_again_when_the_numbers_have_changed(monkeypatch, visible, name, lasting):
+    gpus = FakeGpus(monkeypatch, (name, (9, 0)))
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert lasting_name("cuda:0") == lasting
+    gpus.initialised = False
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,3")
+    if lasting is not None:
+        assert see_only("cuda:7", lasting) == "cuda:0"
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == lasting
+
+
+def test_only_gpus_have_lasting_names(monkeypatch):
+    FakeGpus(monkeypatch, H100)
+    assert (lasting_name("cpu"), lasting_name("mps")) == (None, None)
+    assert see_only("cpu", None) == "cpu"
 
 
 @pytest.mark.parametrize(("visible", "there"), [("1,3", "cuda:0, cuda:1, cpu"), ("", "cpu"), ("-1", "cpu")])

@@ -95,6 +95,20 @@ def test_a_device_that_has_never_worked_ends_the_server(lost: Path) -> None:
     asyncio.run(check())
 
 
+def test_a_device_that_nobody_has_named_and_that_does_not_work_is_lost(lost: Path) -> None:
+    take_away(lost)
+
+    async def check() -> None:
+        async with fleet_of("auto") as fleet:
+            await until(fleet, lambda: fleet.takes_jobs)
+            fleet._add_worker("cpu", "the second")
+            await until(fleet, lambda: "the device the second is lost" in fleet.trouble)
+            assert len(fleet.ready_workers) == 1
+            assert not fleet.failed.done()
+
+    asyncio.run(check())
+
+
 def test_cuda_alone_is_the_first_gpu_by_its_name() -> None:
     async def check() -> None:
         fleet = fleet_of("cuda", "cuda:1")

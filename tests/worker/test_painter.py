@@ -732,6 +732,39 @@ def test_the_turn_file_names_the_job_whose_turn_it_is(tmp_path: Path) -> None:
     asyncio.run(paint())
 
 
+def test_the_memory_of_ended_paintings_is_kept_while_there_is_work_and_then_returned_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float | None] = []
+    returned: list[int] = []
+    monkeypatch.setattr(painter_module, "return_freed_memory", lambda: returned.append(len(waits)))
+    painter = Painter(DEVICE_BYTES)
+
+    class Condition(threading.Condition):
+        """Its waits end at once, as if nobody notified."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            if timeout is None:
+                raise EndOfTest
+            return False
+
+    class EndOfTest(Exception):
+        pass
+
+    painter._condition = Condition()
+
+    async def paint() -> None:
+        for evaluations in (1, 2):
+            painter.admit(painting_of(FakeSession(evaluations)))
+        with pytest.raises(EndOfTest):
+            painter.work()
+
+    asyncio.run(paint())
+    assert waits == [painter_module._REST_SECONDS, None]
+    assert returned == [1], "neither between the paintings nor before the rest is over"
+
+
 async def until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not is_so():

@@ -49,7 +49,7 @@ def available_devices() -> list[str]:
     return ["cpu"]
 
 
-def see_only(device: str) -> str:
+def see_only(device: str, lasting_name: str | None = None) -> str:
     """Makes this process see only the GPU that it uses, unless it has already used GPUs.
 
     Otherwise it could get a context on another GPU, which takes hundreds of MB there; and only so can it use
@@ -57,6 +57,8 @@ def see_only(device: str) -> str:
 
     Args:
         device: name of the device, counted among the GPUs that this process may use.
+        lasting_name: what `lasting_name` returned for the same device in an earlier process; None for the
+            first.
 
     Returns:
         PyTorch's name of the device from now on.
@@ -67,6 +69,9 @@ def see_only(device: str) -> str:
     # AMD's GPUs have variables of their own. Once CUDA is initialised, it does not read the variable again.
     if not device.startswith("cuda") or torch.version.cuda is None or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return device
+    if lasting_name is not None:
+        os.environ[VARIABLE] = lasting_name
+        return "cuda:0"
     visible, number = visible_gpus(), gpu_number(device)
     if visible is not None and number >= len(visible):
         there = ", ".join([*(f"cuda:{other}" for other in range(len(visible))), "cpu"])
@@ -76,6 +81,23 @@ def see_only(device: str) -> str:
         )
     os.environ[VARIABLE] = str(number) if visible is None else visible[number]
     return "cuda:0"
+
+
+def lasting_name(device: str) -> str | None:
+    """Returns a name that still means the same GPU when GPUs before it are gone; None if there is none.
+
+    The number of a GPU changes then, and another worker may already have the GPU with the old number.
+    """
+    if not device.startswith("cuda") or torch.version.cuda is None:
+        return None
+    entry = os.environ.get(VARIABLE, "")
+    if re.fullmatch("(GPU|MIG)-[^,]+", entry):
+        return entry
+    about = torch.cuda.get_device_properties(device)
+    # The UUID that PyTorch tells may be of the whole GPU or of its part.
+    if "MIG" in about.name or not hasattr(about, "uuid"):
+        return None
+    return f"GPU-{about.uuid}"
 
 
 def check_device(device: str, name: str | None = None) -> None:

@@ -125,7 +125,7 @@ class LBFGS:
         self._image = image
         self._learning_rate = learning_rate
         self._history = history
-        self._precondition = Preconditioner(image)
+        self._precondition: Preconditioner | None = None
         # A ring of pairs, (history + 1, 2, 3 H W). `_count` places are in use. The place `_next` is free: the
         # last move and what comes of it are written there. While the ring is not full, it is the last place;
         # then the oldest pair follows it.
@@ -144,9 +144,9 @@ class LBFGS:
         self._retries = 0
 
     def look(self, gradient: torch.Tensor) -> torch.Tensor:
-        self._allocate()
+        precondition = self._allocate()
         flat = gradient.reshape(-1)
-        preconditioned = self._precondition(gradient).view(-1)
+        preconditioned = precondition(gradient).view(-1)
         numbers = [torch.dot(flat, preconditioned)[None]]
         if self._loss is not None:
             new = self._pairs[self._next]
@@ -181,13 +181,15 @@ class LBFGS:
         self._image.add_(self._moved(steepness).view_as(self._image))
         return True
 
-    def _allocate(self) -> None:
-        if len(self._pairs):
-            return
-        pairs = self._image.new_empty((self._history + 1, *self._pairs.shape[1:]))
-        self._factors = self._image.new_empty(2 * len(pairs))
-        self._before, self._gradient = torch.empty_like(self._image), torch.empty_like(pairs[0, 0])
-        self._pairs = pairs
+    def _allocate(self) -> Preconditioner:
+        """Allocates everything that stays, unless that is done."""
+        if self._precondition is None:
+            precondition = Preconditioner(self._image)
+            pairs = self._image.new_empty((self._history + 1, *self._pairs.shape[1:]))
+            self._factors = self._image.new_empty(2 * len(pairs))
+            self._before, self._gradient = torch.empty_like(self._image), torch.empty_like(pairs[0, 0])
+            self._pairs, self._precondition = pairs, precondition
+        return self._precondition
 
     def _take_back(self) -> bool:
         """Goes back to where the last move began, and makes a quarter of that move."""

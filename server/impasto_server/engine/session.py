@@ -375,6 +375,7 @@ class Session:
         while stage.objective is None:
             try:
                 if stage.preparation is None:
+                    self._evaluator.close()
                     self._searched = not stage.kept
                     stage.preparation = preparation(self._setting(stage))
                     stage.preparing_seconds = 0.0
@@ -412,13 +413,14 @@ class Session:
 
         Raises the error again if it has another cause, or if there is no smaller plan or nothing to free.
         """
+        # Freed, and made again by the next step. A preparation that failed cannot go on.
+        self._evaluator.close()
+        stage.objective = stage.preparation = None
         plans = self._plans[self._scale]
         smaller = [plan for plan in plans[1:] if plan.estimated_bytes < plans[0].estimated_bytes]
         if not is_out_of_memory(error) or not smaller or stage.left:
             raise error
         self._plans[self._scale] = smaller
-        self._evaluator.close()
-        stage.objective = stage.preparation = None
         if smaller[0].history < plans[0].history:
             # The optimiser starts again with a shorter history.
             stage.optimizer = self._optimizer(stage.image, self._scale)

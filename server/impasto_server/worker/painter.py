@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from impasto_server.contract.previews import PreviewWish
-from impasto_server.engine.devices import is_device_lost
+from impasto_server.engine.devices import is_device_lost, return_freed_memory
 from impasto_server.engine.memory import DoesNotFit
 from impasto_server.engine.recipe import Recipe, RecipeError
 from impasto_server.worker.painting import Painting
@@ -22,6 +22,10 @@ from impasto_server.worker.turn_file import TurnFile
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+
+_REST_SECONDS = 1.0
+"""Time without work after which the memory of the paintings that have ended is returned to the system."""
+# Measured at 512 px: to return it takes 0.08 s, and to get it back for the next painting 0.2 s.
 
 _RETRY_SECONDS = 5.0
 """Time between two tries to open a painting that waits for memory which another process has."""
@@ -99,6 +103,8 @@ class Painter:
         # Whether the first in line may fit now: the free memory or the line has changed since it was tried.
         self._untried = False
         self._errands: deque[_Errand] = deque()
+        # Whether this process keeps memory of paintings that have ended.
+        self._keeps_memory = False
         self._condition = threading.Condition()
         self._at_work: Painting | None = None
         # Not under the lock, so that it can be read at any time without waiting.
@@ -184,16 +190,24 @@ class Painter:
             self._work_once()
 
     def _work_once(self) -> None:
-        """Waits for work and does one errand, opening or turn."""
+        """Waits for work and does one errand, opening or turn; or returns unused memory to the system."""
         with self._condition:
             errand, new, painting = self._next()
             while painting is None:
                 self._mark("")
-                self._condition.wait(self._seconds_to_retry())
+                resting = self._keeps_memory
+                notified = self._condition.wait(_REST_SECONDS if resting else self._seconds_to_retry())
+                if resting and not notified:
+                    self._keeps_memory = False
+                    break
                 errand, new, painting = self._next()
             self._at_work = painting
             others = (other for other in self._scheduler.admitted if other is not painting)
             promised = sum(other.memory_bytes for other in others)
+        if painting is None:
+            # Without the lock, because it takes a while.
+            return_freed_memory()
+            return
         self._work = Work(painting.job_name, time.monotonic())
         self._mark(painting.job_name)
         begin = time.perf_counter()
@@ -295,7 +309,7 @@ class Painter:
 
     def _let_go(self, painting: Painting) -> None:
         painting.release()
-        self._untried = True
+        self._untried = self._keeps_memory = True
         self._condition.notify_all()
 
     def _mark(self, job_name: str) -> None:

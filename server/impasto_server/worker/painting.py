@@ -14,7 +14,6 @@ from impasto.v1 import style_transfer_pb2 as pb
 from impasto_server.contract.previews import PreviewWish
 from impasto_server.contract.recipes import recipe_to_proto
 from impasto_server.engine.checkpoint import Checkpoint
-from impasto_server.engine.devices import return_freed_memory
 from impasto_server.engine.memory import MemoryPlan
 from impasto_server.engine.recipe import Recipe
 from impasto_server.engine.session import Progress, Session
@@ -252,7 +251,6 @@ class Painting:
         """Frees everything that it has on the device."""
         self._session = None
         del self._commission
-        return_freed_memory()
 
     def _preview_if_due(self) -> None:
         if self._progress is None or not self._watched or self.wish.disabled or self._preview_in_hand:

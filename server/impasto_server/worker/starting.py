@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import dataclasses
 import logging
 import math
 import os
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -19,6 +23,8 @@ from impasto_server.engine.devices import (
     fastest_precision,
     free_gpu_bytes,
     keep_freed_memory,
+    lasting_name,
+    measures_memory,
     precision_seconds,
     see_only,
 )
@@ -84,48 +90,100 @@ def _painter_and_service(
     name, others = arguments.device, []
     if name == "auto":
         name, *others = available_devices()
-    device = see_only(name)
+    device = see_only(name, _earlier_gpu(arguments))
     check_device(device, name)
+    _remember_gpu(arguments, lasting_name(device))
     weights = _weights(arguments, heartbeat)
     _enter(heartbeat, f"preparing the device {name}")
     network = Network(weights).to(device)
     auto_precision = fastest_precision(device)
     paces = Paces(measured_speeds(network, precision_seconds(device)))
     footprint = measured_footprint(network)
-    # Measured after the network is loaded, because the free memory is for the jobs.
-    free_bytes = available_memory(network.device)
-    if network.device.type == "cpu":
-        free_bytes //= arguments.cpu_share
-    cache_bytes = min(CACHE_BYTES, free_bytes // _CACHE_SHARE)
-    memory_bytes = free_bytes - cache_bytes
-    if arguments.memory is not None:
-        if arguments.memory << 20 > memory_bytes:
-            _log.warning(
-                "--memory exceeds the free memory, which is used instead device=%s wanted_mib=%d free_mib=%d",
-                name,
-                arguments.memory,
-                memory_bytes >> 20,
-            )
-        memory_bytes = min(memory_bytes, arguments.memory << 20)
+    # After the network is loaded, because the free memory is for the jobs.
+    memory = _free_memory(arguments, name, network.device)
     turn_file = None if arguments.turn_file is None else TurnFile(arguments.turn_file)
-    memory_now = None
-    if network.device.type == "cuda":
-        taken = free_gpu_bytes(network.device) - free_bytes + cache_bytes
-        memory_now = lambda: free_gpu_bytes(network.device) - taken  # noqa: E731
-    painter = Painter(memory_bytes, turn_file, memory_now)
+    painter = Painter(memory.jobs, turn_file, memory.now)
     service = WorkerService(
         painter,
         device=pb.Device(
             name=name,
             description=describe_device(device),
             auto_precision=_PRECISIONS[auto_precision],
-            memory_bytes=memory_bytes,
+            memory_bytes=memory.jobs,
         ),
-        equipment=Equipment(network, auto_precision, TargetCache(cache_bytes), paces, footprint),
+        equipment=Equipment(network, auto_precision, TargetCache(memory.cache), paces, footprint),
         other_devices=others,
         max_resident=arguments.max_resident,
     )
     return painter, service
+
+
+@dataclasses.dataclass(frozen=True)
+class _Memory:
+    """The free memory of a device, in bytes.
+
+    Attributes:
+        jobs: for the jobs.
+        cache: for the cache of style targets.
+        now: returns what other processes leave of the first; None on a device of which this is not known.
+    """
+
+    jobs: int
+    cache: int
+    now: Callable[[], int] | None
+
+
+def _free_memory(arguments: argparse.Namespace, name: str, device: torch.device) -> _Memory:
+    """Divides the free memory of a device.
+
+    Args:
+        arguments: arguments of the process.
+        name: the device's name for people.
+        device: the device.
+    """
+    free = available_memory(device)
+    if device.type == "cpu":
+        free //= arguments.cpu_share
+    cache = min(CACHE_BYTES, free // _CACHE_SHARE)
+    jobs = free - cache
+    now = None
+    if measures_memory(device):
+        # The network and the cache, which count as free there.
+        own = free_gpu_bytes(device) - jobs
+
+        def now() -> int:
+            return free_gpu_bytes(device) - own
+
+    if arguments.memory is not None:
+        if arguments.memory << 20 > jobs:
+            _log.warning(
+                "--memory exceeds the free memory, which is used instead device=%s wanted_mib=%d free_mib=%d",
+                name,
+                arguments.memory,
+                jobs >> 20,
+            )
+        jobs = min(jobs, arguments.memory << 20)
+    return _Memory(jobs, cache, now)
+
+
+def _earlier_gpu(arguments: argparse.Namespace) -> str | None:
+    """Returns the lasting name of the GPU that the process before this one had; None if there was none."""
+    with contextlib.suppress(OSError):
+        if arguments.socket is not None:
+            return str(_gpu_file(arguments).read_text(encoding="ascii"))
+    return None
+
+
+def _remember_gpu(arguments: argparse.Namespace, name: str | None) -> None:
+    """Remembers the lasting name of the GPU for the process after this one, if it can be written."""
+    if arguments.socket is not None and name is not None:
+        with contextlib.suppress(OSError):
+            _gpu_file(arguments).write_text(name, encoding="ascii")
+
+
+def _gpu_file(arguments: argparse.Namespace) -> Path:
+    path: Path = arguments.socket.with_suffix(".gpu")
+    return path
 
 
 def _weights(arguments: argparse.Namespace, heartbeat: Heartbeat | None) -> Weights:

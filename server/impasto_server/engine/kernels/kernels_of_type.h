@@ -48,13 +48,12 @@ CLONES static void NAME(unpool_row)(NUMBER *restrict to_top, NUMBER *restrict to
             NUMBER of_block = value ? gradient[column * channels + c] : 0;
             /* No number is below NaN, so that NaN's gradient goes to the block's first value. */
             value = value > INFINITE ? 0 : value;
-            int first = (top[left] & MAGNITUDE) >= value;
-            int second = !first && (top[right] & MAGNITUDE) >= value;
-            int third = !first && !second && (bottom[left] & MAGNITUDE) >= value;
-            to_top[left] = first ? of_block : 0;
-            to_top[right] = second ? of_block : 0;
-            to_bottom[left] = third ? of_block : 0;
-            to_bottom[right] = first || second || third ? 0 : of_block;
+            NUMBER first = -((top[left] & MAGNITUDE) >= value), second = -((top[right] & MAGNITUDE) >= value);
+            NUMBER third = -((bottom[left] & MAGNITUDE) >= value);
+            to_top[left] = of_block & first;
+            to_top[right] = of_block & ~first & second;
+            to_bottom[left] = of_block & ~first & ~second & third;
+            to_bottom[right] = of_block & ~first & ~second & ~third;
         }
 }
 
