@@ -106,10 +106,11 @@ def memory_plans(
     pixels = width * height
     plans = []
     for pairs in dict.fromkeys((history, math.ceil(history / 3), math.ceil(history / 6))):
-        # The image, the best image, the average, the gradient and intermediate results; then L-BFGS's pairs.
-        images = held_bytes + (8 + 2 * pairs) * _IMAGE * pixels
+        # The image, the best image, the average, the gradient, what the optimiser knows of the last one, and
+        # intermediate results; then L-BFGS's pairs.
+        images = held_bytes + (12 + 2 * pairs) * _IMAGE * pixels
         if snapshots:
-            images += (5 + 2 * pairs) * _IMAGE * pixels
+            images += (7 + 2 * pairs) * _IMAGE * pixels
         images += target_values * (2 if bfloat16 else 4) * pixels
         plans.append(MemoryPlan("plain", round(images + kept * pixels + _FIXED), None, pairs))
         for side in TILE_SIDES:
