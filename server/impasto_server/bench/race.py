@@ -38,8 +38,9 @@ def quickest_recipe(longest_side: int, precision: Precision) -> Recipe:
 
     Full steps overshoot at the beginning, where the fourth powers of the Gram matrices curve the loss most.
     """
-    # Measured at 368, 384, 400, 416 and 432 px: in the mean 22 evaluations to fall by the same factor, and with
-    # 0.65; 28 with 0.5 and 0.6, 25 with 0.75, 27 with 1. To start from a painting of half the size took longer.
+    # Measured at 368, 384, 400, 416 and 432 px: in the mean 22 evaluations to fall by the same factor, also
+    # with 0.65; 28 with 0.5 and 0.6, 25 with 0.75, 27 with 1. To start from a painting of half the size took
+    # longer.
     return Recipe(
         objective="report",
         optimizer="lbfgs",
