@@ -33,8 +33,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from impasto_server.fleet.local_process import worker_environment
-
 ROOT = Path(__file__).resolve().parents[1]
 OBJECTIVES = ("balanced", "neighbours", "report", "wasserstein")
 PRECISIONS = ("bfloat16", "float32")
@@ -73,6 +71,9 @@ class Child:
     """
 
     def __init__(self, checkout: Path, options: argparse.Namespace) -> None:
+        # Not above: a child runs this file with the modules of another checkout.
+        from impasto_server.fleet.local_process import worker_environment
+
         self.checkout = checkout
         paths = os.pathsep.join(str(checkout / part) for part in ("server", "client"))
         self._process = subprocess.Popen(

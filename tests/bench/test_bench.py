@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from impasto_server.bench import commands
 from impasto_server.bench.bench import measure
 from impasto_server.bench.figures import FULL, QUICK, Figures, Plan, table
+from impasto_server.bench.profile import PARTS
 from impasto_server.bench.timing import UNSTEADY, Timing
 from impasto_server.commands import app
 from impasto_server.engine.objectives import OBJECTIVES
@@ -29,6 +30,8 @@ TINY = Plan(
     standard_evaluations=4,
     large_side=48,
     objectives_side=64,
+    timed_steps=1,
+    profiled_steps=1,
     convolution_repeats=1,
     pairs=1,
     report_side=32,
@@ -67,7 +70,8 @@ def test_every_figure_is_measured(figures: Figures) -> None:
     found = json.loads(figures.json())
     assert found.keys() >= PROMISED
     missing = [name for name, value in found.items() if value is None or value == {} or value == []]
-    assert set(missing) <= {"notes"}
+    # A GPU's memory.
+    assert set(missing) <= {"notes", "peak_device_mib", "planned_device_mib"}
     assert set(found["seconds_per_evaluation"]) == {"32", "48"}
     assert set(found["seconds_per_evaluation_256"]) == set(OBJECTIVES)
     assert found["convolution_gflops"].keys() == {"float32", "bfloat16"}
@@ -89,11 +93,17 @@ def test_speedup_and_share_follow_from_the_other_figures(figures: Figures) -> No
     )
 
 
-def test_the_profile_has_the_shares_of_the_largest_operators(figures: Figures) -> None:
-    shares = list(figures.profile_512.values())
-    assert any("convolution" in operator for operator in figures.profile_512)
-    assert shares == sorted(shares, reverse=True)
-    assert 0 < sum(shares) <= 1
+def test_steps_are_divided_by_part(figures: Figures) -> None:
+    measured = {(steps.objective, steps.precision) for steps in figures.steps}
+    assert measured == {(o, p) for o in ("balanced", "neighbours") for p in ("float32", "bfloat16")}
+    for steps in figures.steps:
+        assert steps.longest_side == 32
+        assert set(steps.time_shares) == set(PARTS)
+        rate = figures.convolution_gflops[steps.precision]
+        assert steps.rate_share == pytest.approx(steps.gflop / steps.seconds / rate)
+    gflop = {steps.objective: steps.gflop for steps in figures.steps}
+    # It runs no further than relu4_3.
+    assert gflop["neighbours"] < gflop["balanced"]
 
 
 def test_it_reports_its_progress(figures: Figures, said: list[str]) -> None:

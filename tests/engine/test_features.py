@@ -23,8 +23,9 @@ from impasto_server.engine import (
 )
 from impasto_server.engine.checkpoint import CheckpointError
 from impasto_server.engine.evaluation import Evaluation
-from impasto_server.engine.losses import normal, wasserstein_distance
+from impasto_server.engine.losses import wasserstein_distance
 from impasto_server.engine.network import Network
+from impasto_server.engine.roots import normal
 from support.random_networks import picture, random_weights
 
 LIKE = torch.empty(0)

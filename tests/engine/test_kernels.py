@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from impasto_server.engine import kernels
 from impasto_server.engine.kernels import building, plain
 from impasto_server.engine.kernels.library import Library, LibraryError
+from impasto_server.engine.windows import Window
 
 SPECIAL = (float("nan"), float("inf"), float("-inf"))
 
@@ -82,21 +84,27 @@ def test_pooling_is_that_of_pytorch(library: Library, drawn: list[torch.Tensor])
 
 @needs_compiler
 @settings(max_examples=100, deadline=None)
-@given(maps(3))
+@given(maps(2))
 def test_masks_are_those_of_pytorch(library: Library, drawn: list[torch.Tensor]) -> None:
-    gradient, own, x = drawn
+    gradient, x = drawn
     for path in (library, plain):
-        masked, added = gradient.clone(), gradient.clone()
+        masked = gradient.clone()
         path.mask_(masked, x)
         same(masked, torch.ops.aten.threshold_backward(gradient, x, 0))
-        path.add_masked_(added, own, x)
-        same(added, torch.ops.aten.threshold_backward(gradient + own, x, 0))
 
 
 def photo(height: int, width: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
     """Features of a network's layer, as it makes them."""
     numbers = torch.randn((1, 64, height, width), generator=torch.Generator().manual_seed(height))
     return numbers.relu().to(dtype, memory_format=torch.channels_last)
+
+
+@pytest.fixture(scope="module")
+def compiled_once(library: Library) -> Iterator[None]:
+    """The same for all examples of a property."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "_library", library)
+        yield
 
 
 @pytest.fixture
@@ -120,21 +128,17 @@ def test_what_the_library_does_not_take_goes_the_plain_way(
     values = plain.pooled(x)
     gradient, of_values = -x + 0.5, torch.full_like(values, 2)
     expected = plain.unpooled(of_values, x, values)
-    masked, added = gradient.clone(), gradient.clone()
+    masked = gradient.clone()
     plain.mask_(masked, x)
-    plain.add_masked_(added, x, x)
     if taken := dtype != torch.float64 and layout == "channels_last":
         # The library does all of it.
-        for name in ("pooled", "unpooled", "mask_", "add_masked_"):
+        for name in ("pooled", "unpooled", "mask_"):
             monkeypatch.delattr(plain, name)
     assert compiled.takes(x) == taken
     assert torch.equal(kernels.pooled(x), values)
     assert torch.equal(kernels.unpooled(of_values, x, values), expected)
-    again = gradient.clone()
-    kernels.mask_(again, x)
-    assert torch.equal(again, masked)
-    kernels.add_masked_(gradient, x, x)
-    assert torch.equal(gradient, added)
+    kernels.mask_(gradient, x)
+    assert torch.equal(gradient, masked)
 
 
 @needs_compiler
@@ -143,8 +147,6 @@ def test_maps_of_other_shapes_are_an_error(compiled: Library) -> None:
     for wrong in (photo(4, 6), photo(6, 4), photo(6, 6).to(torch.float32)):
         with pytest.raises(RuntimeError):
             kernels.mask_(wrong[:, :, :3], x)
-        with pytest.raises(RuntimeError):
-            kernels.add_masked_(x, wrong[:, :, :3], x)
         with pytest.raises(RuntimeError):
             kernels.unpooled(wrong, x, kernels.pooled(x))
 
@@ -159,13 +161,93 @@ def test_threads_do_not_change_the_result(compiled: Library) -> None:
         for threads in (1, 3):
             torch.set_num_threads(threads)
             gradient = photo(39, 51) - 1
-            kernels.add_masked_(gradient, x, x)
             kernels.mask_(gradient, x)
             values = kernels.pooled(x)
             results.append((gradient, values, kernels.unpooled(values, x, values)))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+
+
+@st.composite
+def windows(draw: st.DrawFn, side: int) -> tuple[tuple[int, int], Window]:
+    """Sizes of features, and a window of their places."""
+    sizes = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
+    chosen = []
+    for size in sizes:
+        places = size // side if side else 2 * size
+        start = draw(st.integers(0, places))
+        chosen.append(slice(start, draw(st.integers(start, places))))
+    return sizes, (chosen[0], chosen[1])
+
+
+def seen_at_places(x: torch.Tensor, side: int) -> torch.Tensor:
+    """What places see of features, by PyTorch's operators."""
+    if side:
+        return F.avg_pool2d(x, side)
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+@needs_compiler
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.sampled_from([4, 2, 1, 0]), st.sampled_from([torch.bfloat16, torch.float32]))
+def test_places_are_compared_as_by_pytorch(
+    compiled_once: None, data: st.DataObject, side: int, dtype: torch.dtype
+) -> None:
+    channels = data.draw(st.sampled_from([3, 64, 67, 513]))
+    (height, width), window = data.draw(windows(side))
+    rows, columns = (each.stop - each.start for each in window)
+    random = torch.Generator().manual_seed(data.draw(st.integers(0, 1000)))
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=random).to(dtype).permute(2, 0, 1)[None]
+
+    x, gradient = drawn(height, width, channels), drawn(height, width, channels)
+    # A part of the channels of something wider.
+    target = drawn(rows, columns, channels + 5)[:, 3 : 3 + channels]
+    of_target, of_seen = torch.randn((2, 1, 1, rows, columns), generator=random)
+    exact = x.double().requires_grad_()
+    seen = exact if side == 1 else seen_at_places(exact, side) if rows * columns else None
+    if seen is None:
+        expected = torch.zeros_like(exact)
+        of_window = exact.new_zeros((1, channels, rows, columns))
+    else:
+        of_window = seen[:, :, window[0], window[1]]
+        of_places = (target.double() * of_target + of_window * of_seen).detach()
+        (expected,) = torch.autograd.grad((of_window * of_places).sum(), exact)
+    assert kernels.takes_places(x, target)
+    product, square = kernels.place_sums(x, target, window, side)
+    torch.testing.assert_close(
+        product.double(), (of_window * target.double()).sum(1, True), rtol=1e-5, atol=1e-4
+    )
+    torch.testing.assert_close(square.double(), of_window.square().sum(1, True), rtol=1e-5, atol=1e-4)
+    before = gradient.double()
+    kernels.add_place_gradient_(gradient, x, target, of_target, of_seen, window, side)
+    # Rounded once, to the type's 8 or 24 bits.
+    close = 2.0**-8 if dtype == torch.bfloat16 else 2.0**-20
+    torch.testing.assert_close(gradient.double(), before + expected, rtol=close, atol=1e-5)
+    outside = expected == 0
+    assert torch.equal(gradient[outside].double(), before[outside])
+
+
+@needs_compiler
+def test_places_outside_of_the_features_are_an_error(compiled: Library) -> None:
+    x = photo(8, 8)
+    target, of_places = photo(3, 2), torch.ones(1, 1, 3, 2)
+    for window, side in (
+        ((slice(0, 3), slice(0, 2)), 4),
+        ((slice(-1, 2), slice(0, 2)), 1),
+        ((slice(0, 2), slice(0, 2)), 2),
+        ((slice(14, 17), slice(0, 2)), 0),
+    ):
+        with pytest.raises(ValueError, match="places"):
+            kernels.place_sums(x, target, window, side)
+        with pytest.raises(ValueError, match="places"):
+            kernels.add_place_gradient_(x.clone(), x, target, of_places, of_places, window, side)
+    for wrong in (photo(8, 6), x.contiguous(), x.float()):
+        window = (slice(0, 3), slice(0, 2))
+        with pytest.raises(ValueError, match="gradient"):
+            kernels.add_place_gradient_(wrong, x, target, of_places, of_places, window, 1)
 
 
 @needs_compiler

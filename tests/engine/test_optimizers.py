@@ -1,4 +1,4 @@
-"""L-BFGS: its compact form equals the textbook's recursion, and it starts from the preconditioner."""
+"""Adam equals torch's; L-BFGS equals the textbook's recursion and starts from the preconditioner."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from impasto_server.engine import preconditioner
-from impasto_server.engine.optimizers import LBFGS
+from impasto_server.engine.optimizers import LBFGS, Adam
 from impasto_server.engine.preconditioner import Preconditioner
 
 
@@ -163,3 +163,15 @@ def test_a_restored_state_is_the_same_state(evaluations):
     assert values_again == values
     assert again.keys() == tensors.keys()
     assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_adam_makes_the_same_moves_as_torch(dtype):
+    image, hessian = (tensor.to(dtype) for tensor in bowl())
+    other = image.clone()
+    adam, expected = Adam(image, 0.1), torch.optim.Adam([other], lr=0.1, betas=(0.5, 0.999), foreach=False)
+    for _ in range(30):
+        step(adam, 1.0, (hessian @ image.flatten()).view_as(image))
+        other.grad = (hessian @ other.flatten()).view_as(other)
+        expected.step()
+        assert torch.equal(image, other)

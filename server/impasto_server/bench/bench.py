@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
 
 from impasto_server.bench.bare_loop import BareLoop
-from impasto_server.bench.convolution_rate import convolution_rates
+from impasto_server.bench.convolution_rate import ConvolutionRate, convolution_rates
 from impasto_server.bench.figures import Figures, Plan
 from impasto_server.bench.machine import this_machine
 from impasto_server.bench.painting import Painting, Stage, paint
 from impasto_server.bench.pictures import demo_content, demo_style
-from impasto_server.bench.profile import time_shares
 from impasto_server.bench.race import quickest_recipe, race
 from impasto_server.bench.reference import Reference, compute_reference, recorded_reference
 from impasto_server.bench.report_program import ReportProgram, torchvision_features
 from impasto_server.bench.service import service_figures
+from impasto_server.bench.steps import deepest_layer, measured_steps
 from impasto_server.bench.timing import UNSTEADY, Timing, seconds
 from impasto_server.engine import Network, Recipe, Scene, Session, Style, load_weights, pixels
-from impasto_server.engine.devices import fastest_precision, keep_freed_memory
+from impasto_server.engine.devices import fastest_precision, keep_freed_memory, peak_bytes
 from impasto_server.engine.flops import convolution_flops, convolutions, gram_flops
 from impasto_server.engine.objectives import OBJECTIVES
 from impasto_server.engine.recipe import DEFAULT_OBJECTIVE, Precision
@@ -35,11 +36,13 @@ BUSY = 0.5
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 STATISTICS = "balanced"
-"""The objective whose evaluations are measured in detail."""
+"""The objective with which the others are compared."""
 
-# The layers of that objective; a test compares them with the engine's.
-DEEPEST = "relu5_1"
-GRAM_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+DEEPEST = deepest_layer(STATISTICS)
+"""The last layer of the network that any objective compares."""
+GRAM_LAYERS = [layer for layer, _ in OBJECTIVES[STATISTICS].style_layers]
+
+_MIB = 1 << 20
 
 
 def measure(
@@ -72,6 +75,7 @@ def measure(
     bench = _Bench(plan, device, load_weights(weights), weights, say)
     stage = bench.standard_painting()
     bench.convolutions(stage)
+    bench.steps()
     bench.bare_loop()
     bench.objectives()
     bench.large_painting()
@@ -97,6 +101,7 @@ class _Bench:
         self._precision = fastest_precision(device)
         self._content = demo_content()
         self._style = demo_style()
+        self._rates: dict[tuple[int, int, str], list[ConvolutionRate]] = {}
         self.figures = Figures(this_machine(device, self._precision, self._network), plan)
         load = self.figures.machine.load
         if load is not None and load > BUSY:
@@ -143,7 +148,22 @@ class _Bench:
         return balanced, default.seconds, default.seconds / balanced.seconds
 
     def _paint(self, recipe: Recipe) -> Painting:
-        painting = paint(recipe, self._content, self._style, self._network, auto_precision=self._precision)
+        painted: list[Painting] = []
+
+        def work() -> None:
+            painted.append(
+                paint(recipe, self._content, self._style, self._network, auto_precision=self._precision)
+            )
+
+        peak = peak_bytes(self._network.device, work)
+        if peak is None:
+            work()
+        else:
+            side = str(recipe.longest_side)
+            figures = self.figures
+            figures.peak_device_mib[side] = max(peak / _MIB, figures.peak_device_mib.get(side, 0))
+            figures.planned_device_mib[side] = painted[0].planned_bytes / _MIB
+        (painting,) = painted
         for stage in painting.stages if recipe.objective == STATISTICS else ():
             # A larger painting goes through the same sizes. The figures of the first painting count.
             if str(stage.longest_side) not in self.figures.seconds_per_evaluation:
@@ -157,9 +177,7 @@ class _Bench:
         figures = self.figures
         layers = convolutions(self._network.architecture, stage.painted_height, stage.painted_width, DEEPEST)
         flops = convolution_flops(layers)
-        figures.convolutions = convolution_rates(
-            layers, list(_DTYPES.values()), self._device, self._plan.convolution_repeats
-        )
+        figures.convolutions = self._alone(stage.painted_height, stage.painted_width, tuple(_DTYPES))
         figures.convolution_gflops = {
             dtype: max(c.gflops for c in figures.convolutions if c.dtype == dtype) for dtype in _DTYPES
         }
@@ -183,6 +201,47 @@ class _Bench:
             )
             rate = convolution_flops(network) / of_dtype.seconds.median / 1e9
             figures.conv_rate_share_512_report[dtype] = rate / figures.convolution_gflops[dtype]
+
+    def _alone(self, height: int, width: int, precisions: Iterable[str]) -> list[ConvolutionRate]:
+        """Returns the rates of the network's convolutions alone for an image's size; measured once."""
+        rates = []
+        for precision in precisions:
+            if (key := (height, width, precision)) not in self._rates:
+                layers = convolutions(self._network.architecture, height, width, DEEPEST)
+                self._rates[key] = convolution_rates(
+                    layers, [_DTYPES[precision]], self._device, self._plan.convolution_repeats
+                )
+            rates += self._rates[key]
+        return rates
+
+    def steps(self) -> None:
+        """Times the steps at each size, and divides their time by part of the engine."""
+        plan = self._plan
+        # A GPU has its full speed only at large sizes.
+        side = plan.standard_side if self._device == "cpu" else plan.large_side or plan.standard_side
+        for precision in plan.share_precisions or (self._precision,):
+            for objective in dict.fromkeys((STATISTICS, DEFAULT_OBJECTIVE)):
+                self._say(f"the parts of steps, {objective} in {precision}")
+                recipe = Recipe(
+                    objective=objective,
+                    longest_side=side,
+                    precision=precision,
+                    evaluations=plan.standard_evaluations,
+                    stop_on_plateau=False,
+                )
+                self.figures.steps += measured_steps(
+                    Session(
+                        recipe,
+                        Scene(content=self._content.image, styles=[Style(self._style.image)]),
+                        self._network,
+                    ),
+                    self._network.architecture,
+                    self._device,
+                    timed=plan.timed_steps,
+                    profiled=plan.profiled_steps,
+                    convolution_gflops=self.figures.convolution_gflops[precision],
+                    alone=functools.partial(self._alone, precisions=(precision,)),
+                )
 
     def _report_stage(self, precision: Precision) -> Stage:
         """Times a few evaluations of the recipe `report`, which has one scale and no margin."""
@@ -220,8 +279,6 @@ class _Bench:
         figures.bare_loop_ratio_report_512 = ratios[0].median
         figures.bare_loop_ratio_balanced_512 = ratios[1].median
         figures.bare_loop_pixel_ratio_balanced_512 = math.prod(session.painted_size) / side**2
-        self._say("the operators of an evaluation")
-        figures.profile_512 = time_shares(session.step, self._device)
 
     def _at_full_size(self, objective: str) -> Session:
         """Returns a session after its first evaluation at full size, which computes the targets, with enough

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 
 from impasto_server.bench.timing import seconds
 from impasto_server.engine.flops import Convolution
+
+LONG_ENOUGH = 0.005
+"""Seconds beside which the time to start work on a device does not count. A GPU needs microseconds for a
+convolution, and as long to be told to do it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +48,8 @@ def convolution_rate(
         convolution: the convolution.
         dtype: the arithmetic.
         device: the device.
-        repeats: number of measurements of each direction; the best counts.
+        repeats: number of measurements of each direction; the best counts. A measurement is the mean of as
+            many calls as take about `LONG_ENOUGH`.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -66,10 +71,9 @@ def convolution_rate(
         )
 
     with torch.no_grad():
-        # The first call of each chooses and compiles the kernels.
-        forward(), backward()
-        forward_seconds = min(seconds(forward, device) for _ in range(repeats))
-        backward_seconds = min(seconds(backward, device) for _ in range(repeats))
+        forward_seconds, backward_seconds = (
+            best_seconds(work, device, repeats) for work in (forward, backward)
+        )
     return ConvolutionRate(
         name=convolution.name,
         dtype=str(dtype).removeprefix("torch."),
@@ -77,6 +81,19 @@ def convolution_rate(
         backward_seconds=backward_seconds,
         gflops=2 * convolution.forward_flops / (forward_seconds + backward_seconds) / 1e9,
     )
+
+
+def best_seconds(work: Callable[[], object], device: str, repeats: int) -> float:
+    """Returns the best of several measurements of some work; for `repeats`, see `convolution_rate`."""
+    # The first call chooses and compiles the kernels.
+    work()
+    calls = max(1, round(LONG_ENOUGH / seconds(work, device)))
+
+    def work_often() -> None:
+        for _ in range(calls):
+            work()
+
+    return min(seconds(work_often, device) for _ in range(repeats)) / calls
 
 
 def convolution_rates(

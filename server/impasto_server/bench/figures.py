@@ -13,6 +13,7 @@ from rich.text import Text
 from impasto_server.bench.convolution_rate import ConvolutionRate
 from impasto_server.bench.machine import Machine
 from impasto_server.bench.reference import LONGEST_SIDE, STEPS, Reference
+from impasto_server.bench.steps import Steps
 from impasto_server.engine.recipe import Precision
 
 
@@ -25,7 +26,9 @@ class Plan:
         standard_evaluations: evaluations of the standard painting; None for the recipe's own number.
         large_side: side of a second painting; None for none.
         objectives_side: side at which each objective is timed; None to leave this out.
-        share_precisions: precisions in which the share of the recipe `report` is measured.
+        share_precisions: precisions in which the share of the recipe `report` is measured, and steps; if
+            empty, only steps, in the faster one.
+        timed_steps, profiled_steps: numbers of steps at each size to time, and to divide by part.
         convolution_repeats: measurements of each convolution; the best counts.
         pairs: number of pairs of an evaluation of the engine and a step of the bare loop.
         report_side: side of the picture in the report's program.
@@ -43,6 +46,8 @@ class Plan:
     large_side: int | None = 1024
     objectives_side: int | None = 256
     share_precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    timed_steps: int = 3
+    profiled_steps: int = 2
     convolution_repeats: int = 5
     pairs: int = 6
     report_side: int = LONGEST_SIDE
@@ -92,7 +97,7 @@ class Figures:
         conv_rate_share_512: `evaluation_gflops_512` as a share of the machine's convolution rate.
         conv_ceiling_share_512: this share if an evaluation took only the best times of its convolutions.
         conv_rate_share_512_report: this share for the recipe `report`, which has no margin, by arithmetic.
-        profile_512: shares of an evaluation's time by operator.
+        steps: steps of "balanced" and of the default objective at each size, and their parts.
         bare_loop_seconds_512: seconds of a step of the bare loop.
         bare_loop_ratio_report_512, bare_loop_ratio_balanced_512: seconds of the engine's evaluation divided
             by those of the bare loop's step; medians of pairs.
@@ -112,6 +117,8 @@ class Figures:
             with the engine alone and the default objective.
         standard_512_over_balanced, standard_1024_over_balanced: these seconds divided by those with
             "balanced".
+        peak_device_mib, planned_device_mib: peak memory of a painting on a GPU, the larger of the two
+            objectives, and what was planned for it, both without the network, by the longer side in pixels.
         service_overhead: time that the service adds, as a share of the engine's time, at the largest size.
         service_overhead_by_size: the same for each size, by the longer side in pixels.
         service_overhead_over_device: time that the service adds, as a share of its device's own time, at the
@@ -136,7 +143,7 @@ class Figures:
     conv_rate_share_512: float | None = None
     conv_ceiling_share_512: float | None = None
     conv_rate_share_512_report: dict[str, float] = dataclasses.field(default_factory=dict)
-    profile_512: dict[str, float] = dataclasses.field(default_factory=dict)
+    steps: list[Steps] = dataclasses.field(default_factory=list)
     bare_loop_seconds_512: float | None = None
     bare_loop_ratio_report_512: float | None = None
     bare_loop_ratio_balanced_512: float | None = None
@@ -156,6 +163,8 @@ class Figures:
     standard_1024_over_balanced: float | None = None
     draft_512_seconds: float | None = None
     standard_1024_seconds: float | None = None
+    peak_device_mib: dict[str, float] = dataclasses.field(default_factory=dict)
+    planned_device_mib: dict[str, float] = dataclasses.field(default_factory=dict)
     service_overhead: float | None = None
     service_overhead_by_size: dict[str, float] = dataclasses.field(default_factory=dict)
     service_overhead_over_device: float | None = None
@@ -190,9 +199,12 @@ def table(figures: Figures) -> Group:
     rows.add_column(style="dim", overflow="fold")
     for row in _rows(figures):
         rows.add_row(*row)
+    units = f", {', '.join(machine.units)}" if machine.units else ""
+    kernels = f", kernels: {machine.kernels}" if machine.kernels else ""
     head = (
-        f"{machine.description} ({machine.device}), {machine.precision}, {machine.weights} weights "
-        f"({machine.architecture}), torch {machine.torch}, impasto {machine.impasto}, {machine.date}"
+        f"{machine.description} ({machine.device}){units}{kernels}, {machine.precision}, "
+        f"{machine.weights} weights ({machine.architecture}), torch {machine.torch}, "
+        f"impasto {machine.impasto}, {machine.date}"
     )
     notes = [Text(f"Note: {note}", style="yellow") for note in figures.notes]
     return Group(Text(head), Text(""), rows, *notes)
@@ -226,12 +238,14 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str, str]]:
         )
     for dtype, share in figures.conv_rate_share_512_report.items():
         yield f"share of report in {dtype}", f"{share:.0%}", "at 512 px, no margin"
-    if figures.profile_512:
-        (first, share), *others = figures.profile_512.items()
+    for steps in figures.steps:
+        last_pass = ", last pass" if steps.finishing else ""
+        largest = [f"{part} {share:.0%}" for part, share in steps.time_shares.items() if share >= 0.01]
         yield (
-            f"time in {first}",
-            f"{share:.0%}",
-            "of an evaluation at 512 px; " + ", ".join(f"{name} {share:.0%}" for name, share in others[:5]),
+            f"step of {steps.objective} at {steps.longest_side} px{last_pass}",
+            f"{steps.rate_share:.0%}",
+            f"of the convolution rate in {steps.precision}; {steps.ceiling:.0%} with convolutions only; "
+            f"{1000 * steps.seconds:.3g} ms: {', '.join(largest)}",
         )
     if figures.bare_loop_seconds_512 is not None:
         yield (
@@ -291,6 +305,9 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str, str]]:
         if seconds is not None:
             beside = "" if ratio is None else f", {ratio:.2f} × as long as with balanced"
             yield name, f"{seconds:.3g} s", f"a whole painting with the engine alone{beside}"
+    for side, peak in figures.peak_device_mib.items():
+        planned = figures.planned_device_mib[side]
+        yield f"memory of a painting at {side} px", f"{peak:.0f} MiB", f"peak; {planned:.0f} MiB were planned"
     for side, overhead in figures.service_overhead_by_size.items():
         yield f"the service adds at {side} px", f"{overhead:+.1%}", "to the engine's time, with previews"
     if figures.service_overhead_over_device is not None:

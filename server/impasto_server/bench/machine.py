@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from impasto_server.engine import Network
+from impasto_server.engine import Network, kernels
 from impasto_server.engine.devices import describe_device
 
 
@@ -21,6 +21,8 @@ class Machine:
 
     Attributes:
         device, description: name of the device for the program, and for people.
+        units: the processor's units for vectors and matrices that matter here, best first; empty for a GPU.
+        kernels: what the engine uses between its convolutions on a CPU (see `engine.kernels`); "" for a GPU.
         threads: number of threads with which torch computes on the CPU.
         memory_mib: the machine's memory in MiB; None if it is not known.
         load: load average of the minute before the run; None if it is not known.
@@ -32,6 +34,8 @@ class Machine:
 
     device: str
     description: str
+    units: list[str]
+    kernels: str
     threads: int
     memory_mib: float | None
     load: float | None
@@ -51,6 +55,8 @@ def this_machine(device: str, precision: Literal["float32", "bfloat16"], network
     return Machine(
         device=device,
         description=describe_device(device),
+        units=_units() if device == "cpu" else [],
+        kernels=kernels.description() if device == "cpu" else "",
         threads=torch.get_num_threads(),
         memory_mib=_memory_mib(),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
@@ -64,6 +70,21 @@ def this_machine(device: str, precision: Literal["float32", "bfloat16"], network
         architecture=network.architecture,
         weights_sha256=network.sha256,
     )
+
+
+_UNITS = {
+    "amx_bf16": "AMX with bfloat16",
+    "avx512_bf16": "AVX-512 with bfloat16",
+    "avx512_f": "AVX-512",
+    "avx2": "AVX2",
+}
+"""Names for people of what torch says that a processor can do."""
+
+
+def _units() -> list[str]:
+    # Older versions of torch do not say it.
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return [name for capability, name in _UNITS.items() if capabilities.get(capability)]
 
 
 def _memory_mib() -> float | None:

@@ -35,11 +35,13 @@ class Painting:
     Attributes:
         seconds: time from the decoded images to the picture.
         evaluations: number of evaluations made.
+        planned_bytes: estimate of its memory, without the network.
         stages: the sizes, from coarse to fine, without those that have only one evaluation.
     """
 
     seconds: float
     evaluations: int
+    planned_bytes: int
     stages: list[Stage]
 
 
@@ -84,4 +86,4 @@ def paint(
     seconds = time.perf_counter() - begin
     assert last is not None
     stages = [Stage(side, *painted[side], Timing.of(of_side)) for side, of_side in steps.items()]
-    return Painting(seconds, last.evaluation, stages)
+    return Painting(seconds, last.evaluation, session.plan.estimated_bytes, stages)

@@ -1,47 +1,91 @@
-"""Measures which operators take the time of an evaluation."""
+"""Measures which parts of the engine take the time of a step.
+
+The engine's own functions are timed, not torch's operators: the kernels in C are no operators, and one
+operator serves several parts.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from torch.utils._python_dispatch import TorchDispatchMode
+from impasto_server.bench.timing import synchronize
+from impasto_server.engine import Session, evaluation, kernels, optimizers
+from impasto_server.engine.network import Network
 
-from impasto_server.bench.timing import seconds, synchronize
+_PARTS: tuple[tuple[Any, str, str], ...] = (
+    (Network, "_convolved", "convolutions forward"),
+    (Network, "_gradient_for_input", "convolutions backward"),
+    (kernels, "pooled", "pooling forward"),
+    (kernels, "unpooled", "pooling backward"),
+    (kernels, "mask_", "ReLU masks"),
+    (evaluation, "_observed", "statistics"),
+    (evaluation, "_derived", "losses"),
+    (evaluation, "_gradient", "gradients of the statistics"),
+    (optimizers.LBFGS, "look", "optimiser"),
+    (optimizers.LBFGS, "step", "optimiser"),
+    (optimizers.Adam, "look", "optimiser"),
+    (optimizers.Adam, "step", "optimiser"),
+    (Session, "step", "the rest"),
+)
+"""Owner and name of each function that is timed, and the part that it belongs to."""
 
-MOST = 10
-"""Maximum number of operators in the result."""
-
-
-class _OperatorTimes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Times every operator that reaches a kernel, one at a time."""
-
-    def __init__(self, device: str) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.seconds: dict[str, float] = defaultdict(float)
-        self._device = device
-
-    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        begin = time.perf_counter()
-        result = operator(*args, **(kwargs or {}))
-        synchronize(self._device)
-        # "aten.convolution_backward.default"
-        self.seconds[str(operator).split(".")[1]] += time.perf_counter() - begin
-        return result
+PARTS = tuple(dict.fromkeys(part for _, _, part in _PARTS))
+"""Names of the parts. The statistics are Gram matrices, hypercolumns and the like."""
 
 
-def time_shares(work: Callable[[], object], device: str) -> dict[str, float]:
-    """Returns the shares of the time of some work by operator, largest first.
+def time_shares(session: Session, device: str, steps: int) -> dict[str, float]:
+    """Returns the shares of the time of some steps by part, largest first; together 1.
 
-    The rest of the time is spent between the operators.
+    The time of a function is without that of the timed functions that it calls.
 
     Args:
-        work: the work, which is done once.
-        device: the device of the work.
+        session: a painting whose next steps are evaluations.
+        device: its device.
+        steps: number of steps to make.
     """
-    with _OperatorTimes(device) as times:
-        total = seconds(work, device)
-    largest = sorted(times.seconds.items(), key=lambda item: -item[1])[:MOST]
-    return {operator: spent / total for operator, spent in largest}
+    with _timed_parts(device) as spent:
+        for _ in range(steps):
+            session.step()
+    total = sum(spent.values())
+    return {part: seconds / total for part, seconds in sorted(spent.items(), key=lambda item: -item[1])}
+
+
+@contextlib.contextmanager
+def _timed_parts(device: str) -> Iterator[dict[str, float]]:
+    """Times the parts during a `with` block; yields the seconds of each so far."""
+    spent = dict.fromkeys(PARTS, 0.0)
+    since = 0.0
+    at_work: list[str] = []
+
+    def switch() -> None:
+        """Counts the time since the last call for the part that is at work."""
+        nonlocal since
+        synchronize(device)
+        now = time.perf_counter()
+        if at_work:
+            spent[at_work[-1]] += now - since
+        since = now
+
+    def timed(function: Callable[..., Any], part: str) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            switch()
+            at_work.append(part)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                switch()
+                at_work.pop()
+
+        return call
+
+    with contextlib.ExitStack() as stack:
+        for owner, name, part in _PARTS:
+            function = getattr(owner, name)
+            stack.callback(setattr, owner, name, function)
+            setattr(owner, name, timed(function, part))
+        yield spent

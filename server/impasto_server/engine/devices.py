@@ -1,4 +1,5 @@
-"""The devices of this machine and how they compute fastest. Code for CUDA or Apple only belongs here."""
+"""The devices of this machine and how they compute fastest. Code for CUDA or Apple only belongs here, except
+CUDA graphs (graphs.py)."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import torch
 import torch.nn.functional as F
 
+from impasto_server.engine import kernels
 from impasto_server.engine.losses import Observation, wide
 from impasto_server.engine.network import Network, Padding
 from impasto_server.engine.objectives.neighbours import LAYERS
@@ -120,12 +121,17 @@ class Inner:
         return (inner[0], inner[1]), (among[0], among[1])
 
 
+def _side(layer: str) -> int:
+    """Returns the side of the block of positions whose mean a place sees; 0 if the layer is enlarged."""
+    return (SPACING, SPACING // 2, 1, 0)[int(layer[4]) - 1]
+
+
 def at_places(features: torch.Tensor, layer: str) -> torch.Tensor:
     """Resamples a layer's features (1, C, h, w) to the places: by averaging, or by bilinear enlargement."""
-    block = int(layer[4])
-    if block < 3:
-        return F.avg_pool2d(features, SPACING >> (block - 1))
-    if block == 3:
+    side = _side(layer)
+    if side > 1:
+        return F.avg_pool2d(features, side)
+    if side == 1:
         return features
     return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
@@ -143,14 +149,13 @@ def _add_at_positions(gradient: torch.Tensor, of_places: torch.Tensor, layer: st
     _, channels, height, width = gradient.shape
     # (rows, columns, channels), the order of the features in memory.
     source, target = of_places[0].permute(1, 2, 0), gradient[0].permute(1, 2, 0)
-    block = int(layer[4])
-    if block > 3:
+    side = _side(layer)
+    if not side:
         # As matrix products, because torch's gradient of `interpolate` is slower and, on a GPU, sums in no
         # fixed order.
         down = _enlarging(height, gradient)[rows].T @ source.reshape(len(source), -1)
         target += torch.matmul(_enlarging(width, gradient)[columns].T, down.view(height, -1, channels))
     else:
-        side = SPACING >> (block - 1)
         part = target[rows.start * side : rows.stop * side, columns.start * side : columns.stop * side]
         part.view(len(source), side, source.shape[1], side, channels).add_(source[:, None, :, None])
 
@@ -183,29 +188,40 @@ class _Cosines:
         products, squares = [], []
         for layer, target in targets.items():
             of_layer = features[layer]
-            seen = at_places(of_layer, layer)[:, :, window[0], window[1]]
-            products.append(_dot(seen, target))
-            squares.append(_length(seen).square() / of_layer.shape[1] ** 2)
-            self._seen[layer] = seen
+            if kernels.takes_places(of_layer, target):
+                product, square = kernels.place_sums(of_layer, target, window, _side(layer))
+            else:
+                seen = at_places(of_layer, layer)[:, :, window[0], window[1]]
+                product, square = _dot(seen, target), _length(seen).square()
+                self._seen[layer] = seen
+            products.append(product)
+            squares.append(square / of_layer.shape[1] ** 2)
         self._length = sum(squares[1:], start=squares[0]).sqrt().clamp_min(1e-12)
         self._cosine = sum(products[1:], start=products[0]) / self._length
         self.total = (1 - self._cosine).sum()
 
-    def add_gradient(self, layer: str, of_total: torch.Tensor, gradient: torch.Tensor) -> None:
+    def add_gradient(
+        self, layer: str, features: torch.Tensor, of_total: torch.Tensor, gradient: torch.Tensor
+    ) -> None:
         """Adds the gradient of d · `total` for a layer's features to a gradient; once for each layer.
 
         Args:
             layer: the layer.
+            features: (1, C, h, w).
             of_total: d, a scalar.
             gradient: (1, C, h, w), channels_last.
         """
+        target, side = self._targets[layer], _side(layer)
+        by_target = -of_total / self._length
+        by_seen = of_total * self._cosine / self._length.square() / features.shape[1] ** 2
+        if layer not in self._seen:
+            kernels.add_place_gradient_(gradient, features, target, by_target, by_seen, self._window, side)
+            return
         seen = self._seen.pop(layer)
-        block, channels = int(layer[4]), seen.shape[1]
         # In blocks 1 and 2, a place is the mean of several positions.
-        share = of_total / (SPACING >> (block - 1)) ** 2 if block < 3 else of_total
-        by_target = (-share / self._length).to(seen.dtype)
-        by_seen = (share * self._cosine / self._length.square() / channels**2).to(seen.dtype)
-        of_places = torch.addcmul(self._targets[layer] * by_target, seen, by_seen)
+        share = 1 / max(1, side) ** 2
+        by_target, by_seen = ((share * each).to(seen.dtype) for each in (by_target, by_seen))
+        of_places = torch.addcmul(target * by_target, seen, by_seen)
         _add_at_positions(gradient, of_places, layer, self._window)
 
 
@@ -255,9 +271,9 @@ class HypercolumnTerm:
             of_layer |= dict.fromkeys(group, cosines)
 
         def add_gradient(
-            layer: str, of_layer_: torch.Tensor, of_statistic: torch.Tensor, gradient: torch.Tensor
+            layer: str, features_: torch.Tensor, of_statistic: torch.Tensor, gradient: torch.Tensor
         ) -> None:
-            of_layer[layer].add_gradient(layer, of_statistic, gradient)
+            of_layer[layer].add_gradient(layer, features_, of_statistic, gradient)
 
         totals = [of_layer[group[0]].total for group in self.groups]
         return Observation(torch.stack(totals).sum(), add_gradient)

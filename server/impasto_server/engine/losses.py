@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias
 
 import torch
 
+from impasto_server.engine.roots import Normal, normal, spread_distance
 from impasto_server.engine.windows import Tile, Window
 
 _GRAM_BLOCK = 1024
@@ -82,6 +83,8 @@ def _product(rows: torch.Tensor) -> torch.Tensor:
     """Returns Fᵀ F for F (N, C)."""
     if rows.dtype != torch.bfloat16:
         return torch.mm(rows.T, rows)
+    if _multiplies_wide(rows):
+        return torch.mm(rows.T, rows, out_dtype=torch.float32)
     # A bfloat16 product is rounded to 8 bits at its end. Products over blocks of positions, summed in
     # float32, are as fast and give a Gram matrix that is right to three or four digits.
     whole = len(rows) // _GRAM_BLOCK * _GRAM_BLOCK
@@ -93,6 +96,11 @@ def _product(rows: torch.Tensor) -> torch.Tensor:
     if whole < len(rows):
         gram += torch.mm(rows[whole:].T, rows[whole:])
     return gram
+
+
+def _multiplies_wide(rows: torch.Tensor) -> bool:
+    """Whether bfloat16 matrices can be multiplied without rounding the result: by GPUs, from torch 2.8."""
+    return rows.is_cuda and rows.dtype == torch.bfloat16 and hasattr(torch.ops.aten.mm, "dtype")
 
 
 def add_gram_gradient(
@@ -173,7 +181,11 @@ def moments(features: torch.Tensor, guides: torch.Tensor) -> torch.Tensor:
         weighted by the guides.
     """
     rows, _ = _rows_of(features, None)
-    sums = torch.mm(guides.flatten(1).to(features.dtype), rows).to(wide(features.dtype))
+    shares = guides.flatten(1).to(features.dtype)
+    if _multiplies_wide(rows):
+        sums = torch.mm(shares, rows, out_dtype=torch.float32)
+    else:
+        sums = torch.mm(shares, rows).to(wide(features.dtype))
     return torch.cat([sums[:, None], guided_gram_matrices(features, guides)], dim=1)
 
 
@@ -204,73 +216,23 @@ def add_guided_gradient(
     gradient += found.view(1, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _symmetric_eigen(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the eigenvalues, rising, and the eigenvectors of a symmetric matrix in float64."""
-    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
-    return values, vectors
-
-
-def _to_float64(tensor: torch.Tensor) -> torch.Tensor:
-    # Apple's GPUs have no float64.
-    return tensor.detach().to("cpu" if tensor.device.type == "mps" else tensor.device, torch.float64)
-
-
-@dataclasses.dataclass(frozen=True)
-class Normal:
-    """A normal distribution to compare others with: μ̂ and Σ̂, with a ridge ε.
-
-    The covariance of few positions or of a plain image has directions without variance, in which the gradient
-    of a root is unstable. ε is therefore added to the variance of both distributions in every direction.
-
-    Attributes:
-        mean: μ̂, (C,).
-        ridge: ε, a thousandth of the mean variance plus the error of sums of products in float32.
-        root, inverse_root: (Σ̂ + ε I)^½ and (Σ̂ + ε I)^-½, (C, C), in float64.
-    """
-
-    mean: torch.Tensor
-    ridge: float
-    root: torch.Tensor
-    inverse_root: torch.Tensor
-
-
-def normal(mean: torch.Tensor, covariance: torch.Tensor) -> Normal:
-    """Returns the normal distribution with a mean (C,) and a covariance (C, C)."""
-    wide_mean, wide_covariance = _to_float64(mean), _to_float64(covariance)
-    spread = float(wide_covariance.diagonal().mean().clamp_min(0))
-    ridge = 1e-3 * spread + 1e-7 * float(wide_mean.square().sum()) + 1e-12
-    values, vectors = _symmetric_eigen(wide_covariance)
-    deviations = (values.clamp_min(0) + ridge).sqrt()
-    root, inverse_root = (vectors * deviations) @ vectors.T, (vectors / deviations) @ vectors.T
-    return Normal(mean, ridge, root, inverse_root)
-
-
 class _Spread(torch.autograd.Function):
-    """Squared Wasserstein-2 distance of two centred normal distributions, Σ and Σ̂ (both with the ridge).
-
-    It is tr Σ + tr Σ̂ − 2 tr A^½ with A = Σ̂^½ Σ Σ̂^½. Rounding can make this difference negative, so it is
-    computed as the equal sum of squares |Σ̂^-½ A^½ − Σ̂^½|². Its gradient is I − Σ̂^½ A^-½ Σ̂^½.
-    """
+    """`roots.spread_distance` with the gradient that it gives."""
 
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx, covariance: torch.Tensor, target: Normal
+        ctx: torch.autograd.function.FunctionCtx, mean: torch.Tensor, covariance: torch.Tensor, target: Normal
     ) -> torch.Tensor:
-        eye = torch.eye(len(covariance), dtype=torch.float64, device=target.root.device)
-        product = target.root @ (_to_float64(covariance) + target.ridge * eye) @ target.root
-        values, vectors = _symmetric_eigen(product)
-        # No variance is below the ridge: a smaller eigenvalue is a rounding error.
-        roots = values.clamp_min(target.ridge**2).sqrt()
-        ctx.save_for_backward(eye - target.root @ (vectors / roots) @ vectors.T @ target.root)
-        distance = (target.inverse_root @ (vectors * roots) @ vectors.T - target.root).square().sum()
-        return distance.to(covariance)
+        distance, gradient = spread_distance(mean, covariance, target)
+        ctx.save_for_backward(gradient)
+        return distance
 
     @staticmethod
     def backward(
         ctx: torch.autograd.function.FunctionCtx, *grad_outputs: torch.Tensor
-    ) -> tuple[torch.Tensor, None]:
+    ) -> tuple[None, torch.Tensor, None]:
         (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return grad_outputs[0] * gradient.to(grad_outputs[0]), None
+        return None, grad_outputs[0] * gradient, None
 
 
 def wasserstein_distance(mean: torch.Tensor, covariance: torch.Tensor, target: Normal) -> torch.Tensor:
@@ -283,7 +245,7 @@ def wasserstein_distance(mean: torch.Tensor, covariance: torch.Tensor, target: N
         covariance: Σ, (C, C).
         target: μ̂ and Σ̂.
     """
-    spread: torch.Tensor = _Spread.apply(covariance, target)
+    spread: torch.Tensor = _Spread.apply(mean.detach(), covariance, target)
     return (mean - target.mean).square().sum() + spread
 
 

@@ -55,40 +55,57 @@ class Optimizer(Protocol):
 
 
 class Adam:
-    """Adam (Kingma, Ba 2015) in torch's implementation, with the report's β₁ = 0.5 and β₂ = 0.999."""
+    """Adam (Kingma, Ba 2015: Adam: A Method for Stochastic Optimization, algorithm 1).
+
+    Its β₁ = 0.5 and β₂ = 0.999 are the report's. The arithmetic is that of `torch.optim.Adam`, whose first
+    use in a process imports torch's compiler, which takes more than a second.
+    """
+
+    BETAS = 0.5, 0.999
+    EPSILON = 1e-8
 
     def __init__(self, image: torch.Tensor, learning_rate: float) -> None:
         self._image = image
-        # Fused: one pass over the tensors, without intermediate ones.
-        self._adam = torch.optim.Adam([image], lr=learning_rate, betas=(0.5, 0.999), fused=True)
+        self._learning_rate = learning_rate
+        self._steps = 0
+        # Running means of the gradient and of its square, and room for one intermediate result.
+        self._means: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._room = image.new_empty(0)
         self._seen: torch.Tensor | None = None
 
     def look(self, gradient: torch.Tensor) -> torch.Tensor:
-        if self._image not in self._adam.state:
-            # As Adam's first step would make it, but all of it or nothing.
-            self._adam.state[self._image] = {
-                "step": torch.zeros((), device=self._image.device),
-                "exp_avg": torch.zeros_like(self._image),
-                "exp_avg_sq": torch.zeros_like(self._image),
-            }
-        self._seen = gradient.contiguous()
-        flat = self._seen.view(-1)
+        if self._means is None:
+            self._means = torch.zeros_like(self._image), torch.zeros_like(self._image)
+        if not self._room.numel():
+            self._room = torch.empty_like(self._image)
+        self._seen = gradient
+        flat = gradient.reshape(-1)
         return torch.dot(flat, flat)[None]
 
     def step(self, loss: float, numbers: Sequence[float]) -> bool:
-        self._image.grad, self._seen = self._seen, None
-        self._adam.step()
-        self._image.grad = None
+        assert self._means is not None
+        assert self._seen is not None
+        (mean, square), gradient = self._means, self._seen
+        self._seen = None
+        self._steps += 1
+        first, second = self.BETAS
+        mean.lerp_(gradient, 1 - first)
+        square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        root = torch.sqrt(square, out=self._room)
+        root.div_(math.sqrt(1 - second**self._steps)).add_(self.EPSILON)
+        self._image.addcdiv_(mean, root, value=-self._learning_rate / (1 - first**self._steps))
         return True
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        return dict(self._adam.state.get(self._image, {})), {}
+        if self._means is None:
+            return {}, {}
+        mean, square = self._means
+        return {"exp_avg": mean, "exp_avg_sq": square, "step": torch.tensor(float(self._steps))}, {}
 
     def restore(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
         if tensors:
-            self._adam.state[self._image] = {
-                name: _copied_to(self._image, tensor) for name, tensor in tensors.items()
-            }
+            mean, square = (_copied_to(self._image, tensors[name]) for name in ("exp_avg", "exp_avg_sq"))
+            self._means, self._steps = (mean, square), int(tensors["step"].item())
 
 
 class LBFGS:

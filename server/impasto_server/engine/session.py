@@ -14,8 +14,9 @@ from PIL import Image
 
 from impasto_server.engine import checkpoint, colors, pixels
 from impasto_server.engine.devices import is_out_of_memory
-from impasto_server.engine.evaluation import Evaluation, evaluate
+from impasto_server.engine.evaluation import Evaluation
 from impasto_server.engine.forecast import Paces, evaluations_work, scale_plans, targets_work
+from impasto_server.engine.graphs import Evaluator, recorder
 from impasto_server.engine.memory import ON_A_CPU, Footprint, MemoryPlan
 from impasto_server.engine.network import Network
 from impasto_server.engine.objectives.objective import Objective, Setting, preparation
@@ -112,6 +113,7 @@ class Session:
         self.size = self._canvas.full_size
         self._auto_precision = auto_precision
         self._master = network
+        self._evaluator = Evaluator(recorder(network.device))
         self._network = _in_precision(network, recipe)
         # The image, the losses and the optimiser use the network's own arithmetic, which is usually float32.
         self._like = torch.empty(0, dtype=network.dtype, device=network.device)
@@ -373,6 +375,7 @@ class Session:
         while stage.objective is None:
             try:
                 if stage.preparation is None:
+                    self._evaluator.close()
                     self._searched = not stage.kept
                     stage.preparation = preparation(self._setting(stage))
                     stage.preparing_seconds = 0.0
@@ -389,7 +392,7 @@ class Session:
         """Evaluates the image as it is."""
         objective = self._objective(stage)
         plan = self._plans[self._scale][0]
-        return evaluate(objective, stage.image, plan.method, plan.tile_side)
+        return self._evaluator.evaluate(objective, stage.image, plan.method, plan.tile_side)
 
     def _objective(self, stage: Stage) -> Objective:
         while self._prepare(stage) is not None:
@@ -411,6 +414,7 @@ class Session:
         Raises the error again if it has another cause, or if there is no smaller plan or nothing to free.
         """
         # Freed, and made again by the next step. A preparation that failed cannot go on.
+        self._evaluator.close()
         stage.objective = stage.preparation = None
         plans = self._plans[self._scale]
         smaller = [plan for plan in plans[1:] if plan.estimated_bytes < plans[0].estimated_bytes]
@@ -445,6 +449,7 @@ class Session:
     def _leave(self, stage: Stage) -> None:
         """Goes on to the next scale, or ends the painting."""
         # Frees their memory, which the next scale may need.
+        self._evaluator.close()
         stage.objective = None
         stage.optimizer = self._optimizer(stage.image, self._scale)
         if self._scale + 1 < len(self._scales):

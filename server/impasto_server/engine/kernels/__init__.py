@@ -1,8 +1,8 @@
-"""What an evaluation does between its convolutions: pooling, ReLU masks, and sums of gradients.
+"""What an evaluation does between its convolutions: pooling, ReLU masks, and places.
 
 Each function is one pass through memory in C (kernels.c), if the library was compiled when the package was
 installed, on the CPU, for bfloat16 and float32, and for maps (1, C, H, W) in channels_last memory. Otherwise
-PyTorch's operators do the same, with the same bits. Nothing here records gradients.
+PyTorch's operators do the same: with the same bits, but for places. Nothing here records gradients.
 """
 
 from __future__ import annotations
@@ -82,10 +82,60 @@ def mask_(gradient: torch.Tensor, x: torch.Tensor) -> None:
         plain.mask_(gradient, x)
 
 
+def takes_places(x: torch.Tensor, target: torch.Tensor) -> bool:
+    """Whether `place_sums` and `add_place_gradient_` can be called for these; they have no plain path.
+
+    Args:
+        x: features.
+        target: what they are compared with.
+    """
+    return _library is not None and _library.takes(x) and target.dtype == x.dtype and target.stride(1) == 1
+
+
 @torch.no_grad()
-def add_masked_(gradient: torch.Tensor, own: torch.Tensor, x: torch.Tensor) -> None:
-    """Adds `own` to a gradient, then does `mask_`. All three have one shape."""
-    if _library is not None and _library.takes(gradient, own, x) and gradient.shape == own.shape == x.shape:
-        _library.add_masked_(gradient, own, x)
-    else:
-        plain.add_masked_(gradient, own, x)
+def place_sums(
+    x: torch.Tensor, target: torch.Tensor, window: tuple[slice, slice], side: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns Σ_c s·t and Σ_c s² over the channels c at each place of a window, which sees s of `x`.
+
+    Args:
+        x: features, (1, C, h, w).
+        target: t, (1, C, rows, columns), of the window.
+        window: rows and columns of places.
+        side: a place sees the mean of side × side positions; with 0, the features enlarged to twice their
+            size, bilinear (align_corners=False).
+
+    Returns:
+        Both (1, 1, rows, columns), summed in float32.
+
+    Raises:
+        ValueError: the features have no such window, or the target has another size.
+    """
+    assert _library is not None
+    return _library.place_sums(x, target, window, side)
+
+
+@torch.no_grad()
+def add_place_gradient_(
+    gradient: torch.Tensor,
+    x: torch.Tensor,
+    target: torch.Tensor,
+    of_target: torch.Tensor,
+    of_seen: torch.Tensor,
+    window: tuple[slice, slice],
+    side: int,
+) -> None:
+    """Adds the gradient for features, given a·t + b·s, the one for what the places of a window see of them.
+
+    Args:
+        gradient: (1, C, h, w), of the features' layout.
+        x, target, window, side: as for `place_sums`.
+        of_target, of_seen: a and b, (1, 1, rows, columns).
+
+    Raises:
+        ValueError: as for `place_sums`, or the gradient has another shape, type or layout than the features.
+    """
+    assert _library is not None
+    if not _library.takes(x, gradient) or gradient.shape != x.shape:
+        raise ValueError(f"a gradient of {tuple(gradient.shape)} for features of {tuple(x.shape)}")
+    _library.add_place_gradient_(gradient, x, target, of_target, of_seen, window, side)

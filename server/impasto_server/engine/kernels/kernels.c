@@ -17,8 +17,11 @@
 #define CLONES
 #endif
 #define API __attribute__((visibility("default")))
+#define ALWAYS_INLINE __attribute__((always_inline))
 /* Numbers for a thread at a time. */
 #define PART 65536
+/* Channels at a time, where sums are kept. */
+#define AT_ONCE 512
 
 /* The source from which this library was made. */
 API const char *source(void) { return SOURCE; }
@@ -45,6 +48,27 @@ static inline uint16_t bfloat16_of(float number)
     uint32_t bits = bits_of(number);
     uint32_t nearest = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
     return number == number ? nearest : 0x7fc0;
+}
+
+/* The two neighbouring positions from which an enlargement to twice the size takes a place, along one axis. */
+struct between {
+    int64_t at[2];
+    float weights[2];
+};
+
+static inline struct between between(int64_t place, int64_t length)
+{
+    int64_t before = (place + 1) / 2 - 1, after = before + 1;
+    int odd = place % 2;
+    struct between found = {{before < 0 ? 0 : before, after < length ? after : length - 1},
+                            {odd ? 0.75f : 0.25f, odd ? 0.25f : 0.75f}};
+    return found;
+}
+
+/* What a place takes of a position: of both neighbours at an edge, where they are the same. */
+static inline float weight_of(const struct between *found, int64_t position)
+{
+    return (found->at[0] == position ? found->weights[0] : 0) + (found->at[1] == position ? found->weights[1] : 0);
 }
 
 #define NUMBER uint16_t

@@ -19,7 +19,8 @@ _ARGUMENTS = {
     "pooled": [_POINTER] * 2 + [_SIZE] * 3,
     "unpooled": [_POINTER] * 4 + [_SIZE] * 3,
     "mask": [_POINTER] * 2 + [_SIZE],
-    "add_masked": [_POINTER] * 3 + [_SIZE],
+    "place_sums": [_POINTER] * 4 + [_SIZE] * 10,
+    "add_place_gradient": [_POINTER] * 5 + [_SIZE] * 10,
 }
 
 _ALONE = 32768
@@ -89,8 +90,27 @@ class Library:
     def mask_(self, gradient: torch.Tensor, x: torch.Tensor) -> None:
         self._call("mask", x, [gradient, x], [x.numel()])
 
-    def add_masked_(self, gradient: torch.Tensor, own: torch.Tensor, x: torch.Tensor) -> None:
-        self._call("add_masked", x, [gradient, own, x], [x.numel()])
+    def place_sums(
+        self, x: torch.Tensor, target: torch.Tensor, window: tuple[slice, slice], side: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        product, square = (x.new_empty(_of_window(target), dtype=torch.float32) for _ in range(2))
+        sizes = _place_sizes(x, target, window, side)
+        self._call("place_sums", x, [product, square, x, target], sizes)
+        return product, square
+
+    def add_place_gradient_(
+        self,
+        gradient: torch.Tensor,
+        x: torch.Tensor,
+        target: torch.Tensor,
+        of_target: torch.Tensor,
+        of_seen: torch.Tensor,
+        window: tuple[slice, slice],
+        side: int,
+    ) -> None:
+        of_places = [each.expand(_of_window(target)).float().contiguous() for each in (of_target, of_seen)]
+        sizes = _place_sizes(x, target, window, side)
+        self._call("add_place_gradient", x, [gradient, x, target, *of_places], sizes)
 
     def _call(self, name: str, like: torch.Tensor, maps: list[torch.Tensor], sizes: list[int]) -> None:
         threads = torch.get_num_threads() if like.numel() > _ALONE else 1
@@ -102,6 +122,36 @@ def _new(like: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)
 
 
+def _of_window(target: torch.Tensor) -> tuple[int, int, int, int]:
+    """Returns the shape of one number for each place of a target."""
+    return (1, 1, *target.shape[2:])
+
+
+def _place_sizes(x: torch.Tensor, target: torch.Tensor, window: tuple[slice, slice], side: int) -> list[int]:
+    """Returns the sizes that the kernels for places take.
+
+    Raises:
+        ValueError: the features have no such places, or the target has other sizes.
+    """
+    _, channels, height, width = x.shape
+    rows, columns = window
+    places = [(length // side) if side else 2 * length for length in (height, width)]
+    inside = all(0 <= each.start <= each.stop <= end for each, end in zip(window, places, strict=True))
+    sizes = rows.stop - rows.start, columns.stop - columns.start
+    if not inside or target.shape != (1, channels, *sizes):
+        raise ValueError(f"a target of {tuple(target.shape)} for the places {window} of {tuple(x.shape)}")
+    return [
+        target.stride(2),
+        target.stride(3),
+        rows.start,
+        columns.start,
+        *sizes,
+        *x.shape[2:],
+        channels,
+        side,
+    ]
+
+
 def _is_right(library: Library) -> bool:
     """Whether the kernels compute what PyTorch does, on small maps with ties, zeros and odd sides."""
     for dtype in TYPES:
@@ -111,10 +161,8 @@ def _is_right(library: Library) -> bool:
         values = plain.pooled(x)
         of_values = gradient[:, :, :2, :3].contiguous(memory_format=torch.channels_last)
         of_library, of_plain = gradient.clone(), gradient.clone()
-        library.add_masked_(of_library, gradient, x)
-        plain.add_masked_(of_plain, gradient, x)
-        library.mask_(of_library, gradient.relu())
-        plain.mask_(of_plain, gradient.relu())
+        library.mask_(of_library, x)
+        plain.mask_(of_plain, x)
         if not (
             torch.equal(library.pooled(x), values)
             and torch.equal(library.unpooled(of_values, x, values), plain.unpooled(of_values, x, values))

@@ -33,12 +33,6 @@ def mask_(gradient: torch.Tensor, x: torch.Tensor) -> None:
     torch.ops.aten.threshold_backward.grad_input(gradient, x, 0, grad_input=gradient)
 
 
-def add_masked_(gradient: torch.Tensor, own: torch.Tensor, x: torch.Tensor) -> None:
-    """Does what `kernels.add_masked_` says."""
-    gradient.add_(own)
-    mask_(gradient, x)
-
-
 def _rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns the even and the odd rows of a map, without what no block of 2 × 2 positions has."""
     height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
