@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from impasto_server.engine import Recipe, RecipeError, Scene, Session, Style, memory
-from impasto_server.engine import session as sessions
+from impasto_server.engine import Recipe, RecipeError, Scene, Session, Style, graphs, memory
 from impasto_server.engine.evaluation import evaluate
 from impasto_server.engine.memory import DoesNotFit, memory_plans
 from impasto_server.engine.network import Network
@@ -120,7 +119,7 @@ def test_a_painting_that_runs_out_of_memory_continues_with_a_smaller_plan(networ
             raise torch.OutOfMemoryError("no room")
         return evaluate(objective, image, method, tile_side)
 
-    monkeypatch.setattr(sessions, "evaluate", scarce)
+    monkeypatch.setattr(graphs, "evaluate", scarce)
     progress = list(made)
     assert (made.stop_reason, len(progress)) == ("completed", 3)
     assert tried == [("plain", None, 12), ("tiled", 32, 12), *3 * [("tiled", 32, 4)]]
