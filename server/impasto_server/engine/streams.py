@@ -80,7 +80,7 @@ class _CudaStream:
     """A stream of a GPU for copies to the host. See `SideStream`."""
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def host_memory(self, like: torch.Tensor) -> torch.Tensor:
         # A GPU writes by itself only to memory that cannot be swapped out.
@@ -89,7 +89,7 @@ class _CudaStream:
     def begin(self, work: Callable[[], None], uses: Sequence[torch.Tensor]) -> Callable[[], None]:
         self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
         # A thread that waits for the event sleeps.
-        done = torch.cuda.Event(blocking=True)
+        done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         with torch.cuda.stream(self._stream):
             work()
             done.record(self._stream)
