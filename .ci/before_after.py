@@ -7,7 +7,8 @@ of those before.
 
 An optimiser magnifies rounding differences with every move, until two runs differ as two seeds do. The
 pictures after the first moves therefore tell whether a change only rounds differently: their difference is
-printed in grey levels and as a share of the distance that the moves went.
+printed in grey levels and as a share of the distance that the moves went. What rounding alone does is shown
+by --control, which compares the base with itself on one thread less: sums are then rounded in another order.
 
 Each case has a fresh process for each checkout, which runs this file with `--child`.
 """
@@ -68,9 +69,10 @@ class Child:
     Args:
         checkout: folder of the checkout.
         options: the command's options.
+        threads: number of threads on a CPU; None for the usual one.
     """
 
-    def __init__(self, checkout: Path, options: argparse.Namespace) -> None:
+    def __init__(self, checkout: Path, options: argparse.Namespace, threads: int | None = None) -> None:
         # Not above: a child runs this file with the modules of another checkout.
         from impasto_server.fleet.local_process import worker_environment
 
@@ -84,9 +86,16 @@ class Child:
             text=True,
         )
         try:
-            about = self.ask("begin", device=options.device, weights=options.weights, pairs=options.pairs)
+            about = self.ask(
+                "begin",
+                device=options.device,
+                weights=options.weights,
+                pairs=options.pairs,
+                threads=threads,
+            )
             if not Path(about["package"]).is_relative_to(checkout):
                 sys.exit(f"before_after.py: {about['package']} was imported instead of {checkout}")
+            self.threads: int = about["threads"]
         except BaseException:
             self.end()
             raise
@@ -113,11 +122,18 @@ class Child:
 def both(options: argparse.Namespace) -> Iterator[tuple[Child, Child]]:
     """Starts a process for each checkout, and ends them afterwards."""
     with contextlib.ExitStack() as stack:
-        children = []
-        for checkout in (options.base, options.new):
-            children.append(Child(checkout, options))
-            stack.callback(children[-1].end)
-        yield children[0], children[1]
+        before = Child(options.base, options)
+        stack.callback(before.end)
+        if options.control:
+            after = Child(options.base, options, threads=max(1, before.threads - 1))
+            if after.threads == before.threads:
+                sys.exit(
+                    "before_after.py: --control needs more than one thread; set OMP_NUM_THREADS to 2 or more"
+                )
+        else:
+            after = Child(options.new, options)
+        stack.callback(after.end)
+        yield before, after
 
 
 # Speed
@@ -250,11 +266,12 @@ def compare_pictures(cases: Sequence[Case], options: argparse.Namespace) -> list
             | {"moves": moves, "painting": dataclasses.asdict(painted) | {"psnr": painted.psnr}}
             | {"pair": told[0]["pair"], "loss_ratio": losses, "seconds_ratio": seconds}
         )
-    below = sum(case["painting"]["within_one"] < ENOUGH for case in found)
-    print(
-        f"{len(found) - below} of {len(found)} paintings have at least {ENOUGH:.0%} of their pixels within "
-        "one grey level"
-    )
+    print(f"at least {ENOUGH:.0%} of the pixels are within one grey level")
+    parts = {f"after move {move}": [case["moves"][f"move {move}"] for case in found] for move in MOVES}
+    parts["whole painting"] = [case["painting"] for case in found]
+    for name, differences in parts.items():
+        enough = sum(of["within_one"] >= ENOUGH for of in differences)
+        print(f"    {name:<24}{enough} of {len(found)}")
     return found
 
 
@@ -264,19 +281,24 @@ def compare_pictures(cases: Sequence[Case], options: argparse.Namespace) -> list
 class Work:
     """Carries out the orders in a process that imports the engine of one checkout."""
 
-    def begin(self, device: str, weights: str, pairs: str | None) -> dict[str, str]:
+    def begin(self, device: str, weights: str, pairs: str | None, threads: int | None) -> dict[str, Any]:
         """Loads the network."""
+        import torch
+
         import impasto_server
         from impasto_server.bench.comparison import Pair, read_pairs
         from impasto_server.bench.pictures import demo_content, demo_style
         from impasto_server.engine import Network, load_weights
         from impasto_server.engine.devices import keep_freed_memory
 
+        if threads is not None:
+            torch.set_num_threads(threads)
         keep_freed_memory()
         self._device = device
         self._network = Network(load_weights(weights)).to(device)
         self._pairs = read_pairs(Path(pairs)) if pairs else [Pair(demo_content(), demo_style())]
-        return {"package": str(Path(impasto_server.__file__).resolve())}
+        package = Path(impasto_server.__file__).resolve()
+        return {"package": str(package), "threads": torch.get_num_threads()}
 
     def count_pairs(self) -> int:
         """Returns the number of pairs."""
@@ -383,6 +405,9 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--new", type=checkout, default=ROOT, help="Checkout of the state after. Default: this one."
     )
+    parser.add_argument(
+        "--control", action="store_true", help="Compare the base with itself, on one thread less."
+    )
     parser.add_argument("--pictures", action="store_true", help="Compare paintings, not speed.")
     parser.add_argument(
         "--objectives",
@@ -446,7 +471,8 @@ def main() -> int:
         for objective in options.objectives
         for side in options.sides
     ]
-    print(f"before: {described(options.base)}\nafter:  {described(options.new)}")
+    after = "the same on one thread less" if options.control else described(options.new)
+    print(f"before: {described(options.base)}\nafter:  {after}")
     begin = time.perf_counter()
     found = (compare_pictures if options.pictures else compare_speed)(cases, options)
     print(f"{time.perf_counter() - begin:.0f} s")

@@ -81,9 +81,9 @@ def test_the_fastest_plan_that_fits_comes_first():
         return plans[0]
 
     assert plan(None).method == "plain"
-    tiled = plan(6 << 30)
+    tiled = plan(7 << 30)
     assert tiled.method == "tiled"
-    assert tiled.estimated_bytes <= 6 << 30
+    assert tiled.estimated_bytes <= 7 << 30
     with pytest.raises(DoesNotFit) as refused:
         plan(100 << 20)
     assert refused.value.needed_bytes > 100 << 20

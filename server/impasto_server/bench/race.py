@@ -34,14 +34,16 @@ class Race:
 
 
 def quickest_recipe(longest_side: int, precision: Precision) -> Recipe:
-    """Returns the fastest of the recipes that were tried: L-BFGS with half steps.
+    """Returns the fastest of the recipes that were tried: L-BFGS with shortened steps.
 
     Full steps overshoot at the beginning, where the fourth powers of the Gram matrices curve the loss most.
     """
+    # Measured at 368, 384, 400, 416 and 432 px: 22 evaluations in the mean to fall by the same factor, with 0.65
+    # too; 28 with 0.5 and 0.6, 25 with 0.75, 27 with 1. To start from a painting of half the size takes more.
     return Recipe(
         objective="report",
         optimizer="lbfgs",
-        learning_rate=0.5,
+        learning_rate=0.7,
         evaluations=MOST_EVALUATIONS,
         longest_side=longest_side,
         precision=precision,
