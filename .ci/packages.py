@@ -9,6 +9,8 @@ from __future__ import annotations
 import email.message
 import email.parser
 import os
+import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,13 +29,17 @@ CLIENT_MB = 2
 def main() -> None:
     for old in DIST.glob("impasto*"):
         old.unlink()
+    # What is published suits every machine. A package index takes no wheel that was compiled on any Linux.
+    os.environ["IMPASTO_NO_KERNELS"] = "1"
     for project in (ROOT, ROOT / "server"):
         run(sys.executable, "-m", "build", "--outdir", DIST, project, quiet=True)
+    del os.environ["IMPASTO_NO_KERNELS"]
     run(sys.executable, "-m", "twine", "check", "--strict", *DIST.iterdir())
     client, server = (one(f"{name}-*.whl") for name in ("impasto", "impasto_server"))
     check_contents(client, server)
     with tempfile.TemporaryDirectory() as folder:
         try_wheels(Path(folder), client, server)
+        try_kernels(Path(folder), server)
     print("The packages are in", DIST)
 
 
@@ -102,6 +108,36 @@ def try_wheels(folder: Path, client: Path, server: Path) -> None:
     finally:
         serving.terminate()
         serving.wait(60)
+
+
+def try_kernels(folder: Path, pure: Path) -> None:
+    """Builds the wheel with compiled kernels, as an installation does, and tries it."""
+    if not pure.name.endswith("-py3-none-any.whl") or any(name.endswith(".so") for name in names_in(pure)):
+        fail(f"{pure.name} is not for every machine")
+    if sys.platform != "linux" or shutil.which(os.environ.get("CC", "cc").split()[0]) is None:
+        print("There is no C compiler: the wheel with compiled kernels is not tried")
+        return
+    # By way of the sdist, which has to contain the source.
+    run(sys.executable, "-m", "build", "--outdir", folder / "compiled", ROOT / "server", quiet=True)
+    (wheel,) = (folder / "compiled").glob("*.whl")
+    if f"-py3-none-linux_{platform.machine()}.whl" not in wheel.name:
+        fail(f"{wheel.name} has compiled kernels and is not for this kind of machine only")
+    python = folder / "server" / "bin" / "python"
+    run(python, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", wheel)
+    # Without PyTorch, its OpenMP is missing: the functions are not looked up until they are called.
+    program = (
+        "import ctypes, os, runpy, importlib.util;"
+        "package = importlib.util.find_spec('impasto_server').submodule_search_locations[0];"
+        "building = runpy.run_path(package + '/engine/kernels/building.py');"
+        "source = ctypes.CDLL(str(building['LIBRARY']), mode=os.RTLD_LAZY).source;"
+        "source.restype = ctypes.c_char_p;"
+        "assert source().decode() == building['source_version']()"
+    )
+    run(python, "-c", program)
+
+
+def names_in(wheel: Path) -> list[str]:
+    return zipfile.ZipFile(wheel).namelist()
 
 
 def wait_for_address(file: Path, serving: subprocess.Popen[bytes]) -> str:

@@ -78,6 +78,53 @@ def test_an_update_that_does_not_fit_changes_nothing(network):
     session.step()
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_checkpoint_of_format_4_is_resumed(network, monkeypatch, optimizer):
+    """Its state of Adam is the same. L-BFGS starts again from the image: its pairs meant something else."""
+    recipe = Recipe(optimizer=optimizer, evaluations=12, precision="float32")
+    arguments = {
+        "scene": Scene(content=picture(20, 16), styles=[Style(picture(20, 16, seed=1))]),
+        "network": network,
+    }
+    session = Session(recipe, **arguments)
+    for _ in range(5):
+        session.step()
+    saved = session.snapshot()
+    tensors = dict(saved.tensors)
+    if optimizer == "lbfgs":
+        pixels = tensors["image"].numel()
+        for name in [name for name in tensors if name.startswith("optimizer.")]:
+            del tensors[name]
+        tensors |= {
+            "optimizer.sy": torch.zeros((12, 12), dtype=torch.float64),
+            "optimizer.yy": torch.zeros((12, 12), dtype=torch.float64),
+            "optimizer.pairs": torch.zeros((2, 3, pixels)),
+            "optimizer.before": tensors["image"],
+            "optimizer.gradient": torch.zeros(pixels),
+            "optimizer.move": torch.zeros(pixels),
+        }
+        values = {**saved.values, "optimizer": {"next": 3, "retries": 0, "loss": 1.0}}
+    else:
+        values = saved.values
+    with monkeypatch.context() as earlier:
+        earlier.setattr(checkpoint, "_FORMAT", 4)
+        data = checkpoint.Checkpoint(tensors, values).dump()
+    resumed = Session.restore(data, **arguments)
+    assert torch.equal(resumed._stage.image, session._stage.image)
+    before = resumed._stage.best_loss
+    assert [progress.evaluation for progress in resumed] == list(range(6, 13))
+    assert resumed._stage.best_loss < before
+    if optimizer == "adam":
+        list(session)
+        assert torch.equal(resumed._stage.image, session._stage.image)
+
+
+def test_a_checkpoint_of_an_unknown_format_is_refused(monkeypatch):
+    monkeypatch.setattr(checkpoint, "_FORMAT", 3)
+    with pytest.raises(checkpoint.CheckpointError, match="format 3"):
+        checkpoint.load(checkpoint.take(TENSORS, VALUES).dump())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "first", "second"),

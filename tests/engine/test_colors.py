@@ -87,3 +87,18 @@ def test_match_palette_of_flat_images_is_finite():
     style = pixels.to_tensor(picture(20, 20, 2), like=LIKE)
     for image, styles in ((flat, [(style, 1.0)]), (style, [(flat, 1.0)]), (flat, [(flat, 1.0)])):
         assert colors.match_palette(image, colors.palette_of(styles)).isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_quantiles_are_those_of_pytorch(dtype: torch.dtype) -> None:
+    values = torch.randn(3, 1000, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    values[1, 200:600] = 0.5
+    ranks = torch.linspace(0, 1, 257, dtype=dtype)
+    assert torch.equal(colors._quantiles(values, ranks), torch.quantile(values, ranks, dim=1).T)
+
+
+def test_numbers_below_are_those_of_pytorch() -> None:
+    values = torch.randn(3, 1000, generator=torch.Generator().manual_seed(1)).mul(4).round()
+    knots = torch.randn(3, 64, generator=torch.Generator().manual_seed(2)).mul(4).round().sort(1).values
+    knots[2] = 1.0
+    assert torch.equal(colors._numbers_below(values, knots), torch.searchsorted(knots, values))

@@ -20,6 +20,7 @@ from impasto_server.engine import (
     Style,
     TargetCache,
     evaluation,
+    graphs,
     matching,
     neighbours,
 )
@@ -364,7 +365,7 @@ class TestSessions:
             return evaluation.evaluate(objective, image, *how)
 
         monkeypatch.setattr(sessions, "preparation", preparation)
-        monkeypatch.setattr(sessions, "evaluate", evaluate)
+        monkeypatch.setattr(graphs, "evaluate", evaluate)
         guesses = [
             p.seconds + p.seconds_left
             for p in session(network, {"longest_side": 160})

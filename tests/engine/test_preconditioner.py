@@ -22,7 +22,7 @@ def weighted(image: torch.Tensor) -> torch.Tensor:
     return image + factor * torch.ops.aten.upsample_bilinear2d(sums, [height, width], False)
 
 
-@pytest.mark.parametrize("piece", [128, 1 << 20], ids=["in pieces", "at once, as on a GPU"])
+@pytest.mark.parametrize("piece", [preconditioner._PIECE, 1 << 20], ids=["in pieces", "at once, as on a GPU"])
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_it_is_the_square_of_the_weighting(monkeypatch, height, width, piece):
     monkeypatch.setattr(preconditioner, "_PIECE", piece)

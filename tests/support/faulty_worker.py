@@ -8,12 +8,12 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from impasto_server.engine import session
+from impasto_server.engine import graphs
 from impasto_server.worker.__main__ import main
 
 if __name__ == "__main__":
     fails_at, message = int(sys.argv.pop(1)), sys.argv.pop(1)
-    evaluate, made = session.evaluate, 0
+    evaluate, made = graphs.evaluate, 0
 
     def failing(*arguments: Any) -> Any:
         global made
@@ -22,5 +22,5 @@ if __name__ == "__main__":
             raise RuntimeError(message)
         return evaluate(*arguments)
 
-    session.evaluate = failing  # type: ignore[attr-defined]
+    graphs.evaluate = failing  # type: ignore[attr-defined]
     main()

@@ -6,12 +6,14 @@ import dataclasses
 import functools
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
+
+from impasto_server.engine.streams import to_host
 
 _KEY = "impasto_session"
 _CHECK = "crc32"
@@ -29,15 +31,17 @@ class Checkpoint:
     """The state of a session at one moment, copied to the host's memory.
 
     Taking a checkpoint interrupts the work of the device. Making its bytes does not: another thread can do
-    that while the session goes on.
+    that while the session goes on. From a GPU, the copies may still be on their way when it is taken.
 
     Attributes:
         tensors: contiguous copies on the CPU; nothing else uses them.
         values: values that JSON can hold; floats keep every bit.
+        arrive: waits until the copies are whole.
     """
 
     tensors: dict[str, torch.Tensor]
     values: dict[str, Any]
+    arrive: Callable[[], None] = lambda: None
 
     @functools.cached_property
     def size_bytes(self) -> int:
@@ -57,6 +61,8 @@ class Checkpoint:
 
     @functools.cached_property
     def _header(self) -> bytes:
+        # Whoever wants the bytes needs the header first.
+        self.arrive()
         text = json.dumps({"format": _FORMAT, **self.values})
         entries: dict[str, Any] = {}
         offset = 0
@@ -76,12 +82,9 @@ class Checkpoint:
 
 def take(tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> Checkpoint:
     """Returns a checkpoint of tensors that will change later; copies them to the host."""
-    on_host = {
-        name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
-        # Sorted, so that a restored session gives the same bytes again.
-        for name, tensor in sorted(tensors.items())
-    }
-    return Checkpoint(on_host, values)
+    # Sorted, so that a restored session gives the same bytes again.
+    on_host, arrive = to_host(dict(sorted(tensors.items())))
+    return Checkpoint(on_host, values, arrive)
 
 
 def load(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -62,8 +63,8 @@ def match_palette(image: torch.Tensor, palette: torch.Tensor) -> torch.Tensor:
     for turn in turns:
         axes = turn.to(image)
         projected = (points @ axes).T.contiguous()
-        source = torch.quantile(projected[:, : len(sample)], ranks, dim=1).T.contiguous()
-        target = torch.quantile((palette @ axes).T, ranks, dim=1).T.contiguous()
+        source = _quantiles(projected[:, : len(sample)], ranks)
+        target = _quantiles((palette @ axes).T, ranks)
         points = _interpolate(projected, source, target).T @ axes.T
     grid = points[len(sample) :].view(_PALETTE_GRID, _PALETTE_GRID, _PALETTE_GRID, 3)
     grid = torch.einsum("abcv,ia,jb,kc->vijk", grid, *_blurs((high - low) * ticks[1]))[None]
@@ -100,11 +101,48 @@ def _interpolate(values: torch.Tensor, knots: torch.Tensor, heights: torch.Tenso
         knots: (3, k), rising.
         heights: (3, k), the function at the knots.
     """
-    upper = torch.searchsorted(knots, values).clamp_(1, knots.shape[1] - 1)
+    upper = _numbers_below(values, knots).clamp_(1, knots.shape[1] - 1)
     x0, x1 = knots.gather(1, upper - 1), knots.gather(1, upper)
     y0, y1 = heights.gather(1, upper - 1), heights.gather(1, upper)
     share = ((values - x0) / (x1 - x0).clamp_min(1e-6)).clamp_(0, 1)
     return y0 + share * (y1 - y0)
+
+
+# On a CPU, numpy sorts much faster than PyTorch. Measured: the palette is matched in a fifth of the time.
+
+
+def _quantiles(values: torch.Tensor, ranks: torch.Tensor) -> torch.Tensor:
+    """Returns the quantiles of each row at some ranks from 0 to 1, exactly those of `torch.quantile`.
+
+    Args:
+        values: (rows, n).
+        ranks: (k,).
+    """
+    if values.device.type == "cpu":
+        ordered = torch.from_numpy(np.sort(values.numpy(), axis=1))
+    else:
+        ordered = values.sort(1).values
+    places = ranks * (ordered.shape[1] - 1)
+    below = places.floor()
+    return torch.lerp(ordered[:, below.long()], ordered[:, places.ceil().long()], places - below)
+
+
+def _numbers_below(values: torch.Tensor, knots: torch.Tensor) -> torch.Tensor:
+    """Returns for each value the number of knots in its row that are smaller, as `torch.searchsorted` does.
+
+    Args:
+        values: (rows, n).
+        knots: (rows, k), rising.
+    """
+    if values.device.type != "cpu":
+        return torch.searchsorted(knots, values)
+    numbers = np.empty(values.shape, np.int64)
+    for row, of_values, of_knots in zip(numbers, values.numpy(), knots.numpy(), strict=True):
+        # The knots are looked up among the sorted values, because there are fewer of them.
+        order = np.argsort(of_values)
+        firsts = np.searchsorted(of_values[order], of_knots, side="right")
+        row[order] = np.bincount(firsts, minlength=len(order) + 1)[:-1].cumsum()
+    return torch.from_numpy(numbers)
 
 
 def match_moments(image: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -150,7 +150,7 @@ class LBFGS:
         self._count = self._next = 0
         # Where the last move began: the image, the gradient g, and P g.
         self._before = self._gradient = self._preconditioned = image.new_empty(0)
-        self._factors = image.new_empty(0)
+        self._factors = self._factors_on_host = image.new_empty(0)
         self._seen: tuple[torch.Tensor, torch.Tensor] | None = None
         # On the host, by the pairs' places: s_i · y_j and y_i · P y_j, and the products of s_i and of P y_i
         # with the gradient. Of s_i · y_j, only those are used in which s_i is not newer than y_j.
@@ -203,7 +203,8 @@ class LBFGS:
         if self._precondition is None:
             precondition = Preconditioner(self._image)
             pairs = self._image.new_empty((self._history + 1, *self._pairs.shape[1:]))
-            self._factors = self._image.new_empty(2 * len(pairs))
+            self._factors = self._image.new_empty((len(pairs), 2))
+            self._factors_on_host = torch.empty((len(pairs), 2), dtype=pairs.dtype)
             self._before, self._gradient = torch.empty_like(self._image), torch.empty_like(pairs[0, 0])
             self._pairs, self._precondition = pairs, precondition
         return self._precondition
@@ -263,11 +264,13 @@ class LBFGS:
         factors = np.zeros_like(self._products)
         factors[order, 0] = -self._learning_rate * of_steps
         factors[order, 1] = self._learning_rate * gamma * r_sg
-        self._factors.copy_(torch.from_numpy(factors).to(self._factors.dtype).flatten())
+        # Not waited for. The copy of the last step has been made: this step's numbers came after it.
+        self._factors_on_host.copy_(torch.from_numpy(factors))
+        self._factors.copy_(self._factors_on_host, non_blocking=True)
         torch.mul(self._preconditioned, -self._learning_rate * gamma, out=move)
         for places in self._used():
             pairs = self._pairs[places].flatten(0, 1)
-            move.addmv_(pairs.T, self._factors.view(-1, 2)[places].flatten())
+            move.addmv_(pairs.T, self._factors[places].flatten())
         return move
 
     def _oldest_first(self) -> npt.NDArray[np.int64]:

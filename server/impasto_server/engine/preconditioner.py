@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 
 COARSE_WEIGHT = 1.25
 COARSE_GRID = 4
 """Pixels between the points of the coarser grid."""
 
-_PIECE = 128
+_PIECE = 64
 """Pixels of an axis that are multiplied at a time on a CPU."""
 
 
@@ -21,8 +22,8 @@ class Preconditioner:
     enlargement of the coarser grid to the image, and c makes c Wᵀ give means. With A² in place of the
     identity, an optimiser of x works as if its variables were z with x = A z.
 
-    All work is matrix products along one axis, which sum in a fixed order on every device. The gradient of
-    torch's own enlargement does not do so on a GPU.
+    The way to the coarser grid is matrix products along one axis, which sum in a fixed order on every device.
+    torch's own gradient of the enlargement does not do so on a GPU.
 
     Args:
         like: (1, 3, H, W), a tensor of the images' shape, type and device.
@@ -34,43 +35,31 @@ class Preconditioner:
 
     def __call__(self, gradient: torch.Tensor) -> torch.Tensor:
         """Returns A² · gradient, both (1, 3, H, W)."""
-        image = gradient[0].contiguous()
-        channels, _, width = image.shape
+        image = gradient.contiguous()
+        _, channels, height, width = image.shape
         rows, columns = self._rows, self._columns
-        # A² = I + W (2 cw I + (cw)² WᵀW) Wᵀ, so one way to the coarser grid and back is enough.
         short = image.new_zeros((channels, rows.count, width))
         for pixels, points, matrix in rows.pieces:
-            short[:, points].baddbmm_(matrix.T.expand(channels, -1, -1), image[:, pixels])
+            short[:, points].baddbmm_(matrix.T.expand(channels, -1, -1), image[0, :, pixels])
         coarse = image.new_zeros((channels * rows.count, columns.count))
-        flat = short.view(-1, width)
         for pixels, points, matrix in columns.pieces:
-            coarse[:, points].addmm_(flat[:, pixels], matrix)
-        overlapping = torch.matmul(coarse.view(channels, rows.count, -1), columns.overlap)
-        overlapping = torch.matmul(rows.overlap, overlapping).view_as(coarse)
-        coarse = coarse.mul_(2 * self._factor).add_(overlapping, alpha=self._factor**2)
-        for pixels, points, matrix in columns.pieces:
-            flat[:, pixels] = coarse[:, points] @ matrix.T
-        preconditioned = torch.empty_like(image)
-        for pixels, points, matrix in rows.pieces:
-            torch.baddbmm(
-                image[:, pixels],
-                matrix.expand(channels, -1, -1),
-                short[:, points],
-                out=preconditioned[:, pixels],
-            )
-        return preconditioned[None]
+            coarse[:, points].addmm_(short.view(-1, width)[:, pixels], matrix)
+        coarse = coarse.view(1, channels, rows.count, columns.count)
+        # A² = I + W (2 cw I + (cw)² WᵀW) Wᵀ, so one way to the coarser grid and back is enough.
+        overlapping = rows.overlapped(columns.overlapped(coarse).mT).mT
+        coarse.mul_(2 * self._factor).add_(overlapping, alpha=self._factor**2)
+        return F.interpolate(coarse, (height, width), mode="bilinear").add_(image)
 
 
 class _Axis:
     """The bilinear enlargement along one axis: a matrix W (length, count).
 
-    A row of W has at most two values other than 0, so W is kept in pieces.
+    A row of W has at most two values other than 0, beside each other, so W is kept in pieces.
 
     Attributes:
         count: number of points of the coarser grid.
         share: count / length.
         pieces: pixels, points that they lie between, and this part of W.
-        overlap: WᵀW, (count, count).
     """
 
     def __init__(self, length: int, like: torch.Tensor) -> None:
@@ -81,12 +70,21 @@ class _Axis:
         # Where the middles of the pixels lie among the points. Beyond the first and the last, W is constant.
         places = ((torch.arange(length, dtype=torch.float64) + 0.5) * self.share - 0.5).clamp_(0, count - 1)
         self.pieces: list[tuple[slice, slice, torch.Tensor]] = []
-        overlap = torch.zeros((count, count), dtype=torch.float64)
+        # WᵀW has nothing beyond the diagonals next to its main one.
+        main, next_to_it = torch.zeros((2, count), dtype=torch.float64)
         for begin in range(0, length, step):
             of_piece = places[begin : begin + step]
             points = slice(math.floor(of_piece[0]), min(count, math.floor(of_piece[-1]) + 2))
             distances = of_piece[:, None] - torch.arange(points.start, points.stop)
             matrix = (1 - distances.abs()).clamp_(min=0)
-            overlap[points, points] += matrix.T @ matrix
+            main[points] += matrix.square().sum(0)
+            next_to_it[points][:-1] += (matrix[:, 1:] * matrix[:, :-1]).sum(0)
             self.pieces.append((slice(begin, begin + len(of_piece)), points, matrix.to(like)))
-        self.overlap = overlap.to(like)
+        self._main, self._next_to_it = main.to(like), next_to_it[:-1].to(like)
+
+    def overlapped(self, coarse: torch.Tensor) -> torch.Tensor:
+        """Returns the product of WᵀW with values along the last axis, (…, count)."""
+        product: torch.Tensor = coarse * self._main
+        product[..., 1:] += coarse[..., :-1] * self._next_to_it
+        product[..., :-1] += coarse[..., 1:] * self._next_to_it
+        return product

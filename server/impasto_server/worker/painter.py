@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-_REST_SECONDS = 1.0
+_REST_SECONDS = 30.0
 """Time without work after which the memory of the paintings that have ended is returned to the system."""
 # Measured at 512 px: to return it takes 0.08 s, and to get it back for the next painting 0.2 s.
 

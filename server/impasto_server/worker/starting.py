@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from impasto.v1 import style_transfer_pb2 as pb
+from impasto_server.engine import kernels
 from impasto_server.engine.devices import (
     available_devices,
     check_device,
@@ -94,6 +95,8 @@ def _painter_and_service(
     check_device(device, name)
     _remember_gpu(arguments, lasting_name(device))
     weights = _weights(arguments, heartbeat)
+    if device == "cpu":
+        _log.info("painting on the CPU kernels=%r", kernels.description())
     _enter(heartbeat, f"preparing the device {name}")
     network = Network(weights).to(device)
     auto_precision = fastest_precision(device)

@@ -209,10 +209,11 @@ CLONES static void NAME(add_to_blocks)(NUMBER *restrict gradient, const NUMBER *
         }
 }
 
-static inline ALWAYS_INLINE void NAME(add_four)(float *restrict own, const NUMBER *const from[4],
-                                                const float weights[4], int64_t first, int64_t count)
+/* Not inlined, because the compiler does not vectorise it in the function below. */
+CLONES static void NAME(add_four)(float *restrict own, const NUMBER *const at[4], const float weights[4],
+                                  int64_t first, int64_t count)
 {
-    const NUMBER *a = from[0] + first, *b = from[1] + first, *d = from[2] + first, *e = from[3] + first;
+    const NUMBER *a = at[0] + first, *b = at[1] + first, *d = at[2] + first, *e = at[3] + first;
     float of_a = weights[0], of_b = weights[1], of_d = weights[2], of_e = weights[3];
     for (int64_t c = 0; c < count; c++)
         own[c] += of_a * widened(a[c]) + of_b * widened(b[c]) + of_d * widened(d[c]) + of_e * widened(e[c]);

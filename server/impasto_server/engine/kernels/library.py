@@ -113,6 +113,8 @@ class Library:
         self._call("add_place_gradient", x, [gradient, x, target, *of_places], sizes)
 
     def _call(self, name: str, like: torch.Tensor, maps: list[torch.Tensor], sizes: list[int]) -> None:
+        if not like.numel():
+            return
         threads = torch.get_num_threads() if like.numel() > _ALONE else 1
         self._functions[name, like.dtype](*(each.data_ptr() for each in maps), *sizes, threads)
 
