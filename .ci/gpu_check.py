@@ -32,7 +32,7 @@ import torch
 from PIL import Image
 
 from impasto_server.bench.convolution_rate import convolution_rates
-from impasto_server.engine import cudnn, graphs, roots
+from impasto_server.engine import graphs, roots
 from impasto_server.engine.devices import (
     check_device,
     describe_device,
@@ -284,17 +284,6 @@ def recorded(check: Check) -> dict[str, Any]:
     return found
 
 
-def fused(check: Check) -> dict[str, Any]:
-    """Lists the shapes for which cuDNN's fused convolution was tried, and whether it is used."""
-    if not check.cuda:
-        return {"": "only for CUDA"}
-    shapes = {
-        f"{dtype} {tuple(shape)} × {tuple(weight)}, border {border}".replace("torch.", ""): right
-        for (_, dtype, shape, weight, border), right in cudnn._proved.items()
-    }
-    return {"used": sum(shapes.values()), "not used": [name for name, right in shapes.items() if not right]}
-
-
 def roots_of_covariances(check: Check) -> dict[str, Any]:
     """Compares the two ways to the Wasserstein distance, which a CPU and a GPU take."""
     found = {}
@@ -475,7 +464,6 @@ SECTIONS: dict[str, tuple[float, Callable[[Check], dict[str, Any]]]] = {
     "rates": (30, rates),
     "gaps": (20, gaps),
     "roots": (10, roots_of_covariances),
-    "fused convolutions": (0, fused),
     "out of memory": (15, out_of_memory),
 }
 """The sections, each with the seconds that it may take on a GPU."""

@@ -13,7 +13,7 @@ import torch
 CHECK = Path(__file__).parents[2] / ".ci" / "gpu_check.py"
 SECTIONS = {
     *("machine", "correct", "same twice", "graphs", "paintings", "rates", "gaps", "roots"),
-    *("fused convolutions", "out of memory"),
+    "out of memory",
 }
 without_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

@@ -140,19 +140,40 @@ def test_two_paintings_in_turn_do_not_disturb_each_other(network, recorder):
     assert len(recorder.recordings) == 4
 
 
-@pytest.mark.parametrize(
-    "error",
-    [torch.OutOfMemoryError("CUDA out of memory. Tried"), RuntimeError("operation not permitted\nmore")],
-)
-def test_what_cannot_be_recorded_is_evaluated(network, recorder, caplog, error):
-    expected = finished(without_graphs(made(network)))
-    recorder.fails_with = error
+def test_without_memory_for_a_recording_this_scale_is_evaluated(network, recorder, caplog):
+    expected = finished(without_graphs(made(network, evaluations=4)))
+    recorder.fails_with = torch.OutOfMemoryError("CUDA out of memory. Tried")
     with caplog.at_level(logging.WARNING):
-        assert finished(made(network)) == expected
-    assert len(caplog.records) == 1
-    assert str(error).partition("\n")[0] in caplog.text
-    assert "more" not in caplog.text
-    assert recorder.warmed_up == 8
+        assert finished(made(network, evaluations=4)) == expected
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "CUDA out of memory. Tried."
+    ]
+    recorder.fails_with = None
+    assert finished(made(network, evaluations=4)) == expected
+    assert len(recorder.recordings) == 1
+
+
+def test_after_a_recording_that_cuda_refuses_all_is_evaluated(network, recorder, caplog):
+    expected = finished(without_graphs(made(network, evaluations=4)))
+    recorder.fails_with = RuntimeError("operation not permitted\ndetails")
+    with caplog.at_level(logging.WARNING):
+        assert finished(made(network, evaluations=4)) == expected
+        recorder.fails_with = None
+        assert finished(made(network, evaluations=4)) == expected
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "operation not permitted; this process records no more."
+    ]
+    assert not recorder.recordings
+    assert recorder.warmed_up == 2
+
+
+def test_a_device_has_one_recorder_for_all_paintings(monkeypatch):
+    monkeypatch.setattr(graphs, "CudaRecorder", lambda device: object())
+    graphs._cuda_recorder.cache_clear()
+    one, same, other = (graphs.recorder(torch.device(name)) for name in ("cuda:0", "cuda:0", "cuda:1"))
+    graphs._cuda_recorder.cache_clear()
+    assert one is same
+    assert one is not other
 
 
 def test_a_recording_that_gives_other_numbers_is_not_used(network, recorder, caplog, monkeypatch):

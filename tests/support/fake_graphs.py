@@ -47,6 +47,7 @@ class FakeRecorder:
     """A `graphs.Recorder` for the CPU.
 
     Attributes:
+        usable: as of every recorder.
         recordings: everything that it has recorded.
         warmed_up: number of times that it did work without recording it.
         fails_with: what to raise instead of recording.
@@ -55,6 +56,7 @@ class FakeRecorder:
 
     def __init__(self) -> None:
         self.recordings: list[FakeRecording] = []
+        self.usable = True
         self.warmed_up = 0
         self.fails_with: Exception | None = None
         self.spoils = False

@@ -5,12 +5,14 @@ launched the next. A CUDA graph is a recording of all of them that the GPU repla
 on the same tensors, so the same bits.
 
 Nothing but speed may depend on a graph. If one cannot be recorded, or its first result is not that of the
-evaluation itself to the last bit, this scale is evaluated without, and the log says so.
+evaluation itself to the last bit, this scale is evaluated without, and the log says so. After a recording
+that CUDA refused, which leaves PyTorch in a poor state for more, the process records no others.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from typing import Protocol
 
 import torch
 
+from impasto_server.engine.devices import is_out_of_memory
 from impasto_server.engine.evaluation import Evaluation, Method, evaluate
 from impasto_server.engine.objectives.objective import Objective
 
@@ -38,7 +41,13 @@ class Recording(Protocol):
 
 
 class Recorder(Protocol):
-    """Records work of a device."""
+    """Records work of a device.
+
+    Attributes:
+        usable: whether it can still record.
+    """
+
+    usable: bool
 
     def warm_up(self, work: Callable[[], Evaluation]) -> Evaluation:
         """Does work as it will be recorded, so that libraries are loaded and have made their choices."""
@@ -51,6 +60,7 @@ class CudaRecorder:
     """Records CUDA graphs on a stream of its own."""
 
     def __init__(self, device: torch.device) -> None:
+        self.usable = True
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def warm_up(self, work: Callable[[], Evaluation]) -> Evaluation:
@@ -63,8 +73,12 @@ class CudaRecorder:
 
     def record(self, work: Callable[[], Evaluation]) -> tuple[Recording, Evaluation]:
         graph = torch.cuda.CUDAGraph()
+        # The outer `with` restores the current stream where the inner one fails to.
         # "thread_local": previews and checkpoints use the device from other threads meanwhile.
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+        with (
+            torch.cuda.stream(torch.cuda.current_stream(self._stream.device)),
+            torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
+        ):
             evaluation = work()
         return graph, evaluation
 
@@ -73,6 +87,12 @@ def recorder(device: torch.device) -> Recorder | None:
     """Returns a device's recorder, or None if graphs do not exist there or are switched off."""
     if device.type != "cuda" or os.environ.get(SWITCH) == "0":
         return None
+    return _cuda_recorder(device)
+
+
+@functools.cache
+def _cuda_recorder(device: torch.device) -> CudaRecorder:
+    # One for all paintings: cuBLAS and PyTorch keep memory for each stream.
     return CudaRecorder(device)
 
 
@@ -128,6 +148,8 @@ class Evaluator:
             self._objective, self._shape = objective, image.shape
         if self._recorded is not None:
             return self._recorded.replayed(image)
+        if not self._recorder.usable:
+            return evaluate(objective, image)
         evaluation = self._recorder.warm_up(lambda: evaluate(objective, image))
         if self._warm and not self._gave_up:
             self._record(self._recorder, objective, image, evaluation)
@@ -154,7 +176,11 @@ class Evaluator:
             same = same and torch.equal(replayed.gradient, expected.gradient)
         except (RuntimeError, MemoryError) as error:
             # If the device itself is lost, the next evaluation says so.
-            self._give_up(image, str(error).partition("\n")[0])
+            why = str(error).partition("\n")[0]
+            if not is_out_of_memory(error):
+                recorder.usable = False
+                why += "; this process records no more"
+            self._give_up(image, why)
             return
         if same:
             self._recorded = recorded

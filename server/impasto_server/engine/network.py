@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from impasto_server.engine import cudnn, kernels
+from impasto_server.engine import kernels
 from impasto_server.engine.devices import use_exact_arithmetic
 from impasto_server.engine.weights import Weights
 
@@ -169,7 +169,7 @@ class Network(nn.Module):
         if _onednn_convolves(x):
             # Fused with the ReLU, which saves one pass through memory.
             return self._by_onednn(x, f"{name}_weight", bias, border, "relu")
-        return _channels_last(cudnn.convolved(x, self._weight(name), bias, border))
+        return _channels_last(F.conv2d(x, self._weight(name), bias, padding=border).relu_())
 
     def _gradient_for_input(self, gradient: torch.Tensor, name: str) -> torch.Tensor:
         """Returns the gradient for a convolution's input from one for its output before the ReLU."""
