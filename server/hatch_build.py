@@ -30,7 +30,11 @@ class KernelsHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         building = runpy.run_path(str(Path(self.root, _KERNELS, "building.py")))
+        library: Path = building["LIBRARY"]
+        # Why there are none, for the administrator: pip does not show what is said here.
+        build_data["artifacts"].append(f"/{_KERNELS}/{library.with_suffix('.txt').name}")
         if os.environ.get("IMPASTO_NO_KERNELS") == "1":
+            building["remember"]("the package was built with IMPASTO_NO_KERNELS=1")
             self.app.display_info("The kernels are left out: IMPASTO_NO_KERNELS is 1.")
             return
         try:
@@ -38,7 +42,7 @@ class KernelsHook(BuildHookInterface[Any]):
         except building["BuildError"] as error:
             self.app.display_warning(f"The kernels are not compiled, PyTorch's operators are used: {error}")
             return
-        build_data["artifacts"].append(f"/{_KERNELS}/{building['LIBRARY'].name}")
+        build_data["artifacts"].append(f"/{_KERNELS}/{library.name}")
         # The library has no Python in it.
         build_data["pure_python"] = False
         build_data["tag"] = "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")

@@ -298,28 +298,94 @@ def test_the_process_has_one_openmp(library: Library) -> None:
     assert done.stdout == "1\n", done.stderr
 
 
-def test_a_build_without_a_compiler_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def script(folder: Path, name: str, text: str) -> str:
+    """Writes a shell script that stands in for a compiler, and returns its path."""
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o755)
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "why"),
+    [
+        ("no-compiler", "no C compiler"),
+        ("'", "No closing quotation"),
+        ("exit 3", "ended with 3"),
+        ("echo x.c: \\303\\244 error: no; echo more; exit 1", r"error: no$"),
+        ("exit 0", "wrote nothing"),
+        # Ends at once, and leaves something that holds its output open.
+        ("sleep 1000 & exit 0", "took more than 0.2 s"),
+        ("sleep 1000", "took more than 0.2 s"),
+    ],
+)
+def test_a_build_that_fails_says_why_and_remembers_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiler: str, why: str
+) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv("CC", str(tmp_path / "no-compiler"))
-    with pytest.raises(building.BuildError, match="no C compiler"):
-        building.build(tmp_path / "kernels.so")
+    monkeypatch.setattr(building, "TIME_LIMIT", 0.2 if "sleep" in compiler else 60)
+    (target := tmp_path / "built" / "kernels.so").parent.mkdir()
+    monkeypatch.setenv("CC", script(tmp_path, "cc", compiler) if " " in compiler else compiler)
+    with pytest.raises(building.BuildError, match=why) as raised:
+        building.build(target)
+    assert [each.name for each in target.parent.iterdir()] == ["kernels.txt"]
+    assert building.reason(target) == str(raised.value)
+    with pytest.raises(LibraryError, match=r"not compiled .*installed: .*" + why):
+        Library(target)
+
+
+def test_a_build_elsewhere_than_on_linux_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(building.BuildError, match="Linux"):
         building.build(tmp_path / "kernels.so")
-    assert not list(tmp_path.iterdir())
+
+
+def test_a_build_that_cannot_write_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(building.BuildError, match="No such file"):
+        building.build(tmp_path / "no-folder" / "kernels.so")
+    (tmp_path / "file").touch()
+    with pytest.raises(building.BuildError, match="Not a directory"):
+        building.build(tmp_path / "file" / "kernels.so")
+
+
+@needs_compiler
+def test_an_empty_name_of_a_compiler_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "  ")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(building.BuildError, match="no C compiler: 'cc'"):
+        building.build(tmp_path / "kernels.so")
+
+
+@needs_compiler
+def test_a_library_that_cannot_be_replaced_says_why(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = shutil.copy(library.file, tmp_path / "kernels.so")
+    monkeypatch.setattr("impasto_server.engine.kernels.library.source_version", lambda: "another")
+    building.remember("the disk is full", stale)
+    with pytest.raises(LibraryError, match=r"another version; .* failed: the disk is full"):
+        Library(stale)
+
+
+@needs_compiler
+@pytest.mark.parametrize("part", [0, 0.001, 0.1, 0.5, 0.999])
+def test_a_library_that_was_cut_short_is_refused(library: Library, tmp_path: Path, part: float) -> None:
+    data = library.file.read_bytes()
+    (cut := tmp_path / "kernels.so").write_bytes(data[: int(part * len(data))])
+    # Loading it would end the process.
+    with pytest.raises(LibraryError, match="cut short"):
+        Library(cut)
 
 
 @needs_compiler
 def test_a_compiler_without_function_versions_compiles_the_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiler = tmp_path / "old-cc"
-    compiler.write_text(
-        '#!/bin/sh\ncase "$*" in *HAS_CLONES*) echo "error: no target_clones"; exit 1;; esac\n'
-        f'exec {COMPILER} "$@"\n'
-    )
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CC", str(compiler))
+    refuse = 'case "$*" in *HAS_CLONES*) echo "error: no target_clones"; exit 1;; esac'
+    monkeypatch.setenv("CC", script(tmp_path, "old-cc", f'{refuse}\nexec {COMPILER} "$@"'))
+    building.remember("of an earlier try", tmp_path / "kernels.so")
     building.build(tmp_path / "kernels.so", flags=("-Werror",))
+    assert not building.reason(tmp_path / "kernels.so")
     x = photo(5, 7)
     assert torch.equal(Library(tmp_path / "kernels.so").pooled(x), plain.pooled(x))

@@ -96,7 +96,8 @@ def _painter_and_service(
     _remember_gpu(arguments, lasting_name(device))
     weights = _weights(arguments, heartbeat)
     if device == "cpu":
-        _log.info("painting on the CPU kernels=%r", kernels.description())
+        level = logging.INFO if kernels.loaded() else logging.WARNING
+        _log.log(level, "painting on the CPU kernels=%r", kernels.description())
     _enter(heartbeat, f"preparing the device {name}")
     network = Network(weights).to(device)
     auto_precision = fastest_precision(device)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,9 @@ _SOURCES = (_HERE / "kernels.c", _HERE / "kernels_of_type.h")
 
 LIBRARY = _HERE / "kernels.so"
 """Where the library is looked for. A build of the package puts it there."""
+
+TIME_LIMIT = 120.0
+"""Seconds that a call of the compiler may take: many times what slow machines need."""
 
 # Without -march=native: a library may be copied to another machine. Without -ffast-math, which would change
 # the arithmetic of the whole process.
@@ -43,15 +48,48 @@ def source_version() -> str:
 
 
 def build(target: Path = LIBRARY, flags: tuple[str, ...] = ()) -> None:
-    """Compiles the kernels with $CC, or else `cc`.
+    """Compiles the kernels with $CC, or else `cc`; if it cannot, `remember`s why.
 
     Args:
         target: file of the library.
         flags: further flags for the compiler.
 
     Raises:
-        BuildError: this is not Linux, or there is no compiler, or it does not compile the source.
+        BuildError: this is not Linux, or there is no compiler, or it does not compile the source in time, or
+            the file cannot be written. No other error is raised, because an installation works without.
     """
+    try:
+        _build(target, flags)
+    except BuildError as error:
+        remember(str(error), target)
+        raise
+    except (OSError, ValueError) as error:
+        why = str(error).encode("ascii", "backslashreplace").decode()
+        remember(why, target)
+        raise BuildError(why) from None
+    with contextlib.suppress(OSError):
+        _reason_file(target).unlink(missing_ok=True)
+
+
+def remember(why: str, target: Path = LIBRARY) -> None:
+    """Writes why there is no library into a file beside it, if that can be written."""
+    with contextlib.suppress(OSError):
+        _reason_file(target).write_text(why, encoding="ascii", errors="backslashreplace")
+
+
+def reason(target: Path = LIBRARY) -> str:
+    """Returns what was `remember`ed, or "" if nothing was."""
+    try:
+        return _reason_file(target).read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+
+
+def _reason_file(target: Path) -> Path:
+    return target.with_suffix(".txt")
+
+
+def _build(target: Path, flags: tuple[str, ...]) -> None:
     if sys.platform != "linux":
         raise BuildError("they are built on Linux only")
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -66,22 +104,48 @@ def build(target: Path = LIBRARY, flags: tuple[str, ...] = ()) -> None:
 
 
 def _compile(library: Path, flags: tuple[str, ...]) -> None:
-    compiler = shlex.split(os.environ.get("CC") or "cc")
+    named = os.environ.get("CC", "")
+    try:
+        compiler = shlex.split(named) or ["cc"]
+    except ValueError as error:
+        raise BuildError(f"CC is {named!a}: {error}") from None
     compiled = library.with_suffix(".o")
     version = f'-DSOURCE="{source_version()}"'
-    _run([*compiler, *_COMPILE, *flags, version, "-c", str(_SOURCES[0]), "-o", str(compiled)])
+    _run([*compiler, *_COMPILE, *flags, version, "-c", str(_SOURCES[0])], compiled)
     # Linked without -fopenmp: the library must use the OpenMP that PyTorch has loaded.
-    _run([*compiler, *flags, "-shared", str(compiled), "-o", str(library)])
+    _run([*compiler, *flags, "-shared", str(compiled)], library)
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], output: Path) -> None:
+    """Runs the compiler, and makes sure that it wrote its output."""
+    name = ascii(command[0])
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        running = subprocess.Popen(
+            [*command, "-o", str(output)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # Messages in English, in which "error" is found.
+            env={**os.environ, "LC_ALL": "C"},
+            # A group of its own, so that a compiler can be ended together with what it has started.
+            start_new_session=True,
+        )
     except OSError as error:
-        raise BuildError(f"there is no C compiler: {command[0]}: {error.strerror}") from None
-    if done.returncode:
-        lines = done.stdout.splitlines() or [f"exit code {done.returncode}"]
+        raise BuildError(f"there is no C compiler: {name}: {error.strerror}") from None
+    with running:
+        try:
+            said, _ = running.communicate(timeout=TIME_LIMIT)
+        except BaseException as error:
+            os.killpg(running.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise BuildError(f"{name} took more than {TIME_LIMIT:g} s") from None
+            raise
+    lines = said.decode("ascii", "backslashreplace").splitlines()
+    if running.returncode:
+        lines = lines or [f"{name} ended with {running.returncode}"]
         raise BuildError(next((line for line in lines if "error" in line), lines[-1]))
+    if not output.exists():
+        raise BuildError(f"{name} wrote nothing")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 from pathlib import Path
 
 # Loads the OpenMP that the kernels share with it.
 import torch
 
 from impasto_server.engine.kernels import plain
-from impasto_server.engine.kernels.building import LIBRARY, source_version
+from impasto_server.engine.kernels.building import LIBRARY, reason, source_version
 
 TYPES = {torch.bfloat16: "bfloat16", torch.float32: "float32"}
 
@@ -44,13 +45,19 @@ class Library:
 
     def __init__(self, file: Path = LIBRARY) -> None:
         self.file = file
+        why = reason(file)
         if not file.exists():
-            raise LibraryError("they were not compiled when impasto-server was installed")
+            raise LibraryError(
+                "they were not compiled when impasto-server was installed" + (f": {why}" if why else "")
+            )
         try:
+            if not _is_complete(file):
+                raise LibraryError(f"{file} cannot be loaded: it is cut short; install impasto-server again")
             loaded = ctypes.CDLL(str(file), mode=os.RTLD_NOW)
             loaded.source.restype = ctypes.c_char_p
             if loaded.source().decode() != source_version():
-                raise LibraryError(f"{file} is of another version; install impasto-server again")
+                then = f"compiling it again failed: {why}" if why else "install impasto-server again"
+                raise LibraryError(f"{file} is of another version; {then}")
             self._functions = {}
             for name, arguments in _ARGUMENTS.items():
                 for dtype, suffix in TYPES.items():
@@ -117,6 +124,18 @@ class Library:
             return
         threads = torch.get_num_threads() if like.numel() > _ALONE else 1
         self._functions[name, like.dtype](*(each.data_ptr() for each in maps), *sizes, threads)
+
+
+def _is_complete(file: Path) -> bool:
+    """Whether a library has its end: one that was cut short would end the process when it is loaded.
+
+    At the end is the table of sections, whose place and size the header has (ELF, 64 bits).
+    """
+    data = file.read_bytes()
+    if len(data) < 64:
+        return False
+    start, size, count = struct.unpack_from("=Q10xHH", data, 40)
+    return bool(len(data) >= start + size * count)
 
 
 def _new(like: torch.Tensor, height: int, width: int) -> torch.Tensor:
