@@ -63,6 +63,13 @@ def test_tiles_give_the_same_gradient_as_the_whole_image(name, dtype, tolerance)
     assert (got.losses - expected.losses).abs().max() <= tolerance * expected.losses[0]
 
 
+def test_a_tile_that_is_all_margin_adds_nothing():
+    whole, image = objective(torch.float32, "neighbours", None, 64)
+    tiled, _ = objective(torch.float32, "neighbours", 64, 64)
+    expected, got = evaluate(whole, image), evaluate(tiled, image, "tiled", 64)
+    assert (got.gradient - expected.gradient).norm() <= 1e-5 * expected.gradient.norm()
+
+
 @pytest.mark.parametrize(
     ("height", "width", "side"), [(17, 300, 64), (227, 149, 64), (64, 64, 64), (16, 16, 256)]
 )

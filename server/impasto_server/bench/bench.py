@@ -24,7 +24,12 @@ from impasto_server.bench.service import service_figures
 from impasto_server.bench.steps import deepest_layer, measured_steps
 from impasto_server.bench.timing import UNSTEADY, Timing, seconds
 from impasto_server.engine import Network, Recipe, Scene, Session, Style, load_weights, pixels
-from impasto_server.engine.devices import fastest_precision, keep_freed_memory, peak_bytes
+from impasto_server.engine.devices import (
+    fastest_precision,
+    keep_freed_memory,
+    measures_memory,
+    peak_bytes,
+)
 from impasto_server.engine.flops import convolution_flops, convolutions, gram_flops
 from impasto_server.engine.objectives import OBJECTIVES
 from impasto_server.engine.recipe import DEFAULT_OBJECTIVE, Precision
@@ -155,10 +160,10 @@ class _Bench:
                 paint(recipe, self._content, self._style, self._network, auto_precision=self._precision)
             )
 
-        peak = peak_bytes(self._network.device, work)
-        if peak is None:
+        if not measures_memory(self._network.device):
             work()
         else:
+            peak = peak_bytes(self._network.device, work)
             side = str(recipe.longest_side)
             figures = self.figures
             figures.peak_device_mib[side] = max(peak / _MIB, figures.peak_device_mib.get(side, 0))

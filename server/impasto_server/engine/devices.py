@@ -282,7 +282,7 @@ _OUT_OF_MEMORY = (
     "CUSOLVER_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-_CUDA_ERRORS = ("CUDA error", "CUDA driver error", "cuDNN error", "cusolver error")
+_CUDA_ERRORS = ("CUDA error", "CUDA driver error", "cuDNN error")
 
 
 def measures_memory(device: torch.device) -> bool:

@@ -145,6 +145,9 @@ def _add_at_positions(gradient: torch.Tensor, of_places: torch.Tensor, layer: st
         layer: the layer.
         window: the window.
     """
+    if not of_places.numel():
+        # All of the tile is in the margin.
+        return
     rows, columns = window
     _, channels, height, width = gradient.shape
     # (rows, columns, channels), the order of the features in memory.
