@@ -145,8 +145,8 @@ def test_without_memory_for_a_recording_this_scale_is_evaluated(network, recorde
     recorder.fails_with = torch.OutOfMemoryError("CUDA out of memory. Tried")
     with caplog.at_level(logging.WARNING):
         assert finished(made(network, evaluations=4)) == expected
-    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
-        "CUDA out of memory. Tried."
+    assert [record.getMessage().partition(" why=")[2] for record in caplog.records] == [
+        "'CUDA out of memory. Tried'"
     ]
     recorder.fails_with = None
     assert finished(made(network, evaluations=4)) == expected
@@ -160,8 +160,8 @@ def test_after_a_recording_that_cuda_refuses_all_is_evaluated(network, recorder,
         assert finished(made(network, evaluations=4)) == expected
         recorder.fails_with = None
         assert finished(made(network, evaluations=4)) == expected
-    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
-        "operation not permitted; this process records no more."
+    assert [record.getMessage().partition(" why=")[2] for record in caplog.records] == [
+        "'operation not permitted; this process records no more'"
     ]
     assert not recorder.recordings
     assert recorder.warmed_up == 2
