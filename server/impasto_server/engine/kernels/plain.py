@@ -15,9 +15,9 @@ def pooled(x: torch.Tensor) -> torch.Tensor:
 
 def unpooled(gradient: torch.Tensor, x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Does what `kernels.unpooled` says."""
-    # Without indices, which take 8 bytes each. On an idle CPU, this takes between 0.5 and 1.5 times as long as
-    # with indices; where other processes want the cores, it takes longer, because it has many operators. All
-    # in place, because the first use of new memory takes long.
+    # Without indices, which take 8 bytes each. On an idle CPU, this takes 0.5 to 1.5 times as long as with
+    # indices; where other processes want the cores, it takes longer, because it has many operators. All in
+    # place, because the first use of new memory takes long.
     to_0 = torch.ops.aten.threshold_backward
     left = to_0(gradient, values, 0)
     below = torch.empty_like(values)
