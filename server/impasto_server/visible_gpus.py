@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Mapping
@@ -36,6 +37,15 @@ def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str] | No
             raise ValueError(f"{VARIABLE} is {text!r}, which names {entry} twice; name each GPU once")
         entries.append(entry)
     return entries
+
+
+def named_gpus() -> list[str]:
+    """Returns what the user of this process wanted to name with CUDA_VISIBLE_DEVICES, mistakes included.
+
+    "-1" or nothing, with which users hide GPUs, name none, and end the list as they do for CUDA.
+    """
+    entries = (entry.strip() for entry in os.environ.get(VARIABLE, "").split(","))
+    return list(itertools.takewhile(lambda entry: entry not in ("", "-1"), entries))
 
 
 def gpu_number(device: str) -> int:

@@ -180,6 +180,36 @@ def test_auto_is_every_gpu_that_this_pytorch_has_code_for(monkeypatch, caplog):
     assert available_devices() == ["cpu"]
 
 
+@pytest.mark.parametrize(
+    ("visible", "gpus", "told"),
+    [
+        ("GPU-abc", (), "named=1 found=0"),
+        ("MIG-x", (), "named=1 found=0"),
+        ("H100", (), "named=1 found=0"),
+        ("0,9", (H100,), "named=2 found=1"),
+        ("0,GPU-abc,-1,3", (H100,), "named=2 found=1"),
+    ],
+)
+def test_auto_says_if_a_named_gpu_is_not_found(monkeypatch, caplog, visible, gpus, told):
+    FakeGpus(monkeypatch, *gpus)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert available_devices() == (["cuda:0"] if gpus else ["cpu"])
+    (warning,) = caplog.records
+    assert warning.levelname == "WARNING"
+    assert f"CUDA_VISIBLE_DEVICES={visible!r} {told}" in warning.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus"), [(None, ()), ("", ()), ("-1", ()), ("-1,0", ()), ("3", (H100,)), ("3,-1,0", (H100,))]
+)
+def test_auto_says_nothing_if_all_named_gpus_are_found(monkeypatch, caplog, visible, gpus):
+    FakeGpus(monkeypatch, *gpus)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert available_devices() == (["cuda:0"] if gpus else ["cpu"])
+    assert not caplog.records
+
+
 def test_auto_is_every_instance_of_partitioned_gpus_and_asks_cuda_for_none(monkeypatch):
     gpus = FakeGpus(monkeypatch, ("NVIDIA A100 MIG 1g.10gb", (8, 0)))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1a,MIG-2b,MIG-3c")
@@ -290,6 +320,24 @@ def test_a_gpu_that_is_missing_is_refused_with_the_devices_that_are_there(monkey
     FakeGpus(monkeypatch, *gpus).broken = "CUDA error: invalid device ordinal"
     with pytest.raises(ValueError, match=f"there is no device '{device}' here; there is .*cpu$"):
         check_device(device)
+
+
+@pytest.mark.parametrize("entry", ["GPU-abc", "MIG-x"])
+def test_a_gpu_that_is_named_wrongly_is_refused_with_the_variable(monkeypatch, entry):
+    FakeGpus(monkeypatch)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"GPU-1,{entry}")
+    device = see_only("cuda:1")
+    with pytest.raises(ValueError, match="there is no device 'cuda:1' here: CUDA finds none") as told:
+        check_device(device, "cuda:1")
+    assert f"with CUDA_VISIBLE_DEVICES={entry!r}; `nvidia-smi -L` lists" in str(told.value)
+
+
+def test_a_gpu_that_is_named_twice_is_refused_with_the_variable(monkeypatch):
+    FakeGpus(monkeypatch)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,0")
+    for look in (lambda: see_only("cuda:0"), lambda: check_device("cuda:0"), available_devices):
+        with pytest.raises(ValueError, match="CUDA_VISIBLE_DEVICES is '0,0', which names 0 twice"):
+            look()
 
 
 @pytest.mark.parametrize(

@@ -86,12 +86,19 @@ def test_only_visible_gpus_count(bare: Path, visible: str, there: str) -> None:
     )
 
 
-def test_a_gpu_that_is_visible_twice_is_refused_where_there_are_gpus(bare: Path) -> None:
-    check_devices(["auto"], bare, "linux", seen("0,0"))
-    (bare / "dev/nvidia0").touch()
-    assert refusal(bare, "auto", visible="0,0") == (
+@pytest.mark.parametrize("gpus", [0, 1])
+@pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
+def test_a_gpu_that_is_visible_twice_is_refused(bare: Path, device: str, gpus: int) -> None:
+    if gpus:
+        (bare / "dev/nvidia0").touch()
+    assert refusal(bare, device, visible="0,0") == (
         "CUDA_VISIBLE_DEVICES is '0,0', which names 0 twice; name each GPU once"
     )
+    check_devices(["cpu"], bare, "linux", seen("0,0"))
+
+
+def test_a_machine_without_a_gpu_does_not_blame_the_variable(bare: Path) -> None:
+    assert refusal(bare, "cuda:0", visible="0").endswith("there is cpu")
 
 
 @pytest.mark.parametrize("file", ["kfd", "dxg"])

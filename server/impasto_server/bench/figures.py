@@ -225,19 +225,19 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str, str]]:
         )
     if figures.conv_rate_share_512 is not None:
         yield (
-            "share of it at 512 px",
+            "convolution rate reached at 512 px",
             f"{figures.conv_rate_share_512:.0%}",
-            f"{figures.evaluation_convolution_gflop_512:.0f} GFLOP of convolutions per evaluation, forward "
-            f"and backward for the image only; without {figures.evaluation_gram_gflop_512:.0f} GFLOP of Gram "
-            "matrices",
+            f"of the rate in {figures.machine.precision}: {figures.evaluation_convolution_gflop_512:.0f} "
+            "GFLOP of convolutions per evaluation of balanced, forward and backward for the image only; "
+            f"without {figures.evaluation_gram_gflop_512:.0f} GFLOP of Gram matrices",
         )
         yield (
-            "share with convolutions only",
+            "the same with convolutions only",
             f"{figures.conv_ceiling_share_512:.0%}",
             "if an evaluation took only the best time of each of its convolutions",
         )
     for dtype, share in figures.conv_rate_share_512_report.items():
-        yield f"share of report in {dtype}", f"{share:.0%}", "at 512 px, no margin"
+        yield f"the same for report in {dtype}", f"{share:.0%}", f"of the rate in {dtype}; no margin"
     for steps in figures.steps:
         last_pass = ", last pass" if steps.finishing else ""
         largest = [f"{part} {share:.0%}" for part, share in steps.time_shares.items() if share >= 0.01]

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 
-from impasto_server.visible_gpus import VARIABLE, gpu_number, visible_gpus
+from impasto_server.visible_gpus import VARIABLE, gpu_number, named_gpus, visible_gpus
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def available_devices() -> list[str]:
 
     GPUs for which this PyTorch has no code are left out, with a warning in the log. Only a process that has
     called `see_only` can use the second and later instances of partitioned GPUs (MIG): CUDA shows a process
-    one of them.
+    one of them. A warning also says if CUDA finds fewer GPUs than CUDA_VISIBLE_DEVICES names.
 
     Raises:
         ValueError: CUDA_VISIBLE_DEVICES names a GPU twice.
@@ -35,9 +35,18 @@ def available_devices() -> list[str]:
     visible = (visible_gpus() or []) if torch.version.cuda is not None else []
     if len(visible) > 1 and any(entry.startswith("MIG-") for entry in visible):
         return [f"cuda:{number}" for number in range(len(visible))]
-    if torch.cuda.is_available():
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count < len(named_gpus()):
+        _log.warning(
+            "CUDA finds fewer GPUs than are named, a GPU or the CPU paints instead %s=%r named=%d found=%d",
+            VARIABLE,
+            os.environ[VARIABLE],
+            len(named_gpus()),
+            count,
+        )
+    if count:
         found = []
-        for device in (f"cuda:{number}" for number in range(torch.cuda.device_count())):
+        for device in (f"cuda:{number}" for number in range(count)):
             if why := _why_unsupported(device):
                 _log.warning("GPU cannot be used device=%s why=%r", device, why)
             else:
@@ -50,10 +59,11 @@ def available_devices() -> list[str]:
 
 
 def see_only(device: str, lasting_name: str | None = None) -> str:
-    """Makes this process see only the GPU that it uses, unless it has already used GPUs.
+    """Makes this process see only the GPU that it uses, unless it has already asked CUDA about GPUs.
 
-    Otherwise it could get a context on another GPU, which takes hundreds of MB there; and only so can it use
-    each instance of a partitioned GPU.
+    Otherwise a mistake could give it a context on another GPU, which takes hundreds of MB there; and only so
+    can it use each instance of a partitioned GPU. `available_devices` asks CUDA, so the process that has
+    called it goes on to see all GPUs, except where they are partitioned.
 
     Args:
         device: name of the device, counted among the GPUs that this process may use.
@@ -127,6 +137,11 @@ def check_device(device: str, name: str | None = None) -> None:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, ValueError) as error:
+        if device.startswith("cuda") and torch.version.cuda is not None and visible_gpus() is not None:
+            raise ValueError(
+                f"there is no device {name!r} here: CUDA finds none with {VARIABLE}="
+                f"{os.environ[VARIABLE]!r}; `nvidia-smi -L` lists those of this machine"
+            ) from error
         there = ", ".join(dict.fromkeys([*available_devices(), "cpu"]))
         raise ValueError(f"there is no device {name!r} here; there is {there}") from error
 
@@ -167,8 +182,8 @@ def use_exact_arithmetic() -> None:
     """Makes float32 mean float32 in this process, and the same work on a GPU give the same bits.
 
     By default, cuDNN's convolutions in float32 multiply with TF32, which has 10 bits of precision, and
-    partial sums of products in bfloat16 may be rounded to it. Kernels are not chosen by timing them, because
-    another kernel rounds in another order.
+    partial sums of products in bfloat16 may be rounded to it. cuDNN does not choose its algorithms by timing
+    them, because another algorithm rounds in another order.
     """
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False

@@ -191,4 +191,4 @@ class Evaluator:
     def _give_up(self, image: torch.Tensor, why: str) -> None:
         self._gave_up = True
         height, width = image.shape[2:]
-        _log.warning("No CUDA graph at %d × %d pixels: %s.", width, height, why)
+        _log.warning("evaluations run without a CUDA graph width=%d height=%d why=%r", width, height, why)

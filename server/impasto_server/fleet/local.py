@@ -102,8 +102,8 @@ class LocalFleet(Fleet):
         return "; ".join(f"the device {worker.device} is lost: {worker.lost}" for worker in lost)
 
     def _on_worker_failed(self, worker: WorkerProcess, error: BaseException) -> None:
-        """See `Fleet`. A device that has worked is tried again later, and the others go on meanwhile. So is
-        one that nobody has named, if others work."""
+        """See `Fleet`. A device that has worked is lost: it is tried again later, and the others go on
+        meanwhile. So is one that nobody has named, if the first one works."""
         unnamed = self._wanted == ["auto"] and self._others_started
         if not isinstance(error, ConfigurationError) or not (worker.has_worked or unnamed):
             super()._on_worker_failed(worker, error)

@@ -18,7 +18,7 @@ class DeviceLoad:
         name: of the device: "cpu" or "cuda:0"; in a fleet of several machines with the machine's name before
             it ("render1/cuda:0").
         state: "ready", "starting", "silent" (the worker does not answer), "leaving" (its jobs move to other
-            devices) or "lost" (it has worked, but its worker cannot be started again for now).
+            devices) or "lost" (no worker can be started on it for now).
         jobs: number of jobs on it.
         places: maximum number of jobs on it.
         memory_bytes: memory that jobs can use, in bytes; 0 if it is not known yet.

@@ -36,12 +36,13 @@ def check_devices(
     """
     gpus = _gpus(root)
     because = ""
-    if gpus != 0 and not (root / _AMD).exists():
+    kinds = {device.partition(":")[0] for device in devices}
+    if platform != "darwin" and not (root / _AMD).exists() and kinds & {"auto", "cuda"}:
         try:
             visible = visible_gpus(environment)
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
-        if visible is not None:
+        if visible is not None and gpus != 0:
             # CUDA reads until the first number that no GPU has.
             real = itertools.takewhile(lambda e: not e.isdigit() or gpus is None or int(e) < gpus, visible)
             gpus, because = len(list(real)), f", because {VARIABLE} is {environment[VARIABLE]!r}"

@@ -108,7 +108,7 @@ class Settings:
         "auto",
         DEVICES,
         "Devices to paint on: auto (every GPU, or the CPU if there is none), or a comma-separated list of "
-        "cpu, mps, cuda and cuda:N.",
+        'cpu, mps, cuda and cuda:N; see "Machines and devices" in the server\'s README.',
     )
     weights: str | None = _setting(
         None,
