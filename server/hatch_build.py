@@ -23,7 +23,7 @@ class DependenciesHook(MetadataHookInterface):
 
 
 class KernelsHook(BuildHookInterface[Any]):
-    """Compiles the kernels where that is possible. Without them, the server paints the same pictures, slower.
+    """Compiles the kernels where that is possible. Without them, the server paints as well, but slower.
 
     With IMPASTO_NO_KERNELS=1 in the environment, the wheel has none and suits every machine.
     """

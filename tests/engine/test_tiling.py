@@ -56,9 +56,9 @@ def test_tiles_give_the_same_gradient_as_the_whole_image(name, dtype, tolerance)
     whole, image = objective(dtype, name, None, margin)
     tiled, _ = objective(dtype, name, side, margin)
     expected, got = evaluate(whole, image), evaluate(tiled, image, "tiled", side)
-    if name == "wasserstein" and dtype == torch.float32:
+    if name == "wasserstein":
         # Roots of covariances that have directions without variance are not more accurate than this.
-        tolerance = 0.01
+        tolerance = 0.01 if dtype == torch.float32 else 1e-9
     assert (got.gradient - expected.gradient).norm() <= tolerance * expected.gradient.norm()
     assert (got.losses - expected.losses).abs().max() <= tolerance * expected.losses[0]
 
