@@ -89,8 +89,16 @@ def see_only(device: str, lasting_name: str | None = None) -> str:
             f"there is no device {device!r} here; there is {there}, because {VARIABLE} is "
             f"{os.environ[VARIABLE]!r}"
         )
-    os.environ[VARIABLE] = str(number) if visible is None else visible[number]
+    global _set_here
+    if visible is None:
+        os.environ[VARIABLE] = _set_here = str(number)
+    else:
+        os.environ[VARIABLE] = visible[number]
     return "cuda:0"
+
+
+_set_here: str | None = None
+"""Value of CUDA_VISIBLE_DEVICES if it is ours and not the administrator's, whom it would only confuse."""
 
 
 def lasting_name(device: str) -> str | None:
@@ -137,7 +145,8 @@ def check_device(device: str, name: str | None = None) -> None:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, ValueError) as error:
-        if device.startswith("cuda") and torch.version.cuda is not None and visible_gpus() is not None:
+        named = visible_gpus() is not None and os.environ[VARIABLE] != _set_here
+        if device.startswith("cuda") and torch.version.cuda is not None and named:
             raise ValueError(
                 f"there is no device {name!r} here: CUDA finds none with {VARIABLE}="
                 f"{os.environ[VARIABLE]!r}; `nvidia-smi -L` lists those of this machine"
