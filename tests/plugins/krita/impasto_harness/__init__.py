@@ -6,6 +6,7 @@ folder into which what comes of it is written as JSON.
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import json
 import os
@@ -37,7 +38,10 @@ class Harness(Extension):
         self.ended = False
         # Krita shows the plugin's exceptions in a dialog, and waits for it to be closed.
         sys.excepthook = lambda *error: self.end("".join(traceback.format_exception(*error)))
-        QtCore.QTimer.singleShot(round(1000 * SETTINGS.get("limit", LIMIT)), self.stuck)
+        limit = SETTINGS.get("limit", LIMIT)
+        QtCore.QTimer.singleShot(round(1000 * limit), self.stuck)
+        # If Krita takes no events either, its log says at least where the plugin is.
+        faulthandler.dump_traceback_later(limit + 20, file=2)
         try:
             sys.path.insert(0, SETTINGS["programs"])
             program = importlib.import_module(SETTINGS["program"])
