@@ -45,16 +45,22 @@ def test_every_flipped_bit_is_detected():
         assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
 
 
+def scene():
+    return Scene(content=picture(20, 16), styles=[Style(picture(20, 16, seed=1))])
+
+
+def after_five_steps(recipe, arguments):
+    session = Session(recipe, **arguments)
+    for _ in range(5):
+        session.step()
+    return session
+
+
 def test_a_snapshot_stays_as_it_was_while_the_session_goes_on(network):
     for optimizer in ("adam", "lbfgs"):
         recipe = Recipe(optimizer=optimizer, evaluations=12, averaging=0.5, precision="float32")
-        arguments = {
-            "scene": Scene(content=picture(20, 16), styles=[Style(picture(20, 16, seed=1))]),
-            "network": network,
-        }
-        session = Session(recipe, **arguments)
-        for _ in range(5):
-            session.step()
+        arguments = {"scene": scene(), "network": network}
+        session = after_five_steps(recipe, arguments)
         at_once, later = session.state(), session.snapshot()
         for _ in session:
             pass
@@ -68,8 +74,7 @@ def test_a_snapshot_stays_as_it_was_while_the_session_goes_on(network):
 
 def test_an_update_that_does_not_fit_changes_nothing(network):
     recipe = Recipe(optimizer="adam", evaluations=12, precision="float32")
-    scene = Scene(content=picture(20, 16), styles=[Style(picture(20, 16, seed=1))])
-    session = Session(recipe, scene, network)
+    session = Session(recipe, scene(), network)
     session.step()
     before = session.state()
     with pytest.raises(RecipeError, match="longest_side"):
@@ -82,13 +87,8 @@ def test_an_update_that_does_not_fit_changes_nothing(network):
 def test_a_checkpoint_of_format_4_is_resumed(network, monkeypatch, optimizer):
     """Its state of Adam is the same. L-BFGS starts again from the image: its pairs meant something else."""
     recipe = Recipe(optimizer=optimizer, evaluations=12, precision="float32")
-    arguments = {
-        "scene": Scene(content=picture(20, 16), styles=[Style(picture(20, 16, seed=1))]),
-        "network": network,
-    }
-    session = Session(recipe, **arguments)
-    for _ in range(5):
-        session.step()
+    arguments = {"scene": scene(), "network": network}
+    session = after_five_steps(recipe, arguments)
     saved = session.snapshot()
     tensors = dict(saved.tensors)
     if optimizer == "lbfgs":

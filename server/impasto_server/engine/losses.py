@@ -75,7 +75,9 @@ def gram_matrix(features: torch.Tensor, window: Window | None = None) -> torch.T
         (C, C); float32 for features in bfloat16, otherwise in the features' type.
     """
     whole_rows, borders = _rows_of(features, window)
-    with _without(borders):
+    with _restored(borders):
+        for border in borders:
+            border.zero_()
         return _product(whole_rows)
 
 
@@ -117,10 +119,8 @@ def add_gram_gradient(
     symmetric = (of_gram + of_gram.T).to(features.dtype)
     whole_rows, _ = _rows_of(features, window)
     gradient_rows, borders = _rows_of(gradient, window)
-    kept = [border.clone() for border in borders]
-    gradient_rows.addmm_(whole_rows, symmetric)
-    for border, values in zip(borders, kept, strict=True):
-        border.copy_(values)
+    with _restored(borders):
+        gradient_rows.addmm_(whole_rows, symmetric)
 
 
 def _rows_of(features: torch.Tensor, window: Window | None) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -141,16 +141,14 @@ def _rows_of(features: torch.Tensor, window: Window | None) -> tuple[torch.Tenso
 
 
 @contextlib.contextmanager
-def _without(borders: Sequence[torch.Tensor]) -> Iterator[None]:
-    """Sets some views to 0 during a `with` block."""
-    kept = [border.clone() for border in borders]
-    for border in borders:
-        border.zero_()
+def _restored(views: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Gives some views their values back after a `with` block."""
+    kept = [view.clone() for view in views]
     try:
         yield
     finally:
-        for border, values in zip(borders, kept, strict=True):
-            border.copy_(values)
+        for view, values in zip(views, kept, strict=True):
+            view.copy_(values)
 
 
 def guided_gram_matrices(features: torch.Tensor, guides: torch.Tensor) -> torch.Tensor:
